@@ -1,0 +1,187 @@
+"""Scoring speed of nmtprune against stock fairseq-generate, beam 5, on one thread.
+
+    python benchmarks/scoring_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS [--set NAME]] [--rounds 3]
+
+Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate only decodes and prints; its BLEU is
+computed outside the clock. Runs are interleaved, each in a process of its own, and a round's ratio compares neighbours.
+Whole-process times hold start-up and loading; decoding alone holds neither. Without a checkpoint a small model is first
+trained on the generated task for some two minutes. Run it on an otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "workflow"
+sys.path.insert(0, str(PACKAGE))
+
+from nmtprune.data.corpus import make_corpus  # noqa: E402
+from nmtprune.data.encoded import make_data  # noqa: E402
+from nmtprune.data.subwords import Subwords  # noqa: E402
+from nmtprune.files import read_lines  # noqa: E402
+
+BEAM = 5
+LAUNCH = "import nmtprune.toolkit.shim; from fairseq_cli.{tool} import cli_main; cli_main()"
+SCORE = """
+import sys
+from pathlib import Path
+from nmtprune.data.subwords import Subwords
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import from_checkpoint
+from nmtprune.scoring.score import Scorer
+checkpoint, data, source, reference, beam, out = sys.argv[1:]
+subwords = Subwords.load(Path(data))
+scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
+print("BLEU", scorer.score(from_checkpoint(checkpoint, Path(data) / "bin"), out)[0]["bleu"])
+"""
+DECODE = """
+import sys, time
+from pathlib import Path
+from nmtprune.data.subwords import Subwords
+from nmtprune.files import read_lines
+from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.model import from_checkpoint
+from nmtprune.scoring.translate import translate
+checkpoint, data, source, beam = sys.argv[1:]
+subwords = Subwords.load(Path(data))
+sources = [subwords.encode("source", line).split() for line in read_lines(source)]
+engine = open_engine(from_checkpoint(checkpoint, Path(data) / "bin"))
+start = time.perf_counter()
+translate(engine, sources, Search(beam=int(beam)))
+print("seconds", time.perf_counter() - start)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds of a whole process, seconds of decoding alone, detokenised BLEU."""
+
+    whole: float
+    decoding: float
+    bleu: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is scored: a checkpoint on one test set of a folder of encoded data."""
+
+    checkpoint: Path
+    data: Path
+    test_set: str
+
+    @property
+    def subwords(self) -> Subwords:
+        return Subwords.load(self.data)
+
+    def text(self, side: int) -> Path:
+        """The raw text of source (0) or target (1)."""
+        return self.data.parent / "text" / f"{self.test_set}.{self.subwords.languages[side]}"
+
+
+def run_python(code: str, *arguments: object) -> tuple[float, str]:
+    """Wall seconds and output of `python -c code arguments` on one thread. Raises RuntimeError if it fails."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.perf_counter() - start, done.stdout + done.stderr
+
+
+def run_ours(job: Job) -> Run:
+    with tempfile.TemporaryDirectory() as out:
+        whole, printed = run_python(SCORE, job.checkpoint, job.data, job.text(0), job.text(1), BEAM, out)
+    _, decoding = run_python(DECODE, job.checkpoint, job.data, job.text(0), BEAM)
+    return Run(
+        whole, float(re.search(r"^seconds (.*)", decoding, re.M)[1]), float(re.search(r"^BLEU (.*)", printed, re.M)[1])
+    )
+
+
+def run_fairseq(job: Job) -> Run:
+    from nmtprune.scoring.quality import bleu_chrf
+
+    options = ["--path", job.checkpoint, "--gen-subset", job.test_set, "--beam", BEAM, "--cpu", "--num-workers", 0]
+    whole, printed = run_python(LAUNCH.format(tool="generate"), job.data / "bin", *options)
+    seconds = float(re.search(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s", printed)[1])
+    pieces = {int(line): text for line, text in re.findall(r"^H-(\d+)\t[^\t]+\t(.*)$", printed, re.M)}
+    subwords, references = job.subwords, read_lines(job.text(1))
+    hypotheses = [subwords.decode(pieces[index]) for index in range(len(references))]
+    return Run(whole, seconds, bleu_chrf(hypotheses, references, subwords.languages[1])["bleu"])
+
+
+def toy_job(folder: Path, updates: int) -> Job:
+    """A 3+3-layer, d 128 Transformer trained by fairseq-train on the generated task."""
+    task = {
+        "source": "src",
+        "target": "tgt",
+        "train": [{"toy": {"sentences": 12000, "seed": 1}}],
+        "dev": [{"toy": {"sentences": 400, "seed": 2}}],
+        "test": {"test": [{"toy": {"sentences": 1000, "seed": 3}}]},
+    }
+    data = folder / "subwords"
+    make_corpus(task, folder / "text", None, folder / "downloads")
+    make_data(task, {"type": "sentencepiece", "size": 600, "joint": True}, folder / "text", data)
+    model = {"layers": 3, "embed-dim": 128, "ffn-embed-dim": 512, "attention-heads": 4}
+    shape = [
+        word for side in ("encoder", "decoder") for name, value in model.items() for word in (f"--{side}-{name}", value)
+    ]
+    training = ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 4e-3, "--lr-scheduler", "inverse_sqrt"]
+    training += ["--warmup-updates", 100, "--max-tokens", 2000, "--max-update", updates, "--label-smoothing", 0.1]
+    training += ["--criterion", "label_smoothed_cross_entropy", "--arch", "transformer", "--share-all-embeddings"]
+    switches = ["--cpu", "--seed", 1, "--num-workers", 0, "--no-epoch-checkpoints", "--save-dir", folder / "model"]
+    run_python(LAUNCH.format(tool="train"), data / "bin", *shape, *training, *switches)
+    return Job(folder / "model" / "checkpoint_last.pt", data, "test")
+
+
+def only_test_set(data: Path) -> str:
+    """The first test set, by name, of a folder of encoded data."""
+    splits = {file.name.split(".")[0] for file in (data / "bin").glob("*.idx")} - {"train", "valid"}
+    return min(splits)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, help="default: a small model is trained")
+    parser.add_argument("--data", type=Path, help="its results/data/<task>/<subwords> folder")
+    parser.add_argument("--set", help="default: the first test set of the data")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=500, help="of the small model")
+    options = parser.parse_args()
+    if bool(options.checkpoint) != bool(options.data):
+        parser.error("--checkpoint and --data go together")
+
+    with tempfile.TemporaryDirectory() as folder:
+        if options.checkpoint:
+            job = Job(options.checkpoint, options.data, options.set or only_test_set(options.data))
+        else:
+            job = toy_job(Path(folder), options.updates)
+        wholes, decodings = [], []
+        for number in range(1, options.rounds + 1):
+            stock, ours = run_fairseq(job), run_ours(job)
+            wholes.append(stock.whole / ours.whole)
+            decodings.append(stock.decoding / ours.decoding)
+            print(
+                f"round {number}: fairseq-generate {stock.whole:.1f} s, decoding {stock.decoding:.1f} s, BLEU {stock.bleu:.2f}; "
+                f"nmtprune {ours.whole:.1f} s, decoding {ours.decoding:.1f} s, BLEU {ours.bleu:.2f}; "
+                f"{wholes[-1]:.2f}x, decoding {decodings[-1]:.2f}x",
+                flush=True,
+            )
+    print(
+        f"nmtprune scores {statistics.median(wholes):.2f}x as fast, and decodes {statistics.median(decodings):.2f}x as fast, "
+        f"as fairseq-generate (median of {options.rounds} rounds, beam {BEAM}, one thread)"
+    )
+
+
+if __name__ == "__main__":
+    main()

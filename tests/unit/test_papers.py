@@ -1,0 +1,241 @@
+"""The papers' tables and figures, and the presets that choose what stands in for their data and models."""
+
+import csv
+import itertools
+import subprocess
+import sys
+
+import pytest
+import yaml
+from nmtprune import config, papers
+from nmtprune.errors import UserError
+
+PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
+
+
+def run(preset="toy", **settings):
+    return config.from_settings({"preset": preset, **settings})
+
+
+def item(settings, key):
+    return next(each for each in papers.items(settings) if each.key == key)
+
+
+def steps(row):
+    return "/".join(map(str, row.chains[0].steps))
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of the user's own with the toy preset as `mine`, changed by the test."""
+
+    def write(**changes):
+        preset = yaml.safe_load((config.WORKFLOW / "presets" / "toy.yaml").read_text()) | changes
+        (tmp_path / "presets").mkdir()
+        (tmp_path / "presets" / "mine.yaml").write_text(yaml.safe_dump(preset))
+        return run("mine", own=str(tmp_path))
+
+    return write
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves(preset):
+    settings = run(preset)
+    asked = papers.chains(settings)
+    assert asked == sorted(set(asked), key=str) and asked
+    assert {each.key for each in papers.items(settings)} == {
+        f"wang2020/{name}" for name in ("figure1", "table1", "table2", "table3", "table6")
+    }
+
+
+def test_the_preset_paper_uses_the_papers_own_names_and_leaves_nothing_out():
+    settings = run("paper")
+    for each in papers.items(settings):
+        assert not each.left_out
+        assert all(
+            row.chains[0].task == row.paper_task and row.chains[0].recipe == row.paper_recipe for row in each.rows
+        )
+
+
+def test_figure_1_is_the_baseline_and_eight_ratios_direct_and_retrained():
+    figure = item(run("multi30k"), "wang2020/figure1")
+    assert [steps(row) for row in figure.rows] == [
+        "train",
+        *(f"train/prune-local-{percent}" for percent in range(10, 90, 10)),
+        *(f"train/prune-local-{percent}/retrain" for percent in range(10, 90, 10)),
+    ]
+    assert [row.values.get("percent") for row in figure.rows] == [None, *range(10, 90, 10), *range(10, 90, 10)]
+    assert figure.left_out == ("WMT17 Zh-En",)
+
+
+def test_a_preset_runs_a_part_of_a_grid():
+    figure = item(run("toy"), "wang2020/figure1")
+    assert [row.values["percent"] for row in figure.rows if row.label == "PruTrain"] == [20, 50, 80]
+
+
+def test_every_published_value_of_the_paper_is_in_exactly_one_row():
+    for each in papers.items(run("paper")):
+        file = papers.FOLDER / each.paper / "published" / f"{each.name}.csv"
+        if file.exists():
+            with open(file) as lines:
+                assert [row.published for row in each.rows if row.published] == list(csv.DictReader(lines))
+
+
+def test_published_rows_carry_the_papers_own_labels():
+    table2, table3 = (item(run("paper"), f"wang2020/{name}") for name in ("table2", "table3"))
+    for row in itertools.chain(table2.rows, table3.rows):
+        if row.published:
+            assert row.label == row.published["model"]
+    assert all(row.group == row.published["data"] for row in table3.rows)
+    table1 = item(run("paper"), "wang2020/table1")
+    assert all(
+        (row.group, row.label) == (row.published["pruning"], row.published["rejuvenation"]) for row in table1.rows[:4]
+    )
+
+
+def test_rows_are_compared_with_the_baseline_above_them():
+    rows = item(run("toy"), "wang2020/table2").rows
+    assert [row.baseline for row in rows] == [True, *4 * [False], True, False, False]
+    assert all(row.against is rows[0] for row in rows[1:5]) and all(row.against is rows[5] for row in rows[6:])
+    assert rows[0].against is None and rows[5].against is None
+
+
+def test_the_matched_control_has_twice_the_updates_and_no_published_value():
+    settings = run("paper")
+    control = item(settings, "wang2020/table2").rows[4]
+    assert steps(control) == "train/continue-long" and not control.published
+    twice = item(settings, "wang2020/table2").rows[3].chains[0]
+    rejuvenated = sum(
+        settings.schedule("base", step.schedule)["updates"] for step in twice.steps[1:] if step.family.trains
+    )
+    assert settings.schedule("base", "continue-long")["updates"] == rejuvenated
+    assert settings.schedule("base", "continue")["updates"] * 2 == rejuvenated
+
+
+def test_a_row_has_a_chain_for_each_seed():
+    row = item(run("toy", seeds=[1, 7]), "wang2020/table6").rows[1]
+    assert list(map(str, row.chains)) == ["toy/toy/s1/train/continue", "toy/toy/s7/train/continue"]
+
+
+def test_the_users_own_chains_are_made_as_well():
+    own_chain = "toy/toy/s3/train/prune-global-90"
+    settings = run("toy", papers=[], chains=[own_chain])
+    assert list(map(str, papers.chains(settings))) == [own_chain]
+    assert list(map(str, papers.outputs(settings))) == ["results/toy/index.html"]
+
+
+def test_one_table_can_be_asked_for_and_is_asked_for_once():
+    keys = [
+        each.key for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))
+    ]
+    assert keys == ["wang2020/table2", "wang2020/table6"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("wang2002", "config: papers: unknown paper `wang2002`; did you mean `wang2020`?"),
+        ("wang2020/tabel2", "config: papers: wang2020 has no table or figure `tabel2`; did you mean `table2`?"),
+    ],
+)
+def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
+    with pytest.raises(UserError) as error:
+        papers.items(run("toy", papers=[asked]))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"tasks": {"wmt14-en-de": "toyy", "wmt17-zh-en": None, "iwslt14-de-en": None, "iwslt17-en-fr": None}},
+            "wang2020/figure1 row 1: unknown task `toyy`; did you mean `toy`?",
+        ),
+        (
+            {"tasks": {"wmt14-en-ed": "toy"}},
+            "presets/mine.yaml: tasks: no paper has `wmt14-en-ed`; did you mean `wmt14-en-de`?",
+        ),
+        (
+            {"tasks": {}},
+            "wang2020/figure1 row 1: presets/mine.yaml: tasks: nothing is said of `wmt14-en-de`; "
+            "name the task that stands in for it, or null to leave its rows out",
+        ),
+        (
+            {"grids": {"wang2020/figure2": {"percent": [10]}}},
+            "presets/mine.yaml: grids: no paper has `wang2020/figure2`; did you mean `wang2020/figure1`?",
+        ),
+        (
+            {"grids": {"wang2020/figure1": {"percents": [10]}}},
+            "presets/mine.yaml: grids: wang2020/figure1 has no variable `percents`; did you mean `percent`?",
+        ),
+        (
+            {"grids": {"wang2020/figure1": {"percent": [120]}}},
+            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 "
+            "(prune-<scheme>-<percent>)",
+        ),
+        (
+            {"papers": ["wang2021"]},
+            "presets/mine.yaml: papers: unknown paper `wang2021`; did you mean `wang2020`?",
+        ),
+    ],
+)
+def test_a_mistake_in_a_preset_is_one_sentence(own, changes, message):
+    with pytest.raises(UserError) as error:
+        papers.items(own(**changes))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"chain": "train/prun-local-50"}, "row 1: unknown step `prun-local-50`; did you mean `prune`?"),
+        ({"chain": "train/prune-locl-50"}, "unknown scheme `locl`; did you mean `local`?"),
+        ({"chain": "train/retrain"}, "`retrain` cannot follow `train`"),
+        ({"chain": "train/prune-local-{percnt}"}, "row 1: unknown grid variable `percnt`; did you mean `percent`?"),
+        ({"task": "wmt14-en-ed"}, "row 1: wang2020 has no task `wmt14-en-ed`; did you mean `wmt14-en-de`?"),
+        ({"recipe": "bas"}, "row 1: wang2020 has no recipe `bas`; did you mean `base`?"),
+        ({"published": 99}, "row 1: published: there is no row 99; the paper's CSV has 7"),
+    ],
+)
+def test_a_mistake_in_a_row_names_item_row_and_the_nearest(monkeypatch, row, message):
+    stated = papers._stated("wang2020", "table2")
+    changed = {**stated, "grid": {"percent": [10]}, "rows": [{**stated["rows"][0], **row}]}
+    monkeypatch.setattr(papers, "_stated", lambda paper, name: changed)
+    with pytest.raises(UserError) as error:
+        papers.items(run("toy", papers=["wang2020/table2"]))
+    assert str(error.value).startswith("wang2020/table2 row 1: ") and message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kid": "table"}, "wang2020/table2: unknown key `kid`; did you mean `kind`?"),
+        ({"columns": [{"metric": "blue", "heading": "BLEU"}]}, "did you mean `bleu`?"),
+        (
+            {"rows": [{"label": 3, "task": "a", "recipe": "b", "chain": "train"}]},
+            "wang2020/table2: rows.0.label: 3 is of",
+        ),
+    ],
+)
+def test_an_items_schema_is_strict(change, message):
+    stated = config.read_yaml(papers.FOLDER / "wang2020" / "table2.yaml")
+    with pytest.raises(UserError) as error:
+        config.validate(stated | change, "item", "wang2020/table2")
+    assert message in str(error.value)
+
+
+def test_a_column_whose_published_name_does_not_exist_is_refused(monkeypatch):
+    stated = papers._stated("wang2020", "table2")
+    columns = [{"metric": "bleu", "heading": "BLEU", "published": "blue"}]
+    monkeypatch.setattr(papers, "_stated", lambda paper, name: {**stated, "columns": columns})
+    with pytest.raises(UserError) as error:
+        papers.items(run("toy", papers=["wang2020/table2"]))
+    said = "wang2020/table2: columns: nothing is published as `blue`; did you mean `bleu`?"
+    assert str(error.value) == said
+
+
+def test_reading_the_papers_loads_no_heavy_library():
+    heavy = ("numpy", "pandas", "matplotlib", "torch", "sacrebleu")
+    code = f"import sys; from nmtprune import papers; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

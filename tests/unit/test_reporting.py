@@ -1,0 +1,303 @@
+"""Rendering, from score files made up here: no number in this file was measured."""
+
+import csv
+import json
+import random
+import shutil
+from html.parser import HTMLParser
+from typing import ClassVar
+
+import pandas as pd
+import pytest
+from nmtprune import chain, config, papers, paths
+from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.render import render
+from nmtprune.reporting.tables import frame, latex, markdown, number, table
+from nmtprune.scoring.quality import bleu_chrf
+
+WORDS = ("the", "cat", "dog", "house", "tree", "sees", "likes", "under", "behind", "two", "red", "old", "and", "that")
+SENTENCES = 80
+ERRORS = {"rejuvenate": 0.10, "continue": 0.14, "train": 0.15, "retrain": 0.22, "prune": 0.45}
+
+
+def references() -> list[str]:
+    words = random.Random(0)
+    return [" ".join(words.choices(WORDS, k=words.randint(6, 14))) for _ in range(SENTENCES)]
+
+
+def hypotheses(model: chain.Chain) -> list[str]:
+    """The references with some words replaced: the more, the worse the model is made to look."""
+    words = random.Random(str(model))
+    rate = ERRORS[model.last.family.name]
+    return [
+        " ".join(words.choice(WORDS) if words.random() < rate else w for w in line.split()) for line in references()
+    ]
+
+
+def pretend(model: chain.Chain) -> None:
+    """Write the files that a made and scored model leaves."""
+    test = paths.text(model.task)
+    test.mkdir(parents=True, exist_ok=True)
+    language = "tgt" if model.task == "toy" else "src"
+    (test / f"test.{language}").write_text("\n".join(references()) + "\n")
+    for ancestor in model.ancestors():
+        file = paths.manifest(ancestor)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        updates = 300 if ancestor.last.family.trains else None
+        file.write_text(json.dumps({"chain": str(ancestor), "updates": updates, "wall_seconds": 20}))
+    kept = paths.hypotheses(model, "test")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("\n".join(hypotheses(model)) + "\n")
+    sparsity = 50.0 if model.state == "sparse" else 0.0
+    row = {
+        "chain": str(model),
+        "set": "test",
+        "sentences": SENTENCES,
+        **bleu_chrf(hypotheses(model), references(), language),
+        "perplexity": 2.5,
+        "nll_per_token": 0.916,
+        "target_tokens": 900,
+        "parameters": 2510000,
+        "nonzero": 2510000,
+        "prunable": 2500000,
+        "sparsity": sparsity,
+        "size_dense": 10040000,
+        "size_sparse": 10040000,
+        "engine": "ctranslate2",
+        "beam": 5,
+        "hypotheses": str(kept),
+    }
+    file = paths.scores(model)
+    rows = list(csv.DictReader(file.open())) if file.exists() else []
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, row)
+        writer.writeheader()
+        writer.writerows([*rows, {**row, "set": "dev", "bleu": 1.0}, row])
+
+
+@pytest.fixture(scope="module")
+def pretended(tmp_path_factory):
+    """A working directory in which every model of the toy preset has been made and scored."""
+    folder = tmp_path_factory.mktemp("pretended")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for model in papers.chains(config.from_settings({"preset": "toy"})):
+            pretend(model)
+    return folder
+
+
+@pytest.fixture
+def toy(pretended, tmp_path, monkeypatch):
+    """The toy preset in a working directory of the test's own, all of its models pretended."""
+    shutil.copytree(pretended, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return config.from_settings({"preset": "toy"})
+
+
+def item(settings: config.Config, key: str) -> papers.Item:
+    return next(each for each in papers.items(settings) if each.key == key)
+
+
+def test_every_promised_file_is_written(toy):
+    written = render(toy)
+    assert sorted(written) == sorted(papers.outputs(toy))
+    assert all(file.stat().st_size > 0 for file in written)
+
+
+def test_the_table_holds_the_test_set_and_the_published_values_side_by_side(toy):
+    numbers = frame(item(toy, "wang2020/table2"), Measured(toy))
+    best = numbers[numbers["chain"] == "train/prune-local-50/retrain/rejuvenate-zero"].iloc[0]
+    model = chain.parse("toy/toy/s1/train/prune-local-50/retrain/rejuvenate-zero")
+    assert best["bleu"] == bleu_chrf(hypotheses(model), references())["bleu"]
+    assert best["bleu_published"] == 28.12
+    assert best["parameters_published"] == 108.6e6
+    assert best["updates"] == 900
+    assert best["delta"] == pytest.approx(best["bleu"] - numbers.iloc[0]["bleu"])
+    assert best["delta_low"] < best["delta"] < best["delta_high"]
+    assert 0 < best["p_bootstrap"] <= 1 and 0 < best["p_sign"] <= 1
+
+
+def test_each_group_of_rows_is_compared_with_its_own_baseline(toy):
+    numbers = frame(item(toy, "wang2020/table2"), Measured(toy))
+    big = numbers[numbers["recipe"] == "toy-big"]
+    assert pd.isna(big.iloc[0]["delta"])
+    assert big.iloc[1]["delta"] == pytest.approx(big.iloc[1]["bleu"] - big.iloc[0]["bleu"])
+
+
+def test_a_clear_difference_is_marked_and_the_direction_is_right(toy):
+    settings = config.from_settings({"preset": "toy"})
+    figure = item(settings, "wang2020/table6")
+    numbers = frame(figure, Measured(settings))
+    pruned = numbers.iloc[2]
+    assert pruned["chain"] == "train/prune-local-50/retrain" and pruned["p_bootstrap"] < 0.01
+    assert table(figure, numbers).cells[2][-1].endswith("⇓")
+
+
+def test_a_missing_score_is_an_empty_cell_with_its_reason_and_never_a_zero(toy):
+    model = chain.parse("toy/toy/s1/train/prune-local-50/retrain/rejuvenate-zero")
+    paths.scores(model).unlink()
+    table2 = item(toy, "wang2020/table2")
+    numbers = frame(table2, Measured(toy))
+    printed = table(table2, numbers)
+    assert pd.isna(numbers.iloc[2]["bleu"]) and pd.isna(numbers.iloc[2]["delta"])
+    assert printed.cells[2][printed.headings.index("BLEU")] == "– (a)"
+    assert printed.footnotes[0] == f"(a) {model} is not scored yet."
+    assert ",0.0," not in numbers.iloc[[2]].to_csv(index=False)
+
+
+def test_the_reason_names_the_first_model_that_is_missing(toy):
+    model = chain.parse("toy/toy/s1/train/prune-local-50/retrain/rejuvenate-zero")
+    for missing in (model, model.parent):
+        paths.manifest(missing).unlink()
+    assert Measured(toy).reason(model) == f"{model.parent} has not run yet"
+    paths.state(paths.model(model.parent)).mkdir()
+    assert Measured(toy).reason(model) == f"{model.parent} was begun and is not finished, see its log"
+
+
+def test_nothing_measured_still_renders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = config.from_settings({"preset": "toy"})
+    render(settings)
+    numbers = pd.read_csv("results/toy/wang2020/table2.csv")
+    assert numbers["bleu"].isna().all() and (numbers["seeds"] == 0).all()
+    assert "0 of 20 models scored" in paths.page("toy").joinpath("index.html").read_text()
+
+
+def test_two_seeds_give_mean_and_standard_deviation(toy):
+    settings = config.from_settings({"preset": "toy", "seeds": [1, 2]})
+    for model in papers.chains(settings):
+        if model.seed == 2:
+            pretend(model)
+    table1 = item(settings, "wang2020/table1")
+    numbers, measured = frame(table1, Measured(settings)), Measured(settings)
+    ours = [measured.value(model, "bleu") for model in table1.rows[0].chains]
+    assert ours[0] != ours[1]
+    assert numbers["bleu"][0] == pytest.approx(sum(ours) / 2)
+    assert numbers["bleu_sd"][0] == pytest.approx(abs(ours[0] - ours[1]) / 2**0.5)
+    assert table(table1, numbers).cells[0][3] == f"{numbers['bleu'][0]:.2f} ± {numbers['bleu_sd'][0]:.2f}"
+    render(settings)
+    assert "over seeds 1, 2" in paths.item("toy", "wang2020", "table1", "md").read_text()
+
+
+def test_a_seed_that_is_missing_is_said_beside_the_mean_of_the_others(toy):
+    settings = config.from_settings({"preset": "toy", "seeds": [1, 2]})
+    table1 = item(settings, "wang2020/table1")
+    numbers = frame(table1, Measured(settings))
+    printed = table(table1, numbers)
+    assert numbers["seeds"].tolist() == [1] * 5 and pd.isna(numbers["bleu_sd"][0])
+    assert printed.cells[0][3].endswith("(a)") and "/s2/train has not run yet" in printed.footnotes[0]
+
+
+def test_cells_of_one_and_the_same_run_are_marked(toy):
+    table1 = item(toy, "wang2020/table1")
+    numbers = frame(table1, Measured(toy))
+    printed = table(table1, numbers)
+    bleu = printed.headings.index("BLEU")
+    assert numbers["same_as"].dropna().to_dict() == {2: 1}
+    assert printed.cells[2][bleu] == printed.cells[0][bleu] + "*"
+    assert printed.footnotes == ["* One and the same run: row 3 as row 1."]
+
+
+def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_path, monkeypatch):
+    before = {each.key: frame(each, Measured(toy)) for each in papers.items(toy)}
+    monkeypatch.setattr(papers, "_published", lambda paper, name: [])
+    after = {each.key: frame(each, Measured(toy)) for each in papers.items(toy)}
+    for key, numbers in before.items():
+        ours = [name for name in numbers if not name.endswith("_published")]
+        pd.testing.assert_frame_equal(numbers[ours], after[key][ours])
+        published = after[key].drop(columns=ours)
+        assert published.isna().all(axis=None)
+    assert before["wang2020/table2"]["bleu_published"].notna().sum() == 7
+
+
+def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
+    render(toy)
+    text = paths.item("toy", "wang2020", "table2", "md").read_text()
+    for said in (
+        "Toy, task toy, for WMT14 En-De",
+        "recipe toy-big, for Transformer big",
+        "train 600, continue 300, retrain 150, rejuvenate 150",
+        "Seed 1.",
+        "Test set: test (80 sentences)",
+        "embeddings and output projection included",
+        "BLEU nrefs:1|case:mixed",
+        "ctranslate2, beam 5",
+        "Published: Wang et al. 2020, Table 2, WMT14 En-De, Transformer base, Transformer big.",
+    ):
+        assert said in text
+    assert "Left out, since nothing stands in for it: WMT17 Zh-En, IWSLT17 En-Fr." in (
+        paths.item("toy", "wang2020", "table3", "md").read_text()
+    )
+
+
+def test_latex_escapes_text_and_keeps_the_marks(toy):
+    table2 = item(toy, "wang2020/table2")
+    printed = table(table2, frame(table2, Measured(toy)))
+    text = latex(printed, table2.key, "Table 2", ["50 % of c# & a_b"])
+    assert r"50 \% of c\# \& a\_b" in text and r"\toprule" in text and r"$\Delta$" in text
+    assert text.count(r" \\") == 1 + len(table2.rows)
+    assert not set("↑⇑↓⇓Δ±–−") & set(text)
+
+
+def test_markdown_has_a_line_for_each_row(toy):
+    table2 = item(toy, "wang2020/table2")
+    printed = table(table2, frame(table2, Measured(toy)))
+    lines = [line for line in markdown(printed, "Table 2", ["Text."]).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(table2.rows)
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_figure_holds_the_baseline_and_every_ratio_of_the_grid(toy):
+    render(toy)
+    numbers = pd.read_csv(paths.item("toy", "wang2020", "figure1", "csv"))
+    assert numbers.loc[numbers["label"] == "PruTrain", "percent"].tolist() == [20, 50, 80]
+    assert numbers["bleu"].notna().all()
+    svg = paths.item("toy", "wang2020", "figure1", "svg").read_text()
+    assert svg.lstrip().startswith("<?xml") and "<dc:date>" not in svg
+
+
+def test_every_link_of_the_page_leads_to_a_file(toy):
+    class Links(HTMLParser):
+        found: ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag, attributes):
+            self.found += [value for name, value in attributes if name in ("href", "src")]
+
+    render(toy)
+    page = paths.page("toy") / "index.html"
+    parser = Links()
+    parser.feed(page.read_text())
+    files = [link for link in parser.found if not link.startswith("#")]
+    assert len(files) > 30
+    assert all((page.parent / link).exists() for link in files)
+    assert not [link for link in files if link.startswith(("/", "http"))]
+
+
+def test_a_preset_without_rows_for_an_item_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = config.from_settings({"preset": "multi30k", "papers": ["wang2020/table3"]})
+    render(settings)
+    text = paths.item("multi30k", "wang2020", "table3", "md").read_text()
+    assert "Left out, since nothing stands in for it: WMT17 Zh-En, IWSLT14 De-En, IWSLT17 En-Fr." in text
+    assert pd.read_csv(paths.item("multi30k", "wang2020", "table3", "csv")).empty
+
+
+def test_rendering_twice_gives_the_same_bytes(toy):
+    first = {file: file.read_bytes() for file in render(toy)}
+    assert {file: file.read_bytes() for file in render(toy)} == first
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("parameters", 108.6e6, "108.6M"),
+        ("parameters", 305.3e6, "305.3M"),
+        ("parameters", 253_184, "0.253M"),
+        ("delta", 0.2, "+0.20"),
+        ("delta", -0.204, "−0.20"),
+        ("bleu", 28.119, "28.12"),
+        ("updates", 100_000, "100,000"),
+    ],
+)
+def test_numbers_in_print(metric, value, text):
+    assert number(metric, value) == text

@@ -1,0 +1,198 @@
+"""CTranslate2 and fairseq give the same likelihoods and the same hypotheses."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import random
+
+import pytest
+import torch
+
+from nmtprune.errors import UserError
+from nmtprune.scoring import ctranslate2_engine
+from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
+from nmtprune.scoring.perplexity import likelihood
+from nmtprune.scoring.translate import batches, negative_log_likelihoods, translate
+
+SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(36))]
+SHAPE = {
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_embed_dim": 16,
+    "decoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 32,
+    "decoder_ffn_embed_dim": 32,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "dropout": 0.0,
+    "criterion": "cross_entropy",
+}
+TRANSFORMERS = {
+    "post-norm": {},
+    "pre-norm": {"encoder_normalize_before": True, "decoder_normalize_before": True},
+    "different stacks": {"encoder_normalize_before": True, "decoder_attention_heads": 4, "decoder_layers": 1},
+    "shared embeddings": {"share_all_embeddings": True},
+    "learned positions": {"encoder_learned_pos": True, "decoder_learned_pos": True},
+    "gelu, embedding norm": {"activation_fn": "gelu", "layernorm_embedding": True, "no_scale_embedding": True},
+}
+
+
+def build(arch: str = "transformer", **options: object) -> Model:
+    """A model with random weights, embeddings enlarged so that its distributions are far from uniform."""
+    import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
+    from fairseq import models
+    from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+    from nmtprune.toolkit.generate import as_dictionary
+
+    torch.manual_seed(1)
+    namespace = argparse.Namespace(arch=arch, **SHAPE | options)
+    dictionary = as_dictionary(SYMBOLS)
+    module = models.build_model(namespace, TranslationTask(TranslationConfig(), dictionary, dictionary))
+    with torch.no_grad():
+        module.decoder.embed_tokens.weight.mul_(6)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    return Model(state, vars(namespace), SYMBOLS, SYMBOLS)
+
+
+def train_to_copy(model: Model, lines: list[list[str]], updates: int = 150) -> Model:
+    """The model after some updates on lines whose target is their source: it knows where to end."""
+    from nmtprune.toolkit.generate import FairseqEngine
+
+    engine = FairseqEngine(model, device="cpu")
+    module = engine._model.train()
+    optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for update in range(updates):
+        drawn = random.Random(update).sample(lines, 48)
+        batch = engine._batch(drawn, drawn)
+        log_probabilities = module.get_normalized_probs(module(**batch["net_input"]), log_probs=True)
+        loss = torch.nn.functional.nll_loss(log_probabilities.flatten(0, 1), batch["target"].flatten(), ignore_index=1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return dataclasses.replace(model, state={name: value.clone() for name, value in module.state_dict().items()})
+
+
+def sentences(generator: random.Random, count: int, shortest: int = 0, longest: int = 12) -> list[list[str]]:
+    """Random lines; w36 and w37 are in no dictionary."""
+    return [[f"w{generator.randrange(38)}" for _ in range(generator.randint(shortest, longest))] for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def corpus() -> tuple[list[list[str]], list[list[str]]]:
+    generator = random.Random(0)
+    return sentences(generator, 40), sentences(generator, 40)
+
+
+@pytest.mark.parametrize("options", TRANSFORMERS.values(), ids=TRANSFORMERS.keys())
+def test_engines_give_the_same_likelihood_of_every_sentence(options, corpus):
+    model = build(**options)
+    found = {name: open_engine(model, name) for name in ("ctranslate2", "fairseq")}
+    values = {name: negative_log_likelihoods(engine, *corpus) for name, engine in found.items()}
+    assert values["ctranslate2"] == pytest.approx(values["fairseq"], rel=1e-5)
+    assert min(values["fairseq"]) < max(values["fairseq"]) / 2
+
+
+def test_engines_translate_alike_once_a_model_is_trained():
+    generator = random.Random(2)
+    lines = [[f"w{generator.randrange(8)}" for _ in range(generator.randint(1, 5))] for _ in range(400)]
+    shape = {"encoder_layers": 1, "decoder_layers": 1, "encoder_embed_dim": 32, "decoder_embed_dim": 32}
+    model = train_to_copy(build(encoder_normalize_before=True, decoder_normalize_before=True, **shape), lines)
+    sources = lines[:100]
+    hypotheses = {name: translate(open_engine(model, name), sources) for name in ("ctranslate2", "fairseq")}
+    assert sum(map(list.__eq__, hypotheses["fairseq"], sources)) >= 50
+    assert sum(map(list.__eq__, hypotheses["ctranslate2"], hypotheses["fairseq"])) >= 99
+
+
+def test_feed_forward_layers_may_differ_in_width_where_dead_units_are_gone(corpus):
+    model = build()
+    state = dict(model.state)
+    state["encoder.layers.1.fc1.weight"] = state["encoder.layers.1.fc1.weight"].clone()
+    state["encoder.layers.1.fc1.bias"] = state["encoder.layers.1.fc1.bias"].clone()
+    state["encoder.layers.1.fc1.weight"][20:] = 0
+    state["encoder.layers.1.fc1.bias"][20:] = 0
+    dead = dataclasses.replace(model, state=state)
+    sliced = dataclasses.replace(
+        model,
+        state=state
+        | {
+            "encoder.layers.1.fc1.weight": state["encoder.layers.1.fc1.weight"][:20],
+            "encoder.layers.1.fc1.bias": state["encoder.layers.1.fc1.bias"][:20],
+            "encoder.layers.1.fc2.weight": state["encoder.layers.1.fc2.weight"][:, :20],
+        },
+    )
+    values = [negative_log_likelihoods(open_engine(each, "ctranslate2"), *corpus) for each in (dead, sliced)]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"arch": "lstm"}, "missing"),
+        ({"activation_fn": "tanh"}, "activation `tanh`"),
+        ({"no_token_positional_embeddings": True}, "no_token_positional_embeddings"),
+    ],
+)
+def test_other_models_go_to_fairseq_with_a_reason(options, reason):
+    model = build(**options)
+    assert reason in ctranslate2_engine.supports(model)
+    assert open_engine(model, "auto").name == "fairseq"
+    with pytest.raises(UserError, match="cannot run this model"):
+        open_engine(model, "ctranslate2")
+
+
+def test_ctranslate2_refuses_a_layer_that_lost_heads():
+    model = build()
+    name = "decoder.layers.0.encoder_attn"
+    heads = {f"{name}.q_proj.weight": model.state[f"{name}.q_proj.weight"][:8]}
+    assert "lost heads (8 of 16 rows left)" in ctranslate2_engine.supports(
+        dataclasses.replace(model, state=model.state | heads)
+    )
+
+
+def test_ctranslate2_refuses_parameters_it_does_not_know():
+    model = build()
+    extra = dataclasses.replace(model, state=model.state | {"decoder.gate.weight": torch.zeros(2, 2)})
+    assert ctranslate2_engine.supports(extra) == "parameter `decoder.gate.weight` is not a Transformer's"
+
+
+@pytest.mark.parametrize("arch", ["lstm", "transformer"])
+def test_fairseq_hypotheses_do_not_depend_on_the_batch(arch, corpus):
+    engine = open_engine(build(arch=arch), "fairseq")
+    search = Search(beam=3, max_len_b=15)
+    together = translate(engine, corpus[0], search)
+    alone = [translate(engine, [source], search)[0] for source in corpus[0][:8]]
+    assert together[:8] == alone
+
+
+@pytest.mark.parametrize("name", ["ctranslate2", "fairseq"])
+def test_empty_sources_have_empty_hypotheses_and_the_length_limit_holds(name, corpus):
+    hypotheses = translate(open_engine(build(), name), corpus[0], Search(max_len_a=0.5, max_len_b=3))
+    assert [] in corpus[0]
+    for source, hypothesis in zip(corpus[0], hypotheses, strict=True):
+        assert bool(source) == bool(hypothesis)
+        assert len(hypothesis) <= 0.5 * 13 + 3
+
+
+@pytest.mark.parametrize("name", ["ctranslate2", "fairseq"])
+def test_perplexity_counts_the_end_of_sentence(name):
+    found = likelihood(open_engine(build(), name), [["w1", "w2"], ["w3"]], [["w4"], []])
+    assert found.tokens == [2, 1]
+    assert found.per_token == pytest.approx(sum(found.sentences) / 3)
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(UserError, match="unknown scoring engine `marian`"):
+        open_engine(build(), "marian")
+
+
+def test_batches_hold_every_sentence_once_within_the_limits():
+    generator = random.Random(3)
+    lengths = [generator.randint(0, 300) for _ in range(500)]
+    found = list(batches(range(500), lengths))
+    assert sorted(index for batch in found for index in batch) == list(range(500))
+    for batch in found:
+        assert len(batch) == 1 or (len(batch) <= 64 and len(batch) * (max(lengths[i] for i in batch) + 1) <= 2048)

@@ -1,0 +1,100 @@
+"""Rows of scores: sacreBLEU's own numbers, whole files, clear errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_scoring_engines import build
+
+from nmtprune.errors import UserError
+from nmtprune.files import read_lines, write_lines
+from nmtprune.scoring.quality import bleu_chrf, tokenizer_of
+from nmtprune.scoring.score import COLUMNS, Scorer
+
+
+class Words:
+    """Lines are words already."""
+
+    def encode(self, side: str, line: str) -> str:
+        return line
+
+    def decode(self, pieces: str) -> str:
+        return pieces
+
+
+@pytest.fixture()
+def sets(tmp_path: Path) -> dict[str, tuple[Path, Path]]:
+    write_lines(tmp_path / "a.src", ["w1 w2 w3 w4", "", "w5 </s> w6", "w7 w8 w9 w10 w11"])
+    write_lines(tmp_path / "a.ref", ["w4 w3 w2 w1", "w1", "w6 w5", "w11 w10 w9 w8 w7"])
+    return {"a": (tmp_path / "a.src", tmp_path / "a.ref"), "b": (tmp_path / "a.ref", tmp_path / "a.src")}
+
+
+def test_a_row_per_set_and_what_it_counts(sets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = Scorer(sets, Words(), "de").score(build(), "out")
+    assert [row["set"] for row in rows] == ["a", "b"]
+    for row in rows:
+        assert tuple(row) == COLUMNS
+        likelihoods = [float(line) for line in read_lines(Path(row["hypotheses"]).with_suffix(".nll"))]
+        assert row["nll_per_token"] == pytest.approx(sum(likelihoods) / row["target_tokens"])
+        assert row["perplexity"] == pytest.approx(math.exp(row["nll_per_token"]))
+        assert len(read_lines(row["hypotheses"])) == row["sentences"] == 4
+        assert (row["engine"], row["beam"]) == ("ctranslate2", 5)
+    assert rows[0]["hypotheses"] == "out/hypotheses/a.txt"
+    assert rows[0]["target_tokens"] == 4 + 1 + 2 + 5 + 4
+    assert read_lines(rows[0]["hypotheses"])[1] == ""
+
+
+def test_both_engines_give_the_same_perplexity_of_a_text_that_spells_special_symbols(sets, tmp_path):
+    model = build()
+    values = [Scorer(sets, Words(), "de", name).score(model, tmp_path)[1]["perplexity"] for name in ("auto", "fairseq")]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_bleu_and_chrf_equal_sacrebleus_command_line(tmp_path):
+    references = ["Der Hund läuft über die Wiese .", "Zwei Männer, ein Boot.", "Sie liest 3,5 Seiten."]
+    hypotheses = ["Ein Hund läuft über die Wiese.", "Zwei Männer in einem Boot.", "Sie liest 3,5 Seiten."]
+    write_lines(tmp_path / "hypotheses", hypotheses)
+    write_lines(tmp_path / "references", references)
+    ours = bleu_chrf(hypotheses, references, "de")
+    command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "references"), "-i", str(tmp_path / "hypotheses")]
+    printed = subprocess.run(
+        [*command, "-m", "bleu", "chrf", "-w", "6"], check=True, capture_output=True, text=True
+    ).stdout
+    theirs = {row["name"]: row for row in json.loads(printed)}
+    for name, metric in (("bleu", "BLEU"), ("chrf", "chrF2")):
+        assert ours[name] == pytest.approx(theirs[metric]["score"], abs=1e-5)
+        assert ours[f"{name}_signature"] == theirs[metric]["signature"]
+
+
+@pytest.mark.parametrize(("language", "tokenizer"), [("zh", "zh"), ("zh_CN", "zh"), ("ja", "ja-mecab"), ("de", "13a")])
+def test_the_target_language_chooses_the_tokeniser(language, tokenizer):
+    assert tokenizer_of(language) == tokenizer
+
+
+def test_bad_sets_are_one_clear_sentence(sets, tmp_path):
+    write_lines(tmp_path / "short", ["w1"])
+    with pytest.raises(UserError, match=r"test set `a` has 4 lines in .* and 1 in .*short"):
+        Scorer({"a": (sets["a"][0], tmp_path / "short")}, Words(), "de")
+    with pytest.raises(UserError, match=r"`.*missing` of test set `a` does not exist"):
+        Scorer({"a": (tmp_path / "missing", tmp_path / "short")}, Words(), "de")
+
+
+def test_a_line_longer_than_the_models_positions_is_named(tmp_path):
+    write_lines(tmp_path / "long", ["w1", "w1 " * 1100])
+    scorer = Scorer({"a": (tmp_path / "long", tmp_path / "long")}, Words(), "de")
+    with pytest.raises(UserError, match="line 2 of the source side of test set `a` has 1100 pieces"):
+        scorer.score(build(), tmp_path)
+
+
+def test_scoring_a_transformer_imports_no_fairseq():
+    code = (
+        "import sys, nmtprune.scoring.score, nmtprune.scoring.significance, nmtprune.scoring.ctranslate2_engine; "
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('fairseq', 'hydra', 'pandas')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

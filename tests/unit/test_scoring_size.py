@@ -1,0 +1,96 @@
+"""Sizes by arithmetic, and sparse storage that loses nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from nmtprune.errors import UserError
+from nmtprune.scoring.size import load_sparse, sizes, sparsity, store_sparse, unique_parameters
+
+
+def bits(tensor: torch.Tensor) -> list[int]:
+    return tensor.reshape(-1).view(torch.int32).tolist()
+
+
+def state(density: float = 1.0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    embedding = torch.randn(50, 8)
+    matrix = torch.randn(8, 16) * (torch.rand(8, 16) < density)
+    return {
+        "encoder.embed_tokens.weight": embedding,
+        "encoder.embed_positions._float_tensor": torch.zeros(1),
+        "encoder.layers.0.fc1.weight": matrix,
+        "encoder.layers.0.fc1.bias": torch.zeros(16),
+        "encoder.layers.0.layer_norm.weight": torch.ones(16),
+        "encoder.layers.1.layer_norm.weight": torch.ones(16),
+        "decoder.embed_tokens.weight": embedding,
+        "decoder.output_projection.weight": embedding.clone(),
+    }
+
+
+def test_tied_parameters_count_once_and_equal_constants_separately():
+    counted = sizes(state())
+    assert counted["parameters"] == 50 * 8 + 8 * 16 + 16 + 16 + 16
+    assert counted["nonzero"] == 50 * 8 + 8 * 16 + 16 + 16
+    assert counted["size_dense"] == 4 * counted["parameters"]
+    assert "decoder.output_projection.weight" not in unique_parameters(state())
+
+
+def test_sparsity_is_of_the_prunable_weights_alone():
+    given_state = state()
+    given_state["encoder.layers.0.fc1.weight"].view(-1)[:32] = 0
+    assert sparsity(given_state, ["encoder.layers.0.fc1.weight"]) == (128, 0.25)
+    names = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "encoder.layers.0.fc1.weight"]
+    assert sparsity(given_state, names) == (528, pytest.approx(32 / 528))
+    with pytest.raises(UserError, match="`nonsense` is not in the model"):
+        sparsity(given_state, ["nonsense"])
+
+
+def test_a_sparse_model_is_stored_in_little_more_than_its_values_and_a_bit_a_weight(tmp_path):
+    torch.manual_seed(1)
+    weights = {"w": torch.randn(400, 500).masked_fill(torch.rand(400, 500) < 0.9, 0.0)}
+    written = store_sparse(weights, tmp_path / "model")
+    assert written == (tmp_path / "model").stat().st_size == sizes(weights)["size_sparse"]
+    nonzero = sizes(weights)["nonzero"]
+    # The entropy of a mask with 10 % ones is 0.469 bits a weight.
+    assert nonzero * 4 + 0.46 * 200_000 / 8 < written < nonzero * 4 + 200_000 / 8
+
+
+def test_tied_parameters_share_memory_again(tmp_path):
+    store_sparse(state(), tmp_path / "model")
+    loaded = load_sparse(tmp_path / "model")
+    assert "encoder.embed_positions._float_tensor" not in loaded
+    assert loaded["decoder.output_projection.weight"].data_ptr() == loaded["encoder.embed_tokens.weight"].data_ptr()
+    for name, tensor in loaded.items():
+        assert torch.equal(tensor, state()[name])
+
+
+@given(
+    arrays.arrays(
+        "float32",
+        arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=9),
+        elements=st.one_of(st.sampled_from([0.0, -0.0, 1e-45]), st.floats(width=32, allow_nan=False)),
+    )
+)
+def test_what_is_loaded_equals_what_was_stored_to_the_last_bit(tmp_path_factory, array):
+    path = tmp_path_factory.mktemp("sparse") / "model"
+    tensor = torch.from_numpy(array)
+    store_sparse({"w": tensor}, path)
+    loaded = load_sparse(path)["w"]
+    assert loaded.shape == tensor.shape
+    assert bits(loaded) == bits(tensor)
+
+
+def test_a_truncated_file_is_one_clear_sentence(tmp_path):
+    path = tmp_path / "model"
+    store_sparse(state(), path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        load_sparse(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(UserError, match="not a sparse model"):
+        load_sparse(path)

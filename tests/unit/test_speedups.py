@@ -1,0 +1,161 @@
+"""The speed-ups compute what fairseq computes."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+
+import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import pytest
+import torch
+from fairseq import utils
+from fairseq.modules import FairseqDropout
+from fairseq.optim import FairseqOptimizer
+from fairseq.optim.adam import Adam
+from nmtprune.toolkit import speedups
+
+SHAPES = [(7, 5), (5,), (3, 2, 4), (1,)]
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Every speed-up of fairseq, undone after the test; gives fairseq's own functions."""
+    plain = {
+        "step": Adam.step,
+        "multiply_grads": FairseqOptimizer.multiply_grads,
+        "clip_grad_norm_": utils.clip_grad_norm_,
+    }
+    for owner, name in (
+        (Adam, "step"),
+        (FairseqOptimizer, "multiply_grads"),
+        (utils, "clip_grad_norm_"),
+        (FairseqDropout, "forward"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    speedups.apply.__wrapped__()
+    return plain
+
+
+@pytest.fixture
+def parameters():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+
+
+def give_gradients(parameters, seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    for p in parameters:
+        p.grad = (scale * torch.randn(p.shape, generator=generator)).to(p.dtype)
+
+
+def updated(parameters, step, optimizer_state=None, updates=range(8), **options):
+    own = copy.deepcopy(parameters)
+    optimizer = Adam(own, lr=0.01, betas=(0.9, 0.98), **options)
+    if optimizer_state is not None:
+        optimizer.load_state_dict(copy.deepcopy(optimizer_state))
+    for update in updates:
+        give_gradients(own, update, scale=1e-3)
+        if update % 3 == 2:
+            own[1].grad = None  # a parameter that took no part in this update
+        step(optimizer)
+    return own, optimizer.state_dict()
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("eps", [1e-8, 1e-3])
+def test_adam_takes_fairseqs_steps(fast, parameters, weight_decay, eps):
+    expected, expected_state = updated(parameters, fast["step"], eps=eps, weight_decay=weight_decay)
+    ours, state = updated(parameters, Adam.step, eps=eps, weight_decay=weight_decay)
+    torch.testing.assert_close([p.data for p in ours], [p.data for p in expected], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(state, expected_state, rtol=1e-5, atol=1e-9)
+    assert [s["step"] for s in state["state"].values()] == [8, 6, 8, 8]
+
+
+@pytest.mark.parametrize("first, then", [("plain", "fast"), ("fast", "plain"), ("fast", "fast")])
+def test_adam_resumes_from_fairseqs_state_and_back(fast, parameters, first, then):
+    steps = {"plain": fast["step"], "fast": Adam.step}
+    whole, _ = updated(parameters, steps["plain"])
+    half, state = updated(parameters, steps[first], updates=range(4))
+    resumed, _ = updated(half, steps[then], state, updates=range(4, 8))
+    torch.testing.assert_close([p.data for p in resumed], [p.data for p in whole], rtol=1e-5, atol=1e-7)
+
+
+def test_adam_leaves_half_precision_parameters_to_fairseq(fast, parameters):
+    halves = [torch.nn.Parameter(p.detach().half()) for p in parameters]
+    expected, _ = updated(halves, fast["step"])
+    ours, state = updated(halves, Adam.step)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+    assert state["state"][0]["exp_avg"].dtype == torch.float32
+
+
+def test_masked_weights_stay_zero_under_the_fused_step(fast, parameters):
+    parameters[0].data[:, 2] = 0
+    optimizer = Adam(parameters, lr=0.01, weight_decay=0.1)
+    for update in range(5):
+        give_gradients(parameters, update)
+        parameters[0].grad[:, 2] = 0
+        optimizer.step()
+    assert (parameters[0][:, 2] == 0).all()
+    assert (parameters[0][:, :2] != 0).all()
+
+
+@pytest.mark.parametrize("max_norm", [0.0, 0.5, 1000.0])
+def test_gradient_norm_and_clipping(fast, parameters, max_norm):
+    give_gradients(parameters, 1)
+    copies = copy.deepcopy(parameters)
+    for p, own in zip(copies, parameters, strict=True):
+        p.grad = own.grad.clone()
+    expected = fast["clip_grad_norm_"](copies, max_norm)
+    torch.testing.assert_close(utils.clip_grad_norm_(iter(parameters), max_norm), expected)
+    torch.testing.assert_close([p.grad for p in parameters], [p.grad for p in copies])
+
+
+def test_gradient_norm_without_gradients_is_zero(fast, parameters):
+    assert utils.clip_grad_norm_(parameters, 1.0) == 0
+
+
+@pytest.mark.parametrize("factor", [0.25, torch.tensor(0.25)])
+def test_gradients_are_multiplied_exactly(fast, parameters, factor):
+    class Optimizer(FairseqOptimizer):
+        params = parameters
+
+    give_gradients(parameters, 2)
+    parameters[1].grad = None
+    expected = [None if p.grad is None else p.grad * 0.25 for p in parameters]
+    Optimizer(None).multiply_grads(factor)
+    assert all(
+        p.grad is None if wanted is None else torch.equal(p.grad, wanted)
+        for p, wanted in zip(parameters, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_keeps_its_share_and_its_expectation(fast, p):
+    torch.manual_seed(0)
+    x = torch.full((1001, 333), 2.0, requires_grad=True)
+    y = FairseqDropout(p).train()(x)
+    y.sum().backward()
+    dropped = y == 0
+    deviations = (dropped.double().mean() - p) / (p * (1 - p) / x.numel()) ** 0.5
+    assert abs(deviations) < 4
+    torch.testing.assert_close(y[~dropped], torch.full_like(y[~dropped], 2 / (1 - p)))
+    torch.testing.assert_close(x.grad, y.detach() / 2)
+    neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean()  # the two halves of one draw are independent
+    assert neighbours.item() == pytest.approx(p * p, rel=0.05)
+
+
+def test_dropout_repeats_with_the_seed_and_rests_in_evaluation(fast):
+    dropout, x = FairseqDropout(0.3), torch.ones(40, 7)
+    first, second, again = (torch.manual_seed(seed) and dropout.train()(x) for seed in (1, 2, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert dropout.eval()(x) is x
+
+
+def test_applying_twice_is_applying_once():
+    program = (
+        "from nmtprune.toolkit import speedups; from fairseq.optim.adam import Adam; plain = Adam.step; "
+        "speedups.apply(); once = Adam.step; speedups.apply(); assert Adam.step is once is not plain"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)

@@ -1,0 +1,149 @@
+"""`python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs by hand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from nmtprune import chain as chains
+from nmtprune import config as configuration
+from nmtprune import paths
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+
+
+def _chain(config: Config, model: str) -> chains.Chain:
+    """A chain from its address or its directory under results/models."""
+    folder = f"{paths.RESULTS / 'models'}/"
+    chain = chains.parse(model.removeprefix(folder))
+    config.check(chain)
+    return chain
+
+
+def show_config(config: Config, arguments: argparse.Namespace) -> None:
+    """Print the resolved configuration: settings, preset, and every recipe and task that the run uses."""
+    import yaml
+
+    from nmtprune import papers
+
+    asked = papers.chains(config)
+    recipes = {}
+    for chain in asked:
+        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]
+        for ancestor in chain.ancestors():
+            if ancestor.last.family.trains:
+                schedules[ancestor.last.schedule] = config.schedule(chain.recipe, ancestor.last.schedule)
+    resolved = {
+        "settings": dict(config.settings),
+        "preset": config.preset,
+        "chains": [str(chain) for chain in asked],
+        "tasks": {name: config.task(name) for name in sorted({chain.task for chain in asked})},
+        "recipes": dict(sorted(recipes.items())),
+    }
+    print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+def make_text(config: Config, arguments: argparse.Namespace) -> None:
+    """Fetch a task's corpora and write them as clean parallel text."""
+    from nmtprune.data.corpus import make_corpus
+
+    make_corpus(config.task(arguments.task), paths.text(arguments.task), config.data_dir, paths.DOWNLOADS)
+
+
+def make_data(config: Config, arguments: argparse.Namespace) -> None:
+    """Learn subwords on a task's text, encode and binarise it."""
+    from nmtprune.data.encoded import make_data as encode
+
+    settings = config.subwords_named(arguments.subwords)
+    encode(config.task(arguments.task), settings, paths.text(arguments.task), paths.data(arguments.task, arguments.subwords))
+
+
+def run_step(config: Config, arguments: argparse.Namespace) -> None:
+    """Make the last step of a chain: train, prune, retrain, rejuvenate, ..."""
+    from nmtprune import steps
+
+    steps.run(config, _chain(config, arguments.model))
+
+
+def score(config: Config, arguments: argparse.Namespace) -> None:
+    """Score a model on its task's development and test sets."""
+    from nmtprune import evaluation
+
+    evaluation.score(config, _chain(config, arguments.model))
+
+
+def score_variants(config: Config, arguments: argparse.Namespace) -> None:
+    """Score many variants of one model (each a step that only selects) in one process."""
+    from nmtprune import evaluation
+
+    parent = _chain(config, arguments.model)
+    evaluation.score_variants(config, parent, [_chain(config, f"{parent}/{step}") for step in arguments.steps])
+
+
+def render(config: Config, arguments: argparse.Namespace) -> None:
+    """Render tables, figures and the page of the preset from the scores that are there."""
+    from nmtprune.reporting.render import render as render_all
+
+    for path in render_all(config):
+        print(path)
+
+
+def show_status(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what is done, what runs, how far each training is and when it will be done."""
+    from nmtprune.reporting.status import status
+
+    print(status(config))
+
+
+def write_docs(config: Config, arguments: argparse.Namespace) -> None:
+    """Write docs/configuration.md from the schemas."""
+    from nmtprune.reporting.docs import configuration_page
+
+    print(configuration_page(), end="")
+
+
+VERBS = {
+    "config": (show_config, ()),
+    "text": (make_text, ("task",)),
+    "data": (make_data, ("task", "subwords")),
+    "run": (run_step, ("model",)),
+    "score": (score, ("model",)),
+    "variants": (score_variants, ("model", "steps")),
+    "render": (render, ()),
+    "status": (show_status, ()),
+    "docs": (write_docs, ()),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nmtprune", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    for name, (function, positional) in VERBS.items():
+        verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
+        for argument in positional:
+            verb.add_argument(argument, nargs="+" if argument == "steps" else None)
+        verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
+        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
+    return parser
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    if os.environ.get("NMTPRUNE_TRACEBACK") is None:
+        warnings.filterwarnings("ignore")
+    try:
+        VERBS[arguments.verb][0](configuration.load(arguments.configfile, arguments.set), arguments)
+    except UserError as error:
+        print(f"nmtprune: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"nmtprune: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Chains: the steps that made a model, written as its address `<task>/<recipe>/s<seed>/<step>/<step>/...`.
+
+The registry `FAMILIES` is the only list of steps: what arguments they take, what they may follow, what they leave behind and which
+version of their implementation makes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from nmtprune.errors import UserError, suggest
+
+SCHEMES = ("global", "uniform", "distribution", "local", "layer")
+INITIALISATIONS = ("zero", "external")
+DENSE, SPARSE = "dense", "sparse"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of step.
+
+    `follows`: the states of a model it may follow; none for the root of a chain. `leaves`: the state it leaves, or None where the
+    parent's state stays. `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask), not a
+    model. `version` grows when the implementation changes what the step computes.
+    """
+
+    name: str
+    usage: str
+    follows: tuple[str, ...]
+    leaves: str | None
+    read_arguments: Callable[[tuple[str, ...]], dict[str, str]]
+    trains: bool = False
+    selects: bool = False
+    version: int = 1
+
+
+def _schedule(arguments: tuple[str, ...]) -> dict[str, str]:
+    return {"variant": "-".join(arguments)} if arguments else {}
+
+
+def _name(arguments: tuple[str, ...]) -> dict[str, str]:
+    if not arguments:
+        raise ValueError("a name is missing")
+    return {"name": "-".join(arguments)}
+
+
+def _percent(text: str) -> str:
+    if not re.fullmatch(r"(0|[1-9]\d*)(\.\d*[1-9])?", text):
+        raise ValueError(f"`{text}` is not a percentage; write it as 50 or 12.5")
+    if not 0 < float(text) < 100:
+        raise ValueError(f"{text} percent is not between 0 and 100")
+    return text
+
+
+def _scheme_and_percent(arguments: tuple[str, ...]) -> dict[str, str]:
+    if len(arguments) != 2:
+        raise ValueError("a scheme and a percentage are needed")
+    scheme, percent = arguments
+    if scheme not in SCHEMES:
+        raise ValueError(f"unknown scheme `{scheme}`; {suggest(scheme, SCHEMES)}")
+    return {"scheme": scheme, "percent": _percent(percent)}
+
+
+def _one_of(key: str, valid: tuple[str, ...], optional: bool = False) -> Callable[[tuple[str, ...]], dict[str, str]]:
+    def read(arguments: tuple[str, ...]) -> dict[str, str]:
+        if not arguments and optional:
+            return {}
+        value = "-".join(arguments)
+        if value not in valid:
+            raise ValueError(f"unknown {key} `{value}`; {suggest(value, valid)}")
+        return {key: value}
+
+    return read
+
+
+def _only_percent(arguments: tuple[str, ...]) -> dict[str, str]:
+    if len(arguments) != 1:
+        raise ValueError("one percentage is needed")
+    return {"percent": _percent(arguments[0])}
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family("train", "train[-<schedule>]", (), DENSE, _schedule, trains=True),
+        Family("import", "import-<name>", (), DENSE, _name),
+        Family("continue", "continue[-<schedule>]", (DENSE,), DENSE, _schedule, trains=True),
+        Family("prune", "prune-<scheme>-<percent>", (DENSE, SPARSE), SPARSE, _scheme_and_percent, selects=True),
+        Family("retrain", "retrain[-<schedule>]", (SPARSE,), SPARSE, _schedule, trains=True),
+        Family(
+            "rejuvenate",
+            "rejuvenate-<zero|external>",
+            (SPARSE,),
+            DENSE,
+            _one_of("initialisation", INITIALISATIONS),
+            trains=True,
+        ),
+        Family("restart", "restart[-ticket]", (SPARSE,), SPARSE, _one_of("weights", ("ticket",), optional=True), trains=True),
+        Family("at", "at-<percent>", (DENSE, SPARSE), None, _only_percent),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a chain: its family and its arguments by name."""
+
+    text: str
+    family: Family
+    arguments: tuple[tuple[str, str], ...]
+
+    def __getitem__(self, argument: str) -> str:
+        return dict(self.arguments)[argument]
+
+    def get(self, argument: str) -> str | None:
+        return dict(self.arguments).get(argument)
+
+    @property
+    def schedule(self) -> str:
+        """The name of the recipe's schedule that a training step follows."""
+        variant = self.get("variant")
+        return f"{self.family.name}-{variant}" if variant else self.family.name
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A model's address. `steps` is never empty."""
+
+    task: str
+    recipe: str
+    seed: int
+    steps: tuple[Step, ...]
+
+    @property
+    def last(self) -> Step:
+        return self.steps[-1]
+
+    @property
+    def root(self) -> Step:
+        return self.steps[0]
+
+    @property
+    def parent(self) -> Chain | None:
+        """The chain without its last step; None for a root."""
+        return Chain(self.task, self.recipe, self.seed, self.steps[:-1]) if len(self.steps) > 1 else None
+
+    @property
+    def state(self) -> str:
+        """`dense`, or `sparse` where a mask holds."""
+        return next(step.family.leaves for step in reversed(self.steps) if step.family.leaves)
+
+    def ancestors(self) -> Iterator[Chain]:
+        """The chain itself, its parent, ... down to the root."""
+        chain: Chain | None = self
+        while chain:
+            yield chain
+            chain = chain.parent
+
+    def __str__(self) -> str:
+        return "/".join((self.task, self.recipe, f"s{self.seed}", *map(str, self.steps)))
+
+
+def parse_step(text: str) -> Step:
+    """Read one step. Raises UserError that names the step and the nearest valid one."""
+    name, *arguments = text.split("-")
+    family = FAMILIES.get(name)
+    if family is None:
+        raise UserError(f"unknown step `{text}`; {suggest(name, FAMILIES)}")
+    try:
+        read = family.read_arguments(tuple(arguments))
+    except ValueError as error:
+        raise UserError(f"step `{text}`: {error} ({family.usage})") from None
+    return Step(text, family, tuple(read.items()))
+
+
+def parse_steps(text: str) -> tuple[Step, ...]:
+    """Read `train/prune-local-50/retrain`. Raises UserError where a step is unknown or may not follow the one before it."""
+    steps = tuple(parse_step(part) for part in text.split("/"))
+    state = None
+    for position, step in enumerate(steps):
+        family = step.family
+        if position == 0 and family.follows:
+            roots = [f.usage for f in FAMILIES.values() if not f.follows]
+            raise UserError(f"chain `{text}`: it cannot begin with `{step}`; a chain begins with one of {', '.join(roots)}")
+        if position > 0:
+            before = steps[position - 1]
+            if state not in family.follows:
+                after = [f.usage for f in FAMILIES.values() if state in f.follows]
+                raise UserError(
+                    f"chain `{text}`: `{step}` cannot follow `{before}`, which leaves a {state} model; valid: {', '.join(after)}"
+                )
+            if family.name == "at" and not before.family.trains:
+                raise UserError(f"chain `{text}`: `{step}` follows a step that trains, and `{before}` does not")
+        state = family.leaves or state
+    return steps
+
+
+def parse(text: str) -> Chain:
+    """Read a whole address `<task>/<recipe>/s<seed>/<steps>`. Raises UserError."""
+    parts = text.strip("/").split("/", 3)
+    if len(parts) < 4 or not re.fullmatch(r"s(0|[1-9]\d*)", parts[2]):
+        raise UserError(f"chain `{text}` is not of the form <task>/<recipe>/s<seed>/<step>/..., as in toy/toy/s1/train/prune-local-50")
+    task, recipe, seed, steps = parts
+    return Chain(task, recipe, int(seed[1:]), parse_steps(steps))

@@ -1,0 +1,290 @@
+"""Settings, presets, tasks and recipes: load, merge, validate, and explain errors before any job starts."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nmtprune import chain as chains
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.errors import UserError, suggest
+
+WORKFLOW = Path(__file__).resolve().parent.parent
+SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports")
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Raises UserError with file and line where it is not YAML."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+@functools.cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry, Resource
+
+    folder = WORKFLOW / "schemas"
+    resources = [(f.name, Resource.from_contents(json.loads(f.read_text()))) for f in folder.glob("*.json")]
+    schema = json.loads((folder / f"{name}.schema.json").read_text())
+    return Draft202012Validator(schema, registry=Registry().with_resources(resources))
+
+
+def _explain(error: Any, where: str) -> str:
+    """One sentence for one schema error: where, what, and what would be valid."""
+    if error.context:  # `oneOf` and `anyOf`: the branch that came furthest says most
+        error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator == "additionalProperties"))
+    at = ".".join(str(part) for part in error.absolute_path)
+    where = f"{where}: {at}" if at else where
+    value = json.dumps(error.instance, ensure_ascii=False) if not isinstance(error.instance, (dict, list)) else None
+    match error.validator:
+        case "additionalProperties" | "unevaluatedProperties":
+            valid = error.schema.get("properties", {})
+            unknown = next((key for key in error.instance if key not in valid), "?")
+            return f"{where}: unknown key `{unknown}`; {suggest(unknown, valid)}"
+        case "enum":
+            return f"{where}: {value or error.instance} is not one of {', '.join(map(str, error.validator_value))}; " + suggest(
+                str(error.instance), map(str, error.validator_value)
+            )
+        case "type":
+            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+            return f"{where}: {value or 'a ' + type(error.instance).__name__} is of the wrong type; expected {' or '.join(kinds)}"
+        case "required":
+            missing = next(key for key in error.validator_value if key not in error.instance)
+            return f"{where}: the key `{missing}` is missing"
+        case _:
+            return f"{where}: {error.message}"
+
+
+def validate(value: Any, schema: str, where: str) -> None:
+    """Check a value against schemas/<schema>.schema.json. Raises UserError, a line per mistake."""
+    errors = sorted(_validator(schema).iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))
+    if errors:
+        raise UserError("\n".join(dict.fromkeys(_explain(error, where) for error in errors)))
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`; mappings are merged key by key, everything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _rate(value: float | str, train: Mapping[str, Any]) -> float:
+    """A learning rate in numbers: `peak`, `peak/10` and `last` speak of the recipe's `train` schedule."""
+    from nmtprune.training.schedule import learning_rate
+
+    if not isinstance(value, str):
+        return float(value)
+    peak = train["learning_rate"]["peak"]
+    if value == "last":
+        return learning_rate(train["learning_rate"], train["updates"])
+    return peak if value == "peak" else peak / float(value.removeprefix("peak/"))
+
+
+@dataclass(frozen=True)
+class Config:
+    """The run: validated settings, and tasks, recipes and presets by name."""
+
+    settings: Mapping[str, Any]
+    _loaded: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    def _folders(self, kind: str) -> list[Path]:
+        own = self.settings["own"]
+        return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
+
+    def names(self, kind: str) -> list[str]:
+        """All tasks, recipes or presets, the user's own included."""
+        return sorted({file.stem for folder in self._folders(kind) for file in folder.glob("*.yaml")})
+
+    def _load(self, kind: str, name: str) -> dict[str, Any]:
+        if (kind, name) not in self._loaded:
+            files = [folder / f"{name}.yaml" for folder in self._folders(kind)]
+            file = next((f for f in files if f.exists()), None)
+            if file is None:
+                raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
+            value = read_yaml(file)
+            if not isinstance(value, dict):
+                raise UserError(f"{file}: expected keys and values")
+            validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
+            if "extends" in value:
+                base = value.pop("extends")
+                if base not in self.names(kind):
+                    raise UserError(f"{kind}/{file.name}: extends: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
+                value = merge({k: v for k, v in self._load(kind, base).items() if k != "title"}, value)
+            self._loaded[kind, name] = value
+        return self._loaded[kind, name]
+
+    def task(self, name: str) -> dict[str, Any]:
+        return self._load("tasks", name)
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
+        recipe = self._load("recipes", name)
+        missing = [key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe]
+        if missing:
+            raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
+        return recipe
+
+    @property
+    def preset(self) -> dict[str, Any]:
+        return self._load("presets", self.settings["preset"])
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.settings["seeds"] or self.preset["seeds"]
+
+    @property
+    def data_dir(self) -> Path | None:
+        return Path(self.settings["data_dir"]) if self.settings["data_dir"] else None
+
+    def schedule(self, recipe: str, name: str) -> dict[str, Any]:
+        """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own keys; rates resolved."""
+        whole = self.recipe(recipe)
+        if name not in whole["schedules"]:
+            raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, whole['schedules'])}")
+        defaults = whole.get("training", {})
+        schedule = merge(_schedule_defaults() | defaults, whole["schedules"][name])
+        validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
+        if "phases" in schedule["learning_rate"]:
+            train = merge(defaults, whole["schedules"]["train"])
+            phases = [{**p, "rate": _rate(p["rate"], train)} for p in schedule["learning_rate"]["phases"]]
+            updates = sum(phase["updates"] for phase in phases)
+            if updates != schedule["updates"]:
+                raise UserError(
+                    f"recipes/{recipe}.yaml: schedules.{name}: the phases of its learning rate make {updates} updates and `updates` says {schedule['updates']}"
+                )
+            schedule["learning_rate"] = {"phases": phases}
+        return schedule
+
+    def subwords(self, chain: Chain) -> dict[str, Any]:
+        """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
+        if chain.root.family.name == "import":
+            return {"type": "given", "name": chain.root["name"], **self._given(chain.root["name"])}
+        return self.recipe(chain.recipe)["subwords"]
+
+    def data_folder(self, chain: Chain) -> Path:
+        from nmtprune.data.subwords import name_of
+
+        return paths.data(chain.task, name_of(self.subwords(chain)))
+
+    def subwords_named(self, name: str) -> dict[str, Any]:
+        """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where there are none."""
+        from nmtprune.data.subwords import name_of
+
+        given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
+        of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in self.names("recipes"))
+        known = {name_of(settings): settings for settings in (*of_recipes, *given) if settings}
+        if name not in known:
+            raise UserError(f"no recipe has subwords `{name}`; {suggest(name, known)}")
+        return known[name]
+
+    def _given(self, name: str) -> dict[str, Any]:
+        given = self.imported(name)
+        return {"dictionaries": given["dictionaries"], "model": given.get("subwords")}
+
+    def imported(self, name: str) -> dict[str, Any]:
+        imports = self.settings["imports"]
+        if name not in imports:
+            raise UserError(f"step `import-{name}`: there is no `{name}` under `imports` in the configuration; {suggest(name, imports)}")
+        return imports[name]
+
+    def slice(self, chain: Chain) -> dict[str, Any]:
+        """What the last step of a chain depends on beside its parent and its data: the digest's and Snakemake's view of it."""
+        step, recipe = chain.last, self.recipe(chain.recipe)
+        values: dict[str, Any] = {"step": step.text, "version": step.family.version}
+        if step.family.trains:
+            # defaults are left out, so that a new key with a default leaves all identities as they were
+            defaults = _schedule_defaults()
+            schedule = self.schedule(chain.recipe, step.schedule)
+            values["schedule"] = {k: v for k, v in schedule.items() if k not in defaults or v != defaults[k]}
+        match step.family.name:
+            case "train" | "restart":
+                values |= {"architecture": recipe["architecture"], "seed": chain.seed}
+            case "import":
+                values["import"] = self.imported(step["name"])
+            case "prune":
+                values["prunable"] = recipe["prunable"]
+        return values
+
+    def check(self, chain: Chain) -> None:
+        """Everything that can be wrong with one chain. Raises UserError."""
+        self.task(chain.task)
+        for ancestor in chain.ancestors():
+            self.slice(ancestor)
+            if ancestor.last.family.name == "at":
+                kept = self.schedule(chain.recipe, ancestor.parent.last.schedule).get("snapshots", [])
+                if ancestor.last["percent"] not in map(str, kept):
+                    raise UserError(
+                        f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` at {kept or 'no'} percent, not at {ancestor.last['percent']}"
+                    )
+
+    def as_arguments(self) -> str:
+        """The settings that jobs need and config.yaml does not already say, as `--set key=value` for a shell line."""
+        said = load().settings
+        return " ".join(
+            f"--set {key}={shlex.quote(json.dumps(self.settings[key]))}"
+            for key in SETTINGS_THAT_REACH_JOBS
+            if self.settings[key] != said[key]
+        )
+
+    def chains(self) -> list[Chain]:
+        """The user's own chains, as config.yaml lists them."""
+        parsed = []
+        for number, text in enumerate(self.settings["chains"], 1):
+            try:
+                parsed.append(chains.parse(text))
+                self.check(parsed[-1])
+            except UserError as error:
+                raise UserError(f"config: chains: entry {number}: {error}") from None
+        return parsed
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    schema = json.loads((WORKFLOW / "schemas" / "config.schema.json").read_text())
+    return {key: value["default"] for key, value in schema["properties"].items()}
+
+
+@functools.cache
+def _schedule_defaults() -> dict[str, Any]:
+    schema = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())
+    return {key: value["default"] for key, value in schema["$defs"]["keys"]["properties"].items() if "default" in value}
+
+
+def from_settings(settings: Mapping[str, Any]) -> Config:
+    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema."""
+    validate(dict(settings), "config", "config")
+    config = Config({**_defaults(), **settings})
+    preset = config.settings["preset"]
+    if preset not in config.names("presets"):
+        raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
+    return config
+
+
+def load(file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """config.yaml of the working directory (or `file` laid over it), with `key=value` overrides on top."""
+    settings = read_yaml(Path("config.yaml")) if Path("config.yaml").exists() else {}
+    if file:
+        settings = merge(settings, read_yaml(file))
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise UserError(f"--set {override}: expected key=value")
+        settings[key] = yaml.safe_load(value)
+    return from_settings(settings)

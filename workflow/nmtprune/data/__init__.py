@@ -1,0 +1,1 @@
+"""Corpora: download, clean, split into subwords, binarise."""

@@ -1,0 +1,100 @@
+"""A task's text: fetched, cleaned, in plain files of one sentence a line."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from nmtprune.data.clean import DROPS, clean
+from nmtprune.data.fetch import Pair, Place, fetch_all
+from nmtprune.errors import UserError
+from nmtprune.files import atomic, digest, sha256_of, write_json
+
+COUNTS = ("split", "read", "kept", *DROPS)
+
+
+def splits_of(task: Mapping[str, Any]) -> list[str]:
+    """`train`, `dev`, and the names of the test sets, the main one first."""
+    return ["train", "dev", *task["test"]]
+
+
+def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
+    return task["source"], task["target"]
+
+
+def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, downloads: Path) -> None:
+    """Write `<split>.<language>` for every split of a task, `counts.csv`, and last `manifest.json`.
+
+    Only training pairs are ever dropped. Development and test lines stay as they are, but for white space at their
+    ends: scores must compare with those of others. Toy corpora add `<split>.labels.jsonl`. Raises UserError.
+    """
+    place = Place(*languages_of(task), data_dir, downloads)
+    cleaning = task.get("cleaning", {})
+    held_out = task["dev"]["held_out"] if isinstance(task["dev"], Mapping) else 0
+    (folder / "manifest.json").unlink(missing_ok=True)
+    counts: dict[str, Counter[str]] = {split: Counter(dict.fromkeys(COUNTS[1:], 0)) for split in splits_of(task)}
+    with ExitStack() as stack:
+        writers = {split: _Writer(folder, split, place, stack) for split in counts}
+        for number, pair in enumerate(clean(fetch_all(task["train"], place), cleaning, counts["train"]), 1):
+            writers["dev" if held_out and number % held_out == 0 else "train"].write(_cased(pair, cleaning))
+        if held_out:
+            moved = Counter(dict.fromkeys(("read", "kept"), writers["dev"].written))
+            counts["train"].subtract(moved)
+            counts["dev"].update(moved)
+        sources = task["test"] if held_out else {"dev": task["dev"], **task["test"]}
+        for split, listed in sources.items():
+            for source, target, *labels in fetch_all(listed, place):
+                counts[split].update(("read", "kept"))
+                writers[split].write(_cased((source.strip(), target.strip(), *labels), cleaning))
+        for split, counted in counts.items():
+            if not counted["kept"]:
+                raise UserError(
+                    f"no sentence pair is left in `{split}` of {counted['read']} read: see the task's sources and `cleaning`"
+                )
+    _write_counts(folder / "counts.csv", counts)
+    files = {file.name: sha256_of(file) for split in counts for file in sorted(folder.glob(f"{split}.*"))}
+    write_json(
+        folder / "manifest.json",
+        {
+            "digest": digest([*languages_of(task), files]),
+            "files": files,
+            "counts": {split: dict(counted) for split, counted in counts.items()},
+            "sources": {split: task[split] for split in ("train", "dev", "test")},
+            "cleaning": cleaning,
+        },
+    )
+
+
+def _cased(pair: Pair, cleaning: Mapping[str, Any]) -> Pair:
+    return (pair[0].lower(), pair[1].lower(), *pair[2:]) if cleaning.get("lowercase") else pair
+
+
+class _Writer:
+    """The files of one split. They take their names when the stack closes without an error."""
+
+    def __init__(self, folder: Path, split: str, place: Place, stack: ExitStack) -> None:
+        self._prefix, self._stack = folder / split, stack
+        self._files = [self._open(language) for language in place.languages]
+        self.written = 0
+
+    def _open(self, suffix: str) -> TextIO:
+        temporary = self._stack.enter_context(atomic(self._prefix.with_name(f"{self._prefix.name}.{suffix}")))
+        return self._stack.enter_context(open(temporary, "w", encoding="utf-8", newline="\n"))
+
+    def write(self, pair: Pair) -> None:
+        if len(pair) > len(self._files):
+            self._files.append(self._open("labels.jsonl"))
+        for file, line in zip(self._files, pair, strict=True):
+            file.write(line + "\n")
+        self.written += 1
+
+
+def _write_counts(file: Path, counts: Mapping[str, Counter[str]]) -> None:
+    with atomic(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, COUNTS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"split": split, **counted} for split, counted in counts.items())

@@ -1,0 +1,41 @@
+"""A task's text in subwords, as the toolkit trains on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nmtprune.data.corpus import languages_of, splits_of
+from nmtprune.data.subwords import Subwords, name_of
+from nmtprune.files import digest, read_json, sha256_of, write_json
+
+
+def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
+    """Learn a task's subwords (or take given ones), encode and binarise its text; write `manifest.json` last.
+
+    The manifest's digest speaks of what training sees: dictionaries, training and development data. Raises UserError.
+    """
+    from nmtprune.toolkit.binarise import FAIRSEQ_SPLIT, binarise
+
+    languages = languages_of(task)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    if settings["type"] == "given":
+        subwords = Subwords.given(settings, languages, folder)
+    else:
+        subwords = Subwords.train(settings, text_folder, languages, folder)
+    sizes = binarise(text_folder, splits_of(task), subwords, folder / "bin")
+    files = {file.name: sha256_of(file) for file in sorted((folder / "bin").iterdir())}
+    seen = ("dict.", "train.", f"{FAIRSEQ_SPLIT['dev']}.")
+    write_json(
+        folder / "manifest.json",
+        {
+            "digest": digest({name: checksum for name, checksum in files.items() if name.startswith(seen)}),
+            "subwords": name_of(settings),
+            "types": sizes,
+            "text": read_json(text_folder / "manifest.json")["digest"],
+            "files": files,
+        },
+    )

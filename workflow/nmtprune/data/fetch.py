@@ -1,0 +1,261 @@
+"""The sources that a task names, each as a stream of sentence pairs.
+
+A source is a mapping with one of the keys of `KINDS`; schemas/task.schema.json says what else it may hold.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from nmtprune.data.download import obtain, verify
+from nmtprune.errors import UserError
+
+Pair = tuple[str, ...]  # source, target; the toy corpus adds its labels
+Source = Mapping[str, Any]
+
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.ReadError, zipfile.BadZipFile)
+_SEGMENT = re.compile(r"<seg id=[^>]*>\s*(.*?)\s*</seg>")
+_METADATA = re.compile(r"</?(url|talkid|keywords|speaker|reviewer|translator|doc)\b")
+_TITLE = re.compile(r"</?(title|description)>")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a source is read for: the languages of the task, and where its files are found or put."""
+
+    source: str
+    target: str
+    data_dir: Path | None
+    downloads: Path
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        return self.source, self.target
+
+    def obtain(self, url: str, checksum: str | None) -> Path:
+        return obtain(url, checksum, self.data_dir, self.downloads)
+
+
+def fetch(source: Source, place: Place) -> Iterator[Pair]:
+    """The sentence pairs of one source, in order.
+
+    Raises UserError where a file is missing, damaged, not UTF-8 or not parallel.
+    """
+    kind = next(key for key in KINDS if key in source)
+    pairs = KINDS[kind](source, place)
+    return map(_detokenised(place), pairs) if source.get("tokenised") else pairs
+
+
+def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
+    """Lines of a UTF-8 stream, split at newline characters only. Raises UserError that names file and line."""
+    try:
+        for number, raw in enumerate(file, 1):
+            line = raw.decode("utf-8")
+            yield (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{name}, line {number}: the text is not UTF-8; convert it, for example with iconv") from None
+    except _DAMAGED as error:
+        raise UserError(f"{name} is damaged ({error}): get it again") from None
+
+
+def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pair]:
+    """Lines of two sides side by side. Raises UserError that names both counts where they differ."""
+    streams = [iter(side) for side in sides]
+    for read, pair in enumerate(zip_longest(*streams)):
+        if None in pair:
+            counts = [
+                read + (line is not None) + sum(1 for _ in rest) for line, rest in zip(pair, streams, strict=True)
+            ]
+            raise UserError(
+                f"{names[0]} has {counts[0]} lines and {names[1]} has {counts[1]}: a parallel corpus needs equal sides"
+            )
+        yield pair
+
+
+def _by_language(pattern: str | Mapping[str, str], language: str) -> str:
+    """A path or URL for one language: of a text with `{lang}`, or of a mapping by language."""
+    if isinstance(pattern, str):
+        return pattern.replace("{lang}", language)
+    if language not in pattern:
+        raise UserError(f"a source names files for {', '.join(pattern)} and the task needs one for `{language}`")
+    return pattern[language]
+
+
+def _checksum(source: Source, language: str) -> str | None:
+    return source.get("sha256", {}).get(language)
+
+
+def _read(file: Path) -> Iterator[str]:
+    with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
+        yield from lines_of(stream, str(file))
+
+
+def _files(source: Source, place: Place) -> Iterator[Pair]:
+    files = []
+    for language in place.languages:
+        named = Path(_by_language(source["files"], language))
+        candidates = [named] if place.data_dir is None else [named, place.data_dir / named]
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is None:
+            raise UserError(
+                f"there is no file {' or '.join(map(str, candidates))}, which the task names as its `{language}` side"
+            )
+        verify(file, _checksum(source, language))
+        files.append(file)
+    return paired([_read(file) for file in files], [str(file) for file in files])
+
+
+def _url(source: Source, place: Place) -> Iterator[Pair]:
+    files = [place.obtain(_by_language(source["url"], lang), _checksum(source, lang)) for lang in place.languages]
+    return paired([_read(file) for file in files], [str(file) for file in files])
+
+
+def _archive(source: Source, place: Place) -> Iterator[Pair]:
+    archive = place.obtain(source["archive"], source.get("sha256"))
+    members = source["members"] if isinstance(source["members"], list) else [source["members"]]
+    for member in members:
+        patterns = [_by_language(member, language) for language in place.languages]
+        yield from paired(
+            [_members(archive, pattern) for pattern in patterns], [f"{archive}: {pattern}" for pattern in patterns]
+        )
+
+
+def _members(archive: Path, pattern: str) -> Iterator[str]:
+    """Lines of the archive's members that match a shell pattern, in the order of their names."""
+    try:
+        with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
+            is_zip = isinstance(opened, zipfile.ZipFile)
+            names = sorted(fnmatch.filter(opened.namelist() if is_zip else opened.getnames(), pattern))
+            if not names:
+                raise UserError(f"{archive} has no member {pattern}")
+            for name in names:
+                with opened.open(name) if is_zip else opened.extractfile(name) as member:
+                    stream = gzip.GzipFile(fileobj=member) if name.endswith(".gz") else member
+                    yield from _text_of(lines_of(stream, f"{archive}: {name}"), name)
+    except _DAMAGED as error:
+        raise UserError(f"{archive} is damaged ({error}): get it again") from None
+
+
+def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:
+    """The sentences of a file in one of the formats of WMT and IWSLT, taken out as fairseq's prepare scripts take them."""
+    base = PurePosixPath(name).name
+    if base.endswith((".xml", ".sgm")):
+        for line in lines:
+            segment = _SEGMENT.search(line)
+            if segment:
+                yield segment[1].replace("’", "'")
+    elif base.startswith("train.tags."):
+        for line in lines:
+            if not _METADATA.search(line):
+                yield _TITLE.sub("", line).strip()
+    else:
+        yield from lines
+
+
+def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
+    """A data set of mtdata's index, read by mtdata; the files come by our own download."""
+    import os
+
+    place.downloads.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MTDATA", str(place.downloads / "mtdata"))  # where it keeps its index; read by the import
+    from mtdata.cache import Cache
+    from mtdata.entry import DatasetId
+    from mtdata.index import Index
+    from mtdata.iso.bcp47 import bcp47
+    from mtdata.parser import Parser
+
+    class Files(Cache):
+        def get_local_path(self, url: str, *_: Any, **__: Any) -> Path:
+            return place.obtain(url, None)
+
+    name = source["mtdata"]
+    try:
+        entry = Index.get_instance().entries[DatasetId.parse(name)]
+    except (KeyError, ValueError, AssertionError):
+        raise UserError(
+            f"mtdata has no data set `{name}`: `mtdata list -l {place.source}-{place.target}` lists those it has"
+        ) from None
+    languages = [tag.lang for tag in entry.did.langs]
+    wanted = [bcp47(language).lang for language in place.languages]
+    if sorted(languages) != sorted(wanted):
+        raise UserError(
+            f"mtdata's data set `{name}` is {'-'.join(languages)} and the task is {place.source}-{place.target}"
+        )
+    order = [languages.index(language) for language in wanted]
+    parser = Parser(Files(place.downloads).get_entry(entry), ext=entry.in_ext or None, ent=entry)
+    return (tuple(segments[side] or "" for side in order) for segments in parser.read_segs(show_pbar=False))
+
+
+def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
+    """A test set of sacrebleu, read by sacrebleu (its first reference); the files come by our own download."""
+    import shutil
+
+    from sacrebleu.dataset import DATASETS
+    from sacrebleu.utils import extract_tarball
+
+    name, pair = source["sacrebleu"], f"{place.source}-{place.target}"
+    if name not in DATASETS:
+        raise UserError(f"sacrebleu has no test set `{name}`: `sacrebleu --list` prints those it has")
+    dataset = DATASETS[name]
+    if pair not in dataset.langpairs:
+        raise UserError(f"sacrebleu's test set `{name}` has no {pair}; it has {', '.join(sorted(dataset.langpairs))}")
+    folder = place.downloads / "sacrebleu" / name.replace("/", "_") / pair
+    dataset._outdir, dataset._rawdir = str(folder), str(folder / "raw")
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
+    for url, md5 in zip(dataset.data, dataset.md5 or [None] * len(dataset.data), strict=True):
+        # Where this copy exists sacrebleu neither downloads nor unpacks.
+        copy = folder / "raw" / dataset._get_tarball_filename(url)
+        shutil.copyfile(place.obtain(url, md5), copy)
+        extract_tarball(str(copy), str(folder / "raw"))
+    files = [Path(dataset.get_source_file(pair)), Path(dataset.get_reference_files(pair)[0])]
+    return paired([_read(file) for file in files], [str(file) for file in files])
+
+
+def _toy(source: Source, place: Place) -> Iterator[Pair]:
+    import json
+
+    from nmtprune.data import toy
+
+    for example in toy.generate(**source["toy"]):
+        sides = (example.target, example.source) if source.get("reverse") else (example.source, example.target)
+        yield (*sides, json.dumps(example.labels, ensure_ascii=False, sort_keys=True))
+
+
+def _detokenised(place: Place) -> Callable[[Pair], Pair]:
+    """Undo Moses' tokenisation, with its escapes and the dash marks of Luong and Manning's corpora."""
+    from sacremoses import MosesDetokenizer
+
+    sides = [MosesDetokenizer(language) for language in place.languages]
+
+    def detokenise(pair: Pair) -> Pair:
+        return tuple(
+            side.detokenize(line.replace("##AT##-##AT##", "@-@").split())
+            for side, line in zip(sides, pair, strict=True)
+        )
+
+    return detokenise
+
+
+KINDS: dict[str, Callable[[Source, Place], Iterator[Pair]]] = {
+    "files": _files,
+    "url": _url,
+    "archive": _archive,
+    "mtdata": _mtdata,
+    "sacrebleu": _sacrebleu,
+    "toy": _toy,
+}
+
+
+def fetch_all(sources: Iterable[Source], place: Place) -> Iterator[Pair]:
+    """The sentence pairs of several sources, one after the other."""
+    return chain.from_iterable(fetch(source, place) for source in sources)

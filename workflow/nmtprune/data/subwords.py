@@ -1,0 +1,273 @@
+"""Subwords: SentencePiece, BPE or plain words, with or without Moses' tokenisation, joint or by side."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from nmtprune.errors import UserError
+from nmtprune.files import atomic, read_json, write_json
+
+Side = Literal["source", "target"]
+SIDES: tuple[Side, Side] = ("source", "target")
+SETTINGS = "subwords.json"
+
+_MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
+_EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
+
+
+def name_of(settings: Mapping[str, Any]) -> str:
+    """A readable folder name, different for different settings: `sentencepiece-joint-4000`, `bpe-separate-100-moses`."""
+    if settings["type"] == "given":
+        return f"given-{settings['name']}"
+    resolved = _resolved(settings)
+    name = f"{resolved['type']}-{'joint' if resolved['joint'] else 'separate'}-{resolved['size']}"
+    if resolved["moses"]:
+        name += "-moses"
+    if resolved["joint"] != resolved["joint_dictionary"]:
+        name += "-dictionaries"
+    if resolved["character_coverage"] != 1:
+        name += f"-coverage{resolved['character_coverage']}"
+    return name
+
+
+def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with every default filled in."""
+    bpe = settings["type"] == "bpe"
+    return {
+        "joint_dictionary": settings["joint"],
+        "character_coverage": 1,
+        **settings,
+        "moses": bpe or settings.get("moses", False),
+    }
+
+
+class _Segmenter(Protocol):
+    """Splits a line into pieces, and joins pieces into a line."""
+
+    def split(self, line: str) -> Sequence[str]: ...
+
+    def join(self, pieces: str) -> str: ...
+
+
+class _Words:
+    def split(self, line: str) -> Sequence[str]:
+        return line.split()
+
+    def join(self, pieces: str) -> str:
+        return pieces
+
+
+class _SentencePiece:
+    def __init__(self, model: Path) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            self._processor = SentencePieceProcessor(model_file=str(model))
+        except (OSError, RuntimeError):
+            raise UserError(f"{model} is not a SentencePiece model") from None
+
+    def split(self, line: str) -> Sequence[str]:
+        return self._processor.encode(line, out_type=str)
+
+    def join(self, pieces: str) -> str:
+        return self._processor.decode_pieces(pieces.split(" "))
+
+
+class _Bpe:
+    def __init__(self, codes: Path) -> None:
+        from subword_nmt.apply_bpe import BPE
+
+        with open(codes, encoding="utf-8") as file, contextlib.redirect_stderr(io.StringIO()):
+            try:
+                self._bpe = BPE(file)
+            except (SystemExit, ValueError, UnicodeDecodeError):  # it ends the program where a line is not a pair
+                raise UserError(f"{codes} does not hold BPE codes, a pair of pieces a line") from None
+
+    def split(self, line: str) -> Sequence[str]:
+        return self._bpe.segment_tokens(line.split())
+
+    def join(self, pieces: str) -> str:
+        return (pieces + " ").replace("@@ ", "").strip()
+
+
+def _segmenter(kind: str, file: Path) -> _Segmenter:
+    match kind:
+        case "sentencepiece":
+            return _SentencePiece(file)
+        case "bpe":
+            return _Bpe(file)
+        case _:
+            return _Words()
+
+
+class Subwords:
+    """The way from plain text to the space-separated pieces of fairseq's dictionaries, and back.
+
+    A folder holds it all: `subwords.json` with the resolved settings and the languages, and the models: `joint.*`, or
+    `source.*` and `target.*`, with `.model` for SentencePiece and `.codes` for BPE. Words have none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Load what `train` or `given` wrote."""
+        self.folder = folder
+        self.settings = read_json(folder / SETTINGS)
+        self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
+        models = {name: _segmenter(self.settings["type"], folder / name) for name in set(_model_files(self.settings))}
+        self._segmenters = {side: models[name] for side, name in zip(SIDES, _model_files(self.settings), strict=True)}
+        self._moses: dict[Side, _Moses] = {}
+        if self.settings["moses"]:
+            self._moses = {side: _Moses(language) for side, language in zip(SIDES, self.languages, strict=True)}
+
+    @classmethod
+    def load(cls, folder: Path) -> Subwords:
+        return cls(folder)
+
+    @classmethod
+    def train(
+        cls, settings: Mapping[str, Any], text_folder: Path, languages: tuple[str, str], folder: Path
+    ) -> Subwords:
+        """Learn the models from the training text and write them to `folder`. The same text gives the same files.
+
+        `settings` as in schemas/subwords.schema.json. Raises UserError where the text is too small for the size.
+        """
+        settings = _resolved(settings)
+        texts = [text_folder / f"train.{language}" for language in languages]
+        moses = [_Moses(language) for language in languages] if settings["moses"] else [None, None]
+        sides = [(text, tokeniser) for text, tokeniser in zip(texts, moses, strict=True)]
+        groups = (
+            {"joint": sides} if settings["joint"] else {side: [text] for side, text in zip(SIDES, sides, strict=True)}
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        if settings["type"] in _EXTENSIONS:
+            learn = {"sentencepiece": _learn_sentencepiece, "bpe": _learn_bpe}[settings["type"]]
+            for name, group in groups.items():
+                with atomic(folder / f"{name}.{_EXTENSIONS[settings['type']]}") as file:
+                    learn(group, settings, file)
+        write_json(folder / SETTINGS, {**settings, "source": languages[0], "target": languages[1]})
+        return cls(folder)
+
+    @classmethod
+    def given(cls, settings: Mapping[str, Any], languages: tuple[str, str], folder: Path) -> Subwords:
+        """Take the subwords and dictionaries of a model that was trained elsewhere into `folder`.
+
+        `settings`: `name`; `dictionaries`, a folder with fairseq's dict.<language>.txt; `model`, a SentencePiece model
+        (*.model), BPE codes, or None for text that is split at spaces; and `moses` (default: with BPE).
+        Raises UserError where a file is missing.
+        """
+        model = settings.get("model")
+        kind = "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
+        dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
+        for file in [*dictionaries, *([Path(model)] if model else [])]:
+            if not file.is_file():
+                raise UserError(f"import `{settings['name']}`: there is no file {file}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in dictionaries:
+            with atomic(folder / file.name) as copy:
+                shutil.copyfile(file, copy)
+        if model:
+            with atomic(folder / f"joint.{_EXTENSIONS[kind]}") as copy:
+                shutil.copyfile(model, copy)
+        resolved = {"type": kind, "joint": True, "moses": settings.get("moses", kind == "bpe"), "given": True}
+        write_json(folder / SETTINGS, {**resolved, "source": languages[0], "target": languages[1]})
+        return cls(folder)
+
+    def encode(self, side: Side, line: str) -> str:
+        """A line of plain text as pieces with spaces between."""
+        if side in self._moses:
+            line = self._moses[side].tokenise(line)
+        return " ".join(self._segmenters[side].split(line))
+
+    def decode(self, pieces: str, side: Side = "target") -> str:
+        """Pieces with spaces between as a line of plain, detokenised text."""
+        line = self._segmenters[side].join(pieces)
+        return self._moses[side].detokenise(line) if side in self._moses else line
+
+    @property
+    def joint_dictionary(self) -> bool:
+        """Whether both languages share one dictionary."""
+        return self.settings["joint_dictionary"]
+
+    @property
+    def most_types(self) -> int | None:
+        """How many types a dictionary may hold: all but the most frequent words are unknown. None: no limit."""
+        return self.settings["size"] if self.settings["type"] == "words" else None
+
+    @property
+    def given_dictionaries(self) -> list[Path] | None:
+        """The dictionary files of source and target where they came with a model."""
+        return (
+            [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
+        )
+
+
+def _model_files(settings: Mapping[str, Any]) -> list[str]:
+    """File names of the source's and the target's model."""
+    extension = _EXTENSIONS.get(settings["type"], "")
+    return [f"{'joint' if settings['joint'] else side}.{extension}" for side in SIDES]
+
+
+class _Moses:
+    """Moses' tokeniser and detokeniser, with its escapes."""
+
+    def __init__(self, language: str) -> None:
+        from sacremoses import MosesDetokenizer, MosesTokenizer
+
+        self._tokeniser, self._detokeniser = MosesTokenizer(language), MosesDetokenizer(language)
+
+    def tokenise(self, line: str) -> str:
+        return self._tokeniser.tokenize(line, return_str=True)
+
+    def detokenise(self, line: str) -> str:
+        return self._detokeniser.detokenize(line.split())
+
+
+_Texts = Sequence[tuple[Path, _Moses | None]]
+
+
+def _lines(texts: _Texts) -> Iterator[str]:
+    for file, moses in texts:
+        with open(file, encoding="utf-8", newline="\n") as opened:
+            for line in opened:
+                yield moses.tokenise(line) if moses else line.rstrip("\n")
+
+
+def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path) -> None:
+    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance."""
+    from sentencepiece import SentencePieceTrainer
+
+    total = sum(_number_of_lines(text) for text, _ in texts)
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=islice(_lines(texts), 0, None, -(-total // _MOST_SENTENCES)),
+            model_writer=model,
+            vocab_size=settings["size"],
+            character_coverage=settings["character_coverage"],
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).rsplit("] ", 1)[-1].strip()
+        raise UserError(f"subwords: size {settings['size']} does not suit this corpus: {reason}") from None
+    file.write_bytes(model.getvalue())
+
+
+def _learn_bpe(texts: _Texts, settings: Mapping[str, Any], file: Path) -> None:
+    from subword_nmt.learn_bpe import learn_bpe
+
+    words = Counter(chain.from_iterable(line.split() for line in _lines(texts)))
+    messages = io.StringIO()
+    with open(file, "w", encoding="utf-8", newline="\n") as codes, contextlib.redirect_stderr(messages):
+        learn_bpe((f"{word} {count}" for word, count in words.items()), codes, settings["size"], is_dict=True)
+
+
+def _number_of_lines(file: Path) -> int:
+    with open(file, "rb") as opened:
+        return sum(block.count(b"\n") for block in iter(lambda: opened.read(1 << 20), b""))

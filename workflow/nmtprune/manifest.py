@@ -1,0 +1,47 @@
+"""What made a model: its step, what the step depends on, and a digest over all of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import nmtprune
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+from nmtprune.files import digest, read_json
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: make it first (snakemake {path})") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged; remove it and run again") from None
+
+
+def digest_of(config: Config, chain: Chain) -> str:
+    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and its data's."""
+    identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
+    if chain.parent:
+        identity["parent"] = read(paths.manifest(chain.parent))["digest"]
+    return digest(identity)
+
+
+def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """A model's manifest: identity first, then what happened (`facts`: updates done, the selected one, seconds)."""
+    versions = {package: importlib.metadata.version(package) for package in ("torch", "fairseq")}
+    return {
+        "chain": str(chain),
+        "step": chain.last.text,
+        "digest": identity,
+        "parent": str(chain.parent) if chain.parent else None,
+        "data": str(config.data_folder(chain)),
+        "slice": config.slice(chain),
+        **facts,
+        "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **versions},
+    }

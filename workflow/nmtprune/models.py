@@ -1,0 +1,77 @@
+"""The weights and masks of any step, read from its directory. Needs no fairseq."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from nmtprune import paths
+from nmtprune.chain import DENSE, Chain
+from nmtprune.errors import UserError
+from nmtprune.files import atomic
+
+
+def read(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU. Raises UserError where the file is missing, truncated or something else."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is not a whole PyTorch file (truncated?): {reason}; remove it and run again") from None
+
+
+def save(value: Any, path: Path) -> None:
+    with atomic(path) as temporary:
+        torch.save(value, temporary)
+
+
+def save_masks(masks: Mapping[str, Tensor], path: Path) -> None:
+    """Masks as bits: one bit a weight."""
+    save({name: (tuple(m.shape), torch.from_numpy(numpy.packbits(m.numpy()))) for name, m in masks.items()}, path)
+
+
+def read_masks(path: Path) -> dict[str, Tensor]:
+    """Masks by parameter name, True where a weight is kept."""
+    masks = {}
+    for name, (shape, bits) in read(path).items():
+        count = int(numpy.prod(shape))
+        masks[name] = torch.from_numpy(numpy.unpackbits(bits.numpy(), count=count).view(bool)).view(shape)
+    return masks
+
+
+def masks_of(chain: Chain) -> dict[str, Tensor] | None:
+    """The masks that hold for a chain's model; None where it is dense."""
+    for ancestor in chain.ancestors():
+        if ancestor.last.family.leaves == DENSE:
+            return None
+        file = paths.model(ancestor) / paths.MASK
+        if file.exists():
+            return read_masks(file)
+    return None
+
+
+def checkpoint_of(chain: Chain) -> Path:
+    """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
+    return next(
+        file
+        for ancestor in chain.ancestors()
+        if not ancestor.last.family.selects and (file := paths.model(ancestor) / paths.MODEL)
+    )
+
+
+def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """A state dict with pruned weights at zero; the tensors that are masked are copies, and tied ones stay tied."""
+    copies = {state[name].data_ptr(): state[name] * mask.to(state[name].dtype) for name, mask in (masks or {}).items()}
+    return {name: copies.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in state.items()}
+
+
+def state_of(chain: Chain) -> dict[str, Tensor]:
+    """The weights of any chain's model, masks applied."""
+    return masked(read(checkpoint_of(chain))["model"], masks_of(chain) if chain.last.family.selects else None)

@@ -1,0 +1,268 @@
+"""Papers as data: the tables and figures of workflow/papers, with a preset's tasks and recipes for the papers' own."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import itertools
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nmtprune import chain, paths
+from nmtprune.chain import Chain
+from nmtprune.config import WORKFLOW, Config, read_yaml, validate
+from nmtprune.errors import UserError, suggest
+
+FOLDER = WORKFLOW / "papers"
+EXTENSIONS = {"table": ("csv", "md", "tex", "rst"), "lines": ("csv", "png", "svg", "rst")}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measured column. `published` names the paper's column, `scale` takes its values to our unit."""
+
+    metric: str
+    heading: str
+    published: str | None = None
+    scale: float = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table or a point of a figure.
+
+    `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as printed; empty
+    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables.
+    """
+
+    label: str
+    group: str
+    chains: tuple[Chain, ...]
+    published: Mapping[str, str]
+    baseline: bool
+    against: Row | None
+    values: Mapping[str, Any]
+    paper_task: str
+    paper_recipe: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.group} {self.label}".strip()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own models.
+
+    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them.
+    """
+
+    paper: str
+    name: str
+    kind: str
+    title: str
+    caption: str
+    notes: tuple[str, ...]
+    headings: Mapping[str, str]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]
+    x: Mapping[str, str] | None
+    dashed: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.paper}/{self.name}"
+
+    @property
+    def number(self) -> str:
+        """Its name as printed: `Table 2`."""
+        word, digits = re.fullmatch(r"(.*?)(\d+[a-z]?)?", self.name).groups()
+        return f"{word.capitalize()} {digits or ''}".strip()
+
+
+def names() -> list[str]:
+    """All papers."""
+    return sorted(file.parent.name for file in FOLDER.glob("*/paper.yaml"))
+
+
+@functools.cache
+def paper(name: str) -> dict[str, Any]:
+    """A paper's title, authors, tables and figures, and its names for data and models."""
+    if name not in names():
+        raise UserError(f"unknown paper `{name}`; {suggest(name, names())}")
+    value = read_yaml(FOLDER / name / "paper.yaml")
+    validate(value, "paper", f"{name}/paper.yaml")
+    return value
+
+
+@functools.cache
+def _stated(paper_name: str, name: str) -> dict[str, Any]:
+    """A table or figure as its YAML file states it."""
+    value = read_yaml(FOLDER / paper_name / f"{name}.yaml")
+    validate(value, "item", f"{paper_name}/{name}")
+    return value
+
+
+@functools.cache
+def _published(paper_name: str, name: str) -> list[dict[str, str]]:
+    file = FOLDER / paper_name / "published" / f"{name}.csv"
+    if not file.exists():
+        return []
+    with open(file, encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def selected(config: Config) -> list[tuple[str, str]]:
+    """Paper and name of every table and figure of the run. Raises UserError for unknown ones."""
+    asked = config.settings["papers"]
+    where = f"presets/{config.settings['preset']}.yaml" if asked is None else "config"
+    chosen: dict[tuple[str, str], None] = {}
+    for entry in config.preset["papers"] if asked is None else asked:
+        paper_name, _, name = entry.partition("/")
+        if paper_name not in names():
+            raise UserError(f"{where}: papers: unknown paper `{paper_name}`; {suggest(paper_name, names())}")
+        known = paper(paper_name)["items"]
+        if name and name not in known:
+            raise UserError(f"{where}: papers: {paper_name} has no table or figure `{name}`; {suggest(name, known)}")
+        chosen |= dict.fromkeys((paper_name, each) for each in ([name] if name else known))
+    return list(chosen)
+
+
+def _check_preset(config: Config) -> None:
+    """Every name in a preset must mean something: a stand-in or a grid for nothing is a typing mistake."""
+    where, papers = f"presets/{config.settings['preset']}.yaml", [paper(name) | {"name": name} for name in names()]
+    known = {kind: {name for each in papers for name in each[kind]} for kind in ("tasks", "recipes")}
+    known["grids"] = {f"{each['name']}/{item}" for each in papers for item in each["items"]}
+    for kind, valid in known.items():
+        for name in config.preset.get(kind, {}):
+            if name not in valid:
+                raise UserError(f"{where}: {kind}: no paper has `{name}`; {suggest(name, valid)}")
+
+
+def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """An item's grid, or the part of it that the preset runs."""
+    grid, key = stated.get("grid", {}), f"{paper_name}/{name}"
+    part = config.preset.get("grids", {}).get(key, {})
+    for variable in part:
+        if variable not in grid:
+            where = f"presets/{config.settings['preset']}.yaml: grids"
+            raise UserError(f"{where}: {key} has no variable `{variable}`; {suggest(variable, grid)}")
+    return {**grid, **part}
+
+
+def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | None:
+    """What the preset takes for a paper's task or recipe; None where it has nothing."""
+    known = paper(paper_name)[kind]
+    if name not in known:
+        raise UserError(f"{paper_name} has no {kind.rstrip('s')} `{name}`; {suggest(name, known)}")
+    given = config.preset[kind]
+    if name not in given:
+        raise UserError(
+            f"presets/{config.settings['preset']}.yaml: {kind}: nothing is said of `{name}`; "
+            f"name the {kind.rstrip('s')} that stands in for it, or null to leave its rows out"
+        )
+    return given[name]
+
+
+def _points(row: Mapping[str, Any], grid: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """The values of the grid variables that a stated row names in braces: one empty point where it names none."""
+    fields = string.Formatter().parse(row["label"] + row["chain"])
+    variables = list(dict.fromkeys(name for _, name, _, _ in fields if name is not None))
+    if unknown := [variable for variable in variables if variable not in grid]:
+        raise UserError(f"unknown grid variable `{unknown[0]}`; {suggest(unknown[0], grid)}")
+    return [dict(zip(variables, values, strict=True)) for values in itertools.product(*(grid[v] for v in variables))]
+
+
+def _printed(row: Mapping[str, Any], published: list[dict[str, str]]) -> dict[str, str]:
+    """The paper's values of a stated row; none where the paper's values are not at hand."""
+    line = row.get("published")
+    if not line or not published:
+        return {}
+    if line > len(published):
+        raise UserError(f"published: there is no row {line}; the paper's CSV has {len(published)}")
+    return published[line - 1]
+
+
+def _item(config: Config, paper_name: str, name: str) -> Item:
+    stated, about = _stated(paper_name, name), paper(paper_name)
+    grid, published = _grid(config, paper_name, name, stated), _published(paper_name, name)
+    for column in stated["columns"] if published else ():
+        if (wanted := column.get("published")) and wanted not in published[0]:
+            valid = suggest(wanted, published[0])
+            raise UserError(f"{paper_name}/{name}: columns: nothing is published as `{wanted}`; {valid}")
+    rows: list[Row] = []
+    left_out: dict[str, None] = {}
+    against: Row | None = None
+    for number, row in enumerate(stated["rows"], 1):
+        baseline = row.get("baseline", False)
+        against = None if baseline else against
+        try:
+            printed = _printed(row, published)
+            task = _stand_in(config, paper_name, "tasks", row["task"])
+            recipe = _stand_in(config, paper_name, "recipes", row["recipe"])
+            if task is None or recipe is None:
+                missing = about["tasks"][row["task"]] if task is None else about["recipes"][row["recipe"]]
+                left_out[missing] = None
+                continue
+            for values in _points(row, grid):
+                steps = chain.parse_steps(row["chain"].format(**values))
+                chains = tuple(Chain(task, recipe, seed, steps) for seed in config.seeds)
+                config.check(chains[0])
+                rows.append(
+                    Row(
+                        label=row["label"].format(**values),
+                        group=row.get("group", ""),
+                        chains=chains,
+                        published=printed,
+                        baseline=baseline,
+                        against=against,
+                        values=values,
+                        paper_task=row["task"],
+                        paper_recipe=row["recipe"],
+                    )
+                )
+                against = rows[-1] if baseline else against
+        except UserError as error:
+            raise UserError(f"{paper_name}/{name} row {number}: {error}") from None
+    return Item(
+        paper=paper_name,
+        name=name,
+        kind=stated["kind"],
+        title=stated["title"],
+        caption=stated["caption"],
+        notes=tuple(stated.get("notes", ())),
+        headings=stated.get("headings", {}),
+        columns=tuple(Column(**column) for column in stated["columns"]),
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+        x=stated.get("x"),
+        dashed=tuple(stated.get("dashed", ())),
+    )
+
+
+def items(config: Config) -> list[Item]:
+    """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid name."""
+    _check_preset(config)
+    return [_item(config, paper_name, name) for paper_name, name in selected(config)]
+
+
+def chains(config: Config) -> list[Chain]:
+    """Every distinct model of the run, the user's own chains included, sorted by address."""
+    wanted = {each for item in items(config) for row in item.rows for each in row.chains}
+    return sorted(wanted | set(config.chains()), key=str)
+
+
+def files_of(preset: str, item: Item) -> list[Path]:
+    """The files of one rendered table or figure."""
+    return [paths.item(preset, item.paper, item.name, extension) for extension in EXTENSIONS[item.kind]]
+
+
+def outputs(config: Config) -> list[Path]:
+    """Every file that rendering writes, the page first."""
+    preset = config.settings["preset"]
+    return [paths.page(preset) / "index.html", *(file for item in items(config) for file in files_of(preset, item))]

@@ -1,0 +1,71 @@
+"""Every file name under results/, relative to the working directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nmtprune.chain import Chain
+
+RESULTS = Path("results")
+DOWNLOADS = RESULTS / "data" / "downloads"
+
+MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
+MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
+SCORES, VARIANTS = "scores.csv", "variants.csv"
+
+
+def text(task: str) -> Path:
+    """Cleaned parallel text of a task."""
+    return RESULTS / "data" / task / "text"
+
+
+def data(task: str, subwords: str) -> Path:
+    """A task's text in subwords: the subword model and fairseq's binarised data."""
+    return RESULTS / "data" / task / subwords
+
+
+def binarised(data_folder: Path) -> Path:
+    return data_folder / "bin"
+
+
+def model(chain: Chain) -> Path:
+    return RESULTS / "models" / str(chain)
+
+
+def manifest(chain: Chain) -> Path:
+    return model(chain) / MANIFEST
+
+
+def state(directory: Path) -> Path:
+    """What a step needs to resume or to restore its outputs; never declared to Snakemake, which deletes what is declared."""
+    return directory / "state"
+
+
+def snapshot(directory: Path, percent: str) -> Path:
+    """The checkpoint of a training step part of the way through."""
+    return directory / "snapshots" / f"{percent}.pt"
+
+
+def hypotheses(chain: Chain, test_set: str) -> Path:
+    return model(chain) / "hypotheses" / f"{test_set}.txt"
+
+
+def scores(chain: Chain) -> Path:
+    """The table that holds a chain's scores: its own, or its parent's table of variants where its last step only selects."""
+    if chain.last.family.selects and chain.parent:
+        return model(chain.parent) / VARIANTS
+    return model(chain) / SCORES
+
+
+def page(preset: str) -> Path:
+    return RESULTS / preset
+
+
+def item(preset: str, paper: str, name: str, extension: str) -> Path:
+    """A rendered table or figure."""
+    return page(preset) / paper / f"{name}.{extension}"
+
+
+def chain_of(directory: Path) -> str:
+    """The address a model directory stands for."""
+    return str(Path(directory).relative_to(RESULTS / "models"))

@@ -1,0 +1,1 @@
+"""Which weights go: weight classes, schemes and masks. Pure tensor code."""

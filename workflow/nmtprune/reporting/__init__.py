@@ -1,0 +1,1 @@
+"""Tables, figures and the page, rendered from what has been measured."""

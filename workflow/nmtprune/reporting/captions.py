@@ -1,0 +1,143 @@
+"""Captions: what a table or figure shows, and everything a reader must know to trust or repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from nmtprune.papers import Item, Row, paper
+from nmtprune.reporting.measured import Measured
+
+T = TypeVar("T")
+NEEDS_BLEU = {"bleu", "delta"}
+
+
+def caption(item: Item, measured: Measured) -> list[str]:
+    """Sentences: the paper's statement, then data, models, updates, seeds, test set, what is prunable, signatures."""
+    if not item.rows:
+        return [item.caption, *_left_out(item)]
+    return [
+        item.caption,
+        *_stand_ins(item, measured),
+        _updates(item, measured),
+        _seeds(item),
+        _test_sets(item, measured),
+        *_prunable(item, measured),
+        *_scoring(item, measured),
+        *_left_out(item),
+        *_published(item),
+        *item.notes,
+    ]
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))
+
+
+def _recipes(item: Item) -> list[str]:
+    return _distinct(row.chains[0].recipe for row in item.rows)
+
+
+def _tasks(item: Item) -> list[str]:
+    return _distinct(row.chains[0].task for row in item.rows)
+
+
+def _stand_ins(item: Item, measured: Measured) -> list[str]:
+    """`Data: Multi30k En-De for WMT14 En-De.`; a name that stands for itself is given once."""
+    about = paper(item.paper)
+
+    def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
+        titles = measured.config.task if kind == "tasks" else measured.config.recipe
+        words = []
+        for theirs, ours in pairs:
+            title = titles(ours)["title"]
+            what = title if title == ours else f"{title}, {kind.rstrip('s')} {ours}"
+            words.append(what if ours == theirs else f"{what}, for {about[kind][theirs]}")
+        return "; ".join(_distinct(words))
+
+    tasks = _distinct((row.paper_task, row.chains[0].task) for row in item.rows)
+    recipes = _distinct((row.paper_recipe, row.chains[0].recipe) for row in item.rows)
+    return [f"Data: {listed('tasks', tasks)}.", f"Models: {listed('recipes', recipes)}."]
+
+
+def _updates(item: Item, measured: Measured) -> str:
+    """Updates of every schedule in use, recipes of equal schedules together."""
+    by_text: dict[str, list[str]] = {}
+    for recipe in _recipes(item):
+        steps = (step for row in item.rows if row.chains[0].recipe == recipe for step in row.chains[0].steps)
+        names = _distinct(step.schedule for step in steps if step.family.trains)
+        counts = [f"{name} {measured.config.schedule(recipe, name)['updates']:,}" for name in names]
+        by_text.setdefault(", ".join(counts), []).append(recipe)
+    if len(by_text) == 1:
+        return f"Updates at most: {next(iter(by_text))}."
+    return "Updates at most: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+
+
+def _seeds(item: Item) -> str:
+    """Seeds, and what is shown of their spread."""
+    seeds = [str(chain.seed) for chain in item.rows[0].chains]
+    if item.kind == "table":
+        return f"Seed {seeds[0]}." if len(seeds) == 1 else f"Mean ± standard deviation over seeds {', '.join(seeds)}."
+    if len(seeds) == 1:
+        return f"Seed {seeds[0]}. Band: 95 % bootstrap interval of the baseline over sentences."
+    return f"Means over seeds {', '.join(seeds)}. Bars and the baseline's band: standard deviation over seeds."
+
+
+def _test_sets(item: Item, measured: Measured) -> str:
+    sets = []
+    for task in _tasks(item):
+        rows = (measured.scores(chain) for row in item.rows for chain in row.chains if chain.task == task)
+        size = next((f" ({int(row['sentences']):,} sentences)" for row in rows if row), "")
+        of = f" of {task}" if len(_tasks(item)) > 1 else ""
+        sets.append(f"{measured.test_set(task)}{of}{size}")
+    return f"Test set: {'; '.join(sets)}."
+
+
+def _prunable(item: Item, measured: Measured) -> list[str]:
+    """What a percentage is of; nothing where the item has no pruned model."""
+    pruned = [row for row in item.rows if any(step.family.name == "prune" for step in row.chains[0].steps)]
+    recipes = _distinct(row.chains[0].recipe for row in pruned)
+    settings = {recipe: measured.config.recipe(recipe)["prunable"]["embeddings"] for recipe in recipes}
+    says = {
+        "in": "all weight matrices, embeddings and output projection included",
+        "out": "all weight matrices but embeddings and output projection",
+    }
+    if len(set(settings.values())) == 1:
+        text = says[next(iter(settings.values()))]
+    else:
+        text = "; ".join(f"{recipe}: {says[value]}" for recipe, value in settings.items())
+    return [f"Percentages are of the prunable weights: {text}; never biases and layer norms."] if settings else []
+
+
+def _scoring(item: Item, measured: Measured) -> list[str]:
+    """Signatures, engine and beam of the scores that are there, and what the marks of significance say."""
+    rows = [row for each in item.rows for chain in each.chains if (row := measured.scores(chain))]
+    metrics = {column.metric for column in item.columns}
+    sentences = []
+    if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows)):
+        sentences.append(f"BLEU {', '.join(signatures)}.")
+    if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows)):
+        sentences.append(f"chrF {', '.join(signatures)}.")
+    if searches := _distinct(f"{row['engine']}, beam {row['beam']}" for row in rows):
+        sentences.append(f"Search: {'; '.join(searches)}.")
+    if item.kind == "table" and "bleu" in metrics and any(row.against for row in item.rows):
+        sentences.append(
+            "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences "
+            "(1,000 samples); published marks by the paper's sign test."
+        )
+    return sentences
+
+
+def _left_out(item: Item) -> list[str]:
+    return [f"Left out, since nothing stands in for it: {', '.join(item.left_out)}."] if item.left_out else []
+
+
+def _published(item: Item) -> list[str]:
+    """Where the published values come from, and for which data."""
+    printed: list[Row] = [row for row in item.rows if row.published]
+    if not printed or not any(column.published for column in item.columns):
+        return []
+    about = paper(item.paper)
+    data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
+    models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
+    return [f"Published: {about['short']}, {item.number}, {data}, {models}."]

@@ -1,0 +1,95 @@
+"""What has been measured so far: scores, manifests and hypotheses of chains, or the reason why they are missing."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.files import read_json, read_lines
+from nmtprune.scoring import significance
+
+
+class Measured:
+    """Reads each file once. Nothing here fails for a file that is not there yet: missing is None."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.manifest = functools.cache(self._manifest)
+        self.statistics = functools.cache(self._statistics)
+        self._table = functools.cache(_read_table)
+
+    def test_set(self, task: str) -> str:
+        """The task's main test set, the one in tables."""
+        return next(iter(self.config.task(task)["test"]))
+
+    def scores(self, chain: Chain, test_set: str | None = None) -> dict[str, str] | None:
+        """The row of a chain's score table on a test set (the main one)."""
+        test_set = test_set or self.test_set(chain.task)
+        rows = self._table(paths.scores(chain))
+        return next((row for row in rows if row["chain"] == str(chain) and row["set"] == test_set), None)
+
+    def value(self, chain: Chain, metric: str) -> float | None:
+        """One number: a column of the score table, or `updates`, the sum over the chain's trainings."""
+        if metric == "updates":
+            return self.updates(chain)
+        row = self.scores(chain)
+        return float(row[metric]) if row and row.get(metric) else None
+
+    def updates(self, chain: Chain) -> int | None:
+        """Updates that made a model, all its trainings together; None while one of them is missing."""
+        total, counted = 0, False
+        for ancestor in chain.ancestors():
+            manifest = self.manifest(ancestor)
+            if manifest is None:
+                return None
+            if not counted:
+                total += manifest["updates"] or 0
+            counted = (
+                ancestor.last.family.name == "at"
+            )  # a checkpoint half-way counts its own updates, not its parent's
+        return total
+
+    def reason(self, chain: Chain) -> str:
+        """Why a chain has no scores."""
+        for ancestor in reversed(list(chain.ancestors())):
+            if self.manifest(ancestor) is None:
+                folder = paths.model(ancestor)
+                began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
+                state = "was begun and is not finished, see its log" if began else "has not run yet"
+                return f"{ancestor} {state}"
+        return f"{chain} is not scored yet"
+
+    def _manifest(self, chain: Chain) -> dict[str, Any] | None:
+        file = paths.manifest(chain)
+        return read_json(file) if file.exists() else None
+
+    def _statistics(self, chain: Chain) -> np.ndarray | None:
+        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set."""
+        row = self.scores(chain)
+        language = self.config.task(chain.task)["target"]
+        references = paths.text(chain.task) / f"{self.test_set(chain.task)}.{language}"
+        if row is None or not Path(row["hypotheses"]).exists() or not references.exists():
+            return None
+        return significance.bleu_statistics(read_lines(row["hypotheses"]), read_lines(references), language)
+
+
+def _read_table(file: Path) -> list[dict[str, str]]:
+    if not file.exists():
+        return []
+    with open(file, encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def interval(statistics: np.ndarray, samples: int = 1000, seed: int = 12345) -> tuple[float, float]:
+    """The 95 % bootstrap interval over sentences of one system's BLEU; `statistics` [1, sentences, counts]."""
+    sentences = statistics.shape[1]
+    draws = np.random.default_rng(seed).multinomial(sentences, np.full(sentences, 1 / sentences), size=samples)
+    low, high = np.percentile(significance.bleu(draws @ statistics[0]), [2.5, 97.5])
+    return float(low), float(high)

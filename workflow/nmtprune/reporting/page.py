@@ -1,0 +1,102 @@
+"""The page of a preset: every table and figure, the settings behind them, and all models of the run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import nmtprune
+from nmtprune import papers, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.papers import Item
+from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.tables import Table, number
+
+PACKAGES = ("fairseq", "torch", "ctranslate2", "sacrebleu", "snakemake")
+SHOWN = ("bleu", "chrf", "perplexity", "sparsity", "parameters")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A table or figure as it was written: `files` by extension."""
+
+    item: Item
+    table: Table
+    caption: list[str]
+    files: dict[str, Path]
+
+
+def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
+    """The page; its links are relative to the preset's folder."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = paths.page(config.settings["preset"])
+    shown = [each.item.paper for each in rendered]
+    all_models = papers.chains(config)
+    return environment.get_template("page.html.j2").render(
+        config=config,
+        preset=config.preset,
+        stand_ins=list(_stand_ins(config, rendered)),
+        versions=_versions(),
+        papers={name: papers.paper(name) for name in dict.fromkeys(shown)},
+        rendered=rendered,
+        models=[_model(chain, measured, page) for chain in all_models],
+        made=sum(measured.scores(chain) is not None for chain in all_models),
+        hours=_hours(all_models, measured),
+        link=lambda path: Path(os.path.relpath(path, page)).as_posix(),
+    )
+
+
+def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
+    """The papers' data and models beside what the run takes for them."""
+    rows = [(papers.paper(each.item.paper), row) for each in rendered for row in each.item.rows]
+    tasks = {about["tasks"][row.paper_task]: config.task(row.chains[0].task)["title"] for about, row in rows}
+    recipes = {about["recipes"][row.paper_recipe]: config.recipe(row.chains[0].recipe)["title"] for about, row in rows}
+    yield from tasks.items()
+    yield from recipes.items()
+    for missing in dict.fromkeys(name for each in rendered for name in each.item.left_out):
+        yield missing, "left out"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"nmtprune": nmtprune.__version__, "Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _model(chain: Chain, measured: Measured, page: Path) -> dict[str, Any]:
+    """A line in the list of models; values that are missing are blank."""
+    scores, folder = measured.scores(chain), paths.model(chain)
+    updates = measured.updates(chain)
+    return {
+        "address": str(chain),
+        "folder": os.path.relpath(folder, page) if folder.exists() else None,
+        "updates": "" if updates is None else f"{updates:,}",
+        "reason": "" if scores else measured.reason(chain),
+        **{m: number(m, float(scores[m])) if scores and scores.get(m) else "" for m in SHOWN},
+    }
+
+
+def _hours(chains: list[Chain], measured: Measured) -> float:
+    """Wall time of all trainings, shared ones counted once."""
+    ancestors = {ancestor for chain in chains for ancestor in chain.ancestors()}
+    manifests = [manifest for ancestor in ancestors if (manifest := measured.manifest(ancestor))]
+    return sum(manifest.get("wall_seconds") or 0 for manifest in manifests) / 3600

@@ -1,0 +1,45 @@
+"""Render everything that a run's papers ask for from whatever has been measured so far."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nmtprune import paths
+from nmtprune.config import Config
+from nmtprune.files import atomic, write_text
+from nmtprune.papers import Item, files_of, items
+from nmtprune.reporting import figures, page, tables
+from nmtprune.reporting.captions import caption
+from nmtprune.reporting.measured import Measured
+
+
+def render(config: Config) -> list[Path]:
+    """Write every table and figure, then the page; missing scores are said, never an error. Returns the files."""
+    measured = Measured(config)
+    rendered = [_render(config.settings["preset"], item, measured) for item in items(config)]
+    index = paths.page(config.settings["preset"]) / "index.html"
+    write_text(index, page.html(config, measured, rendered))
+    return [index, *(file for each in rendered for file in each.files.values())]
+
+
+def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:
+    numbers = tables.frame(item, measured)
+    printed = tables.table(item, numbers)
+    sentences = caption(item, measured)
+    title = f"{item.number}: {item.title}"
+    files = {file.suffix.removeprefix("."): file for file in files_of(preset, item)}
+    with atomic(files["csv"]) as temporary:
+        numbers.to_csv(temporary, index=False)
+    write_text(files["rst"], _rst(f"{title}. {' '.join([*sentences, *printed.footnotes])}"))
+    if item.kind == "table":
+        write_text(files["md"], tables.markdown(printed, title, sentences))
+        write_text(files["tex"], tables.latex(printed, item.key, title, sentences))
+    else:
+        figures.save(figures.lines(item, numbers, measured), files["png"], files["svg"])
+    return page.Rendered(item, printed, sentences, files)
+
+
+def _rst(text: str) -> str:
+    """Text as reStructuredText without markup; Snakemake also reads its report captions as Jinja templates."""
+    return re.sub(r"([\\*`_|])", r"\\\1", text) + "\n"

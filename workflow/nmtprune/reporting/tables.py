@@ -1,0 +1,233 @@
+"""Rows of a table or figure: one frame of raw numbers, and the same as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from nmtprune.papers import Column, Item, Row
+from nmtprune.reporting.measured import Measured
+from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
+
+VARIES = {"bleu", "delta", "chrf", "perplexity", "nll_per_token"}  # what a seed changes: printed with its deviation
+BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}
+PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in print. `kinds` says of each column whether it names the row, is ours or is published."""
+
+    headings: list[str]
+    kinds: list[str]
+    cells: list[list[str]]
+    footnotes: list[str]
+
+
+def frame(item: Item, measured: Measured) -> pd.DataFrame:
+    """Raw numbers of all rows at full precision; published values in columns of their own, after ours.
+
+    `<metric>` is the mean over seeds and `<metric>_sd` their standard deviation; `seeds` counts those that are there,
+    `missing` says why others are not, and `same_as` is the number of an earlier row that is one and the same run.
+    """
+    variables = list(dict.fromkeys(variable for row in item.rows for variable in row.values))
+    first: dict[tuple, int] = {}
+    records = []
+    for number, row in enumerate(item.rows, 1):
+        record = {"row": number, "group": row.group, "label": row.label}
+        record |= {variable: row.values.get(variable) for variable in variables}
+        record |= {"task": row.chains[0].task, "recipe": row.chains[0].recipe}
+        record["chain"] = "/".join(map(str, row.chains[0].steps))
+        same = first.setdefault(row.chains, number)
+        record["same_as"] = same if same != number else None
+        for column in item.columns:
+            values = _values(row, column.metric, measured)
+            record[column.metric] = float(np.mean(values)) if values else math.nan
+            if len(row.chains) > 1 and column.metric in VARIES:
+                record[f"{column.metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        if item.kind == "table" and any(column.metric == "bleu" for column in item.columns):
+            record |= _significance(row, measured)
+        absent = [chain for chain in row.chains if measured.scores(chain) is None]
+        record["seeds"] = len(row.chains) - len(absent)
+        record["missing"] = "; ".join(map(measured.reason, absent))
+        records.append(record)
+    names = ["row", "group", "label", "task", "recipe", "chain", "same_as", *(column.metric for column in item.columns)]
+    ours = pd.DataFrame(records, columns=None if records else names)
+    ours[["same_as", *variables]] = ours[["same_as", *variables]].convert_dtypes()
+    published = {
+        f"{c.metric}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published
+    }
+    if any("significance" in row.published for row in item.rows):
+        published["significance_published"] = [row.published.get("significance", "") for row in item.rows]
+    return ours.assign(**published)
+
+
+def _values(row: Row, metric: str, measured: Measured) -> list[float]:
+    """One value for each seed that has one."""
+    if metric == "delta":
+        pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)
+        both = [(measured.value(ours, "bleu"), measured.value(theirs, "bleu")) for ours, theirs in pairs]
+        return [ours - theirs for ours, theirs in both if ours is not None and theirs is not None]
+    return [value for chain in row.chains if (value := measured.value(chain, metric)) is not None]
+
+
+def _published(row: Row, column: Column) -> float:
+    text = row.published.get(column.published, "")
+    return float(text) * column.scale if text else math.nan
+
+
+def _significance(row: Row, measured: Measured) -> dict[str, float]:
+    """Difference in BLEU from the baseline: its 95 % interval, and the p-values of paired bootstrap and sign test."""
+    names = ("delta_low", "delta_high", "p_bootstrap", "p_sign")
+    if row.against is None:
+        return dict.fromkeys(names, math.nan)
+    system = [measured.statistics(chain) for chain in row.chains]
+    baseline = [measured.statistics(chain) for chain in row.against.chains]
+    if any(each is None for each in system + baseline):
+        return dict.fromkeys(names, math.nan)
+    ours, theirs = np.concatenate(system), np.concatenate(baseline)
+    compared = paired_bootstrap(theirs, ours)
+    gains = np.concatenate([substitution_gains(theirs[[i]], ours[[i]]) for i in range(len(ours))])
+    return dict(zip(names, (compared.low, compared.high, compared.p, sign_test(gains).p), strict=True))
+
+
+def table(item: Item, numbers: pd.DataFrame) -> Table:
+    """A frame as printed: ours beside published, marks, footnotes for empty cells and for rows of the same run."""
+    grouped = any(row.group for row in item.rows)
+    columns = [("#", "name"), *([(item.headings.get("group", ""), "name")] if grouped else [])]
+    columns.append((item.headings.get("label", ""), "name"))
+    for column in item.columns:
+        columns.append((column.heading, "ours"))
+        columns += [(f"{column.heading}, published", "published")] if column.published else []
+    records = numbers.to_dict("records")
+    footnotes: dict[str, str] = {}
+    cells = []
+    for record, row in zip(records, item.rows, strict=True):
+        line = [str(record["row"])]
+        if grouped:
+            line.append(row.group)
+        line.append(row.label)
+        against = records[item.rows.index(row.against)] if row.against else None
+        for column in item.columns:
+            line.append(_ours(record, against, column.metric, footnotes))
+            line += [_printed(record, column)] if column.published else []
+        cells.append(line)
+    notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
+    if same := [f"row {r['row']} as row {r['same_as']}" for r in records if not pd.isna(r["same_as"])]:
+        notes.append(f"* One and the same run: {', '.join(same)}.")
+    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes)
+
+
+def _ours(record: dict, against: dict | None, metric: str, footnotes: dict[str, str]) -> str:
+    """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it."""
+    cell = _cell(record, metric)
+    if cell is None and metric == "delta" and against is None:
+        return "–"
+    missing = record["missing"] or (against["missing"] if metric == "delta" else "")
+    if cell is None:
+        missing = missing or f"{metric} is not recorded"
+    mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
+    return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{mark}"
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"a{number}"
+
+
+def _cell(record: dict, metric: str) -> str | None:
+    value = record[metric]
+    if math.isnan(value):
+        return None
+    deviation = record.get(f"{metric}_sd", math.nan)
+    text = number(metric, value)
+    if not math.isnan(deviation):
+        text += f" ± {number(metric, deviation).lstrip('+')}"
+    if metric == "bleu":
+        text += _mark(record)
+    return text
+
+
+def _mark(record: dict) -> str:
+    p = record.get("p_bootstrap", math.nan)
+    if math.isnan(p):
+        return ""
+    marks = BETTER if record["delta_high"] + record["delta_low"] > 0 else WORSE
+    return next((mark for level, mark in sorted(marks.items()) if p < level), "")
+
+
+def _printed(record: dict, column: Column) -> str:
+    value = record[f"{column.metric}_published"]
+    if math.isnan(value):
+        return ""
+    mark = PRINTED_MARKS.get(record.get("significance_published", ""), "") if column.metric == "bleu" else ""
+    return number(column.metric, value) + mark
+
+
+def number(metric: str, value: float) -> str:
+    """A value as tables print it."""
+    match metric:
+        case "delta":
+            return f"{value:+.2f}".replace("-", "−")
+        case "parameters" | "nonzero":
+            millions = value / 1e6
+            return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
+        case "size_dense" | "size_sparse":
+            return f"{value / 1e6:.2f} MB"
+        case "updates":
+            return f"{value:,.0f}"
+        case "sparsity":
+            return f"{value:.1f}"
+        case "nll_per_token":
+            return f"{value:.3f}"
+        case _:
+            return f"{value:.2f}"
+
+
+def markdown(printed: Table, title: str, sentences: list[str]) -> str:
+    alignment = ["left" if kind == "name" else "right" for kind in printed.kinds]
+    body = tabulate(
+        printed.cells, printed.headings, "pipe", disable_numparse=True, colalign=alignment if printed.cells else None
+    )
+    notes = "".join(f"{text}\n\n" for text in printed.footnotes)
+    return f"**{title}.** {' '.join(sentences)}\n\n{body}\n\n{notes}".rstrip() + "\n"
+
+
+_TEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "<": "$<$",
+        ">": "$>$",
+        "±": r"$\pm$",
+        "Δ": r"$\Delta$",
+        "↑": r"$\uparrow$",
+        "⇑": r"$\Uparrow$",
+        "↓": r"$\downarrow$",
+        "⇓": r"$\Downarrow$",
+        "–": "--",
+        "−": "$-$",
+    }
+)
+
+
+def latex(printed: Table, key: str, title: str, sentences: list[str]) -> str:
+    """A table environment with booktabs rules; every character of text is escaped."""
+    rows = [" & ".join(cell.translate(_TEX) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]]
+    columns = "".join("l" if kind == "name" else "r" for kind in printed.kinds)
+    caption = f"{title}. {' '.join([*sentences, *printed.footnotes])}".translate(_TEX)
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
+    lines += [
+        *rows[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{{key.replace('/', '-')}}}",
+    ]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"

@@ -1,0 +1,1 @@
+"""Scores of one model: hypotheses, BLEU and chrF, perplexity, significance, size."""

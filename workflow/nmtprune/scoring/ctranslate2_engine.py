@@ -1,0 +1,214 @@
+"""Transformers in CTranslate2: float32, built straight from fairseq's parameters."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import ctranslate2
+import torch
+from ctranslate2.specs import common_spec, transformer_spec
+
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import END, PADDING, SPECIAL_SYMBOLS, Model
+
+_ACTIVATIONS = {
+    "relu": common_spec.Activation.RELU,
+    "gelu": common_spec.Activation.GELU,
+    "gelu_accurate": common_spec.Activation.GELUTanh,
+    "gelu_fast": common_spec.Activation.GELUTanh,
+    "swish": common_spec.Activation.SWISH,
+}
+_BUFFERS = {
+    f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")
+}
+
+
+class CTranslate2Engine:
+    """A Transformer loaded into CTranslate2 on the CPU, in float32."""
+
+    name = "ctranslate2"
+
+    def __init__(self, model: Model, threads: int = 1) -> None:
+        spec = build_spec(model)
+        spec.validate()
+        spec.optimize()
+        with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
+            spec.save(folder)
+            self._translator = ctranslate2.Translator(
+                folder, device="cpu", compute_type="float32", inter_threads=1, intra_threads=threads
+            )
+
+    def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
+        results = self._translator.translate_batch(
+            sources,
+            beam_size=search.beam,
+            length_penalty=search.length_penalty,
+            max_decoding_length=max_length,
+            max_input_length=0,
+            suppress_sequences=[[SPECIAL_SYMBOLS[PADDING]]],  # fairseq never selects padding either
+        )
+        return [result.hypotheses[0] for result in results]
+
+    def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
+        results = self._translator.score_batch(sources, targets, max_input_length=0)
+        return [-math.fsum(result.log_probs) for result in results]
+
+
+def supports(model: Model) -> str | None:
+    """Why CTranslate2 cannot run `model` as fairseq would, or None if it can."""
+    activation = model.options.get("activation_fn", "relu")
+    if activation not in _ACTIVATIONS:
+        return f"activation `{activation}` is none of {', '.join(_ACTIVATIONS)}"
+    for option in ("no_token_positional_embeddings", "no_cross_attention", "cross_self_attention"):
+        if model.options.get(option):
+            return f"option `{option}` is set"
+    parameters = _Parameters(model.state)
+    try:
+        _fill(model, parameters)
+    except _NotATransformer as reason:
+        return str(reason)
+    unknown = sorted(model.state.keys() - parameters.read - _BUFFERS)
+    return f"parameter `{unknown[0]}` is not a Transformer's" if unknown else None
+
+
+def build_spec(model: Model) -> transformer_spec.TransformerSpec:
+    """CTranslate2's description of a model that it `supports`."""
+    spec = _fill(model, _Parameters(model.state))
+    spec.register_source_vocabulary(model.source_dictionary)
+    spec.register_target_vocabulary(model.target_dictionary)
+    spec.config.decoder_start_token = END
+    spec.config.add_source_eos = True
+    return spec
+
+
+class _NotATransformer(Exception):
+    """The reason why a set of parameters is not a Transformer that CTranslate2 can run."""
+
+
+class _Parameters:
+    """A state dict that remembers what has been read of it: parameters left over mean another architecture."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self._state = state
+        self.read: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._state
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._state:
+            raise _NotATransformer(f"parameter `{name}` is missing")
+        self.read.add(name)
+        return self._state[name].detach()
+
+    def layers(self, side: str) -> Iterator[str]:
+        index = 0
+        while any(name.startswith(f"{side}.layers.{index}.") for name in self._state):
+            yield f"{side}.layers.{index}"
+            index += 1
+
+
+def _fill(model: Model, parameters: _Parameters) -> transformer_spec.TransformerSpec:
+    spec = transformer_spec.TransformerSpec(
+        transformer_spec.TransformerEncoderSpec(**_shape(model, parameters, "encoder")),
+        transformer_spec.TransformerDecoderSpec(**_shape(model, parameters, "decoder")),
+    )
+    _fill_stack(spec.encoder, model, parameters, "encoder")
+    _fill_stack(spec.decoder, model, parameters, "decoder")
+    _fill_embeddings(spec.encoder.embeddings[0], parameters, "encoder.embed_tokens", model.source_dictionary)
+    _fill_embeddings(spec.decoder.embeddings, parameters, "decoder.embed_tokens", model.target_dictionary)
+    spec.decoder.projection.weight = parameters["decoder.output_projection.weight"]
+    for layer, name in zip(spec.encoder.layer, parameters.layers("encoder"), strict=True):
+        _fill_self_attention(layer.self_attention, parameters, name)
+        _fill_feed_forward(layer.ffn, parameters, name)
+    for layer, name in zip(spec.decoder.layer, parameters.layers("decoder"), strict=True):
+        _fill_self_attention(layer.self_attention, parameters, name)
+        _fill_cross_attention(layer.attention, parameters, name)
+        _fill_feed_forward(layer.ffn, parameters, name)
+    return spec
+
+
+def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
+    """Constructor arguments of a stack's spec. Layers are counted in the parameters: a model may have lost some."""
+    shape = {
+        "num_layers": len(list(parameters.layers(side))),
+        "num_heads": int(model.options[f"{side}_attention_heads"]),
+        "pre_norm": f"{side}.layer_norm.weight" in parameters,
+        "activation": _ACTIVATIONS[model.options.get("activation_fn", "relu")],
+        "layernorm_embedding": f"{side}.layernorm_embedding.weight" in parameters,
+    }
+    if shape["pre_norm"] != bool(model.options.get(f"{side}_normalize_before")):
+        raise _NotATransformer(f"option `{side}_normalize_before` does not fit `{side}.layer_norm`")
+    return shape
+
+
+def _fill_stack(stack: Any, model: Model, parameters: _Parameters, side: str) -> None:
+    embeddings = parameters[f"{side}.embed_tokens.weight"]
+    stack.scale_embeddings = 1.0 if model.options.get("no_scale_embedding") else math.sqrt(embeddings.shape[1])
+    positions = f"{side}.embed_positions.weight"
+    if positions in parameters:
+        stack.position_encodings.encodings = parameters[positions][PADDING + 1 :]
+    else:
+        length = (model.max_source_length if side == "encoder" else model.max_target_length) + 1
+        stack.position_encodings.encodings = sinusoidal_positions(length, embeddings.shape[1])
+    if f"{side}.layer_norm.weight" in parameters:
+        _fill_layer_norm(stack.layer_norm, parameters, f"{side}.layer_norm")
+    if f"{side}.layernorm_embedding.weight" in parameters:
+        _fill_layer_norm(stack.layernorm_embedding, parameters, f"{side}.layernorm_embedding")
+
+
+def sinusoidal_positions(length: int, width: int) -> torch.Tensor:
+    """fairseq's sinusoidal embeddings [length, width]: it numbers positions from the padding index on."""
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
+    angles = torch.arange(PADDING + 1, PADDING + 1 + length, dtype=torch.float)[:, None] * frequencies
+    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width % 2))
+
+
+def _fill_embeddings(spec: Any, parameters: _Parameters, name: str, dictionary: list[str]) -> None:
+    spec.weight = parameters[f"{name}.weight"]
+    if len(spec.weight) != len(dictionary):
+        raise _NotATransformer(f"`{name}` has {len(spec.weight)} rows and the dictionary {len(dictionary)} symbols")
+
+
+def _fill_layer_norm(spec: Any, parameters: _Parameters, name: str) -> None:
+    spec.gamma, spec.beta = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+
+
+def _fill_linear(spec: Any, parameters: _Parameters, *names: str) -> None:
+    """One linear layer of one or several fused ones."""
+    spec.weight = torch.cat([parameters[f"{name}.weight"] for name in names])
+    spec.bias = torch.cat([parameters[f"{name}.bias"] for name in names])
+
+
+def _fill_feed_forward(spec: Any, parameters: _Parameters, layer: str) -> None:
+    _fill_linear(spec.linear_0, parameters, f"{layer}.fc1")
+    _fill_linear(spec.linear_1, parameters, f"{layer}.fc2")
+    _fill_layer_norm(spec.layer_norm, parameters, f"{layer}.final_layer_norm")
+
+
+def _fill_self_attention(spec: Any, parameters: _Parameters, layer: str) -> None:
+    name = f"{layer}.self_attn"
+    _check_heads(parameters, name)
+    _fill_linear(spec.linear[0], parameters, f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")
+    _fill_linear(spec.linear[1], parameters, f"{name}.out_proj")
+    _fill_layer_norm(spec.layer_norm, parameters, f"{name}_layer_norm")
+
+
+def _fill_cross_attention(spec: Any, parameters: _Parameters, layer: str) -> None:
+    name = f"{layer}.encoder_attn"
+    _check_heads(parameters, name)
+    _fill_linear(spec.linear[0], parameters, f"{name}.q_proj")
+    _fill_linear(spec.linear[1], parameters, f"{name}.k_proj", f"{name}.v_proj")
+    _fill_linear(spec.linear[2], parameters, f"{name}.out_proj")
+    _fill_layer_norm(spec.layer_norm, parameters, f"{name}_layer_norm")
+
+
+def _check_heads(parameters: _Parameters, attention: str) -> None:
+    """CTranslate2 keeps one number of heads a stack and would translate wrongly where a layer has lost some."""
+    rows, width = parameters[f"{attention}.q_proj.weight"].shape
+    if rows != width:
+        raise _NotATransformer(f"`{attention}` has lost heads ({rows} of {width} rows left)")

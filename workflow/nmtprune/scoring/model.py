@@ -1,0 +1,85 @@
+"""A model as the engines take it: tensors, options, dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmtprune import models
+from nmtprune.errors import UserError
+from nmtprune.files import read_lines
+from nmtprune.toolkit.fast_path import without_fast_path
+
+SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
+PADDING = SPECIAL_SYMBOLS.index("<pad>")
+END, UNKNOWN = "</s>", "<unk>"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A translation model whose masks are applied.
+
+    `state` holds float32 CPU tensors by fairseq's parameter names, `options` fairseq's flat model options (`arch`,
+    `encoder_attention_heads`, ...), the dictionaries fairseq's symbols in order, the four special ones first.
+    """
+
+    state: dict[str, torch.Tensor]
+    options: dict[str, Any]
+    source_dictionary: list[str]
+    target_dictionary: list[str]
+
+    @property
+    def max_source_length(self) -> int:
+        """The longest source in pieces that the model's positions take, end of sentence apart."""
+        return int(self.options.get("max_source_positions") or 1024) - 1
+
+    @property
+    def max_target_length(self) -> int:
+        """The longest target in pieces that the model's positions take, end of sentence apart."""
+        return int(self.options.get("max_target_positions") or 1024) - 1
+
+
+def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
+    """Read a fairseq checkpoint and the dictionaries of the binarised data it was trained on.
+
+    Raises UserError if the checkpoint is missing, truncated or not fairseq's, or if a dictionary is missing.
+    """
+    checkpoint = models.read(Path(path))
+    try:
+        configuration = checkpoint.get("cfg") or {"model": checkpoint["args"], "task": checkpoint["args"]}
+        options, task = _flat(configuration["model"]), _flat(configuration["task"])
+        state = {name: tensor.float() for name, tensor in without_fast_path(checkpoint["model"]).items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"`{path}` is not a checkpoint of a fairseq translation model.") from None
+    languages = (task.get("source_lang"), task.get("target_lang"))
+    source, target = languages if all(languages) else language_pair(data_bin)
+    return Model(
+        state,
+        options,
+        read_dictionary(Path(data_bin) / f"dict.{source}.txt"),
+        read_dictionary(Path(data_bin) / f"dict.{target}.txt"),
+    )
+
+
+def language_pair(data_bin: str | Path) -> tuple[str, str]:
+    """Source and target language of a folder of binarised data, from its file names (`train.en-de.en.idx`)."""
+    for file in sorted(Path(data_bin).glob("*.*-*.*.idx")):
+        source, target = file.name.split(".")[1].split("-")
+        return source, target
+    raise UserError(f"folder `{data_bin}` holds no binarised data of a language pair (`train.en-de.en.idx` and so on).")
+
+
+def read_dictionary(path: str | Path) -> list[str]:
+    """The symbols of a fairseq dictionary file in order, special symbols first."""
+    if not Path(path).is_file():
+        raise UserError(f"dictionary `{path}` does not exist: name the binarised data that the model was trained on.")
+    entries = (line.removesuffix(" #fairseq:overwrite") for line in read_lines(path))
+    return [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
+
+
+def _flat(options: Any) -> dict[str, Any]:
+    return dict(options) if isinstance(options, Mapping) else dict(vars(options))

@@ -1,0 +1,47 @@
+"""Detokenised BLEU and chrF by sacreBLEU, each with its full signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sacrebleu.metrics import BLEU, CHRF
+
+from nmtprune.errors import UserError
+
+_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+
+
+def tokenizer_of(language: str) -> str:
+    """sacreBLEU's tokeniser for a target language (`zh`, `zh_CN`, `ja`, ...); `13a` for languages that write spaces."""
+    return _TOKENIZERS.get(language.lower().replace("_", "-").split("-")[0], "13a")
+
+
+class Quality:
+    """BLEU and chrF2 against one reference per sentence, prepared once for many systems."""
+
+    def __init__(self, references: list[str], language: str = "") -> None:
+        self._size = len(references)
+        try:
+            self._bleu = BLEU(tokenize=tokenizer_of(language), references=[references])
+        except (ImportError, RuntimeError) as error:
+            needed = f"sacrebleu[{language[:2].lower()}]"
+            raise UserError(f"BLEU for target language `{language}` needs `pip install '{needed}'`.") from error
+        self._chrf = CHRF(references=[references])
+
+    def scores(self, hypotheses: list[str]) -> dict[str, Any]:
+        """`bleu`, `bleu_signature`, `chrf`, `chrf_signature` of one system, scores from 0 to 100."""
+        if len(hypotheses) != self._size:
+            raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {self._size} references.")
+        bleu = self._bleu.corpus_score(hypotheses, None)
+        chrf = self._chrf.corpus_score(hypotheses, None)
+        return {
+            "bleu": bleu.score,
+            "bleu_signature": str(self._bleu.get_signature()),
+            "chrf": chrf.score,
+            "chrf_signature": str(self._chrf.get_signature()),
+        }
+
+
+def bleu_chrf(hypotheses: list[str], references: list[str], language: str = "") -> dict[str, Any]:
+    """`Quality.scores` of one system. `language` is the target's and chooses BLEU's tokeniser."""
+    return Quality(references, language).scores(hypotheses)

@@ -1,0 +1,144 @@
+"""All scores of a model on named test sets; many variants of one model share what is encoded once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nmtprune.errors import UserError
+from nmtprune.files import read_lines, write_lines
+from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, Model
+from nmtprune.scoring.perplexity import likelihood
+from nmtprune.scoring.quality import Quality
+from nmtprune.scoring.size import sizes
+from nmtprune.scoring.translate import translate
+
+COLUMNS = (
+    "set",
+    "sentences",
+    "bleu",
+    "bleu_signature",
+    "chrf",
+    "chrf_signature",
+    "perplexity",
+    "nll_per_token",
+    "target_tokens",
+    "parameters",
+    "nonzero",
+    "size_dense",
+    "size_sparse",
+    "engine",
+    "beam",
+    "hypotheses",
+)
+
+
+class Subwords(Protocol):
+    """Raw lines to pieces and back; pieces are one string, separated by spaces."""
+
+    def encode(self, side: str, line: str) -> str: ...
+
+    def decode(self, pieces: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class _Set:
+    name: str
+    sources: list[list[str]]
+    targets: list[list[str]]
+    quality: Quality
+
+
+class Scorer:
+    """Scores models on test sets given as raw text: `sets` is name -> (source file, reference file).
+
+    `target_language` chooses BLEU's tokeniser; `engine` is `auto`, `ctranslate2` or `fairseq`; `search` holds the beam
+    and the length limits. Raises UserError for a missing or empty file and for sides of unequal length.
+    """
+
+    def __init__(
+        self,
+        sets: dict[str, tuple[str | Path, str | Path]],
+        subwords: Subwords,
+        target_language: str,
+        engine: str = "auto",
+        search: Search | None = None,
+    ) -> None:
+        self._subwords = subwords
+        self._engine = engine
+        self._search = search or Search()
+        self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
+
+    def score(self, model: Model, out_folder: str | Path) -> list[dict[str, Any]]:
+        """One row per set with the columns COLUMNS.
+
+        Writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative log-likelihood of
+        the reference, a line each) under `out_folder`; a killed scoring leaves finished sets whole.
+        """
+        engine = open_engine(model, self._engine)
+        size = sizes(model.state)
+        rows = []
+        for test_set in self._sets:
+            _check_lengths(model, test_set)
+            pieces = translate(engine, test_set.sources, self._search)
+            hypotheses = [self._subwords.decode(" ".join(hypothesis)) if hypothesis else "" for hypothesis in pieces]
+            found = likelihood(engine, test_set.sources, test_set.targets)
+            kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
+            write_lines(kept, hypotheses)
+            write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
+            row = {
+                "set": test_set.name,
+                "sentences": len(hypotheses),
+                **test_set.quality.scores(hypotheses),
+                "perplexity": found.perplexity,
+                "nll_per_token": found.per_token,
+                "target_tokens": sum(found.tokens),
+                **size,
+                "engine": engine.name,
+                "beam": self._search.beam,
+                "hypotheses": os.path.relpath(kept),
+            }
+            rows.append({column: row[column] for column in COLUMNS})
+        return rows
+
+    def _encode(self, side: str, line: str) -> list[str]:
+        # As in the binarised data, a text that spells a special symbol must not end the sentence there.
+        return [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in self._subwords.encode(side, line).split()]
+
+    def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:
+        sources, references = _lines(name, source_file), _lines(name, reference_file)
+        if len(sources) != len(references):
+            raise UserError(
+                f"test set `{name}` has {len(sources)} lines in `{source_file}` and {len(references)} in "
+                f"`{reference_file}`: both sides must be equal."
+            )
+        if not sources:
+            raise UserError(f"test set `{name}` is empty (`{source_file}`).")
+        return _Set(
+            name,
+            [self._encode("source", line) for line in sources],
+            [self._encode("target", line) for line in references],
+            Quality(references, language),
+        )
+
+
+def _lines(name: str, file: str | Path) -> list[str]:
+    if not Path(file).is_file():
+        raise UserError(f"file `{file}` of test set `{name}` does not exist.")
+    return read_lines(file)
+
+
+def _check_lengths(model: Model, test_set: _Set) -> None:
+    for side, lines, limit in (
+        ("source", test_set.sources, model.max_source_length),
+        ("reference", test_set.targets, model.max_target_length),
+    ):
+        for number, line in enumerate(lines, start=1):
+            if len(line) > limit:
+                raise UserError(
+                    f"line {number} of the {side} side of test set `{test_set.name}` has {len(line)} pieces; "
+                    f"the model takes at most {limit}."
+                )

@@ -1,0 +1,120 @@
+"""Is a system better than its baseline? Paired bootstrap and sign test over sentences and seeds.
+
+Both work on a system's *statistics*, an array [seeds, sentences, counts] whose sum over sentences gives a corpus score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""Corpus scores [...] of summed statistics [..., counts]."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A system's score less its baseline's, the 95 % interval of that difference, and its two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Signs:
+    """How many sentences the system does better and worse than its baseline, and the sign test's two-sided p-value."""
+
+    better: int
+    worse: int
+    p: float
+
+
+def bleu_statistics(hypotheses: list[str], references: list[str], language: str = "") -> np.ndarray:
+    """[1, sentences, 10]: lengths of hypothesis and reference, n-gram matches and totals by order, as sacreBLEU's."""
+    from sacrebleu.metrics import BLEU
+
+    from nmtprune.scoring.quality import tokenizer_of
+
+    metric = BLEU(tokenize=tokenizer_of(language), effective_order=True)
+    sentences = [metric.sentence_score(*pair) for pair in _pairs(hypotheses, references)]
+    rows = [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in sentences]
+    return np.array(rows, dtype=np.float64)[None]
+
+
+def likelihood_statistics(negative_log_likelihoods: Sequence[float], tokens: Sequence[int]) -> np.ndarray:
+    """[1, sentences, 2]: negative log-likelihood and target tokens."""
+    return np.stack([np.asarray(negative_log_likelihoods, np.float64), np.asarray(tokens, np.float64)], axis=-1)[None]
+
+
+def bleu(sums: np.ndarray) -> np.ndarray:
+    """Corpus BLEU (0 to 100) of summed `bleu_statistics` [..., 10], smoothed as by sacreBLEU."""
+    length, reference = sums[..., 0], sums[..., 1]
+    matches, totals = sums[..., 2:6], sums[..., 6:10]
+    empty = (matches == 0) & (totals > 0)
+    smoothed = np.where(empty, 0.5 ** np.cumsum(empty, axis=-1), matches)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.exp(np.log(smoothed / totals).mean(-1))
+        brevity = np.exp(np.minimum(0.0, 1.0 - reference / length))
+        score = 100.0 * brevity * precision
+    return np.where((totals > 0).all(-1) & matches.any(-1), score, 0.0)
+
+
+def nll_per_token(sums: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood per target token of summed `likelihood_statistics` [..., 2]; less is better."""
+    return sums[..., 0] / sums[..., 1]
+
+
+def paired_bootstrap(
+    baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = 1000, seed: int = 12345
+) -> Comparison:
+    """Paired bootstrap over sentences (Koehn 2004), two-sided, centred under the null (Riezler and Maxwell 2005).
+
+    Statistics are [seeds, sentences, counts]; seed i of the system is paired with seed i of the baseline. With several
+    seeds the score is the mean over seeds, and a resample draws seeds and sentences, the same sentences for all seeds.
+    """
+    _check(baseline, system)
+    seeds, sentences, _ = system.shape
+    generator = np.random.default_rng(seed)
+    draws = generator.multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples).astype(np.float64)
+    chosen = generator.integers(seeds, size=(samples, seeds))
+    of_seed = [score(draws @ ours) - score(draws @ theirs) for ours, theirs in zip(system, baseline, strict=True)]
+    differences = np.stack(of_seed, axis=1)[np.arange(samples)[:, None], chosen].mean(-1)
+    difference = float((score(system.sum(1)) - score(baseline.sum(1))).mean())
+    extreme = np.abs(differences - differences.mean()) >= abs(difference)
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return Comparison(difference, float(low), float(high), float((extreme.sum() + 1) / (samples + 1)))
+
+
+def substitution_gains(baseline: np.ndarray, system: np.ndarray, score: Score = bleu) -> np.ndarray:
+    """[seeds x sentences]: what the baseline's score gains by one sentence of the system (Collins et al. 2005).
+
+    This gives scores of corpora, such as BLEU, a sign for each sentence.
+    """
+    _check(baseline, system)
+    whole = baseline.sum(1, keepdims=True)
+    return (score(whole - baseline + system) - score(whole)).reshape(-1)
+
+
+def sign_test(gains: np.ndarray) -> Signs:
+    """Exact two-sided sign test of sentence-level gains, ties left out. Negate gains where less is better."""
+    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    count = better + worse
+    whole = math.lgamma(count + 1) - count * math.log(2.0)
+    tail = math.fsum(
+        math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1)) for k in range(min(better, worse) + 1)
+    )
+    return Signs(better, worse, min(1.0, 2.0 * tail))
+
+
+def _pairs(hypotheses: list[str], references: list[str]) -> list[tuple[str, list[str]]]:
+    return [(hypothesis, [reference]) for hypothesis, reference in zip(hypotheses, references, strict=True)]
+
+
+def _check(baseline: np.ndarray, system: np.ndarray) -> None:
+    if baseline.shape != system.shape:
+        raise ValueError(f"paired statistics differ in shape: baseline {baseline.shape}, system {system.shape}")

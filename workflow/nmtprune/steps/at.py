@@ -1,0 +1,21 @@
+"""`<step>/at-<percent>`: the checkpoint part of the way through its parent's training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from nmtprune import models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+
+
+def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
+    """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none."""
+    snapshot = paths.snapshot(paths.model(chain.parent), chain.last["percent"])
+    updates = models.read(snapshot)["optimizer_history"][-1]["num_updates"]
+    model = state / "outputs" / paths.MODEL
+    model.unlink(missing_ok=True)
+    os.link(snapshot, model)
+    return {"updates": updates, "selected_update": updates}

@@ -1,0 +1,23 @@
+"""`import-<name>`: a fairseq checkpoint from elsewhere as the root of chains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nmtprune import models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.toolkit import imports
+
+
+def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
+    """Leaves model.pt: the same weights, without optimiser state and fairseq's duplicate parameters, tied ones tied again.
+
+    Raises UserError where the file is no fairseq checkpoint or its dictionaries do not fit it.
+    """
+    given = config.imported(chain.root["name"])
+    task = config.task(chain.task)
+    checkpoint = imports.convert(Path(given["checkpoint"]), paths.binarised(config.data_folder(chain)), task["source"], task["target"])
+    models.save(checkpoint, state / "outputs" / paths.MODEL)
+    return {"updates": checkpoint["optimizer_history"][-1]["num_updates"], "imported_from": given["checkpoint"]}

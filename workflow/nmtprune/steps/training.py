@@ -1,0 +1,103 @@
+"""The steps that train: `train`, `continue`, `retrain`, `rejuvenate`, `restart`. They differ in the weights they begin with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nmtprune import models, paths
+from nmtprune.chain import SPARSE, Chain
+from nmtprune.config import Config
+from nmtprune.files import write_text
+from nmtprune.toolkit import arguments, session
+from nmtprune.training.loop import Training
+
+# Steps that go on from their parent's weights: these compete for selection at update 0.
+GOES_ON = {"continue", "retrain", "rejuvenate"}
+
+
+def order_seed(chain: Chain) -> int:
+    """Seeds the order of batches and dropout: by the chain's seed and the number of trainings before this one.
+
+    Steps that are compared (`continue` against `retrain`) thus see the same batches.
+    """
+    before = sum(step.family.trains for step in chain.steps[:-1])
+    return zlib.crc32(f"{chain.seed}/{before}".encode()) & 0x3FFFFFFF
+
+
+def initialisation_seed(chain: Chain) -> int:
+    """Seeds a model's first weights; `restart` draws others than its ancestor had."""
+    draw = sum(step.family.name == "restart" for step in chain.steps)
+    return zlib.crc32(f"{chain.seed}/weights/{draw}".encode()) & 0x3FFFFFFF
+
+
+def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """The weights a training begins with; None where they are newly drawn."""
+    step = chain.last
+    root = next(ancestor for ancestor in chain.ancestors() if ancestor.parent is None)
+    if step.family.name == "restart" and step.get("weights") == "ticket":
+        return models.read(paths.model(root) / paths.INITIAL)["model"]
+    if step.family.name not in GOES_ON:
+        return None
+    weights = models.state_of(chain.parent)
+    if step.get("initialisation") == "external":
+        # Wang et al. 2020, section 2: freed weights begin at the baseline's values
+        baseline = models.state_of(root)
+        freed = {weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()}
+        weights = {name: freed.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in weights.items()}
+    return weights
+
+
+def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
+    """Train by the recipe's schedule. Leaves model.pt (selected), last.pt, history.csv; `train` also its first weights."""
+    schedule = config.schedule(chain.recipe, chain.last.schedule)
+    task, data = config.task(chain.task), config.data_folder(chain)
+    masks = models.masks_of(chain.parent) if chain.parent else None
+    weights = first_weights(chain, masks)
+    cfg = session.configuration(
+        arguments.of_architecture(config.recipe(chain.recipe)["architecture"]),
+        schedule,
+        arguments.of_data(paths.binarised(data), task["source"], task["target"]),
+        order_seed(chain),
+        config.settings["device"],
+        model=models.read(models.checkpoint_of(chain.parent))["cfg"]["model"] if chain.parent else None,
+    )
+    trainer = session.start(cfg, initialisation_seed(chain))
+    if weights is not None:
+        session.load_weights(trainer, weights)
+    outputs = state / "outputs"
+    if chain.parent is None and trainer.is_data_parallel_master:
+        models.save(session.checkpoint(trainer.cfg, session.weights(trainer), 0), outputs / paths.INITIAL)
+    progress = Training(
+        trainer,
+        schedule,
+        state,
+        masks if chain.state == SPARSE else None,
+        parent_competes=chain.last.family.name in GOES_ON,
+        development_bleu=_development_bleu(config, chain) if schedule["select"] == "bleu" else None,
+    ).run()
+    if trainer.is_data_parallel_master:
+        write_text(outputs / paths.HISTORY, _as_csv(progress.history))
+    return {
+        "updates": progress.update,
+        "selected_update": progress.selected_update,
+        "stopped_early": progress.stopped_early,
+        "wall_seconds": round(progress.seconds, 3),
+    }
+
+
+def _as_csv(history: list[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()
+
+
+def _development_bleu(config: Config, chain: Chain) -> Any:
+    raise NotImplementedError

@@ -1,0 +1,56 @@
+"""A recipe's words as fairseq's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_LAYERS = {"encoder_layers": ["encoder-layers"], "decoder_layers": ["decoder-layers"], "dropout": ["dropout"]}
+_ATTENTION = {
+    **_LAYERS,
+    "embed_dim": ["encoder-embed-dim", "decoder-embed-dim"],
+    "ffn_dim": ["encoder-ffn-embed-dim", "decoder-ffn-embed-dim"],
+    "heads": ["encoder-attention-heads", "decoder-attention-heads"],
+    "attention_dropout": ["attention-dropout"],
+}
+OPTIONS: dict[str, dict[str, list[str]]] = {
+    "transformer": {**_ATTENTION, "activation_dropout": ["activation-dropout"]},
+    "lightconv_wmt_en_de_big": {**_ATTENTION, "conv_type": ["encoder-conv-type", "decoder-conv-type"]},
+    "lstm_luong_wmt_en_de": {
+        **_LAYERS,
+        "embed_dim": ["encoder-embed-dim", "decoder-embed-dim", "encoder-hidden-size", "decoder-hidden-size", "decoder-out-embed-dim"],
+    },
+}
+SHARED = {"none": [], "target": ["--share-decoder-input-output-embed"], "all": ["--share-all-embeddings"]}
+
+
+def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
+    """fairseq's options of an architecture; what the recipe does not say stays as `--arch` has it."""
+    name = architecture["name"]
+    options = ["--arch", name, *SHARED[architecture.get("share_embeddings", "none")]]
+    if architecture.get("norm") == "pre":
+        options += ["--encoder-normalize-before", "--decoder-normalize-before"]
+    for key, flags in OPTIONS[name].items():
+        if key in architecture:
+            options += [part for flag in flags for part in (f"--{flag}", str(architecture[key]))]
+    return options
+
+
+def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
+    """fairseq's options of a training schedule. The learning rate itself is set before every update by the training loop."""
+    optimizer = schedule["optimizer"]
+    options = ["--max-tokens", schedule["batch_tokens"], "--update-freq", schedule["accumulate"]]
+    options += ["--max-update", schedule["updates"], "--clip-norm", schedule["clip_norm"]]
+    options += ["--optimizer", optimizer["name"], "--weight-decay", optimizer.get("weight_decay", 0.0)]
+    options += ["--lr-scheduler", "fixed", "--lr", 1.0]
+    if optimizer["name"] == "adam":
+        options += ["--adam-betas", str(tuple(optimizer.get("betas", (0.9, 0.98)))), "--adam-eps", optimizer.get("eps", 1e-8)]
+    options += ["--label-smoothing", schedule["label_smoothing"]]
+    options += ["--sentence-avg"] * schedule["sentence_average"]
+    options += [f"--{schedule['precision']}"] * (schedule["precision"] != "fp32")
+    return [str(option) for option in options]
+
+
+def of_data(binarised: Path, source: str, target: str) -> list[str]:
+    return [str(binarised), "--task", "translation", "--source-lang", source, "--target-lang", target]

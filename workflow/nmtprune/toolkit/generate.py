@@ -1,0 +1,95 @@
+"""fairseq's own generator and likelihoods, for every architecture that fairseq knows."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
+import torch
+from fairseq import models
+from fairseq.data import Dictionary
+from fairseq.data.language_pair_dataset import collate
+from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.utils import move_to_cuda
+
+from nmtprune.errors import UserError
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
+
+
+class FairseqEngine:
+    """A model built by fairseq; on the GPU if there is one."""
+
+    name = "fairseq"
+
+    def __init__(self, model: Model, device: str | None = None) -> None:
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._source, self._target = as_dictionary(model.source_dictionary), as_dictionary(model.target_dictionary)
+        self._model = build_model(model, self._source, self._target).to(self._device).eval()
+
+    @torch.inference_mode()
+    def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
+        generator = SequenceGenerator(
+            [self._model],
+            self._target,
+            beam_size=search.beam,
+            max_len_a=0,
+            max_len_b=max_length,
+            len_penalty=search.length_penalty,
+        )
+        batch = self._batch(sources)
+        found = generator.generate([self._model], batch)
+        hypotheses: list[list[str]] = [[] for _ in sources]
+        for index, best in zip(batch["id"].tolist(), found, strict=True):
+            hypotheses[index] = [self._target[piece] for piece in best[0]["tokens"].tolist()[:-1]]
+        return hypotheses
+
+    @torch.inference_mode()
+    def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
+        batch = self._batch(sources, targets)
+        output = self._model(**batch["net_input"])
+        log_probabilities = self._model.get_normalized_probs(output, log_probs=True, sample=batch)
+        target = batch["target"]
+        chosen = log_probabilities.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        totals = -chosen.masked_fill(target == self._target.pad(), 0.0).double().sum(-1)
+        return totals[torch.argsort(batch["id"].to(totals.device))].tolist()
+
+    def _batch(self, sources: list[list[str]], targets: list[list[str]] | None = None) -> dict[str, Any]:
+        encoded = [_encode(self._source, source) for source in sources]
+        wanted = [None] * len(sources) if targets is None else [_encode(self._target, target) for target in targets]
+        samples = [
+            {"id": index, "source": source, "target": target}
+            for index, (source, target) in enumerate(zip(encoded, wanted, strict=True))
+        ]
+        batch = collate(samples, self._source.pad(), self._source.eos(), left_pad_source=True, left_pad_target=False)
+        return move_to_cuda(batch, self._device) if self._device.type == "cuda" else batch
+
+
+def as_dictionary(symbols: list[str]) -> Dictionary:
+    """fairseq's dictionary of `symbols`, the four special ones first."""
+    dictionary = Dictionary()
+    for symbol in symbols[len(SPECIAL_SYMBOLS) :]:
+        dictionary.add_symbol(symbol)
+    return dictionary
+
+
+def build_model(model: Model, source: Dictionary, target: Dictionary) -> torch.nn.Module:
+    """fairseq's module with the state of `model`. Raises UserError if its architecture is unknown or does not fit."""
+    architecture = model.options.get("arch") or model.options.get("_name")
+    if architecture not in models.ARCH_MODEL_REGISTRY:
+        raise UserError(f"fairseq does not know the architecture `{architecture}` of the model.")
+    options = argparse.Namespace(**model.options | {"arch": architecture})
+    module = models.build_model(options, TranslationTask(TranslationConfig(), source, target))
+    try:
+        module.load_state_dict(model.state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"the parameters do not fit the architecture `{architecture}`: {reason}") from error
+    return module
+
+
+def _encode(dictionary: Dictionary, pieces: list[str]) -> torch.Tensor:
+    return torch.tensor([*(dictionary.index(piece) for piece in pieces), dictionary.eos()], dtype=torch.long)

@@ -1,0 +1,155 @@
+"""A fairseq training session: task, model, criterion and Trainer, built from a recipe's words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import numpy
+import torch
+from fairseq import options, tasks, utils
+from fairseq.data.iterators import GroupedIterator as grouped  # noqa: F401  (batches of one update together)
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.distributed import utils as distributed
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer as FairseqTrainer
+from omegaconf import OmegaConf, open_dict
+from torch import Tensor
+
+from nmtprune.errors import UserError
+from nmtprune.toolkit import arguments, loss, speedups  # noqa: F401  (the loss registers itself)
+
+OUR_CRITERION = "nmtprune_label_smoothed_cross_entropy"
+STOCK_CRITERION = "label_smoothed_cross_entropy"
+
+
+class Trainer(FairseqTrainer):
+    """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through fairseq's meters."""
+
+    def _reduce_and_log_stats(self, logging_outputs: list[dict], sample_size: Any, grad_norm: Any = None) -> dict[str, Any]:
+        return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
+
+
+def configuration(
+    architecture: list[str], schedule: Mapping[str, Any], data: list[str], seed: int, device: str, model: Any = None
+) -> Any:
+    """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in place of `architecture`.
+
+    Raises UserError where the device or the precision cannot be had.
+    """
+    cuda = torch.cuda.is_available() and device != "cpu"
+    if device == "cuda" and not cuda:
+        raise UserError("device: `cuda` is asked for and PyTorch finds no GPU; valid: auto, cpu, cuda")
+    if schedule["precision"] == "bf16" and not cuda:
+        raise UserError("precision: `bf16` needs a GPU (device: cuda); on the CPU use fp32")
+    workers = int(os.environ.get("WORLD_SIZE", 1))
+    argv = [*data, *architecture, *arguments.of_schedule(schedule)]
+    argv += ["--criterion", OUR_CRITERION, "--seed", str(seed), "--num-workers", "0", "--data-buffer-size", "2"]
+    argv += ["--no-progress-bar", "--distributed-world-size", str(workers)]
+    if not cuda:
+        argv += ["--cpu"]
+    if workers > 1:
+        argv += ["--ddp-backend", "legacy_ddp", "--distributed-backend", "nccl" if cuda else "gloo"]
+    args = options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
+    cfg = convert_namespace_to_omegaconf(args)
+    if model is not None:
+        cfg = OmegaConf.create(cfg, flags={"allow_objects": True})
+        with open_dict(cfg):
+            cfg.model = model
+    return cfg
+
+
+def start(cfg: Any, initialisation_seed: int) -> Trainer:
+    """Build everything; the model's first weights are drawn from `initialisation_seed`."""
+    if cfg.distributed_training.distributed_world_size > 1 and not torch.distributed.is_initialized():
+        distributed.infer_init_method(cfg.distributed_training)
+        cfg.distributed_training.distributed_rank = distributed.distributed_init(cfg)
+    speedups.apply()
+    metrics.reset()
+    task = tasks.setup_task(cfg.task)
+    numpy.random.seed(initialisation_seed)
+    utils.set_torch_seed(initialisation_seed)
+    model = task.build_model(cfg.model)
+    return Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    """The model's state dict on the CPU, copied; tied tensors stay tied."""
+    copies: dict[int, Tensor] = {}
+    state = {}
+    for name, tensor in trainer.get_model().state_dict().items():
+        key = tensor.data_ptr() if tensor.numel() else id(tensor)
+        state[name] = copies.setdefault(key, tensor.detach().cpu().clone())
+    return state
+
+
+def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str, Any]:
+    """What fairseq's own tools (generate, train --finetune-from-model, validate) open. Our loss is named as fairseq's, which it equals."""
+    container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    if container["criterion"]["_name"] == OUR_CRITERION:
+        container["criterion"]["_name"] = STOCK_CRITERION
+    return {
+        "args": None,
+        "cfg": container,
+        "model": dict(state),
+        "criterion": None,
+        "optimizer_history": [
+            {"criterion_name": "LabelSmoothedCrossEntropyCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": updates}
+        ],
+        "task_state": {},
+        "extra_state": {"train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
+        "last_optimizer_state": None,
+    }
+
+
+def load_weights(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
+    """Replace the model's weights. Raises UserError where the architectures differ."""
+    try:
+        trainer.get_model().load_state_dict(dict(state), strict=True)
+    except RuntimeError as error:
+        raise UserError(f"the weights do not fit the recipe's architecture: {' '.join(str(error).split())[:300]}") from None
+
+
+def optimizer_state(trainer: Trainer) -> dict[str, Any]:
+    """Everything of the optimiser that a resumed training needs, master weights of half precision included."""
+    masters = getattr(trainer.optimizer, "fp32_params", None)
+    return {"optimizer": trainer.optimizer.state_dict(), "masters": masters}
+
+
+def load_optimizer_state(trainer: Trainer, state: Mapping[str, Any], updates: int) -> None:
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    if state["masters"] is not None:
+        _copy(state["masters"], trainer.optimizer.fp32_params)
+    trainer.set_num_updates(updates)
+
+
+def _copy(saved: Any, live: Any) -> None:
+    match live:
+        case dict():
+            for key in live:
+                _copy(saved[key], live[key])
+        case list() | tuple():
+            for old, new in zip(saved, live, strict=True):
+                _copy(old, new)
+        case _:
+            live.data.copy_(saved.data)
+
+
+def validation_nll(trainer: Trainer) -> tuple[float, float, int]:
+    """Sums over the development set: loss and negative log-likelihood in nats, and target tokens with end of sentence."""
+    model, criterion = trainer.model, trainer.criterion
+    model.eval()
+    criterion.eval()
+    total = torch.zeros(3, dtype=torch.float64, device=trainer.device)
+    with torch.no_grad():
+        for sample in trainer.get_valid_iterator("valid").next_epoch_itr(shuffle=False, set_dataset_epoch=False):
+            sample, is_dummy = trainer._prepare_sample(sample)
+            if not is_dummy:
+                _, _, log = trainer.task.valid_step(sample, model, criterion)
+                total += torch.tensor([float(log[key]) for key in ("loss", "nll_loss", "ntokens")], dtype=torch.float64).to(total)
+    if trainer.data_parallel_world_size > 1:
+        torch.distributed.all_reduce(total, group=trainer.data_parallel_process_group)
+    return float(total[0]), float(total[1]), int(total[2])
+

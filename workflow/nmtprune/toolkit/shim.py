@@ -1,0 +1,79 @@
+"""Make fairseq 0.12.2 run on current Python and PyTorch. Import this module before anything of fairseq.
+
+Three repairs, each needed by itself:
+
+* Python >= 3.11 refuses dataclass defaults that are not hashable; fairseq's configuration classes get `object.__hash__` back.
+* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration.
+* The release carries eight duplicate Parameters per encoder layer for a fast path that current PyTorch rejects. They inflate
+  parameter counts, look like prunable weights and break distributed training, so they are removed and dropped when loading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import types
+from typing import Any
+
+import torch
+
+from nmtprune.toolkit import fast_path
+
+
+def _import_fairseq() -> None:
+    plain_dataclass = dataclasses.dataclass
+
+    @functools.wraps(plain_dataclass)
+    def hashable_dataclass(cls: type | None = None, /, **options: Any) -> Any:
+        if cls is None:
+            return functools.partial(hashable_dataclass, **options)
+        made = plain_dataclass(cls, **options)
+        if cls.__module__.startswith("fairseq") and made.__hash__ is None:
+            made.__hash__ = object.__hash__
+        return made
+
+    dataclasses.dataclass = hashable_dataclass
+    try:
+        import fairseq  # noqa: F401
+    finally:
+        dataclasses.dataclass = plain_dataclass
+
+
+def _load_whole_checkpoints() -> None:
+    from fairseq import checkpoint_utils
+
+    class TorchThatLoadsAll(types.ModuleType):
+        load = staticmethod(functools.partial(torch.load, weights_only=False))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+    checkpoint_utils.torch = TorchThatLoadsAll("torch")
+
+
+def _remove_fast_path() -> None:
+    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+
+    plain_init = TransformerEncoderLayerBase.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain_init(self, *args, **kwargs)
+        for key in fast_path.KEYS:
+            delattr(self, key)
+        self.can_use_fastpath = False
+        self.BT_version = False
+
+    def load(self: Any, state_dict: dict, prefix: str, *args: Any) -> None:
+        for key in fast_path.KEYS:
+            state_dict.pop(prefix + key, None)
+        torch.nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+    TransformerEncoderLayerBase.__init__ = init
+    TransformerEncoderLayerBase._load_from_state_dict = load
+
+
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.ERROR)  # it reports a missing optional package
+_import_fairseq()
+_load_whole_checkpoints()
+_remove_fast_path()

@@ -1,0 +1,156 @@
+"""Make fairseq's training step faster on a CPU without changing what it computes beyond float rounding.
+
+`apply()` once, after the shim and before a trainer is built. The largest gain beside these is the criterion in `loss`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
+# isort: split
+import torch
+from fairseq import utils
+from fairseq.modules import FairseqDropout
+from fairseq.optim import FairseqOptimizer
+from fairseq.optim.adam import Adam
+from torch import Tensor
+
+_M_TRIM_THRESHOLD = -1  # glibc's malloc.h
+_M_MMAP_MAX = -4
+
+
+@functools.cache
+def apply() -> None:
+    """Apply every speed-up to this process; a second call changes nothing."""
+    _keep_freed_memory()
+    _fused_adam()
+    _fused_gradient_scaling_and_norm()
+    _fast_dropout()
+
+
+def _keep_freed_memory() -> None:
+    """Reuse the pages of freed tensors: by default each large tensor has the kernel map and zero its pages anew.
+
+    Safe because it only tells glibc's allocator to keep what it has; where there is no `mallopt` nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _fused_adam() -> None:
+    """Let PyTorch's fused AdamW kernel take the step of fairseq's Adam, which loops over parameters in Python.
+
+    Safe because both are AdamW and the state keeps fairseq's form, so either resumes from the other. They differ in
+    epsilon, which fairseq adds before the bias correction of the second moment: it is divided by that correction here.
+    """
+    plain_step = Adam.step
+
+    @torch.no_grad()
+    def step(self: Any, closure: Callable | None = None) -> Any:
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if any(p.dtype != torch.float32 or p.grad.dtype != p.dtype or p.grad.is_sparse for p in parameters) or any(
+            group["amsgrad"] for group in self.param_groups
+        ):
+            return plain_step(self, closure)
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            by_step = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                state["step"] += 1
+                by_step[p.device, state["step"]].append(p)
+            beta1, beta2 = group["betas"]
+            for (device, count), same in by_step.items():
+                states = [self.state[p] for p in same]
+                torch._fused_adamw_(
+                    same,
+                    [p.grad for p in same],
+                    [state["exp_avg"] for state in states],
+                    [state["exp_avg_sq"] for state in states],
+                    [],
+                    [torch.tensor(float(count), device=device)] * len(same),
+                    lr=group["lr"],
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=group["weight_decay"],
+                    eps=group["eps"] / math.sqrt(1 - beta2**count),
+                    amsgrad=False,
+                    maximize=False,
+                )
+        return loss
+
+    Adam.step = step
+
+
+def _fused_gradient_scaling_and_norm() -> None:
+    """Scale all gradients, and take their norm, in one call each instead of one per parameter.
+
+    Safe because the products are the same; the norm sums the same squares in another order.
+    """
+
+    def multiply_grads(self: Any, c: float | Tensor) -> None:
+        gradients = [p.grad for p in self.params if p.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, c)
+
+    plain_clip = utils.clip_grad_norm_
+
+    @torch.no_grad()
+    def clip_grad_norm_(params: Any, max_norm: float, aggregate_norm_fn: Callable | None = None) -> Tensor:
+        params = [params] if isinstance(params, Tensor) else list(params)
+        gradients = [p.grad for p in params if p.grad is not None]
+        if aggregate_norm_fn is not None or not gradients or any(g.dtype != torch.float32 for g in gradients):
+            return plain_clip(params, max_norm, aggregate_norm_fn)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if max_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_(params, max_norm, norm)
+        return norm
+
+    FairseqOptimizer.multiply_grads = multiply_grads
+    utils.clip_grad_norm_ = clip_grad_norm_
+
+
+class _Dropout(torch.autograd.Function):
+    """Dropout whose mask comes from two 32-bit draws per 64-bit random number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        draws = torch.empty((x.numel() + 1) // 2, dtype=torch.int64).random_(-(2**63), None).view(torch.int32)
+        kept = draws[: x.numel()].view(x.shape).ge_(round(p * 2**32) - 2**31)
+        scale = kept.to(x.dtype).mul_(1 / (1 - p))
+        ctx.save_for_backward(scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (scale,) = ctx.saved_tensors
+        return gradient * scale, None
+
+
+def _fast_dropout() -> None:
+    """Draw dropout masks on the CPU from raw random bits; PyTorch's Bernoulli generator takes longer than a layer norm.
+
+    Safe because each element is dropped independently with probability p (to 2^-32) by PyTorch's seeded generator. The
+    masks are others than stock fairseq's for the same seed.
+    """
+    plain_forward = FairseqDropout.forward
+
+    def forward(self: Any, x: Tensor, inplace: bool = False) -> Tensor:
+        if x.is_cuda or not 0 < self.p < 1 or not (self.training or self.apply_during_inference):
+            return plain_forward(self, x, inplace)
+        return _Dropout.apply(x, self.p)
+
+    FairseqDropout.forward = forward

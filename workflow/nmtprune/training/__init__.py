@@ -1,0 +1,1 @@
+"""Training: schedules, masks, selection, state and resume."""

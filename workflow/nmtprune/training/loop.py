@@ -1,0 +1,198 @@
+"""The training loop over fairseq's Trainer: rates by schedule, masks, validation, selection, early stop, and exact resumption.
+
+fairseq's own loop keeps its patience counter and the best score in memory only and cannot let the parent compete at update 0.
+Everything here that decides is in `Progress`, which is saved with the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nmtprune import models, paths
+from nmtprune.files import write_json
+from nmtprune.toolkit import session
+from nmtprune.training import masks as training_masks
+from nmtprune.training.schedule import learning_rate
+
+RESUME = "resume.pt"
+NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
+SECONDS_BETWEEN_SAVES = 300
+SECONDS_BETWEEN_REPORTS = 5
+
+
+@dataclass
+class Progress:
+    """What training has decided so far; saved with the weights, so that an interrupted training decides the same."""
+
+    update: int = 0
+    best: float | None = None
+    selected_update: int = 0
+    without_improvement: int = 0
+    stopped_early: bool = False
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Training:
+    """One training step. `run` returns when `state/` holds the selected checkpoint, the last one and the history."""
+
+    def __init__(
+        self,
+        trainer: session.Trainer,
+        schedule: Mapping[str, Any],
+        state: Path,
+        masks: Mapping[str, Tensor] | None,
+        parent_competes: bool,
+        development_bleu: Callable[[Mapping[str, Tensor]], float] | None = None,
+    ) -> None:
+        self.trainer, self.schedule, self.state = trainer, schedule, state
+        self.masks, self.parent_competes = masks or {}, parent_competes
+        self.development_bleu = development_bleu
+        self.progress = Progress()
+        self.master = trainer.is_data_parallel_master
+        self.snapshots = {math.ceil(percent / 100 * schedule["updates"]): f"{percent:g}" for percent in schedule["snapshots"]}
+        self._clock = self._reported = self._saved = time.monotonic()
+        self._since_validation = dict(NOTHING_YET)
+
+    def run(self) -> Progress:
+        trainer, progress, updates = self.trainer, self.progress, self.schedule["updates"]
+        training_masks.hold(trainer.get_model(), self.masks)
+        batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
+        trainer.task.load_dataset("valid", combine=False, epoch=1)
+        self._resume(batches)
+        if progress.update == 0 and self.parent_competes:
+            self._validate(epoch=1)
+        while progress.update < updates and not progress.stopped_early:
+            groups = session.grouped(batches.next_epoch_itr(shuffle=True), self.schedule["accumulate"])
+            trainer.begin_epoch(batches.epoch)
+            for samples in groups:
+                self._update(samples, batches.epoch)
+                if progress.update in self.snapshots:
+                    self._write(paths.snapshot(self.state / "outputs", self.snapshots[progress.update]))
+                validated = progress.update % self.schedule["validate_every"] == 0 or progress.update == updates
+                if validated:
+                    self._validate(batches.epoch)
+                if validated or time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES:
+                    self._save(batches)
+                if progress.update >= updates or progress.stopped_early:
+                    break
+        self._write(self.state / "outputs" / paths.LAST)
+        return progress
+
+    def _update(self, samples: list, epoch: int) -> None:
+        trainer, progress = self.trainer, self.progress
+        trainer.optimizer.set_lr(learning_rate(self.schedule["learning_rate"], progress.update + 1))
+        log = trainer.train_step(samples)
+        if trainer.get_num_updates() == progress.update:
+            return  # half precision overflowed: fairseq lowers its loss scale and takes the next batch
+        progress.update = trainer.get_num_updates()
+        self._count(log)
+        if self.master and time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
+            self._report(epoch)
+
+    def _count(self, log: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        seconds, self._clock = now - self._clock, now
+        self.progress.seconds += seconds
+        sums = self._since_validation
+        sums["seconds"] += seconds
+        for key in ("loss", "nll_loss", "ntokens"):
+            sums[key] = sums[key] + log[key]
+
+    def _validate(self, epoch: int) -> None:
+        progress, sums = self.progress, self._since_validation
+        broken = training_masks.broken(self.trainer.get_model(), self.masks)
+        if broken:
+            raise RuntimeError(f"pruned weights are not zero in {', '.join(broken)} at update {progress.update}")
+        trained = int(sums["ntokens"])
+        loss, nll, tokens = session.validation_nll(self.trainer)
+        row = {
+            "update": progress.update,
+            "epoch": epoch,
+            "learning_rate": learning_rate(self.schedule["learning_rate"], max(progress.update, 1)),
+            "train_loss": float(sums["loss"]) / trained if trained else None,
+            "train_nll": float(sums["nll_loss"]) / trained if trained else None,
+            "dev_loss": loss / tokens,
+            "dev_nll": nll / tokens,
+            "dev_perplexity": math.exp(nll / tokens),
+            "dev_bleu": None,
+            "sparsity": self._sparsity(),
+            "target_words_per_second": trained / sums["seconds"] if trained else None,
+        }
+        if self.schedule["select"] == "bleu":
+            row["dev_bleu"] = self.development_bleu(session.weights(self.trainer))
+        self._select(row)
+        row["seconds"] = round(progress.seconds, 3)
+        progress.history.append(row)
+        self._since_validation = dict(NOTHING_YET)
+        self._clock = time.monotonic()
+        if self.master:
+            print(
+                f"update {row['update']}: dev perplexity {row['dev_perplexity']:.3f}, selected update {progress.selected_update}",
+                flush=True,
+            )
+
+    def _select(self, row: Mapping[str, Any]) -> None:
+        progress, select = self.progress, self.schedule["select"]
+        score = {"nll": -row["dev_nll"], "bleu": row["dev_bleu"], "last": float(row["update"])}[select]
+        if progress.best is None or score > progress.best:
+            progress.best, progress.selected_update, progress.without_improvement = score, row["update"], 0
+            self._write(self.state / "outputs" / paths.MODEL)
+            return
+        progress.without_improvement += 1
+        patience = self.schedule["patience"]
+        progress.stopped_early = patience is not None and progress.without_improvement >= patience
+
+    def _sparsity(self) -> float | None:
+        """Pruned share of the masked matrices in percent; None for a dense training."""
+        if not self.masks:
+            return None
+        total = sum(mask.numel() for mask in self.masks.values())
+        return 100 * (1 - sum(int(mask.sum()) for mask in self.masks.values()) / total)
+
+    def _write(self, path: Path) -> None:
+        if self.master:
+            models.save(session.checkpoint(self.trainer.cfg, session.weights(self.trainer), self.progress.update), path)
+
+    def _save(self, batches: Any) -> None:
+        if self.master:
+            models.save(
+                {
+                    "model": self.trainer.get_model().state_dict(),
+                    "optimizer": session.optimizer_state(self.trainer),
+                    "batches": batches.state_dict(),
+                    "progress": asdict(self.progress),
+                    "since_validation": self._since_validation,
+                },
+                self.state / RESUME,
+            )
+        self._saved = time.monotonic()
+
+    def _resume(self, batches: Any) -> None:
+        file = self.state / RESUME
+        if not file.exists():
+            return
+        saved = models.read(file)
+        session.load_weights(self.trainer, saved["model"])
+        session.load_optimizer_state(self.trainer, saved["optimizer"], saved["progress"]["update"])
+        batches.load_state_dict(saved["batches"])
+        self.progress.__dict__.update(saved["progress"])
+        self._since_validation = saved["since_validation"]
+        print(f"resumed at update {self.progress.update}", flush=True)
+
+    def _report(self, epoch: int) -> None:
+        progress, updates = self.progress, self.schedule["updates"]
+        self._reported = time.monotonic()
+        left = (updates - progress.update) * progress.seconds / progress.update
+        write_json(
+            self.state / paths.PROGRESS,
+            {"update": progress.update, "updates": updates, "epoch": epoch, "seconds": progress.seconds, "seconds_left": left, "time": time.time()},
+        )
+        print(f"update {progress.update}/{updates}, epoch {epoch}, {left:.0f} s left", flush=True)

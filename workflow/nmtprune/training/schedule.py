@@ -1,0 +1,31 @@
+"""Learning rates as a pure function of the update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def learning_rate(schedule: Mapping[str, Any], update: int) -> float:
+    """The rate used for update number `update` (the first is 1).
+
+    `schedule` is either `{peak, warm_up, decay}`: linear warm-up, then `inverse_sqrt` (Vaswani et al. 2017, section 5.3, scaled to
+    its peak), `constant`, or `linear` to zero at `updates`; or `{phases: [{updates, rate}]}`: constant rates in turn, the last of
+    which goes on.
+    """
+    if "phases" in schedule:
+        for phase in schedule["phases"]:
+            if update <= phase["updates"]:
+                break
+            update -= phase["updates"]
+        return phase["rate"]
+    peak, warm_up = schedule["peak"], schedule["warm_up"]
+    if update < warm_up:
+        return peak * update / warm_up
+    match schedule["decay"]:
+        case "inverse_sqrt":
+            return peak * (max(warm_up, 1) / update) ** 0.5
+        case "linear":
+            return peak * max(0.0, schedule["updates"] - update) / (schedule["updates"] - warm_up)
+        case _:
+            return peak
