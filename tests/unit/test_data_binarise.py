@@ -55,6 +55,7 @@ def data(request, text, tmp_path_factory):
 
 def fairseq_task(folder):
     import nmtprune.toolkit.shim  # noqa: F401
+
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
     return TranslationTask.setup_task(

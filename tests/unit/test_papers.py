@@ -209,6 +209,7 @@ def test_a_mistake_in_a_row_names_item_row_and_the_nearest(monkeypatch, row, mes
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"kind": "lines"}, "wang2020/table2: the key `x` is missing"),
         ({"kid": "table"}, "wang2020/table2: unknown key `kid`; did you mean `kind`?"),
         ({"columns": [{"metric": "blue", "heading": "BLEU"}]}, "did you mean `bleu`?"),
         (

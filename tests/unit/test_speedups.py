@@ -9,9 +9,7 @@ import sys
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 import pytest
 import torch
-from fairseq import utils
 from fairseq.modules import FairseqDropout
-from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
 from nmtprune.toolkit import speedups
 
@@ -19,19 +17,10 @@ SHAPES = [(7, 5), (5,), (3, 2, 4), (1,)]
 
 
 @pytest.fixture
-def fast(monkeypatch):
-    """Every speed-up of fairseq, undone after the test; gives fairseq's own functions."""
-    plain = {
-        "step": Adam.step,
-        "multiply_grads": FairseqOptimizer.multiply_grads,
-        "clip_grad_norm_": utils.clip_grad_norm_,
-    }
-    for owner, name in (
-        (Adam, "step"),
-        (FairseqOptimizer, "multiply_grads"),
-        (utils, "clip_grad_norm_"),
-        (FairseqDropout, "forward"),
-    ):
+def plain_adam_step(monkeypatch):
+    """Every speed-up, undone after the test; gives fairseq's own Adam step."""
+    plain = Adam.step
+    for owner, name in ((Adam, "step"), (FairseqDropout, "forward")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     speedups.apply.__wrapped__()
     return plain
@@ -64,8 +53,8 @@ def updated(parameters, step, optimizer_state=None, updates=range(8), **options)
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("eps", [1e-8, 1e-3])
-def test_adam_takes_fairseqs_steps(fast, parameters, weight_decay, eps):
-    expected, expected_state = updated(parameters, fast["step"], eps=eps, weight_decay=weight_decay)
+def test_adam_takes_fairseqs_steps(plain_adam_step, parameters, weight_decay, eps):
+    expected, expected_state = updated(parameters, plain_adam_step, eps=eps, weight_decay=weight_decay)
     ours, state = updated(parameters, Adam.step, eps=eps, weight_decay=weight_decay)
     torch.testing.assert_close([p.data for p in ours], [p.data for p in expected], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(state, expected_state, rtol=1e-5, atol=1e-9)
@@ -73,23 +62,39 @@ def test_adam_takes_fairseqs_steps(fast, parameters, weight_decay, eps):
 
 
 @pytest.mark.parametrize("first, then", [("plain", "fast"), ("fast", "plain"), ("fast", "fast")])
-def test_adam_resumes_from_fairseqs_state_and_back(fast, parameters, first, then):
-    steps = {"plain": fast["step"], "fast": Adam.step}
+def test_adam_resumes_from_fairseqs_state_and_back(plain_adam_step, parameters, first, then):
+    steps = {"plain": plain_adam_step, "fast": Adam.step}
     whole, _ = updated(parameters, steps["plain"])
     half, state = updated(parameters, steps[first], updates=range(4))
     resumed, _ = updated(half, steps[then], state, updates=range(4, 8))
     torch.testing.assert_close([p.data for p in resumed], [p.data for p in whole], rtol=1e-5, atol=1e-7)
 
 
-def test_adam_leaves_half_precision_parameters_to_fairseq(fast, parameters):
+def test_adam_leaves_half_precision_parameters_to_fairseq(plain_adam_step, parameters):
     halves = [torch.nn.Parameter(p.detach().half()) for p in parameters]
-    expected, _ = updated(halves, fast["step"])
+    expected, _ = updated(halves, plain_adam_step)
     ours, state = updated(halves, Adam.step)
     assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
     assert state["state"][0]["exp_avg"].dtype == torch.float32
 
 
-def test_masked_weights_stay_zero_under_the_fused_step(fast, parameters):
+def test_adam_heeds_strides(plain_adam_step):
+    weights = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    results = []
+    for step in (plain_adam_step, Adam.step):
+        view = torch.nn.Parameter(weights.clone()[:, ::2])  # a sliced matrix that shares the whole one's memory
+        transposed = torch.nn.Parameter(weights.clone().t())
+        optimizer = Adam([view, transposed], lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (view.sin().sum() + (transposed @ weights).cos().sum()).backward()
+            step(optimizer)
+        results.append([view.data, transposed.data])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.usefixtures("plain_adam_step")
+def test_masked_weights_stay_zero_under_the_fused_step(parameters):
     parameters[0].data[:, 2] = 0
     optimizer = Adam(parameters, lr=0.01, weight_decay=0.1)
     for update in range(5):
@@ -100,38 +105,9 @@ def test_masked_weights_stay_zero_under_the_fused_step(fast, parameters):
     assert (parameters[0][:, :2] != 0).all()
 
 
-@pytest.mark.parametrize("max_norm", [0.0, 0.5, 1000.0])
-def test_gradient_norm_and_clipping(fast, parameters, max_norm):
-    give_gradients(parameters, 1)
-    copies = copy.deepcopy(parameters)
-    for p, own in zip(copies, parameters, strict=True):
-        p.grad = own.grad.clone()
-    expected = fast["clip_grad_norm_"](copies, max_norm)
-    torch.testing.assert_close(utils.clip_grad_norm_(iter(parameters), max_norm), expected)
-    torch.testing.assert_close([p.grad for p in parameters], [p.grad for p in copies])
-
-
-def test_gradient_norm_without_gradients_is_zero(fast, parameters):
-    assert utils.clip_grad_norm_(parameters, 1.0) == 0
-
-
-@pytest.mark.parametrize("factor", [0.25, torch.tensor(0.25)])
-def test_gradients_are_multiplied_exactly(fast, parameters, factor):
-    class Optimizer(FairseqOptimizer):
-        params = parameters
-
-    give_gradients(parameters, 2)
-    parameters[1].grad = None
-    expected = [None if p.grad is None else p.grad * 0.25 for p in parameters]
-    Optimizer(None).multiply_grads(factor)
-    assert all(
-        p.grad is None if wanted is None else torch.equal(p.grad, wanted)
-        for p, wanted in zip(parameters, expected, strict=True)
-    )
-
-
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_dropout_keeps_its_share_and_its_expectation(fast, p):
+@pytest.mark.usefixtures("plain_adam_step")
+def test_dropout_keeps_its_share_and_its_expectation(p):
     torch.manual_seed(0)
     x = torch.full((1001, 333), 2.0, requires_grad=True)
     y = FairseqDropout(p).train()(x)
@@ -145,7 +121,8 @@ def test_dropout_keeps_its_share_and_its_expectation(fast, p):
     assert neighbours.item() == pytest.approx(p * p, rel=0.05)
 
 
-def test_dropout_repeats_with_the_seed_and_rests_in_evaluation(fast):
+@pytest.mark.usefixtures("plain_adam_step")
+def test_dropout_repeats_with_the_seed_and_rests_in_evaluation():
     dropout, x = FairseqDropout(0.3), torch.ones(40, 7)
     first, second, again = (torch.manual_seed(seed) and dropout.train()(x) for seed in (1, 2, 1))
     assert torch.equal(first, again)

@@ -73,7 +73,7 @@ def test_labels_are_among_those_of_the_probe(seed):
 def test_number_labels_are_marked_on_the_subject_and_object_nouns(seed):
     for sentence in sentences_of(seed):
         for task, phrase in (("SubjNum", sentence.main.subject), ("ObjNum", sentence.main.object)):
-            label = toy.probing_label(task, sentence)
+            label = toy.probing_labels(sentence).get(task)
             if phrase is None:
                 assert label is None
                 continue
@@ -86,7 +86,7 @@ def test_number_labels_are_marked_on_the_subject_and_object_nouns(seed):
 def test_the_tense_label_is_the_form_of_the_main_verb(seed):
     for sentence in sentences_of(seed):
         verb, words = sentence.main.verb, words_of(toy.source_text(sentence))
-        if toy.probing_label("Tense", sentence) == "PAST":
+        if toy.probing_labels(sentence)["Tense"] == "PAST":
             assert verb.past in words
         else:
             assert verb.present[sentence.main.subject.plural] in words

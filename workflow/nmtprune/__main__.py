@@ -16,9 +16,11 @@ from nmtprune.errors import UserError
 
 
 def _chain(config: Config, model: str) -> chains.Chain:
-    """A chain from its address or its directory under results/models."""
-    folder = f"{paths.RESULTS / 'models'}/"
-    chain = chains.parse(model.removeprefix(folder))
+    """A chain from its address, its directory under results/models, or a file in that."""
+    model = model.removeprefix(f"{paths.RESULTS / 'models'}/")
+    for name in (paths.MANIFEST, paths.SCORES, paths.VARIANTS):
+        model = model.removesuffix(f"/{name}")
+    chain = chains.parse(model)
     config.check(chain)
     return chain
 

@@ -234,12 +234,12 @@ class Config:
                         f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` at {kept or 'no'} percent, not at {ancestor.last['percent']}"
                     )
 
-    def as_arguments(self) -> str:
-        """The settings that jobs need and config.yaml does not already say, as `--set key=value` for a shell line."""
+    def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
+        """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""
         said = load().settings
         return " ".join(
             f"--set {key}={shlex.quote(json.dumps(self.settings[key]))}"
-            for key in SETTINGS_THAT_REACH_JOBS
+            for key in keys
             if self.settings[key] != said[key]
         )
 

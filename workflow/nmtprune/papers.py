@@ -266,3 +266,24 @@ def outputs(config: Config) -> list[Path]:
     """Every file that rendering writes, the page first."""
     preset = config.settings["preset"]
     return [paths.page(preset) / "index.html", *(file for item in items(config) for file in files_of(preset, item))]
+
+
+def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
+    """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and label."""
+    preset = config.settings["preset"]
+    entries = []
+    for item in items(config):
+        shown = "svg" if item.kind == "lines" else "csv"
+        caption = paths.item(preset, item.paper, item.name, "rst").absolute()
+        marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": {"item": f"{item.number}: {item.title}"}}
+        entries.append((paths.item(preset, item.paper, item.name, shown), marks))
+    return entries
+
+
+def files(config: Config) -> list[Path]:
+    """The YAML and CSV files that state the run's tables and figures."""
+    chosen = selected(config)
+    stated = [FOLDER / paper_name / f"{name}.yaml" for paper_name, name in chosen]
+    printed = [FOLDER / paper_name / "published" / f"{name}.csv" for paper_name, name in chosen]
+    about = {FOLDER / paper_name / "paper.yaml" for paper_name, _ in chosen}
+    return sorted({*stated, *about, *(file for file in printed if file.exists())})

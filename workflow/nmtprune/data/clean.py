@@ -22,7 +22,7 @@ def clean(pairs: Iterable[Pair], cleaning: Mapping[str, Any], counts: Counter[st
     `cleaning` as in schemas/task.schema.json. A pair counts under the first reason that holds, in the order of `DROPS`:
 
     * empty: a side has no visible character;
-    * control characters: a side has one, if `control_characters` is `drop` (`replace`, the default, makes a space of each);
+    * control characters: a side has one and `control_characters` is `drop` (`replace`, the default, makes it a space);
     * too long: a side has more than `max_words` words or `max_characters` characters;
     * ratio: one side has more than `max_ratio` times the other's words;
     * duplicate: the very pair was kept before, if `duplicates` is `drop` (needs 100 bytes of memory a pair).

@@ -26,6 +26,16 @@ def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
     return task["source"], task["target"]
 
 
+def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
+    """The corpus files of the user's own that a task names and that are there: what a workflow watches for changes."""
+    found = []
+    sources = [*task["train"], *(task["dev"] if isinstance(task["dev"], list) else []), *(s for t in task["test"].values() for s in t)]
+    for named in (name for source in sources for name in source.get("files", {}).values()):
+        candidates = [Path(named), *([data_dir / named] if data_dir else [])]
+        found += [str(file) for file in candidates if file.is_file()][:1]
+    return found
+
+
 def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, downloads: Path) -> None:
     """Write `<split>.<language>` for every split of a task, `counts.csv`, and last `manifest.json`.
 
@@ -53,7 +63,7 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
         for split, counted in counts.items():
             if not counted["kept"]:
                 raise UserError(
-                    f"no sentence pair is left in `{split}` of {counted['read']} read: see the task's sources and `cleaning`"
+                    f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and `cleaning`"
                 )
     _write_counts(folder / "counts.csv", counts)
     files = {file.name: sha256_of(file) for split in counts for file in sorted(folder.glob(f"{split}.*"))}

@@ -147,7 +147,7 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
 
 
 def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:
-    """The sentences of a file in one of the formats of WMT and IWSLT, taken out as fairseq's prepare scripts take them."""
+    """The sentences of a file of WMT or IWSLT, taken out of their mark-up as fairseq's prepare scripts take them."""
     base = PurePosixPath(name).name
     if base.endswith((".xml", ".sgm")):
         for line in lines:

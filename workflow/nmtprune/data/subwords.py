@@ -23,7 +23,7 @@ _EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
 
 def name_of(settings: Mapping[str, Any]) -> str:
-    """A readable folder name, different for different settings: `sentencepiece-joint-4000`, `bpe-separate-100-moses`."""
+    """A readable folder name, different for different settings: `sentencepiece-joint-4000`, `bpe-joint-100-moses`."""
     if settings["type"] == "given":
         return f"given-{settings['name']}"
     resolved = _resolved(settings)

@@ -50,7 +50,7 @@ class Probe:
 # Vocabulary sizes and the shares of words with something to memorise.
 NOUNS = {"person": 24, "animal": 18, "thing": 28, "food": 18, "place": 12}
 TRANSITIVE, INTRANSITIVE, ADJECTIVES, ADVERBS = 32, 12, 18, 8
-AMBIGUOUS, IRREGULAR, SEPARABLE = 0.2, 0.2, 0.3
+AMBIGUOUS, IRREGULAR, SEPARABLE = 0.15, 0.15, 0.3
 
 LIVING = ("person", "animal")
 SUBJECT_KINDS = (("person",), LIVING, ("animal",))
@@ -61,7 +61,6 @@ OBJECT_KINDS = (
     ("animal",),
     ("food",),
     LIVING,
-    ("animal", "food"),
     ("thing", "food"),
 )
 
@@ -124,7 +123,7 @@ class Weighted(Generic[T]):
 
     def __init__(self, items: Sequence[T]) -> None:
         self.items = tuple(items)
-        self._cumulative = list(accumulate(1 / (rank + 3) for rank in range(len(self.items))))
+        self._cumulative = list(accumulate(1 / (rank + 2) for rank in range(len(self.items))))
 
     def draw(self, rng: random.Random) -> T:
         return rng.choices(self.items, cum_weights=self._cumulative)[0]
@@ -301,7 +300,7 @@ class Grammar:
             adjective=lexicon.adjectives.draw(rng) if self._chance(0.25) else None,
             modifier=lexicon.nouns["thing"].draw(rng) if kind == "thing" and self._chance(0.3) else None,
         )
-        if kind != "place" and self._chance(0.15 / (1 + depth)):
+        if kind != "place" and self._chance(0.1 / (1 + depth)):
             phrase = replace(phrase, relative=self._relative(phrase, depth + 1))
         return phrase
 
@@ -437,8 +436,8 @@ def source_tokens(sentence: Sentence, inverted: bool = False) -> list[str]:
     return _tokens(source_tree(sentence, inverted))
 
 
-def source_text(sentence: Sentence, inverted: bool = False) -> str:
-    return detokenise(source_tokens(sentence, inverted))
+def source_text(sentence: Sentence) -> str:
+    return detokenise(source_tokens(sentence))
 
 
 def _tokens(tree: Tree | str) -> list[str]:
@@ -581,8 +580,7 @@ def _sentences(seed: int) -> Iterator[Sentence]:
 def generate(sentences: int, seed: int) -> Iterator[Example]:
     """That many sentence pairs: the same for equal arguments, a larger corpus of the same seed begins with them."""
     for sentence in islice(_sentences(seed), sentences):
-        labels = {task: label for task in _LABEL_OF if (label := probing_label(task, sentence)) is not None}
-        yield Example(source_text(sentence), detokenise(target_tokens(sentence)), labels)
+        yield Example(source_text(sentence), detokenise(target_tokens(sentence)), probing_labels(sentence))
 
 
 # The probing tasks
@@ -590,7 +588,7 @@ def generate(sentences: int, seed: int) -> Iterator[Example]:
 PROBES: dict[str, Probe] = {
     "SentLen": Probe("surface", tuple(str(label) for label in range(len(LENGTH_BINS)))),
     "WC": Probe("surface", tuple(noun.singular for kind in LIVING for noun in LEXICON.nouns[kind].items[4:16])),
-    "TreeDepth": Probe("syntactic", ("3", "4", "5", "6", "7", "8")),
+    "TreeDepth": Probe("syntactic", ("3", "4", "5", "6", "7")),
     "TopConst": Probe(
         "syntactic",
         (
@@ -610,33 +608,29 @@ PROBES: dict[str, Probe] = {
     "SOMO": Probe("semantic", ("O", "C")),
     "CoordInv": Probe("semantic", ("O", "I")),
 }
+_PROBED_WORDS = frozenset(PROBES["WC"].labels)
 
 
-# Labels of an unaltered sentence; number and tense are those of the main clause, or of the first of two main clauses.
-_LABEL_OF: dict[str, Callable[[Sentence], str | None]] = {
-    "SentLen": lambda sentence: str(bisect_left(LENGTH_BINS, _length(sentence))),
-    "WC": lambda sentence: _only(word for word in source_tokens(sentence) if word in PROBES["WC"].labels),
-    "TreeDepth": lambda sentence: str(_depth(source_tree(sentence))),
-    "TopConst": lambda sentence: "_".join(c if isinstance(c, str) else c[0] for c in source_tree(sentence)[1:]),
-    "Tense": lambda sentence: "PAST" if sentence.main.past else "PRES",
-    "SubjNum": lambda sentence: _number(sentence.main.subject),
-    "ObjNum": lambda sentence: _number(sentence.main.object) if sentence.main.object else None,
-}
+def probing_labels(sentence: Sentence) -> dict[str, str]:
+    """The labels of an unaltered sentence in the tasks that are defined on it.
 
-
-def _only(words: Iterator[str]) -> str | None:
-    first, second = next(words, None), next(words, None)
-    return None if second else first
-
-
-def _number(phrase: NounPhrase) -> str:
-    return "NNS" if phrase.plural else "NN"
-
-
-def probing_label(task: str, sentence: Sentence) -> str | None:
-    """The label of an unaltered sentence, None where the task is not defined on it."""
-    label = _LABEL_OF[task](sentence)
-    return label if label in PROBES[task].labels else None
+    Number and tense are those of the main clause, or of the first of two coordinate clauses.
+    """
+    main, tree = sentence.main, source_tree(sentence)
+    words = [token for token in _tokens(tree) if token not in PUNCTUATION]
+    labels = {
+        "SentLen": str(bisect_left(LENGTH_BINS, len(words))),
+        "TreeDepth": str(_depth(tree)),
+        "TopConst": "_".join(child if isinstance(child, str) else child[0] for child in tree[1:]),
+        "Tense": "PAST" if main.past else "PRES",
+        "SubjNum": "NNS" if main.subject.plural else "NN",
+    }
+    if main.object:
+        labels["ObjNum"] = "NNS" if main.object.plural else "NN"
+    probed_words = [word for word in words if word in _PROBED_WORDS]
+    if len(probed_words) == 1:
+        labels["WC"] = probed_words[0]
+    return {task: label for task, label in labels.items() if label in PROBES[task].labels}
 
 
 def swap_adjacent(tokens: Sequence[str], rng: random.Random) -> list[str]:
@@ -665,22 +659,23 @@ def replace_odd(sentence: Sentence, rng: random.Random) -> Sentence:
     return replace(sentence, main=replace(main, **{part: phrase}))
 
 
+ALTERING: dict[str, Callable[[Sentence, random.Random], list[str]]] = {
+    "BShift": lambda sentence, rng: swap_adjacent(source_tokens(sentence), rng),
+    "SOMO": lambda sentence, rng: source_tokens(replace_odd(sentence, rng)),
+    "CoordInv": lambda sentence, rng: source_tokens(sentence, inverted=True),
+}
+
+
 def _probing_example(task: str, sentence: Sentence, rng: random.Random) -> tuple[str | None, str]:
     """The label, None where the task is not defined, and the source sentence; a coin decides whether to alter it."""
-    if task in _LABEL_OF:
-        return probing_label(task, sentence), source_text(sentence)
+    if task not in ALTERING:
+        return probing_labels(sentence).get(task), source_text(sentence)
     if task == "CoordInv" and not sentence.coordinator:
         return None, source_text(sentence)
     label = rng.choice(PROBES[task].labels)
     if label == "O":
         return label, source_text(sentence)
-    match task:
-        case "BShift":
-            return label, detokenise(swap_adjacent(source_tokens(sentence), rng))
-        case "SOMO":
-            return label, source_text(replace_odd(sentence, rng))
-        case _:
-            return label, source_text(sentence, inverted=True)
+    return label, detokenise(ALTERING[task](sentence, rng))
 
 
 def probing_examples(task: str, sentences: int, seed: int) -> Iterator[tuple[str, str]]:

@@ -9,11 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
-import torch
-
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
+import torch
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
+
 from nmtprune.data.subwords import SIDES, Side, Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import atomic

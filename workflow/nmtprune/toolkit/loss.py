@@ -101,7 +101,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         """
         if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
             raise UserError(
-                "adaptive_softmax_cutoff: the criterion nmtprune_label_smoothed_cross_entropy needs one logit per type; "
+                "adaptive_softmax_cutoff: nmtprune_label_smoothed_cross_entropy needs one logit per type; "
                 "remove that setting"
             )
         if not reduce:

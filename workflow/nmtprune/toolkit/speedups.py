@@ -16,9 +16,7 @@ import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
 # isort: split
 import torch
-from fairseq import utils
 from fairseq.modules import FairseqDropout
-from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
 from torch import Tensor
 
@@ -31,7 +29,6 @@ def apply() -> None:
     """Apply every speed-up to this process; a second call changes nothing."""
     _keep_freed_memory()
     _fused_adam()
-    _fused_gradient_scaling_and_norm()
     _fast_dropout()
 
 
@@ -54,32 +51,39 @@ def _fused_adam() -> None:
     """
     plain_step = Adam.step
 
-    @torch.no_grad()
+    def fits_kernel(p: torch.nn.Parameter) -> bool:
+        # The kernel walks through memory, whatever the strides.
+        single = p.dtype == p.grad.dtype == torch.float32
+        return single and not p.grad.is_sparse and p.is_contiguous() and p.grad.is_contiguous()
+
     def step(self: Any, closure: Callable | None = None) -> Any:
-        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if any(p.dtype != torch.float32 or p.grad.dtype != p.dtype or p.grad.is_sparse for p in parameters) or any(
-            group["amsgrad"] for group in self.param_groups
-        ):
+        moving = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        amsgrad = any(group["amsgrad"] for group in self.param_groups)
+        if closure is not None or amsgrad or not all(map(fits_kernel, moving)):
             return plain_step(self, closure)
-        loss = None if closure is None else closure()
-        for group in self.param_groups:
+        fused_step(self.param_groups, self.state)
+        return None
+
+    @torch.no_grad()
+    def fused_step(groups: list[dict[str, Any]], states: dict[Tensor, dict[str, Any]]) -> None:
+        for group in groups:
             by_step = defaultdict(list)
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                state = self.state[p]
+                state = states[p]
                 if not state:
                     state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
                 state["step"] += 1
                 by_step[p.device, state["step"]].append(p)
             beta1, beta2 = group["betas"]
             for (device, count), same in by_step.items():
-                states = [self.state[p] for p in same]
+                own = [states[p] for p in same]
                 torch._fused_adamw_(
                     same,
                     [p.grad for p in same],
-                    [state["exp_avg"] for state in states],
-                    [state["exp_avg_sq"] for state in states],
+                    [state["exp_avg"] for state in own],
+                    [state["exp_avg_sq"] for state in own],
                     [],
                     [torch.tensor(float(count), device=device)] * len(same),
                     lr=group["lr"],
@@ -90,37 +94,8 @@ def _fused_adam() -> None:
                     amsgrad=False,
                     maximize=False,
                 )
-        return loss
 
     Adam.step = step
-
-
-def _fused_gradient_scaling_and_norm() -> None:
-    """Scale all gradients, and take their norm, in one call each instead of one per parameter.
-
-    Safe because the products are the same; the norm sums the same squares in another order.
-    """
-
-    def multiply_grads(self: Any, c: float | Tensor) -> None:
-        gradients = [p.grad for p in self.params if p.grad is not None]
-        if gradients:
-            torch._foreach_mul_(gradients, c)
-
-    plain_clip = utils.clip_grad_norm_
-
-    @torch.no_grad()
-    def clip_grad_norm_(params: Any, max_norm: float, aggregate_norm_fn: Callable | None = None) -> Tensor:
-        params = [params] if isinstance(params, Tensor) else list(params)
-        gradients = [p.grad for p in params if p.grad is not None]
-        if aggregate_norm_fn is not None or not gradients or any(g.dtype != torch.float32 for g in gradients):
-            return plain_clip(params, max_norm, aggregate_norm_fn)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if max_norm > 0:
-            torch.nn.utils.clip_grads_with_norm_(params, max_norm, norm)
-        return norm
-
-    FairseqOptimizer.multiply_grads = multiply_grads
-    utils.clip_grad_norm_ = clip_grad_norm_
 
 
 class _Dropout(torch.autograd.Function):

@@ -1,0 +1,99 @@
+"""Scores of models and of many variants of one model, kept by digest so that nothing is scored twice."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nmtprune import manifest, models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.data.corpus import splits_of
+from nmtprune.data.subwords import Subwords
+from nmtprune.files import digest, read_json, write_json, write_text
+from nmtprune.pruning.classes import prunable
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import Model, from_checkpoint
+from nmtprune.scoring.score import Scorer
+from nmtprune.scoring.size import sparsity
+from nmtprune.steps import lock
+from nmtprune.steps.prune import masks_for
+
+VERSION = 1
+KEPT = "scores.json"
+
+
+class Evaluation:
+    """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once."""
+
+    def __init__(self, config: Config, chain: Chain) -> None:
+        self.config = config
+        self.recipe = config.recipe(chain.recipe)
+        self.data = config.data_folder(chain)
+        task, text = config.task(chain.task), paths.text(chain.task)
+        source, target = task["source"], task["target"]
+        sets = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in splits_of(task) if name != "train"}
+        decoding = self.recipe.get("decoding", {})
+        search = Search(**{key: value for key, value in decoding.items() if key != "engine"})
+        self.identity = {"version": VERSION, "decoding": decoding, "text": manifest.read(text / paths.MANIFEST)["digest"]}
+        self.scorer = Scorer(sets, Subwords.load(self.data), target, decoding.get("engine", "auto"), search)
+
+    def model(self, chain: Chain) -> Model:
+        """A chain's model with its own masks, where it has some."""
+        return from_checkpoint(models.checkpoint_of(chain), paths.binarised(self.data))
+
+    def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None) -> list[dict[str, Any]]:
+        """A row for each set; from what is kept, where the same model was scored the same way before."""
+        directory = paths.model(chain)
+        state = paths.state(directory)
+        identity = digest({"model": manifest.digest_of(self.config, chain), **self.identity})
+        kept = state / KEPT
+        with lock(state):
+            if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
+                return found["rows"]
+            masked = dataclasses.replace(model, state=models.masked(model.state, masks))
+            names = prunable(model.state, self.recipe["prunable"]["embeddings"])
+            weights, zeros = sparsity(masked.state, names)
+            rows = [
+                {"chain": str(chain), **row, "prunable": weights, "sparsity": 100 * zeros}
+                for row in self.scorer.score(masked, directory)
+            ]
+            write_json(kept, {"digest": identity, "rows": rows})
+        return rows
+
+
+def _whole(rows: list[dict[str, Any]]) -> bool:
+    return all(Path(row["hypotheses"]).exists() and Path(row["hypotheses"]).with_suffix(".nll").exists() for row in rows)
+
+
+def score(config: Config, chain: Chain) -> None:
+    """Write scores.csv of a chain's model. Raises UserError where the model or its data is missing."""
+    evaluation = Evaluation(config, chain)
+    masks = models.masks_of(chain) if chain.last.family.selects else None
+    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), masks))
+
+
+def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
+    """Write variants.csv of a model: a row for each set of each variant (a step that only selects). One process, one model in memory."""
+    evaluation = Evaluation(config, parent)
+    model = dataclasses.replace(evaluation.model(parent), state=models.state_of(parent))
+    rows = []
+    for variant in variants:
+        masks = masks_for(variant.last, model.state, evaluation.recipe["prunable"]["embeddings"])
+        rows += evaluation.rows(variant, model, masks)
+        print(f"scored {variant}", flush=True)
+    _write(paths.model(parent) / paths.VARIANTS, rows)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())

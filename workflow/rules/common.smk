@@ -1,0 +1,79 @@
+# The checked configuration, and what rules ask of it. Everything that can be wrong is said here, before the DAG is built.
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+try:
+    from nmtprune import chain as chains
+    from nmtprune import papers, paths
+    from nmtprune import config as configuration
+    from nmtprune.data.corpus import own_files
+    from nmtprune.errors import UserError
+except ImportError as error:
+    raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
+
+try:
+    CONFIG = configuration.from_settings(config)
+    CHAINS = papers.chains(CONFIG)
+    ITEMS = papers.selected(CONFIG)
+    RENDERED = papers.report_entries(CONFIG)
+    STATED = [str(file) for file in papers.files(CONFIG)]
+    SETTINGS = CONFIG.as_arguments()
+    PAGE_SETTINGS = CONFIG.as_arguments(("papers", "seeds", "chains"))
+except UserError as error:
+    raise WorkflowError(*str(error).splitlines())
+
+PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS else []
+OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
+SCORES = sorted({str(paths.scores(each)) for each in CHAINS})
+OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
+CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
+DEVICE = CONFIG.settings["device"]
+ON_GPU = DEVICE == "cuda" or (DEVICE == "auto" and Path("/dev/nvidia0").exists())
+
+
+def chain_of(wildcards):
+    """The chain that a rule makes (`parent`, `step`) or scores (`task`, `model`)."""
+    spelt = (wildcards.parent, wildcards.step) if "parent" in wildcards.keys() else (wildcards.task, wildcards.model)
+    found = chains.parse("/".join(spelt))
+    CONFIG.check(found)
+    return found
+
+
+def data_manifest(wildcards):
+    return str(CONFIG.data_folder(chain_of(wildcards)) / paths.MANIFEST)
+
+
+def slice_json(wildcards):
+    return json.dumps(CONFIG.slice(chain_of(wildcards)), sort_keys=True)
+
+
+def decoding_json(wildcards):
+    return json.dumps(CONFIG.recipe(chain_of(wildcards).recipe).get("decoding", {}), sort_keys=True)
+
+
+def imported_checkpoint(wildcards):
+    return CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]
+
+
+def variants_of(wildcards):
+    """The steps that only select, on top of one model, that this run asks for."""
+    parent = str(chain_of(wildcards))
+    return sorted(each.last.text for each in CHAINS if each.last.family.selects and str(each.parent) == parent)
+
+
+def training_minutes(wildcards, attempt):
+    """A generous guess of a training's time; each further attempt gets as much again."""
+    found = chain_of(wildcards)
+    schedule = CONFIG.schedule(found.recipe, found.last.schedule)
+    tokens = schedule["updates"] * schedule["batch_tokens"] * schedule["accumulate"]
+    return attempt * (30 + tokens // 600_000)
+
+
+def mem_mb(base):
+    return lambda wildcards, attempt: attempt * base

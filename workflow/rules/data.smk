@@ -1,0 +1,44 @@
+rule text:
+    input:
+        lambda wildcards: own_files(CONFIG.task(wildcards.task), CONFIG.data_dir),
+    output:
+        "results/data/{task}/text/manifest.json",
+    log:
+        "results/logs/data/{task}/text.log",
+    benchmark:
+        "results/benchmarks/data/{task}/text.tsv"
+    conda:
+        CONDA
+    params:
+        task=lambda wildcards: json.dumps(CONFIG.task(wildcards.task), sort_keys=True),
+    resources:
+        mem_mb=mem_mb(4000),
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    message:
+        "fetching and cleaning {wildcards.task}"
+    shell:
+        "python -m nmtprune text {wildcards.task} {SETTINGS} > {log} 2>&1"
+
+
+rule data:
+    input:
+        "results/data/{task}/text/manifest.json",
+    output:
+        "results/data/{task}/{subwords}/manifest.json",
+    log:
+        "results/logs/data/{task}/{subwords}.log",
+    benchmark:
+        "results/benchmarks/data/{task}/{subwords}.tsv"
+    conda:
+        CONDA
+    wildcard_constraints:
+        subwords=r"(?!text/)[^/]+",
+    params:
+        subwords=lambda wildcards: json.dumps(CONFIG.subwords_named(wildcards.subwords), sort_keys=True),
+    resources:
+        mem_mb=mem_mb(16000),
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    message:
+        "subwords and binarised data of {wildcards.task}: {wildcards.subwords}"
+    shell:
+        "python -m nmtprune data {wildcards.task} {wildcards.subwords} {SETTINGS} > {log} 2>&1"

@@ -1,0 +1,31 @@
+localrules:
+    pages,
+
+
+rule pages:
+    input:
+        SCORES,
+        stated=STATED,
+    output:
+        PAGES,
+        OTHER_FILES,
+        [report(str(file), **marks) for file, marks in RENDERED],
+    log:
+        f"results/logs/{CONFIG.settings['preset']}/pages.log",
+    benchmark:
+        f"results/benchmarks/{CONFIG.settings['preset']}/pages.tsv"
+    conda:
+        CONDA
+    params:
+        seeds=CONFIG.seeds,
+        papers=[f"{paper}/{item}" for paper, item in papers.selected(CONFIG)],
+    message:
+        "rendering tables, figures and the page"
+    shell:
+        "python -m nmtprune render --set preset={CONFIG.settings[preset]} {PAGE_SETTINGS} {SETTINGS} > {log} 2>&1"
+
+
+# One failed training does not take the page with it: what is there is shown, with the reason for every empty cell.
+onerror:
+    if PAGES:
+        shell(f"python -m nmtprune render --set preset={CONFIG.settings['preset']} {PAGE_SETTINGS} {SETTINGS} > /dev/null 2>&1 || true")

@@ -1,0 +1,52 @@
+rule score:
+    input:
+        "results/data/{task}/text/manifest.json",
+        data_manifest,
+        model="results/models/{task}/{model}/manifest.json",
+    output:
+        scores="results/models/{task}/{model}/scores.csv",
+    log:
+        "results/logs/models/{task}/{model}.scores.log",
+    benchmark:
+        "results/benchmarks/models/{task}/{model}.scores.tsv"
+    conda:
+        CONDA
+    wildcard_constraints:
+        task="[^/]+",
+    params:
+        decoding=decoding_json,
+    resources:
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    message:
+        "scoring {wildcards.task}/{wildcards.model}"
+    shell:
+        "python -m nmtprune score {output.scores} {SETTINGS} > {log} 2>&1"
+
+
+# Steps that only select weights: all of one model in one process, a row each.
+rule variants:
+    input:
+        "results/data/{task}/text/manifest.json",
+        data_manifest,
+        model="results/models/{task}/{model}/manifest.json",
+    output:
+        scores="results/models/{task}/{model}/variants.csv",
+    log:
+        "results/logs/models/{task}/{model}.variants.log",
+    benchmark:
+        "results/benchmarks/models/{task}/{model}.variants.tsv"
+    conda:
+        CONDA
+    wildcard_constraints:
+        task="[^/]+",
+    params:
+        decoding=decoding_json,
+        steps=variants_of,
+    resources:
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    message:
+        "scoring variants of {wildcards.task}/{wildcards.model}"
+    shell:
+        "python -m nmtprune variants {output.scores} {params.steps} {SETTINGS} > {log} 2>&1"
