@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nmtprune.errors import UserError
 from nmtprune.toolkit import loss as loss_module
 from nmtprune.toolkit.loss import InPlaceCrossEntropy, label_smoothed_cross_entropy

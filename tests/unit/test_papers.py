@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+
 from nmtprune import config, papers
 from nmtprune.errors import UserError
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pandas as pd
 import pytest
+
 from nmtprune import chain, config, papers, paths
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.render import render

@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
 import pytest
 import torch
 from fairseq.modules import FairseqDropout
 from fairseq.optim.adam import Adam
+
 from nmtprune.toolkit import speedups
 
 SHAPES = [(7, 5), (5,), (3, 2, 4), (1,)]

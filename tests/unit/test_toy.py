@@ -11,6 +11,7 @@ from itertools import islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nmtprune.data import toy
 from nmtprune.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.classes import prunable
 from nmtprune.scoring.engine import Search
-from nmtprune.scoring.model import Model, from_checkpoint
+from nmtprune.scoring.model import Model, from_checkpoint, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity
-from nmtprune.steps import lock
 from nmtprune.steps.prune import masks_for
+from nmtprune.steps.store import lock
 
 VERSION = 1
 KEPT = "scores.json"
@@ -32,17 +32,18 @@ KEPT = "scores.json"
 class Evaluation:
     """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once."""
 
-    def __init__(self, config: Config, chain: Chain) -> None:
+    def __init__(self, config: Config, chain: Chain, sets: Iterable[str] | None = None) -> None:
         self.config = config
         self.recipe = config.recipe(chain.recipe)
         self.data = config.data_folder(chain)
         task, text = config.task(chain.task), paths.text(chain.task)
         source, target = task["source"], task["target"]
-        sets = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in splits_of(task) if name != "train"}
+        names = sets or [name for name in splits_of(task) if name != "train"]
+        files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in names}
         decoding = self.recipe.get("decoding", {})
         search = Search(**{key: value for key, value in decoding.items() if key != "engine"})
         self.identity = {"version": VERSION, "decoding": decoding, "text": manifest.read(text / paths.MANIFEST)["digest"]}
-        self.scorer = Scorer(sets, Subwords.load(self.data), target, decoding.get("engine", "auto"), search)
+        self.scorer = Scorer(files, Subwords.load(self.data), target, decoding.get("engine", "auto"), search)
 
     def model(self, chain: Chain) -> Model:
         """A chain's model with its own masks, where it has some."""
@@ -66,6 +67,15 @@ class Evaluation:
             ]
             write_json(kept, {"digest": identity, "rows": rows})
         return rows
+
+
+def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:
+    """A function from weights to BLEU on the development set, for the selection of checkpoints. `options`: fairseq's of the model."""
+    evaluation = Evaluation(config, chain, ["dev"])
+    task, binarised = config.task(chain.task), paths.binarised(evaluation.data)
+    dictionaries = [read_dictionary(binarised / f"dict.{task[side]}.txt") for side in ("source", "target")]
+    flat = dict(options) if isinstance(options, Mapping) else vars(options)
+    return lambda state: evaluation.scorer.bleu(Model(dict(state), flat, *dictionaries))
 
 
 def _whole(rows: list[dict[str, Any]]) -> bool:

@@ -44,22 +44,22 @@ class Measured:
 
     def updates(self, chain: Chain) -> int | None:
         """Updates that made a model, all its trainings together; None while one of them is missing."""
-        total, counted = 0, False
+        total = 0
         for ancestor in chain.ancestors():
             manifest = self.manifest(ancestor)
+            if manifest is None and ancestor.last.family.selects:
+                continue  # a variant that is scored without a directory of its own
             if manifest is None:
                 return None
-            if not counted:
-                total += manifest["updates"] or 0
-            counted = (
-                ancestor.last.family.name == "at"
-            )  # a checkpoint half-way counts its own updates, not its parent's
+            total += manifest.get("updates") or 0
+            if ancestor.last.family.name in ("at", "import"):
+                break  # a snapshot counts its own updates, not all of its parent's
         return total
 
     def reason(self, chain: Chain) -> str:
         """Why a chain has no scores."""
         for ancestor in reversed(list(chain.ancestors())):
-            if self.manifest(ancestor) is None:
+            if self.manifest(ancestor) is None and not ancestor.last.family.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
                 state = "was begun and is not finished, see its log" if began else "has not run yet"

@@ -84,7 +84,7 @@ class Scorer:
         for test_set in self._sets:
             _check_lengths(model, test_set)
             pieces = translate(engine, test_set.sources, self._search)
-            hypotheses = [self._subwords.decode(" ".join(hypothesis)) if hypothesis else "" for hypothesis in pieces]
+            hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
             found = likelihood(engine, test_set.sources, test_set.targets)
             kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
             write_lines(kept, hypotheses)
@@ -103,6 +103,15 @@ class Scorer:
             }
             rows.append({column: row[column] for column in COLUMNS})
         return rows
+
+    def bleu(self, model: Model) -> float:
+        """BLEU on the first set, and nothing written: what selects checkpoints during training."""
+        test_set = self._sets[0]
+        pieces = translate(open_engine(model, self._engine), test_set.sources, self._search)
+        return test_set.quality.scores([self._decode(hypothesis) for hypothesis in pieces])["bleu"]
+
+    def _decode(self, pieces: list[str]) -> str:
+        return self._subwords.decode(" ".join(pieces)) if pieces else ""
 
     def _encode(self, side: str, line: str) -> list[str]:
         # As in the binarised data, a text that spells a special symbol must not end the sentence there.

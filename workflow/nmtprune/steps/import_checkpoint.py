@@ -8,6 +8,7 @@ from typing import Any
 from nmtprune import models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import imports
 
 
@@ -19,5 +20,5 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     given = config.imported(chain.root["name"])
     task = config.task(chain.task)
     checkpoint = imports.convert(Path(given["checkpoint"]), paths.binarised(config.data_folder(chain)), task["source"], task["target"])
-    models.save(checkpoint, state / "outputs" / paths.MODEL)
+    models.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": checkpoint["optimizer_history"][-1]["num_updates"], "imported_from": given["checkpoint"]}

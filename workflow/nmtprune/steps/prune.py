@@ -12,6 +12,7 @@ from nmtprune.chain import Chain, Step
 from nmtprune.config import Config
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.schemes import masks
+from nmtprune.steps.store import outputs_of
 
 
 def masks_for(step: Step, weights: dict[str, Tensor], embeddings: str) -> dict[str, Tensor]:
@@ -22,6 +23,6 @@ def masks_for(step: Step, weights: dict[str, Tensor], embeddings: str) -> dict[s
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves mask.pt."""
     made = masks_for(chain.last, models.state_of(chain.parent), config.recipe(chain.recipe)["prunable"]["embeddings"])
-    models.save_masks(made, state / "outputs" / paths.MASK)
+    models.save_masks(made, outputs_of(state) / paths.MASK)
     total = sum(mask.numel() for mask in made.values())
     return {"prunable": total, "pruned": total - sum(int(mask.sum()) for mask in made.values())}

@@ -13,7 +13,9 @@ from torch import Tensor
 from nmtprune import models, paths
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config
+from nmtprune.evaluation import development_bleu
 from nmtprune.files import write_text
+from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import arguments, session
 from nmtprune.training.loop import Training
 
@@ -70,7 +72,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     trainer = session.start(cfg, initialisation_seed(chain))
     if weights is not None:
         session.load_weights(trainer, weights)
-    outputs = state / "outputs"
+    outputs = outputs_of(state)
     if chain.parent is None and trainer.is_data_parallel_master:
         models.save(session.checkpoint(trainer.cfg, session.weights(trainer), 0), outputs / paths.INITIAL)
     progress = Training(
@@ -79,7 +81,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         state,
         masks if chain.state == SPARSE else None,
         parent_competes=chain.last.family.name in GOES_ON,
-        development_bleu=_development_bleu(config, chain) if schedule["select"] == "bleu" else None,
+        development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
     ).run()
     if trainer.is_data_parallel_master:
         write_text(outputs / paths.HISTORY, _as_csv(progress.history))
@@ -97,7 +99,3 @@ def _as_csv(history: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(history)
     return out.getvalue()
-
-
-def _development_bleu(config: Config, chain: Chain) -> Any:
-    raise NotImplementedError

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
 from fairseq import checkpoint_utils, tasks
 from omegaconf import open_dict
 

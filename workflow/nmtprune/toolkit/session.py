@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
 import numpy
 import torch
 from fairseq import options, tasks, utils

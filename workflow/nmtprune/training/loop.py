@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nmtprune import models, paths
 from nmtprune.files import write_json
+from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import session
 from nmtprune.training import masks as training_masks
 from nmtprune.training.schedule import learning_rate
@@ -75,7 +76,7 @@ class Training:
             for samples in groups:
                 self._update(samples, batches.epoch)
                 if progress.update in self.snapshots:
-                    self._write(paths.snapshot(self.state / "outputs", self.snapshots[progress.update]))
+                    self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
                 validated = progress.update % self.schedule["validate_every"] == 0 or progress.update == updates
                 if validated:
                     self._validate(batches.epoch)
@@ -83,7 +84,7 @@ class Training:
                     self._save(batches)
                 if progress.update >= updates or progress.stopped_early:
                     break
-        self._write(self.state / "outputs" / paths.LAST)
+        self._write(outputs_of(self.state) / paths.LAST)
         return progress
 
     def _update(self, samples: list, epoch: int) -> None:
@@ -144,7 +145,7 @@ class Training:
         score = {"nll": -row["dev_nll"], "bleu": row["dev_bleu"], "last": float(row["update"])}[select]
         if progress.best is None or score > progress.best:
             progress.best, progress.selected_update, progress.without_improvement = score, row["update"], 0
-            self._write(self.state / "outputs" / paths.MODEL)
+            self._write(outputs_of(self.state) / paths.MODEL)
             return
         progress.without_improvement += 1
         patience = self.schedule["patience"]

@@ -1,0 +1,81 @@
+"""The state of a step: locked while one process works on it, kept by digest, and published as whole files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nmtprune import paths
+from nmtprune.files import atomic, read_json, write_text
+
+
+@contextmanager
+def lock(state: Path) -> Iterator[None]:
+    """Only one process works on a step: a training that outlived its killed workflow and its successor never write together."""
+    state.mkdir(parents=True, exist_ok=True)
+    with open(state / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process works on {state.parent}; waiting for it", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def outputs_of(state: Path) -> Path:
+    """Where a step leaves its files; they are linked into its directory once all are whole."""
+    return state / "outputs"
+
+
+def finished(state: Path, identity: str) -> bool:
+    """Whether the step of this digest is done and all its files are there in full."""
+    outputs = outputs_of(state)
+    manifest = outputs / paths.MANIFEST
+    if _digest_in(state) != identity or not manifest.exists():
+        return False
+    sizes = read_json(manifest)["files"]
+    return all((outputs / name).exists() and (outputs / name).stat().st_size == size for name, size in sizes.items())
+
+
+def begin(state: Path, identity: str) -> None:
+    """Make room for the step of this digest: what another digest left goes, what it left itself stays."""
+    if _digest_in(state) != identity:
+        clear(state)
+        write_text(state / "digest", identity)
+    outputs_of(state).mkdir(exist_ok=True)
+
+
+def sizes(outputs: Path) -> dict[str, int]:
+    """Bytes of every output, by its name within `outputs`."""
+    files = (file for file in sorted(outputs.rglob("*")) if file.is_file() and file.name != paths.MANIFEST)
+    return {str(file.relative_to(outputs)): file.stat().st_size for file in files}
+
+
+def publish(state: Path, directory: Path) -> None:
+    """Link every finished file into the step's directory, the manifest last: its presence says that all others are whole."""
+    outputs = outputs_of(state)
+    names = [*read_json(outputs / paths.MANIFEST)["files"], paths.MANIFEST]
+    for name in names:
+        with atomic(directory / name) as temporary:
+            try:
+                os.link(outputs / name, temporary)
+            except OSError:  # a file system without links
+                shutil.copyfile(outputs / name, temporary)
+        os.utime(directory / name)
+
+
+def clear(state: Path) -> None:
+    for entry in state.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != ".lock":
+            entry.unlink()
+
+
+def _digest_in(state: Path) -> str | None:
+    file = state / "digest"
+    return file.read_text() if file.exists() else None
