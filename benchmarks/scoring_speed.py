@@ -1,11 +1,12 @@
 """Scoring speed of nmtprune against stock fairseq-generate, beam 5, on one thread.
 
-    python benchmarks/scoring_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS [--set NAME]] [--rounds 3]
+    python benchmarks/scoring_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 3]
 
-Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate only decodes and prints; its BLEU is
-computed outside the clock. Runs are interleaved, each in a process of its own, and a round's ratio compares neighbours.
-Whole-process times hold start-up and loading; decoding alone holds neither. Without a checkpoint a small model is first
-trained on the generated task for some two minutes. Run it on an otherwise idle machine.
+Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate only decodes and prints; its BLEU
+is computed outside the clock. Runs are interleaved, each in a process of its own, and a round's ratio compares
+neighbours. Whole processes hold start-up and loading, decoding alone holds neither. CPU seconds of whole processes are
+printed too: they hardly change when other jobs share the machine, which should otherwise be idle. Without a checkpoint
+a small model is first trained on the generated task for some two minutes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -63,9 +65,10 @@ print("seconds", time.perf_counter() - start)
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of a whole process, seconds of decoding alone, detokenised BLEU."""
+    """Wall and CPU seconds of a whole process, wall seconds of decoding alone, detokenised BLEU."""
 
     whole: float
+    cpu: float
     decoding: float
     bleu: float
 
@@ -87,37 +90,42 @@ class Job:
         return self.data.parent / "text" / f"{self.test_set}.{self.subwords.languages[side]}"
 
 
-def run_python(code: str, *arguments: object) -> tuple[float, str]:
-    """Wall seconds and output of `python -c code arguments` on one thread. Raises RuntimeError if it fails."""
+def run_python(code: str, *arguments: object) -> tuple[float, float, str]:
+    """Wall seconds, CPU seconds and output of `python -c code arguments` on one thread. Raises RuntimeError."""
     path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), _cpu_of_children()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    wall, cpu = time.perf_counter() - wall, _cpu_of_children() - cpu
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return time.perf_counter() - start, done.stdout + done.stderr
+    return wall, cpu, done.stdout + done.stderr
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run_ours(job: Job) -> Run:
     with tempfile.TemporaryDirectory() as out:
-        whole, printed = run_python(SCORE, job.checkpoint, job.data, job.text(0), job.text(1), BEAM, out)
-    _, decoding = run_python(DECODE, job.checkpoint, job.data, job.text(0), BEAM)
-    return Run(
-        whole, float(re.search(r"^seconds (.*)", decoding, re.M)[1]), float(re.search(r"^BLEU (.*)", printed, re.M)[1])
-    )
+        wall, cpu, scored = run_python(SCORE, job.checkpoint, job.data, job.text(0), job.text(1), BEAM, out)
+    *_, decoded = run_python(DECODE, job.checkpoint, job.data, job.text(0), BEAM)
+    seconds, bleu = re.search(r"^seconds (.*)", decoded, re.M), re.search(r"^BLEU (.*)", scored, re.M)
+    return Run(wall, cpu, float(seconds[1]), float(bleu[1]))
 
 
 def run_fairseq(job: Job) -> Run:
     from nmtprune.scoring.quality import bleu_chrf
 
     options = ["--path", job.checkpoint, "--gen-subset", job.test_set, "--beam", BEAM, "--cpu", "--num-workers", 0]
-    whole, printed = run_python(LAUNCH.format(tool="generate"), job.data / "bin", *options)
+    wall, cpu, printed = run_python(LAUNCH.format(tool="generate"), job.data / "bin", *options)
     seconds = float(re.search(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s", printed)[1])
     pieces = {int(line): text for line, text in re.findall(r"^H-(\d+)\t[^\t]+\t(.*)$", printed, re.M)}
     subwords, references = job.subwords, read_lines(job.text(1))
     hypotheses = [subwords.decode(pieces[index]) for index in range(len(references))]
-    return Run(whole, seconds, bleu_chrf(hypotheses, references, subwords.languages[1])["bleu"])
+    return Run(wall, cpu, seconds, bleu_chrf(hypotheses, references, subwords.languages[1])["bleu"])
 
 
 def toy_job(folder: Path, updates: int) -> Job:
@@ -133,9 +141,7 @@ def toy_job(folder: Path, updates: int) -> Job:
     make_corpus(task, folder / "text", None, folder / "downloads")
     make_data(task, {"type": "sentencepiece", "size": 600, "joint": True}, folder / "text", data)
     model = {"layers": 3, "embed-dim": 128, "ffn-embed-dim": 512, "attention-heads": 4}
-    shape = [
-        word for side in ("encoder", "decoder") for name, value in model.items() for word in (f"--{side}-{name}", value)
-    ]
+    shape = [word for side in ("encoder", "decoder") for name, value in model.items() for word in (f"--{side}-{name}", value)]
     training = ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 4e-3, "--lr-scheduler", "inverse_sqrt"]
     training += ["--warmup-updates", 100, "--max-tokens", 2000, "--max-update", updates, "--label-smoothing", 0.1]
     training += ["--criterion", "label_smoothed_cross_entropy", "--arch", "transformer", "--share-all-embeddings"]
@@ -144,7 +150,7 @@ def toy_job(folder: Path, updates: int) -> Job:
     return Job(folder / "model" / "checkpoint_last.pt", data, "test")
 
 
-def only_test_set(data: Path) -> str:
+def first_test_set(data: Path) -> str:
     """The first test set, by name, of a folder of encoded data."""
     splits = {file.name.split(".")[0] for file in (data / "bin").glob("*.idx")} - {"train", "valid"}
     return min(splits)
@@ -163,24 +169,22 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         if options.checkpoint:
-            job = Job(options.checkpoint, options.data, options.set or only_test_set(options.data))
+            job = Job(options.checkpoint, options.data, options.set or first_test_set(options.data))
         else:
             job = toy_job(Path(folder), options.updates)
-        wholes, decodings = [], []
+        rounds = []
         for number in range(1, options.rounds + 1):
-            stock, ours = run_fairseq(job), run_ours(job)
-            wholes.append(stock.whole / ours.whole)
-            decodings.append(stock.decoding / ours.decoding)
-            print(
-                f"round {number}: fairseq-generate {stock.whole:.1f} s, decoding {stock.decoding:.1f} s, BLEU {stock.bleu:.2f}; "
-                f"nmtprune {ours.whole:.1f} s, decoding {ours.decoding:.1f} s, BLEU {ours.bleu:.2f}; "
-                f"{wholes[-1]:.2f}x, decoding {decodings[-1]:.2f}x",
-                flush=True,
-            )
-    print(
-        f"nmtprune scores {statistics.median(wholes):.2f}x as fast, and decodes {statistics.median(decodings):.2f}x as fast, "
-        f"as fairseq-generate (median of {options.rounds} rounds, beam {BEAM}, one thread)"
-    )
+            rounds.append((run_fairseq(job), run_ours(job)))
+            for name, run in zip(("fairseq-generate", "nmtprune"), rounds[-1], strict=True):
+                times = f"{run.whole:.1f} s ({run.cpu:.1f} s CPU), decoding {run.decoding:.1f} s"
+                print(f"round {number}: {name} {times}, BLEU {run.bleu:.2f}", flush=True)
+    for name, seconds in (
+        ("whole process", lambda run: run.whole),
+        ("whole process, CPU", lambda run: run.cpu),
+        ("decoding", lambda run: run.decoding),
+    ):
+        ratio = statistics.median(seconds(stock) / seconds(ours) for stock, ours in rounds)
+        print(f"{name}: nmtprune is {ratio:.2f}x as fast (median of {options.rounds} rounds, beam {BEAM}, one thread)")
 
 
 if __name__ == "__main__":

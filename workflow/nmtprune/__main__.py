@@ -17,7 +17,7 @@ from nmtprune.errors import UserError
 
 def _chain(config: Config, model: str) -> chains.Chain:
     """A chain from its address, its directory under results/models, or a file in that."""
-    model = model.removeprefix(f"{paths.RESULTS / 'models'}/")
+    model = model.removeprefix(f"{paths.MODELS}/")
     for name in (paths.MANIFEST, paths.SCORES, paths.VARIANTS):
         model = model.removesuffix(f"/{name}")
     chain = chains.parse(model)
@@ -93,6 +93,13 @@ def render(config: Config, arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def keep(config: Config, arguments: argparse.Namespace) -> None:
+    """Copy the preset's page, tables, figures, scores and hypotheses into a folder, checkpoints left out."""
+    from nmtprune.reporting.keep import keep as keep_all
+
+    print(f"{len(keep_all(config, Path(arguments.folder)))} files in {arguments.folder}")
+
+
 def show_status(config: Config, arguments: argparse.Namespace) -> None:
     """Show what is done, what runs, how far each training is and when it will be done."""
     from nmtprune.reporting.status import status
@@ -115,6 +122,7 @@ VERBS = {
     "score": (score, ("model",)),
     "variants": (score_variants, ("model", "steps")),
     "render": (render, ()),
+    "keep": (keep, ("folder",)),
     "status": (show_status, ()),
     "docs": (write_docs, ()),
 }

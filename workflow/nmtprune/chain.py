@@ -172,6 +172,8 @@ def parse_step(text: str) -> Step:
     if family is None:
         raise UserError(f"unknown step `{text}`; {suggest(name, FAMILIES)}")
     try:
+        if not all(arguments):
+            raise ValueError("nothing stands between two hyphens or after the last one")
         read = family.read_arguments(tuple(arguments))
     except ValueError as error:
         raise UserError(f"step `{text}`: {error} ({family.usage})") from None
@@ -196,6 +198,8 @@ def parse_steps(text: str) -> tuple[Step, ...]:
                 )
             if family.name == "at" and not before.family.trains:
                 raise UserError(f"chain `{text}`: `{step}` follows a step that trains, and `{before}` does not")
+            if step.get("weights") == "ticket" and not steps[0].family.trains:
+                raise UserError(f"chain `{text}`: `{step}` needs the initial weights of a `train`, and `{steps[0]}` has none; valid: restart")
         state = family.leaves or state
     return steps
 

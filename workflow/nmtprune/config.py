@@ -86,14 +86,15 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rate(value: float | str, train: Mapping[str, Any]) -> float:
-    """A learning rate in numbers: `peak`, `peak/10` and `last` speak of the recipe's `train` schedule."""
+    """A learning rate in numbers: `peak`, `peak/10` and `last` speak of the (resolved) `train` schedule."""
     from nmtprune.training.schedule import learning_rate
 
     if not isinstance(value, str):
         return float(value)
-    peak = train["learning_rate"]["peak"]
+    rates = train["learning_rate"]
     if value == "last":
-        return learning_rate(train["learning_rate"], train["updates"])
+        return learning_rate(rates, train["updates"])
+    peak = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
     return peak if value == "peak" else peak / float(value.removeprefix("peak/"))
 
 
@@ -124,6 +125,8 @@ class Config:
             validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
             if "extends" in value:
                 base = value.pop("extends")
+                if file.stem == base or base in self._extending:
+                    raise UserError(f"{kind}/{file.name}: extends: `{base}` would extend itself; give one of them another name")
                 if base not in self.names(kind):
                     raise UserError(f"{kind}/{file.name}: extends: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
                 value = merge({k: v for k, v in self._load(kind, base).items() if k != "title"}, value)
@@ -162,8 +165,12 @@ class Config:
         schedule = merge(_schedule_defaults() | defaults, whole["schedules"][name])
         validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
         if "phases" in schedule["learning_rate"]:
-            train = merge(defaults, whole["schedules"]["train"])
-            phases = [{**p, "rate": _rate(p["rate"], train)} for p in schedule["learning_rate"]["phases"]]
+            phases = schedule["learning_rate"]["phases"]
+            if any(isinstance(phase["rate"], str) for phase in phases):
+                if name == "train":
+                    raise UserError(f"recipes/{recipe}.yaml: schedules.train: its rates are numbers, since `last` and `peak` speak of it")
+                train = self.schedule(recipe, "train")
+                phases = [{**phase, "rate": _rate(phase["rate"], train)} for phase in phases]
             updates = sum(phase["updates"] for phase in phases)
             if updates != schedule["updates"]:
                 raise UserError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from nmtprune.chain import Chain
 
 RESULTS = Path("results")
+MODELS = RESULTS / "models"
 DOWNLOADS = RESULTS / "data" / "downloads"
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
@@ -29,7 +30,7 @@ def binarised(data_folder: Path) -> Path:
 
 
 def model(chain: Chain) -> Path:
-    return RESULTS / "models" / str(chain)
+    return MODELS / str(chain)
 
 
 def manifest(chain: Chain) -> Path:
@@ -57,6 +58,12 @@ def scores(chain: Chain) -> Path:
     return model(chain) / SCORES
 
 
+def log(made: Path) -> Path:
+    """What the job that makes a model's directory, or its table of scores, prints: where the rules send it."""
+    name = f"{made.parent}.{made.stem}.log" if made.suffix == ".csv" else f"{made}.log"
+    return RESULTS / "logs" / Path(name).relative_to(RESULTS)
+
+
 def page(preset: str) -> Path:
     return RESULTS / preset
 
@@ -68,4 +75,4 @@ def item(preset: str, paper: str, name: str, extension: str) -> Path:
 
 def chain_of(directory: Path) -> str:
     """The address a model directory stands for."""
-    return str(Path(directory).relative_to(RESULTS / "models"))
+    return str(Path(directory).relative_to(MODELS))

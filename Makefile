@@ -1,0 +1,53 @@
+# make demo    the toy run: set up, train, prune, retrain, render; some minutes on two cores
+# make test    lint and all tests
+# make setup   only .venv (demo and test do it when needed)
+# make lint, make docs, make clean: see below
+PYTHON ?= python3
+CORES ?= all
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+RULES := Snakefile workflow/rules
+
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test setup lint docs clean
+
+demo: $(VENV)/installed
+	$(BIN)/snakemake --cores $(CORES) --config preset=toy
+	@echo "Tables and figures: results/toy/index.html"
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/unit tests/dag
+	$(BIN)/python -m pytest tests/smoke tests/real
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check $(RULES)
+	$(BIN)/snakemake --lint
+
+docs: $(VENV)/installed
+	$(BIN)/python -m nmtprune docs > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
+
+# What the toy run made. Other results, which may have cost days, and .venv stay.
+clean:
+	rm -rf results/toy results/data/toy* results/models/toy* results/logs/*/toy* results/logs/toy results/benchmarks/*/toy* results/benchmarks/toy
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: envs/requirements.txt envs/install.sh pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON); name a Python of 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version); Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v g++ > /dev/null || { echo "fairseq needs a C++ compiler and there is no g++; install one (Debian, Ubuntu: apt install g++)"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "fairseq needs the headers of $(PYTHON) (Debian, Ubuntu: apt install python3-dev)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	PYTHON=$(BIN)/python sh envs/install.sh
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c envs/requirements.txt -r envs/requirements-dev.txt
+	touch $@

@@ -1,0 +1,133 @@
+"""What the tests share: the repository, a micro task and recipe, and workplaces in which they are run."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch: the number of threads decides the last bits of every sum
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MICRO = Path(__file__).resolve().parent / "micro"
+SETTINGS = {"preset": "micro", "own": str(MICRO), "device": "cpu"}
+
+
+class Workplace:
+    """A folder to run in: its config.yaml, and what the workflow writes under results/."""
+
+    def __init__(self, folder, **settings):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.configure(**settings)
+
+    def configure(self, **settings):
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(SETTINGS | settings))
+
+    def __truediv__(self, path):
+        return self.folder / path
+
+    def model(self, chain):
+        return self / "results" / "models" / chain
+
+    @property
+    def config(self):
+        from nmtprune import config
+
+        return config.from_settings(yaml.safe_load((self / "config.yaml").read_text()))
+
+    def inside(self):
+        return contextlib.chdir(self.folder)
+
+    def start(self, *command):
+        """A process of its own, and a group of its own that can be killed whole."""
+        path = os.pathsep.join([str(REPOSITORY / "workflow"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def run(self, *command):
+        process = self.start(*command)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def nmtprune(self, *arguments):
+        return self.run(sys.executable, "-m", "nmtprune", *arguments)
+
+    def snakemake(self, *arguments):
+        return self.run(*self.snakemake_command(*arguments))
+
+    def snakemake_command(self, *arguments):
+        given = ["--snakefile", str(REPOSITORY / "Snakefile"), "--workflow-profile", str(REPOSITORY / "profiles" / "default")]
+        return [sys.executable, "-m", "snakemake", *given, *arguments]
+
+    def make(self, *chains):
+        """Make models in this very process, with every ancestor that is not there yet."""
+        from nmtprune import chain, paths, steps
+
+        with self.inside():
+            config = self.config
+            for text in chains:
+                for ancestor in reversed(list(chain.parse(text).ancestors())):
+                    if not paths.manifest(ancestor).exists():
+                        steps.run(config, ancestor)
+        return self.model(chains[-1])
+
+    def make_data(self, task="micro", recipe="micro"):
+        from nmtprune import chain, paths
+        from nmtprune.data.corpus import make_corpus
+        from nmtprune.data.encoded import make_data
+
+        with self.inside():
+            config = self.config
+            any_chain = chain.parse(f"{task}/{recipe}/s1/train")
+            make_corpus(config.task(task), paths.text(task), config.data_dir, paths.DOWNLOADS)
+            make_data(config.task(task), config.subwords(any_chain), paths.text(task), config.data_folder(any_chain))
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory):
+    """A workplace with the micro task's data, where finished models of all tests are kept."""
+    workplace = Workplace(tmp_path_factory.mktemp("studio"))
+    workplace.make_data()
+    return workplace
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """An empty workplace."""
+    return Workplace(tmp_path / "workplace")
+
+
+@pytest.fixture
+def bench(studio, workplace):
+    """A function that gives an own workplace with the data and, made once for all tests, the models named."""
+
+    def bring(*chains):
+        shutil.copytree(studio / "results" / "data", workplace / "results" / "data")
+        for chain in chains:
+            studio.make(chain)
+            parts = chain.split("/")
+            for length in range(4, len(parts) + 1):
+                made = "/".join(parts[:length])
+                for name in ("model.pt", "mask.pt", "initial.pt", "manifest.json", "snapshots"):
+                    there = studio.model(made) / name
+                    if there.is_dir():
+                        shutil.copytree(there, workplace.model(made) / name, dirs_exist_ok=True)
+                    elif there.exists():
+                        workplace.model(made).mkdir(parents=True, exist_ok=True)
+                        shutil.copy(there, workplace.model(made) / name)
+        return workplace
+
+    return bring

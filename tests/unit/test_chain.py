@@ -1,0 +1,148 @@
+"""Chains: what is read is what is printed, and what may follow what."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nmtprune import chain
+from nmtprune.errors import UserError
+
+percents = st.one_of(
+    st.integers(1, 99).map(str),
+    st.integers(1, 999).filter(lambda n: n % 10).map(lambda n: f"{n // 10}.{n % 10}"),
+)
+variants = st.sampled_from(["", "-long", "-long-2"])
+DENSE_TO_SPARSE = st.builds("prune-{}-{}".format, st.sampled_from(chain.SCHEMES), percents)
+OPTIONS = {
+    "dense": st.one_of(st.builds("continue{}".format, variants), DENSE_TO_SPARSE),
+    "sparse": st.one_of(
+        st.builds("retrain{}".format, variants),
+        st.sampled_from(["rejuvenate-zero", "rejuvenate-external", "restart", "restart-ticket"]),
+        DENSE_TO_SPARSE,
+    ),
+}
+
+
+@st.composite
+def texts(draw):
+    steps, state = [draw(st.builds("train{}".format, variants))], "dense"
+    for _ in range(draw(st.integers(0, 8))):
+        step = draw(OPTIONS[state])
+        steps.append(step)
+        state = chain.parse_step(step).family.leaves
+        if chain.parse_step(step).family.trains and draw(st.booleans()):
+            steps.append(f"at-{draw(percents)}")
+            break
+    return f"toy/tiny/s{draw(st.integers(0, 999))}/{'/'.join(steps)}"
+
+
+@given(texts())
+def test_what_is_read_is_what_is_printed(text):
+    read = chain.parse(text)
+    assert str(read) == text
+    assert chain.parse(str(read)) == read
+    ancestors = [str(each) for each in read.ancestors()]
+    assert ancestors[0] == text and len(ancestors) == len(read.steps)
+    assert all(child.startswith(parent + "/") for child, parent in zip(ancestors, ancestors[1:], strict=False))
+
+
+def test_the_parts_of_a_chain():
+    read = chain.parse("toy/toy-big/s7/train-short/prune-local-12.5/retrain-long")
+    assert (read.task, read.recipe, read.seed, read.state) == ("toy", "toy-big", 7, "sparse")
+    assert read.root.schedule == "train-short"
+    assert read.last.schedule == "retrain-long"
+    assert (read.parent.last["scheme"], read.parent.last["percent"]) == ("local", "12.5")
+    assert read.parent.last.family.selects and not read.parent.last.family.trains
+
+
+STEPS = {
+    "train": "train",
+    "import": "import-mine",
+    "continue": "continue",
+    "prune": "prune-global-50",
+    "retrain": "retrain",
+    "rejuvenate": "rejuvenate-zero",
+    "restart": "restart",
+    "at": "at-50",
+}
+# chains that end in each family, and the families that may follow
+FOLLOWS = {
+    "train": {"continue", "prune", "at"},
+    "import-mine": {"continue", "prune"},
+    "train/continue": {"continue", "prune", "at"},
+    "train/prune-local-50": {"prune", "retrain", "rejuvenate", "restart"},
+    "train/prune-local-50/retrain": {"prune", "retrain", "rejuvenate", "restart", "at"},
+    "train/prune-local-50/retrain/rejuvenate-zero": {"continue", "prune", "at"},
+    "train/prune-local-50/restart": {"prune", "retrain", "rejuvenate", "restart", "at"},
+    "train/at-50": {"continue", "prune"},
+    "train/prune-local-50/retrain/at-50": {"prune", "retrain", "rejuvenate", "restart"},
+}
+
+
+@pytest.mark.parametrize("family", chain.FAMILIES)
+@pytest.mark.parametrize("before", FOLLOWS)
+def test_what_may_follow_what(before, family):
+    text = f"{before}/{STEPS[family]}"
+    if family in FOLLOWS[before]:
+        assert "/".join(map(str, chain.parse_steps(text))) == text
+    else:
+        with pytest.raises(UserError, match=STEPS[family]):
+            chain.parse_steps(text)
+
+
+def test_every_family_is_in_the_table():
+    assert set(STEPS) == set(chain.FAMILIES)
+
+
+@pytest.mark.parametrize("text", ["50", "12.5", "0.1", "99.9", "5", "33.333"])
+def test_percentages_in_their_one_spelling(text):
+    assert chain.parse_step(f"prune-local-{text}")["percent"] == text
+
+
+@pytest.mark.parametrize("text", ["050", "50.0", "12.50", ".5", "5.", "1e1", "+5", "50%", "1_0", "٥٠", ""])
+def test_other_spellings_of_percentages_are_refused(text):
+    with pytest.raises(UserError, match="percentage"):
+        chain.parse_step(f"prune-local-{text}")
+
+
+@pytest.mark.parametrize("text", ["0", "100", "120"])
+def test_percentages_lie_between_0_and_100(text):
+    with pytest.raises(UserError, match=f"{text} percent is not between 0 and 100"):
+        chain.parse_step(f"prune-local-{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prun-local-50", r"unknown step `prun-local-50`; did you mean `prune`\?"),
+        ("retrian", r"unknown step `retrian`; did you mean `retrain`\?"),
+        ("prune-locl-50", r"unknown scheme `locl`; did you mean `local`\?"),
+        ("prune-50", r"a scheme and a percentage are needed \(prune-<scheme>-<percent>\)"),
+        ("rejuvenate-zeros", r"unknown initialisation `zeros`; did you mean `zero`\?"),
+        ("restart-tickets", r"unknown weights `tickets`; did you mean `ticket`\?"),
+        ("import", "a name is missing"),
+        ("at", "one percentage is needed"),
+        ("at-10-20", "one percentage is needed"),
+        ("", "unknown step ``; valid: .*prune"),
+        ("Train", r"unknown step `Train`; did you mean `train`\?"),
+    ],
+)
+def test_messages_name_the_step_and_the_nearest_valid_one(text, said):
+    with pytest.raises(UserError, match=said):
+        chain.parse_step(text)
+
+
+@pytest.mark.parametrize("text", ["train-", "retrain-", "train--long", "train-long-", "import-", "import-a--b"])
+def test_a_step_has_one_spelling(text):
+    with pytest.raises(UserError, match=f"`{text}`"):
+        chain.parse_step(text)
+
+
+@pytest.mark.parametrize("text", ["toy", "toy/toy/s1", "toy/toy/1/train", "toy/toy/s01/train", "toy/toy/sx/train", ""])
+def test_an_address_names_task_recipe_seed_and_steps(text):
+    with pytest.raises(UserError, match="is not of the form"):
+        chain.parse(text)
+
+
+def test_a_ticket_needs_the_initial_weights_of_a_training():
+    with pytest.raises(UserError, match="restart-ticket"):
+        chain.parse_steps("import-mine/prune-global-50/restart-ticket")

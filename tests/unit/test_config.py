@@ -1,0 +1,211 @@
+"""Settings, presets, tasks and recipes: strict, merged, and explained in a sentence."""
+
+import pytest
+import yaml
+from nmtprune import chain, config
+from nmtprune.errors import UserError
+from nmtprune.files import digest
+
+RUN = config.from_settings({})
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Writes files of the user's own and gives the configuration that finds them."""
+
+    def write(kind, name, content, **settings):
+        folder = tmp_path / kind
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.yaml").write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return config.from_settings({"own": str(tmp_path), **settings})
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["tasks", "presets"])
+def test_all_that_is_shipped_is_valid(kind):
+    assert RUN.names(kind)
+    for name in RUN.names(kind):
+        assert RUN._load(kind, name)["title"]
+
+
+@pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if name != "transformer"])
+def test_every_recipe_and_each_of_its_schedules_is_valid(name):
+    schedules = RUN.recipe(name)["schedules"]
+    assert {"train", "retrain", "rejuvenate", "restart", "continue", "continue-long"} <= set(schedules)
+    for schedule in schedules:
+        assert RUN.schedule(name, schedule)["updates"] > 0
+
+
+def test_what_all_transformers_share_is_no_recipe_by_itself():
+    with pytest.raises(UserError, match="recipes/transformer.yaml: the key `schedules` is missing"):
+        RUN.recipe("transformer")
+
+
+def test_the_shipped_settings_are_the_schemas_defaults():
+    settings = config.read_yaml(config.WORKFLOW.parent / "config.yaml")
+    assert config.from_settings(settings) == RUN
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"presett": "toy"}, r"config: unknown key `presett`; did you mean `preset`\?"),
+        ({"preset": 3}, "config: preset: 3 is of the wrong type; expected string"),
+        ({"preset": "toi"}, r"unknown preset `toi`; did you mean `toy`\?"),
+        ({"seeds": ["one"]}, r'config: seeds\.0: "one" is of the wrong type; expected integer'),
+        ({"seeds": [-1]}, r"config: seeds\.0: -1 is less than the minimum"),
+        ({"seeds": []}, "config: seeds: "),
+        ({"device": "gpu"}, r'config: device: "gpu" is not one of auto, cpu, cuda'),
+        ({"chains": "toy/toy/s1/train"}, "config: chains: .* is of the wrong type; expected array"),
+        ({"imports": {"mine": {"checkpoint": "x"}}}, r"config: imports\.mine: the key `dictionaries` is missing"),
+    ],
+)
+def test_wrong_settings(settings, said):
+    with pytest.raises(UserError, match=said):
+        config.from_settings(settings)
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(UserError) as error:
+        config.from_settings({"presett": "toy", "device": "gpu", "seeds": 1})
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("toi/toy/s1/train", r"unknown task `toi`; did you mean `toy`\?"),
+        ("toy/tiny-129/s1/train", r"unknown recipe `tiny-129`; did you mean `tiny-128`\?"),
+        ("toy/toy/s1/train/continue-lang", r"recipe `toy` has no schedule `continue-lang`; did you mean `continue-long`\?"),
+        ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at no percent, not at 50"),
+        ("toy/toy/s1/import-mine", r"there is no `mine` under `imports`"),
+        ("toy/toy/s1/train/prune-lokal-50", "config: chains: entry 1: .*did you mean `local`"),
+    ],
+)
+def test_own_chains_are_checked(text, said):
+    with pytest.raises(UserError, match=said):
+        config.from_settings({"chains": [text]}).chains()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schedule": {}}, r"recipes/mine.yaml: unknown key `schedule`; did you mean `schedules`\?"),
+        ({"schedules": {"train": {"update": 3}}}, r"schedules\.train: unknown key `update`; did you mean `updates`\?"),
+        ({"schedules": {"train": {"updates": "many"}}}, r'schedules\.train\.updates: "many" is of the wrong type; expected integer'),
+        ({"prunable": {"embeddings": "inn"}}, r'prunable\.embeddings: "inn" is not one of in, out; did you mean `in`\?'),
+        ({"subwords": {"type": "sentencepice", "size": 3, "joint": True}}, "did you mean `sentencepiece`"),
+        ({"extends": "toi"}, r"extends: unknown recipe `toi`; did you mean `toy`\?"),
+        ({"extends": "mine"}, "recipes/mine.yaml: extends: .*itself"),
+        ({"architecture": {"name": "transformers"}}, "did you mean `transformer`"),
+        ({"schedules": {"train": {"learning_rate": {"phases": [{"updates": 3, "rte": 1}]}}}}, r"unknown key `rte`; did you mean `rate`\?"),
+    ],
+)
+def test_wrong_recipes(own, change, said):
+    with pytest.raises(UserError, match=said):
+        own("recipes", "mine", {"extends": "toy", "title": "Mine", **change}).recipe("mine")
+
+
+def test_a_recipe_of_ones_own_may_not_extend_the_one_it_hides(own):
+    with pytest.raises(UserError, match=r"recipes/toy.yaml: extends: .*itself"):
+        own("recipes", "toy", {"extends": "toy", "title": "Mine"}).recipe("toy")
+
+
+def test_a_recipe_that_lacks_a_part(own):
+    with pytest.raises(UserError, match=r"recipes/mine.yaml: the key `subwords` is missing"):
+        own("recipes", "mine", {"title": "Mine"}).recipe("mine")
+
+
+def test_what_is_not_yaml_or_not_keys_and_values(own):
+    with pytest.raises(UserError, match=r"mine.yaml is not valid YAML"):
+        own("recipes", "mine", "title: [").recipe("mine")
+    with pytest.raises(UserError, match="expected keys and values"):
+        own("recipes", "list", "[1, 2]").recipe("list")
+
+
+def test_a_name_of_ones_own_wins(own):
+    task = RUN.task("toy") | {"title": "Another"}
+    assert own("tasks", "toy", task).task("toy")["title"] == "Another"
+
+
+def test_merge_goes_into_mappings_and_replaces_everything_else():
+    below = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert config.merge(below, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert below == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_an_extended_recipe_keeps_what_it_does_not_say():
+    big, toy = RUN.recipe("toy-big"), RUN.recipe("toy")
+    assert big["architecture"] == toy["architecture"] | {"embed_dim": 96, "ffn_dim": 384}
+    assert {**big, "architecture": 0, "title": 0} == {**toy, "architecture": 0, "title": 0}
+
+
+def test_defaults_are_left_out_of_slices(own):
+    """A key that is said, with the value it has anyway, is no other recipe."""
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "training": {"accumulate": 1, "precision": "fp32", "patience": None}})
+    train = chain.parse("toy/toy/s1/train")
+    same = chain.parse("toy/mine/s1/train")
+    assert "accumulate" not in run.slice(train)["schedule"]
+    assert run.slice(same) == run.slice(train)
+
+
+STEPS = ("train", "train/continue", "train/prune-local-50", "train/prune-local-50/retrain", "train/prune-local-50/retrain/rejuvenate-zero")
+
+
+def changed(own, change):
+    """The steps of a round whose slices another recipe changes."""
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", **change})
+    return {
+        steps.rsplit("/", 1)[-1]
+        for steps in STEPS
+        if run.slice(chain.parse(f"toy/mine/s1/{steps}")) != run.slice(chain.parse(f"toy/toy/s1/{steps}"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 150, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
+        ({"schedules": {"retrain": {"label_smoothing": 0}}}, {"retrain"}),
+        ({"prunable": {"embeddings": "out"}}, {"prune-local-50"}),
+        ({"architecture": {"heads": 2}}, {"train"}),
+        ({"decoding": {"beam": 1}, "title": "Another"}, set()),
+        # the rates of all later trainings are parts of the peak
+        ({"schedules": {"train": {"learning_rate": {"peak": 1.0e-3}}}}, {"train", "continue", "retrain", "rejuvenate-zero"}),
+    ],
+)
+def test_a_step_depends_on_its_own_part_of_the_recipe(own, change, steps):
+    assert changed(own, change) == steps
+
+
+def test_the_seed_is_the_roots():
+    one, two = (RUN.slice(chain.parse(f"toy/toy/s{seed}/train")) for seed in (1, 2))
+    assert digest(one) != digest(two)
+    one, two = (RUN.slice(chain.parse(f"toy/toy/s{seed}/train/continue")) for seed in (1, 2))
+    assert digest(one) == digest(two)
+
+
+def test_overrides_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("preset: toy\nseeds: [3]\n")
+    (tmp_path / "other.yaml").write_text("preset: multi30k\n")
+    loaded = config.load(tmp_path / "other.yaml", ["papers=[wang2020/table2]", "device=cpu"])
+    assert (loaded.settings["preset"], loaded.seeds, loaded.settings["device"]) == ("multi30k", [3], "cpu")
+    assert loaded.settings["papers"] == ["wang2020/table2"]
+    assert config.load().as_arguments(("preset", "seeds")) == ""
+    assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set preset='\"multi30k\"' --set papers='[\"wang2020/table2\"]'"
+
+
+@pytest.mark.parametrize(("override", "said"), [("papers", "expected key=value"), ("papers=[", "not valid YAML"), ("paper=1", "did you mean `papers`")])
+def test_wrong_overrides(tmp_path, monkeypatch, override, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=said):
+        config.load(overrides=[override])
+
+
+def test_a_configuration_that_is_a_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("- preset: toy\n")
+    with pytest.raises(UserError, match=r"config.yaml.*keys and values"):
+        config.load()

@@ -1,0 +1,141 @@
+"""Learning rates: values by arithmetic, and the trajectories that compared steps share."""
+
+import pytest
+from nmtprune import config
+from nmtprune.errors import UserError
+from nmtprune.training.schedule import learning_rate
+
+RUN = config.from_settings({})
+RECIPES = [name for name in RUN.names("recipes") if name != "transformer"]
+
+
+def test_inverse_square_root():
+    rate = {"peak": 0.004, "warm_up": 100, "decay": "inverse_sqrt"}
+    assert [learning_rate(rate, update) for update in (1, 50, 100, 400, 10_000)] == pytest.approx([4e-5, 0.002, 0.004, 0.002, 0.0004])
+
+
+def test_inverse_square_root_without_warm_up_begins_at_its_peak():
+    rate = {"peak": 0.004, "warm_up": 0, "decay": "inverse_sqrt"}
+    assert [learning_rate(rate, update) for update in (1, 4)] == pytest.approx([0.004, 0.002])
+
+
+def test_linear_ends_at_zero():
+    rate = {"peak": 0.1, "warm_up": 10, "decay": "linear", "updates": 110}
+    assert [learning_rate(rate, update) for update in (5, 10, 60, 110, 200)] == pytest.approx([0.05, 0.1, 0.05, 0, 0])
+
+
+def test_constant():
+    rate = {"peak": 0.1, "warm_up": 10, "decay": "constant"}
+    assert [learning_rate(rate, update) for update in (1, 10, 11, 5000)] == pytest.approx([0.01, 0.1, 0.1, 0.1])
+
+
+def test_phases_change_after_their_last_update():
+    rate = {"phases": [{"updates": 3, "rate": 0.5}, {"updates": 2, "rate": 0.1}]}
+    assert [learning_rate(rate, update) for update in range(1, 8)] == [0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1]
+
+
+def test_last_and_parts_of_the_peak_speak_of_the_train_schedule():
+    # tiny-128 trains 2,400 updates with a peak of 5e-3 after 800
+    last, tenth = 5e-3 * (800 / 2400) ** 0.5, 5e-4
+    phases = RUN.schedule("tiny-128", "continue")["learning_rate"]["phases"]
+    assert [phase["rate"] for phase in phases] == pytest.approx([last, tenth])
+    assert [phase["updates"] for phase in phases] == [150, 150]
+
+
+def trajectory(recipe, *schedules):
+    """The rate of every update of schedules in turn."""
+    found = [RUN.schedule(recipe, name) for name in schedules]
+    return [learning_rate(each["learning_rate"], update) for each in found for update in range(1, each["updates"] + 1)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_continued_training_has_the_updates_and_rates_of_one_round(recipe):
+    assert trajectory(recipe, "continue") == trajectory(recipe, "retrain", "rejuvenate")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_twice_as_long_continued_training_has_the_updates_and_rates_of_two_rounds(recipe):
+    assert trajectory(recipe, "continue-long") == trajectory(recipe, *["retrain", "rejuvenate"] * 2)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_sparse_from_the_start_is_trained_as_the_baseline(recipe):
+    assert RUN.schedule(recipe, "restart") == RUN.schedule(recipe, "train")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_rejuvenation_is_one_order_below_the_peak(recipe):
+    peak = RUN.schedule(recipe, "train")["learning_rate"]["peak"]
+    assert set(trajectory(recipe, "rejuvenate")) == {peak / 10}
+
+
+SCHEDULES = {
+    "sum": ({"updates": 10, "learning_rate": {"phases": [{"updates": 9, "rate": 0.1}]}}, "make 9 updates and `updates` says 10"),
+    "endless": ({"updates": 10, "learning_rate": {"peak": 1, "warm_up": 2, "decay": "linear"}}, "the key `updates` is missing"),
+    "word": ({"updates": 10, "learning_rate": {"phases": [{"updates": 10, "rate": "peek"}]}}, "peek"),
+}
+
+
+def own(tmp_path, text):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "mine.yaml").write_text(text)
+    return config.from_settings({"own": str(tmp_path)})
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_that_cannot_be(tmp_path, name):
+    import yaml
+
+    schedule, said = SCHEDULES[name]
+    base = config.read_yaml(config.WORKFLOW / "recipes" / "toy.yaml")
+    base["schedules"] = {"train": base["schedules"]["train"], "retrain": schedule}
+    base["extends"] = "transformer"
+    run = own(tmp_path, yaml.safe_dump(base))
+    with pytest.raises(UserError, match=said):
+        run.schedule("mine", "retrain")
+
+
+def test_rates_of_a_train_schedule_in_phases(tmp_path):
+    """See et al. halve their rate by phases: its peak is the highest, its last the last."""
+    run = own(
+        tmp_path,
+        """
+extends: transformer
+title: By phases
+training: {batch_tokens: 100, validate_every: 5}
+schedules:
+  train: {updates: 20, learning_rate: {phases: [{updates: 10, rate: 1.0}, {updates: 10, rate: 0.25}]}}
+  retrain: {updates: 6, learning_rate: {phases: [{updates: 2, rate: last}, {updates: 2, rate: peak}, {updates: 2, rate: peak/10}]}}
+""",
+    )
+    assert [p["rate"] for p in run.schedule("mine", "retrain")["learning_rate"]["phases"]] == [0.25, 1.0, 0.1]
+
+
+def test_rates_need_a_train_schedule_that_does_not_speak_of_itself(tmp_path):
+    run = own(
+        tmp_path,
+        """
+extends: transformer
+title: Circular
+training: {batch_tokens: 100, validate_every: 5}
+schedules:
+  train: {updates: 20, learning_rate: {phases: [{updates: 20, rate: last}]}}
+""",
+    )
+    with pytest.raises(UserError, match="schedules.train"):
+        run.schedule("mine", "train")
+
+
+def test_a_rate_of_a_missing_train_schedule(tmp_path):
+    run = own(
+        tmp_path,
+        """
+extends: transformer
+title: No training
+training: {batch_tokens: 100, validate_every: 5}
+schedules:
+  retrain: {updates: 20, learning_rate: {phases: [{updates: 20, rate: last}]}}
+""",
+    )
+    with pytest.raises(UserError, match="no schedule `train`"):
+        run.schedule("mine", "retrain")

@@ -1,0 +1,41 @@
+"""Keep a run for others to read: its page, tables and figures, and of every model scores, history, manifest and hypotheses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from nmtprune import papers, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.files import write_text
+
+SMALL_FILES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS)
+
+
+def keep(config: Config, folder: Path) -> list[Path]:
+    """Copy what a reader needs of the preset's run into `folder`, checkpoints left out. Returns what was written.
+
+    Hypotheses are those on the main test set of each task; `models/` mirrors results/models.
+    """
+    page = paths.page(config.settings["preset"])
+    written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
+    index = folder / "index.html"
+    write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
+    asked = papers.chains(config)
+    for chain in sorted({ancestor for each in asked for ancestor in each.ancestors()}, key=str):
+        source = paths.model(chain)
+        files = [source / name for name in SMALL_FILES] + _hypotheses(config, chain)
+        written += [_copy(file, folder / paths.MODELS.name / str(chain) / file.relative_to(source)) for file in files if file.exists()]
+    return written
+
+
+def _hypotheses(config: Config, chain: Chain) -> list[Path]:
+    text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))
+    return [text, text.with_suffix(".nll")]
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    return target

@@ -1,0 +1,218 @@
+"""What a run has done, what it is doing, and what is left: read from the files that steps leave behind."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from nmtprune import manifest, papers, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+from nmtprune.files import read_json
+
+DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
+# Where a file system keeps no locks between machines, a progress report of this age still says that a training is alive.
+SECONDS_ALIVE = 120
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the run. `seconds_left` is of its own training: 0 when done, None when nothing is known of it."""
+
+    chain: Chain
+    state: str
+    detail: str = ""
+    log: Path | None = None
+    seconds_left: float | None = 0.0
+
+
+def status(config: Config) -> str:
+    """A table of the run's models with their states, totals, the time left as far as it is known, and failed jobs' logs."""
+    asked = set(papers.chains(config))
+    models = sorted({ancestor for chain in asked for ancestor in chain.ancestors()}, key=str)
+    parents = {model.parent for model in models}
+    # A step that only selects is scored from its parent's weights: it is made only where something is built on it.
+    made = [model for model in models if model in parents or not model.last.family.selects]
+    scored = {chain for chain in asked if _has_scores(chain)}
+    finished = {model for model in made if _is_made(config, model)}
+    rate = _seconds_per_token(config, made, finished)
+    entries = [
+        _model(config, model, model in asked - scored, model in finished, rate) if model in made else _variant(model, model in scored)
+        for model in models
+    ]
+    lines = [f"{config.settings['preset']}: {config.preset['title']}", *_table(entries), ""]
+    lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
+    lines += _left(entries)
+    lines += _failures(entries)
+    return "\n".join(lines)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process works on a directory at this moment (it holds its lock)."""
+    try:
+        with open(directory / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def _has_scores(chain: Chain) -> bool:
+    try:
+        with open(paths.scores(chain), encoding="utf-8", newline="") as lines:
+            return any(row["chain"] == str(chain) for row in csv.DictReader(lines))
+    except FileNotFoundError:
+        return False
+
+
+def _is_made(config: Config, chain: Chain) -> bool:
+    """Whether a model is there and of the settings that hold now."""
+    try:
+        return manifest.read(paths.manifest(chain))["digest"] == manifest.digest_of(config, chain)
+    except UserError:
+        return False
+
+
+def _progress(chain: Chain) -> dict[str, Any] | None:
+    file = paths.state(paths.model(chain)) / paths.PROGRESS
+    return read_json(file) if file.exists() else None
+
+
+def _is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
+    fresh = progress is not None and time.time() - progress["time"] < SECONDS_ALIVE
+    return fresh or is_locked(paths.state(paths.model(chain)))
+
+
+def _tokens(config: Config, chain: Chain, updates: int) -> int:
+    schedule = config.schedule(chain.recipe, chain.last.schedule)
+    return updates * schedule["batch_tokens"] * schedule["accumulate"]
+
+
+def _seconds_per_token(config: Config, made: Iterable[Chain], finished: set[Chain]) -> dict[tuple[str, str], float]:
+    """Seconds of training a token of a batch, by task and recipe, of what this run has trained so far."""
+    sums: dict[tuple[str, str], tuple[float, int]] = {}
+    for chain in made:
+        if not chain.last.family.trains:
+            continue
+        if chain in finished:
+            facts = manifest.read(paths.manifest(chain))
+            seconds, updates = facts.get("wall_seconds"), facts.get("updates")
+        else:
+            facts = _progress(chain) or {}
+            seconds, updates = facts.get("seconds"), facts.get("update")
+        if seconds and updates:
+            before = sums.get((chain.task, chain.recipe), (0.0, 0))
+            sums[chain.task, chain.recipe] = (before[0] + seconds, before[1] + _tokens(config, chain, updates))
+    return {key: seconds / tokens for key, (seconds, tokens) in sums.items()}
+
+
+def _model(config: Config, chain: Chain, to_score: bool, made: bool, rate: Mapping[tuple[str, str], float]) -> Entry:
+    directory = paths.model(chain)
+    if made:
+        return _scoring(chain) if to_score else Entry(chain, DONE)
+    progress = _progress(chain)
+    left = progress["seconds_left"] if progress else None if chain.last.family.trains else 0.0
+    at = f"update {progress['update']} of {progress['updates']}" if progress else ""
+    if _is_alive(chain, progress):
+        return Entry(chain, RUNNING, f"{at}, {duration(left)} left" if progress else "", seconds_left=left)
+    if progress is None and chain.last.family.trains:
+        per_token = rate.get((chain.task, chain.recipe))
+        updates = config.schedule(chain.recipe, chain.last.schedule)["updates"]
+        left = per_token and per_token * _tokens(config, chain, updates)
+    log = paths.log(directory)
+    if error := _error(log):
+        return Entry(chain, FAILED, error, log, left)
+    if paths.state(directory).exists():
+        detail = f"after {at}; the same command goes on from the last saved state" if at else "the same command goes on"
+        return Entry(chain, INTERRUPTED, detail, seconds_left=left)
+    return Entry(chain, WAITING, seconds_left=left)
+
+
+def _scoring(chain: Chain) -> Entry:
+    """A model that is made and not scored."""
+    if is_locked(paths.state(paths.model(chain))):
+        return Entry(chain, RUNNING, "scoring")
+    log, model = paths.log(paths.scores(chain)), paths.manifest(chain)
+    error = _error(log)
+    if error and log.stat().st_mtime > model.stat().st_mtime:
+        return Entry(chain, FAILED, f"scoring: {error}", log)
+    return Entry(chain, DONE, "not scored yet")
+
+
+def _variant(chain: Chain, scored: bool) -> Entry:
+    if scored:
+        return Entry(chain, DONE)
+    if is_locked(paths.state(paths.model(chain))):
+        return Entry(chain, RUNNING, "scoring")
+    log = paths.log(paths.scores(chain))
+    error = _error(log)
+    return Entry(chain, FAILED, f"scoring: {error}", log) if error else Entry(chain, WAITING)
+
+
+def _error(log: Path) -> str | None:
+    """The sentence that a failed job ended with; None where its log holds no error."""
+    if not log.exists():
+        return None
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line for line in lines[-5:] if line.startswith("nmtprune: ")]
+    if said:
+        return said[-1].removeprefix("nmtprune: ")
+    return lines[-1] if any(line.startswith("Traceback (most recent call last)") for line in lines) else None
+
+
+def _table(entries: Iterable[Entry]) -> Iterator[str]:
+    """A block for each task, recipe and seed: steps, state, what there is to say of it."""
+    for root, group in groupby(entries, key=lambda entry: (entry.chain.task, entry.chain.recipe, entry.chain.seed)):
+        rows = [("/".join(map(str, entry.chain.steps)), entry) for entry in group]
+        width = max(len(steps) for steps, _ in rows)
+        yield ""
+        yield "{}/{}/s{}".format(*root)
+        for steps, entry in rows:
+            yield f"  {steps:<{width}}  {entry.state:<11}  {entry.detail}".rstrip()
+
+
+def _left(entries: list[Entry]) -> list[str]:
+    """How long the trainings that are left will take, where a training of the same task and recipe has been timed."""
+    left = {entry.chain: entry.seconds_left for entry in entries}
+    unknown = sorted({f"{chain.task}/{chain.recipe}" for chain, seconds in left.items() if seconds is None})
+    known = sum(seconds or 0.0 for seconds in left.values())
+    if unknown and not known:
+        return ["time left: not known before a training has run for some seconds"]
+    if not known:
+        return []
+    at_once = max(1, sum(entry.state == RUNNING for entry in entries))
+    longest = max(sum(left[ancestor] or 0.0 for ancestor in chain.ancestors()) for chain in left)
+    sentence = f"time left: about {duration(max(known / at_once, longest))} of training with {at_once} at a time; scoring not counted"
+    return [f"{sentence}; nor {', '.join(unknown)}, not timed yet" if unknown else sentence]
+
+
+def _failures(entries: Iterable[Entry]) -> Iterator[str]:
+    logs = dict.fromkeys(entry.log for entry in entries if entry.state == FAILED)
+    if logs:
+        yield "logs of failed jobs:"
+        yield from (f"  tail -n 40 {_quoted(log)}" for log in logs)
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    return text if re.fullmatch(r"[\w./-]+", text) else f"'{text}'"
