@@ -20,34 +20,22 @@ def test_identities_stay(text):
     assert digest(RUN.slice(chain.parse(text))) == GOLDEN[text]
 
 
-def test_a_slice_in_words():
-    assert RUN.slice(chain.parse("toy/toy/s1/train/prune-local-50")) == {
+def test_slices_in_words():
+    assert RUN.slice(chain.parse("micro/micro/s1/train/prune-local-50")) == {
         "step": "prune-local-50",
         "version": 1,
         "prunable": {"embeddings": "in"},
     }
-    assert RUN.slice(chain.parse("multi30k-en-de/tiny-128/s1/train")) == {
-        "step": "train",
+    assert RUN.slice(chain.parse("micro/micro/s1/train/prune-local-50/rejuvenate-zero")) == {
+        "step": "rejuvenate-zero",
         "version": 1,
-        "seed": 1,
-        "architecture": {
-            "name": "transformer",
-            "norm": "post",
-            "share_embeddings": "all",
-            "dropout": 0.1,
-            "encoder_layers": 3,
-            "decoder_layers": 3,
-            "embed_dim": 128,
-            "ffn_dim": 512,
-            "heads": 4,
-        },
         "schedule": {
             "optimizer": {"name": "adam", "betas": [0.9, 0.98], "eps": 1e-9, "weight_decay": 0},
             "label_smoothing": 0.1,
-            "batch_tokens": 4096,
-            "validate_every": 100,
-            "updates": 2400,
-            "learning_rate": {"peak": 5e-3, "warm_up": 800, "decay": "inverse_sqrt"},
+            "batch_tokens": 500,
+            "validate_every": 8,
+            "updates": 12,
+            "learning_rate": {"phases": [{"updates": 12, "rate": 5e-4}]},
         },
     }
 

@@ -35,11 +35,11 @@ def test_phases_change_after_their_last_update():
 
 
 def test_last_and_parts_of_the_peak_speak_of_the_train_schedule():
-    # tiny-128 trains 2,400 updates with a peak of 5e-3 after 800
-    last, tenth = 5e-3 * (800 / 2400) ** 0.5, 5e-4
-    phases = RUN.schedule("tiny-128", "continue")["learning_rate"]["phases"]
+    # base trains 100,000 updates with a peak of 7e-4 after 4,000
+    last, tenth = 7e-4 * (4000 / 100_000) ** 0.5, 7e-5
+    phases = RUN.schedule("base", "continue")["learning_rate"]["phases"]
     assert [phase["rate"] for phase in phases] == pytest.approx([last, tenth])
-    assert [phase["updates"] for phase in phases] == [150, 150]
+    assert [phase["updates"] for phase in phases] == [50_000, 50_000]
 
 
 def trajectory(recipe, *schedules):

@@ -85,19 +85,6 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _rate(value: float | str, train: Mapping[str, Any]) -> float:
-    """A learning rate in numbers: `peak`, `peak/10` and `last` speak of the (resolved) `train` schedule."""
-    from nmtprune.training.schedule import learning_rate
-
-    if not isinstance(value, str):
-        return float(value)
-    rates = train["learning_rate"]
-    if value == "last":
-        return learning_rate(rates, train["updates"])
-    peak = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
-    return peak if value == "peak" else peak / float(value.removeprefix("peak/"))
-
-
 @dataclass(frozen=True)
 class Config:
     """The run: validated settings, and tasks, recipes and presets by name."""
@@ -113,7 +100,7 @@ class Config:
         """All tasks, recipes or presets, the user's own included."""
         return sorted({file.stem for folder in self._folders(kind) for file in folder.glob("*.yaml")})
 
-    def _load(self, kind: str, name: str) -> dict[str, Any]:
+    def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if (kind, name) not in self._loaded:
             files = [folder / f"{name}.yaml" for folder in self._folders(kind)]
             file = next((f for f in files if f.exists()), None)
@@ -125,11 +112,11 @@ class Config:
             validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
             if "extends" in value:
                 base = value.pop("extends")
-                if file.stem == base or base in self._extending:
+                if base in (*above, name):
                     raise UserError(f"{kind}/{file.name}: extends: `{base}` would extend itself; give one of them another name")
                 if base not in self.names(kind):
                     raise UserError(f"{kind}/{file.name}: extends: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
-                value = merge({k: v for k, v in self._load(kind, base).items() if k != "title"}, value)
+                value = merge({k: v for k, v in self._load(kind, base, (*above, name)).items() if k != "title"}, value)
             self._loaded[kind, name] = value
         return self._loaded[kind, name]
 
@@ -165,12 +152,7 @@ class Config:
         schedule = merge(_schedule_defaults() | defaults, whole["schedules"][name])
         validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
         if "phases" in schedule["learning_rate"]:
-            phases = schedule["learning_rate"]["phases"]
-            if any(isinstance(phase["rate"], str) for phase in phases):
-                if name == "train":
-                    raise UserError(f"recipes/{recipe}.yaml: schedules.train: its rates are numbers, since `last` and `peak` speak of it")
-                train = self.schedule(recipe, "train")
-                phases = [{**phase, "rate": _rate(phase["rate"], train)} for phase in phases]
+            phases = [{**phase, "rate": self._rate(phase["rate"], recipe, name)} for phase in schedule["learning_rate"]["phases"]]
             updates = sum(phase["updates"] for phase in phases)
             if updates != schedule["updates"]:
                 raise UserError(
@@ -178,6 +160,21 @@ class Config:
                 )
             schedule["learning_rate"] = {"phases": phases}
         return schedule
+
+    def _rate(self, value: float | str, recipe: str, schedule: str) -> float:
+        """A learning rate in numbers: `peak`, `peak/10` and `last` speak of the recipe's `train` schedule."""
+        from nmtprune.training.schedule import learning_rate
+
+        if not isinstance(value, str):
+            return float(value)
+        if schedule == "train":
+            raise UserError(f"recipes/{recipe}.yaml: schedules.train: the rate `{value}` speaks of this schedule itself; give a number")
+        train = self.schedule(recipe, "train")
+        rates = train["learning_rate"]
+        if value == "last":
+            return learning_rate(rates, train["updates"])
+        peak = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
+        return peak if value == "peak" else peak / float(value.removeprefix("peak/"))
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
@@ -286,12 +283,19 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
 
 def load(file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """config.yaml of the working directory (or `file` laid over it), with `key=value` overrides on top."""
-    settings = read_yaml(Path("config.yaml")) if Path("config.yaml").exists() else {}
-    if file:
-        settings = merge(settings, read_yaml(file))
+    files = [*([Path("config.yaml")] if Path("config.yaml").exists() else []), *([file] if file else [])]
+    settings: dict[str, Any] = {}
+    for each in files:
+        value = read_yaml(each)
+        if not isinstance(value, dict):
+            raise UserError(f"{each}: expected keys and values")
+        settings = merge(settings, value)
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
             raise UserError(f"--set {override}: expected key=value")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {override}: `{value}` is not valid YAML") from None
     return from_settings(settings)

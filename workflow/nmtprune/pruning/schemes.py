@@ -58,16 +58,21 @@ def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str,
     made: dict[str, Tensor] = {}
     goes = counts([sum(weights[n].numel() for n in names) for names in groups.values()], percent)
     for names, count in zip(groups.values(), goes, strict=True):
-        scores = torch.cat([(weights[n].abs() / deviation.get(class_of(n), 1)).flatten() for n in names])
+        scores = torch.cat([_relative(weights[n].float().abs().flatten(), deviation.get(class_of(n))) for n in names])
         kept = smallest(scores, count).logical_not_()
         parts = kept.split([weights[n].numel() for n in names])
         made |= {name: part.view(weights[name].shape).clone() for name, part in zip(names, parts, strict=True)}
     return {name: made[name] for name in weights}
 
 
+def _relative(magnitudes: Tensor, deviation: Tensor | None) -> Tensor:
+    """Magnitudes in deviations of their class; a zero stays zero in a class that has none because all of it is zero."""
+    return magnitudes if deviation is None else (magnitudes / deviation).nan_to_num(0, posinf=torch.inf)
+
+
 def _class_deviations(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Standard deviation of the weights of each class."""
     classes: dict[str, list[Tensor]] = {}
     for name, tensor in weights.items():
-        classes.setdefault(class_of(name), []).append(tensor.flatten())
+        classes.setdefault(class_of(name), []).append(tensor.float().flatten())
     return {label: torch.cat(parts).std(correction=0) for label, parts in classes.items()}

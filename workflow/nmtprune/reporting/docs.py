@@ -113,7 +113,7 @@ class _File:
         if "items" in schema and (entry := self._kind(schema["items"])):
             words[0] = f"list of {entry}"
         if not kinds:
-            words = list(dict.fromkeys(filter(None, map(self._kind, _alternatives(schema)))))
+            words = sorted(dict.fromkeys(filter(None, map(self._kind, _alternatives(schema)))), key=lambda kind: kind.startswith("list"))
         limits = [f"{sign} {schema[word]}" for word, sign in _LIMITS.items() if word in schema]
         return " ".join([" or ".join(words), ", ".join(limits)]).strip()
 

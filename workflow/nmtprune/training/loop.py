@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Training:
         self.development_bleu = development_bleu
         self.progress = Progress()
         self.master = trainer.is_data_parallel_master
-        self.snapshots = {math.ceil(percent / 100 * schedule["updates"]): f"{percent:g}" for percent in schedule["snapshots"]}
+        self.snapshots = {math.ceil(Fraction(str(p)) * schedule["updates"] / 100): f"{p:g}" for p in schedule["snapshots"]}
         self._clock = self._reported = self._saved = time.monotonic()
         self._since_validation = dict(NOTHING_YET)
 
