@@ -2,8 +2,11 @@
 
     python benchmarks/scoring_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 3]
 
-Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate only decodes and prints; its BLEU
-is computed outside the clock. Runs are interleaved, each in a process of its own, and a round's ratio compares
+Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate needs a second run for
+likelihoods (--score-reference), so there are two comparisons: with the run that decodes, and with both. Its BLEU is
+computed outside the clock.
+
+Runs are interleaved, each in a process of its own, and a round's ratio compares
 neighbours. Whole processes hold start-up and loading, decoding alone holds neither. CPU seconds of whole processes are
 printed too: they hardly change when other jobs share the machine, which should otherwise be idle. Without a checkpoint
 a small model is first trained on the generated task for some two minutes.
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "workflow"
@@ -71,6 +75,8 @@ class Run:
     cpu: float
     decoding: float
     bleu: float
+    likelihood_whole: float = 0.0  # a second process, where one is needed
+    likelihood_cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,12 +126,15 @@ def run_fairseq(job: Job) -> Run:
     from nmtprune.scoring.quality import bleu_chrf
 
     options = ["--path", job.checkpoint, "--gen-subset", job.test_set, "--beam", BEAM, "--cpu", "--num-workers", 0]
-    wall, cpu, printed = run_python(LAUNCH.format(tool="generate"), job.data / "bin", *options)
+    generate = LAUNCH.format(tool="generate")
+    wall, cpu, printed = run_python(generate, job.data / "bin", *options)
+    *likelihood, _ = run_python(generate, job.data / "bin", *options, "--score-reference")
     seconds = float(re.search(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s", printed)[1])
     pieces = {int(line): text for line, text in re.findall(r"^H-(\d+)\t[^\t]+\t(.*)$", printed, re.M)}
     subwords, references = job.subwords, read_lines(job.text(1))
     hypotheses = [subwords.decode(pieces[index]) for index in range(len(references))]
-    return Run(wall, cpu, seconds, bleu_chrf(hypotheses, references, subwords.languages[1])["bleu"])
+    bleu = bleu_chrf(hypotheses, references, subwords.languages[1])["bleu"]
+    return Run(wall, cpu, seconds, bleu, *likelihood)
 
 
 def toy_job(folder: Path, updates: int) -> Job:
@@ -141,12 +150,12 @@ def toy_job(folder: Path, updates: int) -> Job:
     make_corpus(task, folder / "text", None, folder / "downloads")
     make_data(task, {"type": "sentencepiece", "size": 600, "joint": True}, folder / "text", data)
     model = {"layers": 3, "embed-dim": 128, "ffn-embed-dim": 512, "attention-heads": 4}
-    shape = [word for side in ("encoder", "decoder") for name, value in model.items() for word in (f"--{side}-{name}", value)]
+    sides = [(f"--{side}-{name}", value) for side in ("encoder", "decoder") for name, value in model.items()]
     training = ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 4e-3, "--lr-scheduler", "inverse_sqrt"]
     training += ["--warmup-updates", 100, "--max-tokens", 2000, "--max-update", updates, "--label-smoothing", 0.1]
     training += ["--criterion", "label_smoothed_cross_entropy", "--arch", "transformer", "--share-all-embeddings"]
     switches = ["--cpu", "--seed", 1, "--num-workers", 0, "--no-epoch-checkpoints", "--save-dir", folder / "model"]
-    run_python(LAUNCH.format(tool="train"), data / "bin", *shape, *training, *switches)
+    run_python(LAUNCH.format(tool="train"), data / "bin", *chain.from_iterable(sides), *training, *switches)
     return Job(folder / "model" / "checkpoint_last.pt", data, "test")
 
 
@@ -177,14 +186,18 @@ def main() -> None:
             rounds.append((run_fairseq(job), run_ours(job)))
             for name, run in zip(("fairseq-generate", "nmtprune"), rounds[-1], strict=True):
                 times = f"{run.whole:.1f} s ({run.cpu:.1f} s CPU), decoding {run.decoding:.1f} s"
+                second = f", likelihoods {run.likelihood_whole:.1f} s ({run.likelihood_cpu:.1f} s CPU)"
+                times += second * bool(run.likelihood_whole)
                 print(f"round {number}: {name} {times}, BLEU {run.bleu:.2f}", flush=True)
-    for name, seconds in (
-        ("whole process", lambda run: run.whole),
-        ("whole process, CPU", lambda run: run.cpu),
+    for what, seconds in (
         ("decoding", lambda run: run.decoding),
+        ("whole scoring against hypotheses alone", lambda run: run.whole),
+        ("the same, CPU", lambda run: run.cpu),
+        ("whole scoring against hypotheses and likelihoods", lambda run: run.whole + run.likelihood_whole),
+        ("the same, CPU", lambda run: run.cpu + run.likelihood_cpu),
     ):
         ratio = statistics.median(seconds(stock) / seconds(ours) for stock, ours in rounds)
-        print(f"{name}: nmtprune is {ratio:.2f}x as fast (median of {options.rounds} rounds, beam {BEAM}, one thread)")
+        print(f"{what}: nmtprune is {ratio:.2f}x as fast (median of {options.rounds} rounds, beam {BEAM}, one thread)")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python benchmarks/training_speed.py [--data BIN] [--dim 128] [--updates 40] [--rounds 3]
 
-Both train the same model on the same batches; runs are interleaved, and a round's ratio compares neighbours. Start-up
+Stock is fairseq-train with nothing but the repairs it needs to run; ours is the workflow's own training. Both train the same
+model on the same batches; runs are interleaved, and a round's ratio compares neighbours. Start-up
 and the first updates are left out. Seconds are the process's CPU time: on one thread of an idle machine that is the
 time that passes, and other jobs disturb it less. Without `--data` (a folder made by fairseq's preprocess) random
 sentences are used: speed depends only on their lengths and on the vocabulary.
@@ -27,16 +28,14 @@ VARIANTS = ("fairseq", "nmtprune")
 LAUNCH = {
     "preprocess": "import nmtprune.toolkit.shim; from fairseq_cli.preprocess import cli_main; cli_main()",
     "fairseq": "import nmtprune.toolkit.shim; from fairseq_cli.train import cli_main; cli_main()",
-    "nmtprune": (
-        "import nmtprune.toolkit.shim; from nmtprune.toolkit import loss, speedups; speedups.apply(); "
-        "from fairseq_cli.train import cli_main; cli_main()"
-    ),
 }
-CRITERION = {"fairseq": "label_smoothed_cross_entropy", "nmtprune": "nmtprune_label_smoothed_cross_entropy"}
 
 
 def command(variant: str, data: Path, options: argparse.Namespace) -> list[str]:
     """The command that trains `options.updates` updates and logs every `options.interval` of them as a line of JSON."""
+    if variant == "nmtprune":
+        given = {key: value for key, value in vars(options).items() if key not in ("data", "ours")}
+        return [sys.executable, "-W", "ignore", __file__, "--ours", json.dumps(given), "--data", str(data)]
     model = {
         f"--{side}-{name}": value
         for side in ("encoder", "decoder")
@@ -49,7 +48,7 @@ def command(variant: str, data: Path, options: argparse.Namespace) -> list[str]:
     }
     training = {
         "--arch": "transformer",
-        "--criterion": CRITERION[variant],
+        "--criterion": "label_smoothed_cross_entropy",
         "--label-smoothing": 0.1,
         "--dropout": options.dropout,
         "--optimizer": "adam",
@@ -67,6 +66,48 @@ def command(variant: str, data: Path, options: argparse.Namespace) -> list[str]:
     switches = ["--share-all-embeddings", "--cpu", "--no-save", "--disable-validation"]
     settings = [str(word) for pair in (model | training).items() for word in pair]
     return [sys.executable, "-W", "ignore", "-c", LAUNCH[variant], str(data), *settings, *switches]
+
+
+def train_ours(data: Path, options: argparse.Namespace) -> None:
+    """The workflow's own training on the same data, with a log line as fairseq's in place of each validation."""
+    from nmtprune.toolkit import arguments, session
+    from nmtprune.training.loop import Training
+
+    class Timed(Training):
+        def _validate(self, epoch: int) -> None:
+            words = float(self._since_validation["ntokens"]) / options.interval
+            print(f"| train_inner | {json.dumps({'wpb': words})}", flush=True)
+            self._since_validation["ntokens"] = 0
+
+        def _save(self, batches: object) -> None:
+            pass
+
+        def _write(self, path: Path) -> None:
+            pass
+
+    architecture = {"name": "transformer", "share_embeddings": "all", "dropout": options.dropout, "heads": options.heads}
+    architecture |= {"encoder_layers": options.layers, "decoder_layers": options.layers}
+    architecture |= {"embed_dim": options.dim, "ffn_dim": 4 * options.dim}
+    schedule = {
+        "updates": options.updates,
+        "batch_tokens": options.max_tokens,
+        "accumulate": 1,
+        "precision": "fp32",
+        "optimizer": {"name": "adam", "betas": [0.9, 0.98]},
+        "learning_rate": {"peak": 4e-3, "warm_up": 600, "decay": "inverse_sqrt"},
+        "label_smoothing": 0.1,
+        "sentence_average": False,
+        "clip_norm": 0,
+        "validate_every": options.interval,
+        "select": "nll",
+        "patience": None,
+        "snapshots": [],
+    }
+    source, target = next(data.glob("train.*-*.*.idx")).name.split(".")[1].split("-")
+    words = arguments.of_data(data, source, target)
+    trainer = session.start(session.configuration(arguments.of_architecture(architecture), schedule, words, 1, "cpu"), 1)
+    with tempfile.TemporaryDirectory() as state:
+        Timed(trainer, schedule, Path(state), None, parent_competes=False).run()
 
 
 def environment() -> dict[str, str]:
@@ -133,7 +174,11 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--max-tokens", type=int, default=4096)
+    parser.add_argument("--ours", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.ours:
+        train_ours(options.data, argparse.Namespace(**options.ours))
+        return
     if options.updates < 2 * options.interval:
         parser.error(f"--updates {options.updates}: at least twice --interval ({options.interval})")
 

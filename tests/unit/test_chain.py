@@ -98,7 +98,7 @@ def test_percentages_in_their_one_spelling(text):
     assert chain.parse_step(f"prune-local-{text}")["percent"] == text
 
 
-@pytest.mark.parametrize("text", ["050", "50.0", "12.50", ".5", "5.", "1e1", "+5", "50%", "1_0", "٥٠", ""])
+@pytest.mark.parametrize("text", ["050", "50.0", "12.50", ".5", "5.", "1e1", "+5", "50%", "1_0", "٥٠"])
 def test_other_spellings_of_percentages_are_refused(text):
     with pytest.raises(UserError, match="percentage"):
         chain.parse_step(f"prune-local-{text}")

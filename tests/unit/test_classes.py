@@ -35,7 +35,11 @@ def test_the_layers_of_an_lstm_encoder_are_told_apart():
 
 def test_tied_tensors_are_counted_once_and_equal_ones_are_not_tied():
     shared = torch.ones(4, 3)
-    state = {"encoder.embed_tokens.weight": shared, "decoder.embed_tokens.weight": shared, "decoder.output_projection.weight": shared.clone()}
+    state = {
+        "encoder.embed_tokens.weight": shared,
+        "decoder.embed_tokens.weight": shared,
+        "decoder.output_projection.weight": shared.clone(),
+    }
     assert list(untied(state)) == ["encoder.embed_tokens.weight", "decoder.output_projection.weight"]
 
 

@@ -99,6 +99,7 @@ def test_own_chains_are_checked(text, said):
         ({"extends": "toi"}, r"extends: unknown recipe `toi`; did you mean `toy`\?"),
         ({"extends": "mine"}, "recipes/mine.yaml: extends: .*itself"),
         ({"architecture": {"name": "transformers"}}, "did you mean `transformer`"),
+        ({"schedules": {"train": {"learning_rate": {"peak": 1, "decay": "linear"}}}}, "learning_rate: the key `warm_up` is missing"),
         ({"schedules": {"train": {"learning_rate": {"phases": [{"updates": 3, "rte": 1}]}}}}, r"unknown key `rte`; did you mean `rate`\?"),
     ],
 )
@@ -133,6 +134,12 @@ def test_merge_goes_into_mappings_and_replaces_everything_else():
     below = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert config.merge(below, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
     assert below == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_a_learning_rate_is_replaced_whole(own):
+    rate = {"peak": 1.0e-3, "warm_up": 10, "decay": "constant"}
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "schedules": {"retrain": {"learning_rate": rate}}})
+    assert run.schedule("mine", "retrain")["learning_rate"] == rate
 
 
 def test_an_extended_recipe_keeps_what_it_does_not_say():
@@ -172,7 +179,10 @@ def changed(own, change):
         ({"architecture": {"heads": 2}}, {"train"}),
         ({"decoding": {"beam": 1}, "title": "Another"}, set()),
         # the rates of all later trainings are parts of the peak
-        ({"schedules": {"train": {"learning_rate": {"peak": 1.0e-3}}}}, {"train", "continue", "retrain", "rejuvenate-zero"}),
+        (
+            {"schedules": {"train": {"learning_rate": {"peak": 1.0e-3, "warm_up": 9, "decay": "inverse_sqrt"}}}},
+            {"train", "continue", "retrain", "rejuvenate-zero"},
+        ),
     ],
 )
 def test_a_step_depends_on_its_own_part_of_the_recipe(own, change, steps):
@@ -197,7 +207,9 @@ def test_overrides_from_the_command_line(tmp_path, monkeypatch):
     assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set preset='\"multi30k\"' --set papers='[\"wang2020/table2\"]'"
 
 
-@pytest.mark.parametrize(("override", "said"), [("papers", "expected key=value"), ("papers=[", "not valid YAML"), ("paper=1", "did you mean `papers`")])
+@pytest.mark.parametrize(
+    ("override", "said"), [("papers", "expected key=value"), ("papers=[", "not valid YAML"), ("paper=1", "did you mean `papers`")]
+)
 def test_wrong_overrides(tmp_path, monkeypatch, override, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=said):

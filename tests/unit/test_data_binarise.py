@@ -58,9 +58,7 @@ def fairseq_task(folder):
 
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-    return TranslationTask.setup_task(
-        TranslationConfig(data=str(folder / "bin"), source_lang="en", target_lang="de", dataset_impl="mmap")
-    )
+    return TranslationTask.setup_task(TranslationConfig(data=str(folder / "bin"), source_lang="en", target_lang="de", dataset_impl="mmap"))
 
 
 def test_fairseq_reads_back_every_sentence(data, text):
@@ -79,9 +77,9 @@ def test_fairseq_reads_back_every_sentence(data, text):
             ):
                 pieces = subwords.encode(side, line).split()
                 assert len(item[side]) == len(pieces) + 1
-                assert item[side].tolist() == [
-                    dictionary.index(p) if p != "</s>" else dictionary.unk() for p in pieces
-                ] + [dictionary.eos()]
+                assert item[side].tolist() == [dictionary.index(p) if p != "</s>" else dictionary.unk() for p in pieces] + [
+                    dictionary.eos()
+                ]
             if kind != "words":
                 assert subwords.decode(task.target_dictionary.string(item["target"])) == german
 

@@ -86,9 +86,7 @@ def test_a_missing_file_names_url_status_and_remedy(server, tmp_path):
 
 
 def test_no_network_names_url_and_remedy(tmp_path):
-    with pytest.raises(
-        UserError, match=r"cannot download http://127\.0\.0\.1:9/x\.gz \(ConnectionError\).*x\.gz.*data_dir"
-    ):
+    with pytest.raises(UserError, match=r"cannot download http://127\.0\.0\.1:9/x\.gz \(ConnectionError\).*x\.gz.*data_dir"):
         obtain("http://127.0.0.1:9/x.gz", None, None, tmp_path)
 
 

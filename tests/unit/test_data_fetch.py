@@ -47,10 +47,7 @@ def test_plain_and_gz_files(place, pack):
         (place.data_dir / f"own.{language}{suffix}").write_bytes(pack(text(lines)))
     expected = list(zip(EN, DE, strict=True))
     assert list(fetch({"files": f"own.{{lang}}{suffix}"}, place)) == expected
-    assert (
-        list(fetch({"files": {"en": f"own.en{suffix}", "de": str(place.data_dir / f"own.de{suffix}")}}, place))
-        == expected
-    )
+    assert list(fetch({"files": {"en": f"own.en{suffix}", "de": str(place.data_dir / f"own.de{suffix}")}}, place)) == expected
     assert list(fetch({"url": f"https://example.org/own.{{lang}}{suffix}"}, place)) == expected
 
 
@@ -135,14 +132,9 @@ def test_sacrebleu_reads_what_our_download_brought(place, monkeypatch):
     sgm = '<srcset>\n<doc>\n<seg id="1">{0} one</seg>\n<seg id="2">{0}  two </seg>\n</doc>\n'
     archive(
         place.data_dir / "test-full.tgz",
-        {
-            f"test-full/newstest2014-deen-{kind}.{lang}.sgm": sgm.format(lang).encode()
-            for kind, lang in (("src", "en"), ("ref", "de"))
-        },
+        {f"test-full/newstest2014-deen-{kind}.{lang}.sgm": sgm.format(lang).encode() for kind, lang in (("src", "en"), ("ref", "de"))},
     )
-    monkeypatch.setattr(
-        DATASETS["wmt14/full"], "md5", [hashlib.md5((place.data_dir / "test-full.tgz").read_bytes()).hexdigest()]
-    )
+    monkeypatch.setattr(DATASETS["wmt14/full"], "md5", [hashlib.md5((place.data_dir / "test-full.tgz").read_bytes()).hexdigest()])
     assert list(fetch({"sacrebleu": "wmt14/full"}, place)) == [("en one", "de one"), ("en two", "de two")]
     with pytest.raises(UserError, match="no test set `wmt99`"):
         fetch({"sacrebleu": "wmt99"}, place)
@@ -184,6 +176,4 @@ def test_mtdata_gives_the_tasks_direction(place):
 def test_no_heavy_library_is_imported_before_it_is_needed():
     heavy = ("torch", "fairseq", "requests", "mtdata", "sacrebleu", "sentencepiece", "sacremoses")
     code = f"import sys, nmtprune.data.corpus; print([name for name in {heavy} if name in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

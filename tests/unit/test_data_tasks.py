@@ -56,11 +56,7 @@ def test_the_corpora_of_the_papers_are_there():
                 {"mtdata": "A-b-1-deu-eng", "tokenised": True},
             ]
         },
-        {
-            "train": [
-                {"archive": "https://x.org/a.tgz", "members": ["a.{lang}", {"en": "x", "de": "y"}], "sha256": CHECKSUM}
-            ]
-        },
+        {"train": [{"archive": "https://x.org/a.tgz", "members": ["a.{lang}", {"en": "x", "de": "y"}], "sha256": CHECKSUM}]},
         {"cleaning": {"max_words": 100, "max_ratio": None, "duplicates": "drop"}},
     ],
 )

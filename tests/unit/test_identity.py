@@ -11,8 +11,7 @@ from nmtprune.files import digest
 
 RUN = config.from_settings({})
 
-GOLDEN = {
-}
+GOLDEN = {}
 
 
 @pytest.mark.parametrize("text", GOLDEN)

@@ -53,9 +53,7 @@ def test_the_preset_paper_uses_the_papers_own_names_and_leaves_nothing_out():
     settings = run("paper")
     for each in papers.items(settings):
         assert not each.left_out
-        assert all(
-            row.chains[0].task == row.paper_task and row.chains[0].recipe == row.paper_recipe for row in each.rows
-        )
+        assert all(row.chains[0].task == row.paper_task and row.chains[0].recipe == row.paper_recipe for row in each.rows)
 
 
 def test_figure_1_is_the_baseline_and_eight_ratios_direct_and_retrained():
@@ -89,9 +87,7 @@ def test_published_rows_carry_the_papers_own_labels():
             assert row.label == row.published["model"]
     assert all(row.group == row.published["data"] for row in table3.rows)
     table1 = item(run("paper"), "wang2020/table1")
-    assert all(
-        (row.group, row.label) == (row.published["pruning"], row.published["rejuvenation"]) for row in table1.rows[:4]
-    )
+    assert all((row.group, row.label) == (row.published["pruning"], row.published["rejuvenation"]) for row in table1.rows[:4])
 
 
 def test_rows_are_compared_with_the_baseline_above_them():
@@ -106,9 +102,7 @@ def test_the_matched_control_has_twice_the_updates_and_no_published_value():
     control = item(settings, "wang2020/table2").rows[4]
     assert steps(control) == "train/continue-long" and not control.published
     twice = item(settings, "wang2020/table2").rows[3].chains[0]
-    rejuvenated = sum(
-        settings.schedule("base", step.schedule)["updates"] for step in twice.steps[1:] if step.family.trains
-    )
+    rejuvenated = sum(settings.schedule("base", step.schedule)["updates"] for step in twice.steps[1:] if step.family.trains)
     assert settings.schedule("base", "continue-long")["updates"] == rejuvenated
     assert settings.schedule("base", "continue")["updates"] * 2 == rejuvenated
 
@@ -126,9 +120,7 @@ def test_the_users_own_chains_are_made_as_well():
 
 
 def test_one_table_can_be_asked_for_and_is_asked_for_once():
-    keys = [
-        each.key for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))
-    ]
+    keys = [each.key for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))]
     assert keys == ["wang2020/table2", "wang2020/table6"]
 
 
@@ -171,8 +163,7 @@ def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
         ),
         (
             {"grids": {"wang2020/figure1": {"percent": [120]}}},
-            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 "
-            "(prune-<scheme>-<percent>)",
+            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 (prune-<scheme>-<percent>)",
         ),
         (
             {"papers": ["wang2021"]},

@@ -30,9 +30,7 @@ def hypotheses(model: chain.Chain) -> list[str]:
     """The references with some words replaced: the more, the worse the model is made to look."""
     words = random.Random(str(model))
     rate = ERRORS[model.last.family.name]
-    return [
-        " ".join(words.choice(WORDS) if words.random() < rate else w for w in line.split()) for line in references()
-    ]
+    return [" ".join(words.choice(WORDS) if words.random() < rate else w for w in line.split()) for line in references()]
 
 
 def pretend(model: chain.Chain) -> None:

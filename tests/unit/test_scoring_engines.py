@@ -148,9 +148,7 @@ def test_ctranslate2_refuses_a_layer_that_lost_heads():
     model = build()
     name = "decoder.layers.0.encoder_attn"
     heads = {f"{name}.q_proj.weight": model.state[f"{name}.q_proj.weight"][:8]}
-    assert "lost heads (8 of 16 rows left)" in ctranslate2_engine.supports(
-        dataclasses.replace(model, state=model.state | heads)
-    )
+    assert "lost heads (8 of 16 rows left)" in ctranslate2_engine.supports(dataclasses.replace(model, state=model.state | heads))
 
 
 def test_ctranslate2_refuses_parameters_it_does_not_know():

@@ -63,9 +63,7 @@ def test_bleu_and_chrf_equal_sacrebleus_command_line(tmp_path):
     write_lines(tmp_path / "references", references)
     ours = bleu_chrf(hypotheses, references, "de")
     command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "references"), "-i", str(tmp_path / "hypotheses")]
-    printed = subprocess.run(
-        [*command, "-m", "bleu", "chrf", "-w", "6"], check=True, capture_output=True, text=True
-    ).stdout
+    printed = subprocess.run([*command, "-m", "bleu", "chrf", "-w", "6"], check=True, capture_output=True, text=True).stdout
     theirs = {row["name"]: row for row in json.loads(printed)}
     for name, metric in (("bleu", "BLEU"), ("chrf", "chrF2")):
         assert ours[name] == pytest.approx(theirs[metric]["score"], abs=1e-5)

@@ -32,10 +32,7 @@ def references(count: int = 300, seed: int = 0) -> list[str]:
 def noisy(lines: list[str], share: float, seed: int) -> list[str]:
     """The lines with a share of their words replaced."""
     generator = random.Random(seed)
-    return [
-        " ".join(generator.choice(WORDS) if generator.random() < share else word for word in line.split())
-        for line in lines
-    ]
+    return [" ".join(generator.choice(WORDS) if generator.random() < share else word for word in line.split()) for line in lines]
 
 
 def statistics(share: float, *seeds: int) -> np.ndarray:
@@ -43,9 +40,7 @@ def statistics(share: float, *seeds: int) -> np.ndarray:
     return np.concatenate([bleu_statistics(noisy(lines, share, seed), lines) for seed in seeds])
 
 
-@given(
-    st.lists(st.tuples(st.text("ab .", max_size=30), st.text("ab .", min_size=1, max_size=30)), min_size=1, max_size=5)
-)
+@given(st.lists(st.tuples(st.text("ab .", max_size=30), st.text("ab .", min_size=1, max_size=30)), min_size=1, max_size=5))
 def test_bleu_of_summed_statistics_is_sacrebleus(pairs):
     hypotheses, targets = (list(side) for side in zip(*pairs, strict=True))
     expected = sacrebleu.corpus_bleu(hypotheses, [targets]).score
@@ -106,9 +101,7 @@ def test_likelihoods_are_compared_by_the_same_bootstrap():
     generator = np.random.default_rng(0)
     tokens = generator.integers(5, 20, 300)
     baseline = tokens * generator.normal(2.0, 0.2, 300)
-    found = paired_bootstrap(
-        likelihood_statistics(baseline, tokens), likelihood_statistics(baseline * 0.95, tokens), nll_per_token
-    )
+    found = paired_bootstrap(likelihood_statistics(baseline, tokens), likelihood_statistics(baseline * 0.95, tokens), nll_per_token)
     assert found.p < 0.01
     assert found.difference == pytest.approx(-0.05 * baseline.sum() / tokens.sum())
 

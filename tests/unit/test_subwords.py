@@ -106,10 +106,7 @@ def test_names_differ_where_settings_do():
         {"type": "given", "name": "mine", "dictionaries": "x", "model": None},
     ]
     assert len({name_of(variant) for variant in variants}) == len(variants)
-    assert (
-        name_of({"type": "bpe", "size": 60, "joint": True, "moses": True, "joint_dictionary": True})
-        == "bpe-joint-60-moses"
-    )
+    assert name_of({"type": "bpe", "size": 60, "joint": True, "moses": True, "joint_dictionary": True}) == "bpe-joint-60-moses"
 
 
 def test_a_size_that_does_not_suit_the_corpus(text, tmp_path):
@@ -125,9 +122,7 @@ def test_given_subwords(trained, tmp_path):
     given = {"type": "given", "name": "mine", "dictionaries": str(tmp_path)}
     for name, kind in (("sentencepiece-joint-110", "model"), ("bpe-joint-60-moses", "codes")):
         original = trained[name]
-        taken = Subwords.given(
-            {**given, "model": str(original.folder / f"joint.{kind}")}, ("en", "de"), tmp_path / kind
-        )
+        taken = Subwords.given({**given, "model": str(original.folder / f"joint.{kind}")}, ("en", "de"), tmp_path / kind)
         assert taken.encode("source", EN[2]) == original.encode("source", EN[2])
         assert [file.read_text() for file in taken.given_dictionaries] == ["a 2\nb 1\n"] * 2
     plain = Subwords.given({**given, "model": None}, ("en", "de"), tmp_path / "plain")

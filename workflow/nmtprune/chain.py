@@ -199,7 +199,9 @@ def parse_steps(text: str) -> tuple[Step, ...]:
             if family.name == "at" and not before.family.trains:
                 raise UserError(f"chain `{text}`: `{step}` follows a step that trains, and `{before}` does not")
             if step.get("weights") == "ticket" and not steps[0].family.trains:
-                raise UserError(f"chain `{text}`: `{step}` needs the initial weights of a `train`, and `{steps[0]}` has none; valid: restart")
+                raise UserError(
+                    f"chain `{text}`: `{step}` needs the initial weights of a `train`, and `{steps[0]}` has none; valid: restart"
+                )
         state = family.leaves or state
     return steps
 

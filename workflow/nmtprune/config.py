@@ -43,10 +43,20 @@ def _validator(name: str) -> Any:
     return Draft202012Validator(schema, registry=Registry().with_resources(resources))
 
 
+def _nearest(error: Any) -> Any:
+    """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the fewest."""
+    while error.context:
+        branches: dict[Any, list[Any]] = {}
+        for inner in error.context:
+            branches.setdefault(inner.schema_path[0], []).append(inner)
+        branch = min(branches.values(), key=lambda errors: (len(errors), errors[0].validator == "type"))
+        error = min(branch, key=lambda e: (e.validator != "additionalProperties", e.validator == "required"))
+    return error
+
+
 def _explain(error: Any, where: str) -> str:
     """One sentence for one schema error: where, what, and what would be valid."""
-    if error.context:  # `oneOf` and `anyOf`: the branch that came furthest says most
-        error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator == "additionalProperties"))
+    error = _nearest(error)
     at = ".".join(str(part) for part in error.absolute_path)
     where = f"{where}: {at}" if at else where
     value = json.dumps(error.instance, ensure_ascii=False) if not isinstance(error.instance, (dict, list)) else None
@@ -77,11 +87,15 @@ def validate(value: Any, schema: str, where: str) -> None:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`; mappings are merged key by key, everything else is replaced."""
+    """`above` laid over `below`; mappings are merged key by key, everything else is replaced.
+
+    So is a learning rate: its forms exclude each other.
+    """
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        merged[key] = merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+        deep = isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate"
+        merged[key] = merge(under, value) if deep else value
     return merged
 
 
@@ -241,11 +255,7 @@ class Config:
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""
         said = load().settings
-        return " ".join(
-            f"--set {key}={shlex.quote(json.dumps(self.settings[key]))}"
-            for key in keys
-            if self.settings[key] != said[key]
-        )
+        return " ".join(f"--set {key}={shlex.quote(json.dumps(self.settings[key]))}" for key in keys if self.settings[key] != said[key])
 
     def chains(self) -> list[Chain]:
         """The user's own chains, as config.yaml lists them."""
@@ -273,7 +283,10 @@ def _schedule_defaults() -> dict[str, Any]:
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
     """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema."""
-    validate(dict(settings), "config", "config")
+    settings = {**settings}
+    if isinstance(settings.get("seeds"), list):  # Snakemake's --config leaves the numbers in a list as text
+        settings["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in settings["seeds"]]
+    validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
     preset = config.settings["preset"]
     if preset not in config.names("presets"):

@@ -62,8 +62,7 @@ class Evaluation:
             names = prunable(model.state, self.recipe["prunable"]["embeddings"])
             weights, zeros = sparsity(masked.state, names)
             rows = [
-                {"chain": str(chain), **row, "prunable": weights, "sparsity": 100 * zeros}
-                for row in self.scorer.score(masked, directory)
+                {"chain": str(chain), **row, "prunable": weights, "sparsity": 100 * zeros} for row in self.scorer.score(masked, directory)
             ]
             write_json(kept, {"digest": identity, "rows": rows})
         return rows

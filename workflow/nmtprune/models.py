@@ -60,9 +60,7 @@ def masks_of(chain: Chain) -> dict[str, Tensor] | None:
 def checkpoint_of(chain: Chain) -> Path:
     """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
     return next(
-        file
-        for ancestor in chain.ancestors()
-        if not ancestor.last.family.selects and (file := paths.model(ancestor) / paths.MODEL)
+        file for ancestor in chain.ancestors() if not ancestor.last.family.selects and (file := paths.model(ancestor) / paths.MODEL)
     )
 
 

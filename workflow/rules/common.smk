@@ -23,8 +23,9 @@ try:
     ITEMS = papers.selected(CONFIG)
     RENDERED = papers.report_entries(CONFIG)
     STATED = [str(file) for file in papers.files(CONFIG)]
-    SETTINGS = CONFIG.as_arguments()
-    PAGE_SETTINGS = CONFIG.as_arguments(("papers", "seeds", "chains"))
+    # for shell lines, where single braces are Snakemake's
+    SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
+    PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
@@ -35,6 +36,11 @@ OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 DEVICE = CONFIG.settings["device"]
 ON_GPU = DEVICE == "cuda" or (DEVICE == "auto" and Path("/dev/nvidia0").exists())
+
+
+def nmtprune(verb):
+    """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml."""
+    return " ".join(["python -m nmtprune", verb, SETTINGS, "> {log} 2>&1"])
 
 
 def chain_of(wildcards):

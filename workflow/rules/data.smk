@@ -9,15 +9,15 @@ rule text:
         "results/benchmarks/data/{task}/text.tsv"
     conda:
         CONDA
-    params:
-        task=lambda wildcards: json.dumps(CONFIG.task(wildcards.task), sort_keys=True),
     resources:
         mem_mb=mem_mb(4000),
         runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        task=lambda wildcards: json.dumps(CONFIG.task(wildcards.task), sort_keys=True),
     message:
         "fetching and cleaning {wildcards.task}"
     shell:
-        "python -m nmtprune text {wildcards.task} {SETTINGS} > {log} 2>&1"
+        nmtprune("text {wildcards.task}")
 
 
 rule data:
@@ -29,16 +29,16 @@ rule data:
         "results/logs/data/{task}/{subwords}.log",
     benchmark:
         "results/benchmarks/data/{task}/{subwords}.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         subwords=r"(?!text/)[^/]+",
-    params:
-        subwords=lambda wildcards: json.dumps(CONFIG.subwords_named(wildcards.subwords), sort_keys=True),
+    conda:
+        CONDA
     resources:
         mem_mb=mem_mb(16000),
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        subwords=lambda wildcards: json.dumps(CONFIG.subwords_named(wildcards.subwords), sort_keys=True),
     message:
         "subwords and binarised data of {wildcards.task}: {wildcards.subwords}"
     shell:
-        "python -m nmtprune data {wildcards.task} {wildcards.subwords} {SETTINGS} > {log} 2>&1"
+        nmtprune("data {wildcards.task} {wildcards.subwords}")

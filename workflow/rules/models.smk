@@ -16,20 +16,20 @@ rule train:
         "results/logs/models/{parent}/{step}.log",
     benchmark:
         "results/benchmarks/models/{parent}/{step}.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         step=r"train(?:-[^/]+)?",
-    params:
-        slice=slice_json,
+    conda:
+        CONDA
     resources:
         gpu=int(ON_GPU),
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
+    params:
+        slice=slice_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        "python -m nmtprune run {output.manifest} {SETTINGS} > {log} 2>&1"
+        nmtprune("run {output.manifest}")
 
 
 rule import_checkpoint:
@@ -43,19 +43,19 @@ rule import_checkpoint:
         "results/logs/models/{parent}/{step}.log",
     benchmark:
         "results/benchmarks/models/{parent}/{step}.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         step=r"import-[^/]+",
-    params:
-        slice=slice_json,
+    conda:
+        CONDA
     resources:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        slice=slice_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        "python -m nmtprune run {output.manifest} {SETTINGS} > {log} 2>&1"
+        nmtprune("run {output.manifest}")
 
 
 rule continue_training:
@@ -71,20 +71,20 @@ rule continue_training:
         "results/logs/models/{parent}/{step}.log",
     benchmark:
         "results/benchmarks/models/{parent}/{step}.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         step=r"continue(?:-[^/]+)?",
-    params:
-        slice=slice_json,
+    conda:
+        CONDA
     resources:
         gpu=int(ON_GPU),
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
+    params:
+        slice=slice_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        "python -m nmtprune run {output.manifest} {SETTINGS} > {log} 2>&1"
+        nmtprune("run {output.manifest}")
 
 
 use rule continue_training as retrain with:
@@ -113,19 +113,19 @@ rule prune:
         "results/logs/models/{parent}/{step}.log",
     benchmark:
         "results/benchmarks/models/{parent}/{step}.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         step=r"prune-[^/]+",
-    params:
-        slice=slice_json,
+    conda:
+        CONDA
     resources:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        slice=slice_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        "python -m nmtprune run {output.manifest} {SETTINGS} > {log} 2>&1"
+        nmtprune("run {output.manifest}")
 
 
 rule at:
@@ -139,16 +139,16 @@ rule at:
         "results/logs/models/{parent}/{step}.log",
     benchmark:
         "results/benchmarks/models/{parent}/{step}.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         step=r"at-[^/]+",
-    params:
-        slice=slice_json,
+    conda:
+        CONDA
     resources:
         mem_mb=mem_mb(4000),
         runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        slice=slice_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        "python -m nmtprune run {output.manifest} {SETTINGS} > {log} 2>&1"
+        nmtprune("run {output.manifest}")

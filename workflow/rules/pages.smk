@@ -22,10 +22,10 @@ rule pages:
     message:
         "rendering tables, figures and the page"
     shell:
-        "python -m nmtprune render --set preset={CONFIG.settings[preset]} {PAGE_SETTINGS} {SETTINGS} > {log} 2>&1"
+        nmtprune(f"render {PAGE_SETTINGS}")
 
 
 # One failed training does not take the page with it: what is there is shown, with the reason for every empty cell.
 onerror:
     if PAGES:
-        shell(f"python -m nmtprune render --set preset={CONFIG.settings['preset']} {PAGE_SETTINGS} {SETTINGS} > /dev/null 2>&1 || true")
+        shell(f"python -m nmtprune render {PAGE_SETTINGS} {SETTINGS} > /dev/null 2>&1 || true")

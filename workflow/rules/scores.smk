@@ -9,19 +9,19 @@ rule score:
         "results/logs/models/{task}/{model}.scores.log",
     benchmark:
         "results/benchmarks/models/{task}/{model}.scores.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         task="[^/]+",
-    params:
-        decoding=decoding_json,
+    conda:
+        CONDA
     resources:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        decoding=decoding_json,
     message:
         "scoring {wildcards.task}/{wildcards.model}"
     shell:
-        "python -m nmtprune score {output.scores} {SETTINGS} > {log} 2>&1"
+        nmtprune("score {output.scores}")
 
 
 # Steps that only select weights: all of one model in one process, a row each.
@@ -36,17 +36,17 @@ rule variants:
         "results/logs/models/{task}/{model}.variants.log",
     benchmark:
         "results/benchmarks/models/{task}/{model}.variants.tsv"
-    conda:
-        CONDA
     wildcard_constraints:
         task="[^/]+",
-    params:
-        decoding=decoding_json,
-        steps=variants_of,
+    conda:
+        CONDA
     resources:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        decoding=decoding_json,
+        steps=variants_of,
     message:
         "scoring variants of {wildcards.task}/{wildcards.model}"
     shell:
-        "python -m nmtprune variants {output.scores} {params.steps} {SETTINGS} > {log} 2>&1"
+        nmtprune("variants {output.scores} {params.steps}")

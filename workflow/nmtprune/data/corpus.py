@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nmtprune.data.clean import DROPS, clean
-from nmtprune.data.fetch import Pair, Place, fetch_all
+from nmtprune.data.fetch import Pair, Place, by_language, fetch_all
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, digest, sha256_of, write_json
 
@@ -30,7 +30,8 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
     """The corpus files of the user's own that a task names and that are there: what a workflow watches for changes."""
     found = []
     sources = [*task["train"], *(task["dev"] if isinstance(task["dev"], list) else []), *(s for t in task["test"].values() for s in t)]
-    for named in (name for source in sources for name in source.get("files", {}).values()):
+    patterns = [source["files"] for source in sources if "files" in source]
+    for named in (by_language(pattern, language) for pattern in patterns for language in languages_of(task)):
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
         found += [str(file) for file in candidates if file.is_file()][:1]
     return found
@@ -62,9 +63,7 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
                 writers[split].write(_cased((source.strip(), target.strip(), *labels), cleaning))
         for split, counted in counts.items():
             if not counted["kept"]:
-                raise UserError(
-                    f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and `cleaning`"
-                )
+                raise UserError(f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and `cleaning`")
     _write_counts(folder / "counts.csv", counts)
     files = {file.name: sha256_of(file) for split in counts for file in sorted(folder.glob(f"{split}.*"))}
     write_json(

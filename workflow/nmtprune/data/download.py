@@ -43,9 +43,7 @@ def verify(file: Path, checksum: str | None) -> None:
     """Raises UserError where a file's checksum is not the expected one."""
     found = _mismatch(file, checksum)
     if found:
-        raise UserError(
-            f"{file} has the checksum {found} and the task expects {checksum}: replace the file or correct the task"
-        )
+        raise UserError(f"{file} has the checksum {found} and the task expects {checksum}: replace the file or correct the task")
 
 
 def _mismatch(file: Path, checksum: str | None) -> str | None:

@@ -73,16 +73,12 @@ def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pai
     streams = [iter(side) for side in sides]
     for read, pair in enumerate(zip_longest(*streams)):
         if None in pair:
-            counts = [
-                read + (line is not None) + sum(1 for _ in rest) for line, rest in zip(pair, streams, strict=True)
-            ]
-            raise UserError(
-                f"{names[0]} has {counts[0]} lines and {names[1]} has {counts[1]}: a parallel corpus needs equal sides"
-            )
+            counts = [read + (line is not None) + sum(1 for _ in rest) for line, rest in zip(pair, streams, strict=True)]
+            raise UserError(f"{names[0]} has {counts[0]} lines and {names[1]} has {counts[1]}: a parallel corpus needs equal sides")
         yield pair
 
 
-def _by_language(pattern: str | Mapping[str, str], language: str) -> str:
+def by_language(pattern: str | Mapping[str, str], language: str) -> str:
     """A path or URL for one language: of a text with `{lang}`, or of a mapping by language."""
     if isinstance(pattern, str):
         return pattern.replace("{lang}", language)
@@ -103,20 +99,18 @@ def _read(file: Path) -> Iterator[str]:
 def _files(source: Source, place: Place) -> Iterator[Pair]:
     files = []
     for language in place.languages:
-        named = Path(_by_language(source["files"], language))
+        named = Path(by_language(source["files"], language))
         candidates = [named] if place.data_dir is None else [named, place.data_dir / named]
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
-            raise UserError(
-                f"there is no file {' or '.join(map(str, candidates))}, which the task names as its `{language}` side"
-            )
+            raise UserError(f"there is no file {' or '.join(map(str, candidates))}, which the task names as its `{language}` side")
         verify(file, _checksum(source, language))
         files.append(file)
     return paired([_read(file) for file in files], [str(file) for file in files])
 
 
 def _url(source: Source, place: Place) -> Iterator[Pair]:
-    files = [place.obtain(_by_language(source["url"], lang), _checksum(source, lang)) for lang in place.languages]
+    files = [place.obtain(by_language(source["url"], lang), _checksum(source, lang)) for lang in place.languages]
     return paired([_read(file) for file in files], [str(file) for file in files])
 
 
@@ -124,10 +118,8 @@ def _archive(source: Source, place: Place) -> Iterator[Pair]:
     archive = place.obtain(source["archive"], source.get("sha256"))
     members = source["members"] if isinstance(source["members"], list) else [source["members"]]
     for member in members:
-        patterns = [_by_language(member, language) for language in place.languages]
-        yield from paired(
-            [_members(archive, pattern) for pattern in patterns], [f"{archive}: {pattern}" for pattern in patterns]
-        )
+        patterns = [by_language(member, language) for language in place.languages]
+        yield from paired([_members(archive, pattern) for pattern in patterns], [f"{archive}: {pattern}" for pattern in patterns])
 
 
 def _members(archive: Path, pattern: str) -> Iterator[str]:
@@ -182,15 +174,11 @@ def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
     try:
         entry = Index.get_instance().entries[DatasetId.parse(name)]
     except (KeyError, ValueError, AssertionError):
-        raise UserError(
-            f"mtdata has no data set `{name}`: `mtdata list -l {place.source}-{place.target}` lists those it has"
-        ) from None
+        raise UserError(f"mtdata has no data set `{name}`: `mtdata list -l {place.source}-{place.target}` lists those it has") from None
     languages = [tag.lang for tag in entry.did.langs]
     wanted = [bcp47(language).lang for language in place.languages]
     if sorted(languages) != sorted(wanted):
-        raise UserError(
-            f"mtdata's data set `{name}` is {'-'.join(languages)} and the task is {place.source}-{place.target}"
-        )
+        raise UserError(f"mtdata's data set `{name}` is {'-'.join(languages)} and the task is {place.source}-{place.target}")
     order = [languages.index(language) for language in wanted]
     parser = Parser(Files(place.downloads).get_entry(entry), ext=entry.in_ext or None, ent=entry)
     return (tuple(segments[side] or "" for side in order) for segments in parser.read_segs(show_pbar=False))
@@ -238,10 +226,7 @@ def _detokenised(place: Place) -> Callable[[Pair], Pair]:
     sides = [MosesDetokenizer(language) for language in place.languages]
 
     def detokenise(pair: Pair) -> Pair:
-        return tuple(
-            side.detokenize(line.replace("##AT##-##AT##", "@-@").split())
-            for side, line in zip(sides, pair, strict=True)
-        )
+        return tuple(side.detokenize(line.replace("##AT##-##AT##", "@-@").split()) for side, line in zip(sides, pair, strict=True))
 
     return detokenise
 

@@ -130,9 +130,7 @@ class Subwords:
         return cls(folder)
 
     @classmethod
-    def train(
-        cls, settings: Mapping[str, Any], text_folder: Path, languages: tuple[str, str], folder: Path
-    ) -> Subwords:
+    def train(cls, settings: Mapping[str, Any], text_folder: Path, languages: tuple[str, str], folder: Path) -> Subwords:
         """Learn the models from the training text and write them to `folder`. The same text gives the same files.
 
         `settings` as in schemas/subwords.schema.json. Raises UserError where the text is too small for the size.
@@ -141,9 +139,7 @@ class Subwords:
         texts = [text_folder / f"train.{language}" for language in languages]
         moses = [_Moses(language) for language in languages] if settings["moses"] else [None, None]
         sides = [(text, tokeniser) for text, tokeniser in zip(texts, moses, strict=True)]
-        groups = (
-            {"joint": sides} if settings["joint"] else {side: [text] for side, text in zip(SIDES, sides, strict=True)}
-        )
+        groups = {"joint": sides} if settings["joint"] else {side: [text] for side, text in zip(SIDES, sides, strict=True)}
         folder.mkdir(parents=True, exist_ok=True)
         if settings["type"] in _EXTENSIONS:
             learn = {"sentencepiece": _learn_sentencepiece, "bpe": _learn_bpe}[settings["type"]]
@@ -202,9 +198,7 @@ class Subwords:
     @property
     def given_dictionaries(self) -> list[Path] | None:
         """The dictionary files of source and target where they came with a model."""
-        return (
-            [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
-        )
+        return [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
 
 
 def _model_files(settings: Mapping[str, Any]) -> list[str]:

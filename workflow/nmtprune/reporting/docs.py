@@ -38,9 +38,7 @@ def configuration_page() -> str:
         schema = schemas[f"{name}.schema.json"]
         rows = "\n".join(map(str, _File(schema, schemas).keys()))
         about = f"{schema['description']} " if "description" in schema else ""
-        parts.append(
-            f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is |\n|---|---|---|---|\n{rows}\n"
-        )
+        parts.append(f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is |\n|---|---|---|---|\n{rows}\n")
     return "\n".join([*parts, _steps()])
 
 

@@ -58,9 +58,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     names = ["row", "group", "label", "task", "recipe", "chain", "same_as", *(column.metric for column in item.columns)]
     ours = pd.DataFrame(records, columns=None if records else names)
     ours[["same_as", *variables]] = ours[["same_as", *variables]].convert_dtypes()
-    published = {
-        f"{c.metric}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published
-    }
+    published = {f"{c.metric}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published}
     if any("significance" in row.published for row in item.rows):
         published["significance_published"] = [row.published.get("significance", "") for row in item.rows]
     return ours.assign(**published)
@@ -189,9 +187,7 @@ def number(metric: str, value: float) -> str:
 
 def markdown(printed: Table, title: str, sentences: list[str]) -> str:
     alignment = ["left" if kind == "name" else "right" for kind in printed.kinds]
-    body = tabulate(
-        printed.cells, printed.headings, "pipe", disable_numparse=True, colalign=alignment if printed.cells else None
-    )
+    body = tabulate(printed.cells, printed.headings, "pipe", disable_numparse=True, colalign=alignment if printed.cells else None)
     notes = "".join(f"{text}\n\n" for text in printed.footnotes)
     return f"**{title}.** {' '.join(sentences)}\n\n{body}\n\n{notes}".rstrip() + "\n"
 

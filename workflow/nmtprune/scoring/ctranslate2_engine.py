@@ -21,9 +21,7 @@ _ACTIVATIONS = {
     "gelu_fast": common_spec.Activation.GELUTanh,
     "swish": common_spec.Activation.SWISH,
 }
-_BUFFERS = {
-    f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")
-}
+_BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")}
 
 
 class CTranslate2Engine:
@@ -37,9 +35,7 @@ class CTranslate2Engine:
         spec.optimize()
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             spec.save(folder)
-            self._translator = ctranslate2.Translator(
-                folder, device="cpu", compute_type="float32", inter_threads=1, intra_threads=threads
-            )
+            self._translator = ctranslate2.Translator(folder, device="cpu", compute_type="float32", inter_threads=1, intra_threads=threads)
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
         results = self._translator.translate_batch(

@@ -69,9 +69,7 @@ def nll_per_token(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0] / sums[..., 1]
 
 
-def paired_bootstrap(
-    baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = 1000, seed: int = 12345
-) -> Comparison:
+def paired_bootstrap(baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = 1000, seed: int = 12345) -> Comparison:
     """Paired bootstrap over sentences (Koehn 2004), two-sided, centred under the null (Riezler and Maxwell 2005).
 
     Statistics are [seeds, sentences, counts]; seed i of the system is paired with seed i of the baseline. With several
@@ -105,9 +103,7 @@ def sign_test(gains: np.ndarray) -> Signs:
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     count = better + worse
     whole = math.lgamma(count + 1) - count * math.log(2.0)
-    tail = math.fsum(
-        math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1)) for k in range(min(better, worse) + 1)
-    )
+    tail = math.fsum(math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1)) for k in range(min(better, worse) + 1))
     return Signs(better, worse, min(1.0, 2.0 * tail))
 
 

@@ -42,11 +42,7 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
             with atomic(folder / f"dict.{language}.txt") as file:
                 dictionary.save(str(file))
             for split in splits:
-                lines = (
-                    _rewound(encoded[side])
-                    if split == "train"
-                    else _encode(text_folder / f"{split}.{language}", side, subwords)
-                )
+                lines = _rewound(encoded[side]) if split == "train" else _encode(text_folder / f"{split}.{language}", side, subwords)
                 name = f"{FAIRSEQ_SPLIT.get(split, split)}.{prefix}.{language}"
                 _write(lines, dictionary, folder / name)
             sizes[language] = len(dictionary)

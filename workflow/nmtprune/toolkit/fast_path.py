@@ -18,8 +18,4 @@ KEYS = (
 
 def without_fast_path(state: dict[str, Any]) -> dict[str, Any]:
     """A model's state dict less the duplicates."""
-    return {
-        name: value
-        for name, value in state.items()
-        if not (name.startswith("encoder.layers.") and name.rsplit(".", 1)[-1] in KEYS)
-    }
+    return {name: value for name, value in state.items() if not (name.startswith("encoder.layers.") and name.rsplit(".", 1)[-1] in KEYS)}

@@ -61,8 +61,7 @@ class FairseqEngine:
         encoded = [_encode(self._source, source) for source in sources]
         wanted = [None] * len(sources) if targets is None else [_encode(self._target, target) for target in targets]
         samples = [
-            {"id": index, "source": source, "target": target}
-            for index, (source, target) in enumerate(zip(encoded, wanted, strict=True))
+            {"id": index, "source": source, "target": target} for index, (source, target) in enumerate(zip(encoded, wanted, strict=True))
         ]
         batch = collate(samples, self._source.pad(), self._source.eos(), left_pad_source=True, left_pad_target=False)
         return move_to_cuda(batch, self._device) if self._device.type == "cuda" else batch

@@ -69,9 +69,7 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         return gradient.to(ctx.dtype), None, None, None
 
 
-def label_smoothed_cross_entropy(
-    logits: Tensor, target: Tensor, smoothing: float, padding: int
-) -> tuple[Tensor, Tensor]:
+def label_smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
     """Sums over all tokens, in nats: label-smoothed cross entropy and negative log-likelihood (without gradient).
 
     Single-precision `logits` (tokens x types) that need a gradient are overwritten by it, so the backward pass can run
@@ -100,14 +98,9 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         Raises UserError for a model with an adaptive softmax, whose output is not one logit per type.
         """
         if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
-            raise UserError(
-                "adaptive_softmax_cutoff: nmtprune_label_smoothed_cross_entropy needs one logit per type; "
-                "remove that setting"
-            )
+            raise UserError("adaptive_softmax_cutoff: nmtprune_label_smoothed_cross_entropy needs one logit per type; remove that setting")
         if not reduce:
             raise ValueError("this criterion only gives sums over a batch")
         logits = net_output[0]
         target = model.get_targets(sample, net_output)
-        return label_smoothed_cross_entropy(
-            logits.view(-1, logits.shape[-1]), target.reshape(-1), self.eps, self.padding_idx
-        )
+        return label_smoothed_cross_entropy(logits.view(-1, logits.shape[-1]), target.reshape(-1), self.eps, self.padding_idx)

@@ -33,9 +33,7 @@ class Trainer(FairseqTrainer):
         return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
 
 
-def configuration(
-    architecture: list[str], schedule: Mapping[str, Any], data: list[str], seed: int, device: str, model: Any = None
-) -> Any:
+def configuration(architecture: list[str], schedule: Mapping[str, Any], data: list[str], seed: int, device: str, model: Any = None) -> Any:
     """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in place of `architecture`.
 
     Raises UserError where the device or the precision cannot be had.
@@ -97,7 +95,12 @@ def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str,
         "model": dict(state),
         "criterion": None,
         "optimizer_history": [
-            {"criterion_name": "LabelSmoothedCrossEntropyCriterion", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": updates}
+            {
+                "criterion_name": "LabelSmoothedCrossEntropyCriterion",
+                "optimizer_name": "FairseqAdam",
+                "lr_scheduler_state": {},
+                "num_updates": updates,
+            }
         ],
         "task_state": {},
         "extra_state": {"train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
@@ -153,4 +156,3 @@ def validation_nll(trainer: Trainer) -> tuple[float, float, int]:
     if trainer.data_parallel_world_size > 1:
         torch.distributed.all_reduce(total, group=trainer.data_parallel_process_group)
     return float(total[0]), float(total[1]), int(total[2])
-

@@ -195,6 +195,13 @@ class Training:
         left = (updates - progress.update) * progress.seconds / progress.update
         write_json(
             self.state / paths.PROGRESS,
-            {"update": progress.update, "updates": updates, "epoch": epoch, "seconds": progress.seconds, "seconds_left": left, "time": time.time()},
+            {
+                "update": progress.update,
+                "updates": updates,
+                "epoch": epoch,
+                "seconds": progress.seconds,
+                "seconds_left": left,
+                "time": time.time(),
+            },
         )
         print(f"update {progress.update}/{updates}, epoch {epoch}, {left:.0f} s left", flush=True)

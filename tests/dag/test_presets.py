@@ -1,0 +1,121 @@
+"""Dry runs: every preset resolves quickly, into the jobs that its tables need, and a change reruns what depends on it."""
+
+import re
+import resource
+import shutil
+
+import pytest
+import yaml
+from conftest import MICRO, SETTINGS, Workplace
+
+from nmtprune import chain, config, papers
+
+PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
+
+
+def jobs_of(output):
+    """Jobs by rule from the table that Snakemake prints."""
+    table = output.partition("Job stats:")[2].partition("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+) *$", table, re.MULTILINE)}
+
+
+def dry_run(workplace, *arguments):
+    done = workplace.snakemake("-n", "--quiet", "rules", *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return jobs_of(done.stdout + done.stderr)
+
+
+def expected(settings):
+    """Jobs by rule, counted from the chains that the tables ask for."""
+    made, scored, variants = set(), set(), set()
+    for each in papers.chains(settings):
+        if each.last.family.selects:
+            made |= set(map(str, each.parent.ancestors()))
+            variants.add(str(each.parent))
+        else:
+            made |= set(map(str, each.ancestors()))
+            scored.add(str(each))
+    counts = {"score": len(scored), "variants": len(variants), "pages": 1, "all": 1}
+    for text in made:
+        family = chain.parse(text).last.family.name
+        rule = {"continue": "continue_training", "import": "import_checkpoint"}.get(family, family)
+        counts[rule] = counts.get(rule, 0) + 1
+    counts["text"] = len({chain.parse(text).task for text in made})
+    counts["data"] = len({str(settings.data_folder(chain.parse(text))) for text in made})
+    return counts
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_within_ten_seconds(workplace, preset):
+    workplace.configure(preset=preset, own=None)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = dry_run(workplace)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
+    found.pop("total")
+    assert found == expected(config.from_settings({**SETTINGS, "preset": preset, "own": None}))
+    assert found["train"] >= 2 and found["prune"] > found["train"] and found["retrain"] == found["prune"]
+    assert not (workplace / "results").exists()
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A workplace whose files are all there and known to Snakemake, though nothing was run; its own folder may be edited."""
+    workplace = Workplace(tmp_path / "workplace")
+    shutil.copytree(MICRO, workplace / "own")
+    workplace.configure(own="own", papers=["wang2020/table2"])
+    with workplace.inside():
+        run = workplace.config
+        wanted = {str(file) for file in papers.outputs(run)}
+        for each in papers.chains(run):
+            wanted.add(f"results/models/{each}/scores.csv")
+            for ancestor in each.ancestors():
+                wanted.add(f"{run.data_folder(ancestor)}/manifest.json")
+                wanted.add(f"results/data/{ancestor.task}/text/manifest.json")
+                names = {"train": ["model.pt", "last.pt", "initial.pt", "history.csv"], "prune": ["mask.pt"]}
+                names = names.get(ancestor.last.family.name, ["model.pt", "last.pt", "history.csv"])
+                wanted |= {f"results/models/{ancestor}/{name}" for name in ("manifest.json", *names)}
+    for file in wanted:
+        (workplace / file).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / file).write_text("{}")
+    done = workplace.snakemake("--cores", "1", "--touch")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert dry_run(workplace) == {}
+    return workplace
+
+
+def edit(workplace, kind, change):
+    file = workplace / "own" / kind / "micro.yaml"
+    content = yaml.safe_load(file.read_text())
+    change(content)
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def rate_of(schedule, value):
+    def change(recipe):
+        for phase in recipe["schedules"][schedule]["learning_rate"]["phases"]:
+            phase["rate"] = value
+
+    return change
+
+
+def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished):
+    # rejuvenation's rate: both rounds' rejuvenation, and what the second round does after the first
+    original = (finished / "own" / "recipes" / "micro.yaml").read_text()
+    edit(finished, "recipes", rate_of("retrain", 0.001))
+    found = dry_run(finished)
+    assert {rule: found.get(rule, 0) for rule in ("data", "train", "continue_training")} == {"data": 0, "train": 0, "continue_training": 0}
+    # the first mask stays; what follows the retrained model is made again
+    assert (found["retrain"], found["rejuvenate"], found["prune"]) == (2, 2, 1)
+    assert found["score"] == 2 and found["pages"] == 1
+
+    (finished / "own" / "recipes" / "micro.yaml").write_text(original)
+    edit(finished, "recipes", lambda recipe: recipe.update(title="Another title"))
+    assert dry_run(finished) == {}
+    edit(finished, "recipes", lambda recipe: recipe["decoding"].update(beam=3))
+    found = dry_run(finished)
+    assert (found["score"], found["pages"], found["total"]) == (5, 1, 7)
+
+    (finished / "own" / "recipes" / "micro.yaml").write_text(original)
+    edit(finished, "tasks", lambda task: task.update(cleaning={"max_words": 50}))
+    assert dry_run(finished)["text"] == 1

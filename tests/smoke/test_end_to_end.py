@@ -1,0 +1,162 @@
+"""The whole workflow by Snakemake on the micro task: from nothing to tables, and killed at random moments."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+
+import pytest
+import torch
+from conftest import Workplace
+
+from nmtprune import models, papers
+
+TABLES = ("figure1", "table2")
+TRAIN = "micro/micro/s1/train"
+
+
+def table(workplace, name):
+    with open(workplace / f"results/micro/wang2020/{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tensors(workplace):
+    """All weights and masks of a finished run, by file and name."""
+    found = {}
+    for file in sorted((workplace / "results/models").rglob("*.pt")):
+        if "state" in file.parts:
+            continue
+        if file.name == "mask.pt":
+            named = models.read_masks(file)
+        else:
+            named = {name: tensor for name, tensor in models.read(file)["model"].items() if "_float_tensor" not in name}
+        found |= {(str(file.relative_to(workplace.folder)), name): tensor for name, tensor in named.items()}
+    return found
+
+
+def snakemake(workplace):
+    done = workplace.snakemake("--cores", "2")
+    assert done.returncode == 0, done.stderr[-5000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run from nothing to the end."""
+    workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    snakemake(workplace)
+    return workplace
+
+
+def test_all_tables_and_the_page_are_there(finished):
+    with finished.inside():
+        outputs = papers.outputs(finished.config)
+        assert len(outputs) == 9 and all(file.stat().st_size > 0 for file in outputs)
+        page = outputs[0].read_text()
+    assert all(f"wang2020/{name}" in page for name in TABLES)
+    rows = table(finished, "table2")
+    assert [row["chain"].count("/") for row in rows if row["recipe"] == "micro"] == [0, 1, 3, 6, 1]
+    assert not any(row["missing"] for row in rows)
+    assert [int(float(row["updates"])) for row in rows] == [24, 48, 48, 72, 72]
+
+
+def test_the_pruned_share_is_measured(finished):
+    shares = {row["chain"]: float(row["sparsity"]) for row in table(finished, "figure1")}
+    assert shares["train"] < 0.1
+    for percent in (20, 50):
+        for steps in (f"train/prune-local-{percent}", f"train/prune-local-{percent}/retrain"):
+            assert shares[steps] == pytest.approx(percent, abs=0.05)
+
+
+def test_the_tables_bleu_is_that_of_sacrebleus_own_command_on_the_kept_hypotheses(finished):
+    reference = "results/data/micro/text/test.tgt"
+    for row in table(finished, "table2"):
+        hypotheses = f"results/models/micro/micro/s1/{row['chain']}/hypotheses/test.txt"
+        done = finished.run(sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, "-m", "bleu", "chrf", "-b", "-w", "9")
+        assert done.returncode == 0, done.stderr
+        bleu, chrf = (float(score) for score in done.stdout.replace("[", " ").replace("]", " ").replace(",", " ").split())
+        assert float(row["bleu"]) == pytest.approx(bleu, abs=1e-6)
+        assert float(row["chrf"]) == pytest.approx(chrf, abs=1e-6)
+
+
+def test_a_second_run_does_nothing(finished):
+    before = {file: file.stat().st_mtime_ns for file in (finished / "results").rglob("*") if file.is_file()}
+    done = snakemake(finished)
+    assert "Nothing to be done" in done.stdout + done.stderr
+    after = {file: file.stat().st_mtime_ns for file in (finished / "results").rglob("*") if file.is_file()}
+    assert after == before
+
+
+def test_a_deleted_table_and_a_deleted_model_come_back_without_training(finished, tmp_path):
+    """What Snakemake deletes or a person loses is restored from a step's own state."""
+    copy = Workplace(tmp_path / "copy")
+    shutil.copytree(finished.folder, copy.folder, dirs_exist_ok=True)
+    table_before = (copy / "results/micro/wang2020/table2.csv").read_bytes()
+    for name in ("model.pt", "manifest.json"):
+        (copy.model(TRAIN) / name).unlink()
+    done = copy.nmtprune("run", TRAIN)
+    assert done.returncode == 0 and "update" not in done.stdout
+    assert (copy.model(TRAIN) / "model.pt").read_bytes() == (finished.model(TRAIN) / "model.pt").read_bytes()
+    (copy / "results/micro/wang2020/table2.csv").unlink()
+    done = copy.nmtprune("render")
+    assert done.returncode == 0, done.stderr
+    assert (copy / "results/micro/wang2020/table2.csv").read_bytes() == table_before
+
+
+def wait_for(process, file, seconds):
+    """Until a file is there and some seconds have passed, or the process has ended."""
+    while not file.exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(seconds)
+
+
+def test_killed_at_random_moments_the_same_command_ends_with_the_same_tables(finished, workplace):
+    moments = random.Random(1)
+    killed = 0
+    for steps, name, whole in (
+        ("train", "state/resume.pt", True),
+        ("train/prune-local-50/retrain", "state/resume.pt", False),
+        ("train/continue", "hypotheses/dev.txt", True),
+    ):
+        process = workplace.start(*workplace.snakemake_command("--cores", "2"))
+        wait_for(process, workplace.model(f"micro/micro/s1/{steps}") / name, moments.random())
+        killed += process.poll() is None
+        if whole:  # Snakemake with all its jobs; otherwise its jobs live on
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+    assert killed == 3
+    snakemake(workplace)
+    for name in TABLES:
+        assert table(workplace, name) == table(finished, name)
+    ours, theirs = tensors(workplace), tensors(finished)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_killed_scoring_goes_on_where_it_was(finished, tmp_path):
+    workplace = Workplace(tmp_path / "copy")
+    shutil.copytree(finished.folder, workplace.folder, dirs_exist_ok=True)
+    directory = workplace.model(TRAIN)
+    before = (directory / "variants.csv").read_bytes()
+    (directory / "variants.csv").unlink()
+    variants = ("prune-local-20", "prune-local-50")
+    for step in variants:
+        (directory / step / "state" / "scores.json").unlink()
+        shutil.rmtree(directory / step / "hypotheses")
+    process = workplace.start(sys.executable, "-m", "nmtprune", "variants", TRAIN, *variants)
+    first = process.stdout.readline()
+    assert first == f"scored {TRAIN}/prune-local-20\n"
+    process.kill()
+    process.communicate()
+    assert not (directory / "variants.csv").exists()
+    kept = directory / "prune-local-20" / "hypotheses" / "test.txt"
+    written = kept.stat().st_mtime_ns
+    done = workplace.nmtprune("variants", TRAIN, *variants)
+    assert done.returncode == 0, done.stderr
+    assert (directory / "variants.csv").read_bytes() == before
+    assert kept.stat().st_mtime_ns == written
