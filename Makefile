@@ -39,7 +39,7 @@ clean:
 
 setup: $(VENV)/installed
 
-$(VENV)/installed: envs/requirements.txt envs/install.sh pyproject.toml
+$(VENV)/installed: envs/requirements.txt envs/install.sh
 	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON); name a Python of 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version); Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v g++ > /dev/null || { echo "fairseq needs a C++ compiler and there is no g++; install one (Debian, Ubuntu: apt install g++)"; exit 1; }

@@ -54,7 +54,7 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
     found.pop("total")
     assert found == expected(config.from_settings({**SETTINGS, "preset": preset, "own": None}))
-    assert found["train"] >= 2 and found["prune"] > found["train"] and found["retrain"] == found["prune"]
+    assert found["train"] >= 1 and found["prune"] > found["train"] and found["retrain"] == found["prune"]
     assert not (workplace / "results").exists()
 
 

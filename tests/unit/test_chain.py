@@ -1,8 +1,11 @@
 """Chains: what is read is what is printed, and what may follow what."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nmtprune import chain
 from nmtprune.errors import UserError
 
@@ -42,7 +45,7 @@ def test_what_is_read_is_what_is_printed(text):
     assert chain.parse(str(read)) == read
     ancestors = [str(each) for each in read.ancestors()]
     assert ancestors[0] == text and len(ancestors) == len(read.steps)
-    assert all(child.startswith(parent + "/") for child, parent in zip(ancestors, ancestors[1:], strict=False))
+    assert all(child.startswith(parent + "/") for child, parent in pairwise(ancestors))
 
 
 def test_the_parts_of_a_chain():

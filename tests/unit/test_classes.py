@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from nmtprune.pruning.classes import class_of, layer_of, prunable, untied
 
 
@@ -108,7 +109,8 @@ def test_the_weights_of_an_lstm_by_arithmetic(build):
     assert [by_class[f"source layer {n}"] for n in (1, 2)] == [gates] * layers
     assert not any("bias" in name for name in found)
     assert set(by_class) == {
-        "source embedding", "target embedding", "softmax", "attention", *(f"{side} layer {n}" for side in ("source", "target") for n in (1, 2))
+        *("source embedding", "target embedding", "softmax", "attention"),
+        *(f"{side} layer {n}" for side in ("source", "target") for n in (1, 2)),
     }  # fmt: skip
     assert not {"source embedding", "target embedding", "softmax"} & {class_of(name) for name in prunable(state, "out")}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from nmtprune import chain, config
 from nmtprune.errors import UserError
 from nmtprune.files import digest
@@ -38,7 +39,7 @@ def test_every_recipe_and_each_of_its_schedules_is_valid(name):
 
 
 def test_what_all_transformers_share_is_no_recipe_by_itself():
-    with pytest.raises(UserError, match="recipes/transformer.yaml: the key `schedules` is missing"):
+    with pytest.raises(UserError, match=r"recipes/transformer\.yaml: the key `schedules` is missing"):
         RUN.recipe("transformer")
 
 

@@ -6,12 +6,34 @@ without a default, another order of merging), mend the code instead.
 """
 
 import pytest
+from conftest import MICRO
+
 from nmtprune import chain, config
 from nmtprune.files import digest
 
-RUN = config.from_settings({})
+RUN = config.from_settings({"own": str(MICRO)})
 
-GOLDEN = {}
+GOLDEN = {
+    "micro/micro/s1/train": "1a4ed7b1e8262d27",
+    "micro/micro/s2/train": "84c6d872142922bc",
+    "micro/micro/s1/train/continue": "e0d64749e8f637b4",
+    "micro/micro/s1/train/continue-patient": "59fb08024782c81c",
+    "micro/micro/s1/train/at-50": "8ac42bdbe3b01d75",
+    "micro/micro/s1/train/prune-local-50": "f2fbbb498db8163d",
+    "micro/micro/s1/train/prune-distribution-12.5": "b0ba7c64aaa8bca4",
+    "micro/micro/s1/train/prune-local-50/retrain": "77ac517dbaee4e55",
+    "micro/micro/s1/train/prune-local-50/retrain/rejuvenate-zero": "06884681a60250f6",
+    "micro/micro/s1/train/prune-local-50/retrain/rejuvenate-external": "cfc0c08f3fc2ab80",
+    "micro/micro/s1/train/prune-local-50/restart": "77f957dca691efa3",
+    "micro/micro/s1/train/prune-local-50/restart-ticket": "2dc154f66fa27af2",
+    "multi30k-en-de/tiny-128/s1/train": "1fc347960ec5adf0",
+    "multi30k-en-de/tiny-128/s1/train/continue": "2e5103859e4fcdc3",
+    "multi30k-en-de/tiny-128/s1/train/prune-local-50/retrain": "57c432b9d7ec6c34",
+    "multi30k-en-de/tiny-128/s1/train/prune-local-50/retrain/rejuvenate-zero": "e8259616158e6bb4",
+    "wmt14-en-de/base/s1/train": "53016d40942fbd28",
+    "wmt14-en-de/base/s1/train/continue": "f4b408b94818d342",
+    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "62baf2677fb2365b",
+}
 
 
 @pytest.mark.parametrize("text", GOLDEN)

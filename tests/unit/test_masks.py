@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from nmtprune.training import masks
 from torch import nn
+
+from nmtprune.training import masks
 
 
 class Tied(nn.Module):

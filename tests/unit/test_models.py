@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nmtprune import chain, models, paths
 from nmtprune.errors import UserError
 
@@ -65,7 +66,7 @@ def test_the_checkpoint_of_a_pruned_model_is_that_of_the_model_it_selects_from()
 def test_files_that_are_no_checkpoints(tmp_path, content):
     file = tmp_path / "model.pt"
     file.write_bytes(content)
-    with pytest.raises(UserError, match="model.pt is not a whole PyTorch file") as error:
+    with pytest.raises(UserError, match=r"model\.pt is not a whole PyTorch file") as error:
         models.read(file)
     assert len(str(error.value).splitlines()) == 1
     assert file.read_bytes() == content
@@ -81,5 +82,5 @@ def test_a_truncated_checkpoint(tmp_path):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(UserError, match="there is no file .*model.pt"):
+    with pytest.raises(UserError, match=r"there is no file .*model\.pt"):
         models.read(tmp_path / "model.pt")

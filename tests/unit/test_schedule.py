@@ -1,6 +1,7 @@
 """Learning rates: values by arithmetic, and the trajectories that compared steps share."""
 
 import pytest
+
 from nmtprune import config
 from nmtprune.errors import UserError
 from nmtprune.training.schedule import learning_rate
@@ -122,7 +123,7 @@ schedules:
   train: {updates: 20, learning_rate: {phases: [{updates: 20, rate: last}]}}
 """,
     )
-    with pytest.raises(UserError, match="schedules.train"):
+    with pytest.raises(UserError, match=r"schedules\.train"):
         run.schedule("mine", "train")
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nmtprune.chain import SCHEMES
 from nmtprune.pruning.classes import class_of, layer_of
 from nmtprune.pruning.schemes import GROUPS, counts, masks, smallest

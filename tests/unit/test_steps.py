@@ -4,12 +4,14 @@ import contextlib
 import csv
 import json
 import random
+import shutil
 import signal
 import sys
 import time
 
 import pytest
 import torch
+
 from nmtprune import chain, models, paths, steps
 from nmtprune.errors import UserError
 from nmtprune.training import loop
@@ -25,7 +27,7 @@ TIMES = {"seconds", "target_words_per_second"}
 def weights(file):
     """Tensors by name. fairseq's `_float_tensor` is memory that nothing ever writes."""
     found = models.read(file)
-    state = found["model"] if "model" in found else found
+    state = found.get("model", found)
     return {name: tensor for name, tensor in state.items() if "_float_tensor" not in name}
 
 
@@ -146,11 +148,10 @@ def test_another_recipe_starts_afresh(bench, tmp_path):
     workplace = bench()
     directory = workplace.make(TRAIN)
     own = tmp_path / "own"
-    for kind, content in (("tasks", None), ("recipes", "training: {batch_tokens: 300, validate_every: 8}")):
-        (own / kind).mkdir(parents=True)
-        text = (paths.Path(__file__).parents[1] / "micro" / kind / "micro.yaml").read_text()
-        (own / kind / "micro.yaml").write_text(text.replace("training: {batch_tokens: 500, validate_every: 8}", content or ""))
-    workplace.configure(preset="toy", own=str(own))
+    shutil.copytree(MICRO, own)
+    recipe = (own / "recipes" / "micro.yaml").read_text()
+    (own / "recipes" / "micro.yaml").write_text(recipe.replace("batch_tokens: 500", "batch_tokens: 300"))
+    workplace.configure(own=str(own))
     digest, before = manifest(directory)["digest"], weights(directory / "model.pt")
     (directory / "manifest.json").unlink()
     workplace.make(TRAIN)
@@ -363,7 +364,27 @@ def test_two_processes_never_work_on_one_directory(studio, bench):
     assert_same_training(workplace.model(TRAIN), reference)
 
 
-def test_half_precision_holds_masks_and_resumes(studio, bench, monkeypatch):
+@pytest.fixture
+def half_precision(monkeypatch):
+    """fairseq's half precision on a CPU, which it keeps for GPUs: all that it asks of CUDA is the number of the device."""
+    plain = loop.session.configuration
+
+    def configuration(architecture, schedule, *others, **options):
+        cfg = plain(architecture, schedule | {"precision": "fp32"}, *others, **options)
+        cfg.common.fp16 = schedule["precision"] == "fp16"
+        return cfg
+
+    monkeypatch.setattr(loop.session, "configuration", configuration)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_half_precision_needs_a_gpu(bench):
+    with pytest.raises(UserError, match="precision: `fp16` needs a GPU"):
+        bench().make(f"{SEED}/train-half")
+
+
+def test_half_precision_holds_masks_and_resumes(studio, bench, monkeypatch, half_precision):
     text = f"{SEED}/train-half"
     reference = studio.make(text)
     rows = history(reference)
@@ -375,12 +396,12 @@ def test_half_precision_holds_masks_and_resumes(studio, bench, monkeypatch):
         with interrupted(patch, *UPDATE, 7):
             workplace.make(text)
     assert_same_training(workplace.make(text), reference)
-    pruned = workplace.make(f"{text}/prune-local-50/retrain")
+    pruned = workplace.make(f"{text}/prune-local-50/retrain-half")
     masks, after = models.read_masks(pruned.parent / "mask.pt"), weights(pruned / "last.pt")
     assert all(not after[name][~mask].any() for name, mask in masks.items())
 
 
-def test_half_precision_saves_its_master_weights_and_loss_scale(studio):
+def test_half_precision_saves_its_master_weights_and_loss_scale(studio, half_precision):
     """What a resumed training needs beside the rounded weights."""
     from nmtprune.steps import training
     from nmtprune.toolkit import arguments, session

@@ -157,6 +157,12 @@ class Config:
     def data_dir(self) -> Path | None:
         return Path(self.settings["data_dir"]) if self.settings["data_dir"] else None
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether trainings ask for a GPU. The driver's file says whether one is there; importing PyTorch to ask takes seconds."""
+        device = self.settings["device"]
+        return device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
+
     def schedule(self, recipe: str, name: str) -> dict[str, Any]:
         """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own keys; rates resolved."""
         whole = self.recipe(recipe)
@@ -170,7 +176,8 @@ class Config:
             updates = sum(phase["updates"] for phase in phases)
             if updates != schedule["updates"]:
                 raise UserError(
-                    f"recipes/{recipe}.yaml: schedules.{name}: the phases of its learning rate make {updates} updates and `updates` says {schedule['updates']}"
+                    f"recipes/{recipe}.yaml: schedules.{name}: the phases of its learning rate make {updates} updates "
+                    f"and `updates` says {schedule['updates']}"
                 )
             schedule["learning_rate"] = {"phases": phases}
         return schedule
@@ -243,13 +250,22 @@ class Config:
     def check(self, chain: Chain) -> None:
         """Everything that can be wrong with one chain. Raises UserError."""
         self.task(chain.task)
+        if chain.root.family.name == "import":
+            name = chain.root["name"]
+            for key, value in self.imported(name).items():
+                if value and not Path(value).exists():
+                    raise UserError(f"config: imports.{name}.{key}: there is no {value}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
+            if ancestor.last.family.name == "import" and not Path(self.imported(ancestor.last["name"])["checkpoint"]).is_file():
+                name = ancestor.last["name"]
+                raise UserError(f"config: imports.{name}: there is no checkpoint {self.imported(name)['checkpoint']}")
             if ancestor.last.family.name == "at":
-                kept = self.schedule(chain.recipe, ancestor.parent.last.schedule).get("snapshots", [])
-                if ancestor.last["percent"] not in map(str, kept):
+                kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
+                if ancestor.last["percent"] not in kept:
                     raise UserError(
-                        f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` at {kept or 'no'} percent, not at {ancestor.last['percent']}"
+                        f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` "
+                        f"at {', '.join(kept) or 'no'} percent, not at {ancestor.last['percent']}"
                     )
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:

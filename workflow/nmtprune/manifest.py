@@ -12,7 +12,7 @@ from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
-from nmtprune.files import digest, read_json
+from nmtprune.files import digest, read_json, sha256_of
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -25,8 +25,13 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def digest_of(config: Config, chain: Chain) -> str:
-    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and its data's."""
+    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and its data's.
+
+    Of an import also the checkpoint's content: another file of the same name is another model.
+    """
     identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
+    if chain.last.family.name == "import":
+        identity["checkpoint"] = sha256_of(config.imported(chain.last["name"])["checkpoint"])
     if chain.parent:
         identity["parent"] = read(paths.manifest(chain.parent))["digest"]
     return digest(identity)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+# jobs run with the Python that runs Snakemake
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 try:
     from nmtprune import chain as chains
@@ -23,6 +24,7 @@ try:
     ITEMS = papers.selected(CONFIG)
     RENDERED = papers.report_entries(CONFIG)
     STATED = [str(file) for file in papers.files(CONFIG)]
+    OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in sorted({each.task for each in CHAINS})}
     # for shell lines, where single braces are Snakemake's
     SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
     PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
@@ -34,13 +36,12 @@ OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file)
 SCORES = sorted({str(paths.scores(each)) for each in CHAINS})
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
-DEVICE = CONFIG.settings["device"]
-ON_GPU = DEVICE == "cuda" or (DEVICE == "auto" and Path("/dev/nvidia0").exists())
+GPUS = int(CONFIG.on_gpu)
 
 
 def nmtprune(verb):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml."""
-    return " ".join(["python -m nmtprune", verb, SETTINGS, "> {log} 2>&1"])
+    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, "> {log} 2>&1"]))
 
 
 def chain_of(wildcards):

@@ -1,6 +1,6 @@
 rule text:
     input:
-        lambda wildcards: own_files(CONFIG.task(wildcards.task), CONFIG.data_dir),
+        lambda wildcards: OWN_FILES.get(wildcards.task, []),
     output:
         "results/data/{task}/text/manifest.json",
     log:

@@ -21,7 +21,7 @@ rule train:
     conda:
         CONDA
     resources:
-        gpu=int(ON_GPU),
+        gpu=GPUS,
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
     params:
@@ -76,7 +76,7 @@ rule continue_training:
     conda:
         CONDA
     resources:
-        gpu=int(ON_GPU),
+        gpu=GPUS,
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
     params:

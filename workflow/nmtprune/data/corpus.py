@@ -27,13 +27,19 @@ def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
-    """The corpus files of the user's own that a task names and that are there: what a workflow watches for changes."""
+    """The corpus files of the user's own that a task names: what a workflow watches for changes.
+
+    Raises UserError for one that is not there.
+    """
     found = []
     sources = [*task["train"], *(task["dev"] if isinstance(task["dev"], list) else []), *(s for t in task["test"].values() for s in t)]
     patterns = [source["files"] for source in sources if "files" in source]
     for named in (by_language(pattern, language) for pattern in patterns for language in languages_of(task)):
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
-        found += [str(file) for file in candidates if file.is_file()][:1]
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is None:
+            raise UserError(f"task `{task['title']}` names the file {named}, and there is no {' or '.join(map(str, candidates))}")
+        found.append(str(file))
     return found
 
 

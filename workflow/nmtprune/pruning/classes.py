@@ -19,7 +19,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     (r"encoder\.lstm\.\w+?_l(\d+)", "source layer {}"),
 )
 EMBEDDINGS = frozenset({"source embedding", "target embedding", "softmax"})
-_LAYER = re.compile(r"((?:encoder|decoder)\.layers\.\d+|encoder\.lstm\.(?=\w*_l)|[^.]+\.[^.]+)")
+_LAYER = re.compile(r"((?:encoder|decoder)\.layers\.\d+|[^.]+\.[^.]+)(?:\.\w+?_(l\d+))?")  # `_l0`: PyTorch's layers of an LSTM
 
 
 def class_of(name: str) -> str:
@@ -34,7 +34,7 @@ def class_of(name: str) -> str:
 def layer_of(name: str) -> str:
     """The layer a parameter lies in, as `encoder.layers.0` with all its matrices; embeddings and output projection by themselves."""
     match = _LAYER.match(name)
-    return match.group(1) if match else name
+    return ".".join(filter(None, match.groups())) if match else name
 
 
 def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -41,8 +41,8 @@ def configuration(architecture: list[str], schedule: Mapping[str, Any], data: li
     cuda = torch.cuda.is_available() and device != "cpu"
     if device == "cuda" and not cuda:
         raise UserError("device: `cuda` is asked for and PyTorch finds no GPU; valid: auto, cpu, cuda")
-    if schedule["precision"] == "bf16" and not cuda:
-        raise UserError("precision: `bf16` needs a GPU (device: cuda); on the CPU use fp32")
+    if schedule["precision"] != "fp32" and not cuda:
+        raise UserError(f"precision: `{schedule['precision']}` needs a GPU (device: cuda); on the CPU use fp32")
     workers = int(os.environ.get("WORLD_SIZE", 1))
     argv = [*data, *architecture, *arguments.of_schedule(schedule)]
     argv += ["--criterion", OUR_CRITERION, "--seed", str(seed), "--num-workers", "0", "--data-buffer-size", "2"]
@@ -117,15 +117,18 @@ def load_weights(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
 
 
 def optimizer_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything of the optimiser that a resumed training needs, master weights of half precision included."""
+    """Everything of the optimiser that a resumed training needs; of half precision its master weights and its loss scaler."""
     masters = getattr(trainer.optimizer, "fp32_params", None)
-    return {"optimizer": trainer.optimizer.state_dict(), "masters": masters}
+    scaler = getattr(trainer.optimizer, "scaler", None)
+    return {"optimizer": trainer.optimizer.state_dict(), "masters": masters, "scaler": vars(scaler) if scaler else None}
 
 
 def load_optimizer_state(trainer: Trainer, state: Mapping[str, Any], updates: int) -> None:
     trainer.optimizer.load_state_dict(state["optimizer"])
     if state["masters"] is not None:
         _copy(state["masters"], trainer.optimizer.fp32_params)
+    if state.get("scaler"):
+        vars(trainer.optimizer.scaler).update(state["scaler"])
     trainer.set_num_updates(updates)
 
 
