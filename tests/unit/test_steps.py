@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from conftest import MICRO
 
 from nmtprune import chain, models, paths, steps
 from nmtprune.errors import UserError

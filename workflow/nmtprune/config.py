@@ -257,9 +257,6 @@ class Config:
                     raise UserError(f"config: imports.{name}.{key}: there is no {value}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
-            if ancestor.last.family.name == "import" and not Path(self.imported(ancestor.last["name"])["checkpoint"]).is_file():
-                name = ancestor.last["name"]
-                raise UserError(f"config: imports.{name}: there is no checkpoint {self.imported(name)['checkpoint']}")
             if ancestor.last.family.name == "at":
                 kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
                 if ancestor.last["percent"] not in kept:

@@ -66,7 +66,7 @@ def checkpoint_of(chain: Chain) -> Path:
 
 def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """A state dict with pruned weights at zero; the tensors that are masked are copies, and tied ones stay tied."""
-    copies = {state[name].data_ptr(): state[name] * mask.to(state[name].dtype) for name, mask in (masks or {}).items()}
+    copies = {state[name].data_ptr(): state[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()}
     return {name: copies.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in state.items()}
 
 
