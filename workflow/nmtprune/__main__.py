@@ -17,10 +17,7 @@ from nmtprune.errors import UserError
 
 def _chain(config: Config, model: str) -> chains.Chain:
     """A chain from its address, its directory under results/models, or a file in that."""
-    model = model.removeprefix(f"{paths.MODELS}/")
-    for name in (paths.MANIFEST, paths.SCORES, paths.VARIANTS):
-        model = model.removesuffix(f"/{name}")
-    chain = chains.parse(model)
+    chain = chains.parse(paths.chain_text(model))
     config.check(chain)
     return chain
 

@@ -18,6 +18,7 @@ from nmtprune.chain import Chain
 from nmtprune.errors import UserError, suggest
 
 WORKFLOW = Path(__file__).resolve().parent.parent
+SCORING_VERSION = 2  # grows when scores change that nothing in a recipe has changed
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports")
 
 
@@ -99,6 +100,17 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:
+    """What the schema cannot say of a recipe's architecture. Raises UserError."""
+    if "name" not in architecture:
+        raise UserError(f"{where}: architecture: the key `name` is missing, also from what it extends")
+    width, heads = architecture.get("embed_dim"), architecture.get("heads")
+    if width and heads and width % heads:
+        raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
+    if architecture.get("share_embeddings") == "all" and not subwords.get("joint_dictionary", subwords["joint"]):
+        raise UserError(f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages (subwords: joint: true)")
+
+
 @dataclass(frozen=True)
 class Config:
     """The run: validated settings, and tasks, recipes and presets by name."""
@@ -143,6 +155,7 @@ class Config:
         missing = [key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe]
         if missing:
             raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
+        _check_architecture(recipe["architecture"], recipe["subwords"], f"recipes/{name}.yaml")
         return recipe
 
     @property
@@ -171,7 +184,12 @@ class Config:
         defaults = whole.get("training", {})
         schedule = merge(_schedule_defaults() | defaults, whole["schedules"][name])
         validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
-        if "phases" in schedule["learning_rate"]:
+        rates = schedule["learning_rate"]
+        if rates.get("decay") == "linear" and rates.get("updates", 0) <= rates["warm_up"]:
+            raise UserError(
+                f"recipes/{recipe}.yaml: schedules.{name}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}"
+            )
+        if "phases" in rates:
             phases = [{**phase, "rate": self._rate(phase["rate"], recipe, name)} for phase in schedule["learning_rate"]["phases"]]
             updates = sum(phase["updates"] for phase in phases)
             if updates != schedule["updates"]:
@@ -238,14 +256,23 @@ class Config:
             defaults = _schedule_defaults()
             schedule = self.schedule(chain.recipe, step.schedule)
             values["schedule"] = {k: v for k, v in schedule.items() if k not in defaults or v != defaults[k]}
+            if schedule["select"] == "bleu":
+                values["decoding"] = recipe.get("decoding", {})
         match step.family.name:
             case "train" | "restart":
                 values |= {"architecture": recipe["architecture"], "seed": chain.seed}
-            case "import":
-                values["import"] = self.imported(step["name"])
             case "prune":
                 values["prunable"] = recipe["prunable"]
         return values
+
+    def scoring(self, recipe: str) -> dict[str, Any]:
+        """What scores depend on beside the model and the text: their digest's and Snakemake's view of it."""
+        whole = self.recipe(recipe)
+        return {"version": SCORING_VERSION, "decoding": whole.get("decoding", {}), "prunable": whole["prunable"]}
+
+    def corpus(self, task: str) -> dict[str, Any]:
+        """What a task's text depends on: all it says but its title and what it tells of itself."""
+        return {key: value for key, value in self.task(task).items() if key not in ("title", "about")}
 
     def check(self, chain: Chain) -> None:
         """Everything that can be wrong with one chain. Raises UserError."""

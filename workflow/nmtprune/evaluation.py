@@ -23,10 +23,7 @@ from nmtprune.scoring.model import Model, from_checkpoint, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity
 from nmtprune.steps.prune import masks_for
-from nmtprune.steps.store import lock
-
-VERSION = 1
-KEPT = "scores.json"
+from nmtprune.steps.store import SCORES, lock
 
 
 class Evaluation:
@@ -42,19 +39,22 @@ class Evaluation:
         files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in names}
         decoding = self.recipe.get("decoding", {})
         search = Search(**{key: value for key, value in decoding.items() if key != "engine"})
-        self.identity = {"version": VERSION, "decoding": decoding, "text": manifest.read(text / paths.MANIFEST)["digest"]}
-        self.scorer = Scorer(files, Subwords.load(self.data), target, decoding.get("engine", "auto"), search)
+        self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
+        engine, device = decoding.get("engine", "auto"), config.settings["device"]
+        self.scorer = Scorer(files, Subwords.load(self.data), target, engine, search, device)
 
     def model(self, chain: Chain) -> Model:
-        """A chain's model with its own masks, where it has some."""
-        return from_checkpoint(models.checkpoint_of(chain), paths.binarised(self.data))
+        """A chain's model, masked where its last step is a mask."""
+        model = from_checkpoint(models.checkpoint_of(chain), paths.binarised(self.data))
+        masks = models.masks_of(chain) if chain.last.family.selects else None
+        return dataclasses.replace(model, state=models.masked(model.state, masks))
 
     def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None) -> list[dict[str, Any]]:
         """A row for each set; from what is kept, where the same model was scored the same way before."""
         directory = paths.model(chain)
         state = paths.state(directory)
         identity = digest({"model": manifest.digest_of(self.config, chain), **self.identity})
-        kept = state / KEPT
+        kept = state / SCORES
         with lock(state):
             if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
                 return found["rows"]
@@ -84,14 +84,13 @@ def _whole(rows: list[dict[str, Any]]) -> bool:
 def score(config: Config, chain: Chain) -> None:
     """Write scores.csv of a chain's model. Raises UserError where the model or its data is missing."""
     evaluation = Evaluation(config, chain)
-    masks = models.masks_of(chain) if chain.last.family.selects else None
-    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), masks))
+    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), None))
 
 
 def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
     """Write variants.csv of a model: a row for each set of each variant (a step that only selects). One process, one model in memory."""
     evaluation = Evaluation(config, parent)
-    model = dataclasses.replace(evaluation.model(parent), state=models.state_of(parent))
+    model = evaluation.model(parent)
     rows = []
     for variant in variants:
         masks = masks_for(variant.last, model.state, evaluation.recipe["prunable"]["embeddings"])

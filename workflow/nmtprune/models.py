@@ -47,13 +47,12 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 
 
 def masks_of(chain: Chain) -> dict[str, Tensor] | None:
-    """The masks that hold for a chain's model; None where it is dense."""
+    """The masks that hold for a chain's model; None where it is dense. Raises UserError where its mask is missing."""
     for ancestor in chain.ancestors():
         if ancestor.last.family.leaves == DENSE:
             return None
-        file = paths.model(ancestor) / paths.MASK
-        if file.exists():
-            return read_masks(file)
+        if ancestor.last.family.selects:
+            return read_masks(paths.model(ancestor) / paths.MASK)
     return None
 
 

@@ -73,6 +73,8 @@ def item(preset: str, paper: str, name: str, extension: str) -> Path:
     return page(preset) / paper / f"{name}.{extension}"
 
 
-def chain_of(directory: Path) -> str:
-    """The address a model directory stands for."""
-    return str(Path(directory).relative_to(MODELS))
+def chain_text(path: str) -> str:
+    """The address in the name of a model's directory, or of a file in it: `<task>/<recipe>/s<seed>/<steps>`."""
+    address = path.removeprefix(f"{MODELS}/").rstrip("/")
+    parent, _, name = address.rpartition("/")
+    return parent if name in (MODEL, LAST, INITIAL, MASK, MANIFEST, HISTORY, SCORES, VARIANTS) else address

@@ -21,10 +21,14 @@ except ImportError as error:
 try:
     CONFIG = configuration.from_settings(config)
     CHAINS = papers.chains(CONFIG)
+    # models asked for by hand: a typing mistake in an address gets its sentence too
+    BY_HAND = [chains.parse(paths.chain_text(word)) for word in sys.argv if word.startswith("results/models/")]
+    for each in BY_HAND:
+        CONFIG.check(each)
     ITEMS = papers.selected(CONFIG)
     RENDERED = papers.report_entries(CONFIG)
     STATED = [str(file) for file in papers.files(CONFIG)]
-    OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in sorted({each.task for each in CHAINS})}
+    OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in sorted({each.task for each in CHAINS + BY_HAND})}
     # for shell lines, where single braces are Snakemake's
     SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
     PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
@@ -56,12 +60,22 @@ def data_manifest(wildcards):
     return str(CONFIG.data_folder(chain_of(wildcards)) / paths.MANIFEST)
 
 
+def given_files(wildcards):
+    """The dictionaries and the subword model that came with an imported checkpoint."""
+    settings = CONFIG.subwords_named(wildcards.subwords)
+    if settings["type"] != "given":
+        return []
+    task = CONFIG.task(wildcards.task)
+    dictionaries = [f"{settings['dictionaries']}/dict.{task[side]}.txt" for side in ("source", "target")]
+    return dictionaries + ([settings["model"]] if settings["model"] else [])
+
+
 def slice_json(wildcards):
     return json.dumps(CONFIG.slice(chain_of(wildcards)), sort_keys=True)
 
 
-def decoding_json(wildcards):
-    return json.dumps(CONFIG.recipe(chain_of(wildcards).recipe).get("decoding", {}), sort_keys=True)
+def scoring_json(wildcards):
+    return json.dumps(CONFIG.scoring(chain_of(wildcards).recipe), sort_keys=True)
 
 
 def imported_checkpoint(wildcards):

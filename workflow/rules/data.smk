@@ -13,7 +13,7 @@ rule text:
         mem_mb=mem_mb(4000),
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        task=lambda wildcards: json.dumps(CONFIG.task(wildcards.task), sort_keys=True),
+        task=lambda wildcards: json.dumps(CONFIG.corpus(wildcards.task), sort_keys=True),
     message:
         "fetching and cleaning {wildcards.task}"
     shell:
@@ -23,6 +23,7 @@ rule text:
 rule data:
     input:
         "results/data/{task}/text/manifest.json",
+        given_files,
     output:
         "results/data/{task}/{subwords}/manifest.json",
     log:

@@ -17,7 +17,7 @@ rule score:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        decoding=decoding_json,
+        scoring=scoring_json,
     message:
         "scoring {wildcards.task}/{wildcards.model}"
     shell:
@@ -44,7 +44,7 @@ rule variants:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        decoding=decoding_json,
+        scoring=scoring_json,
         steps=variants_of,
     message:
         "scoring variants of {wildcards.task}/{wildcards.model}"

@@ -41,10 +41,11 @@ class Engine(Protocol):
         """-ln p(target, end of sentence | source) of each pair of one batch."""
 
 
-def open_engine(model: Model, name: str = "auto", threads: int = 1) -> Engine:
+def open_engine(model: Model, name: str = "auto", threads: int = 1, device: str = "auto") -> Engine:
     """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, otherwise fairseq.
 
-    Raises UserError for an unknown engine, and where CTranslate2 is asked for and cannot take the model.
+    `device` (auto, cpu, cuda) is fairseq's; CTranslate2 runs on the CPU. Raises UserError for an unknown engine, and where
+    CTranslate2 is asked for and cannot take the model.
     """
     if name not in ENGINES:
         raise UserError(f"unknown scoring engine `{name}`; valid: {', '.join(ENGINES)}.")
@@ -58,4 +59,4 @@ def open_engine(model: Model, name: str = "auto", threads: int = 1) -> Engine:
             raise UserError(f"engine `ctranslate2` cannot run this model: {reason}; use `fairseq` or `auto`.")
     from nmtprune.toolkit.generate import FairseqEngine
 
-    return FairseqEngine(model)
+    return FairseqEngine(model, None if device == "auto" else device)

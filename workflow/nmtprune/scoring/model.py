@@ -52,7 +52,7 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
     try:
         configuration = checkpoint.get("cfg") or {"model": checkpoint["args"], "task": checkpoint["args"]}
         options, task = _flat(configuration["model"]), _flat(configuration["task"])
-        state = {name: tensor.float() for name, tensor in without_fast_path(checkpoint["model"]).items()}
+        state = _single_precision(without_fast_path(checkpoint["model"]))
     except (AttributeError, KeyError, TypeError):
         raise UserError(f"`{path}` is not a checkpoint of a fairseq translation model.") from None
     languages = (task.get("source_lang"), task.get("target_lang"))
@@ -79,6 +79,15 @@ def read_dictionary(path: str | Path) -> list[str]:
         raise UserError(f"dictionary `{path}` does not exist: name the binarised data that the model was trained on.")
     entries = (line.removesuffix(" #fairseq:overwrite") for line in read_lines(path))
     return [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
+
+
+def _single_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights in float32; tied tensors stay tied."""
+    converted: dict[Any, torch.Tensor] = {}
+    return {
+        name: converted.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else name, tensor.float())
+        for name, tensor in state.items()
+    }
 
 
 def _flat(options: Any) -> dict[str, Any]:

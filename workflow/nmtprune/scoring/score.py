@@ -66,9 +66,10 @@ class Scorer:
         target_language: str,
         engine: str = "auto",
         search: Search | None = None,
+        device: str = "auto",
     ) -> None:
         self._subwords = subwords
-        self._engine = engine
+        self._engine, self._device = engine, device
         self._search = search or Search()
         self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
 
@@ -78,7 +79,7 @@ class Scorer:
         Writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative log-likelihood of
         the reference, a line each) under `out_folder`; a killed scoring leaves finished sets whole.
         """
-        engine = open_engine(model, self._engine)
+        engine = open_engine(model, self._engine, device=self._device)
         size = sizes(model.state)
         rows = []
         for test_set in self._sets:
@@ -107,7 +108,7 @@ class Scorer:
     def bleu(self, model: Model) -> float:
         """BLEU on the first set, and nothing written: what selects checkpoints during training."""
         test_set = self._sets[0]
-        pieces = translate(open_engine(model, self._engine), test_set.sources, self._search)
+        pieces = translate(open_engine(model, self._engine, device=self._device), test_set.sources, self._search)
         return test_set.quality.scores([self._decode(hypothesis) for hypothesis in pieces])["bleu"]
 
     def _decode(self, pieces: list[str]) -> str:

@@ -38,8 +38,8 @@ def run(config: Config, chain: Chain) -> None:
             module.make(config, chain, state)
         return
     with store.lock(state):
+        store.begin(state, identity)
         if not store.finished(state, identity):
-            store.begin(state, identity)
             began = time.monotonic()
             facts = {"wall_seconds": None, **module.make(config, chain, state)}
             facts["wall_seconds"] = facts["wall_seconds"] or round(time.monotonic() - began, 3)

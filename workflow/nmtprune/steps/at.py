@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from nmtprune import models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
-from nmtprune.steps.store import outputs_of
+from nmtprune.steps.store import link, outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none."""
     snapshot = paths.snapshot(paths.model(chain.parent), chain.last["percent"])
     updates = models.read(snapshot)["optimizer_history"][-1]["num_updates"]
-    model = outputs_of(state) / paths.MODEL
-    model.unlink(missing_ok=True)
-    os.link(snapshot, model)
+    link(snapshot, outputs_of(state) / paths.MODEL)
     return {"updates": updates, "selected_update": updates}

@@ -12,6 +12,8 @@ from pathlib import Path
 from nmtprune import paths
 from nmtprune.files import atomic, read_json, write_text
 
+SCORES = "scores.json"
+
 
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
@@ -42,10 +44,23 @@ def finished(state: Path, identity: str) -> bool:
 
 
 def begin(state: Path, identity: str) -> None:
-    """Make room for the step of this digest: what another digest left goes, what it left itself stays."""
-    if _digest_in(state) != identity:
+    """Make room for the step of this digest; what it left itself stays, or comes back.
+
+    A finished model of another digest is put by under its digest: a typing mistake in a recipe, taken back, costs nothing.
+    An unfinished one goes.
+    """
+    before = _digest_in(state)
+    if before != identity:
+        if before and finished(state, before):
+            shutil.rmtree(state / "kept" / before, ignore_errors=True)
+            (state / "kept").mkdir(exist_ok=True)
+            outputs_of(state).rename(state / "kept" / before)
         clear(state)
+        if (state / "kept" / identity).exists():
+            (state / "kept" / identity).rename(outputs_of(state))
         write_text(state / "digest", identity)
+    for torn in state.rglob(".*.tmp"):
+        torn.unlink()
     outputs_of(state).mkdir(exist_ok=True)
 
 
@@ -60,20 +75,26 @@ def publish(state: Path, directory: Path) -> None:
     outputs = outputs_of(state)
     names = [*read_json(outputs / paths.MANIFEST)["files"], paths.MANIFEST]
     for name in names:
-        with atomic(directory / name) as temporary:
-            try:
-                os.link(outputs / name, temporary)
-            except OSError:  # a file system without links
-                shutil.copyfile(outputs / name, temporary)
+        link(outputs / name, directory / name)
         os.utime(directory / name)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no links."""
+    with atomic(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def clear(state: Path) -> None:
+    """Remove what an unfinished step left, its digest first. Scores carry a digest of their own and stay."""
+    (state / "digest").unlink(missing_ok=True)
     for entry in state.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != ".lock":
-            entry.unlink()
+        if entry.name in (".lock", "kept", SCORES):
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _digest_in(state: Path) -> str | None:

@@ -67,6 +67,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         arguments.of_data(paths.binarised(data), task["source"], task["target"]),
         order_seed(chain),
         config.settings["device"],
+        folder=state,
         model=models.read(models.checkpoint_of(chain.parent))["cfg"]["model"] if chain.parent else None,
     )
     trainer = session.start(cfg, initialisation_seed(chain))

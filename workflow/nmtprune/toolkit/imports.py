@@ -8,6 +8,7 @@ from typing import Any
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
 from fairseq import checkpoint_utils, tasks
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import open_dict
 
 from nmtprune import models
@@ -26,6 +27,11 @@ def convert(file: Path, binarised: Path, source: str, target: str) -> dict[str, 
         cfg.task.data = str(binarised)
         cfg.task.source_lang, cfg.task.target_lang = source, target
         cfg.common.user_dir = None
+    task, architecture = cfg.task._name, getattr(cfg.model, "arch", None) or cfg.model.get("_name")
+    if task != "translation" or architecture not in (*ARCH_MODEL_REGISTRY, *MODEL_REGISTRY):
+        raise UserError(
+            f"{file}: its task `{task}` or architecture `{architecture}` is not fairseq's own translation; no other can be imported"
+        )
     model = tasks.setup_task(cfg.task).build_model(cfg.model)
     try:
         model.load_state_dict(saved["model"], strict=True, model_cfg=cfg.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
@@ -33,8 +34,17 @@ class Trainer(FairseqTrainer):
         return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
 
 
-def configuration(architecture: list[str], schedule: Mapping[str, Any], data: list[str], seed: int, device: str, model: Any = None) -> Any:
-    """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in place of `architecture`.
+def configuration(
+    architecture: list[str],
+    schedule: Mapping[str, Any],
+    data: list[str],
+    seed: int,
+    device: str,
+    model: Any = None,
+    folder: Path = Path("checkpoints"),
+) -> Any:
+    """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in place of `architecture`;
+    `folder`: where fairseq leaves what it writes when a training breaks.
 
     Raises UserError where the device or the precision cannot be had.
     """
@@ -46,7 +56,7 @@ def configuration(architecture: list[str], schedule: Mapping[str, Any], data: li
     workers = int(os.environ.get("WORLD_SIZE", 1))
     argv = [*data, *architecture, *arguments.of_schedule(schedule)]
     argv += ["--criterion", OUR_CRITERION, "--seed", str(seed), "--num-workers", "0", "--data-buffer-size", "2"]
-    argv += ["--no-progress-bar", "--distributed-world-size", str(workers)]
+    argv += ["--no-progress-bar", "--distributed-world-size", str(workers), "--save-dir", str(folder)]
     if not cuda:
         argv += ["--cpu"]
     if workers > 1:
@@ -63,6 +73,8 @@ def configuration(architecture: list[str], schedule: Mapping[str, Any], data: li
 def start(cfg: Any, initialisation_seed: int) -> Trainer:
     """Build everything; the model's first weights are drawn from `initialisation_seed`."""
     if cfg.distributed_training.distributed_world_size > 1 and not torch.distributed.is_initialized():
+        if not cfg.common.cpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.infer_init_method(cfg.distributed_training)
         cfg.distributed_training.distributed_rank = distributed.distributed_init(cfg)
     speedups.apply()
@@ -75,12 +87,14 @@ def start(cfg: Any, initialisation_seed: int) -> Trainer:
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
-    """The model's state dict on the CPU, copied; tied tensors stay tied."""
+    """The model's state dict on the CPU in single precision, copied; tied tensors stay tied."""
     copies: dict[int, Tensor] = {}
     state = {}
     for name, tensor in trainer.get_model().state_dict().items():
         key = tensor.data_ptr() if tensor.numel() else id(tensor)
-        state[name] = copies.setdefault(key, tensor.detach().cpu().clone())
+        if key not in copies:
+            copies[key] = tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None, copy=True)
+        state[name] = copies[key]
     return state
 
 

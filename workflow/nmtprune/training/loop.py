@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from nmtprune import models, paths
+from nmtprune.errors import UserError
 from nmtprune.files import write_json
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import session
@@ -25,6 +26,7 @@ from nmtprune.training.schedule import learning_rate
 
 RESUME = "resume.pt"
 NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
+LARGEST_EXPONENT = 700.0  # of e in double precision
 SECONDS_BETWEEN_SAVES = 300
 SECONDS_BETWEEN_REPORTS = 5
 
@@ -75,7 +77,8 @@ class Training:
             groups = session.grouped(batches.next_epoch_itr(shuffle=True), self.schedule["accumulate"])
             trainer.begin_epoch(batches.epoch)
             for samples in groups:
-                self._update(samples, batches.epoch)
+                if not self._update(samples, batches.epoch):
+                    continue
                 if progress.update in self.snapshots:
                     self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
                 validated = progress.update % self.schedule["validate_every"] == 0 or progress.update == updates
@@ -88,16 +91,24 @@ class Training:
         self._write(outputs_of(self.state) / paths.LAST)
         return progress
 
-    def _update(self, samples: list, epoch: int) -> None:
+    def _update(self, samples: list, epoch: int) -> bool:
+        """One update; False where half precision overflowed: fairseq lowers its loss scale and takes the next batch.
+
+        Raises UserError where training diverges.
+        """
         trainer, progress = self.trainer, self.progress
         trainer.optimizer.set_lr(learning_rate(self.schedule["learning_rate"], progress.update + 1))
-        log = trainer.train_step(samples)
+        try:
+            log = trainer.train_step(samples)
+        except FloatingPointError as error:
+            raise UserError(f"training diverged at update {progress.update + 1} ({error}): lower the schedule's learning_rate") from None
         if trainer.get_num_updates() == progress.update:
-            return  # half precision overflowed: fairseq lowers its loss scale and takes the next batch
+            return False
         progress.update = trainer.get_num_updates()
         self._count(log)
         if self.master and time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
             self._report(epoch)
+        return True
 
     def _count(self, log: Mapping[str, Any]) -> None:
         now = time.monotonic()
@@ -123,7 +134,7 @@ class Training:
             "train_nll": float(sums["nll_loss"]) / trained if trained else None,
             "dev_loss": loss / tokens,
             "dev_nll": nll / tokens,
-            "dev_perplexity": math.exp(nll / tokens),
+            "dev_perplexity": math.exp(nll / tokens) if nll / tokens < LARGEST_EXPONENT else math.inf,
             "dev_bleu": None,
             "sparsity": self._sparsity(),
             "target_words_per_second": trained / sums["seconds"] if trained else None,
@@ -144,7 +155,7 @@ class Training:
     def _select(self, row: Mapping[str, Any]) -> None:
         progress, select = self.progress, self.schedule["select"]
         score = {"nll": -row["dev_nll"], "bleu": row["dev_bleu"], "last": float(row["update"])}[select]
-        if progress.best is None or score > progress.best:
+        if progress.best is None or score > progress.best or math.isnan(progress.best):
             progress.best, progress.selected_update, progress.without_improvement = score, row["update"], 0
             self._write(outputs_of(self.state) / paths.MODEL)
             return
