@@ -18,6 +18,7 @@ rule pages:
         CONDA
     params:
         seeds=CONFIG.seeds,
+        titles=sorted({CONFIG.preset["title"], *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS)}),
         papers=[f"{paper}/{item}" for paper, item in papers.selected(CONFIG)],
     message:
         "rendering tables, figures and the page"
