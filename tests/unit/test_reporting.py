@@ -212,10 +212,11 @@ def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_pa
 def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     render(toy)
     text = paths.item("toy", "wang2020", "table2", "md").read_text()
+    updates = [f"{step} {toy.schedule('toy', step)['updates']}" for step in ("train", "continue", "retrain", "rejuvenate")]
     for said in (
         "Toy, task toy, for WMT14 En-De",
         "recipe toy-big, for Transformer big",
-        "train 600, continue 300, retrain 150, rejuvenate 150",
+        ", ".join(updates),
         "Seed 1.",
         "Test set: test (80 sentences)",
         "embeddings and output projection included",
