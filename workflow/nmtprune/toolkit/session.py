@@ -158,6 +158,19 @@ def _copy(saved: Any, live: Any) -> None:
             live.data.copy_(saved.data)
 
 
+def load_development_set(trainer: Trainer) -> None:
+    """Raises UserError where a line is too long to be validated on: fairseq would say so after the first updates only."""
+    trainer.task.load_dataset("valid", combine=False, epoch=1)
+    dataset = trainer.task.dataset("valid")
+    limit = min(trainer.cfg.dataset.max_tokens, *trainer.get_model().max_positions())
+    for side, sizes in (("source", dataset.src_sizes), ("target", dataset.tgt_sizes)):
+        if sizes.max() > limit:
+            raise UserError(
+                f"line {int(sizes.argmax()) + 1} of the development set's {side} side has {int(sizes.max())} pieces, and a batch "
+                f"or the model takes {limit}: shorten the line or raise batch_tokens"
+            )
+
+
 def validation_nll(trainer: Trainer) -> tuple[float, float, int]:
     """Sums over the development set: loss and negative log-likelihood in nats, and target tokens with end of sentence."""
     model, criterion = trainer.model, trainer.criterion

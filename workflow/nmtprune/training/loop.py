@@ -69,7 +69,7 @@ class Training:
         trainer, progress, updates = self.trainer, self.progress, self.schedule["updates"]
         training_masks.hold(trainer.get_model(), self.masks)
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
-        trainer.task.load_dataset("valid", combine=False, epoch=1)
+        session.load_development_set(trainer)
         self._resume(batches)
         if progress.update == 0 and self.parent_competes:
             self._validate(epoch=1)
