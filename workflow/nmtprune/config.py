@@ -328,6 +328,10 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
         settings["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in settings["seeds"]]
     validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
+    for key in ("own", "data_dir"):
+        folder = config.settings[key]
+        if folder and not Path(folder).is_dir():
+            raise UserError(f"config: {key}: there is no folder {folder}")
     preset = config.settings["preset"]
     if preset not in config.names("presets"):
         raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
