@@ -62,6 +62,7 @@ def command(variant: str, data: Path, options: argparse.Namespace) -> list[str]:
         "--log-format": "json",
         "--num-workers": 0,
         "--seed": 1,
+        "--save-dir": Path(tempfile.gettempdir()) / "nmtprune-benchmark",  # fairseq makes it even where nothing is saved
     }
     switches = ["--share-all-embeddings", "--cpu", "--no-save", "--disable-validation"]
     settings = [str(word) for pair in (model | training).items() for word in pair]
