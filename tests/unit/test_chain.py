@@ -119,7 +119,7 @@ def test_percentages_lie_between_0_and_100(text):
         ("prun-local-50", r"unknown step `prun-local-50`; did you mean `prune`\?"),
         ("retrian", r"unknown step `retrian`; did you mean `retrain`\?"),
         ("prune-locl-50", r"unknown scheme `locl`; did you mean `local`\?"),
-        ("prune-50", r"a scheme and a percentage are needed \(prune-<scheme>-<percent>\)"),
+        ("prune-50", r"a scheme and a percentage are needed \(prune-<scheme>-<percent>\[-<class>\]\)"),
         ("rejuvenate-zeros", r"unknown initialisation `zeros`; did you mean `zero`\?"),
         ("restart-tickets", r"unknown weights `tickets`; did you mean `ticket`\?"),
         ("import", "a name is missing"),

@@ -163,7 +163,7 @@ def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
         ),
         (
             {"grids": {"wang2020/figure1": {"percent": [120]}}},
-            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 (prune-<scheme>-<percent>)",
+            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 (prune-<scheme>-<percent>[-<class>])",
         ),
         (
             {"papers": ["wang2021"]},

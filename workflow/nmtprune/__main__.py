@@ -82,6 +82,13 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
     evaluation.score_variants(config, parent, [_chain(config, f"{parent}/{step}") for step in arguments.steps])
 
 
+def analyse(config: Config, arguments: argparse.Namespace) -> None:
+    """Analyse a model: its weights, its encoder's representations or what probes find in them."""
+    from nmtprune import analysis
+
+    analysis.run(arguments.analysis, config, _chain(config, arguments.model))
+
+
 def render(config: Config, arguments: argparse.Namespace) -> None:
     """Render tables, figures and the page of the preset from the scores that are there."""
     from nmtprune.reporting.render import render as render_all
@@ -118,6 +125,7 @@ VERBS = {
     "run": (run_step, ("model",)),
     "score": (score, ("model",)),
     "variants": (score_variants, ("model", "steps")),
+    "analyse": (analyse, ("analysis", "model")),
     "render": (render, ()),
     "keep": (keep, ("folder",)),
     "status": (show_status, ()),

@@ -55,12 +55,12 @@ def _percent(text: str) -> str:
 
 
 def _scheme_and_percent(arguments: tuple[str, ...]) -> dict[str, str]:
-    if len(arguments) != 2:
+    if len(arguments) not in (2, 3):
         raise ValueError("a scheme and a percentage are needed")
-    scheme, percent = arguments
+    scheme, percent, *only = arguments
     if scheme not in SCHEMES:
         raise ValueError(f"unknown scheme `{scheme}`; {suggest(scheme, SCHEMES)}")
-    return {"scheme": scheme, "percent": _percent(percent)}
+    return {"scheme": scheme, "percent": _percent(percent), **({"class": only[0]} if only else {})}
 
 
 def _one_of(key: str, valid: tuple[str, ...], optional: bool = False) -> Callable[[tuple[str, ...]], dict[str, str]]:
@@ -87,7 +87,7 @@ FAMILIES: dict[str, Family] = {
         Family("train", "train[-<schedule>]", (), DENSE, _schedule, trains=True),
         Family("import", "import-<name>", (), DENSE, _name),
         Family("continue", "continue[-<schedule>]", (DENSE,), DENSE, _schedule, trains=True),
-        Family("prune", "prune-<scheme>-<percent>", (DENSE, SPARSE), SPARSE, _scheme_and_percent, selects=True),
+        Family("prune", "prune-<scheme>-<percent>[-<class>]", (DENSE, SPARSE), SPARSE, _scheme_and_percent, selects=True),
         Family("retrain", "retrain[-<schedule>]", (SPARSE,), SPARSE, _schedule, trains=True),
         Family(
             "rejuvenate",

@@ -18,7 +18,7 @@ from nmtprune.chain import Chain
 from nmtprune.errors import UserError, suggest
 
 WORKFLOW = Path(__file__).resolve().parent.parent
-SCORING_VERSION = 2  # grows when scores change that nothing in a recipe has changed
+SCORING_VERSION = 3  # grows when scores change that nothing in a recipe has changed
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports")
 
 
@@ -284,6 +284,8 @@ class Config:
                     raise UserError(f"config: imports.{name}.{key}: there is no {value}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
+            if only := ancestor.last.get("class"):
+                self._check_class(chain, only)
             if ancestor.last.family.name == "at":
                 kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
                 if ancestor.last["percent"] not in kept:
@@ -291,6 +293,20 @@ class Config:
                         f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` "
                         f"at {', '.join(kept) or 'no'} percent, not at {ancestor.last['percent']}"
                     )
+
+    def classes(self, recipe: str) -> list[str]:
+        """The prunable weight classes of a recipe's model, as steps spell them."""
+        from nmtprune.pruning.class_names import EMBEDDINGS, class_names, spelt
+
+        whole = self.recipe(recipe)
+        counted = whole["prunable"]["embeddings"] == "in"
+        return [spelt(name) for name in class_names(whole["architecture"]) if counted or name not in EMBEDDINGS]
+
+    def _check_class(self, chain: Chain, only: str) -> None:
+        """Raises UserError for a weight class that the recipe's model does not have. An import brings an architecture of its own."""
+        valid = self.classes(chain.recipe)
+        if chain.root.family.name != "import" and only not in valid:
+            raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no weight class `{only}`; {suggest(only, valid)}")
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import Model, from_checkpoint, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity
-from nmtprune.steps.prune import masks_for
+from nmtprune.steps.prune import masks_of_steps
 from nmtprune.steps.store import SCORES, lock
 
 
@@ -35,7 +36,8 @@ class Evaluation:
         self.data = config.data_folder(chain)
         task, text = config.task(chain.task), paths.text(chain.task)
         source, target = task["source"], task["target"]
-        names = sets or [name for name in splits_of(task) if name != "train"]
+        names = sets or splits_of(task)
+        self.test_sets = list(task["test"])
         files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in names}
         decoding = self.recipe.get("decoding", {})
         search = Search(**{key: value for key, value in decoding.items() if key != "engine"})
@@ -49,11 +51,14 @@ class Evaluation:
         masks = models.masks_of(chain) if chain.last.family.selects else None
         return dataclasses.replace(model, state=models.masked(model.state, masks))
 
-    def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None) -> list[dict[str, Any]]:
-        """A row for each set; from what is kept, where the same model was scored the same way before."""
+    def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str]) -> list[dict[str, Any]]:
+        """A row for each set; from what is kept, where the same model was scored the same way before.
+
+        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured.
+        """
         directory = paths.model(chain)
         state = paths.state(directory)
-        identity = digest({"model": manifest.digest_of(self.config, chain), **self.identity})
+        identity = digest({"model": manifest.digest_of(self.config, chain), "translated": translated, **self.identity})
         kept = state / SCORES
         with lock(state):
             if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
@@ -61,9 +66,8 @@ class Evaluation:
             masked = dataclasses.replace(model, state=models.masked(model.state, masks))
             names = prunable(model.state, self.recipe["prunable"]["embeddings"])
             weights, zeros = sparsity(masked.state, names)
-            rows = [
-                {"chain": str(chain), **row, "prunable": weights, "sparsity": 100 * zeros} for row in self.scorer.score(masked, directory)
-            ]
+            facts = {"prunable": weights, "sparsity": 100 * zeros, "largest_pruned": _largest_pruned(model.state, masks)}
+            rows = [{"chain": str(chain), **row, **facts} for row in self.scorer.score(masked, directory, translated)]
             write_json(kept, {"digest": identity, "rows": rows})
         return rows
 
@@ -78,24 +82,36 @@ def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Ma
 
 
 def _whole(rows: list[dict[str, Any]]) -> bool:
-    return all(Path(row["hypotheses"]).exists() and Path(row["hypotheses"]).with_suffix(".nll").exists() for row in rows)
+    kept = [Path(row["hypotheses"]) for row in rows if row["hypotheses"]]
+    return all(file.exists() and file.with_suffix(".nll").exists() for file in kept)
+
+
+def _largest_pruned(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> float | None:
+    """The magnitude of the largest weight that masks prune (See et al. 2016, figure 5); None where they prune none."""
+    magnitudes = [weights[name][~mask].abs().max() for name, mask in (masks or {}).items() if not mask.all()]
+    return float(max(magnitudes)) if magnitudes else None
 
 
 def score(config: Config, chain: Chain) -> None:
-    """Write scores.csv of a chain's model. Raises UserError where the model or its data is missing."""
+    """Write scores.csv of a chain's model: hypotheses of all test sets, likelihoods of a part of the training data and of the
+    development set too. Raises UserError where the model or its data is missing."""
     evaluation = Evaluation(config, chain)
-    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), None))
+    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), None, evaluation.test_sets))
 
 
 def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
-    """Write variants.csv of a model: a row for each set of each variant (a step that only selects). One process, one model in memory."""
+    """Write variants.csv of a model: a row for each set of each variant (a step that only selects). One process, one model in memory.
+
+    Hypotheses are those of the main test set, and none where a single weight class is pruned: that is measured by perplexity.
+    """
     evaluation = Evaluation(config, parent)
     model = evaluation.model(parent)
+    masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"])
     rows = []
     for variant in variants:
-        masks = masks_for(variant.last, model.state, evaluation.recipe["prunable"]["embeddings"])
-        rows += evaluation.rows(variant, model, masks)
-        print(f"scored {variant}", flush=True)
+        began = time.monotonic()
+        rows += evaluation.rows(variant, model, masks_of_step(variant.last), [] if variant.last.get("class") else evaluation.test_sets[:1])
+        print(f"scored {variant} in {time.monotonic() - began:.1f} s", flush=True)
     _write(paths.model(parent) / paths.VARIANTS, rows)
 
 

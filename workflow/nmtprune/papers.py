@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,28 @@ from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
 
 FOLDER = WORKFLOW / "papers"
-EXTENSIONS = {"table": ("csv", "md", "tex", "rst"), "lines": ("csv", "png", "svg", "rst")}
+_TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
+# kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
+EXTENSIONS = {
+    "table": _TABLE,
+    "lines": _FIGURE,
+    "bars": _FIGURE,
+    "scatter": _FIGURE,
+    "losses": _FIGURE,
+    "pictures": _FIGURE,
+    "trajectory": _FIGURE,
+    "probing": _TABLE,
+    "changes": _FIGURE,
+    "examples": _TABLE,
+}
+# What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
+READ_BY_KIND = {"losses": "history", "pictures": "weights", "trajectory": "representations", "probing": "probing", "changes": "probing"}
+READ_BY_METRIC = {
+    "source_words_gone": "weights",
+    "target_words_gone": "weights",
+    "source_rank_gone": "weights",
+    "target_rank_gone": "weights",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,14 @@ class Item:
     left_out: tuple[str, ...]
     x: Mapping[str, str] | None
     dashed: tuple[str, ...]
+    examples: Mapping[str, int]
+
+    @property
+    def reads(self) -> set[str]:
+        """What its numbers come from, of every model: `scores`, `history` or analyses by name."""
+        if self.kind in READ_BY_KIND:
+            return {READ_BY_KIND[self.kind]}
+        return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
 
     @property
     def key(self) -> str:
@@ -169,18 +198,24 @@ def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | No
     return given[name]
 
 
-def _points(row: Mapping[str, Any], grid: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """The values of the grid variables that a stated row names in braces: one empty point where it names none."""
+def _points(row: Mapping[str, Any], grid: Mapping[str, Any], classes: Callable[[], list[str]]) -> list[dict[str, Any]]:
+    """The values of the grid variables that a stated row names in braces: one empty point where it names none.
+
+    A variable whose values are given as the word `classes` runs over the weight classes of the row's model.
+    """
     fields = string.Formatter().parse(row["label"] + row["chain"])
     variables = list(dict.fromkeys(name for _, name, _, _ in fields if name is not None))
     if unknown := [variable for variable in variables if variable not in grid]:
         raise UserError(f"unknown grid variable `{unknown[0]}`; {suggest(unknown[0], grid)}")
-    return [dict(zip(variables, values, strict=True)) for values in itertools.product(*(grid[v] for v in variables))]
+    spans = [classes() if grid[variable] == "classes" else grid[variable] for variable in variables]
+    return [dict(zip(variables, values, strict=True)) for values in itertools.product(*spans)]
 
 
-def _printed(row: Mapping[str, Any], published: list[dict[str, str]]) -> dict[str, str]:
-    """The paper's values of a stated row; none where the paper's values are not at hand."""
+def _printed(row: Mapping[str, Any], published: list[dict[str, str]], values: Mapping[str, Any]) -> dict[str, str]:
+    """The paper's values of a stated row, or of one point of its grid; none where the paper's values are not at hand."""
     line = row.get("published")
+    if isinstance(line, dict):
+        line = next((number for value, number in line.items() if value in map(str, values.values())), None)
     if not line or not published:
         return {}
     if line > len(published):
@@ -191,7 +226,7 @@ def _printed(row: Mapping[str, Any], published: list[dict[str, str]]) -> dict[st
 def _item(config: Config, paper_name: str, name: str) -> Item:
     stated, about = _stated(paper_name, name), paper(paper_name)
     grid, published = _grid(config, paper_name, name, stated), _published(paper_name, name)
-    for column in stated["columns"] if published else ():
+    for column in stated.get("columns", ()) if published else ():
         if (wanted := column.get("published")) and wanted not in published[0]:
             valid = suggest(wanted, published[0])
             raise UserError(f"{paper_name}/{name}: columns: nothing is published as `{wanted}`; {valid}")
@@ -202,14 +237,13 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
         baseline = row.get("baseline", False)
         against = None if baseline else against
         try:
-            printed = _printed(row, published)
             task = _stand_in(config, paper_name, "tasks", row["task"])
             recipe = _stand_in(config, paper_name, "recipes", row["recipe"])
             if task is None or recipe is None:
                 missing = about["tasks"][row["task"]] if task is None else about["recipes"][row["recipe"]]
                 left_out[missing] = None
                 continue
-            for values in _points(row, grid):
+            for values in _points(row, grid, functools.partial(config.classes, recipe)):
                 steps = chain.parse_steps(row["chain"].format(**values))
                 chains = tuple(Chain(task, recipe, seed, steps) for seed in config.seeds)
                 config.check(chains[0])
@@ -218,7 +252,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                         label=row["label"].format(**values),
                         group=row.get("group", ""),
                         chains=chains,
-                        published=printed,
+                        published=_printed(row, published, values),
                         baseline=baseline,
                         against=against,
                         values=values,
@@ -237,11 +271,12 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
         caption=stated["caption"],
         notes=tuple(stated.get("notes", ())),
         headings=stated.get("headings", {}),
-        columns=tuple(Column(**column) for column in stated["columns"]),
+        columns=tuple(Column(**column) for column in stated.get("columns", ())),
         rows=tuple(rows),
         left_out=tuple(left_out),
         x=stated.get("x"),
         dashed=tuple(stated.get("dashed", ())),
+        examples=stated.get("examples", {}),
     )
 
 
@@ -255,6 +290,21 @@ def chains(config: Config) -> list[Chain]:
     """Every distinct model of the run, the user's own chains included, sorted by address."""
     wanted = {each for item in items(config) for row in item.rows for each in row.chains}
     return sorted(wanted | set(config.chains()), key=str)
+
+
+def scored(config: Config) -> list[Chain]:
+    """Those of the run's models that are scored; the others are only trained or analysed."""
+    wanted = {each for item in items(config) if "scores" in item.reads for row in item.rows for each in row.chains}
+    return sorted(wanted | set(config.chains()), key=str)
+
+
+def inputs(config: Config) -> list[Path]:
+    """Every file of a model that the run's tables and figures are made from."""
+    wanted = {paths.scores(each) for each in scored(config)}
+    for item in items(config):
+        for source, row in itertools.product(item.reads - {"scores"}, item.rows):
+            wanted |= {paths.manifest(each) if source == "history" else paths.analysis(each, source) for each in row.chains}
+    return sorted(wanted)
 
 
 def files_of(preset: str, item: Item) -> list[Path]:
@@ -273,7 +323,7 @@ def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
     preset = config.settings["preset"]
     entries = []
     for item in items(config):
-        shown = "svg" if item.kind == "lines" else "csv"
+        shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
         caption = paths.item(preset, item.paper, item.name, "rst").absolute()
         marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": {"item": f"{item.number}: {item.title}"}}
         entries.append((paths.item(preset, item.paper, item.name, shown), marks))

@@ -58,6 +58,15 @@ def scores(chain: Chain) -> Path:
     return model(chain) / SCORES
 
 
+def analysis(chain: Chain, name: str) -> Path:
+    """The numbers of an analysis of a model; arrays, where there are any, lie beside it as `.npz`."""
+    return model(chain) / f"{name}.csv"
+
+
+def history(chain: Chain) -> Path:
+    return model(chain) / HISTORY
+
+
 def log(made: Path) -> Path:
     """What the job that makes a model's directory, or its table of scores, prints: where the rules send it."""
     name = f"{made.parent}.{made.stem}.log" if made.suffix == ".csv" else f"{made}.log"
@@ -77,4 +86,4 @@ def chain_text(path: str) -> str:
     """The address in the name of a model's directory, or of a file in it: `<task>/<recipe>/s<seed>/<steps>`."""
     address = path.removeprefix(f"{MODELS}/").rstrip("/")
     parent, _, name = address.rpartition("/")
-    return parent if name in (MODEL, LAST, INITIAL, MASK, MANIFEST, HISTORY, SCORES, VARIANTS) else address
+    return parent if name.endswith((".pt", ".csv", ".json", ".npz")) else address

@@ -11,7 +11,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import papers, paths
+    from nmtprune import analysis, papers, paths
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.errors import UserError
@@ -20,7 +20,7 @@ except ImportError as error:
 
 try:
     CONFIG = configuration.from_settings(config)
-    CHAINS = papers.chains(CONFIG)
+    CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
     BY_HAND = [chains.parse(paths.chain_text(word)) for word in sys.argv if word.startswith("results/models/")]
     for each in BY_HAND:
@@ -37,7 +37,7 @@ except UserError as error:
 
 PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS else []
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
-SCORES = sorted({str(paths.scores(each)) for each in CHAINS})
+READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 GPUS = int(CONFIG.on_gpu)
@@ -78,6 +78,10 @@ def scoring_json(wildcards):
     return json.dumps(CONFIG.scoring(chain_of(wildcards).recipe), sort_keys=True)
 
 
+def analysis_json(name, wildcards):
+    return json.dumps(analysis.settings(name, CONFIG, chain_of(wildcards)), sort_keys=True)
+
+
 def imported_checkpoint(wildcards):
     return CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]
 
@@ -85,7 +89,7 @@ def imported_checkpoint(wildcards):
 def variants_of(wildcards):
     """The steps that only select, on top of one model, that this run asks for."""
     parent = str(chain_of(wildcards))
-    return sorted(each.last.text for each in CHAINS if each.last.family.selects and str(each.parent) == parent)
+    return sorted(each.last.text for each in SCORED if each.last.family.selects and str(each.parent) == parent)
 
 
 def training_minutes(wildcards, attempt):

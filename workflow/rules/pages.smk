@@ -4,7 +4,7 @@ localrules:
 
 rule pages:
     input:
-        SCORES,
+        READ,
         stated=STATED,
     output:
         PAGES,

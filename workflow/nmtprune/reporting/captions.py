@@ -76,7 +76,7 @@ def _updates(item: Item, measured: Measured) -> str:
 def _seeds(item: Item) -> str:
     """Seeds, and what is shown of their spread."""
     seeds = [str(chain.seed) for chain in item.rows[0].chains]
-    if item.kind == "table":
+    if item.kind != "lines":
         return f"Seed {seeds[0]}." if len(seeds) == 1 else f"Mean ± standard deviation over seeds {', '.join(seeds)}."
     if len(seeds) == 1:
         return f"Seed {seeds[0]}. Band: 95 % bootstrap interval of the baseline over sentences."

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from nmtprune import papers, paths
+from nmtprune import analysis, papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.files import write_text
 
-SMALL_FILES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS)
+SMALL_FILES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"{name}.csv" for name in analysis.VERSIONS))
 
 
 def keep(config: Config, folder: Path) -> list[Path]:

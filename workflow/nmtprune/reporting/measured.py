@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nmtprune import paths
-from nmtprune.chain import Chain
+from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config
 from nmtprune.files import read_json, read_lines
+from nmtprune.papers import READ_BY_METRIC
 from nmtprune.scoring import significance
 
 
@@ -23,6 +26,8 @@ class Measured:
         self.config = config
         self.manifest = functools.cache(self._manifest)
         self.statistics = functools.cache(self._statistics)
+        self.analysis = functools.cache(_read_analysis)
+        self.history = functools.cache(_read_history)
         self._table = functools.cache(_read_table)
 
     def test_set(self, task: str) -> str:
@@ -36,11 +41,25 @@ class Measured:
         return next((row for row in rows if row["chain"] == str(chain) and row["set"] == test_set), None)
 
     def value(self, chain: Chain, metric: str) -> float | None:
-        """One number: a column of the score table, or `updates`, the sum over the chain's trainings."""
-        if metric == "updates":
-            return self.updates(chain)
-        row = self.scores(chain)
-        return float(row[metric]) if row and row.get(metric) else None
+        """One number: a column of the score table or of an analysis, or what follows from such. None where it is not measured."""
+        if metric in READ_BY_METRIC:
+            found = self.analysis(chain, READ_BY_METRIC[metric])
+            return _number(found.set_index("name")["value"].get(metric)) if found is not None else None
+        match metric:
+            case "updates":
+                return self.updates(chain)
+            case "train_nll" | "dev_nll":
+                return self._score(chain, "nll_per_token", metric.removesuffix("_nll"))
+            case "gap":
+                train, dev = self.value(chain, "train_nll"), self.value(chain, "dev_nll")
+                return None if train is None or dev is None else dev - train
+            case "size_stored":
+                return self._score(chain, "size_sparse" if chain.state == SPARSE else "size_dense")
+        return self._score(chain, metric)
+
+    def _score(self, chain: Chain, column: str, test_set: str | None = None) -> float | None:
+        row = self.scores(chain, test_set)
+        return _number(row.get(column)) if row else None
 
     def updates(self, chain: Chain) -> int | None:
         """Updates that made a model, all its trainings together; None while one of them is missing."""
@@ -56,15 +75,23 @@ class Measured:
                 break  # a snapshot counts its own updates, not all of its parent's
         return total
 
-    def reason(self, chain: Chain) -> str:
-        """Why a chain has no scores."""
+    def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
+        """Why a chain lacks what an item reads of it (`Item.reads`); None where all is there."""
+        for source in sorted(sources):
+            there = {"scores": self.scores, "history": self.manifest}.get(source, lambda each, name=source: self.analysis(each, name))
+            if there(chain) is None:
+                return self.reason(chain, source)
+        return None
+
+    def reason(self, chain: Chain, source: str = "scores") -> str:
+        """Why a chain has no scores, or not the analysis named."""
         for ancestor in reversed(list(chain.ancestors())):
             if self.manifest(ancestor) is None and not ancestor.last.family.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
                 state = "was begun and is not finished, see its log" if began else "has not run yet"
                 return f"{ancestor} {state}"
-        return f"{chain} is not scored yet"
+        return f"{chain} is not scored yet" if source == "scores" else f"the {source} of {chain} are not there yet"
 
     def _manifest(self, chain: Chain) -> dict[str, Any] | None:
         file = paths.manifest(chain)
@@ -78,6 +105,22 @@ class Measured:
         if row is None or not Path(row["hypotheses"]).exists() or not references.exists():
             return None
         return significance.bleu_statistics(read_lines(row["hypotheses"]), read_lines(references), language)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or value == "" else float(value)
+
+
+def _read_analysis(chain: Chain, name: str) -> pd.DataFrame | None:
+    """The numbers of an analysis of a model; None where it has not run."""
+    file = paths.analysis(chain, name)
+    return pd.read_csv(file) if file.exists() else None
+
+
+def _read_history(chain: Chain) -> pd.DataFrame | None:
+    """The history of a chain's last training, a row a validation; None where it is not there."""
+    file = paths.history(chain)
+    return pd.read_csv(file) if file.exists() else None
 
 
 def _read_table(file: Path) -> list[dict[str, str]]:

@@ -17,8 +17,9 @@ from nmtprune import papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.papers import Item
+from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.tables import Table, number
+from nmtprune.reporting.tables import number
 
 PACKAGES = ("fairseq", "torch", "ctranslate2", "sacrebleu", "snakemake")
 SHOWN = ("bleu", "chrf", "perplexity", "sparsity", "parameters")
@@ -29,7 +30,7 @@ class Rendered:
     """A table or figure as it was written: `files` by extension."""
 
     item: Item
-    table: Table
+    made: Made
     caption: list[str]
     files: dict[str, Path]
 
@@ -46,7 +47,7 @@ def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
     )
     page = paths.page(config.settings["preset"])
     shown = [each.item.paper for each in rendered]
-    all_models = papers.chains(config)
+    all_models, scored = papers.chains(config), set(papers.scored(config))
     return environment.get_template("page.html.j2").render(
         config=config,
         preset=config.preset,
@@ -54,8 +55,9 @@ def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
         versions=_versions(),
         papers={name: papers.paper(name) for name in dict.fromkeys(shown)},
         rendered=rendered,
-        models=[_model(chain, measured, page) for chain in all_models],
-        made=sum(measured.scores(chain) is not None for chain in all_models),
+        models=[_model(chain, measured, page, chain in scored) for chain in all_models],
+        made=sum(measured.scores(chain) is not None for chain in scored),
+        to_score=len(scored),
         hours=_hours(all_models, measured),
         link=lambda path: Path(os.path.relpath(path, page)).as_posix(),
     )
@@ -82,7 +84,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _model(chain: Chain, measured: Measured, page: Path) -> dict[str, Any]:
+def _model(chain: Chain, measured: Measured, page: Path, to_score: bool) -> dict[str, Any]:
     """A line in the list of models; values that are missing are blank."""
     scores, folder = measured.scores(chain), paths.model(chain)
     updates = measured.updates(chain)
@@ -90,7 +92,7 @@ def _model(chain: Chain, measured: Measured, page: Path) -> dict[str, Any]:
         "address": str(chain),
         "folder": os.path.relpath(folder, page) if folder.exists() else None,
         "updates": "" if updates is None else f"{updates:,}",
-        "reason": "" if scores else measured.reason(chain),
+        "reason": "" if scores or not to_score else measured.reason(chain),
         **{m: number(m, float(scores[m])) if scores and scores.get(m) else "" for m in SHOWN},
     }
 

@@ -9,7 +9,7 @@ from nmtprune import paths
 from nmtprune.config import Config
 from nmtprune.files import atomic, write_text
 from nmtprune.papers import Item, files_of, items
-from nmtprune.reporting import figures, page, tables
+from nmtprune.reporting import figures, kinds, page, tables
 from nmtprune.reporting.captions import caption
 from nmtprune.reporting.measured import Measured
 
@@ -24,20 +24,19 @@ def render(config: Config) -> list[Path]:
 
 
 def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:
-    numbers = tables.frame(item, measured)
-    printed = tables.table(item, numbers)
-    sentences = caption(item, measured)
+    made = kinds.make(item, measured)
+    sentences = [*caption(item, measured), *made.sentences]
     title = f"{item.number}: {item.title}"
     files = {file.suffix.removeprefix("."): file for file in files_of(preset, item)}
     with atomic(files["csv"]) as temporary:
-        numbers.to_csv(temporary, index=False)
-    write_text(files["rst"], _rst(f"{title}. {' '.join([*sentences, *printed.footnotes])}"))
-    if item.kind == "table":
-        write_text(files["md"], tables.markdown(printed, title, sentences))
-        write_text(files["tex"], tables.latex(printed, item.key, title, sentences))
-    else:
-        figures.save(figures.lines(item, numbers, measured), files["png"], files["svg"])
-    return page.Rendered(item, printed, sentences, files)
+        made.numbers.to_csv(temporary, index=False)
+    write_text(files["rst"], _rst(f"{title}. {' '.join([*sentences, *made.footnotes])}"))
+    if made.table:
+        write_text(files["md"], tables.markdown(made.table, title, sentences))
+        write_text(files["tex"], tables.latex(made.table, item.key, title, sentences))
+    if made.figure:
+        figures.save(made.figure, files["png"], files["svg"])
+    return page.Rendered(item, made, sentences, files)
 
 
 def _rst(text: str) -> str:

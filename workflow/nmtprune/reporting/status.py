@@ -36,8 +36,8 @@ class Entry:
 
 def status(config: Config) -> str:
     """A table of the run's models with their states, totals, the time left as far as it is known, and failed jobs' logs."""
-    asked = set(papers.chains(config))
-    models = sorted({ancestor for chain in asked for ancestor in chain.ancestors()}, key=str)
+    wanted, asked = papers.chains(config), set(papers.scored(config))
+    models = sorted({ancestor for chain in wanted for ancestor in chain.ancestors()}, key=str)
     parents = {model.parent for model in models}
     # A step that only selects is scored from its parent's weights: it is made only where something is built on it.
     made = [model for model in models if model in parents or not model.last.family.selects]

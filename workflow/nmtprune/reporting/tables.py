@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from nmtprune.papers import Column, Item, Row
+from nmtprune.reporting.made import Marked, Table
 from nmtprune.reporting.measured import Measured
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
-VARIES = {"bleu", "delta", "chrf", "perplexity", "nll_per_token"}  # what a seed changes: printed with its deviation
+# what a seed changes: printed with its deviation
+VARIES = {"bleu", "delta", "chrf", "perplexity", "perplexity_delta", "nll_per_token", "train_nll", "dev_nll", "gap"}
+# metric -> what of a row and of its baseline it compares, and how
+AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
+    "delta": ("bleu", operator.sub),
+    "perplexity_delta": ("perplexity", operator.sub),
+    "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
+}
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table in print. `kinds` says of each column whether it names the row, is ours or is published."""
-
-    headings: list[str]
-    kinds: list[str]
-    cells: list[list[str]]
-    footnotes: list[str]
 
 
 def frame(item: Item, measured: Measured) -> pd.DataFrame:
@@ -51,9 +50,9 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
                 record[f"{column.metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
         if item.kind == "table" and any(column.metric == "bleu" for column in item.columns):
             record |= _significance(row, measured)
-        absent = [chain for chain in row.chains if measured.scores(chain) is None]
+        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
         record["seeds"] = len(row.chains) - len(absent)
-        record["missing"] = "; ".join(map(measured.reason, absent))
+        record["missing"] = "; ".join(absent)
         records.append(record)
     names = ["row", "group", "label", "task", "recipe", "chain", "same_as", *(column.metric for column in item.columns)]
     ours = pd.DataFrame(records, columns=None if records else names)
@@ -66,10 +65,11 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
 
 def _values(row: Row, metric: str, measured: Measured) -> list[float]:
     """One value for each seed that has one."""
-    if metric == "delta":
+    if metric in AGAINST:
+        of, compare = AGAINST[metric]
         pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)
-        both = [(measured.value(ours, "bleu"), measured.value(theirs, "bleu")) for ours, theirs in pairs]
-        return [ours - theirs for ours, theirs in both if ours is not None and theirs is not None]
+        both = [(measured.value(ours, of), measured.value(theirs, of)) for ours, theirs in pairs]
+        return [compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
     return [value for chain in row.chains if (value := measured.value(chain, metric)) is not None]
 
 
@@ -117,15 +117,16 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
     if same := [f"row {r['row']} as row {r['same_as']}" for r in records if not pd.isna(r["same_as"])]:
         notes.append(f"* One and the same run: {', '.join(same)}.")
-    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes)
+    ruled = frozenset(place for place, row in enumerate(item.rows) if row.baseline)
+    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
 
 
 def _ours(record: dict, against: dict | None, metric: str, footnotes: dict[str, str]) -> str:
     """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it."""
     cell = _cell(record, metric)
-    if cell is None and metric == "delta" and against is None:
+    if cell is None and metric in AGAINST and against is None:
         return "–"
-    missing = record["missing"] or (against["missing"] if metric == "delta" else "")
+    missing = record["missing"] or (against["missing"] if metric in AGAINST else "")
     if cell is None:
         missing = missing or f"{metric} is not recorded"
     mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
@@ -168,30 +169,44 @@ def _printed(record: dict, column: Column) -> str:
 def number(metric: str, value: float) -> str:
     """A value as tables print it."""
     match metric:
-        case "delta":
+        case "delta" | "perplexity_delta" | "gap":
             return f"{value:+.2f}".replace("-", "−")
         case "parameters" | "nonzero":
             millions = value / 1e6
             return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
-        case "size_dense" | "size_sparse":
+        case "size_dense" | "size_sparse" | "size_stored":
             return f"{value / 1e6:.2f} MB"
-        case "updates":
+        case "updates" | "source_words_gone" | "target_words_gone":
             return f"{value:,.0f}"
-        case "sparsity":
+        case "sparsity" | "size_reduction" | "source_rank_gone" | "target_rank_gone":
             return f"{value:.1f}"
-        case "nll_per_token":
+        case "nll_per_token" | "train_nll" | "dev_nll":
             return f"{value:.3f}"
         case _:
             return f"{value:.2f}"
 
 
+def _shown(cell: str | Marked, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
+    """A cell's text with its marked segments in the format's own way; white space stays outside the marks."""
+    if isinstance(cell, str):
+        return escape(cell)
+    shown = []
+    for text, marked in cell.segments:
+        bare = text.strip()
+        shown.append(escape(text).replace(escape(bare), mark(escape(bare))) if marked and bare else escape(text))
+    return "".join(shown)
+
+
 def markdown(printed: Table, title: str, sentences: list[str]) -> str:
-    alignment = ["left" if kind == "name" else "right" for kind in printed.kinds]
-    body = tabulate(printed.cells, printed.headings, "pipe", disable_numparse=True, colalign=alignment if printed.cells else None)
+    alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
+    cells = [[_shown(cell, str, "**{}**".format) for cell in line] for line in printed.cells]
+    body = tabulate(cells, printed.headings, "pipe", disable_numparse=True, colalign=alignment if printed.cells else None)
     notes = "".join(f"{text}\n\n" for text in printed.footnotes)
     return f"**{title}.** {' '.join(sentences)}\n\n{body}\n\n{notes}".rstrip() + "\n"
 
 
+TEXT = {"name", "text"}
+_TEX_COLUMNS = {"name": "l", "text": r"p{0.7\textwidth}"}
 _TEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -215,8 +230,13 @@ _TEX = str.maketrans(
 
 def latex(printed: Table, key: str, title: str, sentences: list[str]) -> str:
     """A table environment with booktabs rules; every character of text is escaped."""
-    rows = [" & ".join(cell.translate(_TEX) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]]
-    columns = "".join("l" if kind == "name" else "r" for kind in printed.kinds)
+
+    def escaped(text: str) -> str:
+        return text.translate(_TEX)
+
+    marked = r"\textbf{{{}}}".format
+    rows = [" & ".join(_shown(cell, escaped, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]]
+    columns = "".join(_TEX_COLUMNS.get(kind, "r") for kind in printed.kinds)
     caption = f"{title}. {' '.join([*sentences, *printed.footnotes])}".translate(_TEX)
     lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
     lines += [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +36,8 @@ COLUMNS = (
     "beam",
     "hypotheses",
 )
+TRAINING_SAMPLE = 1000  # pairs of the training data whose likelihood is set beside the development set's
+LONGEST_OF_SAMPLE = 200  # pieces
 
 
 class Subwords(Protocol):
@@ -53,15 +57,16 @@ class _Set:
 
 
 class Scorer:
-    """Scores models on test sets given as raw text: `sets` is name -> (source file, reference file).
+    """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
 
-    `target_language` chooses BLEU's tokeniser; `engine` is `auto`, `ctranslate2` or `fairseq`; `search` holds the beam
-    and the length limits. Raises UserError for a missing or empty file and for sides of unequal length.
+    Of a set called `train` the first TRAINING_SAMPLE pairs are read. `target_language` chooses BLEU's tokeniser; `engine` is
+    `auto`, `ctranslate2` or `fairseq`; `search` holds the beam and the length limits. Raises UserError for a missing or empty
+    file and for sides of unequal length.
     """
 
     def __init__(
         self,
-        sets: dict[str, tuple[str | Path, str | Path]],
+        sets: Mapping[str, tuple[str | Path, str | Path]],
         subwords: Subwords,
         target_language: str,
         engine: str = "auto",
@@ -73,36 +78,35 @@ class Scorer:
         self._search = search or Search()
         self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
 
-    def score(self, model: Model, out_folder: str | Path) -> list[dict[str, Any]]:
-        """One row per set with the columns COLUMNS.
+    def score(self, model: Model, out_folder: str | Path, translated: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have likelihoods and no BLEU.
 
-        Writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative log-likelihood of
-        the reference, a line each) under `out_folder`; a killed scoring leaves finished sets whole.
+        Of translated sets it writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative
+        log-likelihood of the reference, a line each) under `out_folder`; a killed scoring leaves finished sets whole.
         """
         engine = open_engine(model, self._engine, device=self._device)
         size = sizes(model.state)
         rows = []
         for test_set in self._sets:
             _check_lengths(model, test_set)
-            pieces = translate(engine, test_set.sources, self._search)
-            hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
             found = likelihood(engine, test_set.sources, test_set.targets)
-            kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
-            write_lines(kept, hypotheses)
-            write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
             row = {
                 "set": test_set.name,
-                "sentences": len(hypotheses),
-                **test_set.quality.scores(hypotheses),
+                "sentences": len(test_set.sources),
                 "perplexity": found.perplexity,
                 "nll_per_token": found.per_token,
                 "target_tokens": sum(found.tokens),
                 **size,
                 "engine": engine.name,
-                "beam": self._search.beam,
-                "hypotheses": os.path.relpath(kept),
             }
-            rows.append({column: row[column] for column in COLUMNS})
+            if translated is None or test_set.name in translated:
+                pieces = translate(engine, test_set.sources, self._search)
+                hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
+                kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
+                write_lines(kept, hypotheses)
+                write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
+                row |= {**test_set.quality.scores(hypotheses), "beam": self._search.beam, "hypotheses": os.path.relpath(kept)}
+            rows.append({column: row.get(column) for column in COLUMNS})
         return rows
 
     def bleu(self, model: Model) -> float:
@@ -119,7 +123,8 @@ class Scorer:
         return [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in self._subwords.encode(side, line).split()]
 
     def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:
-        sources, references = _lines(name, source_file), _lines(name, reference_file)
+        limit = TRAINING_SAMPLE if name == "train" else None
+        sources, references = _lines(name, source_file, limit), _lines(name, reference_file, limit)
         if len(sources) != len(references):
             raise UserError(
                 f"test set `{name}` has {len(sources)} lines in `{source_file}` and {len(references)} in "
@@ -127,18 +132,20 @@ class Scorer:
             )
         if not sources:
             raise UserError(f"test set `{name}` is empty (`{source_file}`).")
-        return _Set(
-            name,
-            [self._encode("source", line) for line in sources],
-            [self._encode("target", line) for line in references],
-            Quality(references, language),
-        )
+        encoded = [self._encode("source", line) for line in sources], [self._encode("target", line) for line in references]
+        if name == "train":  # over-long pairs are skipped in training too
+            pairs = [pair for pair in zip(*encoded, strict=True) if max(map(len, pair)) <= LONGEST_OF_SAMPLE]
+            encoded = [source for source, _ in pairs], [target for _, target in pairs]
+        return _Set(name, *encoded, Quality(references, language))
 
 
-def _lines(name: str, file: str | Path) -> list[str]:
+def _lines(name: str, file: str | Path, limit: int | None) -> list[str]:
     if not Path(file).is_file():
         raise UserError(f"file `{file}` of test set `{name}` does not exist.")
-    return read_lines(file)
+    if limit is None:
+        return read_lines(file)
+    with open(file, encoding="utf-8", newline="\n") as lines:
+        return [line.rstrip("\n") for line in islice(lines, limit)]
 
 
 def _check_lengths(model: Model, test_set: _Set) -> None:

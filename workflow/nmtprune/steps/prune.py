@@ -1,28 +1,47 @@
-"""`prune-<scheme>-<percent>`: a mask over the parent's weights. No copy of the model."""
+"""`prune-<scheme>-<percent>[-<class>]`: a mask over the parent's weights. No copy of the model."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nmtprune import models, paths
 from nmtprune.chain import Chain, Step
 from nmtprune.config import Config
-from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.class_names import spelt
+from nmtprune.pruning.classes import class_of, prunable
 from nmtprune.pruning.schemes import masks
 from nmtprune.steps.store import outputs_of
 
+Masks = dict[str, Tensor]
 
-def masks_for(step: Step, weights: dict[str, Tensor], embeddings: str) -> dict[str, Tensor]:
-    """The masks that a prune step puts on these weights."""
-    return masks(prunable(weights, embeddings), step["scheme"], step["percent"])
+
+def masks_of_steps(weights: Masks, embeddings: str) -> Callable[[Step], Masks]:
+    """A function from prune steps to the masks they put on these weights.
+
+    With a class, the thresholds are those of the whole model and only that class is pruned (See et al. 2016, figure 4): the
+    masks of the last scheme and percentage are kept, so that its classes, asked for one after the other, cost nothing more.
+    """
+    chosen = prunable(weights, embeddings)
+    of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))
+
+    def masks_of_step(step: Step) -> Masks:
+        whole, only = of_model(step["scheme"], step["percent"]), step.get("class")
+        if only is None:
+            return whole
+        return {name: mask if spelt(class_of(name)) == only else torch.ones_like(mask) for name, mask in whole.items()}
+
+    return masks_of_step
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves mask.pt."""
-    made = masks_for(chain.last, models.state_of(chain.parent), config.recipe(chain.recipe)["prunable"]["embeddings"])
+    made = masks_of_steps(models.state_of(chain.parent), config.recipe(chain.recipe)["prunable"]["embeddings"])(chain.last)
     models.save_masks(made, outputs_of(state) / paths.MASK)
     total = sum(mask.numel() for mask in made.values())
     return {"prunable": total, "pruned": total - sum(int(mask.sum()) for mask in made.values())}
