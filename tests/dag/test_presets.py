@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import MICRO, SETTINGS, Workplace
 
-from nmtprune import chain, config, papers
+from nmtprune import config, papers
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
 
@@ -26,22 +26,20 @@ def dry_run(workplace, *arguments):
 
 
 def expected(settings):
-    """Jobs by rule, counted from the chains that the tables ask for."""
-    made, scored, variants = set(), set(), set()
+    """Jobs by rule, counted from the files that the tables and figures ask for."""
+    made, counts = set(), {"pages": 1, "all": 1}
     for each in papers.chains(settings):
-        if each.last.family.selects:
-            made |= set(map(str, each.parent.ancestors()))
-            variants.add(str(each.parent))
-        else:
-            made |= set(map(str, each.ancestors()))
-            scored.add(str(each))
-    counts = {"score": len(scored), "variants": len(variants), "pages": 1, "all": 1}
-    for text in made:
-        family = chain.parse(text).last.family.name
+        made |= set((each.parent if each.last.family.selects else each).ancestors())
+    for file in papers.inputs(settings):
+        rule = {"scores": "score", "variants": "variants", "manifest": None, "weights": "weights"}.get(file.stem, "encoder_analysis")
+        if rule:
+            counts[rule] = counts.get(rule, 0) + 1
+    for each in made:
+        family = each.last.family.name
         rule = {"continue": "continue_training", "import": "import_checkpoint"}.get(family, family)
         counts[rule] = counts.get(rule, 0) + 1
-    counts["text"] = len({chain.parse(text).task for text in made})
-    counts["data"] = len({str(settings.data_folder(chain.parse(text))) for text in made})
+    counts["text"] = len({each.task for each in made})
+    counts["data"] = len({str(settings.data_folder(each)) for each in made})
     return counts
 
 
@@ -54,7 +52,7 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
     found.pop("total")
     assert found == expected(config.from_settings({**SETTINGS, "preset": preset, "own": None}))
-    assert found["train"] >= 1 and found["prune"] > found["train"] and found["retrain"] == found["prune"]
+    assert found["train"] >= 1 and found["prune"] > found["train"] and found["retrain"] <= found["prune"]
     assert not (workplace / "results").exists()
 
 

@@ -30,9 +30,9 @@ GOLDEN = {
     "multi30k-en-de/tiny-128/s1/train/continue": "2e5103859e4fcdc3",
     "multi30k-en-de/tiny-128/s1/train/prune-local-50/retrain": "57c432b9d7ec6c34",
     "multi30k-en-de/tiny-128/s1/train/prune-local-50/retrain/rejuvenate-zero": "e8259616158e6bb4",
-    "wmt14-en-de/base/s1/train": "53016d40942fbd28",
-    "wmt14-en-de/base/s1/train/continue": "f4b408b94818d342",
-    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "62baf2677fb2365b",
+    "wmt14-en-de/base/s1/train": "326ff191aead6a2f",
+    "wmt14-en-de/base/s1/train/continue": "70607f0f0c506488",
+    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "e190064dcaf0174f",
 }
 
 

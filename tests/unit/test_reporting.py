@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 
 from nmtprune import chain, config, papers, paths
+from nmtprune.reporting.made import Marked, Table
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.render import render
+from nmtprune.reporting.tables import _cell as printed_cell
 from nmtprune.reporting.tables import frame, latex, markdown, number, table
 from nmtprune.scoring.quality import bleu_chrf
 
 WORDS = ("the", "cat", "dog", "house", "tree", "sees", "likes", "under", "behind", "two", "red", "old", "and", "that")
 SENTENCES = 80
+TOY = {"preset": "toy", "papers": ["wang2020"]}
 ERRORS = {"rejuvenate": 0.10, "continue": 0.14, "train": 0.15, "retrain": 0.22, "prune": 0.45}
 
 
@@ -76,11 +79,11 @@ def pretend(model: chain.Chain) -> None:
 
 @pytest.fixture(scope="module")
 def pretended(tmp_path_factory):
-    """A working directory in which every model of the toy preset has been made and scored."""
+    """A working directory in which every model of a paper with tables has been made and scored."""
     folder = tmp_path_factory.mktemp("pretended")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for model in papers.chains(config.from_settings({"preset": "toy"})):
+        for model in papers.scored(config.from_settings(TOY)):
             pretend(model)
     return folder
 
@@ -90,7 +93,7 @@ def toy(pretended, tmp_path, monkeypatch):
     """The toy preset in a working directory of the test's own, all of its models pretended."""
     shutil.copytree(pretended, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return config.from_settings({"preset": "toy"})
+    return config.from_settings(TOY)
 
 
 def item(settings: config.Config, key: str) -> papers.Item:
@@ -124,12 +127,33 @@ def test_each_group_of_rows_is_compared_with_its_own_baseline(toy):
 
 
 def test_a_clear_difference_is_marked_and_the_direction_is_right(toy):
-    settings = config.from_settings({"preset": "toy"})
+    settings = config.from_settings(TOY)
     figure = item(settings, "wang2020/table6")
     numbers = frame(figure, Measured(settings))
     pruned = numbers.iloc[2]
     assert pruned["chain"] == "train/prune-local-50/retrain" and pruned["p_bootstrap"] < 0.01
-    assert table(figure, numbers).cells[2][-1].endswith("⇓")
+    assert pruned["better"] < pruned["worse"] and pruned["p_sign"] < 0.01
+    assert table(figure, numbers).cells[2][-1].endswith("⇓‡")
+
+
+@pytest.mark.parametrize(
+    ("p_bootstrap", "p_sign", "better", "marks"),
+    [
+        (0.2, 0.2, 60, ""),
+        (0.04, 0.2, 60, "↑"),
+        (0.04, 0.04, 60, "↑†"),
+        (0.009, 0.009, 60, "⇑‡"),
+        (0.2, 0.04, 60, "†"),
+        (0.05, 0.05, 60, ""),
+        (0.04, 0.04, 20, "↑"),
+    ],
+)
+def test_arrows_are_the_bootstraps_and_daggers_those_of_a_sign_test_that_agrees(p_bootstrap, p_sign, better, marks):
+    record = {"bleu": 30.0, "delta_low": -0.1, "delta_high": 0.9, "p_bootstrap": p_bootstrap}
+    record |= {"better": better, "worse": 80 - better, "p_sign": p_sign}
+    assert printed_cell(record, "bleu") == f"30.00{marks}"
+    down, swapped = str.maketrans("↑⇑", "↓⇓"), {"delta_low": -0.9, "delta_high": 0.1, "better": 80 - better, "worse": better}
+    assert printed_cell(record | swapped, "bleu") == f"30.00{marks}".translate(down)
 
 
 def test_a_missing_score_is_an_empty_cell_with_its_reason_and_never_a_zero(toy):
@@ -155,16 +179,16 @@ def test_the_reason_names_the_first_model_that_is_missing(toy):
 
 def test_nothing_measured_still_renders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = config.from_settings({"preset": "toy"})
+    settings = config.from_settings(TOY)
     render(settings)
     numbers = pd.read_csv("results/toy/wang2020/table2.csv")
     assert numbers["bleu"].isna().all() and (numbers["seeds"] == 0).all()
-    assert "0 of 20 models scored" in paths.page("toy").joinpath("index.html").read_text()
+    assert f"0 of {len(papers.scored(settings))} models scored" in paths.page("toy").joinpath("index.html").read_text()
 
 
 def test_two_seeds_give_mean_and_standard_deviation(toy):
-    settings = config.from_settings({"preset": "toy", "seeds": [1, 2]})
-    for model in papers.chains(settings):
+    settings = config.from_settings({**TOY, "seeds": [1, 2]})
+    for model in papers.scored(settings):
         if model.seed == 2:
             pretend(model)
     table1 = item(settings, "wang2020/table1")
@@ -179,7 +203,7 @@ def test_two_seeds_give_mean_and_standard_deviation(toy):
 
 
 def test_a_seed_that_is_missing_is_said_beside_the_mean_of_the_others(toy):
-    settings = config.from_settings({"preset": "toy", "seeds": [1, 2]})
+    settings = config.from_settings({**TOY, "seeds": [1, 2]})
     table1 = item(settings, "wang2020/table1")
     numbers = frame(table1, Measured(settings))
     printed = table(table1, numbers)
@@ -236,7 +260,18 @@ def test_latex_escapes_text_and_keeps_the_marks(toy):
     text = latex(printed, table2.key, "Table 2", ["50 % of c# & a_b"])
     assert r"50 \% of c\# \& a\_b" in text and r"\toprule" in text and r"$\Delta$" in text
     assert text.count(r" \\") == 1 + len(table2.rows)
-    assert not set("↑⇑↓⇓Δ±–−") & set(text)
+    assert not set("↑⇑↓⇓†‡Δ±–−") & set(text)
+
+
+def test_markdown_and_latex_show_marked_cells_and_escape_every_other_character():
+    cell = Marked((("a|b_c ", False), ("*50 %*", True), (" & ‡", False)))
+    printed = Table(["A|B", "C_D"], ["name", "text"], [["x_y", cell], ["28.1⇑‡", "plain"]], [], frozenset({0, 1}))
+    lines = markdown(printed, "Table", []).splitlines()
+    assert r"| A\|B" in lines[2] and r"C\_D" in lines[2]
+    assert r"a\|b\_c **\*50 %\*** & ‡" in lines[4]
+    text = latex(printed, "paper/table", "Table", [])
+    assert r"x\_y & a\textbar{}b\_c \textbf{*50 \%*} \& $\ddagger$ \\" in text
+    assert text.count(r"\midrule") == 2 and "28.1$\\Uparrow$$\\ddagger$" in text
 
 
 def test_markdown_has_a_line_for_each_row(toy):
@@ -275,11 +310,11 @@ def test_every_link_of_the_page_leads_to_a_file(toy):
 
 def test_a_preset_without_rows_for_an_item_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = config.from_settings({"preset": "multi30k", "papers": ["wang2020/table3"]})
+    settings = config.from_settings({"preset": "wmt14", "papers": ["wang2020/table3"]})
     render(settings)
-    text = paths.item("multi30k", "wang2020", "table3", "md").read_text()
+    text = paths.item("wmt14", "wang2020", "table3", "md").read_text()
     assert "Left out, since nothing stands in for it: WMT17 Zh-En, IWSLT14 De-En, IWSLT17 En-Fr." in text
-    assert pd.read_csv(paths.item("multi30k", "wang2020", "table3", "csv")).empty
+    assert pd.read_csv(paths.item("wmt14", "wang2020", "table3", "csv")).empty
 
 
 def test_rendering_twice_gives_the_same_bytes(toy):

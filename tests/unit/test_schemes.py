@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nmtprune.chain import SCHEMES
 from nmtprune.pruning.classes import class_of, layer_of
-from nmtprune.pruning.schemes import GROUPS, counts, masks, smallest
+from nmtprune.pruning.schemes import GROUPS, counts, masks
 
 NAMES = (
     "encoder.embed_tokens.weight",
@@ -113,8 +113,11 @@ def test_global_takes_all_from_the_smaller_matrix_and_local_half_of_each():
 def test_ties_go_by_position():
     made = masks({"decoder.layers.0.fc1.weight": torch.tensor([[1.0, -1.0, 0.5], [1.0, 1.0, -1.0]])}, "local", "50")
     assert made["decoder.layers.0.fc1.weight"].tolist() == [[False, False, False], [True, True, True]]
-    assert smallest(torch.zeros(6), 2).tolist() == [True, True, False, False, False, False]
-    assert not smallest(torch.ones(3), 0).any() and smallest(torch.ones(3), 3).all()
+    equal = {"decoder.layers.0.fc1.weight": torch.zeros(2, 3), "decoder.layers.0.fc2.weight": torch.zeros(3, 2)}
+    made = [mask.flatten().tolist() for mask in masks(equal, "global", "66.7").values()]
+    assert made == [[False] * 6, [False, False, True, True, True, True]]
+    assert all(mask.all() for mask in masks(equal, "global", "0.1").values())
+    assert not any(mask.any() for mask in masks(equal, "global", "99").values())
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=30), percents)

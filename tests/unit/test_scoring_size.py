@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from nmtprune import models
 from nmtprune.errors import UserError
+from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.schemes import masks
 from nmtprune.scoring.size import load_sparse, sizes, sparsity, store_sparse, unique_parameters
 
 
@@ -58,6 +64,30 @@ def test_a_sparse_model_is_stored_in_little_more_than_its_values_and_a_bit_a_wei
     nonzero = sizes(weights)["nonzero"]
     # The entropy of a mask with 10 % ones is 0.469 bits a weight.
     assert nonzero * 4 + 0.46 * 200_000 / 8 < written < nonzero * 4 + 200_000 / 8
+
+
+def test_a_pruned_model_is_stored_as_bits_and_values_and_loads_back_as_it_was(tmp_path):
+    """Tied, untied and unpruned parameters: beside headers the file holds a compressed bit a weight and four bytes a value."""
+    model = state()
+    model["decoder.layers.0.fc1.weight"] = torch.randn(300, 20).t()  # not contiguous
+    made = masks(prunable(model, "in"), "global", "80")
+    pruned = models.masked(model, made)
+    written = store_sparse(pruned, tmp_path / "model")
+    loaded = load_sparse(tmp_path / "model")
+    assert written == (tmp_path / "model").stat().st_size == sizes(pruned)["size_sparse"]
+    assert set(loaded) == {name for name in model if "_float_tensor" not in name}
+    for name, tensor in loaded.items():
+        assert tensor.dtype == torch.float32 and bits(tensor) == bits(pruned[name]), name
+    assert all(not loaded[name][~mask].any() for name, mask in made.items())
+    of_masks = of_values = 0
+    with open(tmp_path / "model", "rb") as file:
+        file.readline()
+        for line in iter(file.readline, b""):
+            record = {"mask": 0, "values": 0, **json.loads(line)}
+            of_masks, of_values = of_masks + record["mask"], of_values + record["values"]
+            file.seek(record["mask"] + 4 * record["values"], os.SEEK_CUR)
+    assert of_values == sizes(pruned)["nonzero"]
+    assert 0 < of_masks < sizes(pruned)["parameters"] / 8 + 16 * len(loaded)
 
 
 def test_tied_parameters_share_memory_again(tmp_path):

@@ -10,19 +10,34 @@ import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
-from fairseq.modules import FairseqDropout
+from fairseq import utils
+from fairseq.models import BaseFairseqModel
+from fairseq.modules import FairseqDropout, MultiheadAttention
+from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
+from fairseq.trainer import Trainer
 
 from nmtprune.toolkit import speedups
 
 SHAPES = [(7, 5), (5,), (3, 2, 4), (1,)]
+EXCHANGED = (
+    (Adam, "step"),
+    (FairseqDropout, "forward"),
+    (utils, "softmax"),
+    (MultiheadAttention, "forward"),
+    (FairseqOptimizer, "zero_grad"),
+    (FairseqOptimizer, "multiply_grads"),
+    (FairseqOptimizer, "clip_grad_norm"),
+    (Trainer, "_set_seed"),
+    (BaseFairseqModel, "train"),
+)
 
 
 @pytest.fixture
 def plain_adam_step(monkeypatch):
     """Every speed-up, undone after the test; gives fairseq's own Adam step."""
     plain = Adam.step
-    for owner, name in ((Adam, "step"), (FairseqDropout, "forward")):
+    for owner, name in EXCHANGED:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     speedups.apply.__wrapped__()
     return plain
@@ -130,6 +145,45 @@ def test_dropout_repeats_with_the_seed_and_rests_in_evaluation():
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     assert dropout.eval()(x) is x
+
+
+@pytest.mark.parametrize("keys", [1, 7, 15, 16, 40])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_equals_pytorchs(keys, causal, plain_adam_step, monkeypatch):
+    torch.manual_seed(0)
+    attention = MultiheadAttention(8, 2, self_attention=True).train()
+    queries = torch.randn(keys, 3, 8, requires_grad=True)
+    padding = torch.arange(keys).expand(3, keys) < torch.tensor([[0], [keys // 2], [keys - 1]])
+    future = torch.full((keys, keys), -torch.inf).triu(1) if causal else None
+    masks = {"attn_mask": future} if causal else {"key_padding_mask": padding}
+    results = []
+    for undone in (False, True):
+        if undone:
+            monkeypatch.undo()
+            attention.skip_embed_dim_check = False
+        queries.grad = None
+        attended, _ = attention(queries, queries, queries, need_weights=False, **masks)
+        attended.square().sum().backward()
+        results.append((attended.detach(), queries.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_norm", [0.0, 0.01, 1e6])
+def test_gradients_are_scaled_and_clipped_as_by_fairseq(max_norm, plain_adam_step, parameters, monkeypatch):
+    class Optimizer(FairseqOptimizer):
+        params = parameters
+
+    optimizer = Optimizer(None)
+    results = []
+    for undone in (False, True):
+        if undone:
+            monkeypatch.undo()
+        give_gradients(parameters, 0)
+        parameters[2].grad = None
+        optimizer.multiply_grads(1 / 3)
+        norm = optimizer.clip_grad_norm(max_norm)
+        results.append((norm, [p.grad for p in parameters if p.grad is not None]))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=0)
 
 
 def test_applying_twice_is_applying_once():

@@ -90,13 +90,15 @@ def validate(value: Any, schema: str, where: str) -> None:
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` laid over `below`; mappings are merged key by key, everything else is replaced.
 
-    So is a learning rate: its forms exclude each other.
+    So is a learning rate, whose forms exclude each other, and an architecture or an optimiser of another `name`: what belonged to the
+    one below means nothing to it.
     """
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
         deep = isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate"
-        merged[key] = merge(under, value) if deep else value
+        same = deep and value.get("name", under.get("name")) == under.get("name")
+        merged[key] = merge(under, value) if same else value
     return merged
 
 
@@ -107,6 +109,12 @@ def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, 
     width, heads = architecture.get("embed_dim"), architecture.get("heads")
     if width and heads and width % heads:
         raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
+    layers = architecture.get("encoder_layers"), architecture.get("decoder_layers")
+    if "lstm" in architecture["name"] and layers[0] != layers[1]:
+        raise UserError(
+            f"{where}: architecture: encoder_layers {layers[0]} and decoder_layers {layers[1]} must be equal: "
+            "each layer of an LSTM decoder begins with the final state of an encoder layer"
+        )
     if architecture.get("share_embeddings") == "all" and not subwords.get("joint_dictionary", subwords["joint"]):
         raise UserError(f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages (subwords: joint: true)")
 
@@ -156,6 +164,8 @@ class Config:
         if missing:
             raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
         _check_architecture(recipe["architecture"], recipe["subwords"], f"recipes/{name}.yaml")
+        if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get("replace_unknowns"):
+            raise UserError(f"recipes/{name}.yaml: decoding: replace_unknowns needs attention, and architecture.attention says none")
         return recipe
 
     @property
@@ -165,6 +175,11 @@ class Config:
     @property
     def seeds(self) -> list[int]:
         return self.settings["seeds"] or self.preset["seeds"]
+
+    def seeds_of(self, paper: str, item: str) -> list[int]:
+        """The seeds of one table or figure: the settings', or the preset's for it, for its paper, for all."""
+        said = self.preset.get("seeds_of", {})
+        return self.settings["seeds"] or said.get(f"{paper}/{item}") or said.get(paper) or self.preset["seeds"]
 
     @property
     def data_dir(self) -> Path | None:
@@ -271,8 +286,12 @@ class Config:
         return {"version": SCORING_VERSION, "decoding": whole.get("decoding", {}), "prunable": whole["prunable"]}
 
     def corpus(self, task: str) -> dict[str, Any]:
-        """What a task's text depends on: all it says but its title and what it tells of itself."""
-        return {key: value for key, value in self.task(task).items() if key not in ("title", "about")}
+        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed."""
+        return {key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")}
+
+    def probing(self, task: str) -> dict[str, Any]:
+        """A task's settings of the probing tasks: the schema's defaults, and what the task says."""
+        return _probing_defaults() | self.task(task).get("probing", {})
 
     def check(self, chain: Chain) -> None:
         """Everything that can be wrong with one chain. Raises UserError."""
@@ -335,6 +354,12 @@ def _defaults() -> dict[str, Any]:
 def _schedule_defaults() -> dict[str, Any]:
     schema = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())
     return {key: value["default"] for key, value in schema["$defs"]["keys"]["properties"].items() if "default" in value}
+
+
+@functools.cache
+def _probing_defaults() -> dict[str, Any]:
+    schema = json.loads((WORKFLOW / "schemas" / "task.schema.json").read_text())
+    return {key: value["default"] for key, value in schema["properties"]["probing"]["properties"].items()}
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:

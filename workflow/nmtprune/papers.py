@@ -26,7 +26,7 @@ EXTENSIONS = {
     "bars": _FIGURE,
     "scatter": _FIGURE,
     "losses": _FIGURE,
-    "pictures": _FIGURE,
+    "pictures": ("csv", "md", "tex", "png", "svg", "rst"),
     "trajectory": _FIGURE,
     "probing": _TABLE,
     "changes": _FIGURE,
@@ -92,7 +92,7 @@ class Item:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
-    x: Mapping[str, str] | None
+    x: Mapping[str, Any] | None
     dashed: tuple[str, ...]
     examples: Mapping[str, int]
 
@@ -167,6 +167,7 @@ def _check_preset(config: Config) -> None:
     where, papers = f"presets/{config.settings['preset']}.yaml", [paper(name) | {"name": name} for name in names()]
     known = {kind: {name for each in papers for name in each[kind]} for kind in ("tasks", "recipes")}
     known["grids"] = {f"{each['name']}/{item}" for each in papers for item in each["items"]}
+    known["seeds_of"] = known["grids"] | {each["name"] for each in papers}
     for kind, valid in known.items():
         for name in config.preset.get(kind, {}):
             if name not in valid:
@@ -215,12 +216,21 @@ def _printed(row: Mapping[str, Any], published: list[dict[str, str]], values: Ma
     """The paper's values of a stated row, or of one point of its grid; none where the paper's values are not at hand."""
     line = row.get("published")
     if isinstance(line, dict):
-        line = next((number for value, number in line.items() if value in map(str, values.values())), None)
+        line = next((number for value, number in line.items() if str(value) in map(str, values.values())), None)
     if not line or not published:
         return {}
+    if isinstance(line, str):
+        return _of_model(published, line)
     if line > len(published):
         raise UserError(f"published: there is no row {line}; the paper's CSV has {len(published)}")
     return published[line - 1]
+
+
+def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
+    """One column of a CSV that has a column a model and a row a probing task: its values by category and task."""
+    if model not in published[0]:
+        raise UserError(f"published: there is no column `{model}`; {suggest(model, published[0])}")
+    return {f"{line['category']} {line['task']}": line[model] for line in published}
 
 
 def _item(config: Config, paper_name: str, name: str) -> Item:
@@ -245,7 +255,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                 continue
             for values in _points(row, grid, functools.partial(config.classes, recipe)):
                 steps = chain.parse_steps(row["chain"].format(**values))
-                chains = tuple(Chain(task, recipe, seed, steps) for seed in config.seeds)
+                chains = tuple(Chain(task, recipe, seed, steps) for seed in config.seeds_of(paper_name, name))
                 config.check(chains[0])
                 rows.append(
                     Row(

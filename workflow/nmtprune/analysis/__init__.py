@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.data.probing import senteval_files
 from nmtprune.errors import UserError, suggest
 from nmtprune.files import atomic
 
@@ -33,6 +34,9 @@ class Analysis:
 
 def settings(name: str, config: Config, chain: Chain) -> dict[str, Any]:
     """What an analysis depends on beside its model: Snakemake's view of it."""
+    if name == "probing":
+        files = senteval_files(config.task(chain.task), config.data_dir)
+        return {"version": VERSIONS[name], **config.probing(chain.task), "senteval": sorted(files)}
     return {"version": VERSIONS[name], "prunable": config.recipe(chain.recipe)["prunable"]}
 
 

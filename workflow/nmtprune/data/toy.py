@@ -48,8 +48,8 @@ class Probe:
 
 
 # Vocabulary sizes and the shares of words with something to memorise.
-NOUNS = {"person": 24, "animal": 18, "thing": 28, "food": 18, "place": 12}
-TRANSITIVE, INTRANSITIVE, ADJECTIVES, ADVERBS = 32, 12, 18, 8
+NOUNS = {"person": 18, "animal": 16, "thing": 20, "food": 12, "place": 8}
+TRANSITIVE, INTRANSITIVE, ADJECTIVES, ADVERBS = 24, 10, 12, 6
 AMBIGUOUS, IRREGULAR, SEPARABLE = 0.15, 0.15, 0.3
 
 LIVING = ("person", "animal")

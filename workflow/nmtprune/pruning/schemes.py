@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -18,17 +19,7 @@ GROUPS: dict[str, Callable[[str], str]] = {
     "layer": layer_of,
     "local": lambda name: name,
 }
-
-
-def smallest(scores: Tensor, count: int) -> Tensor:
-    """True at the `count` smallest of a flat tensor; among equals the first by position."""
-    if count <= 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = torch.kthvalue(scores, count).values
-    chosen = scores < threshold
-    ties = torch.nonzero(scores == threshold, as_tuple=True)[0]
-    chosen[ties[: count - int(chosen.sum())]] = True
-    return chosen
+_CHUNK = 1 << 22  # scores that are compared at a time
 
 
 def counts(sizes: list[int], percent: str) -> list[int]:
@@ -50,29 +41,66 @@ def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str,
     (class-blind), `uniform` within each weight class, `layer` within each layer, `local` within each matrix; `distribution` prunes
     |w| < lambda * sigma of the weight's class, with the one lambda that makes the total exact.
     """
-    group_of = GROUPS[scheme]
+    deviations = _class_deviations(weights) if scheme == "distribution" else {}
+
+    def score(name: str) -> Tensor:
+        """What is compared: magnitudes, flat. In deviations of their class, a zero of a class that is all zero stays zero."""
+        magnitudes = weights[name].float().abs().flatten()
+        if class_of(name) not in deviations:
+            return magnitudes
+        return magnitudes.div_(deviations[class_of(name)]).nan_to_num_(0, posinf=torch.inf)
+
     groups: dict[str, list[str]] = {}
     for name in weights:
-        groups.setdefault(group_of(name), []).append(name)
-    deviation = _class_deviations(weights) if scheme == "distribution" else {}
+        groups.setdefault(GROUPS[scheme](name), []).append(name)
+    sizes = {name: tensor.numel() for name, tensor in weights.items()}
+    goes = counts([sum(sizes[name] for name in names) for names in groups.values()], percent)
     made: dict[str, Tensor] = {}
-    goes = counts([sum(weights[n].numel() for n in names) for names in groups.values()], percent)
     for names, count in zip(groups.values(), goes, strict=True):
-        scores = torch.cat([_relative(weights[n].float().abs().flatten(), deviation.get(class_of(n))) for n in names])
-        kept = smallest(scores, count).logical_not_()
-        parts = kept.split([weights[n].numel() for n in names])
-        made |= {name: part.view(weights[name].shape).clone() for name, part in zip(names, parts, strict=True)}
+        threshold, ties = _threshold(score, {name: sizes[name] for name in names}, count)
+        for name in names:
+            kept, ties = _kept(score(name), threshold, ties)
+            made[name] = kept.view(weights[name].shape)
     return {name: made[name] for name in weights}
 
 
-def _relative(magnitudes: Tensor, deviation: Tensor | None) -> Tensor:
-    """Magnitudes in deviations of their class; a zero stays zero in a class that has none because all of it is zero."""
-    return magnitudes if deviation is None else (magnitudes / deviation).nan_to_num(0, posinf=torch.inf)
+def _threshold(score: Callable[[str], Tensor], sizes: Mapping[str, int], count: int) -> tuple[float, int]:
+    """The largest of the `count` smallest scores of some matrices, and how many scores equal to it are among these.
+
+    All scores are copied once and partitioned in place: with one matrix more, that is the memory it takes.
+    """
+    if count == 0:
+        return -math.inf, 0
+    copy = torch.empty(sum(sizes.values()))
+    for name, place in zip(sizes, copy.split(list(sizes.values())), strict=True):
+        place.copy_(score(name))
+    copy.numpy().partition(count - 1)
+    threshold = copy[count - 1].item()
+    return threshold, sum(int(torch.count_nonzero(part == threshold)) for part in copy[:count].split(_CHUNK))
+
+
+def _kept(scores: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
+    """True at the scores that stay, and how many `ties` are left to go: scores equal to the threshold go first by position."""
+    kept = (scores < threshold).logical_not_()
+    equal = scores == threshold
+    here = min(ties, int(torch.count_nonzero(equal)))
+    if here:
+        last = int(torch.nonzero(equal)[here - 1])
+        kept[: last + 1] &= ~equal[: last + 1]
+    return kept, ties - here
 
 
 def _class_deviations(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Standard deviation of the weights of each class."""
     classes: dict[str, list[Tensor]] = {}
     for name, tensor in weights.items():
-        classes.setdefault(class_of(name), []).append(tensor.float().flatten())
-    return {label: torch.cat(parts).std(correction=0) for label, parts in classes.items()}
+        classes.setdefault(class_of(name), []).append(tensor.float())
+    return {label: _deviation(parts) for label, parts in classes.items()}
+
+
+def _deviation(parts: list[Tensor]) -> Tensor:
+    """Standard deviation of all values of some tensors."""
+    size = sum(part.numel() for part in parts)
+    mean = sum(part.sum(dtype=torch.float64) for part in parts) / size
+    squares = sum((part - mean).square_().sum(dtype=torch.float64) for part in parts)
+    return (squares / size).sqrt().float()

@@ -10,6 +10,8 @@ from nmtprune.reporting.measured import Measured
 
 T = TypeVar("T")
 NEEDS_BLEU = {"bleu", "delta"}
+NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf"}
+NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
@@ -21,7 +23,7 @@ def caption(item: Item, measured: Measured) -> list[str]:
         *_stand_ins(item, measured),
         _updates(item, measured),
         _seeds(item),
-        _test_sets(item, measured),
+        *_test_sets(item, measured),
         *_prunable(item, measured),
         *_scoring(item, measured),
         *_left_out(item),
@@ -76,21 +78,40 @@ def _updates(item: Item, measured: Measured) -> str:
 def _seeds(item: Item) -> str:
     """Seeds, and what is shown of their spread."""
     seeds = [str(chain.seed) for chain in item.rows[0].chains]
-    if item.kind != "lines":
-        return f"Seed {seeds[0]}." if len(seeds) == 1 else f"Mean ± standard deviation over seeds {', '.join(seeds)}."
     if len(seeds) == 1:
-        return f"Seed {seeds[0]}. Band: 95 % bootstrap interval of the baseline over sentences."
-    return f"Means over seeds {', '.join(seeds)}. Bars and the baseline's band: standard deviation over seeds."
+        band = " Band: 95 % bootstrap interval of the baseline over sentences." if item.kind == "lines" else ""
+        return f"Seed {seeds[0]}.{band}"
+    over = f"over seeds {', '.join(seeds)}"
+    return {
+        "lines": f"Means {over}. Bars and the baseline's band: standard deviation over seeds.",
+        "bars": f"Means {over}; error bars: standard deviation over seeds.",
+        "scatter": f"Means {over}; error bars: standard deviation over seeds.",
+        "losses": f"A line for each of the seeds {', '.join(seeds)}.",
+        "trajectory": f"A panel for each seed; numbers in the caption are means {over}.",
+        "pictures": f"Shares are means {over}; pictures of seed {seeds[0]}.",
+        "examples": f"Translations of seed {seeds[0]}, the first of seeds {', '.join(seeds)}.",
+    }.get(item.kind, f"Mean ± standard deviation {over}.")
 
 
-def _test_sets(item: Item, measured: Measured) -> str:
+def _metrics(item: Item) -> set[str]:
+    return {column.metric for column in item.columns}
+
+
+def _translates(item: Item) -> bool:
+    return item.kind == "examples" or bool(_metrics(item) & NEEDS_HYPOTHESES)
+
+
+def _test_sets(item: Item, measured: Measured) -> list[str]:
+    """Test sets with their sizes; nothing where no number is of a test set."""
+    if not _translates(item) and not _metrics(item) & NEEDS_LIKELIHOODS:
+        return []
     sets = []
     for task in _tasks(item):
         rows = (measured.scores(chain) for row in item.rows for chain in row.chains if chain.task == task)
         size = next((f" ({int(row['sentences']):,} sentences)" for row in rows if row), "")
         of = f" of {task}" if len(_tasks(item)) > 1 else ""
         sets.append(f"{measured.test_set(task)}{of}{size}")
-    return f"Test set: {'; '.join(sets)}."
+    return [f"Test set: {'; '.join(sets)}."]
 
 
 def _prunable(item: Item, measured: Measured) -> list[str]:
@@ -111,19 +132,23 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
 
 def _scoring(item: Item, measured: Measured) -> list[str]:
     """Signatures, engine and beam of the scores that are there, and what the marks of significance say."""
+    if "scores" not in item.reads:
+        return []
     rows = [row for each in item.rows for chain in each.chains if (row := measured.scores(chain))]
-    metrics = {column.metric for column in item.columns}
+    metrics = _metrics(item)
     sentences = []
     if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows)):
         sentences.append(f"BLEU {', '.join(signatures)}.")
     if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows)):
         sentences.append(f"chrF {', '.join(signatures)}.")
-    if searches := _distinct(f"{row['engine']}, beam {row['beam']}" for row in rows):
+    if _translates(item) and (searches := _distinct(f"{row['engine']}, beam {row['beam']}" for row in rows)):
         sentences.append(f"Search: {'; '.join(searches)}.")
+    elif engines := _distinct(row["engine"] for row in rows):
+        sentences.append(f"Likelihoods by {', '.join(engines)}.")
     if item.kind == "table" and "bleu" in metrics and any(row.against for row in item.rows):
         sentences.append(
-            "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences "
-            "(1,000 samples); published marks by the paper's sign test."
+            "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
+            "†/‡: the sign test over sentences agrees, p < 0.05/0.01; published arrows by the paper's sign test."
         )
     return sentences
 
@@ -135,7 +160,7 @@ def _left_out(item: Item) -> list[str]:
 def _published(item: Item) -> list[str]:
     """Where the published values come from, and for which data."""
     printed: list[Row] = [row for row in item.rows if row.published]
-    if not printed or not any(column.published for column in item.columns):
+    if not printed or (item.columns and not any(column.published for column in item.columns)):
         return []
     about = paper(item.paper)
     data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))

@@ -8,6 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import pandas as pd
 from matplotlib import pyplot
 
 from nmtprune.files import atomic
@@ -25,6 +26,38 @@ STYLE = {
     "legend.frameon": False,
     "svg.hashsalt": "nmtprune",
 }
+
+
+FAR_BEYOND = 20  # times the median
+
+
+def is_wide(values: pd.Series) -> bool:
+    """Whether a few values are so far beyond the others that a linear axis would hide these."""
+    known = values.abs().dropna()
+    return len(known) > 0 and known.max() > max(FAR_BEYOND * known.median(), 1)
+
+
+def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
+    """Give the axis `x` or `y` the scale of its values: where they are wide, logarithmic beyond ±1 and linear between."""
+    if is_wide(values):
+        getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
+        getattr(axes, f"{which}axis").set_major_formatter("{x:g}")
+
+
+def empty(axes: pyplot.Axes) -> None:
+    """Say in a panel that nothing was measured yet."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, "no scores yet", transform=axes.transAxes, ha="center", color="#666666")
+
+
+def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
+    """What a figure lacks, from the column `missing` of its numbers, as one footnote; nothing where all is there."""
+    absent = numbers.loc[numbers["missing"] != "", "missing"] if len(numbers) else []
+    if not len(absent):
+        return []
+    reasons = list(dict.fromkeys(absent))
+    more = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
+    return [f"Missing in {len(absent)} of {len(numbers)} rows: {'; '.join(reasons[:shown])}{more}."]
 
 
 def save(figure: pyplot.Figure, *files: Path) -> None:

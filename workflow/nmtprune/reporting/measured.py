@@ -65,15 +65,26 @@ class Measured:
         """Updates that made a model, all its trainings together; None while one of them is missing."""
         total = 0
         for ancestor in chain.ancestors():
+            after = chain.steps[len(ancestor.steps) :]
+            if after and after[0].family.name == "at":
+                continue  # its snapshot counts the updates of its own, not all of them
             manifest = self.manifest(ancestor)
             if manifest is None and ancestor.last.family.selects:
                 continue  # a variant that is scored without a directory of its own
             if manifest is None:
                 return None
             total += manifest.get("updates") or 0
-            if ancestor.last.family.name in ("at", "import"):
-                break  # a snapshot counts its own updates, not all of its parent's
         return total
+
+    def hypotheses(self, chain: Chain) -> list[str] | None:
+        """A chain's translations of the main test set."""
+        row = self.scores(chain)
+        return read_lines(row["hypotheses"]) if row and Path(row["hypotheses"]).exists() else None
+
+    def text(self, task: str, side: str) -> list[str] | None:
+        """The `source` or `target` side of a task's main test set."""
+        file = paths.text(task) / f"{self.test_set(task)}.{self.config.task(task)[side]}"
+        return read_lines(file) if file.exists() else None
 
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
         """Why a chain lacks what an item reads of it (`Item.reads`); None where all is there."""
@@ -99,12 +110,10 @@ class Measured:
 
     def _statistics(self, chain: Chain) -> np.ndarray | None:
         """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set."""
-        row = self.scores(chain)
-        language = self.config.task(chain.task)["target"]
-        references = paths.text(chain.task) / f"{self.test_set(chain.task)}.{language}"
-        if row is None or not Path(row["hypotheses"]).exists() or not references.exists():
+        hypotheses, references = self.hypotheses(chain), self.text(chain.task, "target")
+        if hypotheses is None or references is None:
             return None
-        return significance.bleu_statistics(read_lines(row["hypotheses"]), read_lines(references), language)
+        return significance.bleu_statistics(hypotheses, references, self.config.task(chain.task)["target"])
 
 
 def _number(value: Any) -> float | None:

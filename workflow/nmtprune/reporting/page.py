@@ -51,6 +51,7 @@ def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
     return environment.get_template("page.html.j2").render(
         config=config,
         preset=config.preset,
+        seeds=sorted({chain.seed for chain in all_models}),
         stand_ins=list(_stand_ins(config, rendered)),
         versions=_versions(),
         papers={name: papers.paper(name) for name in dict.fromkeys(shown)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +24,8 @@ AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "perplexity_delta": ("perplexity", operator.sub),
     "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
 }
-BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}
+BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
+SIGN_TEST = {0.05: "†", 0.01: "‡"}
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 
 
@@ -79,8 +81,11 @@ def _published(row: Row, column: Column) -> float:
 
 
 def _significance(row: Row, measured: Measured) -> dict[str, float]:
-    """Difference in BLEU from the baseline: its 95 % interval, and the p-values of paired bootstrap and sign test."""
-    names = ("delta_low", "delta_high", "p_bootstrap", "p_sign")
+    """Difference in BLEU from the baseline: its 95 % interval, the p-value of paired bootstrap, and the sign test.
+
+    `better` and `worse` count the sentences that raise and lower the baseline's BLEU, `p_sign` is their sign test's p-value.
+    """
+    names = ("delta_low", "delta_high", "p_bootstrap", "better", "worse", "p_sign")
     if row.against is None:
         return dict.fromkeys(names, math.nan)
     system = [measured.statistics(chain) for chain in row.chains]
@@ -90,7 +95,8 @@ def _significance(row: Row, measured: Measured) -> dict[str, float]:
     ours, theirs = np.concatenate(system), np.concatenate(baseline)
     compared = paired_bootstrap(theirs, ours)
     gains = np.concatenate([substitution_gains(theirs[[i]], ours[[i]]) for i in range(len(ours))])
-    return dict(zip(names, (compared.low, compared.high, compared.p, sign_test(gains).p), strict=True))
+    signs = sign_test(gains)
+    return dict(zip(names, (compared.low, compared.high, compared.p, signs.better, signs.worse, signs.p), strict=True))
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
@@ -151,10 +157,16 @@ def _cell(record: dict, metric: str) -> str | None:
 
 
 def _mark(record: dict) -> str:
-    p = record.get("p_bootstrap", math.nan)
-    if math.isnan(p):
+    """An arrow for the bootstrap, then a dagger for the sign test where that speaks for the same side."""
+    if math.isnan(record.get("p_bootstrap", math.nan)):
         return ""
-    marks = BETTER if record["delta_high"] + record["delta_low"] > 0 else WORSE
+    higher = record["delta_high"] + record["delta_low"] > 0
+    agree = higher == (record["better"] > record["worse"])
+    return _level(record["p_bootstrap"], BETTER if higher else WORSE) + (_level(record["p_sign"], SIGN_TEST) if agree else "")
+
+
+def _level(p: float, marks: dict[float, str]) -> str:
+    """The mark of the strictest level that a p-value is below; nothing above all levels."""
     return next((mark for level, mark in sorted(marks.items()) if p < level), "")
 
 
@@ -171,7 +183,7 @@ def number(metric: str, value: float) -> str:
     match metric:
         case "delta" | "perplexity_delta" | "gap":
             return f"{value:+.2f}".replace("-", "−")
-        case "parameters" | "nonzero":
+        case "parameters" | "nonzero" | "prunable":
             millions = value / 1e6
             return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
         case "size_dense" | "size_sparse" | "size_stored":
@@ -187,26 +199,27 @@ def number(metric: str, value: float) -> str:
 
 
 def _shown(cell: str | Marked, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
-    """A cell's text with its marked segments in the format's own way; white space stays outside the marks."""
+    """A cell's text with its marked segments in the format's own way."""
     if isinstance(cell, str):
         return escape(cell)
-    shown = []
-    for text, marked in cell.segments:
-        bare = text.strip()
-        shown.append(escape(text).replace(escape(bare), mark(escape(bare))) if marked and bare else escape(text))
-    return "".join(shown)
+    return "".join(mark(escape(text)) if marked else escape(text) for text, marked in cell.segments)
+
+
+def _in_markdown(text: str) -> str:
+    """Text that no Markdown reader takes for markup."""
+    return re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)
 
 
 def markdown(printed: Table, title: str, sentences: list[str]) -> str:
     alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
-    cells = [[_shown(cell, str, "**{}**".format) for cell in line] for line in printed.cells]
-    body = tabulate(cells, printed.headings, "pipe", disable_numparse=True, colalign=alignment if printed.cells else None)
+    rows = [[_shown(cell, _in_markdown, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
+    body = tabulate(rows[1:], rows[0], "pipe", disable_numparse=True, colalign=alignment if printed.cells else None)
     notes = "".join(f"{text}\n\n" for text in printed.footnotes)
     return f"**{title}.** {' '.join(sentences)}\n\n{body}\n\n{notes}".rstrip() + "\n"
 
 
 TEXT = {"name", "text"}
-_TEX_COLUMNS = {"name": "l", "text": r"p{0.7\textwidth}"}
+_TEX_COLUMNS = {"name": "l", "text": r"p{0.6\textwidth}"}
 _TEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -222,6 +235,8 @@ _TEX = str.maketrans(
         "⇑": r"$\Uparrow$",
         "↓": r"$\downarrow$",
         "⇓": r"$\Downarrow$",
+        "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
         "–": "--",
         "−": "$-$",
     }
@@ -229,18 +244,19 @@ _TEX = str.maketrans(
 
 
 def latex(printed: Table, key: str, title: str, sentences: list[str]) -> str:
-    """A table environment with booktabs rules; every character of text is escaped."""
+    """A table environment with booktabs rules, one above every row that begins a part; every character of text is escaped."""
 
     def escaped(text: str) -> str:
         return text.translate(_TEX)
 
     marked = r"\textbf{{{}}}".format
-    rows = [" & ".join(_shown(cell, escaped, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]]
+    heading, *rows = (" & ".join(_shown(cell, escaped, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells])
+    rows = [rf"\midrule{chr(10)}{row}" if place and place in printed.ruled else row for place, row in enumerate(rows)]
     columns = "".join(_TEX_COLUMNS.get(kind, "r") for kind in printed.kinds)
     caption = f"{title}. {' '.join([*sentences, *printed.footnotes])}".translate(_TEX)
-    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule"]
     lines += [
-        *rows[1:],
+        *rows,
         r"\bottomrule",
         r"\end{tabular}",
         rf"\caption{{{caption}}}",

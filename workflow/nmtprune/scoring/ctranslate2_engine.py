@@ -44,6 +44,7 @@ class CTranslate2Engine:
             length_penalty=search.length_penalty,
             max_decoding_length=max_length,
             max_input_length=0,
+            replace_unknowns=search.replace_unknowns,
             suppress_sequences=[[SPECIAL_SYMBOLS[PADDING]]],  # fairseq never selects padding either
         )
         return [result.hypotheses[0] for result in results]
@@ -108,9 +109,11 @@ class _Parameters:
 
 
 def _fill(model: Model, parameters: _Parameters) -> transformer_spec.TransformerSpec:
+    decoder = _shape(model, parameters, "decoder")
     spec = transformer_spec.TransformerSpec(
         transformer_spec.TransformerEncoderSpec(**_shape(model, parameters, "encoder")),
-        transformer_spec.TransformerDecoderSpec(**_shape(model, parameters, "decoder")),
+        # unknowns are replaced by the mean over all heads of the last layer, as in fairseq
+        transformer_spec.TransformerDecoderSpec(**decoder, alignment_heads=decoder["num_heads"]),
     )
     _fill_stack(spec.encoder, model, parameters, "encoder")
     _fill_stack(spec.decoder, model, parameters, "decoder")
@@ -129,6 +132,8 @@ def _fill(model: Model, parameters: _Parameters) -> transformer_spec.Transformer
 
 def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
     """Constructor arguments of a stack's spec. Layers are counted in the parameters: a model may have lost some."""
+    if f"{side}_attention_heads" not in model.options:
+        raise _NotATransformer(f"option `{side}_attention_heads` is missing")
     shape = {
         "num_layers": len(list(parameters.layers(side))),
         "num_heads": int(model.options[f"{side}_attention_heads"]),

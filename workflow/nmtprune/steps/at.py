@@ -5,15 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmtprune import models, paths
+from nmtprune import manifest, models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.errors import UserError
 from nmtprune.steps.store import link, outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none."""
-    snapshot = paths.snapshot(paths.model(chain.parent), chain.last["percent"])
+    """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none, or stopped before."""
+    percent = chain.last["percent"]
+    snapshot = paths.snapshot(paths.model(chain.parent), percent)
+    trained = manifest.read(paths.manifest(chain.parent))
+    if trained["stopped_early"] and not snapshot.exists():
+        updates = config.schedule(chain.recipe, chain.parent.last.schedule)["updates"]
+        raise UserError(
+            f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the training stopped early at update "
+            f"{trained['updates']:,}; ask for an earlier one, or raise the `patience` of recipe `{chain.recipe}`"
+        )
     updates = models.read(snapshot)["optimizer_history"][-1]["num_updates"]
     link(snapshot, outputs_of(state) / paths.MODEL)
     return {"updates": updates, "selected_update": updates}

@@ -61,8 +61,9 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     task, data = config.task(chain.task), config.data_folder(chain)
     masks = models.masks_of(chain.parent) if chain.parent else None
     weights = first_weights(chain, masks)
+    architecture = config.recipe(chain.recipe)["architecture"]
     cfg = session.configuration(
-        arguments.of_architecture(config.recipe(chain.recipe)["architecture"]),
+        arguments.of_architecture(architecture),
         schedule,
         arguments.of_data(paths.binarised(data), task["source"], task["target"]),
         order_seed(chain),
@@ -70,7 +71,8 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         folder=state,
         model=models.read(models.checkpoint_of(chain.parent))["cfg"]["model"] if chain.parent else None,
     )
-    trainer = session.start(cfg, initialisation_seed(chain))
+    of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # ours has the scale as an option of its own
+    trainer = session.start(cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None)
     if weights is not None:
         session.load_weights(trainer, weights)
     outputs = outputs_of(state)

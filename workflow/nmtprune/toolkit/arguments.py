@@ -21,7 +21,10 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         **_LAYERS,
         "embed_dim": ["encoder-embed-dim", "decoder-embed-dim", "encoder-hidden-size", "decoder-hidden-size", "decoder-out-embed-dim"],
     },
+    "nmtprune_lstm": {**_LAYERS, "embed_dim": ["embed-dim"], "attention": ["attention"], "init_scale": ["init-scale"]},
 }
+# LightConv's kernels grow with the layer (fairseq's default for 7 layers); every layer needs one.
+_KERNELS = (3, 7, 15, 31)
 SHARED = {"none": [], "target": ["--share-decoder-input-output-embed"], "all": ["--share-all-embeddings"]}
 
 
@@ -34,6 +37,11 @@ def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
     for key, flags in OPTIONS[name].items():
         if key in architecture:
             options += [part for flag in flags for part in (f"--{flag}", str(architecture[key]))]
+    if name.startswith("lightconv"):
+        for side in ("encoder", "decoder"):
+            if layers := architecture.get(f"{side}_layers"):
+                kernels = [_KERNELS[min(layer, len(_KERNELS) - 1)] for layer in range(layers)]
+                options += [f"--{side}-kernel-size-list", str(kernels)]
     return options
 
 
@@ -41,6 +49,8 @@ def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
     """fairseq's options of a training schedule. The learning rate itself is set before every update by the training loop."""
     optimizer = schedule["optimizer"]
     options = ["--max-tokens", schedule["batch_tokens"], "--update-freq", schedule["accumulate"]]
+    if schedule.get("batch_sentences"):
+        options += ["--batch-size", schedule["batch_sentences"]]
     options += ["--max-update", schedule["updates"], "--clip-norm", schedule["clip_norm"]]
     options += ["--optimizer", optimizer["name"], "--weight-decay", optimizer.get("weight_decay", 0.0)]
     options += ["--lr-scheduler", "fixed", "--lr", 1.0]

@@ -17,7 +17,8 @@ from fairseq.utils import move_to_cuda
 
 from nmtprune.errors import UserError
 from nmtprune.scoring.engine import Search
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
+from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, Model
+from nmtprune.toolkit import lstm  # which registers itself
 
 
 class FairseqEngine:
@@ -32,6 +33,7 @@ class FairseqEngine:
 
     @torch.inference_mode()
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
+        """As the interface says. Raises UserError where unknowns are to be replaced and the model has no attention."""
         generator = SequenceGenerator(
             [self._model],
             self._target,
@@ -45,6 +47,8 @@ class FairseqEngine:
         hypotheses: list[list[str]] = [[] for _ in sources]
         for index, best in zip(batch["id"].tolist(), found, strict=True):
             hypotheses[index] = [self._target[piece] for piece in best[0]["tokens"].tolist()[:-1]]
+            if search.replace_unknowns:
+                hypotheses[index] = replace_unknowns(hypotheses[index], sources[index], best[0]["attention"])
         return hypotheses
 
     @torch.inference_mode()
@@ -57,6 +61,17 @@ class FairseqEngine:
         totals = -chosen.masked_fill(target == self._target.pad(), 0.0).double().sum(-1)
         return totals[torch.argsort(batch["id"].to(totals.device))].tolist()
 
+    @torch.inference_mode()
+    def encode(self, sources: list[list[str]]) -> torch.Tensor:
+        """The last encoder layer's output [sentences, length + 1, d] for sources of equal length, end of sentence included."""
+        batch = self._batch(sources)
+        encoder = self._model.encoder
+        found = encoder(batch["net_input"]["src_tokens"], src_lengths=batch["net_input"]["src_lengths"])
+        states = found["encoder_out"] if isinstance(found, dict) else found[0]  # fairseq's LSTM returns a tuple
+        states = states[0] if isinstance(states, list) else states
+        states = states if isinstance(encoder, lstm.LstmEncoder) else states.transpose(0, 1)  # all of fairseq's put time first
+        return states[torch.argsort(batch["id"].to(states.device))].float().cpu()
+
     def _batch(self, sources: list[list[str]], targets: list[list[str]] | None = None) -> dict[str, Any]:
         encoded = [_encode(self._source, source) for source in sources]
         wanted = [None] * len(sources) if targets is None else [_encode(self._target, target) for target in targets]
@@ -65,6 +80,18 @@ class FairseqEngine:
         ]
         batch = collate(samples, self._source.pad(), self._source.eos(), left_pad_source=True, left_pad_target=False)
         return move_to_cuda(batch, self._device) if self._device.type == "cuda" else batch
+
+
+def replace_unknowns(hypothesis: list[str], source: list[str], attention: torch.Tensor) -> list[str]:
+    """The hypothesis with the source piece that was attended to most in place of each unknown piece.
+
+    `attention`: [source length, target length], padded on the left, and both with their end of sentence. Neither the padding nor the
+    end of sentence is ever copied. Raises UserError for a model without attention.
+    """
+    if not attention.numel():
+        raise UserError("decoding: replace_unknowns needs a model with attention, and this one has none; set it to false")
+    most = attention[-len(source) - 1 : -1].argmax(0).tolist()
+    return [source[position] if piece == UNKNOWN else piece for piece, position in zip(hypothesis, most, strict=False)]
 
 
 def as_dictionary(symbols: list[str]) -> Dictionary:

@@ -42,18 +42,21 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
         for start in range(0, len(logits), rows):
             chunk = slice(start, start + rows)
             index = target[chunk, None]
-            padded = index == padding
-            log_probs = torch.log_softmax(logits[chunk], dim=-1, dtype=precision)
-            target_nll = log_probs.gather(1, index).masked_fill_(padded, 0).sum().neg_()
+            counts = index != padding
+            probabilities = torch.softmax(logits[chunk], dim=-1, dtype=precision)
+            # One pass of exponentials is enough: the largest logit and its probability give the partition sum.
+            log_sum = logits[chunk].amax(1, keepdim=True) - probabilities.amax(1, keepdim=True).log_()
+            target_nll = (log_sum - logits[chunk].gather(1, index)).mul_(counts).sum()
             nll += target_nll
             loss += on_target * target_nll
             if smoothing:
-                loss -= smoothing_per_type * log_probs.sum(1, keepdim=True).masked_fill_(padded, 0).sum()
+                log_probs = logits[chunk].sum(1, keepdim=True, dtype=precision) - types * log_sum
+                loss -= smoothing_per_type * log_probs.mul_(counts).sum()
             if needs_gradient:
                 # d loss / d logit = probability - smoothed target, since the smoothed target sums to one
-                torch.sub(log_probs.exp_(), smoothing_per_type, out=gradient[chunk])
+                torch.sub(probabilities, smoothing_per_type, out=gradient[chunk])
                 gradient[chunk].scatter_add_(1, index, index.new_full((), -on_target, dtype=precision).expand_as(index))
-                gradient[chunk].masked_fill_(padded, 0)
+                gradient[chunk].mul_(counts)
         if needs_gradient:
             ctx.save_for_backward(gradient)
             ctx.dtype = logits.dtype

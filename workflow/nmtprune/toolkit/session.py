@@ -18,12 +18,13 @@ from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer as FairseqTrainer
 from omegaconf import OmegaConf, open_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmtprune.errors import UserError
-from nmtprune.toolkit import arguments, loss, speedups  # noqa: F401  (the loss registers itself)
+from nmtprune.toolkit import arguments, loss, lstm, speedups  # noqa: F401  (loss and LSTM register themselves)
 
 OUR_CRITERION = "nmtprune_label_smoothed_cross_entropy"
+FAIRSEQ_INIT_SCALE = 0.1  # of fairseq.models.lstm
 STOCK_CRITERION = "label_smoothed_cross_entropy"
 
 
@@ -70,8 +71,12 @@ def configuration(
     return cfg
 
 
-def start(cfg: Any, initialisation_seed: int) -> Trainer:
-    """Build everything; the model's first weights are drawn from `initialisation_seed`."""
+def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -> Trainer:
+    """Build everything; the model's first weights are drawn from `initialisation_seed`.
+
+    `init_scale`: fairseq's LSTM draws its weights between -0.1 and 0.1 at any width, which a narrow one does not get far from;
+    they are drawn between minus and plus this instead.
+    """
     if cfg.distributed_training.distributed_world_size > 1 and not torch.distributed.is_initialized():
         if not cfg.common.cpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -83,6 +88,11 @@ def start(cfg: Any, initialisation_seed: int) -> Trainer:
     numpy.random.seed(initialisation_seed)
     utils.set_torch_seed(initialisation_seed)
     model = task.build_model(cfg.model)
+    if init_scale is not None:
+        with torch.no_grad():
+            layers = (module for module in model.modules() if isinstance(module, (nn.LSTM, nn.LSTMCell, nn.Linear)))
+            for weight in {id(weight): weight for layer in layers for weight in layer.parameters()}.values():
+                weight.mul_(init_scale / FAIRSEQ_INIT_SCALE)
     return Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
 
 

@@ -16,12 +16,17 @@ import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
 # isort: split
 import torch
-from fairseq.modules import FairseqDropout
+from fairseq import utils
+from fairseq.models import BaseFairseqModel
+from fairseq.modules import FairseqDropout, MultiheadAttention
+from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
+from fairseq.trainer import Trainer
 from torch import Tensor
 
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _M_MMAP_MAX = -4
+_VECTOR = 16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
 
 
 @functools.cache
@@ -30,6 +35,9 @@ def apply() -> None:
     _keep_freed_memory()
     _fused_adam()
     _fast_dropout()
+    _plain_attention()
+    _gradients_together()
+    _little_bookkeeping()
 
 
 def _keep_freed_memory() -> None:
@@ -129,3 +137,90 @@ def _fast_dropout() -> None:
         return _Dropout.apply(x, self.p)
 
     FairseqDropout.forward = forward
+
+
+class _ShortSoftmax(torch.autograd.Function):
+    """Softmax over a last dimension that is shorter than a vector register."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        probabilities = (x - x.amax(-1, keepdim=True)).exp_()
+        probabilities /= probabilities.sum(-1, keepdim=True)
+        ctx.save_for_backward(probabilities)
+        return probabilities
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (probabilities,) = ctx.saved_tensors
+        weighted = gradient * probabilities
+        return weighted.addcmul_(probabilities, weighted.sum(-1, keepdim=True), value=-1)
+
+
+def _plain_attention() -> None:
+    """Attend with few large operations on the CPU: PyTorch's softmax and fused attention crawl over short sentences.
+
+    Safe because the sums are the same: fairseq's own attention takes the place of PyTorch's, with another softmax in short rows.
+    """
+    plain_softmax, plain_forward = utils.softmax, MultiheadAttention.forward
+
+    def softmax(x: Tensor, dim: int, onnx_trace: bool = False) -> Tensor:
+        short = dim == -1 and x.shape[-1] < _VECTOR and x.dtype == torch.float32 and not x.is_cuda
+        return _ShortSoftmax.apply(x) if short else plain_softmax(x, dim, onnx_trace)
+
+    def forward(self: Any, query: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # fairseq computes attention itself, without PyTorch's fused kernel, wherever the check of dimensions is skipped
+        self.skip_embed_dim_check = not query.is_cuda
+        return plain_forward(self, query, *args, **kwargs)
+
+    utils.softmax = softmax
+    MultiheadAttention.forward = forward
+
+
+def _gradients_together() -> None:
+    """Clear, scale and clip all gradients at once, where fairseq loops over parameters in Python."""
+
+    def gradients(self: Any) -> list[Tensor]:
+        return [p.grad for p in self.params if p.grad is not None]
+
+    def zero_grad(self: Any) -> None:
+        for p in self.params:
+            p.grad = None
+
+    def multiply_grads(self: Any, c: Any) -> None:
+        if own := gradients(self):
+            torch._foreach_mul_(own, c.to(own[0].device) if torch.is_tensor(c) else c)
+
+    def clip_grad_norm(self: Any, max_norm: float, aggregate_norm_fn: Callable | None = None) -> Tensor:
+        own = gradients(self)
+        if not own or own[0].dtype != torch.float32:
+            return utils.clip_grad_norm_(self.params, max_norm, aggregate_norm_fn)
+        norm = torch.stack(torch._foreach_norm(own)).norm()
+        if aggregate_norm_fn is not None:
+            norm = aggregate_norm_fn(norm)
+        if max_norm > 0:
+            torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp_(max=1))
+        return norm
+
+    FairseqOptimizer.zero_grad = zero_grad
+    FairseqOptimizer.multiply_grads = multiply_grads
+    FairseqOptimizer.clip_grad_norm = clip_grad_norm
+
+
+def _little_bookkeeping() -> None:
+    """Leave out what an update repeats to no effect.
+
+    Where there is no GPU, PyTorch's `manual_seed` only adds to a list, with a stack trace, what to do should one appear.
+    """
+    plain_seed, plain_train = Trainer._set_seed, BaseFairseqModel.train
+
+    def set_seed(self: Any) -> None:
+        if torch.cuda.is_available():
+            plain_seed(self)
+        else:
+            torch.default_generator.manual_seed(self.cfg.common.seed + self.get_num_updates())
+
+    def train(self: Any, mode: bool = True) -> Any:
+        return self if self.training == mode else plain_train(self, mode)
+
+    Trainer._set_seed = set_seed
+    BaseFairseqModel.train = train

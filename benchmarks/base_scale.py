@@ -1,0 +1,158 @@
+"""Seconds and memory of every step on masks and files at full scale, on random weights.
+
+    python benchmarks/base_scale.py [--recipe base|see2016] [--only OPERATION ...]
+
+`base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the 4+4-layer LSTM of 1000 units
+with words (216M). Each operation runs in a process of its own that first makes or reads what it works on. Memory is the highest
+resident set of that process, the model included, and what the operation adds to what was there before it, both as multiples of the
+model's bytes in single precision. CPU seconds hardly change when other jobs share the machine; seconds on the clock do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+from nmtprune import models
+from nmtprune.analysis import weights
+from nmtprune.chain import SCHEMES
+from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.schemes import masks
+from nmtprune.scoring import size
+
+PERCENT = "80"
+State = dict[str, torch.Tensor]
+
+
+def base() -> dict[str, tuple[int, ...]]:
+    """Shapes of Transformer base by parameter name."""
+    types, d, ffn, layers = 41_980, 512, 2048, 6
+    shapes: dict[str, tuple[int, ...]] = {}
+    for side, attentions in (("encoder", ("self_attn",)), ("decoder", ("self_attn", "encoder_attn"))):
+        shapes[f"{side}.embed_tokens.weight"] = (types, d)
+        for layer in range(layers):
+            prefix = f"{side}.layers.{layer}"
+            for attention in attentions:
+                for projection in ("k_proj", "v_proj", "q_proj", "out_proj"):
+                    shapes |= {f"{prefix}.{attention}.{projection}.weight": (d, d), f"{prefix}.{attention}.{projection}.bias": (d,)}
+                shapes |= {f"{prefix}.{attention}_layer_norm.{kind}": (d,) for kind in ("weight", "bias")}
+            shapes |= {f"{prefix}.fc1.weight": (ffn, d), f"{prefix}.fc1.bias": (ffn,)}
+            shapes |= {f"{prefix}.fc2.weight": (d, ffn), f"{prefix}.fc2.bias": (d,)}
+            shapes |= {f"{prefix}.final_layer_norm.{kind}": (d,) for kind in ("weight", "bias")}
+    return shapes | {"decoder.output_projection.weight": (types, d)}
+
+
+def see2016() -> dict[str, tuple[int, ...]]:
+    """Shapes of the LSTM of See et al. 2016 by parameter name."""
+    types, n, layers = 50_000, 1000, 4
+    shapes: dict[str, tuple[int, ...]] = {}
+    for side in ("encoder", "decoder"):
+        shapes[f"{side}.embed_tokens.weight"] = (types, n)
+        shapes |= {f"{side}.lstm.weight_{kind}_l{layer}": (4 * n, n) for layer in range(layers) for kind in ("ih", "hh")}
+    return shapes | {"decoder.attention.output.weight": (n, 2 * n), "decoder.output_projection.weight": (types, n)}
+
+
+SHAPES = {"base": base, "see2016": see2016}
+
+
+def state(recipe: str) -> State:
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.randn(shape, generator=generator).mul_(0.05) for name, shape in SHAPES[recipe]().items()}
+
+
+def kept(weights_of: State) -> State:
+    """Some masks, by a threshold that is known: what a scheme finds is measured on its own."""
+    return {name: tensor.abs().gt_(0.064).bool() for name, tensor in prunable(weights_of, "in").items()}
+
+
+def _analyse(made: State) -> None:
+    words = {"source": torch.arange(len(made["encoder.embed_tokens.weight"])) > 3}
+    words["target"] = torch.arange(len(made["decoder.embed_tokens.weight"])) > 3
+    weights.facts(made, words)
+    weights.pictures(made)
+
+
+def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """Operation -> what it works on, made outside the clock, and the operation. Files are written before they are read."""
+
+    def pair() -> tuple[State, State]:
+        made = state(recipe)
+        return made, kept(made)
+
+    def pruned() -> State:
+        made = state(recipe)
+        for name, mask in kept(made).items():
+            made[name].mul_(mask)
+        return made
+
+    model, mask, sparse = folder / "model.pt", folder / "mask.pt", folder / "sparse"
+    return {
+        "write checkpoint": (lambda: state(recipe), lambda made: models.save({"model": made}, model)),
+        "read checkpoint": (lambda: None, lambda _: models.read(model)),
+        **{
+            f"masks, {scheme}": (lambda: state(recipe), lambda made, scheme=scheme: masks(prunable(made, "in"), scheme, PERCENT))
+            for scheme in SCHEMES
+        },
+        "write masks": (lambda: kept(state(recipe)), lambda made: models.save_masks(made, mask)),
+        "read masks": (lambda: None, lambda _: models.read_masks(mask)),
+        "mask a model": (pair, lambda both: models.masked(*both)),
+        "prune (read, masks, write)": (
+            lambda: None,
+            lambda _: models.save_masks(masks(prunable(models.read(model)["model"], "in"), "global", PERCENT), mask),
+        ),
+        "count and size": (pruned, size.sizes),
+        "store sparse": (pruned, lambda made: size.store_sparse(made, sparse)),
+        "load sparse": (lambda: None, lambda _: size.load_sparse(sparse)),
+        "analyse weights": (lambda: kept(state(recipe)), _analyse),
+    }
+
+
+def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[str, float]:
+    """Seconds of an operation, on the clock and of the processor, and bytes of memory: the highest, and what the operation added."""
+    given = prepare()
+    before, clock, processor = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
+    result = operate(given)
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - processor
+    del result
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak, "added": peak - before}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", choices=SHAPES, default="base")
+    parser.add_argument("--only", nargs="+", help="operations by name")
+    parser.add_argument("--measure", nargs=2, metavar=("OPERATION", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        name, folder = options.measure
+        print(json.dumps(measure(*operations(Path(folder), options.recipe)[name])))
+        return
+    parameters = sum(torch.Size(shape).numel() for shape in SHAPES[options.recipe]().values())
+    size_of_model = 4 * parameters
+    print(f"{options.recipe}: {parameters / 1e6:.1f}M parameters, {size_of_model / 1e6:.0f} MB; {PERCENT} % pruned", flush=True)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.only or operations(Path(folder), options.recipe):
+            command = [sys.executable, __file__, "--recipe", options.recipe, "--measure", name, folder]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            rows.append([name, found["seconds"], found["cpu_seconds"], found["peak"] / size_of_model, found["added"] / size_of_model])
+    print(tabulate(rows, ["operation", "seconds", "CPU seconds", "memory / model", "added / model"], floatfmt=".2f"))
+
+
+if __name__ == "__main__":
+    main()

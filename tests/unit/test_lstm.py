@@ -1,0 +1,257 @@
+"""The LSTM of See et al. 2016: its sizes, its exactness under padding and step by step, and fairseq's own tools."""
+
+import shutil
+import sys
+
+import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+
+import pytest
+import torch
+import yaml
+from conftest import MICRO, REPOSITORY
+from fairseq import options
+from fairseq.models import build_model
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+from nmtprune import config, models
+from nmtprune.errors import UserError
+from nmtprune.pruning.classes import class_of, classes
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
+from nmtprune.scoring.translate import negative_log_likelihoods, translate
+from nmtprune.toolkit import arguments, generate
+from nmtprune.toolkit.loss import label_smoothed_cross_entropy
+
+SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
+SMALL = {"name": "nmtprune_lstm", "encoder_layers": 2, "decoder_layers": 2, "embed_dim": 12, "dropout": 0.0, "init_scale": 0.5}
+VARIANTS = {"dot": {}, "none": {"attention": "none"}, "tied": {"share_embeddings": "all"}, "half tied": {"share_embeddings": "target"}}
+LINES = [[f"w{(7 * line + 3 * at) % 20}" for at in range(1 + line % 5)] for line in range(20)]
+
+
+def build(architecture, symbols=SYMBOLS):
+    """The module, its weights drawn from seed 1."""
+    torch.manual_seed(1)
+    parsed = options.parse_args_and_arch(
+        options.get_training_parser(),
+        input_args=["data", "--task", "translation", *arguments.of_architecture(architecture)],
+    )
+    dictionary = generate.as_dictionary(symbols)
+    return build_model(parsed, TranslationTask(TranslationConfig(), dictionary, dictionary)).eval()
+
+
+def engine_of(module):
+    """fairseq's engine over a module as it is."""
+    cfg = {"_name": "nmtprune_lstm"}
+    layers = module.encoder.lstm.num_layers
+    cfg |= {"embed_dim": module.encoder.lstm.input_size, "encoder_layers": layers, "decoder_layers": layers}
+    cfg |= {"attention": "none" if module.decoder.attention is None else "dot"}
+    tied = module.decoder.output_projection.weight is module.decoder.embed_tokens.weight
+    cfg |= {"share_decoder_input_output_embed": tied, "share_all_embeddings": False}
+    return generate.FairseqEngine(Model(module.state_dict(), cfg, SYMBOLS, SYMBOLS), "cpu")
+
+
+def sources(lengths):
+    """Sentences of these lengths in one batch, padded on the left, with their end of sentence."""
+    torch.manual_seed(2)
+    batch = torch.full((len(lengths), max(lengths) + 1), PADDING)
+    for line, length in enumerate(lengths):
+        batch[line, -length - 1 : -1] = torch.randint(len(SPECIAL_SYMBOLS), len(SYMBOLS), (length,))
+    batch[:, -1] = 2
+    return batch
+
+
+def test_the_papers_model_has_the_papers_classes():
+    """Figure 4: eight classes of 8M, attention of 2M, three of 50M. Nothing else has parameters."""
+    recipe = config.from_settings({}).recipe("lstm")
+    symbols = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(50_000 - len(SPECIAL_SYMBOLS)))]
+    with torch.device("meta"):
+        parameters = dict(build(recipe["architecture"], symbols).named_parameters())
+    sizes = dict.fromkeys(classes(parameters), 0)
+    for name, parameter in parameters.items():
+        sizes[class_of(name)] += parameter.numel()
+    layers = {f"{side} layer {number}": 8_000_000 for side in ("source", "target") for number in (1, 2, 3, 4)}
+    tables = dict.fromkeys(("softmax", "source embedding", "target embedding"), 50_000_000)
+    assert list(sizes.items()) == list({**layers, "attention": 2_000_000, **tables}.items())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "types", "millions"),
+    [("lstm-small", 10_000, 23.0), ("rnnsearch", 41_980, 197.0), ("lightconv", 41_980, 304.3)],
+)
+def test_the_sizes_of_the_other_recipes_at_the_papers_scale(recipe, types, millions):
+    """Section 5's small model has about 11 % of 216M; the others as Wang et al. 2020 count them (table 4)."""
+    architecture = config.from_settings({}).recipe(recipe)["architecture"]
+    with torch.device("meta"):
+        module = build(architecture, [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(types - len(SPECIAL_SYMBOLS)))])
+    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_first_weights_are_uniform_and_padding_is_zero():
+    module = build(SMALL | {"init_scale": 0.25})
+    for name, parameter in module.named_parameters():
+        assert 0.2 < parameter.abs().max() <= 0.25, name
+    assert not module.encoder.embed_tokens.weight[PADDING].any()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_step_by_step_is_the_whole_at_once(variant):
+    module = build(SMALL | VARIANTS[variant])
+    encoded = module.encoder(sources([3, 5, 1]))
+    targets = torch.cat([torch.full((3, 1), 2), torch.randint(4, len(SYMBOLS), (3, 6))], dim=1)
+    whole, extra = module.decoder(targets, encoded)
+    state = {}
+    for step in range(targets.shape[1]):
+        logits, now = module.decoder(targets[:, : step + 1], encoded, incremental_state=state)
+        torch.testing.assert_close(logits[:, 0], whole[:, step], atol=1e-5, rtol=0)
+        if variant != "none":
+            torch.testing.assert_close(now["attn"][0][:, 0], extra["attn"][0][:, step], atol=1e-5, rtol=0)
+        if step == 2:  # as beam search does: one sentence twice, one dropped
+            order = torch.tensor([2, 0, 2])
+            module.decoder.reorder_incremental_state_scripting(state, order)
+            encoded = module.encoder.reorder_encoder_out(encoded, order)
+            targets, whole = targets[order], whole[order]
+            extra = {"attn": [extra["attn"][0][order]]} if variant != "none" else extra
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_padding_changes_nothing(variant):
+    module = build(SMALL | VARIANTS[variant])
+    with torch.no_grad():
+        module.decoder.embed_tokens.weight[PADDING] = 0.3  # as training leaves it where it is tied
+    batch = sources([3, 6, 1])
+    encoded = module.encoder(batch)
+    padded = encoded["encoder_padding_mask"][0]
+    assert not encoded["encoder_out"][0][padded].any()
+    target = torch.full((3, 1), 2)
+    logits, extra = module.decoder(target, encoded)
+    for line in range(3):
+        alone, own = module.decoder(target[:1], module.encoder(batch[line : line + 1, padded[line].sum() :]))
+        torch.testing.assert_close(logits[line], alone[0], atol=1e-6, rtol=0)
+        if variant != "none":
+            attention = extra["attn"][0][line, 0]
+            assert not attention[padded[line]].any()
+            torch.testing.assert_close(attention[~padded[line]], own["attn"][0][0, 0], atol=1e-6, rtol=0)
+
+
+def test_scores_and_hypotheses_do_not_depend_on_the_batch():
+    engine = engine_of(build(SMALL))
+    together = negative_log_likelihoods(engine, LINES, LINES)
+    alone = [negative_log_likelihoods(engine, [line], [line])[0] for line in LINES]
+    assert together == pytest.approx(alone, abs=1e-4)
+    search = Search(beam=3, max_len_b=8)
+    assert translate(engine, LINES, search) == [translate(engine, [line], search)[0] for line in LINES]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_learns_twenty_sentences_by_heart(variant):
+    module = build(SMALL | {"embed_dim": 32, "init_scale": 0.3} | VARIANTS[variant]).train()
+    batch = engine_of(module)._batch(LINES, [line[::-1] for line in LINES])
+    optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for _ in range(100):
+        logits, _ = module(**batch["net_input"])
+        loss, nll = label_smoothed_cross_entropy(logits.view(-1, len(SYMBOLS)), batch["target"].view(-1), 0.0, PADDING)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(nll) / batch["ntokens"] < 0.1
+    assert translate(engine_of(module), LINES, Search(beam=2, max_len_b=8)) == [line[::-1] for line in LINES]
+
+
+def test_the_gradient_is_that_of_plain_cross_entropy():
+    """The loss overwrites the logits: nothing in the model may need them afterwards."""
+    module = build(SMALL).train()
+    batch = engine_of(module)._batch(LINES, LINES)
+    found = []
+    for in_place in (True, False):
+        module.zero_grad()
+        logits, target = module(**batch["net_input"])[0].view(-1, len(SYMBOLS)), batch["target"].view(-1)
+        if in_place:
+            label_smoothed_cross_entropy(logits, target, 0.0, PADDING)[0].backward()
+        else:
+            torch.nn.functional.cross_entropy(logits, target, ignore_index=PADDING, reduction="sum").backward()
+        found.append([parameter.grad.clone() for parameter in module.parameters()])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_dropout_leaves_recurrent_connections_alone():
+    """Where all that goes from layer to layer is dropped, each layer still follows from its own state."""
+    module = build(SMALL | {"dropout": 0.999999}).train()
+    lstm, state, nothing = module.decoder.lstm, torch.ones(2, 3, 12), torch.zeros(3, 4, 12)
+    _, (dropped, _) = lstm(nothing, (state, state))
+    lstm.eval()
+    _, (kept, _) = lstm(nothing, (state, state))
+    torch.testing.assert_close(dropped[0], kept[0])
+    assert not torch.allclose(dropped[1], kept[1], atol=1e-3)
+    torch.nn.init.zeros_(lstm.weight_ih_l1)
+    torch.testing.assert_close(dropped[1], lstm(nothing, (state, state))[1][0][1])
+
+
+def own_recipe(tmp_path, **change):
+    (tmp_path / "recipes").mkdir()
+    shutil.copy(MICRO / "recipes" / "micro.yaml", tmp_path / "recipes")
+    base = {"title": "Mine", "extends": "micro", "architecture": {**SMALL, "share_embeddings": "none"}}
+    (tmp_path / "recipes" / "mine.yaml").write_text(yaml.safe_dump(base | change))
+    return config.from_settings({"own": str(tmp_path)})
+
+
+def test_an_architecture_of_another_name_inherits_nothing(tmp_path):
+    assert own_recipe(tmp_path).recipe("mine")["architecture"] == SMALL | {"share_embeddings": "none"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": {**SMALL, "decoder_layers": 3}}, "encoder_layers 2 and decoder_layers 3 must be equal"),
+        (
+            {"architecture": {**SMALL, "attention": "none"}, "decoding": {"replace_unknowns": True}},
+            "replace_unknowns needs attention, and architecture.attention says none",
+        ),
+        ({"architecture": {**SMALL, "attention": "general"}}, '"general" is not one of dot, none'),
+    ],
+)
+def test_mistakes_in_a_recipe(tmp_path, change, said):
+    with pytest.raises(UserError, match=said):
+        own_recipe(tmp_path, **change).recipe("mine")
+
+
+def test_layers_must_be_as_many_on_both_sides():
+    with pytest.raises(UserError, match="decoder_layers: 3 is not encoder_layers"):
+        build(SMALL | {"decoder_layers": 3})
+
+
+def test_batches_have_at_most_so_many_sentences(studio):
+    from nmtprune import chain, paths
+    from nmtprune.toolkit import session
+
+    with studio.inside():
+        run, parsed = studio.config, chain.parse("micro/micro-lstm/s1/train")
+        schedule = run.schedule("micro-lstm", "train")
+        data = arguments.of_data(paths.binarised(run.data_folder(parsed)), "src", "tgt")
+        trainer = session.start(session.configuration(arguments.of_architecture(SMALL), schedule, data, 1, "cpu"), 1)
+        batches = trainer.get_train_iterator(epoch=1, load_dataset=True).next_epoch_itr(shuffle=False)
+        sizes = [batch["nsentences"] for batch in batches]
+    assert schedule["batch_sentences"] == max(sizes) == 16
+    assert "batch_sentences" not in run.slice(chain.parse("micro/micro/s1/train"))["schedule"]
+
+
+def test_fairseq_generate_opens_a_checkpoint(studio):
+    """Its own command-line tool, told where our models are; it writes the hypotheses that we write."""
+    folder = studio.make("micro/micro-lstm/s1/train")
+    data = next((studio / "results/data/micro").glob("sentencepiece*"))
+    plugin = REPOSITORY / "workflow" / "nmtprune" / "toolkit" / "nmtprune_plugin"
+    tool = "import nmtprune.toolkit.shim; from fairseq_cli.generate import cli_main; cli_main()"
+    where = [str(data / "bin"), "--path", str(folder / "model.pt"), "--user-dir", str(plugin), "--cpu", "--gen-subset", "test"]
+    how = ["--beam", "2", "--max-len-a", "0", "--max-len-b", "20"]
+    done = studio.run(sys.executable, "-c", tool, *where, *how)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.split("\t") for line in done.stdout.splitlines() if line.startswith(("S-", "H-"))]
+    said = {line[0]: line[-1].split() for line in lines}
+    numbers = [name[2:] for name in said if name.startswith("S-")]
+    assert len(numbers) == 40
+
+    checkpoint = models.read(folder / "model.pt")
+    symbols = [read_dictionary(data / "bin" / f"dict.{language}.txt") for language in ("src", "tgt")]
+    engine = generate.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
+    ours = engine.translate([said[f"S-{number}"] for number in numbers], Search(beam=2), 20)
+    assert ours == [said[f"H-{number}"] for number in numbers]

@@ -1,0 +1,140 @@
+"""Every scheme on every architecture: percentages are exact, nothing else is touched, zeros stay through retraining and resumption."""
+
+import re
+from fractions import Fraction
+
+import pytest
+import torch
+from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, interrupted, manifest, weights
+
+from nmtprune import chain, models
+from nmtprune.chain import SCHEMES
+from nmtprune.pruning.class_names import EMBEDDINGS, class_names
+from nmtprune.pruning.classes import GATES, class_of, classes, layer_of, prunable, subgroups
+from nmtprune.pruning.schemes import GROUPS
+from nmtprune.steps.prune import masks_of_steps
+from nmtprune.training import loop
+
+ARCHITECTURES = {
+    "transformer": "micro-untied",
+    "lightconv": "micro-lightconv",
+    "lstm_luong": "micro-rnnsearch",
+    "nmtprune_lstm": "micro-lstm",
+}
+# a percentage that gives no whole number of weights in any group
+PERCENT = "61.3"
+NEVER = re.compile(r"bias|norm|version|_float_tensor")
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def recipe(request):
+    return ARCHITECTURES[request.param]
+
+
+@pytest.fixture
+def trained(studio, recipe):
+    """The weights of the architecture's trained model, made once for all tests."""
+    return weights(studio.make(f"micro/{recipe}/s1/train") / "model.pt")
+
+
+def pruned(masks):
+    return sum(int((~mask).sum()) for mask in masks.values())
+
+
+@pytest.mark.parametrize("embeddings", ["in", "out"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_percentage_is_exact_and_nothing_else_is_touched(trained, scheme, embeddings):
+    matrices = {name: tensor for name, tensor in trained.items() if not NEVER.search(name)}
+    assert all(tensor.dim() >= 2 for tensor in matrices.values())
+    counted = {name: tensor for name, tensor in matrices.items() if embeddings == "in" or class_of(name) not in EMBEDDINGS}
+    made = masks_of_steps(trained, embeddings)(chain.parse_step(f"prune-{scheme}-{PERCENT}"))
+    assert made.keys() == counted.keys()
+    share = Fraction(PERCENT) / 100
+    assert pruned(made) == round(share * sum(tensor.numel() for tensor in counted.values()))
+    if scheme != "distribution":  # of each group too, to the weight that rounding moves
+        for group in set(map(GROUPS[scheme], counted)):
+            members = [name for name in counted if GROUPS[scheme](name) == group]
+            exact = share * sum(counted[name].numel() for name in members)
+            assert abs(pruned({name: made[name] for name in members}) - exact) <= 1
+    after = models.masked(trained, made)
+    for name, tensor in after.items():
+        assert torch.equal(tensor, trained[name] if name not in made else trained[name] * made[name])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_zeros_stay_through_retraining_and_resumption(studio, bench, monkeypatch, recipe, scheme):
+    pruning = f"micro/{recipe}/s1/train/prune-{scheme}-{PERCENT}"
+    text = f"{pruning}/retrain-few"
+    reference = studio.make(text)
+    masks = models.read_masks(studio.model(pruning) / "mask.pt")
+    found = manifest(studio.model(pruning))
+    assert found["pruned"] == pruned(masks) == round(Fraction(PERCENT) / 100 * found["prunable"])
+    before = weights(studio.model(f"micro/{recipe}/s1/train") / "model.pt")
+    for name in ("model.pt", "last.pt"):
+        after = weights(reference / name)
+        assert not any(after[name][~mask].any() for name, mask in masks.items())
+    # all the others train; embeddings of words that are in no sentence and the weights of units that never fire cannot
+    moved = {name: (after[name] != before[name])[masks.get(name, ...)].float().mean() for name in after if "version" not in name}
+    assert min(share for name, share in moved.items() if class_of(name) not in EMBEDDINGS) > 0.5
+
+    workplace = bench(pruning)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SECONDS_BETWEEN_SAVES", SAVED_ALWAYS)
+        with interrupted(patch, *UPDATE, 4):
+            workplace.make(text)
+    assert (workplace.model(text) / "state" / "resume.pt").exists()
+    assert_same_training(workplace.make(text), reference)
+
+
+def test_no_matrix_is_without_a_class_and_recipes_know_the_classes_they_have(studio, recipe, trained):
+    found = prunable(trained, "in")
+    assert classes(found) == class_names(studio.config.recipe(recipe)["architecture"])
+    # a layer's matrices lie together, and apart from other layers'
+    for name in found:
+        layer = re.search(r"(encoder|decoder)\.(?:layers\.(\d+)|lstm\.\w+_l(\d+))", name)
+        if layer and class_of(name) != "attention":
+            side = {"encoder": "source", "decoder": "target"}[layer[1]]
+            assert class_of(name) == f"{side} layer {int(layer[2] or layer[3]) + 1}"
+            assert {class_of(other) for other in found if layer_of(other) == layer_of(name)} <= {class_of(name), "attention"}
+
+
+def test_the_subgroups_of_an_lstm_are_its_matrices(recipe, trained):
+    parts = {}
+    for name, tensor in prunable(trained, "in").items():
+        views = subgroups(name, tensor)
+        if "lstm" in name or re.search(r"layers\.\d\.weight_[ih]h", name):
+            assert sum(view.numel() for view in views.values()) == tensor.numel()
+            assert all(view.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr() for view in views.values())
+        else:
+            assert views == {}
+        parts |= views
+    if recipe not in ("micro-lstm", "micro-rnnsearch"):
+        assert parts == {}
+        return
+    layers = [f"{side} layer {number}" for side in ("source", "target") for number in (1, 2)]
+    expected = {(layer, gate, connection) for layer in layers for gate in GATES for connection in ("feed-forward", "recurrent")}
+    fed = {("target layer 1", gate, "input feeding") for gate in GATES} if recipe == "micro-rnnsearch" else set()
+    assert set(parts) == expected | fed
+    assert {tuple(view.shape) for view in parts.values()} == {(16, 16)}
+
+
+def test_gates_are_where_pytorch_has_them():
+    """A cell put together from its sub-groups (See et al. 2016, eq. 2-4) computes what PyTorch's does."""
+    torch.manual_seed(1)
+    cell = torch.nn.LSTM(6, 6, bias=False)
+    state = torch.randn(1, 1, 6), torch.randn(1, 1, 6)
+    with torch.no_grad():
+        parts = {}
+        for name, tensor in cell.named_parameters():
+            parts |= subgroups(f"encoder.lstm.{name}", tensor)
+        x, (h, c) = torch.randn(1, 1, 6), state
+
+        def gate(name):
+            matrices = [view for part, view in parts.items() if part.gate == name]
+            assert [part.connection for part in parts if part.gate == name] == ["feed-forward", "recurrent"]
+            return x[0] @ matrices[0].T + h[0] @ matrices[1].T
+
+        new = torch.sigmoid(gate("forget gate")) * c[0] + torch.sigmoid(gate("input gate")) * torch.tanh(gate("candidate"))
+        out = torch.sigmoid(gate("output gate")) * torch.tanh(new)
+        torch.testing.assert_close(cell(x, state)[0][0], out)
+    assert str(next(iter(parts))) == "source layer 1, input gate, feed-forward"

@@ -1,0 +1,109 @@
+"""The classifiers of probing tasks (Conneau et al. 2018, section 4; SentEval): one hidden layer of sigmoid units with dropout.
+
+All sizes and dropout rates of the grid are trained side by side, as one batched product; each by itself would learn the same, for
+they share nothing. Adam, in batches; training ends when the development accuracy of none has grown for PATIENCE epochs, and each
+is taken where its own was highest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BATCH = 64
+RATE_TIMES_WIDTH = 0.64  # the learning rate is 0.01 for vectors of width 64 and SentEval's 0.001 for those of width 640
+PATIENCE, MOST_EPOCHS = 5, 200
+
+
+@dataclass(frozen=True)
+class Features:
+    """Vectors [examples, d] and their labels [examples], counted from 0."""
+
+    vectors: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The classifier that did best on the development examples: its size, its dropout, its predictions [test examples]."""
+
+    hidden: int
+    dropout: float
+    dev_accuracy: float
+    predictions: Tensor
+
+
+def classify(train: Features, dev: Features, test: Tensor, hidden: Sequence[int], dropout: Sequence[float], seed: int) -> Classified:
+    """Train the grid on `train`, choose on `dev`, predict `test` [examples, d]. Vectors are standardised by those of `train`.
+
+    Of equally good classifiers the first one is taken, in the order of `hidden` and `dropout`.
+    """
+    grid = list(itertools.product(hidden, dropout))
+    draw = torch.Generator().manual_seed(seed)
+    mean, deviation = train.vectors.mean(0), train.vectors.std(0).clamp_min(1e-6)
+    scaled, scaled_dev, scaled_test = ((vectors - mean) / deviation for vectors in (train.vectors, dev.vectors, test))
+    labels = 1 + int(max(train.labels.max(), dev.labels.max()))
+    network = _Grid(grid, train.vectors.shape[1], labels, draw)
+    optimizer = torch.optim.Adam(network.parameters, lr=RATE_TIMES_WIDTH / train.vectors.shape[1])
+    best = torch.full([len(grid)], -1.0)
+    predictions = torch.zeros(len(grid), len(test), dtype=torch.long)
+    waited = 0
+    for _ in range(MOST_EPOCHS):
+        for batch in torch.randperm(len(scaled), generator=draw).split(BATCH):
+            optimizer.zero_grad()
+            network.loss(scaled[batch], train.labels[batch]).backward()
+            optimizer.step()
+        accuracies = (network.predict(scaled_dev) == dev.labels).float().mean(1)
+        better = accuracies > best
+        waited = 0 if better.any() else waited + 1
+        if waited == PATIENCE:
+            break
+        if better.any():
+            best = torch.where(better, accuracies, best)
+            predictions = torch.where(better.unsqueeze(1), network.predict(scaled_test), predictions)
+    chosen = int(best.argmax())
+    return Classified(*grid[chosen], float(best[chosen]), predictions[chosen])
+
+
+class _Grid:
+    """Classifiers side by side, the smaller ones padded with hidden units that are always 0."""
+
+    def __init__(self, grid: Sequence[tuple[int, float]], width: int, labels: int, draw: torch.Generator) -> None:
+        self._draw = draw
+        sizes = torch.tensor([size for size, _ in grid])
+        units = int(sizes.max())
+        self._there = (torch.arange(units) < sizes.unsqueeze(1)).float().unsqueeze(1)
+        self._kept = 1 - torch.tensor([rate for _, rate in grid]).view(-1, 1, 1)
+        outward = (1 / sizes.float().sqrt()).view(-1, 1, 1)
+        self.parameters = [
+            self._uniform(1 / math.sqrt(width), len(grid), width, units),
+            self._uniform(1 / math.sqrt(width), len(grid), 1, units),
+            self._uniform(outward, len(grid), units, labels),
+            self._uniform(outward, len(grid), 1, labels),
+        ]
+
+    def _uniform(self, bound: float | Tensor, *shape: int) -> Tensor:
+        return ((2 * torch.rand(shape, generator=self._draw) - 1) * bound).requires_grad_()
+
+    def _logits(self, vectors: Tensor, training: bool) -> Tensor:
+        """[classifiers, examples, labels]"""
+        inward, inward_bias, outward, outward_bias = self.parameters
+        units = torch.sigmoid(torch.matmul(vectors, inward) + inward_bias) * self._there
+        if training and (self._kept < 1).any():
+            units = units * (torch.rand(units.shape, generator=self._draw) < self._kept) / self._kept
+        return torch.baddbmm(outward_bias, units, outward)
+
+    def loss(self, vectors: Tensor, labels: Tensor) -> Tensor:
+        """Sum over classifiers of the mean cross-entropy."""
+        logits = self._logits(vectors, training=True)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="sum") / len(labels)
+
+    @torch.no_grad()
+    def predict(self, vectors: Tensor) -> Tensor:
+        """[classifiers, examples]"""
+        return self._logits(vectors, training=False).argmax(-1)

@@ -1,0 +1,64 @@
+"""What a model's encoder makes of sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from nmtprune import models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.data.subwords import Subwords
+from nmtprune.errors import UserError
+from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, from_checkpoint
+from nmtprune.toolkit.generate import FairseqEngine
+
+BATCH_PIECES = 4096
+
+
+class Encoder:
+    """The encoder of any chain's model, masks applied. Raises UserError where the model or its data is missing."""
+
+    def __init__(self, config: Config, chain: Chain) -> None:
+        data = config.data_folder(chain)
+        model = from_checkpoint(models.checkpoint_of(chain), paths.binarised(data))
+        masks = models.masks_of(chain) if chain.last.family.selects else None
+        model = dataclasses.replace(model, state=models.masked(model.state, masks))
+        device = config.settings["device"]
+        self._subwords = Subwords.load(data)
+        self._limit = model.max_source_length
+        self._engine = FairseqEngine(model, None if device == "auto" else device)
+
+    def mean_pooled(self, lines: Sequence[str]) -> torch.Tensor:
+        """The last encoder layer's output for raw source lines, averaged over positions, the end of sentence included.
+
+        [lines, d], float32, on the CPU. Only sentences of equal length run together: nothing is padded, so that a sentence's
+        representation does not depend on its company. Raises UserError for a line that is longer than the model takes.
+        """
+        sources = [self._pieces(line) for line in lines]
+        pooled: dict[int, torch.Tensor] = {}
+        for batch in batches([len(source) for source in sources]):
+            means = self._engine.encode([sources[index] for index in batch]).mean(1)
+            pooled |= zip(batch, means, strict=True)
+        return torch.stack([pooled[index] for index in range(len(sources))])
+
+    def _pieces(self, line: str) -> list[str]:
+        # as in the binarised data, a text that spells a special symbol must not end the sentence there
+        pieces = [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in self._subwords.encode("source", line).split()]
+        if len(pieces) > self._limit:
+            raise UserError(f"a sentence to encode has {len(pieces)} pieces and the model takes at most {self._limit}: {line[:60]} ...")
+        return pieces
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of sentences of equal length, as many together as BATCH_PIECES allows."""
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for index, length in enumerate(lengths):
+        by_length[length].append(index)
+    for length, indices in sorted(by_length.items()):
+        size = max(1, BATCH_PIECES // (length + 1))
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]

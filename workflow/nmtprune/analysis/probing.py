@@ -1,0 +1,94 @@
+"""What linguistic probes find in a model's encoder (Wang et al. 2020, section 4 and A.2; Conneau et al. 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nmtprune import paths
+from nmtprune.analysis import Analysis
+from nmtprune.analysis.classifiers import Features, classify
+from nmtprune.analysis.encoder import Encoder
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.data.probing import CATEGORIES, SPLITS, Examples, Labelled, Missing, probes
+
+SEED = 1  # of the classifiers: the same for all models, so that they differ in nothing else
+NORMAL_95 = 1.959964
+COLUMNS = (
+    "name",
+    "category",
+    "labels",
+    "train",
+    "dev",
+    "test",
+    "accuracy",
+    "low",
+    "high",
+    "chance",
+    "hidden",
+    "dropout",
+    "source",
+    "missing",
+)
+
+
+def analyse(config: Config, chain: Chain) -> Analysis:
+    """A row a probe: accuracy on its test examples in percent, with what it is to be compared to.
+
+    `low`, `high`: Wilson's 95 % interval; `chance`: the accuracy of the most frequent training label; `hidden`, `dropout`: the
+    classifier that was chosen; `source`: where the examples come from; `missing`: why there are none.
+    """
+    settings, encoder = config.probing(chain.task), Encoder(config, chain)
+    sizes = {split: settings[split] for split in SPLITS.values()}
+    rows = []
+    for name, examples in probes(config.task(chain.task), paths.text(chain.task), config.data_dir, sizes):
+        found = {"missing": examples.reason} if isinstance(examples, Missing) else probe(encoder, examples, settings)
+        rows.append({"name": name, "category": CATEGORIES[name], **found})
+    return Analysis(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of one probe. `settings`: the sizes `hidden` and the rates `dropout` of the grid."""
+    splits = {split: getattr(examples, split) for split in SPLITS.values()}
+    numbered = {label: number for number, label in enumerate(sorted({label for each in splits.values() for _, label in each}))}
+    features = {split: _features(encoder, each, numbered) for split, each in splits.items()}
+    train, dev, test = features.values()
+    best = classify(train, dev, test.vectors, settings["hidden"], settings["dropout"], SEED)
+    correct = int((best.predictions == test.labels).sum())
+    low, high = wilson(correct, len(examples.test))
+    return {
+        "labels": len(numbered),
+        **{split: len(each) for split, each in splits.items()},
+        "accuracy": 100 * correct / len(examples.test),
+        "low": 100 * low,
+        "high": 100 * high,
+        "chance": 100 * majority(examples),
+        "hidden": best.hidden,
+        "dropout": best.dropout,
+        "source": examples.source,
+    }
+
+
+def _features(encoder: Encoder, examples: Sequence[Labelled], numbered: Mapping[str, int]) -> Features:
+    return Features(encoder.mean_pooled([line for line, _ in examples]), torch.tensor([numbered[label] for _, label in examples]))
+
+
+def majority(examples: Examples) -> float:
+    """The test accuracy of always answering with the most frequent training label, of several the first in the alphabet."""
+    counts = Counter(label for _, label in examples.train)
+    answer = min(counts, key=lambda label: (-counts[label], label))
+    return sum(label == answer for _, label in examples.test) / len(examples.test)
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share: `correct` of `total`."""
+    share, z = correct / total, NORMAL_95
+    centre = share + z**2 / (2 * total)
+    margin = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return (centre - margin) / (1 + z**2 / total), (centre + margin) / (1 + z**2 / total)

@@ -1,0 +1,23 @@
+"""Where a model's encoder puts the development set: one vector, the mean of its representations (Wang et al. 2020, section 4)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nmtprune import paths
+from nmtprune.analysis import Analysis
+from nmtprune.analysis.encoder import Encoder
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.files import read_lines
+
+
+def analyse(config: Config, chain: Chain) -> Analysis:
+    """Columns `dimension` and `value`, a row a dimension: the mean over development sentences of their means over positions.
+
+    Every sentence counts the same, however long it is.
+    """
+    source = config.task(chain.task)["source"]
+    lines = read_lines(paths.text(chain.task) / f"dev.{source}")
+    mean = Encoder(config, chain).mean_pooled(lines).double().mean(0)
+    return Analysis(pd.DataFrame({"dimension": range(len(mean)), "value": mean.numpy()}))

@@ -1,0 +1,281 @@
+"""The examples of the ten probing tasks (Conneau et al. 2018) on a task's source language.
+
+They come from one of three sources:
+
+* `gold`: the toy grammar knows the labels of the sentences it writes;
+* `senteval`: the public files of SentEval (English), where `data_dir` has them;
+* `corpus`: SentLen, WC and BShift need no annotation and are made from the task's own training text.
+
+A probe that none of them gives is `Missing`, with the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from nmtprune.data import toy
+from nmtprune.data.fetch import lines_of
+from nmtprune.errors import UserError
+
+# name -> category, as Wang et al. (2020) call them; Conneau et al.'s surface tasks are "lexical" there
+CATEGORIES = {
+    "SentLen": "lexical",
+    "WC": "lexical",
+    "TreeDepth": "syntactic",
+    "TopConst": "syntactic",
+    "BShift": "syntactic",
+    "Tense": "semantic",
+    "SubjNum": "semantic",
+    "ObjNum": "semantic",
+    "SOMO": "semantic",
+    "CoordInv": "semantic",
+}
+FILES = {
+    "SentLen": "sentence_length.txt",
+    "WC": "word_content.txt",
+    "TreeDepth": "tree_depth.txt",
+    "TopConst": "top_constituents.txt",
+    "BShift": "bigram_shift.txt",
+    "Tense": "past_present.txt",
+    "SubjNum": "subj_number.txt",
+    "ObjNum": "obj_number.txt",
+    "SOMO": "odd_man_out.txt",
+    "CoordInv": "coordination_inversion.txt",
+}
+SPLITS = {"tr": "train", "va": "dev", "te": "test"}  # as SentEval spells them
+
+SEED = 2018  # of every draw; no corpus of the toy tasks has it
+MIN_WORDS, MAX_WORDS = 5, 28  # of a sentence of the corpus, as in Conneau et al. (2018, section 2)
+LENGTH_BINS = 6
+SENTENCES_A_WORD = 100  # WC: training sentences for each word, as in Conneau et al.: 100,000 for 1,000 words
+LEAST_A_LABEL = 10  # sentences; with fewer there is nothing to learn or to measure
+MOST_LINES = 1_000_000  # of the training text that are read
+
+Labelled = tuple[str, str]  # sentence, label
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a probe. No sentence is in two splits."""
+
+    source: str
+    train: list[Labelled]
+    dev: list[Labelled]
+    test: list[Labelled]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a probe cannot be had."""
+
+    reason: str
+
+
+def probes(
+    task: Mapping[str, Any], text: Path, data_dir: Path | None, sizes: Mapping[str, int]
+) -> Iterator[tuple[str, Examples | Missing]]:
+    """Every probe with its examples or the reason why it has none.
+
+    `text`: the folder of the task's text; `sizes`: the most examples of `train`, `dev` and `test`. The same arguments give the
+    same examples; labels are in equal numbers where they are ours to choose. Raises UserError for a malformed file.
+    """
+    generated = all("toy" in source for source in task["train"])
+    files = senteval_files(task, data_dir)
+    sentences = functools.cache(lambda: _sentences(text / f"train.{task['source']}"))
+    for name in CATEGORIES:
+        if generated:
+            found = _gold(task, name, sizes)
+        elif name in files:
+            found = _senteval(files[name], sizes)
+        elif name in FROM_CORPUS:
+            found = _from_corpus(name, sentences(), sizes)
+        else:
+            found = Missing(_unannotated(task, name))
+        yield name, _lowercased(found) if task.get("cleaning", {}).get("lowercase") else found
+
+
+def senteval_files(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, Path]:
+    """The files of SentEval, by probe, that are in `data_dir`/probing or in `data_dir` itself; none for another language than English."""
+    if data_dir is None or task["source"] != "en":
+        return {}
+    places = {name: [data_dir / "probing" / file, data_dir / file] for name, file in FILES.items()}
+    return {name: next(file for file in files if file.is_file()) for name, files in places.items() if any(map(Path.is_file, files))}
+
+
+def _unannotated(task: Mapping[str, Any], name: str) -> str:
+    if task["source"] == "en":
+        return f"there is no probing/{FILES[name]} of SentEval in data_dir"
+    return f"it needs sentences of the source language `{task['source']}` with annotation, and SentEval's are English"
+
+
+def _gold(task: Mapping[str, Any], name: str, sizes: Mapping[str, int]) -> Examples | Missing:
+    if any(source.get("reverse") for source in task["train"]):
+        return Missing("the toy grammar has labels for its source language, and this task translates from its target language")
+    by_label: dict[str, list[str]] = defaultdict(list)
+    total = sum(sizes.values())
+    unique = {sentence: label for label, sentence in toy.probing_examples(name, total + total // 20, SEED)}
+    for sentence, label in unique.items():
+        by_label[label].append(sentence)
+    return _split("gold", by_label, sizes)
+
+
+def _split(source: str, by_label: Mapping[str, Sequence[str]], sizes: Mapping[str, int]) -> Examples | Missing:
+    """Splits with equal numbers of every label, of the sizes asked for or, where sentences are too few, in their proportions."""
+    total = sum(sizes.values())
+    each = min(total // len(by_label), *map(len, by_label.values())) if len(by_label) > 1 else 0
+    if each < LEAST_A_LABEL:
+        return Missing(f"the text has too few sentences: {each} for each of {len(by_label)} labels, and {LEAST_A_LABEL} are the least")
+    dev, test = (max(1, each * sizes[split] // total) for split in ("dev", "test"))
+    parts = {"dev": slice(0, dev), "test": slice(dev, dev + test), "train": slice(dev + test, each)}
+    draw = random.Random(SEED)
+    splits = {}
+    for split, part in parts.items():
+        splits[split] = [(sentence, label) for label, sentences in sorted(by_label.items()) for sentence in sentences[part]]
+        draw.shuffle(splits[split])
+    return Examples(source, **splits)
+
+
+# The files of SentEval
+
+
+def _senteval(file: Path, sizes: Mapping[str, int]) -> Examples:
+    """The examples of a file of SentEval, evenly spaced where it has more than asked for; detokenised, as models read plain text.
+
+    A sentence counts where it stands first. Raises UserError for a malformed line, a split without examples and a single label.
+    """
+    splits: dict[str, list[Labelled]] = {split: [] for split in SPLITS.values()}
+    seen: set[str] = set()
+    with open(file, "rb") as stream:
+        for number, line in enumerate(lines_of(stream, str(file)), 1):
+            fields = line.split("\t")
+            if len(fields) != 3 or fields[0] not in SPLITS or not fields[1].strip() or not fields[2].strip():
+                raise UserError(f"{file}, line {number}: expected tr, va or te, a label and a sentence with tabs between: {line[:60]!r}")
+            split, label, sentence = fields
+            if sentence not in seen:
+                splits[SPLITS[split]].append((sentence, label))
+            seen.add(sentence)
+    for short, split in SPLITS.items():
+        if not splits[split]:
+            raise UserError(f"{file} has no {split} examples (lines that begin with `{short}`): get the whole file again")
+    if len({label for _, label in splits["train"]}) < 2:
+        raise UserError(f"{file} has a single label in its train examples: a probe needs two at least")
+    detokenise = _detokeniser()
+    return Examples(
+        "senteval", **{split: [(detokenise(s), label) for s, label in _spaced(splits[split], sizes[split])] for split in splits}
+    )
+
+
+def _spaced(examples: Sequence[Labelled], most: int) -> list[Labelled]:
+    count = min(most, len(examples))
+    return [examples[place * len(examples) // count] for place in range(count)]
+
+
+def _detokeniser() -> Callable[[str], str]:
+    """Undoes the tokenisation of SentEval's sentences, which also splits `don't` before its `n't`."""
+    from sacremoses import MosesDetokenizer
+
+    moses = MosesDetokenizer("en")
+    return lambda line: moses.detokenize(line.replace(" n't", "n't").split())
+
+
+# The task's own text
+
+
+def _sentences(file: Path) -> list[str]:
+    """Distinct sentences of fitting length of a text, evenly spaced where it is long, in random order."""
+    try:
+        with open(file, "rb") as stream:
+            step = -(-sum(1 for _ in stream) // MOST_LINES) or 1
+            stream.seek(0)
+            lines = islice(lines_of(stream, str(file)), 0, None, step)
+            fitting = dict.fromkeys(line for line in lines if MIN_WORDS <= len(line.split()) <= MAX_WORDS)
+    except FileNotFoundError:
+        raise UserError(f"there is no text {file} to make probes from") from None
+    sentences = list(fitting)
+    random.Random(SEED).shuffle(sentences)
+    return sentences
+
+
+def _from_corpus(name: str, sentences: list[str], sizes: Mapping[str, int]) -> Examples | Missing:
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for sentence, label in FROM_CORPUS[name](sentences, sizes):
+        by_label[label].append(sentence)
+    return _split("corpus", by_label, sizes)
+
+
+def sentence_lengths(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labelled]:
+    """SentLen: in which of six ranges the number of words is; the ranges part the text into equal shares."""
+    lengths = sorted(len(sentence.split()) for sentence in sentences)
+    bounds = sorted({lengths[place * len(lengths) // LENGTH_BINS] for place in range(1, LENGTH_BINS)} if lengths else ())
+    for sentence in sentences:
+        yield sentence, str(bisect_right(bounds, len(sentence.split())))
+
+
+def word_contents(sentences: list[str], sizes: Mapping[str, int]) -> Iterator[Labelled]:
+    """WC: which one of n words of middle frequency a sentence has, those of ranks 2n to 3n.
+
+    Conneau et al. take 1,000 words of ranks 2,000 to 3,000 for 100,000 sentences. Ours are as many for the size asked for, or half
+    as many, a quarter and so on, until the text has enough training sentences with each of them.
+    """
+    words = [[word.lower() for word in _WORD.findall(sentence)] for sentence in sentences]
+    counts = Counter(word for each in words for word in set(each))
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    count, found = max(2, sizes["train"] // SENTENCES_A_WORD), {}
+    enough = SENTENCES_A_WORD * sum(sizes.values()) / sizes["train"]
+    while count > 1:
+        probed = set(ranked[2 * count : 3 * count])
+        alone = (set(each) & probed if sum(word in probed for word in each) == 1 else () for each in words)
+        found = {sentence: word for sentence, only in zip(sentences, alone, strict=True) for word in only}
+        if probed and min(Counter(found.values())[word] for word in probed) >= enough:
+            break
+        count //= 2
+    yield from found.items()
+
+
+def bigram_shifts(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labelled]:
+    """BShift: whether two adjacent words have been exchanged, in every other sentence.
+
+    The first word keeps its place, for its capital letter would tell, and so do punctuation marks.
+    """
+    draw = random.Random(SEED)
+    swappable = ((sentence, pairs) for sentence in sentences if (pairs := _pairs(sentence)))
+    known = set(sentences)
+    for number, (sentence, pairs) in enumerate(swappable):
+        if number % 2:
+            yield sentence, "O"
+            continue
+        first, second = draw.choice(pairs)
+        shifted = f"{sentence[: first.start()]}{second[0]} {first[0]}{sentence[second.end() :]}"
+        if shifted not in known:
+            known.add(shifted)
+            yield shifted, "I"
+
+
+def _pairs(sentence: str) -> list[tuple[re.Match[str], re.Match[str]]]:
+    """Adjacent words with one space between that differ, the first word of the sentence apart."""
+    words = list(_WORD.finditer(sentence))[1:]
+    return [(a, b) for a, b in pairwise(words) if sentence[a.end() : b.start()] == " " and a[0].lower() != b[0].lower()]
+
+
+FROM_CORPUS: dict[str, Callable[[list[str], Mapping[str, int]], Iterable[Labelled]]] = {
+    "SentLen": sentence_lengths,
+    "WC": word_contents,
+    "BShift": bigram_shifts,
+}
+
+
+def _lowercased(found: Examples | Missing) -> Examples | Missing:
+    if isinstance(found, Missing):
+        return found
+    splits = {split: [(sentence.lower(), label) for sentence, label in getattr(found, split)] for split in SPLITS.values()}
+    return Examples(found.source, **splits)

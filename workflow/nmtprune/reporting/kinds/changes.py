@@ -1,0 +1,118 @@
+"""Relative change of probing accuracies against the baseline, by category (Wang et al. 2020, figure 3)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+
+from nmtprune.papers import Item, Row
+from nmtprune.reporting import figures
+from nmtprune.reporting.figures import COLOURS, STYLE
+from nmtprune.reporting.kinds import probing
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+HATCHES = ("", "////", "....", "xxxx")
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = changes(item, measured)
+    return Made(numbers, figures.missing(numbers), figure=bars(numbers), sentences=about(item, numbers))
+
+
+def changes(item: Item, measured: Measured) -> pd.DataFrame:
+    """A row for each category and model with a baseline: `change` of the mean accuracy in percent of the baseline's.
+
+    `half_width` is half the width of its 95 % interval, as if the two had different test sentences, or, with several seeds,
+    their standard deviation; `averaged` names the probes.
+    """
+    records = []
+    for category, probes in probing.common(item, measured).items():
+        for row in item.rows:
+            if row.against is not None:
+                records.append(_record(category, probes, row, row.against, measured))
+    return pd.DataFrame(records)
+
+
+def _record(category: str, probes: list[str], row: Row, against: Row, measured: Measured) -> dict:
+    absent = [reason for chain in (*against.chains, *row.chains) if (reason := measured.missing(chain, {"probing"}))]
+    if not probes and not absent:
+        absent = ["no probe of the category is there for every model"]
+    values, half_width = [], math.nan
+    if not absent:
+        ours, theirs = (probing.accuracy(each, probes, measured) for each in (row, against))
+        values = [_change(mine, base) for mine, base in zip(ours.values, theirs.values, strict=True)]
+        relative = math.hypot(ours.half_width / ours.values[0], theirs.half_width / theirs.values[0])
+        half_width = 100 * ours.values[0] / theirs.values[0] * relative if len(values) == 1 else float(np.std(values, ddof=1))
+    mine, base = (each.published.get(f"{category} {probing.PRINTED[probing.AVERAGE]}", "") for each in (row, against))
+    return {
+        "category": category,
+        "label": row.label,
+        "task": row.chains[0].task,
+        "recipe": row.chains[0].recipe,
+        "chain": "/".join(map(str, row.chains[0].steps)),
+        "averaged": " ".join(probes),
+        "change": float(np.mean(values)) if values else math.nan,
+        "half_width": half_width,
+        "seeds": len(values),
+        "change_published": _change(float(mine), float(base)) if mine and base else math.nan,
+        "missing": "; ".join(dict.fromkeys(absent)),
+    }
+
+
+def _change(value: float, base: float) -> float:
+    return 100 * (value / base - 1)
+
+
+def bars(numbers: pd.DataFrame) -> pyplot.Figure:
+    """A group of bars a category, a bar a model with its whisker, the paper's value as a diamond."""
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(5.6, 3.4), layout="constrained")
+        if not len(numbers) or numbers["change"].isna().all():
+            figures.empty(axes)
+            return figure
+        categories, labels = list(dict.fromkeys(numbers["category"])), list(dict.fromkeys(numbers["label"]))
+        width = 0.72 / len(labels)
+        for place, label in enumerate(labels):
+            model = numbers[numbers["label"] == label]
+            x = [categories.index(category) + (place - (len(labels) - 1) / 2) * width for category in model["category"]]
+            axes.bar(
+                x,
+                model["change"],
+                width * 0.92,
+                yerr=model["half_width"],
+                capsize=3,
+                color=COLOURS[place],
+                edgecolor="white",
+                hatch=HATCHES[place % len(HATCHES)],
+                error_kw={"elinewidth": 1, "ecolor": "#333333"},
+                label=label,
+            )
+            printed = model["change_published"].notna()
+            if printed.any():
+                style = {"color": "white", "edgecolors": "black", "marker": "D", "s": 26, "zorder": 4}
+                axes.scatter(np.array(x)[printed], model["change_published"][printed], label=None if place else "published", **style)
+        axes.axhline(0, color="#333333", linewidth=0.9)
+        axes.set(ylabel="Relative change of accuracy (%)", xticks=range(len(categories)))
+        axes.set_xticklabels([category.capitalize() for category in categories])
+        axes.grid(visible=False, axis="x")
+        axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def about(item: Item, numbers: pd.DataFrame) -> list[str]:
+    """What the bars are averages of, and what their whiskers say."""
+    there = numbers.dropna(subset="change") if len(numbers) else numbers
+    if not len(there):
+        return []
+    averaged = there.drop_duplicates("category")
+    over = "; ".join(f"{record['category']}: {', '.join(record['averaged'].split())}" for record in averaged.to_dict("records"))
+    if len(item.rows[0].chains) > 1:
+        whiskers = "Whiskers: standard deviation over seeds of the change against the baseline of the same seed."
+    else:
+        whiskers = "Whiskers: 95 % intervals, wider than need be since both models are tested on the same sentences."
+    sentences = [f"Averages over {over}.", whiskers]
+    return [*sentences, "Diamonds: the paper's values."] if there["change_published"].notna().any() else sentences

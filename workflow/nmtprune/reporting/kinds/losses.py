@@ -1,0 +1,123 @@
+"""Losses through the trainings of a chain: one curve over the updates that made its model, with the steps between them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from matplotlib import pyplot
+
+from nmtprune.chain import Chain
+from nmtprune.papers import Item, Row
+from nmtprune.reporting import figures
+from nmtprune.reporting.figures import COLOURS, STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+CURVES = {"train_nll": ("training", "-", "o"), "dev_nll": ("development", "--", "s")}
+COLUMNS = ("row", "group", "label", "task", "recipe", "seed", "chain", "update", "update_of_step", "epoch_of_step", "learning_rate")
+
+
+def make(item: Item, measured: Measured) -> Made:
+    records = [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)]
+    numbers = pd.DataFrame(records, columns=[*COLUMNS, *CURVES, "missing"])
+    return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=losses(numbers))
+
+
+def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
+    """A record for each validation on the way to each of a row's models, or one that says why it is missing."""
+    for chain in row.chains:
+        known = {"row": number, "group": row.group, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
+        if reason := measured.missing(chain, ["history"]):
+            yield {**known, "chain": "/".join(map(str, chain.steps)), "missing": reason}
+            continue
+        for training, update, validation in _way(chain, measured):
+            yield {
+                **known,
+                "chain": "/".join(map(str, training.steps)),
+                "update": update,
+                "update_of_step": validation["update"],
+                "epoch_of_step": validation["epoch"],
+                "learning_rate": validation["learning_rate"],
+                **{curve: validation[curve] for curve in CURVES},
+                "missing": "",
+            }
+
+
+def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[str, Any]]]:
+    """The validations of a model's own weights: of each training up to the checkpoint that is gone on from, of the last one all.
+
+    With each its training, and the updates of all trainings up to it.
+    """
+    done = 0
+    ancestors = list(chain.ancestors())[::-1]
+    last = next((each for each in chain.ancestors() if each.last.family.trains), None)
+    for training, after in itertools.zip_longest(ancestors, ancestors[1:]):
+        history, manifest = measured.history(training), measured.manifest(training)
+        if not training.last.family.trains or history is None or manifest is None:
+            continue
+        reached = manifest["selected_update"]
+        if after and after.last.family.name == "at":
+            reached = measured.manifest(after)["updates"]
+        elif training == last:
+            reached = history["update"].max()
+        for validation in history[history["update"] <= reached].to_dict("records"):
+            yield training, done + validation["update"], validation
+        done += reached
+
+
+def losses(numbers: pd.DataFrame) -> pyplot.Figure:
+    """Training and development loss of each row against updates; a vertical line where one training ends and the next begins."""
+    points = numbers[numbers["missing"] == ""]
+    several = points["row"].nunique() > 1
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
+        axes.set(xlabel="Updates", ylabel="Negative log-likelihood per target token")
+        if points.empty:
+            figures.empty(axes)
+            return figure
+        for (number, _), line in points.groupby(["row", "seed"], sort=False):
+            for place, (curve, (name, dash, marker)) in enumerate(CURVES.items()):
+                known = line.dropna(subset=curve)
+                look = (number - 1) * len(CURVES) + place
+                label = f"{line['label'].iloc[0]}, {name}" if several else name.capitalize()
+                axes.plot(
+                    known["update"],
+                    known[curve],
+                    linestyle=dash,
+                    marker=marker,
+                    markersize=3,
+                    color=COLOURS[look % len(COLOURS)],
+                    linewidth=1.4,
+                    label=label,
+                )
+        for update, between in _breaks(points):
+            axes.axvline(update, color="#666666", linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
+            axes.annotate(
+                between,
+                (update, 1),
+                (-3, -2),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                fontsize=7.5,
+            )
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="best", fontsize=8, handlelength=3)
+    return figure
+
+
+def _breaks(points: pd.DataFrame) -> list[tuple[int, str]]:
+    """Where a training begins after another, and what stands between them, as `prune-global-80`; its own name where nothing does."""
+    found = {}
+    for _, line in points.groupby(["row", "seed"], sort=False):
+        begun = line.groupby("chain", sort=False)[["update", "update_of_step"]].first()
+        chains = list(begun.index)
+        for before, chain in itertools.pairwise(chains):
+            between = chain.removeprefix(f"{before}/").split("/")
+            start = int(begun.loc[chain, "update"] - begun.loc[chain, "update_of_step"])
+            found[start, ", ".join(between[:-1] or between)] = None
+    return sorted(found)

@@ -1,0 +1,100 @@
+"""A scatter of two measures, a labelled point a row, and their rank correlation."""
+
+from __future__ import annotations
+
+import itertools
+
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.transforms import Bbox
+from scipy.stats import spearmanr
+
+from nmtprune.papers import Item
+from nmtprune.reporting import figures, tables
+from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+# Where a label may stand, nearest first: its distance from the point in points (1/72 inch), by direction.
+_DISTANCES = (5, 11, 18, 26, 35, 45)
+_DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1))
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = tables.frame(item, measured)
+    points = _points(item, numbers)
+    return Made(numbers, figures.missing(numbers), figure=scatter(item, points), sentences=_correlation(points))
+
+
+def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
+    """`x` and `y` (the first two columns), `y_sd` over seeds and label of every row that has both; baselines are left out."""
+    x, y = (column.metric for column in item.columns[:2])
+    chosen = numbers.loc[[not row.baseline for row in item.rows]]
+    points = pd.DataFrame({"label": chosen["label"], "x": chosen[x], "y": chosen[y], "y_sd": chosen.get(f"{y}_sd")})
+    return points.dropna(subset=["x", "y"]).astype({"x": float, "y": float, "y_sd": float})
+
+
+def _correlation(points: pd.DataFrame) -> list[str]:
+    """Spearman's rank correlation and its p-value in words; nothing for fewer than three points, or where one measure is constant."""
+    if len(points) < 3 or min(points["x"].nunique(), points["y"].nunique()) < 2:
+        return []
+    found = spearmanr(points["x"], points["y"])
+    p = f"p = {found.pvalue:.3f}" if found.pvalue >= 0.001 else "p < 0.001"
+    return [f"Spearman's rank correlation over {len(points)} points: {found.statistic:.2f}, {p}.".replace("-", "−")]
+
+
+def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
+    """The second column's values against the first's, bars of the standard deviation over seeds, labels that do not meet."""
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
+        axes.set(xlabel=item.columns[0].heading, ylabel=item.columns[1].heading)
+        if points.empty:
+            figures.empty(axes)
+            return figure
+        figures.fit(axes, "y", points["y"])
+        axes.margins(0.14)
+        kinds = points["label"].str.replace(r"_?\d+$", "", regex=True)
+        for place, (_, kind) in enumerate(points.groupby(kinds, sort=False)):
+            axes.errorbar(
+                kind["x"],
+                kind["y"],
+                yerr=kind["y_sd"] if kind["y_sd"].notna().any() else None,
+                linestyle="none",
+                color=COLOURS[place % len(COLOURS)],
+                marker=MARKERS[place % len(MARKERS)],
+                markersize=5.5,
+                elinewidth=0.9,
+                capsize=2,
+            )
+        figure.tight_layout()  # labels are placed in the final layout
+        _label(axes, points)
+    return figure
+
+
+def _label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
+    """Write each point's label at the nearest place that is free of points and of the labels before it, with a line to it when far."""
+    figure = axes.figure
+    inch = figure.dpi / 72
+    spread = points["y_sd"].fillna(0)
+    low, high = (axes.transData.transform(points[["x"]].assign(y=ends)) for ends in (points["y"] - spread, points["y"] + spread))
+    taken = [Bbox([bottom - 4 * inch, top + 4 * inch]) for bottom, top in zip(low, high, strict=True)]
+    inside = axes.get_window_extent()
+    for row in points.itertuples():
+        for distance, (right, up) in itertools.product(_DISTANCES, _DIRECTIONS):
+            note = axes.annotate(
+                row.label.replace("_", " "),
+                (row.x, row.y),
+                (right * distance, up * distance),
+                textcoords="offset points",
+                ha={1: "left", 0: "center", -1: "right"}[right],
+                va={1: "bottom", 0: "center", -1: "top"}[up],
+                fontsize=7.5,
+                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 3} if distance > _DISTANCES[1] else None,
+            )
+            box = note.get_window_extent(figure.canvas.get_renderer())
+            if inside.containsx(box.x0) and inside.containsx(box.x1) and not any(box.overlaps(other) for other in taken):
+                break
+            note.remove()
+        else:
+            continue  # no place is free: the CSV file has the name
+        taken.append(box)

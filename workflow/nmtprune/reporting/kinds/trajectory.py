@@ -1,0 +1,152 @@
+"""Encoder representations through the phases of training, in two dimensions (Wang et al. 2020, figure 2)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from sklearn.decomposition import TruncatedSVD
+
+from nmtprune.papers import Item
+from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+PANELS = 3
+COORDINATES, SHARES = ["component_1", "component_2"], ["variance_1", "variance_2"]
+METHOD = (
+    "Truncated SVD to two dimensions of all models of a seed together, not centred: its first component is mostly what all models "
+    "have in common."
+)
+
+
+def make(item: Item, measured: Measured) -> Made:
+    seeds = len(item.rows[0].chains) if item.rows else 0
+    frames = [_of_seed(item, measured, place) for place in range(seeds)]
+    numbers = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["seed", "phase", "label", "chain"])
+    footnotes = [f"{reason}." for frame in frames for reason in frame["missing"] if reason]
+    if seeds > PANELS:
+        footnotes.append(f"Drawn for the first {PANELS} seeds; the others are in the CSV file.")
+    return Made(numbers, footnotes, figure=_figure(item, frames[:PANELS]), sentences=[METHOD, *_sentences(item, numbers)])
+
+
+def projected(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates [models, 2] of vectors [models, d], and each component's share of the models' variance [2]."""
+    svd = TruncatedSVD(n_components=2, random_state=0)
+    coordinates = svd.fit_transform(vectors)
+    return coordinates, svd.explained_variance_ratio_
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two directions [d]; NaN where one of them has no length or is not known."""
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths else math.nan
+
+
+def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
+    """A row a model: coordinates, and in all dimensions where it lies as seen from the end of the first phase.
+
+    `distance`: from there. `cosine_<phase>`: of the way from there with a phase's direction, which leads from there to the phase's
+    end, and for the first phase from its first checkpoint to its end. NaN where a model is missing.
+    """
+    phases = _phases(item)
+    chains = [row.chains[place] for row in item.rows]
+    found = [measured.analysis(chain, "representations") for chain in chains]
+    width = next((len(each) for each in found if each is not None), 0)
+    vectors = np.array([np.full(width, math.nan) if each is None else each["value"] for each in found])
+    there = [number for number, each in enumerate(found) if each is not None]
+    coordinates, shares = np.full((len(chains), 2), math.nan), np.full(2, math.nan)
+    if len(there) > 1:
+        coordinates[there], shares = projected(vectors[there])
+    ends = {phase: vectors[numbers[-1]] for phase, numbers in phases.items()}
+    first = next(iter(phases))
+    ways = vectors - ends[first]
+    directions = {phase: end - ends[first] for phase, end in ends.items()} | {first: ends[first] - vectors[phases[first][0]]}
+    numbers = {
+        "seed": [chain.seed for chain in chains],
+        "phase": [row.group for row in item.rows],
+        "label": [row.label for row in item.rows],
+        "chain": ["/".join(map(str, chain.steps)) for chain in chains],
+        **dict(zip(COORDINATES, coordinates.T, strict=True)),
+        **dict(zip(SHARES, shares, strict=True)),
+        "distance": np.linalg.norm(ways, axis=1),
+        **{f"cosine_{phase}": [cosine(way, direction) for way in ways] for phase, direction in directions.items()},
+        "missing": [measured.missing(chain, item.reads) or "" for chain in chains],
+    }
+    return pd.DataFrame(numbers)
+
+
+def _phases(item: Item) -> dict[str, list[int]]:
+    """The rows' numbers by phase, in order."""
+    numbered = enumerate(item.rows)
+    return {phase: [number for number, _ in rows] for phase, rows in itertools.groupby(numbered, key=lambda pair: pair[1].group)}
+
+
+def _sentences(item: Item, numbers: pd.DataFrame) -> list[str]:
+    """How far the phases lead and where to, in all dimensions; means over seeds."""
+    if numbers.empty or numbers["distance"].isna().all():
+        return []
+    first, *others = _phases(item)
+    by_phase = numbers.groupby(["seed", "phase"], sort=False)
+    began, ended = (rows.groupby("phase", sort=False).mean(numeric_only=True) for rows in (by_phase.head(1), by_phase.tail(1)))
+    distances = {phase: ended["distance"][phase] for phase in others}
+    cosines = {f"{later} with {earlier}": ended[f"cosine_{earlier}"][later] for earlier, later in itertools.combinations(_phases(item), 2)}
+    return [
+        f"Distances from the end of {first}, in all dimensions: {_listed(distances)}; {first} itself, from its first checkpoint here: "
+        f"{began['distance'][first]:.3g}.",
+        f"Cosines between the directions from there to the ends of the phases ({first}: of its own change): {_listed(cosines)}.",
+    ]
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {'not known' if math.isnan(value) else f'{value:.3g}'.replace('-', '−')}" for name, value in values.items())
+
+
+def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
+    """A panel a seed."""
+    panels = max(1, len(frames))
+    with pyplot.rc_context(STYLE):
+        figure, grid = pyplot.subplots(1, panels, figsize=(1.2 + 4.4 * panels, 3.8), layout="constrained", squeeze=False)
+        for axes, frame in zip(grid[0], frames, strict=False):
+            _panel(axes, item, frame)
+            if len(frames) > 1:
+                axes.set_title(f"seed {frame['seed'][0]}", fontsize=9)
+        if not any(axes.has_data() for axes in grid[0]):
+            grid[0][0].text(0.5, 0.5, "no representations yet", transform=grid[0][0].transAxes, ha="center", color="#666666")
+    return figure
+
+
+def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
+    """A colour and a marker for each phase, arrows in the order of training."""
+    points = frame[COORDINATES].to_numpy(float)
+    for place, (phase, numbers) in enumerate(_phases(item).items()):
+        colour = COLOURS[place % len(COLOURS)]
+        there = [number for number in numbers if not np.isnan(points[number]).any()]
+        if there:
+            style = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "s": 34, "zorder": 3}
+            axes.scatter(*points[there].T, label=phase, edgecolors="white", linewidths=0.6, **style)
+        for start, end in itertools.pairwise(numbers):
+            _arrow(axes, points[start], points[end], colour, "-")
+        if (origin := _origin(item, numbers[0])) is not None:
+            _arrow(axes, points[origin], points[numbers[0]], colour, (0, (1, 1.8)))
+    if axes.has_data():
+        one, other = (f"{100 * frame[name][0]:.0f} % of the variance" for name in SHARES)
+        axes.set(xlabel=f"component 1 ({one})", ylabel=f"component 2 ({other})")
+        axes.margins(0.08)
+        axes.legend(loc="best", fontsize=8)
+
+
+def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, line: object) -> None:
+    if not np.isnan([start, end]).any():
+        style = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.3, "shrinkA": 3, "shrinkB": 3, "mutation_scale": 9}
+        axes.annotate("", xy=end, xytext=start, arrowprops=style)
+
+
+def _origin(item: Item, number: int) -> int | None:
+    """The row of the model that a phase begins with: the nearest ancestor of its first row's that is a row of another phase."""
+    begins = item.rows[number]
+    others = {row.chains[0]: place for place, row in enumerate(item.rows) if row.group != begins.group}
+    return next((others[ancestor] for ancestor in begins.chains[0].ancestors() if ancestor in others), None)
