@@ -5,7 +5,8 @@
 `base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the 4+4-layer LSTM of 1000 units
 with words (216M). Each operation runs in a process of its own that first makes or reads what it works on. Memory is the highest
 resident set of that process, the model included, and what the operation adds to what was there before it, both as multiples of the
-model's bytes in single precision. CPU seconds hardly change when other jobs share the machine; seconds on the clock do.
+model's bytes in single precision; `nothing` is Python with its libraries. CPU seconds hardly change when other jobs share the
+machine; seconds on the clock do.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
 
     model, mask, sparse = folder / "model.pt", folder / "mask.pt", folder / "sparse"
     return {
+        "nothing": (lambda: None, lambda _: None),
         "write checkpoint": (lambda: state(recipe), lambda made: models.save({"model": made}, model)),
         "read checkpoint": (lambda: None, lambda _: models.read(model)),
         **{

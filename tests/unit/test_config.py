@@ -33,7 +33,7 @@ def test_all_that_is_shipped_is_valid(kind):
 @pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if name != "transformer"])
 def test_every_recipe_and_each_of_its_schedules_is_valid(name):
     schedules = RUN.recipe(name)["schedules"]
-    assert {"train", "retrain", "rejuvenate", "restart", "continue", "continue-long"} <= set(schedules)
+    assert {"train", "retrain", "rejuvenate", "restart", "continue"} <= set(schedules)
     for schedule in schedules:
         assert RUN.schedule(name, schedule)["updates"] > 0
 
@@ -174,7 +174,7 @@ def changed(own, change):
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 150, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
+        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 100, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
         ({"schedules": {"retrain": {"label_smoothing": 0}}}, {"retrain"}),
         ({"prunable": {"embeddings": "out"}}, {"prune-local-50"}),
         ({"architecture": {"heads": 2}}, {"train"}),

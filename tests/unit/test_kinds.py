@@ -97,7 +97,7 @@ def see(tmp_path, monkeypatch):
             "papers": ["see2016/figure3", "see2016/figure4", "see2016/figure5", "see2016/figure6", "see2016/figure7", "see2016/gap"],
             "tasks": {name: task for each in about for name in each["tasks"]},
             "recipes": {name: "micro-lstm" for each in about for name in each["recipes"]},
-            "grids": {"see2016/figure6": {"percent": [50, 80, 90], "sparse": [80]}, "see2016/figure3": {"percent": [50, 80]}},
+            "grids": {"see2016/figure6": {"percent": [50, 80, 90], "retrained": [50, 80, 90], "sparse": [80]}, "see2016/figure3": {"percent": [50, 80]}},
         }
         (tmp_path / "presets" / "made.yaml").write_text(yaml.safe_dump(whole | preset))
         monkeypatch.chdir(tmp_path)
@@ -242,10 +242,10 @@ def test_losses_of_a_training_that_is_missing_are_told(see):
 def test_lines_of_one_model_differ_by_label(see):
     found = made(see(), "figure6")
     drawn = {each.get_label(): each for each in found.figure.axes[0].containers}
-    assert set(drawn) == {"Pruned", "Pruned and retrained", "Sparse from the beginning"}
-    assert len({line[0].get_color() for line in drawn.values()}) == len({line[0].get_marker() for line in drawn.values()}) == 3
-    # what is sparse from the beginning has a grid of its own and does not begin at the baseline
-    assert [drawn[name][0].get_xdata().tolist() for name in drawn] == [[0, 50, 80, 90], [0, 50, 80, 90], [80]]
+    assert list(drawn) == ["Pruned", "Pruned and retrained", "Trained on", "Sparse from the beginning"]
+    assert len({line[0].get_color() for line in drawn.values()}) == len({line[0].get_marker() for line in drawn.values()}) == 4
+    # what is retrained or sparse from the beginning has a grid of its own and does not begin at the baseline
+    assert [drawn[name][0].get_xdata().tolist() for name in drawn] == [[0, 50, 80, 90], [50, 80, 90], [0], [80]]
     assert drawn["Pruned"][0].get_linestyle() == "--"
 
 

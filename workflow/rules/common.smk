@@ -15,6 +15,7 @@ try:
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.errors import UserError
+    from nmtprune.training.schedule import tokens_per_update
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
 
@@ -96,7 +97,7 @@ def training_minutes(wildcards, attempt):
     """A generous guess of a training's time; each further attempt gets as much again."""
     found = chain_of(wildcards)
     schedule = CONFIG.schedule(found.recipe, found.last.schedule)
-    tokens = schedule["updates"] * schedule["batch_tokens"] * schedule["accumulate"]
+    tokens = schedule["updates"] * tokens_per_update(schedule)
     return attempt * (30 + tokens // 600_000)
 
 

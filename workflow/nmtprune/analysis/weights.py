@@ -81,8 +81,10 @@ def pictures(masks: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 def picture(mask: Tensor) -> np.ndarray:
     """A matrix as a picture of at most CELLS x CELLS cells: the share of kept weights in each, from 0 to 255."""
-    rows, columns = (_edges(size) for size in _flat(mask).shape)
-    counts = np.add.reduceat(np.add.reduceat(_flat(mask).numpy(), rows[:-1], axis=0, dtype=np.int32), columns[:-1], axis=1)
+    matrix = _flat(mask).numpy()
+    rows, columns = map(_edges, matrix.shape)
+    bands = np.stack([band.sum(0, dtype=np.int32) for band in np.split(matrix, rows[1:-1])])
+    counts = np.add.reduceat(bands, columns[:-1], axis=1)
     sizes = np.outer(np.diff(rows), np.diff(columns))
     return np.rint(counts * 255 / sizes).astype(np.uint8)
 

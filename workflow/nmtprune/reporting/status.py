@@ -17,6 +17,7 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import read_json
+from nmtprune.training.schedule import tokens_per_update
 
 DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
 # Where a file system keeps no locks between machines, a progress report of this age still says that a training is alive.
@@ -105,7 +106,7 @@ def _is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
 
 def _tokens(config: Config, chain: Chain, updates: int) -> int:
     schedule = config.schedule(chain.recipe, chain.last.schedule)
-    return updates * schedule["batch_tokens"] * schedule["accumulate"]
+    return updates * tokens_per_update(schedule)
 
 
 def _seconds_per_token(config: Config, made: Iterable[Chain], finished: set[Chain]) -> dict[tuple[str, str], float]:

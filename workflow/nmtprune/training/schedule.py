@@ -1,9 +1,19 @@
-"""Learning rates as a pure function of the update."""
+"""What a schedule says of every update: its learning rate and about its size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+TOKENS_OF_A_SENTENCE = 30  # about; where batches are counted in sentences
+
+
+def tokens_per_update(schedule: Mapping[str, Any]) -> int:
+    """About how many tokens of a side one update sees on one device, padding included."""
+    tokens = schedule["batch_tokens"]
+    if schedule["batch_sentences"]:
+        tokens = min(tokens, schedule["batch_sentences"] * TOKENS_OF_A_SENTENCE)
+    return tokens * schedule["accumulate"]
 
 
 def learning_rate(schedule: Mapping[str, Any], update: int) -> float:
