@@ -4,7 +4,7 @@
 
 `base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the 4+4-layer LSTM of 1000 units
 with words (216M). Each operation runs in a process of its own that first makes or reads what it works on. Memory is the highest
-resident set of that process, the model included, and what the operation adds to what was there before it, both as multiples of the
+resident set of that process (Linux), the model included, and what the operation adds to what was there before it, both as multiples of the
 model's bytes in single precision; `nothing` is Python with its libraries. CPU seconds hardly change when other jobs share the
 machine; seconds on the clock do.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -126,11 +125,13 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
 def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[str, float]:
     """Seconds of an operation, on the clock and of the processor, and bytes of memory: the highest, and what the operation added."""
     given = prepare()
+    Path("/proc/self/clear_refs").write_text("5")  # the highest resident set counts from here on
     before, clock, processor = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
     result = operate(given)
     seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - processor
     del result
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = 1024 * int(status["VmHWM"].split()[0])
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak, "added": peak - before}
 
 
