@@ -97,7 +97,10 @@ def see(tmp_path, monkeypatch):
             "papers": ["see2016/figure3", "see2016/figure4", "see2016/figure5", "see2016/figure6", "see2016/figure7", "see2016/gap"],
             "tasks": {name: task for each in about for name in each["tasks"]},
             "recipes": {name: "micro-lstm" for each in about for name in each["recipes"]},
-            "grids": {"see2016/figure6": {"percent": [50, 80, 90], "retrained": [50, 80, 90], "sparse": [80]}, "see2016/figure3": {"percent": [50, 80]}},
+            "grids": {
+                "see2016/figure6": {"percent": [50, 80, 90], "retrained": [50, 80, 90], "sparse": [80]},
+                "see2016/figure3": {"percent": [50, 80]},
+            },
         }
         (tmp_path / "presets" / "made.yaml").write_text(yaml.safe_dump(whole | preset))
         monkeypatch.chdir(tmp_path)

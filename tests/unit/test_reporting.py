@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 from nmtprune import chain, config, papers, paths
+from nmtprune.files import write_text
 from nmtprune.reporting.made import Marked, Table
 from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.plateau import plateaus
 from nmtprune.reporting.render import render
 from nmtprune.reporting.tables import _cell as printed_cell
 from nmtprune.reporting.tables import frame, latex, markdown, number, table
@@ -249,9 +251,7 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
         "Published: Wang et al. 2020, Table 2, WMT14 En-De, Transformer base, Transformer big.",
     ):
         assert said in text
-    assert "Left out, since nothing stands in for it: IWSLT17 En-Fr." in (
-        paths.item("toy", "wang2020", "table3", "md").read_text()
-    )
+    assert "Left out, since nothing stands in for it: IWSLT17 En-Fr." in (paths.item("toy", "wang2020", "table3", "md").read_text())
 
 
 def test_latex_escapes_text_and_keeps_the_marks(toy):
@@ -336,3 +336,13 @@ def test_rendering_twice_gives_the_same_bytes(toy):
 )
 def test_numbers_in_print(metric, value, text):
     assert number(metric, value) == text
+
+
+def test_a_plateau_is_what_the_last_tenth_of_a_training_took_off(toy):
+    train = chain.parse("toy/toy/s1/train")
+    rows = "".join(f"{update},{perplexity}\n" for update, perplexity in ((100, 10.0), (400, 5.0), (500, 4.0)))
+    write_text(paths.history(train), f"update,dev_perplexity\n{rows}")
+    (found,) = plateaus([train], Measured(toy))
+    assert found.perplexity == {80: 5.0, 90: 4.5, 100: 4.0}
+    assert found.last_gain == pytest.approx(100 / 9)
+    assert plateaus([chain.parse("toy/toy/s2/train")], Measured(toy)) == []

@@ -19,6 +19,7 @@ from nmtprune.config import Config
 from nmtprune.papers import Item
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.plateau import plateaus
 from nmtprune.reporting.tables import number
 
 PACKAGES = ("fairseq", "torch", "ctranslate2", "sacrebleu", "snakemake")
@@ -59,6 +60,7 @@ def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
         models=[_model(chain, measured, page, chain in scored) for chain in all_models],
         made=sum(measured.scores(chain) is not None for chain in scored),
         to_score=len(scored),
+        plateaus=plateaus(all_models, measured),
         hours=_hours(all_models, measured),
         link=lambda path: Path(os.path.relpath(path, page)).as_posix(),
     )
