@@ -44,4 +44,4 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     made = masks_of_steps(models.state_of(chain.parent), config.recipe(chain.recipe)["prunable"]["embeddings"])(chain.last)
     models.save_masks(made, outputs_of(state) / paths.MASK)
     total = sum(mask.numel() for mask in made.values())
-    return {"prunable": total, "pruned": total - sum(int(mask.sum()) for mask in made.values())}
+    return {"prunable": total, "pruned": total - sum(int(torch.count_nonzero(mask)) for mask in made.values())}
