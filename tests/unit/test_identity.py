@@ -34,7 +34,7 @@ GOLDEN = {
     "wmt14-en-de/lstm/s1/train/prune-global-80/retrain": "81a6027d0ffda7bf",
     "wmt14-en-de/base/s1/train": "326ff191aead6a2f",
     "wmt14-en-de/base/s1/train/continue": "70607f0f0c506488",
-    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "e190064dcaf0174f",
+    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "62baf2677fb2365b",
 }
 
 

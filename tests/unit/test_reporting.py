@@ -345,4 +345,8 @@ def test_a_plateau_is_what_the_last_tenth_of_a_training_took_off(toy):
     (found,) = plateaus([train], Measured(toy))
     assert found.perplexity == {80: 5.0, 90: 4.5, 100: 4.0}
     assert found.last_gain == pytest.approx(100 / 9)
+    assert found.trained_on is None and found.gain_of_training_on is None
+    write_text(paths.history(chain.parse("toy/toy/s1/train/continue")), "update,dev_perplexity\n0,4.0\n50,3.0\n100,3.2\n")
+    (found,) = plateaus([train], measured := Measured(toy))
+    assert (found.trained_on, found.gain_of_training_on) == (3.0, 25.0) and measured.history(train) is not None
     assert plateaus([chain.parse("toy/toy/s2/train")], Measured(toy)) == []

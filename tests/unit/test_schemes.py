@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune.chain import SCHEMES
+from nmtprune.chain import SCHEMES, parse_step
+from nmtprune.errors import UserError
 from nmtprune.pruning.classes import class_of, layer_of
 from nmtprune.pruning.schemes import GROUPS, counts, masks
+from nmtprune.steps.prune import masks_of_steps
 
 NAMES = (
     "encoder.embed_tokens.weight",
@@ -135,3 +137,23 @@ def test_half_precision_prunes_as_single(scheme):
     single = masks({name: tensor.float() for name, tensor in weights.items()}, scheme, "50")
     half = masks(weights, scheme, "50")
     assert all(torch.equal(half[name], single[name]) for name in NAMES)
+
+
+def test_one_class_is_pruned_by_the_thresholds_of_the_whole_model():
+    """See et al. 2016, figure 4."""
+    torch.manual_seed(3)
+    weights = {"encoder.embed_tokens.weight": torch.randn(30, 8), "decoder.output_projection.weight": 3 * torch.randn(30, 8)}
+    made = masks_of_steps(weights, "in")
+    whole, one = made(parse_step("prune-global-60")), made(parse_step("prune-global-60-softmax"))
+    assert torch.equal(one["decoder.output_projection.weight"], whole["decoder.output_projection.weight"])
+    assert one["encoder.embed_tokens.weight"].all()
+    with pytest.raises(UserError, match=r"no weight class `softmaxx`; did you mean `softmax`"):
+        made(parse_step("prune-global-60-softmaxx"))
+
+
+def test_what_was_pruned_before_stays_pruned():
+    weights = {"encoder.embed_tokens.weight": torch.randn(30, 8), "decoder.output_projection.weight": torch.randn(30, 8)}
+    before = masks_of_steps(weights, "in")(parse_step("prune-global-80"))
+    later = masks_of_steps(weights, "in", before)
+    for step in ("prune-global-50", "prune-global-50-softmax"):
+        assert not any((mask & ~before[name]).any() for name, mask in later(parse_step(step)).items())

@@ -15,7 +15,7 @@ from nmtprune import models
 from nmtprune.errors import UserError
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.schemes import masks
-from nmtprune.scoring.size import load_sparse, sizes, sparsity, store_sparse, unique_parameters
+from nmtprune.scoring.size import load_sparse, sizes, sparsity, store_sparse, stored_size, unique_parameters
 
 
 def bits(tensor: torch.Tensor) -> list[int]:
@@ -124,3 +124,9 @@ def test_a_truncated_file_is_one_clear_sentence(tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(UserError, match="not a sparse model"):
         load_sparse(path)
+
+
+def test_what_a_sparse_model_takes_on_disk_is_found_by_storing_and_reading_it(tmp_path):
+    pruned = {"w": torch.randn(50, 20).masked_fill(torch.rand(50, 20) < 0.8, 0.0), "b": torch.randn(20)}
+    assert stored_size(pruned, tmp_path / "model") == sizes(pruned)["size_sparse"]
+    assert list(tmp_path.iterdir()) == []

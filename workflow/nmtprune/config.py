@@ -106,6 +106,9 @@ def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, 
     """What the schema cannot say of a recipe's architecture. Raises UserError."""
     if "name" not in architecture:
         raise UserError(f"{where}: architecture: the key `name` is missing, also from what it extends")
+    for key in ("encoder_layers", "decoder_layers"):
+        if key not in architecture:
+            raise UserError(f"{where}: architecture: the key `{key}` is missing, also from what it extends")
     width, heads = architecture.get("embed_dim"), architecture.get("heads")
     if width and heads and width % heads:
         raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from nmtprune import manifest, models, paths
-from nmtprune.chain import Chain
+from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config
 from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
@@ -22,7 +22,7 @@ from nmtprune.pruning.classes import prunable
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import Model, from_checkpoint, read_dictionary
 from nmtprune.scoring.score import Scorer
-from nmtprune.scoring.size import sparsity
+from nmtprune.scoring.size import sparsity, stored_size
 from nmtprune.steps.prune import masks_of_steps
 from nmtprune.steps.store import SCORES, lock
 
@@ -36,9 +36,8 @@ class Evaluation:
         self.data = config.data_folder(chain)
         task, text = config.task(chain.task), paths.text(chain.task)
         source, target = task["source"], task["target"]
-        names = sets or splits_of(task)
-        self.test_sets = list(task["test"])
-        files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in names}
+        self.sets, self.test_sets = list(sets or splits_of(task)), list(task["test"])
+        files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in self.sets}
         decoding = self.recipe.get("decoding", {})
         search = Search(**{key: value for key, value in decoding.items() if key != "engine"})
         self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
@@ -54,20 +53,26 @@ class Evaluation:
     def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str]) -> list[dict[str, Any]]:
         """A row for each set; from what is kept, where the same model was scored the same way before.
 
-        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured.
+        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured. `seconds` is the time that
+        the model took, in each of its rows; `size_stored` what a sparse model takes on disk, found by storing it.
         """
         directory = paths.model(chain)
         state = paths.state(directory)
-        identity = digest({"model": manifest.digest_of(self.config, chain), "translated": translated, **self.identity})
+        identity = digest({"model": manifest.digest_of(self.config, chain), "sets": self.sets, "translated": translated, **self.identity})
         kept = state / SCORES
         with lock(state):
             if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
                 return found["rows"]
+            began = time.monotonic()
             masked = dataclasses.replace(model, state=models.masked(model.state, masks))
             names = prunable(model.state, self.recipe["prunable"]["embeddings"])
             weights, zeros = sparsity(masked.state, names)
             facts = {"prunable": weights, "sparsity": 100 * zeros, "largest_pruned": _largest_pruned(model.state, masks)}
-            rows = [{"chain": str(chain), **row, **facts} for row in self.scorer.score(masked, directory, translated)]
+            rows = self.scorer.score(masked, directory, translated)
+            stores = chain.state == SPARSE and masks is None
+            facts["size_stored"] = stored_size(masked.state, state / "sparse.bin") if stores else None
+            facts["seconds"] = round(time.monotonic() - began, 3)
+            rows = [{"chain": str(chain), **row, **facts} for row in rows]
             write_json(kept, {"digest": identity, "rows": rows})
         return rows
 
@@ -102,16 +107,16 @@ def score(config: Config, chain: Chain) -> None:
 def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
     """Write variants.csv of a model: a row for each set of each variant (a step that only selects). One process, one model in memory.
 
-    Hypotheses are those of the main test set, and none where a single weight class is pruned: that is measured by perplexity.
+    Scored is the main test set, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4).
     """
-    evaluation = Evaluation(config, parent)
+    main = list(config.task(parent.task)["test"])[:1]
+    evaluation = Evaluation(config, parent, main)
     model = evaluation.model(parent)
-    masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"])
+    masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"], models.masks_of(parent))
     rows = []
     for variant in variants:
-        began = time.monotonic()
-        rows += evaluation.rows(variant, model, masks_of_step(variant.last), [] if variant.last.get("class") else evaluation.test_sets[:1])
-        print(f"scored {variant} in {time.monotonic() - began:.1f} s", flush=True)
+        rows += evaluation.rows(variant, model, masks_of_step(variant.last), [] if variant.last.get("class") else main)
+        print(f"scored {variant} in {rows[-1]['seconds']} s", flush=True)
     _write(paths.model(parent) / paths.VARIANTS, rows)
 
 

@@ -101,5 +101,12 @@ def training_minutes(wildcards, attempt):
     return attempt * (30 + tokens // 600_000)
 
 
+def scoring_gpus(wildcards):
+    """CTranslate2 scores Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
+    recipe = CONFIG.recipe(chain_of(wildcards).recipe)
+    fast = recipe["architecture"]["name"] == "transformer" and recipe.get("decoding", {}).get("engine") != "fairseq"
+    return 0 if fast else GPUS
+
+
 def mem_mb(base):
     return lambda wildcards, attempt: attempt * base

@@ -14,6 +14,7 @@ rule score:
     conda:
         CONDA
     resources:
+        gpu=scoring_gpus,
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
@@ -41,8 +42,9 @@ rule variants:
     conda:
         CONDA
     resources:
+        gpu=scoring_gpus,
         mem_mb=mem_mb(8000),
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(variants_of(wildcards))),
     params:
         scoring=scoring_json,
         steps=variants_of,

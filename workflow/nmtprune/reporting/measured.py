@@ -54,7 +54,7 @@ class Measured:
                 train, dev = self.value(chain, "train_nll"), self.value(chain, "dev_nll")
                 return None if train is None or dev is None else dev - train
             case "size_stored":
-                return self._score(chain, "size_sparse" if chain.state == SPARSE else "size_dense")
+                return self._score(chain, "size_stored" if chain.state == SPARSE else "size_dense")
         return self._score(chain, metric)
 
     def _score(self, chain: Chain, column: str, test_set: str | None = None) -> float | None:

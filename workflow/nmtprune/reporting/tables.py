@@ -94,7 +94,8 @@ def _significance(row: Row, measured: Measured) -> dict[str, float]:
         return dict.fromkeys(names, math.nan)
     ours, theirs = np.concatenate(system), np.concatenate(baseline)
     compared = paired_bootstrap(theirs, ours)
-    gains = np.concatenate([substitution_gains(theirs[[i]], ours[[i]]) for i in range(len(ours))])
+    # a sentence counts once, however many seeds translate it
+    gains = np.mean([substitution_gains(theirs[[i]], ours[[i]]) for i in range(len(ours))], axis=0)
     signs = sign_test(gains)
     return dict(zip(names, (compared.low, compared.high, compared.p, signs.better, signs.worse, signs.p), strict=True))
 

@@ -36,7 +36,7 @@ COLUMNS = (
     "beam",
     "hypotheses",
 )
-TRAINING_SAMPLE = 1000  # pairs of the training data whose likelihood is set beside the development set's
+TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 LONGEST_OF_SAMPLE = 200  # pieces
 
 
@@ -59,7 +59,7 @@ class _Set:
 class Scorer:
     """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
 
-    Of a set called `train` the first TRAINING_SAMPLE pairs are read. `target_language` chooses BLEU's tokeniser; `engine` is
+    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read. `target_language` chooses BLEU's tokeniser; `engine` is
     `auto`, `ctranslate2` or `fairseq`; `search` holds the beam and the length limits. Raises UserError for a missing or empty
     file and for sides of unequal length.
     """
@@ -78,7 +78,12 @@ class Scorer:
         self._search = search or Search()
         self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
 
-    def score(self, model: Model, out_folder: str | Path, translated: Collection[str] | None = None) -> list[dict[str, Any]]:
+    def score(
+        self,
+        model: Model,
+        out_folder: str | Path,
+        translated: Collection[str] | None = None,
+    ) -> list[dict[str, Any]]:
         """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have likelihoods and no BLEU.
 
         Of translated sets it writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative
@@ -144,8 +149,10 @@ def _lines(name: str, file: str | Path, limit: int | None) -> list[str]:
         raise UserError(f"file `{file}` of test set `{name}` does not exist.")
     if limit is None:
         return read_lines(file)
+    with open(file, "rb") as counted:
+        step = max(1, sum(1 for _ in counted) // limit)
     with open(file, encoding="utf-8", newline="\n") as lines:
-        return [line.rstrip("\n") for line in islice(lines, limit)]
+        return [line.rstrip("\n") for line in islice(lines, 0, step * limit, step)]
 
 
 def _check_lengths(model: Model, test_set: _Set) -> None:

@@ -85,6 +85,18 @@ def store_sparse(state: dict[str, torch.Tensor], path: str | Path) -> int:
         return sum(file.write(chunk) for chunk in _chunks(state, ties(state)))
 
 
+def stored_size(state: dict[str, torch.Tensor], path: Path) -> int:
+    """Bytes of `store_sparse`'s file, which is written to `path`, read back and removed. Raises RuntimeError where a bit differs."""
+    try:
+        size = store_sparse(state, path)
+        loaded = load_sparse(path)
+        if broken := [name for name in ties(state) if not np.array_equal(_bits(state[name]), _bits(loaded[name]))]:
+            raise RuntimeError(f"{path}: {', '.join(broken)} were not read as they were stored")
+        return size
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def load_sparse(path: str | Path) -> dict[str, torch.Tensor]:
     """Read what `store_sparse` wrote; tied parameters share memory again. Raises UserError for any other file."""
     state: dict[str, torch.Tensor] = {}

@@ -13,6 +13,7 @@ from torch import Tensor
 from nmtprune import models, paths
 from nmtprune.chain import Chain, Step
 from nmtprune.config import Config
+from nmtprune.errors import UserError, suggest
 from nmtprune.pruning.class_names import spelt
 from nmtprune.pruning.classes import class_of, prunable
 from nmtprune.pruning.schemes import masks
@@ -21,8 +22,8 @@ from nmtprune.steps.store import outputs_of
 Masks = dict[str, Tensor]
 
 
-def masks_of_steps(weights: Masks, embeddings: str) -> Callable[[Step], Masks]:
-    """A function from prune steps to the masks they put on these weights.
+def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None) -> Callable[[Step], Masks]:
+    """A function from prune steps to the masks they put on these weights. What is pruned `before` stays pruned.
 
     With a class, the thresholds are those of the whole model and only that class is pruned (See et al. 2016, figure 4): the
     masks of the last scheme and percentage are kept, so that its classes, asked for one after the other, cost nothing more.
@@ -31,17 +32,21 @@ def masks_of_steps(weights: Masks, embeddings: str) -> Callable[[Step], Masks]:
     of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))
 
     def masks_of_step(step: Step) -> Masks:
-        whole, only = of_model(step["scheme"], step["percent"]), step.get("class")
-        if only is None:
-            return whole
-        return {name: mask if spelt(class_of(name)) == only else torch.ones_like(mask) for name, mask in whole.items()}
+        made, only = of_model(step["scheme"], step["percent"]), step.get("class")
+        if only is not None:
+            valid = {spelt(class_of(name)) for name in made}
+            if only not in valid:
+                raise UserError(f"step `{step}`: the model has no weight class `{only}`; {suggest(only, valid)}")
+            made = {name: mask if spelt(class_of(name)) == only else torch.ones_like(mask) for name, mask in made.items()}
+        return {name: mask & before[name] for name, mask in made.items()} if before else made
 
     return masks_of_step
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves mask.pt."""
-    made = masks_of_steps(models.state_of(chain.parent), config.recipe(chain.recipe)["prunable"]["embeddings"])(chain.last)
+    embeddings = config.recipe(chain.recipe)["prunable"]["embeddings"]
+    made = masks_of_steps(models.state_of(chain.parent), embeddings, models.masks_of(chain.parent))(chain.last)
     models.save_masks(made, outputs_of(state) / paths.MASK)
     total = sum(mask.numel() for mask in made.values())
     return {"prunable": total, "pruned": total - sum(int(torch.count_nonzero(mask)) for mask in made.values())}
