@@ -79,7 +79,7 @@ def test_every_mistake_is_told_at_once():
         ("toi/toy/s1/train", r"unknown task `toi`; did you mean `toy`\?"),
         ("toy/tiny-129/s1/train", r"unknown recipe `tiny-129`; did you mean `tiny-128`\?"),
         ("toy/toy/s1/train/continue-lang", r"recipe `toy` has no schedule `continue-lang`; did you mean `continue-long`\?"),
-        ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at no percent, not at 50"),
+        ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at 33, 67 percent, not at 50"),
         ("toy/toy/s1/import-mine", r"there is no `mine` under `imports`"),
         ("toy/toy/s1/train/prune-lokal-50", "config: chains: entry 1: .*did you mean `local`"),
     ],
@@ -144,9 +144,9 @@ def test_a_learning_rate_is_replaced_whole(own):
 
 
 def test_an_extended_recipe_keeps_what_it_does_not_say():
-    big, toy = RUN.recipe("toy-big"), RUN.recipe("toy")
-    assert big["architecture"] == toy["architecture"] | {"embed_dim": 96, "ffn_dim": 384}
-    assert {**big, "architecture": 0, "title": 0} == {**toy, "architecture": 0, "title": 0}
+    small, toy = RUN.recipe("toy-small"), RUN.recipe("toy")
+    assert small["architecture"] == toy["architecture"] | {"encoder_layers": 1, "decoder_layers": 1}
+    assert {**small, "architecture": 0, "title": 0} == {**toy, "architecture": 0, "title": 0}
 
 
 def test_defaults_are_left_out_of_slices(own):
@@ -222,3 +222,11 @@ def test_a_configuration_that_is_a_list(tmp_path, monkeypatch):
     (tmp_path / "config.yaml").write_text("- preset: toy\n")
     with pytest.raises(UserError, match=r"config.yaml.*keys and values"):
         config.load()
+
+
+def test_depth_is_said(own):
+    """Without it fairseq's default would be built, and no one could say which weight classes the model has."""
+    settings = {key: RUN.recipe("toy")[key] for key in ("subwords", "prunable", "schedules")}
+    mine = {"title": "Mine", **settings, "architecture": {"name": "transformer", "encoder_layers": 2}}
+    with pytest.raises(UserError, match=r"recipes/mine\.yaml: architecture: the key `decoder_layers` is missing"):
+        own("recipes", "mine", mine).recipe("mine")

@@ -37,6 +37,7 @@ def test_the_corpora_of_the_papers_are_there():
         "toy",
         "toy-reversed",
         "wmt14-en-de",
+        "wmt14-2737-en-de",
         "wmt17-zh-en",
         "wmt14-en-fr",
         "iwslt14-de-en",

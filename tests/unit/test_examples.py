@@ -135,6 +135,15 @@ def test_a_missing_model_is_told_and_the_others_are_shown(item):
     assert set(made.numbers["kind"]) == {"random"} and "RejTrain" not in set(made.numbers["model"])
 
 
+def test_translations_of_another_text_are_left_out_and_told(item):
+    model = item.rows[2].chains[0]
+    write_lines(paths.hypotheses(model, "test"), [*HYPOTHESES["RejTrain"], "one more"])
+    made = make(item, Measured(SETTINGS))
+    (footnote,) = made.footnotes
+    assert footnote.startswith(f"Left out: RejTrain; the translations of {model} are gone, or of another text than the test set is now")
+    assert "RejTrain" not in set(made.numbers["model"])
+
+
 def test_nothing_there_is_an_empty_table_with_its_reasons(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = make(examples(), Measured(SETTINGS))

@@ -264,7 +264,7 @@ def test_published_values_are_by_grid_value_and_drawn_on_the_papers_own_data_alo
 
 
 def test_published_values_on_the_papers_own_data(see):
-    found = made(see(pretended=False, task="wmt14-en-de"), "figure6")
+    found = made(see(pretended=False, task="wmt14-2737-en-de"), "figure6")
     assert "(hollow stars)" in found.sentences[0]
     assert stars(found.figure) == [(0, 20.48), (80, 20.91), (90, 20.13)]
 

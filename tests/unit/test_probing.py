@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nmtprune import analysis, chain, config, papers, paths
+from nmtprune.analysis import probing
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder, batches
 from nmtprune.analysis.probing import majority, wilson
@@ -29,6 +30,7 @@ from nmtprune.reporting import kinds
 from nmtprune.reporting.kinds.changes import changes
 from nmtprune.reporting.kinds.probing import accuracies
 from nmtprune.reporting.measured import Measured
+from nmtprune.steps.store import begin
 
 SIZES = {"train": 300, "dev": 100, "test": 100}
 TOY = {"source": "src", "target": "tgt", "train": [{"toy": {"sentences": 10, "seed": 1}}]}
@@ -101,6 +103,19 @@ def test_too_little_text(tmp_path):
 def test_lowercased_task(text):
     found = dict(probes(GERMAN | {"cleaning": {"lowercase": True}}, text, None, SIZES))
     assert all(sentence == sentence.lower() for sentence, _ in found["BShift"].test)
+    for examples in (found["BShift"], dict(probes(TOY | {"cleaning": {"lowercase": True}}, text, None, SIZES))["SentLen"]):
+        check(examples)
+
+
+def test_sentences_that_differ_in_case_alone_are_in_one_split_of_a_lowercased_task(text, tmp_path):
+    other_case = [line.replace("va\t", "te\t").replace("It", "IT") for line in some_lines() if line.startswith("va")]
+    senteval(tmp_path, "Tense", [*some_lines(), *other_case])
+    sizes = dict.fromkeys(SIZES, 100)
+    for lowercase, tested in ((False, 24), (True, 12)):
+        examples = dict(probes(ENGLISH | {"cleaning": {"lowercase": lowercase}}, text, tmp_path, sizes))["Tense"]
+        each = [sentence for split in splits(examples).values() for sentence, _ in split]
+        assert len(examples.test) == tested and len(set(each)) == len(each)
+        assert all(sentence.islower() for sentence in each) == lowercase
 
 
 def test_lengths_part_the_text_equally():
@@ -219,6 +234,36 @@ def test_new_files_are_new_settings(tmp_path):
     senteval(tmp_path, "Tense", some_lines())
     settings = config.from_settings({"preset": "multi30k", "data_dir": str(tmp_path)})
     assert analysis.settings("probing", settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))["senteval"] == ["Tense"]
+
+
+# Rows that are kept
+
+
+def test_a_probing_that_was_stopped_goes_on_with_the_next_probe(bench, monkeypatch):
+    trained = chain.parse("micro/micro/s1/train")
+    workplace = bench(str(trained))
+    (workplace / "results" / "data" / "micro" / "text" / "train.src").touch()
+    probed = []
+
+    def interrupted(encoder, examples, settings):
+        probed.append(examples)
+        if len(probed) == 3:
+            raise KeyboardInterrupt
+        return {"accuracy": 50.0 + len(probed), "train": len(examples.train)}
+
+    def accuracies_of(run):
+        return probing.analyse(run, trained).numbers["accuracy"].tolist()
+
+    monkeypatch.setattr(probing, "probe", interrupted)
+    with workplace.inside():
+        run = config.load()
+        with pytest.raises(KeyboardInterrupt):
+            probing.analyse(run, trained)
+        begin(paths.state(paths.model(trained)), "of another digest")
+        assert accuracies_of(run) == [51, 52, *range(54, 62)] and len(probed) == 11
+        assert accuracies_of(run) == [51, 52, *range(54, 62)] and len(probed) == 11
+        monkeypatch.setattr(probing.analysis, "VERSIONS", {**probing.analysis.VERSIONS, "probing": 1000})
+        assert accuracies_of(run) == list(range(62, 72))
 
 
 # Classifiers
@@ -359,6 +404,13 @@ def test_table(pretended):
     assert made.footnotes[2].startswith("(c) Average over Tense, SubjNum, ObjNum, CoordInv;")
     assert made.table.ruled == {3, 7}
     assert any("gold labels" in sentence for sentence in made.sentences)
+    assert not any("memory" in sentence for sentence in made.sentences)
+
+
+def test_the_caption_says_that_probes_from_the_training_text_were_seen_in_training(pretended):
+    file = paths.analysis(chain.parse(BASE), "probing")
+    pd.read_csv(file).assign(source="corpus").to_csv(file, index=False)
+    assert any("saw the sentences of the training text in training" in each for each in kinds.make(*item("table7")).sentences)
 
 
 def test_table_over_seeds(pretended):

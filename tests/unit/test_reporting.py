@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ import pytest
 
 from nmtprune import chain, config, papers, paths
 from nmtprune.files import write_text
+from nmtprune.reporting import captions
 from nmtprune.reporting.made import Marked, Table
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.plateau import plateaus
@@ -238,11 +240,12 @@ def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_pa
 def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     render(toy)
     text = paths.item("toy", "wang2020", "table2", "md").read_text()
-    updates = [f"{step} {toy.schedule('toy', step)['updates']}" for step in ("train", "continue", "retrain", "rejuvenate")]
+    train, *others = (f"{step} {toy.schedule('toy', step)['updates']}" for step in ("train", "continue", "retrain", "rejuvenate"))
     for said in (
         "Toy, task toy, for WMT14 En-De",
         "recipe toy-big, for Transformer big",
-        ", ".join(updates),
+        f"Updates at most (learning rates): toy: {train} by Adam (",
+        *(f", {each} (" for each in others),
         "Seed 1.",
         "Test set: test (80 sentences)",
         "embeddings and output projection included",
@@ -252,6 +255,70 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     ):
         assert said in text
     assert "Left out, since nothing stands in for it: IWSLT17 En-Fr." in (paths.item("toy", "wang2020", "table3", "md").read_text())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "schedule", "rates"),
+    [
+        ("lstm", "train", "1 to 0.062"),
+        ("lstm", "rejuvenate", "0.1"),
+        ("tiny-lstm", "train", "0.004 after warm-up to 0.0004"),
+        ("tiny-lstm", "retrain", "0.002 to 0.00013"),
+    ],
+)
+def test_rates_are_said_from_first_to_last(recipe, schedule, rates):
+    found = config.from_settings(TOY).schedule(recipe, schedule)
+    assert captions._rates(found) == rates
+
+
+def with_rows(changed: papers.Item, *chains: str, metrics=("bleu", "perplexity")) -> papers.Item:
+    """A table of models of one's own, the first of them the baseline of the others."""
+    rows: list[papers.Row] = []
+    for each in chains:
+        against = rows[0] if rows else None
+        rows.append(papers.Row(each, "", (chain.parse(f"toy/toy/s1/{each}"),), {}, not rows, against, {}, "wmt14-en-de", "base"))
+    columns = tuple(papers.Column(metric, metric.upper()) for metric in metrics)
+    return replace(changed, rows=tuple(rows), columns=columns)
+
+
+def test_a_model_pruned_in_one_class_has_a_perplexity_and_an_empty_cell_that_says_why(toy):
+    limited = with_rows(item(toy, "wang2020/table2"), "train", "train/prune-global-90-attention", metrics=("bleu", "delta", "perplexity"))
+    model = limited.rows[1].chains[0]
+    text = dict.fromkeys(("bleu", "bleu_signature", "chrf", "chrf_signature", "beam", "hypotheses"), "")
+    row = {"chain": str(model), "set": "test", "sentences": SENTENCES, **text, "perplexity": 3.25, "engine": "fairseq"}
+    paths.manifest(model).parent.mkdir(parents=True, exist_ok=True)
+    paths.manifest(model).write_text("{}")
+    with paths.scores(model).open("w", newline="") as out:
+        writer = csv.DictWriter(out, row)
+        writer.writeheader()
+        writer.writerow(row)
+    measured = Measured(toy)
+    assert measured.hypotheses(model) is None and measured.statistics(model) is None
+    printed = table(limited, frame(limited, measured))
+    assert printed.cells[1][2:] == ["– (a)", "– (a)", "3.25"]
+    assert printed.footnotes == [f"(a) {model} is pruned in one weight class only, which is scored by perplexity alone."]
+    said = " ".join(captions.caption(limited, measured))
+    assert "BLEU nrefs:1" in said and "BLEU ," not in said and ", ." not in said and "beam ;" not in said and "beam ." not in said
+
+
+def test_translations_of_another_text_are_not_compared_and_it_is_said(toy):
+    table2 = with_rows(item(toy, "wang2020/table2"), "train", "train/prune-local-50/retrain")
+    model = table2.rows[1].chains[0]
+    kept = paths.hypotheses(model, "test")
+    kept.write_text(kept.read_text() + "one line more\n")
+    measured = Measured(toy)
+    assert measured.hypotheses(model) is None and measured.statistics(model) is None
+    assert measured.missing(model, {"scores", "hypotheses"}).startswith(f"the translations of {model} are gone, or of another text")
+    printed = table(table2, frame(table2, measured))
+    assert printed.cells[1][2].endswith(" (a)") and printed.footnotes[0].startswith("(a) Not compared with the baseline")
+
+
+def test_where_no_word_is_gone_there_is_no_rank_and_no_footnote(toy):
+    gone = with_rows(item(toy, "wang2020/table2"), "train", metrics=("source_words_gone", "source_rank_gone", "target_words_gone"))
+    paths.analysis(gone.rows[0].chains[0], "weights").write_text("name,value\nsource_words_gone,0\n")
+    printed = table(gone, frame(gone, Measured(toy)))
+    assert printed.cells[0][2:] == ["0", "–", "– (a)"]
+    assert printed.footnotes == ["(a) TARGET_WORDS_GONE is not recorded."]
 
 
 def test_latex_escapes_text_and_keeps_the_marks(toy):

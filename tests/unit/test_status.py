@@ -113,6 +113,18 @@ def test_finished_and_scored_models_are_counted(config):
     assert "3 of 3 models made, 1 of 1 scored" in status(config)
 
 
+def test_analyses_that_are_there_are_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = configuration.from_settings({"papers": ["wang2020/table7", "wang2020/table2"], "seeds": [1]})
+    assert "0 of 3 analyses made" in status(run)
+    write_text(paths.analysis(chains.parse(ROOT), "probing"), "name,accuracy\n")
+    assert "1 of 3 analyses made" in status(run)
+
+
+def test_no_analyses_no_line(config):
+    assert "analyses" not in status(config)
+
+
 def test_a_model_of_other_settings_is_not_done(config):
     finish(config, ROOT)
     write_json(config.data_folder(chains.parse(ROOT)) / paths.MANIFEST, {"digest": "other data"})

@@ -134,6 +134,18 @@ def test_every_seed_has_a_panel_of_its_own(tmp_path, monkeypatch):
     assert made.footnotes == ["Drawn for the first 3 seeds; the others are in the CSV file."]
 
 
+def test_a_phase_that_ends_where_it_began_has_no_cosine_and_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    item = trajectory(1, 2)
+    pretend(item)
+    still = item.rows[5].chains[1]
+    pd.DataFrame({"dimension": range(3), "value": PLACES["Baseline"][-1]}).to_csv(paths.analysis(still, "representations"), index=False)
+    distances, cosines, unmoved = make(item, Measured(SETTINGS)).sentences[1:]
+    assert "ConTrain 1.5, PruTrain 3," in distances
+    assert "ConTrain with Baseline 1 (of 1 of 2 seeds)," in cosines and "RejTrain with PruTrain 0.6." in cosines
+    assert unmoved == "No direction, and no cosine, where the checkpoint selected is the one begun with: ConTrain of seed 2."
+
+
 def test_a_snapshot_counts_its_own_updates_and_those_before_its_training(item):
     pretend(item)
     model = item.rows[9].chains[0]

@@ -145,7 +145,7 @@ def pruned(tmp_path, monkeypatch):
 
 
 def items_of(*chains):
-    rows = tuple(papers.Row(str(each), "", (each,), {}, False, None, {}, "wmt14-en-de", "see2016") for each in chains)
+    rows = tuple(papers.Row(str(each), "", (each,), {}, False, None, {}, "wmt14-2737-en-de", "see2016") for each in chains)
     about = dict.fromkeys(papers.Item.__dataclass_fields__)
     stated = {"paper": "see2016", "name": "figure8", "kind": "pictures", "title": "", "caption": "", "rows": rows, "columns": ()}
     return papers.Item(**about | stated)

@@ -1,4 +1,14 @@
 # What is looked at inside a model.
+from nmtprune.data.probing import senteval_files
+
+
+def files_to_probe(wildcards):
+    """The files of SentEval that a model is probed with."""
+    if wildcards.analysis != "probing":
+        return []
+    return sorted(map(str, senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()))
+
+
 rule weights:
     input:
         data_manifest,
@@ -29,6 +39,7 @@ rule encoder_analysis:
     input:
         "results/data/{task}/text/manifest.json",
         data_manifest,
+        files_to_probe,
         model="results/models/{task}/{model}/manifest.json",
     output:
         numbers="results/models/{task}/{model}/{analysis}.csv",
@@ -43,6 +54,7 @@ rule encoder_analysis:
         CONDA
     resources:
         mem_mb=mem_mb(8000),
+        gpu=GPUS,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         settings=lambda wildcards: analysis_json(wildcards.analysis, wildcards),

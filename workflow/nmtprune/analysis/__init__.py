@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # name -> the version of its implementation, which grows when the same model gets other numbers
-VERSIONS = {"weights": 1, "representations": 1, "probing": 1}
+VERSIONS = {"weights": 1, "representations": 1, "probing": 2}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def settings(name: str, config: Config, chain: Chain) -> dict[str, Any]:
     if name == "probing":
         files = senteval_files(config.task(chain.task), config.data_dir)
         return {"version": VERSIONS[name], **config.probing(chain.task), "senteval": sorted(files)}
-    return {"version": VERSIONS[name], "prunable": config.recipe(chain.recipe)["prunable"]}
+    prunable = {"prunable": config.recipe(chain.recipe)["prunable"]} if name == "weights" else {}
+    return {"version": VERSIONS[name], **prunable}
 
 
 def run(name: str, config: Config, chain: Chain) -> None:

@@ -1,8 +1,8 @@
 """The classifiers of probing tasks (Conneau et al. 2018, section 4; SentEval): one hidden layer of sigmoid units with dropout.
 
 All sizes and dropout rates of the grid are trained side by side, as one batched product; each by itself would learn the same, for
-they share nothing. Adam, in batches; training ends when the development accuracy of none has grown for PATIENCE epochs, and each
-is taken where its own was highest.
+they share nothing. Adam, in batches. A classifier is done once its development accuracy has not grown for PATIENCE epochs, and is
+taken where it was highest; training ends when all are done, or after MOST_EPOCHS or MOST_EXAMPLES.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 BATCH = 64
 RATE_TIMES_WIDTH = 0.64  # the learning rate is 0.01 for vectors of width 64 and SentEval's 0.001 for those of width 640
 PATIENCE, MOST_EPOCHS = 5, 200
+MOST_EXAMPLES = 3_000_000  # seen in all epochs together: 30 epochs of SentEval's 100,000 training sentences
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,16 @@ def classify(train: Features, dev: Features, test: Tensor, hidden: Sequence[int]
     optimizer = torch.optim.Adam(network.parameters, lr=RATE_TIMES_WIDTH / train.vectors.shape[1])
     best = torch.full([len(grid)], -1.0)
     predictions = torch.zeros(len(grid), len(test), dtype=torch.long)
-    waited = 0
-    for _ in range(MOST_EPOCHS):
+    waited = torch.zeros(len(grid), dtype=torch.long)
+    for _ in range(max(1, min(MOST_EPOCHS, MOST_EXAMPLES // len(scaled)))):
         for batch in torch.randperm(len(scaled), generator=draw).split(BATCH):
             optimizer.zero_grad()
             network.loss(scaled[batch], train.labels[batch]).backward()
             optimizer.step()
         accuracies = (network.predict(scaled_dev) == dev.labels).float().mean(1)
-        better = accuracies > best
-        waited = 0 if better.any() else waited + 1
-        if waited == PATIENCE:
+        better = (accuracies > best) & (waited < PATIENCE)
+        waited = torch.where(better, 0, waited + 1)
+        if (waited >= PATIENCE).all():
             break
         if better.any():
             best = torch.where(better, accuracies, best)

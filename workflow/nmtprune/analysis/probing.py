@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nmtprune import paths
+from nmtprune import analysis, manifest, paths
 from nmtprune.analysis import Analysis
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder
 from nmtprune.chain import Chain
 from nmtprune.config import Config
-from nmtprune.data.probing import CATEGORIES, SPLITS, Examples, Labelled, Missing, probes
+from nmtprune.data.probing import CATEGORIES, SPLITS, Examples, Labelled, Missing, probes, senteval_files
+from nmtprune.files import digest, read_json, sha256_of, write_json
+from nmtprune.steps.store import PROBES
 
 SEED = 1  # of the classifiers: the same for all models, so that they differ in nothing else
 NORMAL_95 = 1.959964
@@ -42,15 +44,34 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     """A row a probe: accuracy on its test examples in percent, with what it is to be compared to.
 
     `low`, `high`: Wilson's 95 % interval; `chance`: the accuracy of the most frequent training label; `hidden`, `dropout`: the
-    classifier that was chosen; `source`: where the examples come from; `missing`: why there are none.
+    classifier that was chosen; `source`: where the examples come from; `missing`: why there are none. Each row is kept beside the
+    model as soon as it is there, so that a probing that was stopped goes on with the next probe.
     """
     settings, encoder = config.probing(chain.task), Encoder(config, chain)
     sizes = {split: settings[split] for split in SPLITS.values()}
-    rows = []
+    kept, identity = paths.state(paths.model(chain)) / PROBES, _identity(config, chain)
+    before = read_json(kept) if kept.exists() else {}
+    rows: dict[str, dict[str, Any]] = before["rows"] if before.get("digest") == identity else {}
     for name, examples in probes(config.task(chain.task), paths.text(chain.task), config.data_dir, sizes):
+        if name in rows:
+            continue
         found = {"missing": examples.reason} if isinstance(examples, Missing) else probe(encoder, examples, settings)
-        rows.append({"name": name, "category": CATEGORIES[name], **found})
-    return Analysis(pd.DataFrame(rows, columns=list(COLUMNS)))
+        rows[name] = {"name": name, "category": CATEGORIES[name], **found}
+        write_json(kept, {"digest": identity, "rows": rows})
+    return Analysis(pd.DataFrame(rows.values(), columns=list(COLUMNS)))
+
+
+def _identity(config: Config, chain: Chain) -> str:
+    """A digest of all that the rows depend on: the model, the settings, the text and the files of SentEval."""
+    files = senteval_files(config.task(chain.task), config.data_dir)
+    return digest(
+        {
+            "model": manifest.digest_of(config, chain),
+            "settings": analysis.settings("probing", config, chain),
+            "text": manifest.read(paths.text(chain.task) / paths.MANIFEST)["digest"],
+            "senteval": {name: sha256_of(file) for name, file in files.items()},
+        }
+    )
 
 
 def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> dict[str, Any]:

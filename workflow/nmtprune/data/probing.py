@@ -61,6 +61,7 @@ LEAST_A_LABEL = 10  # sentences; with fewer there is nothing to learn or to meas
 MOST_LINES = 1_000_000  # of the training text that are read
 
 Labelled = tuple[str, str]  # sentence, label
+Spelling = Callable[[str], str]  # of a task's text: as it stands or in lower case, before anything is told apart
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
@@ -89,19 +90,20 @@ def probes(
     `text`: the folder of the task's text; `sizes`: the most examples of `train`, `dev` and `test`. The same arguments give the
     same examples; labels are in equal numbers where they are ours to choose. Raises UserError for a malformed file.
     """
+    spelt = str.lower if task.get("cleaning", {}).get("lowercase") else str
     generated = all("toy" in source for source in task["train"])
     files = senteval_files(task, data_dir)
-    sentences = functools.cache(lambda: _sentences(text / f"train.{task['source']}"))
+    sentences = functools.cache(lambda: _sentences(text / f"train.{task['source']}", spelt))
     for name in CATEGORIES:
         if generated:
-            found = _gold(task, name, sizes)
+            found = _gold(task, name, sizes, spelt)
         elif name in files:
-            found = _senteval(files[name], sizes)
+            found = _senteval(files[name], sizes, spelt)
         elif name in FROM_CORPUS:
             found = _from_corpus(name, sentences(), sizes)
         else:
             found = Missing(_unannotated(task, name))
-        yield name, _lowercased(found) if task.get("cleaning", {}).get("lowercase") else found
+        yield name, found
 
 
 def senteval_files(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, Path]:
@@ -118,12 +120,12 @@ def _unannotated(task: Mapping[str, Any], name: str) -> str:
     return f"it needs sentences of the source language `{task['source']}` with annotation, and SentEval's are English"
 
 
-def _gold(task: Mapping[str, Any], name: str, sizes: Mapping[str, int]) -> Examples | Missing:
+def _gold(task: Mapping[str, Any], name: str, sizes: Mapping[str, int], spelt: Spelling) -> Examples | Missing:
     if any(source.get("reverse") for source in task["train"]):
         return Missing("the toy grammar has labels for its source language, and this task translates from its target language")
     by_label: dict[str, list[str]] = defaultdict(list)
     total = sum(sizes.values())
-    unique = {sentence: label for label, sentence in toy.probing_examples(name, total + total // 20, SEED)}
+    unique = {spelt(sentence): label for label, sentence in toy.probing_examples(name, total + total // 20, SEED)}
     for sentence, label in unique.items():
         by_label[label].append(sentence)
     return _split("gold", by_label, sizes)
@@ -148,10 +150,11 @@ def _split(source: str, by_label: Mapping[str, Sequence[str]], sizes: Mapping[st
 # The files of SentEval
 
 
-def _senteval(file: Path, sizes: Mapping[str, int]) -> Examples:
+def _senteval(file: Path, sizes: Mapping[str, int], spelt: Spelling) -> Examples:
     """The examples of a file of SentEval, evenly spaced where it has more than asked for; detokenised, as models read plain text.
 
-    A sentence counts where it stands first. Raises UserError for a malformed line, a split without examples and a single label.
+    A sentence counts where it stands first, spaces apart, which detokenising changes. Raises UserError for a malformed line, a split
+    without examples and a single label.
     """
     splits: dict[str, list[Labelled]] = {split: [] for split in SPLITS.values()}
     seen: set[str] = set()
@@ -160,10 +163,10 @@ def _senteval(file: Path, sizes: Mapping[str, int]) -> Examples:
             fields = line.split("\t")
             if len(fields) != 3 or fields[0] not in SPLITS or not fields[1].strip() or not fields[2].strip():
                 raise UserError(f"{file}, line {number}: expected tr, va or te, a label and a sentence with tabs between: {line[:60]!r}")
-            split, label, sentence = fields
-            if sentence not in seen:
+            split, label, sentence = fields[0], fields[1], spelt(fields[2])
+            if (letters := "".join(sentence.split())) not in seen:
                 splits[SPLITS[split]].append((sentence, label))
-            seen.add(sentence)
+            seen.add(letters)
     for short, split in SPLITS.items():
         if not splits[split]:
             raise UserError(f"{file} has no {split} examples (lines that begin with `{short}`): get the whole file again")
@@ -191,14 +194,14 @@ def _detokeniser() -> Callable[[str], str]:
 # The task's own text
 
 
-def _sentences(file: Path) -> list[str]:
+def _sentences(file: Path, spelt: Spelling) -> list[str]:
     """Distinct sentences of fitting length of a text, evenly spaced where it is long, in random order."""
     try:
         with open(file, "rb") as stream:
             step = -(-sum(1 for _ in stream) // MOST_LINES) or 1
             stream.seek(0)
             lines = islice(lines_of(stream, str(file)), 0, None, step)
-            fitting = dict.fromkeys(line for line in lines if MIN_WORDS <= len(line.split()) <= MAX_WORDS)
+            fitting = dict.fromkeys(spelt(line) for line in lines if MIN_WORDS <= len(line.split()) <= MAX_WORDS)
     except FileNotFoundError:
         raise UserError(f"there is no text {file} to make probes from") from None
     sentences = list(fitting)
@@ -272,10 +275,3 @@ FROM_CORPUS: dict[str, Callable[[list[str], Mapping[str, int]], Iterable[Labelle
     "WC": word_contents,
     "BShift": bigram_shifts,
 }
-
-
-def _lowercased(found: Examples | Missing) -> Examples | Missing:
-    if isinstance(found, Missing):
-        return found
-    splits = {split: [(sentence.lower(), label) for sentence, label in getattr(found, split)] for split in SPLITS.values()}
-    return Examples(found.source, **splits)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from nmtprune.papers import Item, Row, paper
 from nmtprune.reporting.measured import Measured
+from nmtprune.training.schedule import learning_rate
 
 T = TypeVar("T")
+OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 NEEDS_BLEU = {"bleu", "delta"}
 NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf"}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
@@ -63,16 +65,30 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
 
 
 def _updates(item: Item, measured: Measured) -> str:
-    """Updates of every schedule in use, recipes of equal schedules together."""
+    """Updates, optimiser and learning rates of every schedule in use, recipes of equal schedules together."""
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         steps = (step for row in item.rows if row.chains[0].recipe == recipe for step in row.chains[0].steps)
         names = _distinct(step.schedule for step in steps if step.family.trains)
-        counts = [f"{name} {measured.config.schedule(recipe, name)['updates']:,}" for name in names]
-        by_text.setdefault(", ".join(counts), []).append(recipe)
+        schedules = {name: measured.config.schedule(recipe, name) for name in names}
+        said, optimiser = [], None
+        for name, schedule in schedules.items():
+            by = "" if schedule["optimizer"]["name"] == optimiser else f" by {OPTIMISERS[schedule['optimizer']['name']]}"
+            optimiser = schedule["optimizer"]["name"]
+            said.append(f"{name} {schedule['updates']:,}{by} ({_rates(schedule)})")
+        by_text.setdefault(", ".join(said), []).append(recipe)
+    heading = "Updates at most (learning rates)"
     if len(by_text) == 1:
-        return f"Updates at most: {next(iter(by_text))}."
-    return "Updates at most: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+        return f"{heading}: {next(iter(by_text))}."
+    return f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+
+
+def _rates(schedule: Mapping[str, Any]) -> str:
+    """A schedule's learning rate from first to last, its warm-up left out: `0.005 after warm-up to 0.0005`."""
+    rates, updates = schedule["learning_rate"], schedule["updates"]
+    warm_up = min(rates.get("warm_up", 0), updates)
+    first, last = (f"{learning_rate(rates, update):.2g}" for update in (max(warm_up, 1), updates))
+    return f"{first}{' after warm-up' if warm_up else ''}{f' to {last}' if last != first else ''}"
 
 
 def _seeds(item: Item) -> str:
@@ -137,11 +153,11 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     rows = [row for each in item.rows for chain in each.chains if (row := measured.scores(chain))]
     metrics = _metrics(item)
     sentences = []
-    if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows)):
+    if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows if row["bleu_signature"])):
         sentences.append(f"BLEU {', '.join(signatures)}.")
-    if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows)):
+    if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows if row["chrf_signature"])):
         sentences.append(f"chrF {', '.join(signatures)}.")
-    if _translates(item) and (searches := _distinct(f"{row['engine']}, beam {row['beam']}" for row in rows)):
+    if _translates(item) and (searches := _distinct(f"{row['engine']}, beam {row['beam']}" for row in rows if row["hypotheses"])):
         sentences.append(f"Search: {'; '.join(searches)}.")
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")

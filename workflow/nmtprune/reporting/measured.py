@@ -18,6 +18,8 @@ from nmtprune.files import read_json, read_lines
 from nmtprune.papers import READ_BY_METRIC
 from nmtprune.scoring import significance
 
+BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity alone"
+
 
 class Measured:
     """Reads each file once. Nothing here fails for a file that is not there yet: missing is None."""
@@ -77,9 +79,12 @@ class Measured:
         return total
 
     def hypotheses(self, chain: Chain) -> list[str] | None:
-        """A chain's translations of the main test set."""
+        """A chain's translations of the main test set; None where they are not there, or are of another text than there is now."""
         row = self.scores(chain)
-        return read_lines(row["hypotheses"]) if row and Path(row["hypotheses"]).exists() else None
+        if not row or not row["hypotheses"] or not Path(row["hypotheses"]).exists():
+            return None
+        lines, references = read_lines(row["hypotheses"]), self.text(chain.task, "target")
+        return lines if references is None or len(lines) == len(references) else None
 
     def text(self, task: str, side: str) -> list[str] | None:
         """The `source` or `target` side of a task's main test set."""
@@ -89,20 +94,23 @@ class Measured:
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
         """Why a chain lacks what an item reads of it (`Item.reads`); None where all is there."""
         for source in sorted(sources):
-            there = {"scores": self.scores, "history": self.manifest}.get(source, lambda each, name=source: self.analysis(each, name))
-            if there(chain) is None:
+            known = {"scores": self.scores, "history": self.manifest, "hypotheses": self.hypotheses}
+            if known.get(source, lambda each, name=source: self.analysis(each, name))(chain) is None:
                 return self.reason(chain, source)
         return None
 
     def reason(self, chain: Chain, source: str = "scores") -> str:
-        """Why a chain has no scores, or not the analysis named."""
+        """Why a chain has no scores, no hypotheses, or not the analysis named."""
         for ancestor in reversed(list(chain.ancestors())):
             if self.manifest(ancestor) is None and not ancestor.last.family.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
                 state = "was begun and is not finished, see its log" if began else "has not run yet"
                 return f"{ancestor} {state}"
-        return f"{chain} is not scored yet" if source == "scores" else f"the {source} of {chain} are not there yet"
+        if source == "hypotheses" and (row := self.scores(chain)):
+            whole = f"the translations of {chain} are gone, or of another text than the test set is now: score it again"
+            return whole if row["hypotheses"] else f"{chain} is {BY_PERPLEXITY}"
+        return f"{chain} is not scored yet" if source in ("scores", "hypotheses") else f"the {source} of {chain} are not there yet"
 
     def _manifest(self, chain: Chain) -> dict[str, Any] | None:
         file = paths.manifest(chain)

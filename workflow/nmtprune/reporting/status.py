@@ -51,6 +51,7 @@ def status(config: Config) -> str:
     ]
     lines = [f"{config.settings['preset']}: {config.preset['title']}", *_table(entries), ""]
     lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
+    lines += _analyses(config)
     lines += _left(entries)
     lines += _failures(entries)
     return "\n".join(lines)
@@ -190,6 +191,12 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
         yield "{}/{}/s{}".format(*root)
         for steps, entry in rows:
             yield f"  {steps:<{width}}  {entry.state:<11}  {entry.detail}".rstrip()
+
+
+def _analyses(config: Config) -> list[str]:
+    """How many of the analyses that tables and figures read are there."""
+    wanted = [file for file in papers.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
+    return [f"{sum(file.exists() for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
 
 
 def _left(entries: list[Entry]) -> list[str]:

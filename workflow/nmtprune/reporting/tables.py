@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from nmtprune.papers import Column, Item, Row
 from nmtprune.reporting.made import Marked, Table
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.measured import BY_PERPLEXITY, Measured
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
 # what a seed changes: printed with its deviation
@@ -24,6 +24,8 @@ AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "perplexity_delta": ("perplexity", operator.sub),
     "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
 }
+TRANSLATED = {"bleu", "delta", "chrf"}  # what needs hypotheses
+RANKS = {"source_rank_gone", "target_rank_gone"}  # of words that are gone: none where no word is
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
@@ -118,7 +120,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
         line.append(row.label)
         against = records[item.rows.index(row.against)] if row.against else None
         for column in item.columns:
-            line.append(_ours(record, against, column.metric, footnotes))
+            line.append(_ours(record, against, row, column, footnotes))
             line += [_printed(record, column)] if column.published else []
         cells.append(line)
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
@@ -128,16 +130,28 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
 
 
-def _ours(record: dict, against: dict | None, metric: str, footnotes: dict[str, str]) -> str:
+def _ours(record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str]) -> str:
     """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it."""
+    metric = column.metric
     cell = _cell(record, metric)
     if cell is None and metric in AGAINST and against is None:
         return "–"
-    missing = record["missing"] or (against["missing"] if metric in AGAINST else "")
-    if cell is None:
-        missing = missing or f"{metric} is not recorded"
+    missing = record["missing"] or (against["missing"] if metric in AGAINST and against else "")
+    if not missing and cell is None:
+        if metric in RANKS:
+            return "–"
+        missing = _not_recorded(row, column)
+    elif not missing and metric == "bleu" and against and not against["missing"] and math.isnan(record["p_bootstrap"]):
+        missing = "Not compared with the baseline: the translations of one of them are gone, or of another text than the test set is now"
     mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
     return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{mark}"
+
+
+def _not_recorded(row: Row, column: Column) -> str:
+    """Why a cell is empty although its row has been scored or analysed."""
+    read = [row, *([row.against] if row.against and column.metric in AGAINST else [])] if column.metric in TRANSLATED else []
+    limited = next((each.chains[0] for each in read if each.chains[0].last.get("class")), None)
+    return f"{limited} is {BY_PERPLEXITY}" if limited else f"{column.heading} is not recorded"
 
 
 def _letter(number: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from nmtprune import paths
 from nmtprune.files import atomic, read_json, write_text
 
-SCORES = "scores.json"
+SCORES, PROBES = "scores.json", "probes.json"
 
 
 @contextmanager
@@ -89,10 +89,10 @@ def link(source: Path, target: Path) -> None:
 
 
 def clear(state: Path) -> None:
-    """Remove what an unfinished step left, its digest first. Scores carry a digest of their own and stay."""
+    """Remove what an unfinished step left, its digest first. Scores and probes carry digests of their own and stay."""
     (state / "digest").unlink(missing_ok=True)
     for entry in state.iterdir():
-        if entry.name in (".lock", "kept", SCORES):
+        if entry.name in (".lock", "kept", SCORES, PROBES):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

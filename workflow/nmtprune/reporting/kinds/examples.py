@@ -28,7 +28,8 @@ def make(item: Item, measured: Measured) -> Made:
     if len(tasks) > 1:
         raise UserError(f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}")
     sources, references = (measured.text(tasks[0], side) if tasks else None for side in ("source", "target"))
-    footnotes = [f"Left out: {row.label}; {reason}." for row in item.rows if (reason := measured.missing(row.chains[0], item.reads))]
+    reads = item.reads | {"hypotheses"}
+    footnotes = [f"Left out: {row.label}; {reason}." for row in item.rows if (reason := measured.missing(row.chains[0], reads))]
     if sources is None or references is None:
         footnotes += [f"The text of task {task} is not there yet." for task in tasks]
         return Made(pd.DataFrame(columns=COLUMNS), footnotes, table=_table(item, pd.DataFrame(columns=COLUMNS)))

@@ -35,6 +35,11 @@ WHERE = {
     "senteval": "files of SentEval",
 }
 
+SEEN = (
+    "The translation model saw the sentences of the training text in training, of BShift the unaltered ones alone, so that memory may "
+    "tell them."
+)
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -171,6 +176,7 @@ def about(item: Item, numbers: pd.DataFrame) -> list[str]:
     chance = probed.drop_duplicates("probe")
     return [
         f"Examples: {'; '.join(sources)}.",
+        *([SEEN] if "corpus" in set(probed["source"]) else []),
         f"Of {tested} test sentences; {over} half the width of Wilson's 95 % interval, of averages from those of their tasks.",
         f"Chance: {', '.join(f'{name} {value:.1f}' for name, value in zip(chance['probe'], chance['chance'], strict=True))}.",
     ]

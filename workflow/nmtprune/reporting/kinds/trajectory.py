@@ -91,18 +91,31 @@ def _sentences(item: Item, numbers: pd.DataFrame) -> list[str]:
         return []
     first, *others = _phases(item)
     by_phase = numbers.groupby(["seed", "phase"], sort=False)
-    began, ended = (rows.groupby("phase", sort=False).mean(numeric_only=True) for rows in (by_phase.head(1), by_phase.tail(1)))
-    distances = {phase: ended["distance"][phase] for phase in others}
-    cosines = {f"{later} with {earlier}": ended[f"cosine_{earlier}"][later] for earlier, later in itertools.combinations(_phases(item), 2)}
+    began, ended = (dict(iter(rows.groupby("phase", sort=False))) for rows in (by_phase.head(1), by_phase.tail(1)))
+    distances = {phase: ended[phase]["distance"] for phase in others}
+    cosines = {f"{later} with {earlier}": ended[later][f"cosine_{earlier}"] for earlier, later in itertools.combinations(_phases(item), 2)}
+    ways = {first: began[first]["distance"]} | distances
+    still = {phase: ended[phase]["seed"][(way == 0).to_numpy()] for phase, way in ways.items()}
+    unmoved = [f"{phase} of seed {', '.join(map(str, seeds))}" for phase, seeds in still.items() if len(seeds)]
     return [
         f"Distances from the end of {first}, in all dimensions: {_listed(distances)}; {first} itself, from its first checkpoint here: "
-        f"{began['distance'][first]:.3g}.",
+        f"{_mean(began[first]['distance'])}.",
         f"Cosines between the directions from there to the ends of the phases ({first}: of its own change): {_listed(cosines)}.",
+        *([f"No direction, and no cosine, where the checkpoint selected is the one begun with: {'; '.join(unmoved)}."] if unmoved else []),
     ]
 
 
-def _listed(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {'not known' if math.isnan(value) else f'{value:.3g}'.replace('-', '−')}" for name, value in values.items())
+def _listed(values: dict[str, pd.Series]) -> str:
+    return ", ".join(f"{name} {_mean(each)}" for name, each in values.items())
+
+
+def _mean(values: pd.Series) -> str:
+    """The mean over the seeds that have a value, and how many these are where others have none."""
+    there = values.dropna()
+    if there.empty:
+        return "not known"
+    part = f" (of {len(there)} of {len(values)} seeds)" if len(there) < len(values) else ""
+    return f"{there.mean():.3g}".replace("-", "−") + part
 
 
 def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
