@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -76,7 +77,14 @@ def history(model: chain.Chain) -> None:
     goes_on = model.parent is not None
     developed = {0: 4.0, 10: 2.5, 20: 2.0, 30: 1.5, 40: 1.6} if goes_on else {10: 4.0, 20: 2.5, 30: 2.0, 40: 2.2}
     rows = [
-        {"update": update, "epoch": 1, "learning_rate": 0.1, "train_nll": nll - 0.2 if update else "", "dev_nll": nll}
+        {
+            "update": update,
+            "epoch": 1,
+            "learning_rate": 0.1,
+            "train_nll": nll - 0.2 if update else "",
+            "dev_nll": nll,
+            "dev_perplexity": math.exp(nll),
+        }
         for update, nll in developed.items()
     ]
     pd.DataFrame(rows).to_csv(paths.history(model), index=False)

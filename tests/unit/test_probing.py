@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nmtprune import analysis, chain, config, papers, paths
-from nmtprune.analysis import probing
+from nmtprune.analysis import classifiers, probing
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder, batches
 from nmtprune.analysis.probing import majority, wilson
@@ -266,6 +266,20 @@ def test_a_probing_that_was_stopped_goes_on_with_the_next_probe(bench, monkeypat
         assert accuracies_of(run) == list(range(62, 72))
 
 
+def test_other_content_of_a_senteval_file_is_another_identity(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing.manifest, "digest_of", lambda *_: "model")
+    monkeypatch.setattr(probing.manifest, "read", lambda _: {"digest": "text"})
+    settings, trained = (
+        config.from_settings({"preset": "multi30k", "data_dir": str(tmp_path)}),
+        chain.parse("multi30k-en-de/tiny-128/s1/train"),
+    )
+    found = []
+    for lines in (some_lines(), some_lines(), some_lines(13)):
+        senteval(tmp_path, "Tense", lines)
+        found.append(probing._identity(settings, trained))
+    assert found[0] == found[1] != found[2]
+
+
 # Classifiers
 
 
@@ -289,6 +303,21 @@ def test_separable_labels_are_learned():
     again = classify(train, dev, test.vectors, [20, 50], [0, 0.2], seed=1)
     assert torch.equal(found.predictions, again.predictions)
     assert (found.hidden, found.dropout) == (again.hidden, again.dropout)
+
+
+def test_the_epochs_are_bounded_by_the_examples_seen(monkeypatch):
+    train, dev, test = features(400, seed=1), features(100, seed=2), features(50, seed=3)
+    epochs = []
+    predict = classifiers._Grid.predict
+
+    def counted(grid, vectors):
+        epochs.extend([1] if len(vectors) == 100 else [])
+        return predict(grid, vectors)
+
+    monkeypatch.setattr(classifiers._Grid, "predict", counted)
+    monkeypatch.setattr(classifiers, "MOST_EXAMPLES", 1200)
+    classify(train, dev, test.vectors, [20], [0], seed=1)
+    assert len(epochs) == 3
 
 
 def test_shuffled_labels_fall_to_chance():
