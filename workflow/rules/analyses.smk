@@ -1,14 +1,4 @@
 # What is looked at inside a model.
-from nmtprune.data.probing import senteval_files
-
-
-def files_to_probe(wildcards):
-    """The files of SentEval that a model is probed with."""
-    if wildcards.analysis != "probing":
-        return []
-    return sorted(map(str, senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()))
-
-
 rule weights:
     input:
         data_manifest,

@@ -14,6 +14,7 @@ try:
     from nmtprune import analysis, papers, paths
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
+    from nmtprune.data.probing import senteval_files
     from nmtprune.errors import UserError
     from nmtprune.training.schedule import tokens_per_update
 except ImportError as error:
@@ -81,6 +82,13 @@ def scoring_json(wildcards):
 
 def analysis_json(name, wildcards):
     return json.dumps(analysis.settings(name, CONFIG, chain_of(wildcards)), sort_keys=True)
+
+
+def files_to_probe(wildcards):
+    """The files of SentEval that a model is probed with."""
+    if wildcards.analysis != "probing":
+        return []
+    return sorted(map(str, senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()))
 
 
 def imported_checkpoint(wildcards):
