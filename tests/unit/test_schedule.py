@@ -112,6 +112,7 @@ def test_rates_of_a_train_schedule_in_phases(tmp_path):
         """
 extends: transformer
 title: By phases
+architecture: {encoder_layers: 1, decoder_layers: 1}
 training: {batch_tokens: 100, validate_every: 5}
 schedules:
   train: {updates: 20, learning_rate: {phases: [{updates: 10, rate: 1.0}, {updates: 10, rate: 0.25}]}}
@@ -127,6 +128,7 @@ def test_rates_need_a_train_schedule_that_does_not_speak_of_itself(tmp_path):
         """
 extends: transformer
 title: Circular
+architecture: {encoder_layers: 1, decoder_layers: 1}
 training: {batch_tokens: 100, validate_every: 5}
 schedules:
   train: {updates: 20, learning_rate: {phases: [{updates: 20, rate: last}]}}
@@ -142,6 +144,7 @@ def test_a_rate_of_a_missing_train_schedule(tmp_path):
         """
 extends: transformer
 title: No training
+architecture: {encoder_layers: 1, decoder_layers: 1}
 training: {batch_tokens: 100, validate_every: 5}
 schedules:
   retrain: {updates: 20, learning_rate: {phases: [{updates: 20, rate: last}]}}
