@@ -16,7 +16,7 @@ SMALL_FILES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"
 def keep(config: Config, folder: Path) -> list[Path]:
     """Copy what a reader needs of the preset's run into `folder`, checkpoints left out. Returns what was written.
 
-    Hypotheses are those on the main test set of each task; `models/` mirrors results/models.
+    Hypotheses are those on the main test set of each task, of models that end with a training; `models/` mirrors results/models.
     """
     page = paths.page(config.settings["preset"])
     written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
@@ -31,6 +31,9 @@ def keep(config: Config, folder: Path) -> list[Path]:
 
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:
+    """Those of models that were trained: the many that are only pruned would take most of the room."""
+    if chain.last.family.selects:
+        return []
     text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))
     return [text, text.with_suffix(".nll")]
 
