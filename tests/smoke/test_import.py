@@ -54,7 +54,7 @@ def test_import_prune_retrain_score(studio, workplace):
     assert all(not after[name][~mask].any() for name, mask in masks.items())
     with open(retrained / "scores.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["set"] for row in rows] == ["dev", "test"]
+    assert [row["set"] for row in rows] == ["train", "dev", "test"]
     assert all(abs(float(row["sparsity"]) - 50) < 0.05 and float(row["perplexity"]) > 1 for row in rows)
 
     # another checkpoint of the same name is another model
