@@ -29,6 +29,7 @@ STYLE = {
 
 
 FAR_BEYOND = 20  # times the median
+PLAIN_UP_TO = 1000  # numbers on an axis
 
 
 def is_wide(values: pd.Series) -> bool:
@@ -41,7 +42,7 @@ def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
     """Give the axis `x` or `y` the scale of its values: where they are wide, logarithmic beyond ±1 and linear between."""
     if is_wide(values):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
-        getattr(axes, f"{which}axis").set_major_formatter("{x:g}")
+        getattr(axes, f"{which}axis").set_major_formatter(lambda x, _: f"{x:g}" if abs(x) < PLAIN_UP_TO else f"{x:.0e}".replace("e+0", "e"))
 
 
 def empty(axes: pyplot.Axes) -> None:
