@@ -14,8 +14,10 @@ _ATTENTION = {
     "heads": ["encoder-attention-heads", "decoder-attention-heads"],
     "attention_dropout": ["attention-dropout"],
 }
+_TRANSFORMER = {**_ATTENTION, "activation_dropout": ["activation-dropout"]}
 OPTIONS: dict[str, dict[str, list[str]]] = {
-    "transformer": {**_ATTENTION, "activation_dropout": ["activation-dropout"]},
+    "transformer": _TRANSFORMER,
+    "nmtprune_transformer": {**_TRANSFORMER, "head_dim": ["head-dim"], "decoder_self": ["decoder-self"]},
     "lightconv_wmt_en_de_big": {**_ATTENTION, "conv_type": ["encoder-conv-type", "decoder-conv-type"]},
     "lstm_luong_wmt_en_de": {
         **_LAYERS,
@@ -31,9 +33,14 @@ SHARED = {"none": [], "target": ["--share-decoder-input-output-embed"], "all": [
 def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
     """fairseq's options of an architecture; what the recipe does not say stays as `--arch` has it."""
     name = architecture["name"]
+    if name == "nmtprune_transformer" and {"embed_dim", "heads"} <= architecture.keys():
+        # the checkpoint says it even where pruning leaves no layer all its heads
+        architecture = {"head_dim": architecture["embed_dim"] // architecture["heads"], **architecture}
     options = ["--arch", name, *SHARED[architecture.get("share_embeddings", "none")]]
     if architecture.get("norm") == "pre":
         options += ["--encoder-normalize-before", "--decoder-normalize-before"]
+    if architecture.get("tied_decoder_layers"):
+        options += ["--tied-decoder-layers"]
     for key, flags in OPTIONS[name].items():
         if key in architecture:
             options += [part for flag in flags for part in (f"--{flag}", str(architecture[key]))]

@@ -11,9 +11,10 @@ from typing import IO
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
+import numpy as np
 import torch
 from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import make_builder
+from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
 from nmtprune.data.subwords import SIDES, Side, Subwords
 from nmtprune.errors import UserError
@@ -47,6 +48,14 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
                 _write(lines, dictionary, folder / name)
             sizes[language] = len(dictionary)
     return sizes
+
+
+def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of a split as ids of pieces without end of sentence: all of them, or about `most` that are evenly spaced."""
+    prefix = f"{FAIRSEQ_SPLIT.get(split, split)}.{'-'.join(languages)}"
+    source, target = (MMapIndexedDataset(str(folder / f"{prefix}.{language}")) for language in languages)
+    for index in range(0, len(source), -(-len(source) // most) or 1):
+        yield source[index].numpy()[:-1], target[index].numpy()[:-1]
 
 
 def _encode(file: Path, side: Side, subwords: Subwords) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
@@ -18,24 +19,26 @@ from fairseq.utils import move_to_cuda
 from nmtprune.errors import UserError
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, Model
-from nmtprune.toolkit import lstm  # which registers itself
+from nmtprune.toolkit import lstm, student  # noqa: F401  (which register themselves)
 
 
 class FairseqEngine:
-    """A model built by fairseq; on the GPU if there is one."""
+    """A model built by fairseq; on the GPU if there is one. `others`: models of the same dictionaries that translate with it as an
+    ensemble, which averages their probabilities piece by piece; likelihoods and encodings are the first one's."""
 
     name = "fairseq"
 
-    def __init__(self, model: Model, device: str | None = None) -> None:
+    def __init__(self, model: Model, device: str | None = None, others: Sequence[Model] = ()) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._source, self._target = as_dictionary(model.source_dictionary), as_dictionary(model.target_dictionary)
-        self._model = build_model(model, self._source, self._target).to(self._device).eval()
+        self._models = [build_model(each, self._source, self._target).to(self._device).eval() for each in (model, *others)]
+        self._model = self._models[0]
 
     @torch.inference_mode()
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
         """As the interface says. Raises UserError where unknowns are to be replaced and the model has no attention."""
         generator = SequenceGenerator(
-            [self._model],
+            self._models,
             self._target,
             beam_size=search.beam,
             max_len_a=0,
@@ -43,7 +46,7 @@ class FairseqEngine:
             len_penalty=search.length_penalty,
         )
         batch = self._batch(sources)
-        found = generator.generate([self._model], batch)
+        found = generator.generate(self._models, batch)
         hypotheses: list[list[str]] = [[] for _ in sources]
         for index, best in zip(batch["id"].tolist(), found, strict=True):
             hypotheses[index] = [self._target[piece] for piece in best[0]["tokens"].tolist()[:-1]]

@@ -5,6 +5,7 @@ takes up to a fifth of a small model's training. Here the forward pass overwrite
 rows at a time so that they stay in the cache, and the backward pass only scales it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +95,15 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
     def __init__(self, task: Any, sentence_avg: bool, label_smoothing: float) -> None:
         super().__init__(task, sentence_avg, label_smoothing)
+        self.penalty: Callable[[int], Tensor] | None = None
+
+    def forward(self, model: Any, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
+        """As fairseq's. In training what `penalty` gives for the batch's number of target tokens is added to the sum that gradients are
+        taken of; the losses that are logged are without it."""
+        loss, sample_size, log = super().forward(model, sample, reduce)
+        if self.penalty is not None and model.training:
+            loss = loss + self.penalty(sample["ntokens"])
+        return loss, sample_size, log
 
     def compute_loss(self, model: Any, net_output: Any, sample: dict, reduce: bool = True) -> tuple[Tensor, Tensor]:
         """Loss and negative log-likelihood of a batch. The model's logits are overwritten.

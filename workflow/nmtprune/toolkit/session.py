@@ -21,7 +21,7 @@ from omegaconf import OmegaConf, open_dict
 from torch import Tensor, nn
 
 from nmtprune.errors import UserError
-from nmtprune.toolkit import arguments, loss, lstm, speedups  # noqa: F401  (loss and LSTM register themselves)
+from nmtprune.toolkit import arguments, loss, lstm, speedups, student  # noqa: F401  (loss and models register themselves)
 
 OUR_CRITERION = "nmtprune_label_smoothed_cross_entropy"
 FAIRSEQ_INIT_SCALE = 0.1  # of fairseq.models.lstm
