@@ -14,7 +14,10 @@ from nmtprune.errors import UserError, suggest
 
 SCHEMES = ("global", "uniform", "distribution", "local", "layer")
 INITIALISATIONS = ("zero", "external")
-DENSE, SPARSE = "dense", "sparse"
+GROUPS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
+WHERE = ("enc", "dec", "both")
+INT8_ENGINES = ("ctranslate2", "onnx")
+DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "int8"
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Family:
 
     `follows`: the states of a model it may follow; none for the root of a chain. `leaves`: the state it leaves, or None where the
     parent's state stays. `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask), not a
-    model. `version` grows when the implementation changes what the step computes.
+    model. `latest`: it goes on from the parent's latest checkpoint, not from the selected one. `version` grows when the implementation
+    changes what the step computes.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Family:
     read_arguments: Callable[[tuple[str, ...]], dict[str, str]]
     trains: bool = False
     selects: bool = False
+    latest: bool = False
     version: int = 1
 
 
@@ -46,8 +51,11 @@ def _name(arguments: tuple[str, ...]) -> dict[str, str]:
     return {"name": "-".join(arguments)}
 
 
+_NUMBER = r"(0|[1-9]\d*)(\.\d*[1-9])?"
+
+
 def _percent(text: str) -> str:
-    if not re.fullmatch(r"(0|[1-9]\d*)(\.\d*[1-9])?", text):
+    if not re.fullmatch(_NUMBER, text):
         raise ValueError(f"`{text}` is not a percentage; write it as 50 or 12.5")
     if not 0 < float(text) < 100:
         raise ValueError(f"{text} percent is not between 0 and 100")
@@ -75,10 +83,30 @@ def _one_of(key: str, valid: tuple[str, ...], optional: bool = False) -> Callabl
     return read
 
 
+def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
+    if len(arguments) < 3:
+        raise ValueError("groups, a place and a lambda are needed")
+    groups, where, penalty, *variant = arguments
+    for value, valid, what in ((groups, GROUPS, "groups"), (where, WHERE, "place")):
+        if value not in valid:
+            raise ValueError(f"unknown {what} `{value}`; {suggest(value, valid)}")
+    if penalty.startswith("to"):
+        _percent(penalty.removeprefix("to"))
+    elif not re.fullmatch(_NUMBER, penalty):
+        raise ValueError(f"`{penalty}` is no lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a sparsity of 67 %")
+    return {"groups": groups, "where": where, "lambda": penalty, **_schedule(tuple(variant))}
+
+
 def _only_percent(arguments: tuple[str, ...]) -> dict[str, str]:
     if len(arguments) != 1:
         raise ValueError("one percentage is needed")
     return {"percent": _percent(arguments[0])}
+
+
+def _nothing(arguments: tuple[str, ...]) -> dict[str, str]:
+    if arguments:
+        raise ValueError("it takes no argument")
+    return {}
 
 
 FAMILIES: dict[str, Family] = {
@@ -86,8 +114,8 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family("train", "train[-<schedule>]", (), DENSE, _schedule, trains=True),
         Family("import", "import-<name>", (), DENSE, _name),
-        Family("continue", "continue[-<schedule>]", (DENSE,), DENSE, _schedule, trains=True),
-        Family("prune", "prune-<scheme>-<percent>[-<class>]", (DENSE, SPARSE), SPARSE, _scheme_and_percent, selects=True),
+        Family("continue", "continue[-<schedule>]", (DENSE, SLICED), DENSE, _schedule, trains=True),
+        Family("prune", "prune-<scheme>-<percent>[-<class>]", (DENSE, SPARSE, SLICED), SPARSE, _scheme_and_percent, selects=True),
         Family("retrain", "retrain[-<schedule>]", (SPARSE,), SPARSE, _schedule, trains=True),
         Family(
             "rejuvenate",
@@ -97,8 +125,13 @@ FAMILIES: dict[str, Family] = {
             _one_of("initialisation", INITIALISATIONS),
             trains=True,
         ),
-        Family("restart", "restart[-ticket]", (SPARSE,), SPARSE, _one_of("weights", ("ticket",), optional=True), trains=True),
-        Family("at", "at-<percent>", (DENSE, SPARSE), None, _only_percent),
+        Family("restart", "restart[-ticket]", (SPARSE, SLICED), None, _one_of("weights", ("ticket",), optional=True), trains=True),
+        Family("lasso", "lasso-<groups>-<where>-<lambda>[-<schedule>]", (DENSE, SLICED), None, _lasso, trains=True, latest=True),
+        Family("slice", "slice", (DENSE, SLICED), SLICED, _nothing, latest=True),
+        Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True),
+        Family("int8", "int8-<engine>", (DENSE, SPARSE, SLICED), INT8, _one_of("engine", INT8_ENGINES)),
+        Family("finetune", "finetune[-<schedule>]", (INT8,), None, _schedule, trains=True),
+        Family("at", "at-<percent>", (DENSE, SPARSE, SLICED, INT8), None, _only_percent),
     )
 }
 
@@ -151,8 +184,13 @@ class Chain:
 
     @property
     def state(self) -> str:
-        """`dense`, or `sparse` where a mask holds."""
+        """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `int8` where an engine runs it in 8 bits."""
         return next(step.family.leaves for step in reversed(self.steps) if step.family.leaves)
+
+    @property
+    def quantised_for(self) -> str | None:
+        """The engine that runs the model in 8 bits; None where it stays in single precision."""
+        return next((step["engine"] for step in reversed(self.steps) if step.family.name == "int8"), None)
 
     def ancestors(self) -> Iterator[Chain]:
         """The chain itself, its parent, ... down to the root."""
@@ -198,10 +236,9 @@ def parse_steps(text: str) -> tuple[Step, ...]:
                 )
             if family.name == "at" and not before.family.trains:
                 raise UserError(f"chain `{text}`: `{step}` follows a step that trains, and `{before}` does not")
-            if step.get("weights") == "ticket" and not steps[0].family.trains:
-                raise UserError(
-                    f"chain `{text}`: `{step}` needs the initial weights of a `train`, and `{steps[0]}` has none; valid: restart"
-                )
+            if step.get("weights") == "ticket" and (not steps[0].family.trains or state == SLICED):
+                lacks = f"`{steps[0]}` has none" if state != SLICED else "those are of another shape than the sliced model's"
+                raise UserError(f"chain `{text}`: `{step}` needs the initial weights of a `train`, and {lacks}; valid: restart")
         state = family.leaves or state
     return steps
 

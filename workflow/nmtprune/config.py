@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shlex
@@ -18,8 +19,9 @@ from nmtprune.chain import Chain
 from nmtprune.errors import UserError, suggest
 
 WORKFLOW = Path(__file__).resolve().parent.parent
-SCORING_VERSION = 3  # grows when scores change that nothing in a recipe has changed
-SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports")
+SCORING_VERSION = 4  # grows when scores change that nothing in a recipe has changed
+DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
+SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model")
 
 
 def read_yaml(path: Path) -> Any:
@@ -110,7 +112,7 @@ def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, 
         if key not in architecture:
             raise UserError(f"{where}: architecture: the key `{key}` is missing, also from what it extends")
     width, heads = architecture.get("embed_dim"), architecture.get("heads")
-    if width and heads and width % heads:
+    if width and heads and "head_dim" not in architecture and width % heads:
         raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
     layers = architecture.get("encoder_layers"), architecture.get("decoder_layers")
     if "lstm" in architecture["name"] and layers[0] != layers[1]:
@@ -127,7 +129,7 @@ class Config:
     """The run: validated settings, and tasks, recipes and presets by name."""
 
     settings: Mapping[str, Any]
-    _loaded: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    _loaded: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def _folders(self, kind: str) -> list[Path]:
         own = self.settings["own"]
@@ -147,13 +149,15 @@ class Config:
             if not isinstance(value, dict):
                 raise UserError(f"{file}: expected keys and values")
             validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
-            if "extends" in value:
-                base = value.pop("extends")
+            key, base = ("distilled.from", value["distilled"]["from"]) if "distilled" in value else ("extends", value.pop("extends", None))
+            if base:
+                where = f"{kind}/{file.name}: {key}"
                 if base in (*above, name):
-                    raise UserError(f"{kind}/{file.name}: extends: `{base}` would extend itself; give one of them another name")
+                    raise UserError(f"{where}: `{base}` would be made from itself; give one of them another name")
                 if base not in self.names(kind):
-                    raise UserError(f"{kind}/{file.name}: extends: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
-                value = merge({k: v for k, v in self._load(kind, base, (*above, name)).items() if k != "title"}, value)
+                    raise UserError(f"{where}: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
+                below = self._load(kind, base, (*above, name))
+                value = merge({k: v for k, v in below.items() if k not in ("title", "about", "distilled")}, value)
             self._loaded[kind, name] = value
         return self._loaded[kind, name]
 
@@ -281,24 +285,74 @@ class Config:
                 values |= {"architecture": recipe["architecture"], "seed": chain.seed}
             case "prune":
                 values["prunable"] = recipe["prunable"]
+            case "lasso":
+                values["lasso"] = {key: value for key, value in self.lasso(chain.recipe).items() if key not in DEAD_RULE}
+            case "slice":
+                values["lasso"] = {key: value for key, value in self.lasso(chain.recipe).items() if key in DEAD_RULE}
         return values
+
+    def lasso(self, recipe: str) -> dict[str, Any]:
+        """A recipe's settings of the group lasso: the schema's defaults, and what the recipe says."""
+        return _defaults_of("recipe", "lasso") | self.recipe(recipe).get("lasso", {})
 
     def scoring(self, recipe: str) -> dict[str, Any]:
         """What scores depend on beside the model and the text: their digest's and Snakemake's view of it."""
         whole = self.recipe(recipe)
         return {"version": SCORING_VERSION, "decoding": whole.get("decoding", {}), "prunable": whole["prunable"]}
 
+    def search(self, recipe: str) -> dict[str, Any]:
+        """How a recipe's hypotheses are searched, whatever the engine and its shortlist."""
+        return {key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist")}
+
+    def shortlist(self, chain: Chain) -> Path | None:
+        """The lexical shortlist that a chain's models translate with; None where all target pieces are candidates."""
+        top = self.recipe(chain.recipe).get("decoding", {}).get("shortlist")
+        return paths.shortlist(self.data_folder(chain), top) if top else None
+
     def corpus(self, task: str) -> dict[str, Any]:
-        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed."""
-        return {key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")}
+        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed.
+
+        Of a distilled task also how its teacher translates.
+        """
+        said = {key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")}
+        if distilled := self.distilled(task):
+            said |= {"distilled": distilled, "decoding": self.recipe(distilled["recipe"]).get("decoding", {})}
+        return said
+
+    def distilled(self, task: str) -> dict[str, Any]:
+        """How a task's training targets are made: the schema's defaults, and what the task says; empty where people wrote them."""
+        said = self.task(task).get("distilled")
+        return _defaults_of("task", "distilled") | said if said else {}
+
+    def teachers(self, task: str) -> list[Chain]:
+        """The models that translate a distilled task's training sources, one a seed; none of another task. Raises UserError."""
+        if ("teachers", task) not in self._loaded:
+            settings = self.distilled(task)
+            try:
+                seeds = settings.get("seeds", ())
+                teachers = [chains.parse(f"{settings['from']}/{settings['recipe']}/s{seed}/{settings['chain']}") for seed in seeds]
+                for teacher in teachers:
+                    self.check(teacher)
+            except UserError as error:
+                raise UserError(f"tasks/{task}.yaml: distilled: {error}") from None
+            self._loaded["teachers", task] = teachers
+        return self._loaded["teachers", task]
+
+    def distilled_tasks(self) -> list[str]:
+        """The names of all distilled tasks. A file with a mistake is passed over: who uses it is told."""
+        found = []
+        for name in self.names("tasks"):
+            with contextlib.suppress(UserError):
+                found += [name] if self.distilled(name) else []
+        return found
 
     def probing(self, task: str) -> dict[str, Any]:
         """A task's settings of the probing tasks: the schema's defaults, and what the task says."""
-        return _probing_defaults() | self.task(task).get("probing", {})
+        return _defaults_of("task", "probing") | self.task(task).get("probing", {})
 
     def check(self, chain: Chain) -> None:
         """Everything that can be wrong with one chain. Raises UserError."""
-        self.task(chain.task)
+        self.teachers(chain.task)
         if chain.root.family.name == "import":
             name = chain.root["name"]
             for key, value in self.imported(name).items():
@@ -360,9 +414,9 @@ def _schedule_defaults() -> dict[str, Any]:
 
 
 @functools.cache
-def _probing_defaults() -> dict[str, Any]:
-    schema = json.loads((WORKFLOW / "schemas" / "task.schema.json").read_text())
-    return {key: value["default"] for key, value in schema["properties"]["probing"]["properties"].items()}
+def _defaults_of(schema: str, key: str) -> dict[str, Any]:
+    properties = json.loads((WORKFLOW / "schemas" / f"{schema}.schema.json").read_text())["properties"][key]["properties"]
+    return {name: value["default"] for name, value in properties.items() if "default" in value}
 
 
 def from_settings(settings: Mapping[str, Any]) -> Config:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmtprune import paths
-from nmtprune.chain import DENSE, Chain
+from nmtprune.chain import DENSE, SLICED, Chain
 from nmtprune.errors import UserError
 from nmtprune.files import atomic
 
@@ -49,7 +49,7 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 def masks_of(chain: Chain) -> dict[str, Tensor] | None:
     """The masks that hold for a chain's model; None where it is dense. Raises UserError where its mask is missing."""
     for ancestor in chain.ancestors():
-        if ancestor.last.family.leaves == DENSE:
+        if ancestor.last.family.leaves in (DENSE, SLICED):
             return None
         if ancestor.last.family.selects:
             return read_masks(paths.model(ancestor) / paths.MASK)
@@ -61,6 +61,16 @@ def checkpoint_of(chain: Chain) -> Path:
     return next(
         file for ancestor in chain.ancestors() if not ancestor.last.family.selects and (file := paths.model(ancestor) / paths.MODEL)
     )
+
+
+def before(chain: Chain) -> Path:
+    """The checkpoint that the last step of a chain begins with: its parent's selected one or, of a lasso's phases, its latest."""
+    step, parent = chain.last, chain.parent
+    if step.family.latest and parent.last.family.trains:
+        return paths.model(parent) / paths.LAST
+    if step.family.name == "finetune" and parent.last.family.name == "int8":
+        return checkpoint_of(parent.parent)  # what was rounded is trained, not its rounding
+    return checkpoint_of(parent)
 
 
 def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:

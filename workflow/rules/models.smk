@@ -102,6 +102,21 @@ use rule continue_training as restart with:
         step=r"restart(?:-[^/]+)?",
 
 
+use rule continue_training as lasso with:
+    wildcard_constraints:
+        step=r"lasso-[^/]+",
+
+
+use rule continue_training as converge with:
+    wildcard_constraints:
+        step=r"converge(?:-[^/]+)?",
+
+
+use rule continue_training as finetune with:
+    wildcard_constraints:
+        step=r"finetune(?:-[^/]+)?",
+
+
 rule prune:
     input:
         data=data_manifest,
@@ -152,3 +167,17 @@ rule at:
         "{wildcards.parent}/{wildcards.step}"
     shell:
         nmtprune("run {output.manifest}")
+
+
+use rule at as slice_model with:
+    output:
+        "results/models/{parent}/{step}/model.pt",
+        "results/models/{parent}/{step}/norms.npz",
+        manifest="results/models/{parent}/{step}/manifest.json",
+    wildcard_constraints:
+        step="slice",
+
+
+use rule at as int8 with:
+    wildcard_constraints:
+        step=r"int8-[^/]+",

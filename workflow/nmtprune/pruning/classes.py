@@ -11,8 +11,9 @@ from torch import Tensor
 from nmtprune.pruning.class_names import EMBEDDINGS
 
 # Parameter names -> the weight class of See et al. 2016 (section 3.2, figure 2) they belong to; the first that fits counts.
-# T: transformer, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our LSTM. A layer has all that lies in it: attention to itself,
-# convolution kernels with their projections, feed-forward and recurrent matrices. What is shared counts by its first name.
+# T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our LSTM. A layer has all that lies in it:
+# attention to itself or the SSRU in its place, convolution kernels with their projections, feed-forward and recurrent matrices.
+# What is shared counts by its first name.
 CLASSES: tuple[tuple[str, str], ...] = (
     (r"encoder\.embed_(?:tokens|positions)\.", "source embedding"),  # T C R L
     (r"decoder\.embed_(?:tokens|positions)\.|decoder\.project_in_dim\.", "target embedding"),  # T C R L

@@ -1,4 +1,4 @@
-"""The steps that train: `train`, `continue`, `retrain`, `rejuvenate`, `restart`. They differ in the weights they begin with."""
+"""The steps that train. They differ in the weights they begin with and in what is done to the training (its treatments)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from typing import Any
 from torch import Tensor
 
 from nmtprune import models, paths
-from nmtprune.chain import SPARSE, Chain
+from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.evaluation import development_bleu
 from nmtprune.files import write_text
+from nmtprune.pruning.slicing import head_size
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import arguments, session
 from nmtprune.training.loop import Training
+from nmtprune.training.masks import Masked
+from nmtprune.training.regularised import Regularised
+from nmtprune.training.rounded import Rounded
+from nmtprune.training.treatment import Treatment
 
-# Steps that go on from their parent's weights: these compete for selection at update 0.
-GOES_ON = {"continue", "retrain", "rejuvenate"}
+# Steps whose parent competes for selection at update 0; a lasso's phases go on from what they find.
+COMPETES = {"continue", "retrain", "rejuvenate", "finetune"}
+NEW_WEIGHTS = {"train", "restart"}
 
 
 def order_seed(chain: Chain) -> int:
@@ -44,15 +50,26 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
     root = next(ancestor for ancestor in chain.ancestors() if ancestor.parent is None)
     if step.family.name == "restart" and step.get("weights") == "ticket":
         return models.read(paths.model(root) / paths.INITIAL)["model"]
-    if step.family.name not in GOES_ON:
+    if step.family.name in NEW_WEIGHTS:
         return None
-    weights = models.state_of(chain.parent)
+    weights = models.masked(models.read(models.before(chain))["model"], masks)
     if step.get("initialisation") == "external":
         # Wang et al. 2020, section 2: freed weights begin at the baseline's values
         baseline = models.state_of(root)
         freed = {weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()}
         weights = {name: freed.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in weights.items()}
     return weights
+
+
+def treatments(config: Config, chain: Chain, head_dim: int) -> list[Treatment]:
+    """What is done to a chain's last training beside its updates."""
+    step, held = chain.last, models.masks_of(chain)
+    done: list[Treatment] = [Masked(held)] if held else []
+    if step.family.name == "lasso":
+        done.append(Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_dim))
+    if engine := chain.quantised_for:
+        done.append(Rounded(engine))
+    return done
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
@@ -69,7 +86,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         order_seed(chain),
         config.settings["device"],
         folder=state,
-        model=models.read(models.checkpoint_of(chain.parent))["cfg"]["model"] if chain.parent else None,
+        model=models.read(models.before(chain))["cfg"]["model"] if chain.parent else None,
     )
     of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # ours has the scale as an option of its own
     trainer = session.start(cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None)
@@ -82,8 +99,8 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         trainer,
         schedule,
         state,
-        masks if chain.state == SPARSE else None,
-        parent_competes=chain.last.family.name in GOES_ON,
+        treatments(config, chain, head_size(trainer.cfg.model)),
+        parent_competes=chain.last.family.name in COMPETES,
         development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
     ).run()
     if trainer.is_data_parallel_master:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,8 +21,8 @@ from nmtprune.errors import UserError
 from nmtprune.files import write_json
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import session
-from nmtprune.training import masks as training_masks
 from nmtprune.training.schedule import learning_rate
+from nmtprune.training.treatment import Treatment
 
 RESUME = "resume.pt"
 NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
@@ -52,12 +52,12 @@ class Training:
         trainer: session.Trainer,
         schedule: Mapping[str, Any],
         state: Path,
-        masks: Mapping[str, Tensor] | None,
+        treatments: Sequence[Treatment],
         parent_competes: bool,
         development_bleu: Callable[[Mapping[str, Tensor]], float] | None = None,
     ) -> None:
         self.trainer, self.schedule, self.state = trainer, schedule, state
-        self.masks, self.parent_competes = masks or {}, parent_competes
+        self.treatments, self.parent_competes = treatments, parent_competes
         self.development_bleu = development_bleu
         self.progress = Progress()
         self.master = trainer.is_data_parallel_master
@@ -67,7 +67,8 @@ class Training:
 
     def run(self) -> Progress:
         trainer, progress, updates = self.trainer, self.progress, self.schedule["updates"]
-        training_masks.hold(trainer.get_model(), self.masks)
+        for treatment in self.treatments:
+            treatment.begin(trainer)
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
         session.load_development_set(trainer)
         self._resume(batches)
@@ -98,10 +99,14 @@ class Training:
         """
         trainer, progress = self.trainer, self.progress
         trainer.optimizer.set_lr(learning_rate(self.schedule["learning_rate"], progress.update + 1))
+        for treatment in self.treatments:
+            treatment.before_update(progress.update + 1)
         try:
             log = trainer.train_step(samples)
         except FloatingPointError as error:
             raise UserError(f"training diverged at update {progress.update + 1} ({error}): lower the schedule's learning_rate") from None
+        for treatment in self.treatments:
+            treatment.after_update()
         if trainer.get_num_updates() == progress.update:
             return False
         progress.update = trainer.get_num_updates()
@@ -121,10 +126,9 @@ class Training:
 
     def _validate(self, epoch: int) -> None:
         progress, sums = self.progress, self._since_validation
-        broken = training_masks.broken(self.trainer.get_model(), self.masks)
-        if broken:
-            raise RuntimeError(f"pruned weights are not zero in {', '.join(broken)} at update {progress.update}")
         trained = int(sums["ntokens"])
+        for treatment in self.treatments:
+            treatment.before_validation()
         loss, nll, tokens = session.validation_nll(self.trainer)
         row = {
             "update": progress.update,
@@ -136,11 +140,14 @@ class Training:
             "dev_nll": nll / tokens,
             "dev_perplexity": math.exp(nll / tokens) if nll / tokens < LARGEST_EXPONENT else math.inf,
             "dev_bleu": None,
-            "sparsity": self._sparsity(),
+            "sparsity": None,
             "target_words_per_second": trained / sums["seconds"] if trained else None,
         }
         if self.schedule["select"] == "bleu":
             row["dev_bleu"] = self.development_bleu(session.weights(self.trainer))
+        for treatment in self.treatments:
+            treatment.after_validation()
+            row |= treatment.history()
         self._select(row)
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)
@@ -163,13 +170,6 @@ class Training:
         patience = self.schedule["patience"]
         progress.stopped_early = patience is not None and progress.without_improvement >= patience
 
-    def _sparsity(self) -> float | None:
-        """Pruned share of the masked matrices in percent; None for a dense training."""
-        if not self.masks:
-            return None
-        total = sum(mask.numel() for mask in self.masks.values())
-        return 100 * (1 - sum(int(mask.sum()) for mask in self.masks.values()) / total)
-
     def _write(self, path: Path) -> None:
         if self.master:
             models.save(session.checkpoint(self.trainer.cfg, session.weights(self.trainer), self.progress.update), path)
@@ -183,6 +183,7 @@ class Training:
                     "batches": batches.state_dict(),
                     "progress": asdict(self.progress),
                     "since_validation": self._since_validation,
+                    "treatments": [treatment.state() for treatment in self.treatments],
                 },
                 self.state / RESUME,
             )
@@ -198,6 +199,8 @@ class Training:
         batches.load_state_dict(saved["batches"])
         self.progress.__dict__.update(saved["progress"])
         self._since_validation = saved["since_validation"]
+        for treatment, state in zip(self.treatments, saved["treatments"], strict=True):
+            treatment.resume(state)
         print(f"resumed at update {self.progress.update}", flush=True)
 
     def _report(self, epoch: int) -> None:

@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nmtprune.toolkit.session import Trainer
+from nmtprune.training.treatment import Treatment
+
+
+class Masked(Treatment):
+    """Training under masks. Raises RuntimeError at a validation that finds a pruned weight which is not exactly zero."""
+
+    def __init__(self, masks: Mapping[str, Tensor]) -> None:
+        self.masks = masks
+
+    def begin(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        hold(trainer.get_model(), self.masks)
+
+    def history(self) -> dict[str, Any]:
+        """`sparsity`: the pruned share of the masked matrices in percent."""
+        if found := broken(self.trainer.get_model(), self.masks):
+            raise RuntimeError(f"pruned weights are not zero in {', '.join(found)} at update {self.trainer.get_num_updates()}")
+        total = sum(mask.numel() for mask in self.masks.values())
+        return {"sparsity": 100 * (1 - sum(int(mask.sum()) for mask in self.masks.values()) / total)}
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> None:

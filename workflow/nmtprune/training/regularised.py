@@ -1,0 +1,74 @@
+"""Training under the group lasso (Behnke and Heafield 2021, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmtprune.pruning.dead import rule_of, small_share
+from nmtprune.pruning.slicing import dead_units, ffn_sparsity, shape_of, shape_without
+from nmtprune.toolkit.session import Trainer
+from nmtprune.training.penalties import GroupLasso
+from nmtprune.training.treatment import Treatment
+
+UPDATES_BETWEEN_STEPS = 10  # of a lambda that is sought
+LARGEST_STEP = 0.05  # of its logarithm
+
+
+class Regularised(Treatment):
+    """Adds lambda times the penalty to the loss, and puts the widths that slicing would leave into the history.
+
+    `strength`: lambda; or `to67`: it rises and falls from `settings["start"]` until about 67 % of the hidden units of the feed-forward
+    layers that are penalised lie small. `settings`: of the recipe's `lasso`.
+    """
+
+    def __init__(self, groups: str, where: str, strength: str, settings: Mapping[str, Any], head_dim: int) -> None:
+        self.groups, self.where, self.settings, self.head_dim = groups, where, settings, head_dim
+        self.target = float(strength.removeprefix("to")) if strength.startswith("to") else None
+        self.strength = settings["start"] if self.target is not None else float(strength)
+        self.rule = rule_of(settings)
+
+    def begin(self, trainer: Trainer) -> None:
+        self.parameters = dict(trainer.get_model().named_parameters(remove_duplicate=False))
+        self.lasso = GroupLasso(self.parameters, self.groups, self.where, self.head_dim, self.settings["gamma"])
+        self.shape, self.tied = shape_of(self.parameters, self.head_dim), getattr(trainer.cfg.model, "tied_decoder_layers", False)
+        self.batches = trainer.cfg.distributed_training.distributed_world_size * trainer.cfg.optimization.update_freq[0]
+        trainer.criterion.penalty = self.penalty
+
+    def penalty(self, words: int) -> Tensor:
+        """What a batch of so many target words adds to the sum of its losses: fairseq divides that by the words of the whole update.
+
+        Equation 2, per word: lambda / |B| with |B| the update's words, or the words of the batch that lambda speaks of.
+        """
+        reference = self.settings["reference_words"]
+        share = words / reference if reference else 1 / self.batches
+        return self.strength * share * self.lasso.value()
+
+    def before_update(self, update: int) -> None:
+        if self.target is not None and update % UPDATES_BETWEEN_STEPS == 0:
+            short = (self.target - small_share(self.parameters, self.groups, self.where, self.head_dim)) / 100
+            self.strength *= float(torch.tensor(short).clamp(-LARGEST_STEP, LARGEST_STEP).exp())
+
+    def history(self) -> dict[str, Any]:
+        """`lambda`, `penalty` (R of equation 1), `ffn_sparsity` in percent, and what would be left of each layer: `encoder.0.ffn` hidden
+        units, `encoder.0.self` and `decoder.0.cross` heads."""
+        with torch.no_grad():
+            removed = dead_units(self.parameters, self.groups, self.where, self.head_dim, self.rule)
+            penalty = float(self.lasso.value())
+        left = shape_without(self.shape, removed)
+        widths = {
+            f"{side}.{index}.{component}": layer[component]
+            for side, layers in left.items()
+            for index, layer in enumerate(layers)
+            for component in layer
+        }
+        return {"lambda": self.strength, "penalty": penalty, "ffn_sparsity": ffn_sparsity(left, self.shape, self.tied), **widths}
+
+    def state(self) -> float:
+        return self.strength
+
+    def resume(self, state: float) -> None:
+        self.strength = state

@@ -1,0 +1,42 @@
+"""Fine-tuning of weights that an engine rounds to 8 bits: the straight-through estimator."""
+
+from __future__ import annotations
+
+from nmtprune.scoring import int8
+from nmtprune.toolkit.session import Trainer
+from nmtprune.training.treatment import Treatment
+
+
+class Rounded(Treatment):
+    """Forward and backward see the weights as the engine will round them; the optimiser moves the weights behind them."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+
+    def begin(self, trainer: Trainer) -> None:
+        self.parameters = dict(trainer.get_model().named_parameters())
+        plain_step = trainer.task.optimizer_step
+
+        def step(*args: object, **kwargs: object) -> None:
+            self._restore()
+            plain_step(*args, **kwargs)
+
+        trainer.task.optimizer_step = step
+        self.saved = None
+
+    def before_update(self, update: int) -> None:
+        self.saved = int8.swap_in(self.parameters, self.engine)
+
+    def after_update(self) -> None:
+        self._restore()
+
+    def before_validation(self) -> None:
+        self.saved = int8.swap_in(self.parameters, self.engine)
+
+    def after_validation(self) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        if self.saved is not None:
+            int8.restore(self.parameters, self.saved)
+            self.saved = None
