@@ -10,6 +10,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/scores.smk"
+include: "workflow/rules/speed.smk"
 include: "workflow/rules/analyses.smk"
 include: "workflow/rules/pages.smk"
 

@@ -28,7 +28,9 @@ def task(**changes):
 def test_every_task_is_valid(file: Path):
     content = read_yaml(file)
     validate(content, "task", file.name)
-    if not file.stem.startswith("toy"):
+    if "distilled" in content:
+        assert file.stem.startswith(content["distilled"]["from"]) and file.stem.endswith("-distilled")
+    elif not file.stem.startswith("toy"):
         assert file.stem.endswith(f"{content['source']}-{content['target']}")
 
 
@@ -43,7 +45,14 @@ def test_the_corpora_of_the_papers_are_there():
         "iwslt14-de-en",
         "iwslt15-vi-en",
         "iwslt17-en-fr",
-    } | {f"multi30k-{pair}" for pair in ("en-de", "de-en", "en-fr", "cs-en")} == {file.stem for file in TASKS}
+        "wmt21-en-de",
+        "wmt13-es-en",
+        "wmt18-et-en",
+        "wmt13-es-en-13m-distilled",
+        *(f"multi30k-{pair}" for pair in ("en-de", "de-en", "en-fr", "cs-en")),
+        *(f"{name}-distilled" for name in ("toy", "toy-reversed", "multi30k-en-de", "multi30k-de-en")),
+        *(f"{name}-distilled" for name in ("wmt21-en-de", "wmt13-es-en", "wmt18-et-en")),
+    } == {file.stem for file in TASKS}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_every_key_at_the_top_of_a_schema_is_on_the_page(schema):
         ("`train[].toy.sentences`*", "integer ≥ 1", ""),
         ("`cleaning.max_words`", "integer or null ≥ 1", "`null`"),
         ("`learning_rate.phases[].rate`*", "number > 0 or string", ""),
-        ("`dev`*", "mapping or as `train`", ""),
+        ("`dev`", "mapping or as `train`", ""),
         ("`character_coverage`", "number > 0.9, ≤ 1", "`1`"),
     ],
 )

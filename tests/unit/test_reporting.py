@@ -24,6 +24,7 @@ from nmtprune.scoring.quality import bleu_chrf
 
 WORDS = ("the", "cat", "dog", "house", "tree", "sees", "likes", "under", "behind", "two", "red", "old", "and", "that")
 SENTENCES = 80
+BLEU = papers.Column("bleu", "BLEU")
 TOY = {"preset": "toy", "papers": ["wang2020"]}
 ERRORS = {"rejuvenate": 0.10, "continue": 0.14, "train": 0.15, "retrain": 0.22, "prune": 0.45}
 
@@ -155,9 +156,9 @@ def test_a_clear_difference_is_marked_and_the_direction_is_right(toy):
 def test_arrows_are_the_bootstraps_and_daggers_those_of_a_sign_test_that_agrees(p_bootstrap, p_sign, better, marks):
     record = {"bleu": 30.0, "delta_low": -0.1, "delta_high": 0.9, "p_bootstrap": p_bootstrap}
     record |= {"better": better, "worse": 80 - better, "p_sign": p_sign}
-    assert printed_cell(record, "bleu") == f"30.00{marks}"
+    assert printed_cell(record, BLEU) == f"30.00{marks}"
     down, swapped = str.maketrans("↑⇑", "↓⇓"), {"delta_low": -0.9, "delta_high": 0.1, "better": 80 - better, "worse": better}
-    assert printed_cell(record | swapped, "bleu") == f"30.00{marks}".translate(down)
+    assert printed_cell(record | swapped, BLEU) == f"30.00{marks}".translate(down)
 
 
 def test_a_missing_score_is_an_empty_cell_with_its_reason_and_never_a_zero(toy):

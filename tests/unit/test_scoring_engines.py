@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import random
 
+import numpy as np
 import pytest
 import torch
 
 from nmtprune.errors import UserError
 from nmtprune.scoring import ctranslate2_engine
-from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.engine import PRECISIONS, Search, open_engine
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
 from nmtprune.scoring.perplexity import likelihood
+from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.translate import batches, negative_log_likelihoods, translate
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(36))]
@@ -155,6 +158,86 @@ def test_ctranslate2_refuses_parameters_it_does_not_know():
     model = build()
     extra = dataclasses.replace(model, state=model.state | {"decoder.gate.weight": torch.zeros(2, 2)})
     assert ctranslate2_engine.supports(extra) == "parameter `decoder.gate.weight` is not a Transformer's"
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_students_run_in_ctranslate2_with_layers_of_their_own_widths_one_of_them_empty(precision, corpus):
+    shape = {
+        "encoder": [{"ffn": 0, "self": 2}, {"ffn": 20, "self": 2}],
+        "decoder": [{"ffn": 8, "self": 2, "cross": 2}] * 2,
+    }
+    model = build(arch="nmtprune_transformer", shape=json.dumps(shape), tied_decoder_layers=True)
+    assert "encoder.layers.0.fc1.weight" not in model.state
+    values = {
+        name: negative_log_likelihoods(open_engine(model, name, precision=precision if name == "ctranslate2" else "float32"), *corpus)
+        for name in ("ctranslate2", "fairseq")
+    }
+    assert values["ctranslate2"] == pytest.approx(values["fairseq"], rel=1e-5 if precision == "float32" else 0.1)
+
+
+def test_tied_decoder_layers_are_kept_once(tmp_path):
+    sizes = {}
+    for tied in (True, False):
+        model = build(arch="nmtprune_transformer", tied_decoder_layers=tied)
+        ctranslate2_engine.save(model, tmp_path / str(tied))
+        sizes[tied] = (tmp_path / str(tied) / "model.bin").stat().st_size
+    layer = sum(value.numel() for name, value in model.state.items() if name.startswith("decoder.layers.0."))
+    assert sizes[False] - sizes[True] == pytest.approx(4 * layer, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"decoder_self": "ssru"}, "layer `decoder.layers.0` has an SSRU, which CTranslate2 does not know"),
+        ({"head_dim": 4}, "the decoder's 2 heads of width 4 do not make its width"),
+        ({"shape": [[{"ffn": 4, "self": 2}, {"ffn": 4, "self": 1}]]}, "`encoder.layers.1.self_attn` has lost heads (8 of 16 rows left)"),
+        ({"shape": [[{"ffn": 4, "self": 0}, {"ffn": 4, "self": 2}]]}, "`encoder.layers.0.self_attn` has no heads left"),
+    ],
+)
+def test_ctranslate2_refuses_students_that_it_does_not_know(options, reason):
+    if "shape" in options:
+        decoder = [{"ffn": 4, "self": 2, "cross": 2}] * 2
+        options = {"shape": json.dumps({"encoder": options["shape"][0], "decoder": decoder})}
+    model = build(arch="nmtprune_transformer", **options)
+    assert ctranslate2_engine.supports(model) == reason
+    assert open_engine(model).name == "onnx"
+    with pytest.raises(UserError, match="use `auto`, `onnx` or `fairseq`"):
+        open_engine(model, "ctranslate2")
+    with pytest.raises(UserError, match="use `auto` or `onnx`"):
+        open_engine(model, "ctranslate2", precision="int8")
+
+
+def test_int8_keeps_the_likelihoods_and_a_quarter_of_the_size(corpus, tmp_path):
+    model = build(encoder_embed_dim=64, decoder_embed_dim=64, encoder_ffn_embed_dim=256, decoder_ffn_embed_dim=256)
+    values = {precision: negative_log_likelihoods(open_engine(model, precision=precision), *corpus) for precision in PRECISIONS}
+    assert values["int8"] != values["float32"]
+    assert values["int8"] == pytest.approx(values["float32"], rel=0.05)
+    for precision in PRECISIONS:
+        ctranslate2_engine.save(model, tmp_path / precision, precision)
+    matrices = sum(value.numel() for name, value in model.state.items() if value.dim() == 2)
+    saved = [(tmp_path / precision / "model.bin").stat().st_size for precision in PRECISIONS]
+    assert saved[0] - saved[1] == pytest.approx(3 * matrices, rel=0.05)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_saved_folder_loads_as_the_same_engine(precision, corpus, tmp_path):
+    model = build()
+    ctranslate2_engine.save(model, tmp_path / "engine", precision)
+    loaded = ctranslate2_engine.CTranslate2Engine.load(tmp_path / "engine")
+    assert translate(loaded, corpus[0]) == translate(open_engine(model, precision=precision), corpus[0])
+
+
+def test_fairseq_has_neither_int8_nor_shortlists():
+    model = build(arch="lstm")
+    shortlist = Shortlist(*(np.zeros(0),) * 5)
+    with pytest.raises(UserError, match="engine `fairseq` has no int8; valid: ctranslate2, onnx"):
+        open_engine(model, "fairseq", precision="int8")
+    with pytest.raises(UserError, match="engine `fairseq` has no shortlist; valid: ctranslate2, onnx"):
+        open_engine(model, "fairseq", shortlist=shortlist)
+    with pytest.raises(UserError, match=r"no engine with int8 can run this model \(`ctranslate2`: .*; `onnx`: .*\); use `fairseq`"):
+        open_engine(model, precision="int8")
+    with pytest.raises(UserError, match="unknown precision `int4`; valid: float32, int8"):
+        open_engine(model, precision="int4")
 
 
 @pytest.mark.parametrize("arch", ["lstm", "transformer"])

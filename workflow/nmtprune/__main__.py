@@ -46,7 +46,11 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def make_text(config: Config, arguments: argparse.Namespace) -> None:
-    """Fetch a task's corpora and write them as clean parallel text."""
+    """Write a task's clean parallel text: its corpora fetched, or its training targets translated by its teacher."""
+    if config.distilled(arguments.task):
+        from nmtprune.data.distill import make_distilled
+
+        return make_distilled(config, arguments.task)
     from nmtprune.data.corpus import make_corpus
 
     make_corpus(config.task(arguments.task), paths.text(arguments.task), config.data_dir, paths.DOWNLOADS)
@@ -80,6 +84,13 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
 
     parent = _chain(config, arguments.model)
     evaluation.score_variants(config, parent, [_chain(config, f"{parent}/{step}") for step in arguments.steps])
+
+
+def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
+    """Measure the speed of models of one task side by side; the first one is the others' anchor."""
+    from nmtprune import speed
+
+    speed.measure(config, Path(arguments.table), [_chain(config, model) for model in arguments.models])
 
 
 def analyse(config: Config, arguments: argparse.Namespace) -> None:
@@ -118,13 +129,23 @@ def write_docs(config: Config, arguments: argparse.Namespace) -> None:
     print(configuration_page(), end="")
 
 
+def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
+    """Align a task's training data and keep the target pieces that each source piece is aligned to most."""
+    from nmtprune.scoring.shortlist import make_shortlist as align
+
+    folder = paths.data(arguments.task, arguments.subwords)
+    align(paths.binarised(folder), paths.shortlist(folder, int(arguments.top)), int(arguments.top))
+
+
 VERBS = {
     "config": (show_config, ()),
     "text": (make_text, ("task",)),
     "data": (make_data, ("task", "subwords")),
+    "shortlist": (make_shortlist, ("task", "subwords", "top")),
     "run": (run_step, ("model",)),
     "score": (score, ("model",)),
     "variants": (score_variants, ("model", "steps")),
+    "speed": (measure_speed, ("table", "models")),
     "analyse": (analyse, ("analysis", "model")),
     "render": (render, ()),
     "keep": (keep, ("folder",)),
@@ -139,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (function, positional) in VERBS.items():
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         for argument in positional:
-            verb.add_argument(argument, nargs="+" if argument == "steps" else None)
+            verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
         verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
         verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
     return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,8 +20,9 @@ from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.slicing import head_size, macs_per_word, shape_of
 from nmtprune.scoring.engine import Search
-from nmtprune.scoring.model import Model, from_checkpoint, read_dictionary
+from nmtprune.scoring.model import Model, of_chain, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity, stored_size
 from nmtprune.steps.prune import masks_of_steps
@@ -28,9 +30,12 @@ from nmtprune.steps.store import SCORES, lock
 
 
 class Evaluation:
-    """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once."""
+    """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once.
 
-    def __init__(self, config: Config, chain: Chain, sets: Iterable[str] | None = None) -> None:
+    `shortlist`: the file of candidates that hypotheses are made of.
+    """
+
+    def __init__(self, config: Config, chain: Chain, sets: Iterable[str] | None = None, shortlist: Path | None = None) -> None:
         self.config = config
         self.recipe = config.recipe(chain.recipe)
         self.data = config.data_folder(chain)
@@ -39,16 +44,15 @@ class Evaluation:
         self.sets, self.test_sets = list(sets or splits_of(task)), list(task["test"])
         files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in self.sets}
         decoding = self.recipe.get("decoding", {})
-        search = Search(**{key: value for key, value in decoding.items() if key != "engine"})
+        search = Search(**config.search(chain.recipe))
         self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
+        if config.settings["comet_model"]:
+            self.identity["comet"] = config.settings["comet_model"]
         engine, device = decoding.get("engine", "auto"), config.settings["device"]
-        self.scorer = Scorer(files, Subwords.load(self.data), target, engine, search, device)
+        self.scorer = Scorer(files, Subwords.load(self.data), target, engine, search, device, config.settings["comet_model"], shortlist)
 
     def model(self, chain: Chain) -> Model:
-        """A chain's model, masked where its last step is a mask."""
-        model = from_checkpoint(models.checkpoint_of(chain), paths.binarised(self.data))
-        masks = models.masks_of(chain) if chain.last.family.selects else None
-        return dataclasses.replace(model, state=models.masked(model.state, masks))
+        return of_chain(self.config, chain)
 
     def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str]) -> list[dict[str, Any]]:
         """A row for each set; from what is kept, where the same model was scored the same way before.
@@ -68,13 +72,21 @@ class Evaluation:
             names = prunable(model.state, self.recipe["prunable"]["embeddings"])
             weights, zeros = sparsity(masked.state, names)
             facts = {"prunable": weights, "sparsity": 100 * zeros, "largest_pruned": _largest_pruned(model.state, masks)}
-            rows = self.scorer.score(masked, directory, translated)
+            rows = self.scorer.score(masked, directory, translated, chain.quantised_for)
             stores = chain.state == SPARSE and masks is None
             facts["size_stored"] = stored_size(masked.state, state / "sparse.bin") if stores else None
+            facts |= _shape(model)
             facts["seconds"] = round(time.monotonic() - began, 3)
             rows = [{"chain": str(chain), **row, **facts} for row in rows]
             write_json(kept, {"digest": identity, "rows": rows})
         return rows
+
+
+def _shape(model: Model) -> dict[str, Any]:
+    """`shape` (JSON) and `macs_per_word` of a Transformer; of anything else nothing."""
+    if "encoder_attention_heads" not in model.options or "transformer" not in str(model.options.get("arch", model.options.get("_name"))):
+        return {"shape": None, "macs_per_word": None}
+    return {"shape": json.dumps(shape_of(model.state, head_size(model.options))), "macs_per_word": macs_per_word(model.state)}
 
 
 def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:
@@ -98,10 +110,12 @@ def _largest_pruned(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] |
 
 
 def score(config: Config, chain: Chain) -> None:
-    """Write scores.csv of a chain's model: hypotheses of all test sets, likelihoods of a part of the training data and of the
-    development set too. Raises UserError where the model or its data is missing."""
-    evaluation = Evaluation(config, chain)
-    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), None, evaluation.test_sets))
+    """Write scores.csv of a chain's model: hypotheses of development and test sets, likelihoods of a part of the training data too.
+
+    Raises UserError where the model or its data is missing.
+    """
+    evaluation = Evaluation(config, chain, shortlist=config.shortlist(chain))
+    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), None, ["dev", *evaluation.test_sets]))
 
 
 def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
@@ -110,7 +124,7 @@ def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None
     Scored is the main test set, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4).
     """
     main = list(config.task(parent.task)["test"])[:1]
-    evaluation = Evaluation(config, parent, main)
+    evaluation = Evaluation(config, parent, main, config.shortlist(parent))
     model = evaluation.model(parent)
     masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"], models.masks_of(parent))
     rows = []

@@ -13,6 +13,7 @@ DOWNLOADS = RESULTS / "data" / "downloads"
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
 SCORES, VARIANTS = "scores.csv", "variants.csv"
+NORMS = "norms.npz"
 
 
 def text(task: str) -> Path:
@@ -27,6 +28,11 @@ def data(task: str, subwords: str) -> Path:
 
 def binarised(data_folder: Path) -> Path:
     return data_folder / "bin"
+
+
+def shortlist(data_folder: Path, top: int) -> Path:
+    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece."""
+    return data_folder / f"shortlist-{top}.npz"
 
 
 def model(chain: Chain) -> Path:
@@ -61,6 +67,16 @@ def scores(chain: Chain) -> Path:
 def analysis(chain: Chain, name: str) -> Path:
     """The numbers of an analysis of a model; arrays, where there are any, lie beside it as `.npz`."""
     return model(chain) / f"{name}.csv"
+
+
+def speed(preset: str, task: str) -> Path:
+    """The speed of a task's models, measured by one job."""
+    return RESULTS / "speed" / preset / f"{task}.csv"
+
+
+def norms(chain: Chain) -> Path:
+    """The norms of the groups that `slice` judged, and where it cut."""
+    return model(chain) / NORMS
 
 
 def history(chain: Chain) -> Path:

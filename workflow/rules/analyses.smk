@@ -1,28 +1,29 @@
 # What is looked at inside a model.
-rule weights:
+rule matrix_analysis:
     input:
         data_manifest,
         model="results/models/{task}/{model}/manifest.json",
     output:
-        numbers="results/models/{task}/{model}/weights.csv",
-        arrays="results/models/{task}/{model}/weights.npz",
+        numbers="results/models/{task}/{model}/{analysis}.csv",
+        arrays="results/models/{task}/{model}/{analysis}.npz",
     log:
-        "results/logs/models/{task}/{model}.weights.log",
+        "results/logs/models/{task}/{model}.{analysis}.log",
     benchmark:
-        "results/benchmarks/models/{task}/{model}.weights.tsv"
+        "results/benchmarks/models/{task}/{model}.{analysis}.tsv"
     wildcard_constraints:
         task="[^/]+",
+        analysis="weights|matrices",
     conda:
         CONDA
     resources:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        settings=lambda wildcards: analysis_json("weights", wildcards),
+        settings=lambda wildcards: analysis_json(wildcards.analysis, wildcards),
     message:
-        "weights of {wildcards.task}/{wildcards.model}"
+        "{wildcards.analysis} of {wildcards.task}/{wildcards.model}"
     shell:
-        nmtprune("analyse weights {output.numbers}")
+        nmtprune("analyse {wildcards.analysis} {output.numbers}")
 
 
 rule encoder_analysis:

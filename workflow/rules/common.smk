@@ -1,6 +1,7 @@
 # The checked configuration, and what rules ask of it. Everything that can be wrong is said here, before the DAG is built.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -27,10 +28,12 @@ try:
     BY_HAND = [chains.parse(paths.chain_text(word)) for word in sys.argv if word.startswith("results/models/")]
     for each in BY_HAND:
         CONFIG.check(each)
-    ITEMS = papers.selected(CONFIG)
+    ITEMS, SPEED_GROUPS = papers.selected(CONFIG), papers.speed_groups(CONFIG)
     RENDERED = papers.report_entries(CONFIG)
     STATED = [str(file) for file in papers.files(CONFIG)]
-    OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in sorted({each.task for each in CHAINS + BY_HAND})}
+    DISTILLED = CONFIG.distilled_tasks()
+    TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
+    OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
     # for shell lines, where single braces are Snakemake's
     SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
     PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
@@ -72,6 +75,11 @@ def given_files(wildcards):
     return dictionaries + ([settings["model"]] if settings["model"] else [])
 
 
+def shortlist(wildcards):
+    """The lexical shortlist of a model's recipe, if it translates with one."""
+    return str(CONFIG.shortlist(chain_of(wildcards)) or "") or []
+
+
 def slice_json(wildcards):
     return json.dumps(CONFIG.slice(chain_of(wildcards)), sort_keys=True)
 
@@ -110,10 +118,24 @@ def training_minutes(wildcards, attempt):
 
 
 def scoring_gpus(wildcards):
-    """CTranslate2 scores Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
-    recipe = CONFIG.recipe(chain_of(wildcards).recipe)
+    return translating_gpus(chain_of(wildcards).recipe)
+
+
+def translating_gpus(recipe):
+    """CTranslate2 runs Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
+    recipe = CONFIG.recipe(recipe)
     fast = recipe["architecture"]["name"] == "transformer" and recipe.get("decoding", {}).get("engine") != "fairseq"
     return 0 if fast else GPUS
+
+
+def teachers_of(wildcards):
+    return [str(paths.manifest(each)) for each in CONFIG.teachers(wildcards.task)]
+
+
+def distilling_gpus(wildcards):
+    """As for scoring by the teacher's recipe; an ensemble is fairseq's to run."""
+    teachers = CONFIG.teachers(wildcards.task)
+    return GPUS if len(teachers) > 1 else translating_gpus(teachers[0].recipe)
 
 
 def mem_mb(base):

@@ -20,6 +20,59 @@ rule text:
         nmtprune("text {wildcards.task}")
 
 
+# A distilled task: sources, development and test sets of the task below it, training targets by its teacher.
+rule distil:
+    input:
+        lambda wildcards: str(paths.text(CONFIG.distilled(wildcards.task)["from"]) / paths.MANIFEST),
+        teachers=teachers_of,
+    output:
+        "results/data/{task}/text/manifest.json",
+    log:
+        "results/logs/data/{task}/text.log",
+    benchmark:
+        "results/benchmarks/data/{task}/text.tsv"
+    wildcard_constraints:
+        task="|".join(map(re.escape, DISTILLED)),
+    conda:
+        CONDA
+    resources:
+        gpu=distilling_gpus,
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 1440 * attempt,
+    params:
+        task=lambda wildcards: json.dumps(CONFIG.corpus(wildcards.task), sort_keys=True),
+    message:
+        "{wildcards.task}: translating the training sources of the task it is distilled from"
+    shell:
+        nmtprune("text {wildcards.task}")
+
+
+ruleorder: distil > text
+
+
+rule shortlist:
+    input:
+        "results/data/{task}/{subwords}/manifest.json",
+    output:
+        "results/data/{task}/{subwords}/shortlist-{top}.npz",
+    log:
+        "results/logs/data/{task}/{subwords}.shortlist-{top}.log",
+    benchmark:
+        "results/benchmarks/data/{task}/{subwords}.shortlist-{top}.tsv"
+    wildcard_constraints:
+        subwords="[^/]+",
+        top=r"\d+",
+    conda:
+        CONDA
+    resources:
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    message:
+        "aligning {wildcards.task} for a lexical shortlist"
+    shell:
+        nmtprune("shortlist {wildcards.task} {wildcards.subwords} {wildcards.top}")
+
+
 rule data:
     input:
         "results/data/{task}/text/manifest.json",

@@ -2,6 +2,7 @@ rule score:
     input:
         "results/data/{task}/text/manifest.json",
         data_manifest,
+        shortlist,
         model="results/models/{task}/{model}/manifest.json",
     output:
         scores="results/models/{task}/{model}/scores.csv",
@@ -30,6 +31,7 @@ rule variants:
     input:
         "results/data/{task}/text/manifest.json",
         data_manifest,
+        shortlist,
         model="results/models/{task}/{model}/manifest.json",
     output:
         scores="results/models/{task}/{model}/variants.csv",

@@ -1,10 +1,12 @@
-"""Transformers in CTranslate2: float32, built straight from fairseq's parameters."""
+"""Transformers in CTranslate2, in float32 or int8, built straight from fairseq's parameters."""
 
 from __future__ import annotations
 
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -13,6 +15,7 @@ from ctranslate2.specs import common_spec, transformer_spec
 
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import END, PADDING, SPECIAL_SYMBOLS, Model
+from nmtprune.scoring.shortlist import Shortlist
 
 _ACTIVATIONS = {
     "relu": common_spec.Activation.RELU,
@@ -25,17 +28,31 @@ _BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("ve
 
 
 class CTranslate2Engine:
-    """A Transformer loaded into CTranslate2 on the CPU, in float32."""
+    """A Transformer loaded into CTranslate2 on the CPU."""
 
     name = "ctranslate2"
 
-    def __init__(self, model: Model, threads: int = 1) -> None:
-        spec = build_spec(model)
-        spec.validate()
-        spec.optimize()
+    def __init__(self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None) -> None:
+        """Convert and load a model that CTranslate2 `supports`."""
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
-            spec.save(folder)
-            self._translator = ctranslate2.Translator(folder, device="cpu", compute_type="float32", inter_threads=1, intra_threads=threads)
+            save(model, folder, precision)
+            self._open(Path(folder), threads, shortlist)
+
+    @classmethod
+    def load(cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None) -> CTranslate2Engine:
+        """The engine of a folder that `save` has written, in the folder's precision."""
+        engine = cls.__new__(cls)
+        engine._open(Path(folder), threads, shortlist)
+        return engine
+
+    def _open(self, folder: Path, threads: int, shortlist: Shortlist | None) -> None:
+        self._use_vmap = shortlist is not None
+        with tempfile.TemporaryDirectory(prefix="nmtprune-") as view:  # CTranslate2 reads a shortlist from the model's folder alone
+            for file in folder.iterdir():
+                (Path(view) / file.name).symlink_to(file.resolve())
+            if shortlist is not None:
+                shortlist.as_vmap(Path(view) / "vmap.txt")
+            self._translator = ctranslate2.Translator(view, device="cpu", inter_threads=1, intra_threads=threads)
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
         results = self._translator.translate_batch(
@@ -45,6 +62,7 @@ class CTranslate2Engine:
             max_decoding_length=max_length,
             max_input_length=0,
             replace_unknowns=search.replace_unknowns,
+            use_vmap=self._use_vmap,
             suppress_sequences=[[SPECIAL_SYMBOLS[PADDING]]],  # fairseq never selects padding either
         )
         return [result.hypotheses[0] for result in results]
@@ -52,6 +70,17 @@ class CTranslate2Engine:
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         results = self._translator.score_batch(sources, targets, max_input_length=0)
         return [-math.fsum(result.log_probs) for result in results]
+
+
+def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
+    """Write a model that CTranslate2 `supports` as it loads it; with the precision int8 its matrices take a byte a weight."""
+    if precision == "int8":  # CTranslate2 scales weights where they lie
+        model = replace(model, state={name: tensor.clone() for name, tensor in model.state.items()})
+    spec = build_spec(model)
+    spec.validate()
+    spec.optimize(quantization="int8" if precision == "int8" else None)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    spec.save(str(folder))
 
 
 def supports(model: Model) -> str | None:
@@ -141,6 +170,9 @@ def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
         "activation": _ACTIVATIONS[model.options.get("activation_fn", "relu")],
         "layernorm_embedding": f"{side}.layernorm_embedding.weight" in parameters,
     }
+    head_dim = model.options.get("head_dim")
+    if head_dim and int(head_dim) * shape["num_heads"] != int(model.options[f"{side}_embed_dim"]):
+        raise _NotATransformer(f"the {side}'s {shape['num_heads']} heads of width {head_dim} do not make its width")
     if shape["pre_norm"] != bool(model.options.get(f"{side}_normalize_before")):
         raise _NotATransformer(f"option `{side}_normalize_before` does not fit `{side}.layer_norm`")
     return shape
@@ -186,12 +218,20 @@ def _fill_linear(spec: Any, parameters: _Parameters, *names: str) -> None:
 
 
 def _fill_feed_forward(spec: Any, parameters: _Parameters, layer: str) -> None:
-    _fill_linear(spec.linear_0, parameters, f"{layer}.fc1")
-    _fill_linear(spec.linear_1, parameters, f"{layer}.fc2")
+    if f"{layer}.fc1.weight" in parameters:
+        _fill_linear(spec.linear_0, parameters, f"{layer}.fc1")
+        _fill_linear(spec.linear_1, parameters, f"{layer}.fc2")
+    else:  # no units are left, and CTranslate2 takes no fewer than one: a unit that is always zero
+        spec.linear_1.bias = parameters[f"{layer}.fc2.bias"]
+        width = len(spec.linear_1.bias)
+        spec.linear_0.weight, spec.linear_0.bias = torch.zeros(1, width), torch.zeros(1)
+        spec.linear_1.weight = torch.zeros(width, 1)
     _fill_layer_norm(spec.layer_norm, parameters, f"{layer}.final_layer_norm")
 
 
 def _fill_self_attention(spec: Any, parameters: _Parameters, layer: str) -> None:
+    if f"{layer}.ssru.forget_proj.weight" in parameters:
+        raise _NotATransformer(f"layer `{layer}` has an SSRU, which CTranslate2 does not know")
     name = f"{layer}.self_attn"
     _check_heads(parameters, name)
     _fill_linear(spec.linear[0], parameters, f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")
@@ -210,6 +250,8 @@ def _fill_cross_attention(spec: Any, parameters: _Parameters, layer: str) -> Non
 
 def _check_heads(parameters: _Parameters, attention: str) -> None:
     """CTranslate2 keeps one number of heads a stack and would translate wrongly where a layer has lost some."""
+    if f"{attention}.q_proj.weight" not in parameters and f"{attention}.out_proj.bias" in parameters:
+        raise _NotATransformer(f"`{attention}` has no heads left")
     rows, width = parameters[f"{attention}.q_proj.weight"].shape
     if rows != width:
         raise _NotATransformer(f"`{attention}` has lost heads ({rows} of {width} rows left)")

@@ -1,14 +1,17 @@
-"""What translates and scores: one interface, two engines."""
+"""What translates and scores: one interface, three engines."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from nmtprune.errors import UserError
 from nmtprune.scoring.model import Model
+from nmtprune.scoring.shortlist import Shortlist
 
-ENGINES = ("auto", "ctranslate2", "fairseq")
+ENGINES = ("auto", "ctranslate2", "onnx", "fairseq")
+PRECISIONS = ("float32", "int8")
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,57 @@ class Engine(Protocol):
         """-ln p(target, end of sentence | source) of each pair of one batch."""
 
 
-def open_engine(model: Model, name: str = "auto", threads: int = 1, device: str = "auto") -> Engine:
-    """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, otherwise fairseq.
+def open_engine(
+    model: Model,
+    name: str = "auto",
+    threads: int = 1,
+    device: str = "auto",
+    precision: str = "float32",
+    shortlist: Shortlist | None = None,
+) -> Engine:
+    """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, else ONNX Runtime, else fairseq.
 
-    `device` (auto, cpu, cuda) is fairseq's; CTranslate2 runs on the CPU. Raises UserError for an unknown engine, and where
-    CTranslate2 is asked for and cannot take the model.
+    `device` (auto, cpu, cuda) is fairseq's; the other two run on the CPU, in float32 or int8, and search the shortlist's candidates
+    alone where there is one. Raises UserError for an unknown engine or precision, and where the engine cannot do what is asked for.
     """
-    if name not in ENGINES:
-        raise UserError(f"unknown scoring engine `{name}`; valid: {', '.join(ENGINES)}.")
-    if name != "fairseq":
-        from nmtprune.scoring import ctranslate2_engine
-
-        reason = ctranslate2_engine.supports(model)
-        if reason is None:
-            return ctranslate2_engine.CTranslate2Engine(model, threads)
-        if name == "ctranslate2":
-            raise UserError(f"engine `ctranslate2` cannot run this model: {reason}; use `fairseq` or `auto`.")
+    for what, value, valid in (("scoring engine", name, ENGINES), ("precision", precision, PRECISIONS)):
+        if value not in valid:
+            raise UserError(f"unknown {what} `{value}`; valid: {', '.join(valid)}.")
+    wish = "int8" if precision == "int8" else "a shortlist" if shortlist is not None else None
+    if name == "fairseq" and wish:
+        raise UserError(f"engine `fairseq` has no {wish.removeprefix('a ')}; valid: {', '.join(_FAST)}.")
+    reasons = {}
+    for fast in _FAST if name == "auto" else () if name == "fairseq" else (name,):
+        supports, make = _FAST[fast]()
+        reasons[fast] = supports(model)
+        if reasons[fast] is None:
+            return make(model, threads, precision, shortlist)
+    if name in _FAST:
+        others = [other for other in ENGINES if other != name and not (wish and other == "fairseq")]
+        raise UserError(f"engine `{name}` cannot run this model: {reasons[name]}; use {_either(others)}.")
+    if wish:
+        why = "; ".join(f"`{fast}`: {reason}" for fast, reason in reasons.items())
+        raise UserError(f"no engine with {wish} can run this model ({why}); use `fairseq` in float32 and without a shortlist.")
     from nmtprune.toolkit.generate import FairseqEngine
 
     return FairseqEngine(model, None if device == "auto" else device)
+
+
+def _ctranslate2() -> tuple[Callable[[Model], str | None], Callable[..., Engine]]:
+    from nmtprune.scoring import ctranslate2_engine
+
+    return ctranslate2_engine.supports, ctranslate2_engine.CTranslate2Engine
+
+
+def _onnx() -> tuple[Callable[[Model], str | None], Callable[..., Engine]]:
+    from nmtprune.scoring import onnx_engine
+
+    return onnx_engine.supports, onnx_engine.OnnxEngine
+
+
+_FAST = {"ctranslate2": _ctranslate2, "onnx": _onnx}
+
+
+def _either(names: list[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]])

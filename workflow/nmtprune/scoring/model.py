@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nmtprune import models
+from nmtprune import models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines
 from nmtprune.toolkit.fast_path import without_fast_path
@@ -63,6 +65,18 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
         read_dictionary(Path(data_bin) / f"dict.{source}.txt"),
         read_dictionary(Path(data_bin) / f"dict.{target}.txt"),
     )
+
+
+def of_chain(config: Config, chain: Chain) -> Model:
+    """A chain's model, masked where its last step is a mask. Raises UserError where it or its data is missing."""
+    model = from_checkpoint(models.checkpoint_of(chain), paths.binarised(config.data_folder(chain)))
+    masks = models.masks_of(chain) if chain.last.family.selects else None
+    return replace(model, state=models.masked(model.state, masks))
+
+
+def pieces_of(encoded: str) -> list[str]:
+    """The pieces of an encoded line as the binarised data has them: a text that spells a special symbol must not end the sentence there."""
+    return [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in encoded.split()]
 
 
 def language_pair(data_bin: str | Path) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Any, Protocol
 
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines, write_lines
+from nmtprune.scoring import comet
 from nmtprune.scoring.engine import Search, open_engine
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, Model
+from nmtprune.scoring.model import Model, pieces_of
 from nmtprune.scoring.perplexity import likelihood
 from nmtprune.scoring.quality import Quality
+from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.size import sizes
 from nmtprune.scoring.translate import translate
 
@@ -25,6 +28,7 @@ COLUMNS = (
     "bleu_signature",
     "chrf",
     "chrf_signature",
+    "comet",
     "perplexity",
     "nll_per_token",
     "target_tokens",
@@ -33,6 +37,8 @@ COLUMNS = (
     "size_dense",
     "size_sparse",
     "engine",
+    "precision",
+    "shortlist",
     "beam",
     "hypotheses",
 )
@@ -51,16 +57,19 @@ class Subwords(Protocol):
 @dataclass(frozen=True)
 class _Set:
     name: str
+    lines: list[str]
     sources: list[list[str]]
     targets: list[list[str]]
     quality: Quality
+    references: list[str]
 
 
 class Scorer:
     """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
 
     Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read. `target_language` chooses BLEU's tokeniser; `engine` is
-    `auto`, `ctranslate2` or `fairseq`; `search` holds the beam and the length limits. Raises UserError for a missing or empty
+    `auto` or an engine's name; `search` holds the beam and the length limits; `shortlist` is a file of candidates that hypotheses (not
+    likelihoods) are made of. Raises UserError for a missing or empty
     file and for sides of unequal length.
     """
 
@@ -72,8 +81,13 @@ class Scorer:
         engine: str = "auto",
         search: Search | None = None,
         device: str = "auto",
+        comet_model: str | None = None,
+        shortlist: Path | None = None,
     ) -> None:
+        self._shortlist = Shortlist.load(shortlist) if shortlist else None
+        self._top = shortlist.stem.rpartition("-")[2] if shortlist else None
         self._subwords = subwords
+        self._comet_model = comet_model if comet.unavailable(comet_model) is None else None
         self._engine, self._device = engine, device
         self._search = search or Search()
         self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
@@ -83,13 +97,20 @@ class Scorer:
         model: Model,
         out_folder: str | Path,
         translated: Collection[str] | None = None,
+        int8_engine: str | None = None,
     ) -> list[dict[str, Any]]:
         """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have likelihoods and no BLEU.
+
+        `int8_engine`: the engine that runs the model in 8 bits; None: the scorer's own, in single precision.
 
         Of translated sets it writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative
         log-likelihood of the reference, a line each) under `out_folder`; a killed scoring leaves finished sets whole.
         """
-        engine = open_engine(model, self._engine, device=self._device)
+        precision = "int8" if int8_engine else "float32"
+        engine = open_engine(model, int8_engine or self._engine, device=self._device, precision=precision)
+        translator = engine
+        if self._shortlist:
+            translator = open_engine(model, engine.name, device=self._device, precision=precision, shortlist=self._shortlist)
         size = sizes(model.state)
         rows = []
         for test_set in self._sets:
@@ -103,14 +124,23 @@ class Scorer:
                 "target_tokens": sum(found.tokens),
                 **size,
                 "engine": engine.name,
+                "precision": precision,
             }
             if translated is None or test_set.name in translated:
-                pieces = translate(engine, test_set.sources, self._search)
+                pieces = translate(translator, test_set.sources, self._search)
                 hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
                 kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
                 write_lines(kept, hypotheses)
                 write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
-                row |= {**test_set.quality.scores(hypotheses), "beam": self._search.beam, "hypotheses": os.path.relpath(kept)}
+                if self._comet_model:
+                    found = comet.scores(test_set.lines, hypotheses, test_set.references, self._comet_model)
+                    row["comet"] = math.fsum(found) / len(found)
+                row |= {
+                    "shortlist": self._top,
+                    **test_set.quality.scores(hypotheses),
+                    "beam": self._search.beam,
+                    "hypotheses": os.path.relpath(kept),
+                }
             rows.append({column: row.get(column) for column in COLUMNS})
         return rows
 
@@ -124,8 +154,7 @@ class Scorer:
         return self._subwords.decode(" ".join(pieces)) if pieces else ""
 
     def _encode(self, side: str, line: str) -> list[str]:
-        # As in the binarised data, a text that spells a special symbol must not end the sentence there.
-        return [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in self._subwords.encode(side, line).split()]
+        return pieces_of(self._subwords.encode(side, line))
 
     def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:
         limit = TRAINING_SAMPLE if name == "train" else None
@@ -141,7 +170,7 @@ class Scorer:
         if name == "train":  # over-long pairs are skipped in training too
             pairs = [pair for pair in zip(*encoded, strict=True) if max(map(len, pair)) <= LONGEST_OF_SAMPLE]
             encoded = [source for source, _ in pairs], [target for _, target in pairs]
-        return _Set(name, *encoded, Quality(references, language))
+        return _Set(name, sources, *encoded, Quality(references, language), references)
 
 
 def _lines(name: str, file: str | Path, limit: int | None) -> list[str]:

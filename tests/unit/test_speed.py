@@ -1,0 +1,279 @@
+"""The protocol of speed measurements, with models that only pretend, and real processes for what only those can show."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nmtprune import paths, speed
+from nmtprune.chain import parse
+from nmtprune.errors import UserError
+from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
+from nmtprune.scoring import speed as protocol
+from nmtprune.scoring.speed import Case, Loaded, Run
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SEARCH = {"beam": 1, "length_penalty": 1.0, "max_len_a": 1.0, "max_len_b": -1, "replace_unknowns": False}
+
+
+class Pretended:
+    """Writes down who worked when; a model's time is given, and grows from round to round as on a machine that slows down."""
+
+    def __init__(self, case, seconds, said):
+        self.case, self.seconds, self.said, self.round = case, seconds, said, 0
+        self.loaded = Loaded("pretended 1", 0.5, 100)
+
+    def run(self, batch_size):
+        self.round += 1
+        self.said.append((self.case.chain, self.case.precision, batch_size))
+        return Run(self.seconds * self.round, self.seconds, 7, 1000 + self.round, 0.1 * self.round)
+
+    def __enter__(self):
+        self.said.append((self.case.chain, self.case.precision, "loaded"))
+        return self
+
+    def __exit__(self, *error):
+        self.said.append((self.case.chain, self.case.precision, "gone"))
+
+
+def case(tmp_path, chain, engine="onnx", precision="float32", shortlist=None):
+    folder = tmp_path / f"{chain}-{engine}-{precision}"
+    folder.mkdir(exist_ok=True)
+    (folder / "model.bin").write_bytes(bytes(1000))
+    return Case(chain, engine, folder, tmp_path / "batches.json", SEARCH, precision, shortlist)
+
+
+def measured(cases, seconds, said=None, **settings):
+    said = [] if said is None else said
+    times = dict(zip(cases, seconds, strict=True))
+    return protocol.measure(cases, lambda each: Pretended(each, times[each], said), **settings)
+
+
+def test_models_take_turns_and_the_anchor_is_in_every_round(tmp_path):
+    cases = [case(tmp_path, "dense"), case(tmp_path, "sliced"), case(tmp_path, "sliced", precision="int8")]
+    said = []
+    measured(cases, [4, 2, 1], said, rounds=2, batch_sizes=(32, 1))
+    one_round = [(each.chain, each.precision, size) for size in (32, 1) for each in cases]
+    assert said[:3] == [(each.chain, each.precision, "loaded") for each in cases]
+    assert said[3:-3] == one_round * 2
+
+
+def test_a_speed_up_is_the_median_of_ratios_within_rounds(tmp_path):
+    cases = [case(tmp_path, "dense"), case(tmp_path, "sliced", precision="int8")]
+    found = measured(cases, [4, 1], rounds=5, batch_sizes=(32,))
+    rows = [row for _, row in protocol.rows(found, {cases[0].batches: {32: (10, 120)}}, core=3)]
+    assert [row["speed_up"] for row in rows] == [1, 4]
+    assert (rows[1]["speed_up_low"], rows[1]["speed_up_high"]) == (4, 4)  # though times grew fivefold
+    assert (rows[0]["seconds"], rows[0]["seconds_low"], rows[0]["seconds_high"]) == (12, 4, 20)
+    assert rows[0]["words_per_second"] == 10 == 120 / 12
+    assert rows[0]["others_cpu"] == 0.5  # the most of any run
+    assert rows[0]["peak_resident"] == 1005
+    assert rows[0]["peak_memory"] == 905
+    assert rows[0]["size_on_disk"] == 1000
+    assert (rows[0]["runs"], rows[0]["sentences"], rows[0]["source_words"], rows[0]["core"]) == (5, 10, 120, 3)
+    assert tuple(rows[0]) == protocol.COLUMNS
+    assert rows[0]["cpu"]
+
+
+def test_where_memory_is_short_models_are_measured_in_groups_each_with_the_anchor(tmp_path):
+    cases = [case(tmp_path, "dense"), *(case(tmp_path, f"sliced{number}") for number in range(4))]
+    three = 3 * cases[0].memory
+    assert [[each.chain for each in group] for group in protocol.groups(cases, three)] == [
+        ["dense", "sliced0", "sliced1"],
+        ["dense", "sliced2", "sliced3"],
+    ]
+    found = measured(cases, [2, 1, 1, 1, 1], rounds=3, batch_sizes=(32,), memory=three)
+    assert len(found[cases[0]].runs[32]) == 6
+    assert set(found[cases[1]].runs[32]).isdisjoint(found[cases[3]].runs[32])
+    assert protocol.speed_ups(found[cases[3]], found[cases[0]], 32) == [2, 2, 2]
+
+
+def test_one_model_is_measured_in_all_its_engines(tmp_path):
+    cases = [case(tmp_path, "dense", engine) for engine in ("ctranslate2", "onnx", "fairseq")]
+    assert list(protocol.groups(cases, memory=10**12)) == [cases]
+
+
+def test_engines_that_only_the_anchor_runs_take_no_part_in_later_groups(tmp_path):
+    cases = [case(tmp_path, "dense"), case(tmp_path, "dense", "fairseq"), case(tmp_path, "a"), case(tmp_path, "b")]
+    groups = list(protocol.groups(cases, memory=3 * cases[0].memory))
+    assert groups == [[cases[0], cases[1], cases[2]], [cases[0], cases[3]]]
+
+
+def test_a_model_is_compared_in_its_own_engine_and_with_a_shortlist_if_it_has_one(tmp_path):
+    shortlist = tmp_path / "shortlist.npz"
+    cases = [
+        case(tmp_path, "dense"),
+        case(tmp_path, "dense", shortlist=shortlist),
+        case(tmp_path, "sliced", shortlist=shortlist),
+        case(tmp_path, "sliced", "ctranslate2"),
+    ]
+    assert [protocol.anchor_of(each, cases) for each in cases] == [cases[0], cases[1], cases[1], None]
+    found = measured(cases, [4, 3, 1, 1], rounds=1, batch_sizes=(32,))
+    rows = [row for _, row in protocol.rows(found, {cases[0].batches: {32: (1, 1)}}, core=None)]
+    assert [row["speed_up"] for row in rows] == [1, 1, 3, None]
+
+
+def test_batches_are_sorted_by_length_and_single_sentences_are_an_even_sample(tmp_path):
+    sources = [[str(index)] * (1 + index % 9) for index in range(450)] + [[]]
+    chosen = protocol.write_batches(sources, tmp_path / "batches.json")
+    batches = json.loads((tmp_path / "batches.json").read_text())
+    lengths = [len(sentence) for batch in batches["32"] for sentence in batch]
+    assert lengths == sorted(lengths, reverse=True)
+    assert [len(batch) for batch in batches["32"]] == [32] * 14 + [2]
+    assert len(chosen[32]) == 450  # the empty one apart
+    assert [len(batch) for batch in batches["1"]] == [1] * 150
+    assert len(chosen[1]) == 150 <= protocol.SINGLE_SENTENCES
+    assert {len(sentence) for batch in batches["1"] for sentence in batch} == set(range(1, 10))
+
+
+def _spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_the_time_that_other_processes_take_is_counted():
+    spinning = multiprocessing.get_context("spawn").Process(target=_spin, args=(3,))
+    spinning.start()
+    try:
+        while not spinning.is_alive() or protocol.psutil.Process(spinning.pid).cpu_times().user < 0.5:
+            time.sleep(0.05)
+        before, own, began = protocol._busy_seconds(), protocol._own_seconds(), time.monotonic()
+        time.sleep(1)
+        others = (protocol._busy_seconds() - before - (protocol._own_seconds() - own)) / (time.monotonic() - began)
+    finally:
+        spinning.join()
+    assert others > 0.3  # one core at least, where this machine has a core to give
+
+
+def random_model(types=60, decoder_self="attention"):
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import shape_speed
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return shape_speed.random_model([(32, 8)] * 2, [(32, 8)], types, decoder_self)
+
+
+@pytest.mark.parametrize("module", [ctranslate2_engine, onnx_engine])
+def test_a_worker_loads_measures_and_ends(tmp_path, module):
+    model = random_model()
+    engine = "onnx" if module is onnx_engine else "ctranslate2"
+    files = tmp_path / "files"
+    files.mkdir()
+    module.save(model, files)
+    sources = [model.source_dictionary[4 : 4 + length] for length in (3, 9, 5)]
+    protocol.write_batches(sources, tmp_path / "batches.json")
+    core = protocol.idlest_core()
+    given = Case("random", engine, files, tmp_path / "batches.json", SEARCH)
+    with protocol.Worker(given, core, tmp_path / "job.json") as worker:
+        run = worker.run(1)
+        assert run.target_pieces == 17  # random weights never end a sentence: as many pieces as the source
+        assert 0 < run.cpu_seconds <= 1.5 * run.seconds
+        assert worker.loaded.load_seconds > 0
+        assert worker.loaded.version.endswith(tuple("0123456789"))
+        if core is not None:
+            assert os.sched_getaffinity(worker._process.pid) == {core}
+            assert run.peak_resident > worker.loaded.resident_before > 0
+    assert worker._process.returncode == 0
+
+
+def test_a_worker_that_dies_is_an_error_that_names_the_model(tmp_path):
+    (tmp_path / "batches.json").write_text("{}")
+    given = Case("broken", "onnx", tmp_path / "nothing", tmp_path / "batches.json", SEARCH)
+    with pytest.raises(RuntimeError, match="onnx failed with broken"):
+        protocol.Worker(given, None, tmp_path / "job.json")
+
+
+def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(speed, "_identity", lambda config, chains: "same")
+    chains = [parse("toy/toy/s1/train")]
+    out = paths.speed("toy", "toy")
+    inside = []
+
+    def pretend(config, chains, folder):
+        code = "import sys; from pathlib import Path; from nmtprune.steps.store import lock\nwith lock(Path('results/speed')): print('in')"
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert "waiting" in child.stdout.readline()
+        inside.append(child)
+        return [dict.fromkeys(protocol.COLUMNS, 1)], [dict.fromkeys(protocol.LEFT_OUT_COLUMNS, "why")]
+
+    monkeypatch.setattr(speed, "_measure", pretend)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    speed.measure(None, out, chains)
+    assert inside[0].communicate()[0] == "in\n"
+    assert out.read_text().splitlines()[0] == ",".join(protocol.COLUMNS)
+    assert speed.left_out_file(out).read_text() == "chain,engine,reason\nwhy,why,why\n"
+
+    out.unlink()
+    speed.measure(None, out, chains)  # the same models: what was measured comes back
+    assert len(inside) == 1
+    assert out.exists()
+
+
+def test_models_of_two_tasks_are_not_compared():
+    with pytest.raises(UserError, match="other/toy/s1/train is of another task than toy/toy/s1/train"):
+        speed.measure(None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")])
+
+
+def test_marian_parameters_are_ours_by_other_names():
+    model = random_model()
+    found = pymarian_peer.parameters(model)
+    state = model.state
+    assert (found["encoder_l2_self_Wq"] == state["encoder.layers.1.self_attn.q_proj.weight"].T.numpy()).all()
+    assert (found["decoder_l1_context_bo"] == state["decoder.layers.0.encoder_attn.out_proj.bias"].numpy()).all()
+    assert found["decoder_l1_ffn_W1"].shape == (256, 32)
+    assert found["Wemb"].shape == (58, 256)  # less <s> and <pad>, </s> and <unk> first
+    assert (found["Wemb"][:3] == state["encoder.embed_tokens.weight"][[2, 3, 4]].numpy()).all()
+    weights = sum(tensor.size for tensor in found.values())
+    ours = sum(tensor.numel() for tensor in {tensor.data_ptr(): tensor for tensor in state.values()}.values())
+    assert weights == ours - 2 * 256
+    assert pymarian_peer.configuration(model, found)["transformer-dim-ffn"] == 32
+    assert pymarian_peer.supports(model) is None
+
+
+def test_marian_refuses_what_it_cannot_run():
+    assert "self_attn.q_proj.weight` is missing" in pymarian_peer.supports(random_model(decoder_self="ssru"))
+    model = random_model()
+    for part, rows in (("weight", (20, 256)), ("bias", (20,))):
+        model.state[f"encoder.layers.0.fc1.{part}"] = torch.zeros(rows)
+    model.state["encoder.layers.0.fc2.weight"] = torch.zeros(256, 20)
+    assert pymarian_peer.supports(model) == "the encoder's layers have FFNs of different widths"
+
+
+def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_path, monkeypatch):
+    """Positions from 0, and a decoder that begins with a zero embedding. It is greedy: the two searches end a beam differently."""
+    if reason := pymarian_peer.missing():
+        pytest.skip(reason)
+    import ctranslate2
+
+    model = random_model(types=500)
+    positions = ctranslate2_engine.sinusoidal_positions
+    monkeypatch.setattr(ctranslate2_engine, "PADDING", -1)
+    spec = ctranslate2_engine.build_spec(model)
+    assert positions(2, 4)[0].tolist() == [0, 0, 1, 1]
+    spec.decoder.start_from_zero_embedding = True
+    spec.validate()
+    spec.optimize()
+    spec.save(str(tmp_path))
+    sources = [model.source_dictionary[4 + start : 4 + start + length] for start, length in ((0, 12), (40, 12), (99, 11), (7, 5))]
+    translator = ctranslate2.Translator(str(tmp_path), device="cpu", compute_type="float32", intra_threads=1)
+    ours = [result.hypotheses[0] for result in translator.translate_batch(sources, beam_size=1, max_decoding_length=10)]
+
+    pymarian_peer.save(model, tmp_path / "to marian")
+    code = (
+        "import json, sys; from pathlib import Path; from nmtprune.scoring.pymarian_peer import Peer; "
+        "given = json.loads(sys.argv[1]); print(json.dumps(Peer(Path(given[0]), given[1]).translate(given[2])))"
+    )
+    given = json.dumps([str(tmp_path / "to marian"), {**SEARCH, "max_len_a": 3}, sources])
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent / "workflow")}
+    done = subprocess.run([pymarian_peer.interpreter(), "-c", code, given], capture_output=True, text=True, env=environment, check=True)
+    theirs = [hypothesis[:10] for hypothesis in json.loads(done.stdout.splitlines()[-1])]
+    assert theirs == [hypothesis[:10] for hypothesis in ours]

@@ -1,0 +1,62 @@
+"""COMET (Rei et al. 2020) by unbabel-comet, where that is installed and its model at hand. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from nmtprune.errors import UserError
+
+BATCH_SENTENCES = 16
+
+
+def unavailable(model_path: str | Path | None) -> str | None:
+    """Why there are no scores of the COMET checkpoint `model_path`, in a phrase for captions; None if there can be."""
+    if not model_path:
+        return "no comet_model is set"
+    settings = Path(model_path).parent.parent / "hparams.yaml"  # where COMET looks for it
+    for file in (Path(model_path), settings):
+        if not file.is_file():
+            return f"there is no file {file}"
+    if importlib.util.find_spec("comet") is None:
+        return "COMET is not installed: pip install unbabel-comet"
+    return None
+
+
+def scores(sources: list[str], hypotheses: list[str], references: list[str], model_path: str | Path) -> list[float]:
+    """COMET of each sentence, times 100, from plain text.
+
+    Raises UserError where `unavailable` has a reason, and where the encoder under the model is not in the cache of Hugging Face.
+    """
+    reason = unavailable(model_path)
+    if reason:
+        raise UserError(f"comet_model: {reason}.")
+    examples = [
+        {"src": source, "mt": hypothesis, "ref": reference}
+        for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
+    ]
+    found = _model(str(model_path)).predict(examples, batch_size=BATCH_SENTENCES, gpus=_gpus(), progress_bar=False)
+    return [100 * float(score) for score in found.scores]
+
+
+@functools.lru_cache(maxsize=1)
+def _model(path: str) -> Any:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
+    from comet import load_from_checkpoint
+
+    try:
+        return load_from_checkpoint(path, local_files_only=True)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"comet_model {path}: the encoder that it builds on is not in the local cache of Hugging Face ({reason})."
+        ) from None
+
+
+def _gpus() -> int:
+    import torch
+
+    return int(torch.cuda.is_available())

@@ -1,0 +1,155 @@
+"""Speed of a task's models, measured together by one job: which engines run which model, on what, and the table."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import io
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nmtprune import manifest, models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.data.subwords import Subwords
+from nmtprune.errors import UserError
+from nmtprune.files import digest, read_json, read_lines, sha256_of, write_json, write_text
+from nmtprune.pruning.slicing import macs_per_word
+from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
+from nmtprune.scoring import speed as protocol
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import Model, of_chain, pieces_of
+from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.steps.store import lock
+
+VERSION = 1  # grows when the protocol changes
+FAST = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
+
+
+def measure(config: Config, out: Path, chains: list[Chain]) -> None:
+    """Write the table of speeds `out` of one task's models, the first of them the anchor, and `<out>.left_out.csv`: which engines were
+    not measured with which model, and why.
+
+    Numbers of two jobs are not mixed: with one model more or another everything is measured again, and a killed job begins anew. What
+    was measured is kept by digest under `out`'s folder, so that the same models on the same machine are not measured twice.
+    Only one job on this folder measures at a time; others wait. Raises UserError where models are of different tasks or one is missing.
+    """
+    if other := next((chain for chain in chains if chain.task != chains[0].task), None):
+        raise UserError(f"speed: {other} is of another task than {chains[0]}; measure one task's models at a time")
+    kept = out.parent / "state" / f"{out.stem}.json"
+    identity = _identity(config, chains)
+    with lock(paths.RESULTS / "speed"):
+        found = read_json(kept) if kept.exists() else {}
+        if found.get("digest") != identity:
+            with tempfile.TemporaryDirectory(prefix="nmtprune-speed-") as folder:
+                measured, left_out = _measure(config, chains, Path(folder))
+            found = {"digest": identity, "rows": measured, "left_out": left_out}
+            write_json(kept, found)
+    _write(left_out_file(out), protocol.LEFT_OUT_COLUMNS, found["left_out"])
+    _write(out, protocol.COLUMNS, found["rows"])
+
+
+def left_out_file(table: Path) -> Path:
+    """Beside a table of speeds: what was not measured."""
+    return table.with_suffix(".left_out.csv")
+
+
+def _identity(config: Config, chains: list[Chain]) -> str:
+    text = manifest.read(paths.text(chains[0].task) / paths.MANIFEST)["digest"]
+    of_chains = [[str(chain), manifest.digest_of(config, chain), config.scoring(chain.recipe)] for chain in chains]
+    shortlists = sorted({file for chain in chains if (file := config.shortlist(chain))})
+    machine = [protocol.cpu_model(), pymarian_peer.missing(), *map(importlib.metadata.version, ("ctranslate2", "onnxruntime", "fairseq"))]
+    protocol_of = [VERSION, protocol.ROUNDS, protocol.BATCH_SIZES, protocol.SINGLE_SENTENCES]
+    settings = [protocol_of, machine, [sha256_of(file) for file in shortlists]]
+    return digest([settings, text, of_chains])
+
+
+class _Source:
+    """The main test set of a task in the pieces of one folder of data: batches on disk, and how much they hold."""
+
+    def __init__(self, config: Config, chain: Chain, folder: Path) -> None:
+        task, data = chain.task, config.data_folder(chain)
+        name, language = next(iter(config.task(task)["test"])), config.task(task)["source"]
+        lines, subwords = read_lines(paths.text(task) / f"{name}.{language}"), Subwords.load(data)
+        self.batches = folder / f"{data.name}.json"
+        chosen = protocol.write_batches([pieces_of(subwords.encode("source", line)) for line in lines], self.batches)
+        self.sizes = {size: (len(indices), sum(len(lines[index].split()) for index in indices)) for size, indices in chosen.items()}
+        self.shortlist = config.shortlist(chain)
+
+    def candidates(self) -> int | None:
+        """The rows of the output projection that the shortlist leaves to a batch of the first batch size, on average."""
+        if self.shortlist is None:
+            return None
+        shortlist, batches = Shortlist.load(self.shortlist), read_json(self.batches)[str(protocol.BATCH_SIZES[0])]
+        return round(statistics.mean(len(shortlist.candidates(batch)) for batch in batches))
+
+
+def _measure(config: Config, chains: list[Chain], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    sources: dict[Path, _Source] = {}
+    facts: dict[protocol.Case, dict[str, Any]] = {}
+    left_out: list[dict[str, Any]] = []
+    for number, chain in enumerate(chains):
+        data = config.data_folder(chain)
+        source = sources[data] = sources.get(data) or _Source(config, chain, folder)
+        model = of_chain(config, chain)
+        search = dataclasses.asdict(Search(**config.search(chain.recipe)))
+        for engine, reason in _engines(model, slow=number == 0):
+            if reason:
+                left_out.append({"chain": str(chain), "engine": engine, "reason": reason})
+                print(f"{chain} is not measured in {engine}: {reason}", flush=True)
+                continue
+            python = pymarian_peer.interpreter() if engine == pymarian_peer.NAME else sys.executable
+            for precision in ("float32", "int8") if chain.quantised_for == engine else ("float32",):
+                files = folder / f"{number}-{engine}-{precision}"
+                files.mkdir()
+                _save(model, engine, precision, files)
+                shortlist = source.shortlist if engine in FAST else None
+                case = protocol.Case(str(chain), engine, files, source.batches, search, precision, shortlist, python)
+                macs = macs_per_word(model.state, source.candidates() if shortlist else None)
+                facts[case] = {"macs_per_word": macs, "size_int8": _size_int8(model, engine, folder)}
+    core = protocol.idlest_core()
+    found = protocol.measure(list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"))
+    sizes = {source.batches: source.sizes for source in sources.values()}
+    return [row | facts[case] for case, row in protocol.rows(found, sizes, core)], left_out
+
+
+def _engines(model: Model, slow: bool) -> Iterator[tuple[str, str | None]]:
+    """Engines, and why they do not take the model if so. `slow`: fairseq's generator and pymarian too."""
+    for name, engine in FAST.items():
+        yield name, engine.supports(model)
+    if slow:
+        yield "fairseq", None
+        yield pymarian_peer.NAME, pymarian_peer.missing() or pymarian_peer.supports(model)
+
+
+def _save(model: Model, engine: str, precision: str, folder: Path) -> None:
+    """Write the engine's files into a folder."""
+    match engine:
+        case "fairseq":
+            models.save({field.name: getattr(model, field.name) for field in dataclasses.fields(model)}, folder / paths.MODEL)
+        case pymarian_peer.NAME:
+            pymarian_peer.save(model, folder)
+        case _:
+            FAST[engine].save(model, folder, precision)
+
+
+def _size_int8(model: Model, engine: str, folder: Path) -> int | None:
+    """Bytes of the engine's files in 8 bits; None for an engine that has none."""
+    if engine not in FAST:
+        return None
+    with tempfile.TemporaryDirectory(dir=folder) as files:
+        FAST[engine].save(model, Path(files), "int8")
+        return protocol.size_of(Path(files))
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())

@@ -1,0 +1,34 @@
+# Speed is measured alone on the machine: the job takes all cores, so that Snakemake runs nothing beside it, and a lock under
+# results/speed lets one measure at a time. On a cluster it gets a node to itself.
+rule speed:
+    input:
+        "results/data/{task}/text/manifest.json",
+        lambda wildcards: sorted({str(CONFIG.data_folder(each) / paths.MANIFEST) for each in SPEED_GROUPS[wildcards.task]}),
+        lambda wildcards: sorted({str(file) for each in SPEED_GROUPS[wildcards.task] if (file := CONFIG.shortlist(each))}),
+        models=lambda wildcards: [str(paths.manifest(each)) for each in SPEED_GROUPS[wildcards.task]],
+    output:
+        table="results/speed/{preset}/{task}.csv",
+        left_out="results/speed/{preset}/{task}.left_out.csv",
+    log:
+        "results/logs/speed/{preset}/{task}.log",
+    benchmark:
+        "results/benchmarks/speed/{preset}/{task}.tsv"
+    wildcard_constraints:
+        preset="[^/]+",
+        task="[^/.]+",
+    conda:
+        CONDA
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=mem_mb(16000),
+        runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(SPEED_GROUPS[wildcards.task])),
+        slurm_extra="'--exclusive'",
+    params:
+        chains=lambda wildcards: [str(each) for each in SPEED_GROUPS[wildcards.task]],
+        scoring=lambda wildcards: json.dumps(
+            {each.recipe: CONFIG.scoring(each.recipe) for each in SPEED_GROUPS[wildcards.task]}, sort_keys=True
+        ),
+    message:
+        "measuring the speed of {wildcards.task}'s models, alone on the machine"
+    shell:
+        nmtprune("speed {output.table} {params.chains}")
