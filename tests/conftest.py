@@ -85,14 +85,21 @@ class Workplace:
         return self.model(chains[-1])
 
     def make_data(self, task="micro", recipe="micro"):
-        from nmtprune import chain, paths
+        from nmtprune import paths
         from nmtprune.data.corpus import make_corpus
+
+        with self.inside():
+            make_corpus(self.config.task(task), paths.text(task), self.config.data_dir, paths.DOWNLOADS)
+        self.make_encoded(task, recipe)
+
+    def make_encoded(self, task="micro", recipe="micro"):
+        """Subwords and binarised data of a text that is there."""
+        from nmtprune import chain, paths
         from nmtprune.data.encoded import make_data
 
         with self.inside():
             config = self.config
             any_chain = chain.parse(f"{task}/{recipe}/s1/train")
-            make_corpus(config.task(task), paths.text(task), config.data_dir, paths.DOWNLOADS)
             make_data(config.task(task), config.subwords(any_chain), paths.text(task), config.data_folder(any_chain))
 
 

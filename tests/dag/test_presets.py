@@ -38,7 +38,9 @@ def expected(settings):
         family = each.last.family.name
         rule = {"continue": "continue_training", "import": "import_checkpoint"}.get(family, family)
         counts[rule] = counts.get(rule, 0) + 1
-    counts["text"] = len({each.task for each in made})
+    tasks = {each.task for each in made}
+    distilled = {task for task in tasks if settings.teachers(task)}
+    counts |= {"text": len(tasks - distilled)} | ({"distil": len(distilled)} if distilled else {})
     counts["data"] = len({str(settings.data_folder(each)) for each in made})
     return counts
 
@@ -56,12 +58,10 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     assert not (workplace / "results").exists()
 
 
-@pytest.fixture
-def finished(tmp_path):
-    """A workplace whose files are all there and known to Snakemake, though nothing was run; its own folder may be edited."""
-    workplace = Workplace(tmp_path / "workplace")
+def finish(workplace, **settings):
+    """Make all files of a run be there and known to Snakemake, though nothing is run; the own folder may be edited then."""
     shutil.copytree(MICRO, workplace / "own")
-    workplace.configure(own="own", papers=["wang2020/table2"])
+    workplace.configure(own="own", **settings)
     with workplace.inside():
         run = workplace.config
         wanted = {str(file) for file in papers.outputs(run)}
@@ -79,11 +79,17 @@ def finished(tmp_path):
     done = workplace.snakemake("--cores", "1", "--touch", "--forceall")
     assert done.returncode == 0, done.stderr[-3000:]
     assert dry_run(workplace) == {}
+
+
+@pytest.fixture
+def finished(tmp_path):
+    workplace = Workplace(tmp_path / "workplace")
+    finish(workplace, papers=["wang2020/table2"])
     return workplace
 
 
-def edit(workplace, kind, change):
-    file = workplace / "own" / kind / "micro.yaml"
+def edit(workplace, kind, change, name="micro"):
+    file = workplace / "own" / kind / f"{name}.yaml"
     content = yaml.safe_load(file.read_text())
     change(content)
     file.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -116,3 +122,21 @@ def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished):
     (finished / "own" / "recipes" / "micro.yaml").write_text(original)
     edit(finished, "tasks", lambda task: task.update(cleaning={"max_words": 50}))
     assert dry_run(finished)["text"] == 1
+
+
+def test_a_distilled_task_brings_its_teacher_and_reruns_with_its_beam(tmp_path):
+    workplace = Workplace(tmp_path / "workplace")
+    workplace.configure(papers=[], chains=["micro-distilled/micro/s1/train"])
+    assert dry_run(workplace) == {"all": 1, "text": 1, "distil": 1, "data": 2, "train": 2, "score": 1, "total": 8}
+    by_hand = dry_run(workplace, "--", "results/data/toy-distilled/text/manifest.json")
+    assert by_hand == {"text": 1, "distil": 1, "data": 1, "train": 1, "total": 4}
+    finish(workplace, papers=[], chains=["micro-distilled/micro/s1/train"])
+    for kind, name, change, trainings in (
+        ("tasks", "micro-distilled", lambda task: task["distilled"].update(beam=4), 1),
+        ("recipes", "micro-teacher", lambda recipe: recipe["schedules"]["train"].update(updates=160), 2),
+    ):
+        original = (workplace / "own" / kind / f"{name}.yaml").read_text()
+        edit(workplace, kind, change, name)
+        found = dry_run(workplace)
+        assert found == {"all": 1, "distil": 1, "data": 1, "train": trainings, "score": 1, "total": 4 + trainings}
+        (workplace / "own" / kind / f"{name}.yaml").write_text(original)

@@ -31,25 +31,57 @@ EXTENSIONS = {
     "probing": _TABLE,
     "changes": _FIGURE,
     "examples": _TABLE,
+    "front": _FIGURE,
+    "widths": _FIGURE,
+    "layers": _FIGURE,
+    "blocks": _FIGURE,
+    "histogram": _FIGURE,
 }
 # What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
-READ_BY_KIND = {"losses": "history", "pictures": "weights", "trajectory": "representations", "probing": "probing", "changes": "probing"}
+READ_BY_KIND = {
+    "losses": "history",
+    "pictures": "weights",
+    "trajectory": "representations",
+    "probing": "probing",
+    "changes": "probing",
+    "widths": "history",
+    "layers": "scores",
+    "blocks": "matrices",
+    "histogram": "norms",
+}
+OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
+SPEED = "speed"
 READ_BY_METRIC = {
     "source_words_gone": "weights",
     "target_words_gone": "weights",
     "source_rank_gone": "weights",
     "target_rank_gone": "weights",
+    "words_per_second": SPEED,
+    "words_per_second_batch1": SPEED,
+    "seconds": SPEED,
+    "speed_up": SPEED,
+    "load_seconds": SPEED,
+    "peak_memory": SPEED,
+    "size_on_disk": SPEED,
+    "size_int8": SPEED,
 }
 
 
 @dataclass(frozen=True)
 class Column:
-    """A measured column. `published` names the paper's column, `scale` takes its values to our unit."""
+    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `test_set` is the place of the
+    task's test set it is measured on (1: the main one), or `all` for the mean over them."""
 
     metric: str
     heading: str
     published: str | None = None
     scale: float = 1
+    test_set: int | str = 1
+
+    @property
+    def key(self) -> str:
+        """Its name among the numbers of an item: two columns may have one metric on two test sets."""
+        return self.metric if self.test_set in (1, "all") else f"{self.metric}_{self.test_set}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +111,8 @@ class Row:
 class Item:
     """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own models.
 
-    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them.
+    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them. `widths`: what a second block
+    under the table shows of every layer (`ffn`, `attention`).
     """
 
     paper: str
@@ -95,10 +128,11 @@ class Item:
     x: Mapping[str, Any] | None
     dashed: tuple[str, ...]
     examples: Mapping[str, int]
+    widths: tuple[str, ...] = ()
 
     @property
     def reads(self) -> set[str]:
-        """What its numbers come from, of every model: `scores`, `history` or analyses by name."""
+        """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
         if self.kind in READ_BY_KIND:
             return {READ_BY_KIND[self.kind]}
         return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
@@ -287,6 +321,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
         x=stated.get("x"),
         dashed=tuple(stated.get("dashed", ())),
         examples=stated.get("examples", {}),
+        widths=tuple(stated.get("widths", ())),
     )
 
 
@@ -297,9 +332,15 @@ def items(config: Config) -> list[Item]:
 
 
 def chains(config: Config) -> list[Chain]:
-    """Every distinct model of the run, the user's own chains included, sorted by address."""
+    """Every distinct model of the run, the user's own chains and the teachers of distilled tasks included, sorted by address."""
     wanted = {each for item in items(config) for row in item.rows for each in row.chains}
-    return sorted(wanted | set(config.chains()), key=str)
+    return sorted(with_teachers(config, wanted | set(config.chains())), key=str)
+
+
+def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
+    """The models, and those that wrote the training targets of their tasks, whose task may be distilled in turn."""
+    teachers = {teacher for task in {each.task for each in wanted} for teacher in config.teachers(task)}
+    return wanted | with_teachers(config, teachers) if teachers else wanted
 
 
 def scored(config: Config) -> list[Chain]:
@@ -312,9 +353,20 @@ def inputs(config: Config) -> list[Path]:
     """Every file of a model that the run's tables and figures are made from."""
     wanted = {paths.scores(each) for each in scored(config)}
     for item in items(config):
-        for source, row in itertools.product(item.reads - {"scores"}, item.rows):
-            wanted |= {paths.manifest(each) if source == "history" else paths.analysis(each, source) for each in row.chains}
+        for source, row in itertools.product(item.reads - {"scores", SPEED}, item.rows):
+            wanted |= {paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source) for each in row.chains}
+    wanted |= {paths.speed(config.settings["preset"], task) for task in speed_groups(config)}
     return sorted(wanted)
+
+
+def speed_groups(config: Config) -> dict[str, list[Chain]]:
+    """By task the models whose speed is measured together, of each row the first seed's; the first is the anchor of the others: the
+    baseline of the first table or figure that asks."""
+    rows = [row for item in items(config) if SPEED in item.reads for row in item.rows]
+    groups: dict[str, dict[Chain, None]] = {}
+    for row in sorted(rows, key=lambda row: not row.baseline):
+        groups.setdefault(row.chains[0].task, {})[row.chains[0]] = None
+    return {task: list(chains) for task, chains in groups.items()}
 
 
 def files_of(preset: str, item: Item) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmtprune import paths
 from nmtprune.chain import Chain
-from nmtprune.config import Config
+from nmtprune.config import DEAD_RULE, Config
 from nmtprune.data.probing import senteval_files
 from nmtprune.errors import UserError, suggest
 from nmtprune.files import atomic
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # name -> the version of its implementation, which grows when the same model gets other numbers
-VERSIONS = {"weights": 1, "representations": 1, "probing": 2}
+VERSIONS = {"weights": 1, "representations": 1, "probing": 2, "matrices": 1}
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ def settings(name: str, config: Config, chain: Chain) -> dict[str, Any]:
     if name == "probing":
         files = senteval_files(config.task(chain.task), config.data_dir)
         return {"version": VERSIONS[name], **config.probing(chain.task), "senteval": sorted(files)}
-    prunable = {"prunable": config.recipe(chain.recipe)["prunable"]} if name == "weights" else {}
-    return {"version": VERSIONS[name], **prunable}
+    read: dict[str, Any] = {}
+    if name == "weights":
+        read = {"prunable": config.recipe(chain.recipe)["prunable"]}
+    if name == "matrices":
+        read = {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
+    return {"version": VERSIONS[name], **read}
 
 
 def run(name: str, config: Config, chain: Chain) -> None:

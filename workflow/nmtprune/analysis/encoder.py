@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import torch
 
-from nmtprune import models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, from_checkpoint
+from nmtprune.scoring.model import of_chain, pieces_of
 from nmtprune.toolkit.generate import FairseqEngine
 
 BATCH_PIECES = 4096
@@ -24,9 +22,7 @@ class Encoder:
 
     def __init__(self, config: Config, chain: Chain) -> None:
         data = config.data_folder(chain)
-        model = from_checkpoint(models.checkpoint_of(chain), paths.binarised(data))
-        masks = models.masks_of(chain) if chain.last.family.selects else None
-        model = dataclasses.replace(model, state=models.masked(model.state, masks))
+        model = of_chain(config, chain)
         device = config.settings["device"]
         self._subwords = Subwords.load(data)
         self._limit = model.max_source_length
@@ -46,8 +42,7 @@ class Encoder:
         return torch.stack([pooled[index] for index in range(len(sources))])
 
     def _pieces(self, line: str) -> list[str]:
-        # as in the binarised data, a text that spells a special symbol must not end the sentence there
-        pieces = [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in self._subwords.encode("source", line).split()]
+        pieces = pieces_of(self._subwords.encode("source", line))
         if len(pieces) > self._limit:
             raise UserError(f"a sentence to encode has {len(pieces)} pieces and the model takes at most {self._limit}: {line[:60]} ...")
         return pieces

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -53,9 +53,9 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
     cleaning = task.get("cleaning", {})
     held_out = task["dev"]["held_out"] if isinstance(task["dev"], Mapping) else 0
     (folder / "manifest.json").unlink(missing_ok=True)
-    counts: dict[str, Counter[str]] = {split: Counter(dict.fromkeys(COUNTS[1:], 0)) for split in splits_of(task)}
+    counts = {split: nothing_yet() for split in splits_of(task)}
     with ExitStack() as stack:
-        writers = {split: _Writer(folder, split, place, stack) for split in counts}
+        writers = {split: _Writer(folder, split, place.languages, stack) for split in counts}
         for number, pair in enumerate(clean(fetch_all(task["train"], place), cleaning, counts["train"]), 1):
             writers["dev" if held_out and number % held_out == 0 else "train"].write(_cased(pair, cleaning))
         if held_out:
@@ -70,6 +70,24 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
         for split, counted in counts.items():
             if not counted["kept"]:
                 raise UserError(f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and `cleaning`")
+    write_manifest(folder, task, counts)
+
+
+def nothing_yet() -> Counter[str]:
+    """The counts of a split of which nothing has been read."""
+    return Counter(dict.fromkeys(COUNTS[1:], 0))
+
+
+def write_pairs(folder: Path, split: str, task: Mapping[str, Any], pairs: Iterable[Pair]) -> None:
+    """Write `<split>.<language>` of both languages; the files are whole or not there."""
+    with ExitStack() as stack:
+        writer = _Writer(folder, split, languages_of(task), stack)
+        for pair in pairs:
+            writer.write(pair)
+
+
+def write_manifest(folder: Path, task: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], **facts: Any) -> None:
+    """Write `counts.csv` and `manifest.json` of a text whose files are all there. Its digest speaks of the text alone."""
     _write_counts(folder / "counts.csv", counts)
     files = {file.name: sha256_of(file) for split in counts for file in sorted(folder.glob(f"{split}.*"))}
     write_json(
@@ -79,7 +97,8 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
             "files": files,
             "counts": {split: dict(counted) for split, counted in counts.items()},
             "sources": {split: task[split] for split in ("train", "dev", "test")},
-            "cleaning": cleaning,
+            "cleaning": task.get("cleaning", {}),
+            **facts,
         },
     )
 
@@ -91,9 +110,9 @@ def _cased(pair: Pair, cleaning: Mapping[str, Any]) -> Pair:
 class _Writer:
     """The files of one split. They take their names when the stack closes without an error."""
 
-    def __init__(self, folder: Path, split: str, place: Place, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, split: str, languages: tuple[str, str], stack: ExitStack) -> None:
         self._prefix, self._stack = folder / split, stack
-        self._files = [self._open(language) for language in place.languages]
+        self._files = [self._open(language) for language in languages]
         self.written = 0
 
     def _open(self, suffix: str) -> TextIO:
@@ -108,7 +127,7 @@ class _Writer:
         self.written += 1
 
 
-def _write_counts(file: Path, counts: Mapping[str, Counter[str]]) -> None:
+def _write_counts(file: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
     with atomic(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as opened:
         writer = csv.DictWriter(opened, COUNTS, lineterminator="\n")
         writer.writeheader()

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from nmtprune.papers import Item, Row, paper
-from nmtprune.reporting.measured import Measured
+from nmtprune.chain import Chain
+from nmtprune.papers import SPEED, Item, Row, paper
+from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
 from nmtprune.training.schedule import learning_rate
 
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
-NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf"}
+NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet"}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
 
 
@@ -27,7 +29,9 @@ def caption(item: Item, measured: Measured) -> list[str]:
         _seeds(item),
         *_test_sets(item, measured),
         *_prunable(item, measured),
+        *_lasso(item, measured),
         *_scoring(item, measured),
+        *_speed(item, measured),
         *_left_out(item),
         *_published(item),
         *item.notes,
@@ -55,7 +59,7 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
         words = []
         for theirs, ours in pairs:
             title = titles(ours)["title"]
-            what = title if title == ours else f"{title}, {kind.rstrip('s')} {ours}"
+            what = title if title == ours or len(pairs) > MANY else f"{title}, {kind.rstrip('s')} {ours}"
             words.append(what if ours == theirs else f"{what}, for {about[kind][theirs]}")
         return "; ".join(_distinct(words))
 
@@ -66,6 +70,9 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
 
 def _updates(item: Item, measured: Measured) -> str:
     """Updates, optimiser and learning rates of every schedule in use, recipes of equal schedules together."""
+    heading = "Updates at most (learning rates)"
+    if len(_recipes(item)) > MANY:
+        return f"{heading}: {_by_schedule(item, measured)}."
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         steps = (step for row in item.rows if row.chains[0].recipe == recipe for step in row.chains[0].steps)
@@ -77,10 +84,20 @@ def _updates(item: Item, measured: Measured) -> str:
             optimiser = schedule["optimizer"]["name"]
             said.append(f"{name} {schedule['updates']:,}{by} ({_rates(schedule)})")
         by_text.setdefault(", ".join(said), []).append(recipe)
-    heading = "Updates at most (learning rates)"
     if len(by_text) == 1:
         return f"{heading}: {next(iter(by_text))}."
     return f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+
+
+def _by_schedule(item: Item, measured: Measured) -> str:
+    """The schedules of many recipes: of each schedule all that is said of it, each once."""
+    used = {(row.chains[0].recipe, step.schedule): None for row in item.rows for step in row.chains[0].steps if step.family.trains}
+    texts: dict[str, list[str]] = {}
+    for recipe, name in used:
+        schedule = measured.config.schedule(recipe, name)
+        by = OPTIMISERS[schedule["optimizer"]["name"]]
+        texts.setdefault(name, []).append(f"{schedule['updates']:,} by {by} ({_rates(schedule)})")
+    return ", ".join(f"{name} {' or '.join(_distinct(said))}" for name, said in texts.items())
 
 
 def _rates(schedule: Mapping[str, Any]) -> str:
@@ -105,6 +122,11 @@ def _seeds(item: Item) -> str:
         "losses": f"A line for each of the seeds {', '.join(seeds)}.",
         "trajectory": f"A panel for each seed; numbers in the caption are means {over}.",
         "pictures": f"Shares are means {over}; pictures of seed {seeds[0]}.",
+        "front": f"Means {over}; bars: standard deviation over seeds.",
+        "layers": f"Means {over}.",
+        "widths": f"Seed {seeds[0]}; the numbers have all seeds.",
+        "blocks": f"Seed {seeds[0]}; the numbers have all seeds.",
+        "histogram": f"Seed {seeds[0]}; the numbers have all seeds.",
         "examples": f"Translations of seed {seeds[0]}, the first of seeds {', '.join(seeds)}.",
     }.get(item.kind, f"Mean ± standard deviation {over}.")
 
@@ -121,13 +143,20 @@ def _test_sets(item: Item, measured: Measured) -> list[str]:
     """Test sets with their sizes; nothing where no number is of a test set."""
     if not _translates(item) and not _metrics(item) & NEEDS_LIKELIHOODS:
         return []
+    places = _distinct(column.test_set for column in item.columns if column.metric in NEEDS_HYPOTHESES | NEEDS_LIKELIHOODS) or [1]
     sets = []
     for task in _tasks(item):
-        rows = (measured.scores(chain) for row in item.rows for chain in row.chains if chain.task == task)
-        size = next((f" ({int(row['sentences']):,} sentences)" for row in rows if row), "")
+        chains = [chain for row in item.rows for chain in row.chains if chain.task == task]
+        named = [name for place in places for name in measured.test_sets(task, place)]
         of = f" of {task}" if len(_tasks(item)) > 1 else ""
-        sets.append(f"{measured.test_set(task)}{of}{size}")
-    return [f"Test set: {'; '.join(sets)}."]
+        sets.append(" and ".join(f"{name}{of}{_size(chains, name, measured)}" for name in named))
+    several = "Test sets, means over them" if "all" in places else "Test set" if places == [1] else "Test sets"
+    return [f"{several}: {'; '.join(sets)}."]
+
+
+def _size(chains: list[Chain], test_set: str, measured: Measured) -> str:
+    rows = (measured.scores(chain, test_set) for chain in chains)
+    return next((f" ({int(row['sentences']):,} sentences)" for row in rows if row), "")
 
 
 def _prunable(item: Item, measured: Measured) -> list[str]:
@@ -167,6 +196,57 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
             "†/‡: the sign test over sentences agrees, p < 0.05/0.01; published arrows by the paper's sign test."
         )
     return sentences
+
+
+def _lasso(item: Item, measured: Measured) -> list[str]:
+    """What lambda speaks of and when a group was dead, of every recipe that was regularised; what sparsity is of."""
+    by_text: dict[str, list[str]] = {}
+    sought = False
+    for recipe in _recipes(item):
+        steps = [step for row in item.rows if row.chains[0].recipe == recipe for step in row.chains[0].steps if step.family.name == "lasso"]
+        if steps:
+            settings = measured.config.lasso(recipe)
+            words = settings["reference_words"]
+            of = f"per {words:,} target words" if words else "over the batch"
+            scaled = "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
+            gone = (
+                "below the gap of the norms"
+                if settings["dead"] == "gap"
+                else f"whose magnitudes sum to less than {settings['threshold']:g}"
+            )
+            by_text.setdefault(f"λ {of}, {scaled}; dead are groups {gone}", []).append(recipe)
+            sought |= any(step["lambda"].startswith("to") for step in steps)
+    said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
+    sentences = [f"Lasso: {said}."] if by_text else []
+    if sought:
+        sentences.append("λ = to67: the λ that was found to leave 67 % of the penalised FFN units small; these are cut.")
+    if {"ffn_sparsity", "att_sparsity"} & _metrics(item):
+        sentences.append("Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned.")
+    return sentences
+
+
+def _speed(item: Item, measured: Measured) -> list[str]:
+    """How speed was measured: engine, precision, shortlist, threads, batch, beam, runs, machine."""
+    way = measured.way(item) if SPEED in item.reads else None
+    if way is None:
+        return []
+    rows = [row for each in item.rows if (row := measured.speed(each.chains[0], way))]
+
+    def distinct(column: str) -> str:
+        return " or ".join(_distinct(row[column] for row in rows))
+
+    alone = any(column.metric.endswith(ALONE) for column in item.columns)
+    said = [
+        f"{way.engine} ({distinct('precision')})",
+        "with a shortlist" if way.shortlist else "without a shortlist",
+        f"{distinct('threads')} thread",
+        f"{BATCH_SIZE} sentences a batch{' or one' if alone else ''}",
+        f"beam {distinct('beam')}",
+        f"medians of {distinct('runs')} runs, loading apart",
+        distinct("cpu"),
+    ]
+    seed = f" Timed is seed {item.rows[0].chains[0].seed}." if len(item.rows[0].chains) > 1 else ""
+    return [f"Speed: {', '.join(said)}.{seed}"]
 
 
 def _left_out(item: Item) -> list[str]:

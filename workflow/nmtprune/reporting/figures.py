@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,7 @@ matplotlib.use("Agg")
 
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.transforms import Bbox
 
 from nmtprune.files import atomic
 
@@ -28,6 +30,9 @@ STYLE = {
 }
 
 
+# Where a label may stand, nearest first: its distance from the point in points (1/72 inch), by direction.
+_DISTANCES = (5, 11, 18, 26, 35, 45)
+_DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1))
 FAR_BEYOND = 20  # times the median
 PLAIN_UP_TO = 1000  # numbers on an axis
 
@@ -43,6 +48,38 @@ def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
     if is_wide(values):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
         getattr(axes, f"{which}axis").set_major_formatter(lambda x, _: f"{x:g}" if abs(x) < PLAIN_UP_TO else f"{x:.0e}".replace("e+0", "e"))
+
+
+def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
+    """Write each point's `label` at the nearest place that is free of points and of the labels before it, with a line to it when far.
+
+    `points`: `x`, `y`, `y_sd`, `label`; an empty label is none. The figure's layout must be final.
+    """
+    figure = axes.figure
+    inch = figure.dpi / 72
+    spread = points["y_sd"].fillna(0)
+    low, high = (axes.transData.transform(points[["x"]].assign(y=ends)) for ends in (points["y"] - spread, points["y"] + spread))
+    taken = [Bbox([bottom - 4 * inch, top + 4 * inch]) for bottom, top in zip(low, high, strict=True)]
+    inside = axes.get_window_extent()
+    for row in points[points["label"] != ""].itertuples():
+        for distance, (right, up) in itertools.product(_DISTANCES, _DIRECTIONS):
+            note = axes.annotate(
+                row.label.replace("_", " "),
+                (row.x, row.y),
+                (right * distance, up * distance),
+                textcoords="offset points",
+                ha={1: "left", 0: "center", -1: "right"}[right],
+                va={1: "bottom", 0: "center", -1: "top"}[up],
+                fontsize=7.5,
+                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 3} if distance > _DISTANCES[1] else None,
+            )
+            box = note.get_window_extent(figure.canvas.get_renderer())
+            if inside.containsx(box.x0) and inside.containsx(box.x1) and not any(box.overlaps(other) for other in taken):
+                break
+            note.remove()
+        else:
+            continue  # no place is free: the CSV file has the name
+        taken.append(box)
 
 
 def empty(axes: pyplot.Axes) -> None:

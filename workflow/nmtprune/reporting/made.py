@@ -38,11 +38,13 @@ class Table:
 class Made:
     """`numbers` go to the CSV file; a kind makes either a `table` or a `figure`. `footnotes` tell what is missing and why.
 
-    `sentences` are put after the caption: what was found that is no number of the table.
+    `widths`: a second block under the table, the widths of layers. `sentences` are put after the caption: what was found that is no
+    number of the table.
     """
 
     numbers: pd.DataFrame
     footnotes: list[str]
     table: Table | None = None
+    widths: Table | None = None
     figure: Figure | None = None
     sentences: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ import csv
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,21 @@ from nmtprune import paths
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config
 from nmtprune.files import read_json, read_lines
-from nmtprune.papers import READ_BY_METRIC
-from nmtprune.scoring import significance
+from nmtprune.papers import READ_BY_METRIC, SPEED, Item
+from nmtprune.pruning import shapes
+from nmtprune.scoring import comet, significance
 
+
+class Way(NamedTuple):
+    """How a model translates when its speed is taken."""
+
+    engine: str
+    shortlist: bool
+
+
+WAYS = tuple(Way(engine, shortlist) for engine in ("ctranslate2", "onnx", "fairseq") for shortlist in (True, False))
+BATCH_SIZE = 32
+ALONE = "_batch1"  # what a metric of single sentences ends in
 BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity alone"
 
 
@@ -30,11 +42,17 @@ class Measured:
         self.statistics = functools.cache(self._statistics)
         self.analysis = functools.cache(_read_analysis)
         self.history = functools.cache(_read_history)
+        self.norms = functools.cache(_read_norms)
         self._table = functools.cache(_read_table)
 
     def test_set(self, task: str) -> str:
         """The task's main test set, the one in tables."""
         return next(iter(self.config.task(task)["test"]))
+
+    def test_sets(self, task: str, which: int | str) -> list[str]:
+        """The task's test set at a place counted from 1, none where it has fewer; or `all`."""
+        names = list(self.config.task(task)["test"])
+        return names if which == "all" else names[which - 1 : which]
 
     def scores(self, chain: Chain, test_set: str | None = None) -> dict[str, str] | None:
         """The row of a chain's score table on a test set (the main one)."""
@@ -42,8 +60,11 @@ class Measured:
         rows = self._table(paths.scores(chain))
         return next((row for row in rows if row["chain"] == str(chain) and row["set"] == test_set), None)
 
-    def value(self, chain: Chain, metric: str) -> float | None:
-        """One number: a column of the score table or of an analysis, or what follows from such. None where it is not measured."""
+    def value(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> float | None:
+        """One number: a column of the score table (on the test set at a place, or the mean over `all`), of the speed table (in one
+        way), of an analysis, or what follows from such. None where it is not measured."""
+        if READ_BY_METRIC.get(metric) == SPEED:
+            return self._speed(chain, metric, way)
         if metric in READ_BY_METRIC:
             found = self.analysis(chain, READ_BY_METRIC[metric])
             return _number(found.set_index("name")["value"].get(metric)) if found is not None else None
@@ -56,12 +77,77 @@ class Measured:
                 train, dev = self.value(chain, "train_nll"), self.value(chain, "dev_nll")
                 return None if train is None or dev is None else dev - train
             case "size_stored":
+                if chain.quantised_for:
+                    sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
+                    return next(sizes, None)
                 return self._score(chain, "size_stored" if chain.state == SPARSE else "size_dense")
-        return self._score(chain, metric)
+            case "ffn_sparsity" | "att_sparsity":
+                return self._sparsity(chain, shapes.FFN if metric == "ffn_sparsity" else shapes.ATTENTION)
+        values = [self._score(chain, metric, name) for name in self.test_sets(chain.task, test_set)]
+        return None if not values or None in values else sum(values) / len(values)
 
     def _score(self, chain: Chain, column: str, test_set: str | None = None) -> float | None:
         row = self.scores(chain, test_set)
         return _number(row.get(column)) if row else None
+
+    def _sparsity(self, chain: Chain, parts: tuple[str, ...]) -> float | None:
+        """What a model lacks of its recipe's shape, in percent."""
+        architecture, shape = self.config.recipe(chain.recipe)["architecture"], self.shape(chain)
+        dense = shapes.uniform(architecture)
+        return shapes.sparsity(shape, dense, parts, architecture.get("tied_decoder_layers", False)) if shape and dense else None
+
+    def shape(self, chain: Chain) -> shapes.Shape | None:
+        """The widths of a scored Transformer's layers."""
+        return shapes.read((self.scores(chain) or {}).get("shape"))
+
+    def widths(self, chain: Chain) -> dict[str, int]:
+        """FFN units and heads by name, as `ffn_encoder_1`; tied decoder layers are one. Empty where they are not known."""
+        shape = self.shape(chain)
+        tied = self.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
+        return shapes.widths(shape, tied) if shape else {}
+
+    def speeds(self, chain: Chain) -> list[dict[str, str]]:
+        """All rows of a chain in its task's table of speeds."""
+        return [row for row in self._table(self._speed_file(chain)) if row["chain"] == str(chain)]
+
+    def speed(self, chain: Chain, way: Way | None, batch_size: int = BATCH_SIZE) -> dict[str, str] | None:
+        """How fast a chain was translated with in one way, in the precision that the chain ends in."""
+        wanted = (*way, "int8" if chain.quantised_for else "float32", batch_size) if way else None
+        rows = ((row["engine"], row["shortlist"] == "1", row["precision"], int(row["batch_size"]), row) for row in self.speeds(chain))
+        return next((row for *found, row in rows if tuple(found) == wanted), None)
+
+    def way(self, item: Item) -> Way | None:
+        """The one way of translating in which an item's rows are compared: the one that was timed with most of them, the first of WAYS
+        where several were; None where none was."""
+        timed = {way: sum(self.speed(row.chains[0], way) is not None for row in item.rows) for way in WAYS}
+        best = max(timed, key=timed.get)
+        return best if timed[best] else None
+
+    def _speed(self, chain: Chain, metric: str, way: Way | None) -> float | None:
+        row = self.speed(chain, way, 1 if metric.endswith(ALONE) else BATCH_SIZE)
+        return _number(row[metric.removesuffix(ALONE)]) if row else None
+
+    def _speed_file(self, chain: Chain) -> Path:
+        return paths.speed(self.config.settings["preset"], chain.task)
+
+    def lacks(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> str | None:
+        """Why one number of a scored chain is missing where others of it are there; None where nothing more is known of it."""
+        if READ_BY_METRIC.get(metric) == SPEED or (metric == "size_stored" and chain.quantised_for):
+            if not self._table(self._speed_file(chain)):
+                return f"speed on {chain.task} is not measured yet"
+            if not self.speeds(chain):
+                return f"the speed of {chain} is not measured yet"
+            reasons = self._table(self._speed_file(chain).with_suffix(".left_out.csv"))
+            known = (row["reason"] for row in reasons if way and (row["chain"], row["engine"]) == (str(chain), way.engine))
+            return (
+                f"{chain} is not timed in {way.engine if way else 'any engine'}, as other rows are: {next(known, 'it was not asked for')}"
+            )
+        if not self.test_sets(chain.task, test_set):
+            return f"{self.config.task(chain.task)['title']} has {len(self.test_sets(chain.task, 'all'))} test set(s)"
+        if metric == "comet":
+            reason = comet.unavailable(self.config.settings["comet_model"])
+            return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
+        return None
 
     def updates(self, chain: Chain) -> int | None:
         """Updates that made a model, all its trainings together; None while one of them is missing."""
@@ -78,23 +164,23 @@ class Measured:
             total += manifest.get("updates") or 0
         return total
 
-    def hypotheses(self, chain: Chain) -> list[str] | None:
-        """A chain's translations of the main test set; None where they are not there, or are of another text than there is now."""
-        row = self.scores(chain)
+    def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
+        """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""
+        row = self.scores(chain, test_set)
         if not row or not row["hypotheses"] or not Path(row["hypotheses"]).exists():
             return None
-        lines, references = read_lines(row["hypotheses"]), self.text(chain.task, "target")
+        lines, references = read_lines(row["hypotheses"]), self.text(chain.task, "target", test_set)
         return lines if references is None or len(lines) == len(references) else None
 
-    def text(self, task: str, side: str) -> list[str] | None:
-        """The `source` or `target` side of a task's main test set."""
-        file = paths.text(task) / f"{self.test_set(task)}.{self.config.task(task)[side]}"
+    def text(self, task: str, side: str, test_set: str | None = None) -> list[str] | None:
+        """The `source` or `target` side of a task's test set (the main one)."""
+        file = paths.text(task) / f"{test_set or self.test_set(task)}.{self.config.task(task)[side]}"
         return read_lines(file) if file.exists() else None
 
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
         """Why a chain lacks what an item reads of it (`Item.reads`); None where all is there."""
         for source in sorted(sources):
-            known = {"scores": self.scores, "history": self.manifest, "hypotheses": self.hypotheses}
+            known = {"scores": self.scores, "history": self.manifest, "hypotheses": self.hypotheses, "norms": self.norms}
             if known.get(source, lambda each, name=source: self.analysis(each, name))(chain) is None:
                 return self.reason(chain, source)
         return None
@@ -116,12 +202,15 @@ class Measured:
         file = paths.manifest(chain)
         return read_json(file) if file.exists() else None
 
-    def _statistics(self, chain: Chain) -> np.ndarray | None:
-        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set."""
-        hypotheses, references = self.hypotheses(chain), self.text(chain.task, "target")
-        if hypotheses is None or references is None:
-            return None
-        return significance.bleu_statistics(hypotheses, references, self.config.task(chain.task)["target"])
+    def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
+        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set, or of `all` together."""
+        language, found = self.config.task(chain.task)["target"], []
+        for name in self.test_sets(chain.task, which):
+            hypotheses, references = self.hypotheses(chain, name), self.text(chain.task, "target", name)
+            if hypotheses is None or references is None:
+                return None
+            found.append(significance.bleu_statistics(hypotheses, references, language))
+        return np.concatenate(found, axis=1)
 
 
 def _number(value: Any) -> float | None:
@@ -138,6 +227,15 @@ def _read_history(chain: Chain) -> pd.DataFrame | None:
     """The history of a chain's last training, a row a validation; None where it is not there."""
     file = paths.history(chain)
     return pd.read_csv(file) if file.exists() else None
+
+
+def _read_norms(chain: Chain) -> dict[str, np.ndarray] | None:
+    """What a chain's `slice` left of the norms of its groups; None where it is not there."""
+    file = paths.norms(chain)
+    if not file.exists():
+        return None
+    with np.load(file) as found:
+        return dict(found)
 
 
 def _read_table(file: Path) -> list[dict[str, str]]:

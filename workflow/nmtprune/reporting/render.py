@@ -32,8 +32,8 @@ def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:
         made.numbers.to_csv(temporary, index=False)
     write_text(files["rst"], _rst(f"{title}. {' '.join([*sentences, *made.footnotes])}"))
     if made.table:
-        write_text(files["md"], tables.markdown(made.table, title, sentences))
-        write_text(files["tex"], tables.latex(made.table, item.key, title, sentences))
+        write_text(files["md"], tables.markdown(made.table, title, sentences, made.widths))
+        write_text(files["tex"], tables.latex(made.table, item.key, title, sentences, made.widths))
     if made.figure:
         figures.save(made.figure, files["png"], files["svg"])
     return page.Rendered(item, made, sentences, files)

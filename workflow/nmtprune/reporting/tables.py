@@ -5,29 +5,34 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from nmtprune.papers import Column, Item, Row
+from nmtprune.chain import Chain
+from nmtprune.papers import SPEED, Column, Item, Row
 from nmtprune.reporting.made import Marked, Table
-from nmtprune.reporting.measured import BY_PERPLEXITY, Measured
+from nmtprune.reporting.measured import BY_PERPLEXITY, Measured, Way
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
 # what a seed changes: printed with its deviation
-VARIES = {"bleu", "delta", "chrf", "perplexity", "perplexity_delta", "nll_per_token", "train_nll", "dev_nll", "gap"}
+VARIES = {"bleu", "delta", "chrf", "comet", "perplexity", "perplexity_delta", "nll_per_token", "train_nll", "dev_nll", "gap"}
 # metric -> what of a row and of its baseline it compares, and how
 AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "delta": ("bleu", operator.sub),
     "perplexity_delta": ("perplexity", operator.sub),
     "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
+    "speed_up": ("speed_up", operator.truediv),
 }
 TRANSLATED = {"bleu", "delta", "chrf"}  # what needs hypotheses
 RANKS = {"source_rank_gone", "target_rank_gone"}  # of words that are gone: none where no word is
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
+WIDTHS = {"ffn": ("ffn",), "attention": ("self", "cross")}  # what a block of widths shows -> parts of a layer
+PARTS = {"ffn": "FFN", "self": "self-attention", "cross": "context attention"}
+_WIDTH = re.compile(r"(ffn|self|cross)_(encoder|decoder)_(\d+)")  # a column with the widths of a layer
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 
 
@@ -39,6 +44,8 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     """
     variables = list(dict.fromkeys(variable for row in item.rows for variable in row.values))
     first: dict[tuple, int] = {}
+    way = measured.way(item) if SPEED in item.reads else None
+    bleu = next((column for column in item.columns if column.key == "bleu"), None)
     records = []
     for number, row in enumerate(item.rows, 1):
         record = {"row": number, "group": row.group, "label": row.label}
@@ -48,33 +55,49 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
         same = first.setdefault(row.chains, number)
         record["same_as"] = same if same != number else None
         for column in item.columns:
-            values = _values(row, column.metric, measured)
-            record[column.metric] = float(np.mean(values)) if values else math.nan
+            values = _values(row, column, measured, way)
+            record[column.key] = float(np.mean(values)) if values else math.nan
             if len(row.chains) > 1 and column.metric in VARIES:
-                record[f"{column.metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        if item.kind == "table" and any(column.metric == "bleu" for column in item.columns):
-            record |= _significance(row, measured)
-        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
+                record[f"{column.key}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        if item.kind == "table" and bleu:
+            record |= _significance(row, measured, bleu.test_set)
+        if item.widths:
+            record |= _widths(row, item.widths, measured)
+        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads - {SPEED}))]
         record["seeds"] = len(row.chains) - len(absent)
         record["missing"] = "; ".join(absent)
         records.append(record)
-    names = ["row", "group", "label", "task", "recipe", "chain", "same_as", *(column.metric for column in item.columns)]
+    names = ["row", "group", "label", "task", "recipe", "chain", "same_as", *(column.key for column in item.columns)]
     ours = pd.DataFrame(records, columns=None if records else names)
     ours[["same_as", *variables]] = ours[["same_as", *variables]].convert_dtypes()
-    published = {f"{c.metric}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published}
+    published = {f"{c.key}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published}
     if any("significance" in row.published for row in item.rows):
         published["significance_published"] = [row.published.get("significance", "") for row in item.rows]
+    for name in filter(_WIDTH.fullmatch, ours.columns):
+        if any(row.published.get(name) for row in item.rows):
+            published[f"{name}_published"] = [float(row.published.get(name) or math.nan) for row in item.rows]
     return ours.assign(**published)
 
 
-def _values(row: Row, metric: str, measured: Measured) -> list[float]:
+def _values(row: Row, column: Column, measured: Measured, way: Way | None) -> list[float]:
     """One value for each seed that has one."""
-    if metric in AGAINST:
-        of, compare = AGAINST[metric]
+
+    def value(chain: Chain, metric: str) -> float | None:
+        return measured.value(chain, metric, column.test_set, way)
+
+    if column.metric in AGAINST:
+        of, compare = AGAINST[column.metric]
         pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)
-        both = [(measured.value(ours, of), measured.value(theirs, of)) for ours, theirs in pairs]
+        both = [(value(ours, of), value(theirs, of)) for ours, theirs in pairs]
         return [compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
-    return [value for chain in row.chains if (value := measured.value(chain, metric)) is not None]
+    return [found for chain in row.chains if (found := value(chain, column.metric)) is not None]
+
+
+def _widths(row: Row, shown: tuple[str, ...], measured: Measured) -> dict[str, float]:
+    """Means over seeds of the widths of a row's layers, by name."""
+    parts = {part for each in shown for part in WIDTHS[each]}
+    found = pd.DataFrame([widths for chain in row.chains if (widths := measured.widths(chain))])
+    return {name: float(mean) for name, mean in found.mean().items() if name.partition("_")[0] in parts}
 
 
 def _published(row: Row, column: Column) -> float:
@@ -82,7 +105,7 @@ def _published(row: Row, column: Column) -> float:
     return float(text) * column.scale if text else math.nan
 
 
-def _significance(row: Row, measured: Measured) -> dict[str, float]:
+def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str, float]:
     """Difference in BLEU from the baseline: its 95 % interval, the p-value of paired bootstrap, and the sign test.
 
     `better` and `worse` count the sentences that raise and lower the baseline's BLEU, `p_sign` is their sign test's p-value.
@@ -90,8 +113,8 @@ def _significance(row: Row, measured: Measured) -> dict[str, float]:
     names = ("delta_low", "delta_high", "p_bootstrap", "better", "worse", "p_sign")
     if row.against is None:
         return dict.fromkeys(names, math.nan)
-    system = [measured.statistics(chain) for chain in row.chains]
-    baseline = [measured.statistics(chain) for chain in row.against.chains]
+    system = [measured.statistics(chain, test_set) for chain in row.chains]
+    baseline = [measured.statistics(chain, test_set) for chain in row.against.chains]
     if any(each is None for each in system + baseline):
         return dict.fromkeys(names, math.nan)
     ours, theirs = np.concatenate(system), np.concatenate(baseline)
@@ -102,8 +125,25 @@ def _significance(row: Row, measured: Measured) -> dict[str, float]:
     return dict(zip(names, (compared.low, compared.high, compared.p, signs.better, signs.worse, signs.p), strict=True))
 
 
-def table(item: Item, numbers: pd.DataFrame) -> Table:
-    """A frame as printed: ours beside published, marks, footnotes for empty cells and for rows of the same run."""
+def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
+    """By number of row and column: why a number may be missing although its row has been scored."""
+    way = measured.way(item) if SPEED in item.reads else None
+    known = {}
+    for number, row in enumerate(item.rows, 1):
+        for column in item.columns:
+            of = AGAINST.get(column.metric, (column.metric,))[0]
+            read = [*row.chains[:1], *(row.against.chains[:1] if row.against and column.metric in AGAINST else ())]
+            lacking = (chain for chain in read if measured.value(chain, of, column.test_set, way) is None)
+            if reason := next(filter(None, (measured.lacks(chain, of, column.test_set, way) for chain in lacking)), None):
+                known[number, column.key] = reason
+    return known
+
+
+def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str] | None = None) -> Table:
+    """A frame as printed: ours beside published, marks, footnotes for empty cells and for rows of the same run.
+
+    `known`: the reasons of single empty cells (`reasons`).
+    """
     grouped = any(row.group for row in item.rows)
     columns = [("#", "name"), *([(item.headings.get("group", ""), "name")] if grouped else [])]
     columns.append((item.headings.get("label", ""), "name"))
@@ -120,7 +160,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
         line.append(row.label)
         against = records[item.rows.index(row.against)] if row.against else None
         for column in item.columns:
-            line.append(_ours(record, against, row, column, footnotes))
+            line.append(_ours(record, against, row, column, footnotes, (known or {}).get((record["row"], column.key), "")))
             line += [_printed(record, column)] if column.published else []
         cells.append(line)
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
@@ -130,18 +170,18 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
 
 
-def _ours(record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str]) -> str:
-    """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it."""
+def _ours(record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str) -> str:
+    """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it; `known`: why it alone would be."""
     metric = column.metric
-    cell = _cell(record, metric)
+    cell = _cell(record, column)
     if cell is None and metric in AGAINST and against is None:
         return "–"
     missing = record["missing"] or (against["missing"] if metric in AGAINST and against else "")
     if not missing and cell is None:
         if metric in RANKS:
             return "–"
-        missing = _not_recorded(row, column)
-    elif not missing and metric == "bleu" and against and not against["missing"] and math.isnan(record["p_bootstrap"]):
+        missing = known or _not_recorded(row, column)
+    elif not missing and column.key == "bleu" and against and not against["missing"] and math.isnan(record["p_bootstrap"]):
         missing = "Not compared with the baseline: the translations of one of them are gone, or of another text than the test set is now"
     mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
     return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{mark}"
@@ -158,15 +198,15 @@ def _letter(number: int) -> str:
     return chr(ord("a") + number) if number < 26 else f"a{number}"
 
 
-def _cell(record: dict, metric: str) -> str | None:
-    value = record[metric]
+def _cell(record: dict, column: Column) -> str | None:
+    value = record[column.key]
     if math.isnan(value):
         return None
-    deviation = record.get(f"{metric}_sd", math.nan)
-    text = number(metric, value)
+    deviation = record.get(f"{column.key}_sd", math.nan)
+    text = number(column.metric, value)
     if not math.isnan(deviation):
-        text += f" ± {number(metric, deviation).lstrip('+')}"
-    if metric == "bleu":
+        text += f" ± {number(column.metric, deviation).lstrip('+')}"
+    if column.key == "bleu":
         text += _mark(record)
     return text
 
@@ -186,7 +226,7 @@ def _level(p: float, marks: dict[float, str]) -> str:
 
 
 def _printed(record: dict, column: Column) -> str:
-    value = record[f"{column.metric}_published"]
+    value = record[f"{column.key}_published"]
     if math.isnan(value):
         return ""
     mark = PRINTED_MARKS.get(record.get("significance_published", ""), "") if column.metric == "bleu" else ""
@@ -201,16 +241,44 @@ def number(metric: str, value: float) -> str:
         case "parameters" | "nonzero" | "prunable":
             millions = value / 1e6
             return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
-        case "size_dense" | "size_sparse" | "size_stored":
+        case "macs_per_word":
+            return f"{value / 1e6:.2f}M"
+        case "size_dense" | "size_sparse" | "size_stored" | "size_on_disk" | "size_int8" | "peak_memory":
             return f"{value / 1e6:.2f} MB"
-        case "updates" | "source_words_gone" | "target_words_gone":
+        case "updates" | "source_words_gone" | "target_words_gone" | "words_per_second" | "words_per_second_batch1":
             return f"{value:,.0f}"
-        case "sparsity" | "size_reduction" | "source_rank_gone" | "target_rank_gone":
+        case "sparsity" | "size_reduction" | "source_rank_gone" | "target_rank_gone" | "ffn_sparsity" | "att_sparsity":
             return f"{value:.1f}"
         case "nll_per_token" | "train_nll" | "dev_nll":
             return f"{value:.3f}"
         case _:
             return f"{value:.2f}"
+
+
+def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
+    """The widths of layers, a column a model and a row a layer; the published ones in brackets. None where none are known."""
+    published = {name.removesuffix("_published") for name in numbers if name.endswith("_published")}
+    wanted = [part for each in item.widths for part in WIDTHS[each]]
+    shown = [name for part in wanted for name in numbers if (found := _WIDTH.fullmatch(name)) and found[1] == part]
+    if not shown:
+        return None
+    grouped = any(row.group for row in item.rows)
+    columns = [f"{row.group}: {row.label}" if grouped and row.group else row.label for row in item.rows]
+    records = numbers.to_dict("records")
+    cells = []
+    for name in shown:
+        part, side, layer = name.split("_")
+        cells.append([f"{side.capitalize()} {layer}, {PARTS[part]}", *(_width(record, name, name in published) for record in records)])
+    ruled = frozenset(place for place in range(1, len(shown)) if shown[place].split("_")[:2] != shown[place - 1].split("_")[:2])
+    notes = ["Units (FFN) and heads (attention) left in each layer, in brackets the published ones."]
+    return Table(["", *columns], ["name", *["ours"] * len(columns)], cells, notes, ruled)
+
+
+def _width(record: dict, name: str, has_published: bool) -> str:
+    """`330 (289)`; a mean over seeds that is no whole number with a digit more."""
+    value, printed = record[name], record[f"{name}_published"] if has_published else math.nan
+    text = "–" if math.isnan(value) else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    return text if math.isnan(printed) else f"{text} ({printed:.0f})"
 
 
 def _shown(cell: str | Marked, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
@@ -225,12 +293,15 @@ def _in_markdown(text: str) -> str:
     return re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)
 
 
-def markdown(printed: Table, title: str, sentences: list[str]) -> str:
-    alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
-    rows = [[_shown(cell, _in_markdown, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
-    body = tabulate(rows[1:], rows[0], "pipe", disable_numparse=True, colalign=alignment if printed.cells else None)
-    notes = "".join(f"{text}\n\n" for text in printed.footnotes)
-    return f"**{title}.** {' '.join(sentences)}\n\n{body}\n\n{notes}".rstrip() + "\n"
+def markdown(above: Table, title: str, sentences: list[str], below: Table | None = None) -> str:
+    """A table of one block or two."""
+    parts = [f"**{title}.** {' '.join(sentences)}"]
+    for printed in filter(None, (above, below)):
+        alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
+        rows = [[_shown(cell, _in_markdown, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
+        parts.append(tabulate(rows[1:], rows[0], "pipe", disable_numparse=True, colalign=alignment if printed.cells else None))
+        parts += printed.footnotes
+    return "\n\n".join(parts).rstrip() + "\n"
 
 
 TEXT = {"name", "text"}
@@ -258,23 +329,23 @@ _TEX = str.maketrans(
 )
 
 
-def latex(printed: Table, key: str, title: str, sentences: list[str]) -> str:
-    """A table environment with booktabs rules, one above every row that begins a part; every character of text is escaped."""
+def latex(above: Table, key: str, title: str, sentences: list[str], below: Table | None = None) -> str:
+    """A table environment of one block or two, with booktabs rules, one above every row that begins a part; text is escaped."""
 
     def escaped(text: str) -> str:
         return text.translate(_TEX)
 
     marked = r"\textbf{{{}}}".format
-    heading, *rows = (" & ".join(_shown(cell, escaped, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells])
-    rows = [rf"\midrule{chr(10)}{row}" if place and place in printed.ruled else row for place, row in enumerate(rows)]
-    columns = "".join(_TEX_COLUMNS.get(kind, "r") for kind in printed.kinds)
-    caption = f"{title}. {' '.join([*sentences, *printed.footnotes])}".translate(_TEX)
-    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule"]
-    lines += [
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
-        rf"\caption{{{caption}}}",
-        rf"\label{{{key.replace('/', '-')}}}",
-    ]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    blocks = [block for block in (above, below) if block]
+    lines = [r"\begin{table}", r"\centering"]
+    for printed in blocks:
+        heading, *rows = (
+            " & ".join(_shown(cell, escaped, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]
+        )
+        rows = [rf"\midrule{chr(10)}{row}" if place and place in printed.ruled else row for place, row in enumerate(rows)]
+        columns = "".join(_TEX_COLUMNS.get(kind, "r") for kind in printed.kinds)
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    notes = [note for printed in blocks for note in printed.footnotes]
+    caption = f"{title}. {' '.join([*sentences, *notes])}".translate(_TEX)
+    lines += [rf"\caption{{{caption}}}", rf"\label{{{key.replace('/', '-')}}}", r"\end{table}"]
+    return "\n".join(lines) + "\n"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pandas as pd
 from matplotlib import pyplot
-from matplotlib.transforms import Bbox
 from scipy.stats import spearmanr
 
 from nmtprune.papers import Item
@@ -14,10 +11,6 @@ from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
-
-# Where a label may stand, nearest first: its distance from the point in points (1/72 inch), by direction.
-_DISTANCES = (5, 11, 18, 26, 35, 45)
-_DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1))
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -67,34 +60,5 @@ def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
                 capsize=2,
             )
         figure.tight_layout()  # labels are placed in the final layout
-        _label(axes, points)
+        figures.label(axes, points)
     return figure
-
-
-def _label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
-    """Write each point's label at the nearest place that is free of points and of the labels before it, with a line to it when far."""
-    figure = axes.figure
-    inch = figure.dpi / 72
-    spread = points["y_sd"].fillna(0)
-    low, high = (axes.transData.transform(points[["x"]].assign(y=ends)) for ends in (points["y"] - spread, points["y"] + spread))
-    taken = [Bbox([bottom - 4 * inch, top + 4 * inch]) for bottom, top in zip(low, high, strict=True)]
-    inside = axes.get_window_extent()
-    for row in points.itertuples():
-        for distance, (right, up) in itertools.product(_DISTANCES, _DIRECTIONS):
-            note = axes.annotate(
-                row.label.replace("_", " "),
-                (row.x, row.y),
-                (right * distance, up * distance),
-                textcoords="offset points",
-                ha={1: "left", 0: "center", -1: "right"}[right],
-                va={1: "bottom", 0: "center", -1: "top"}[up],
-                fontsize=7.5,
-                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 3} if distance > _DISTANCES[1] else None,
-            )
-            box = note.get_window_extent(figure.canvas.get_renderer())
-            if inside.containsx(box.x0) and inside.containsx(box.x1) and not any(box.overlaps(other) for other in taken):
-                break
-            note.remove()
-        else:
-            continue  # no place is free: the CSV file has the name
-        taken.append(box)

@@ -1,0 +1,80 @@
+"""Pictures of the first feed-forward matrices of decoder and encoder: which blocks a lasso emptied (Behnke and Heafield 2021, figure 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.colors import LogNorm
+
+from nmtprune import paths
+from nmtprune.papers import Item, Row
+from nmtprune.reporting import figures
+from nmtprune.reporting.figures import STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+MATRICES = {"decoder.layers.0.fc1.weight": "Decoder, layer 1", "encoder.layers.0.fc1.weight": "Encoder, layer 1"}  # top down
+FAINTEST = 1e-3  # of the largest magnitude: what is white
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = _numbers(item, measured)
+    absent = figures.missing(numbers)
+    sentences = ["Darker: larger; white: less than a thousandth of the matrix's largest weight."] if item.rows else []
+    return Made(numbers, absent, figure=_figure(item, measured, numbers), sentences=sentences)
+
+
+def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
+    """A row a matrix of each model: its size and how many blocks, inputs and units are dead; or one row that says why it is missing."""
+    frames = [pd.DataFrame(columns=["row", "label", "task", "recipe", "seed", "chain", "matrix", "missing"])]
+    for number, row in enumerate(item.rows, 1):
+        for chain in row.chains:
+            known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
+            known |= {"chain": "/".join(map(str, chain.steps))}
+            found = measured.analysis(chain, "matrices")
+            if found is None:
+                frames.append(pd.DataFrame([{**known, "missing": measured.reason(chain, "matrices")}]))
+            else:
+                frames.append(found.assign(**known, missing=""))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Figure:
+    """Decoder above encoder for each model (its first seed); inputs downwards, hidden units to the right."""
+    count = max(len(item.rows), 1)
+    with pyplot.rc_context(STYLE | {"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
+        figure, panels = pyplot.subplots(2 * count, 1, figsize=(7.0, 3.5 * count + 0.4), squeeze=False, layout="constrained")
+        for place, axes in enumerate(panels.flat):
+            axes.set(xticks=[], yticks=[])
+            if not item.rows:
+                figures.empty(axes)
+                continue
+            row, (name, title) = item.rows[place // 2], list(MATRICES.items())[place % 2]
+            matrix = _matrix(row, name)
+            if matrix is None:
+                figures.empty(axes)
+                continue
+            facts = numbers[(numbers["row"] == place // 2 + 1) & (numbers["matrix"] == name)].iloc[0]
+            said = f"{title}, {row.label}: {100 * facts['dead_blocks'] / facts['blocks']:.0f} % of {facts['blocks']:.0f} blocks"
+            axes.set_title(f"{said}, {facts['dead_units']:.0f} of {facts['units']:.0f} units dead", fontsize=9)
+            most = float(matrix.max()) or 1.0
+            image = axes.imshow(
+                np.clip(matrix.T, FAINTEST * most, None),
+                cmap="Greys",
+                norm=LogNorm(FAINTEST * most, most),
+                aspect="auto",
+                interpolation="none",
+            )
+            axes.set(xlabel=f"{matrix.shape[0]} hidden units", ylabel=f"{matrix.shape[1]} inputs")
+            figure.colorbar(image, ax=axes, label="|weight|", pad=0.01, fraction=0.04)
+    return figure
+
+
+def _matrix(row: Row, name: str) -> np.ndarray | None:
+    """The magnitudes of one matrix of a row's first model [units, inputs]."""
+    file = paths.analysis(row.chains[0], "matrices").with_suffix(".npz")
+    if not file.exists():
+        return None
+    with np.load(file) as arrays:
+        return arrays[name].astype(np.float32)

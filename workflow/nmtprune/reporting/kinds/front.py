@@ -1,0 +1,142 @@
+"""A Pareto front: quality against what it costs, a panel a cost; dominated models hollow (Behnke and Heafield 2021, section 6)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.lines import Line2D
+
+from nmtprune.papers import Column, Item
+from nmtprune.reporting import figures, tables
+from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+MORE_IS_BETTER = {"words_per_second", "words_per_second_batch1", "speed_up"}
+UNIT = {"size_stored": 1e6, "size_on_disk": 1e6, "size_int8": 1e6, "peak_memory": 1e6, "macs_per_word": 1e6}
+GREY = "#555555"
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = tables.frame(item, measured)
+    quality, *costs = item.columns
+    for cost in costs:
+        numbers[f"front_{cost.key}"] = on_front(numbers[quality.key], numbers[cost.key], cost.metric in MORE_IS_BETTER)
+    sentences = [_leaders(item, numbers, cost) for cost in costs if len(numbers)]
+    footnotes = [*figures.missing(numbers), *_unplaced(item, numbers, measured)]
+    return Made(numbers, footnotes, figure=front(item, numbers), sentences=list(filter(None, sentences)))
+
+
+def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) -> np.ndarray:
+    """Whether no other point is at least as good in both measures and better in one; points that lack a measure are not."""
+    good, cheap = quality.to_numpy(float), cost.to_numpy(float) * (1 if more_is_better else -1)
+    as_good = (good[None] >= good[:, None]) & (cheap[None] >= cheap[:, None])
+    better = (good[None] > good[:, None]) | (cheap[None] > cheap[:, None])
+    return ~(as_good & better).any(axis=1) & ~np.isnan(good) & ~np.isnan(cheap)
+
+
+def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
+    """How many models are on a front, by group and by what stands before their labels' comma."""
+    placed = numbers.dropna(subset=[item.columns[0].key, cost.key])
+    if placed.empty:
+        return ""
+    leads = placed[f"front_{cost.key}"]
+    parts = [placed["group"], placed["label"].map(_family)]
+    counts = [
+        ", ".join(f"{name} {found.sum()} of {len(found)}" for name, found in leads.groupby(part, sort=False))
+        for part in parts
+        if part.nunique() > 1
+    ]
+    heading = f"{cost.heading[0].lower()}{cost.heading[1:]}"
+    return f"On the front by {heading}: {'; '.join([f'{leads.sum()} of {len(leads)} models', *counts])}."
+
+
+def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
+    """Why scored models are in none of some panels."""
+    known = tables.reasons(item, measured)
+    there = numbers.loc[numbers["missing"] == "", "row"] if len(numbers) else []
+    lacking = {(row, key): reason for (row, key), reason in known.items() if row in set(there)}
+    told = list(dict.fromkeys(lacking.values()))
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    return [f"Not in every panel: {'; '.join(told[:3])}{more}."] if told else []
+
+
+def front(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
+    """A panel for each column after the first: a group has its colour, what stands before a label's comma its marker."""
+    costs = item.columns[1:]
+    groups = list(dict.fromkeys(row.group for row in item.rows))
+    families = list(dict.fromkeys(_family(row.label) for row in item.rows))
+    many = len(costs) > 1
+    with pyplot.rc_context(STYLE):
+        rows, columns = (math.ceil((len(costs) + 1) / 2), 2) if many else (1, 1)
+        size = (9.0, 3.9 * rows) if many else (7.2, 4.6)
+        figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+        for axes, cost in zip(panels.flat, costs, strict=False):
+            _draw(axes, item, numbers, cost, groups, families)
+        for axes in panels.flat[len(costs) :]:
+            axes.set_axis_off()
+        handles = _legend(groups, families)
+        if many:
+            panels.flat[-1].legend(handles=handles, loc="center", fontsize=8.5, ncols=2)
+        else:
+            figure.legend(handles=handles, loc="outside right upper", fontsize=8.5)
+        figure.draw_without_rendering()  # labels are placed in the final layout
+        figure.set_layout_engine("none")
+        for axes, cost in zip(panels.flat, costs, strict=False):
+            figures.label(axes, _points(item, numbers, cost))
+            for text in axes.texts:  # legible on the line
+                text.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})
+    return figure
+
+
+def _family(label: str) -> str:
+    return label.partition(",")[0]
+
+
+def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
+    """`x`, `y`, `y_sd`, `group`, `family`, `leads`, and a `label` for what leads."""
+    quality = item.columns[0].key
+    points = pd.DataFrame(
+        {
+            "x": numbers[cost.key].astype(float) / UNIT.get(cost.metric, 1),
+            "y": numbers[quality].astype(float),
+            "y_sd": numbers.get(f"{quality}_sd", pd.Series(math.nan, index=numbers.index)).astype(float),
+            "group": numbers["group"],
+            "family": numbers["label"].map(_family),
+            "leads": numbers[f"front_{cost.key}"].astype(bool),
+        }
+    )
+    short = numbers["label"].map(lambda label: label.partition(", ")[2] or label)
+    return points.assign(label=short.where(points["leads"], "")).dropna(subset=["x", "y"])
+
+
+def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, groups: list[str], families: list[str]) -> None:
+    axes.set(xlabel=cost.heading, ylabel=item.columns[0].heading)
+    points = _points(item, numbers, cost)
+    if points.empty:
+        figures.empty(axes)
+        return
+    axes.margins(0.09)
+    leading = points[points["leads"]].sort_values("x")
+    axes.plot(leading["x"], leading["y"], color=GREY, linewidth=1.1, zorder=1.5)
+    for (group, family, leads), some in points.groupby(["group", "family", "leads"], sort=False):
+        colour = COLOURS[groups.index(group) % len(COLOURS)]
+        look = {"color": colour, "marker": MARKERS[families.index(family) % len(MARKERS)], "linestyle": "none"}
+        if some["y_sd"].notna().any():
+            axes.errorbar(some["x"], some["y"], yerr=some["y_sd"], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.4)
+        axes.plot(some["x"], some["y"], markersize=6, markerfacecolor=colour if leads else "white", zorder=3 if leads else 2, **look)
+
+
+def _legend(groups: list[str], families: list[str]) -> list[Line2D]:
+    """Colours of groups, then markers, then what hollow means."""
+
+    def entry(label: str, colour: str, marker: str, filled: bool = True) -> Line2D:
+        look = {"marker": marker, "linestyle": "none", "color": colour, "markerfacecolor": colour if filled else "white"}
+        return Line2D([], [], label=label, **look)
+
+    coloured = [entry(group, COLOURS[place % len(COLOURS)], "s") for place, group in enumerate(groups) if group]
+    marked = [entry(family, GREY, MARKERS[place % len(MARKERS)]) for place, family in enumerate(families)]
+    return [*coloured, *marked, entry("hollow: dominated", GREY, "o", filled=False)]

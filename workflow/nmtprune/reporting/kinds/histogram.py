@@ -1,0 +1,90 @@
+"""How large groups of weights were when a model was sliced, and the gap between dead and living ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+
+from nmtprune.papers import Item, Row
+from nmtprune.reporting import figures
+from nmtprune.reporting.figures import COLOURS, STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+# columns of panels: the matrices whose groups they show
+PANELS = {"FFN": {"fc1": "W1, rows", "fc2": "W2, columns"}, "Attention": {"q_proj": "Q", "k_proj": "K", "v_proj": "V", "out_proj": "O"}}
+SMALLEST = 1e-12  # a group of zeros is drawn here
+BINS = 60
+COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "matrix", "groups", "cut", "below", "zero", "median", "missing")
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = pd.DataFrame(
+        [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)], columns=COLUMNS
+    )
+    return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=histogram(item, measured))
+
+
+def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
+    """Of each model a record a matrix (over all layers): its groups, the cut, how many lie below; or one that says why it is missing."""
+    for chain in row.chains:
+        known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
+        known |= {"chain": "/".join(map(str, chain.steps)), "missing": ""}
+        found = measured.norms(chain)
+        if found is None:
+            yield {**known, "missing": measured.reason(chain, "norms")}
+            continue
+        for name in (name for matrices in PANELS.values() for name in matrices if name in found):
+            cut = _cut(found, name)
+            facts = {"groups": len(found[name]), "zero": int((found[name] == 0).sum()), "median": float(np.median(found[name]))}
+            yield {**known, "matrix": name, **facts, "cut": cut, "below": None if cut is None else int((found[name] < cut).sum())}
+
+
+def _cut(found: Mapping[str, np.ndarray], name: str) -> float | None:
+    return float(found[f"{name}_cut"]) if f"{name}_cut" in found else None
+
+
+def histogram(item: Item, measured: Measured) -> pyplot.Figure:
+    """Numbers of groups by root mean square, a row of panels a model (its first seed), a line a matrix, dashed where it is cut."""
+    found = [measured.norms(row.chains[0]) for row in item.rows] or [None]
+    shown = [title for title, names in PANELS.items() if any(each and names.keys() & each.keys() for each in found)] or list(PANELS)[:1]
+    with pyplot.rc_context(STYLE):
+        figure, panels = pyplot.subplots(
+            len(found),
+            len(shown),
+            figsize=(3.7 * max(len(shown), 1.5), 0.6 + 1.9 * len(found)),
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for place, (line, norms) in enumerate(zip(panels, found, strict=True)):
+            for axes, title in zip(line, shown, strict=True):
+                label = item.rows[place].label if item.rows else ""
+                axes.set_title(f"{label}: {title}", fontsize=9)
+                if norms is None:
+                    figures.empty(axes)
+                elif PANELS[title].keys() & norms.keys():
+                    _draw(axes, norms, PANELS[title])
+                else:
+                    axes.set_yticks([])
+                    axes.text(0.5, 0.5, "not regularised", transform=axes.transAxes, ha="center", color="#666666")
+            line[0].set_ylabel("Groups")
+        for axes in panels[-1]:
+            axes.set_xlabel("Root mean square of a group's weights")
+    return figure
+
+
+def _draw(axes: pyplot.Axes, norms: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
+    values = {name: np.maximum(norms[name], SMALLEST) for name in names if name in norms}
+    ends = np.log10([min(each.min() for each in values.values()), max(each.max() for each in values.values())])
+    bins = np.logspace(np.floor(ends[0] * 2) / 2, np.ceil(ends[1] * 2) / 2 + 0.01, BINS)
+    axes.set_xscale("log")
+    for place, (name, each) in enumerate(values.items()):
+        axes.hist(each, bins, histtype="step", color=COLOURS[place], linewidth=1.4, label=names[name])
+        if (cut := _cut(norms, name)) is not None:
+            axes.axvline(cut, color=COLOURS[place], linestyle="--", linewidth=1)
+    axes.legend(fontsize=7.5, handlelength=1.5)

@@ -1,0 +1,78 @@
+"""Widths of layers through a training under the group lasso, from its history (Behnke and Heafield 2021, figure 2)."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+from matplotlib import pyplot
+
+from nmtprune.chain import Chain
+from nmtprune.papers import Item
+from nmtprune.pruning import shapes
+from nmtprune.reporting import figures
+from nmtprune.reporting.figures import STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+_WIDTH = re.compile(r"(encoder|decoder)\.(\d+)\.ffn")
+COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "update", "lambda", "ffn_sparsity", "missing")
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = pd.concat([pd.DataFrame(columns=COLUMNS), *_frames(item, measured)], ignore_index=True)
+    return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=lines(item, numbers))
+
+
+def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
+    """Of each model a row a validation, with a column `ffn_<side>_<layer>` a layer; or one row that says why it is missing."""
+    frames = []
+    for number, row in enumerate(item.rows, 1):
+        for chain in row.chains:
+            known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
+            known |= {"chain": "/".join(map(str, chain.steps))}
+            reason, history = measured.missing(chain, ["history"]), measured.history(chain)
+            if reason or history is None:
+                frames.append(pd.DataFrame([{**known, "missing": reason or measured.reason(chain, "history")}]))
+                continue
+            measures = [name for name in ("update", "lambda", "ffn_sparsity") if name in history]
+            found = pd.concat([history[measures], _widths(history, chain, measured)], axis=1)
+            frames.append(found.assign(**known, missing=""))
+    return frames
+
+
+def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataFrame:
+    """The columns of a history that hold FFN widths, as reports name them; tied decoder layers are one."""
+    tied = measured.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
+    found = {name: match for name in history if (match := _WIDTH.fullmatch(name))}
+    kept = {name: match for name, match in found.items() if not (tied and match[1] == "decoder" and match[2] != "0")}
+    return history[list(kept)].rename(columns={name: f"ffn_{match[1]}_{int(match[2]) + 1}" for name, match in kept.items()})
+
+
+def lines(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
+    """Units left against updates, a panel a side and a row of panels a model (its first seed), a line a layer from dark to light."""
+    shown = [place for place, row in enumerate(item.rows, 1)] or [0]
+    with pyplot.rc_context(STYLE):
+        figure, panels = pyplot.subplots(
+            len(shown), 2, figsize=(7.4, 3.2 * len(shown)), sharex="row", sharey="row", squeeze=False, layout="constrained"
+        )
+        for place, number in enumerate(shown):
+            points = numbers[(numbers["row"] == number) & (numbers["missing"] == "")]
+            points = points[points["seed"] == points["seed"].min()]
+            for axes, side in zip(panels[place], shapes.SIDES, strict=True):
+                title = f"{item.rows[number - 1].label}: {side}" if len(shown) > 1 else side.capitalize()
+                axes.set_title(title, fontsize=9)
+                axes.set_xlabel("Updates under the penalty")
+                layers = [name for name in points if name.startswith(f"ffn_{side}_") and points[name].notna().any()]
+                for index, name in enumerate(layers):
+                    colour = pyplot.colormaps["viridis"](0.88 * index / max(len(layers) - 1, 1))
+                    dash = ("-", "--", ":")[index % 3]
+                    label = f"layer {name.rpartition('_')[2]}"
+                    axes.plot(points["update"], points[name], color=colour, linestyle=dash, linewidth=1.6, label=label)
+                if layers:
+                    axes.set_ylim(bottom=0)
+                    axes.legend(fontsize=7.5, ncols=1 if len(layers) <= 6 else 2, handlelength=2.6)
+                else:
+                    figures.empty(axes)
+            panels[place][0].set_ylabel("FFN units left")
+    return figure
