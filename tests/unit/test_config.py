@@ -23,6 +23,10 @@ def own(tmp_path):
     return write
 
 
+# what others extend
+ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}
+
+
 @pytest.mark.parametrize("kind", ["tasks", "presets"])
 def test_all_that_is_shipped_is_valid(kind):
     assert RUN.names(kind)
@@ -30,14 +34,20 @@ def test_all_that_is_shipped_is_valid(kind):
         assert RUN._load(kind, name)["title"]
 
 
-@pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if name != "transformer"])
+@pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if name not in ABSTRACT])
 def test_every_recipe_and_each_of_its_schedules_is_valid(name):
     schedules = RUN.recipe(name)["schedules"]
     assert {"train", "retrain", "rejuvenate", "restart", "continue"} <= set(schedules)
-    # two rounds have their control wherever rounds are compared: not in See et al. 2016, whose model is the LSTM
-    assert ("continue-long" in schedules) == (RUN.recipe(name)["architecture"]["name"] != "nmtprune_lstm")
+    # two rounds have their control wherever rounds are compared: in Wang et al. 2020, whose models are not our plug-ins
+    assert ("continue-long" in schedules) == (not RUN.recipe(name)["architecture"]["name"].startswith("nmtprune_"))
     for schedule in schedules:
         assert RUN.schedule(name, schedule)["updates"] > 0
+
+
+@pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if "student-" in name])
+def test_every_student_has_the_phases_of_a_lasso(name):
+    assert {"train-pretrain", "lasso", "lasso-long", "converge", "finetune"} <= set(RUN.recipe(name)["schedules"])
+    assert RUN.schedule(name, "train-pretrain")["select"] == RUN.schedule(name, "lasso")["select"] == "last"
 
 
 def test_what_all_transformers_share_is_no_recipe_by_itself():

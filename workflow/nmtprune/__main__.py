@@ -137,6 +137,23 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
     align(paths.binarised(folder), paths.shortlist(folder, int(arguments.top)), int(arguments.top))
 
 
+def choose(config: Config, arguments: argparse.Namespace) -> None:
+    """Name the smallest, the fastest and the cheapest models that lose less than some BLEU on the development set."""
+    from nmtprune.choose import choose as choose_models
+
+    against = _chain(config, arguments.against) if arguments.against else None
+    print(choose_models(config, arguments.within, arguments.task, against))
+
+
+def export(config: Config, arguments: argparse.Namespace) -> None:
+    """Write a model, its subwords and a command that translates with them into a folder that needs no nmtprune."""
+    from nmtprune.export import export as export_model
+
+    folder = Path(arguments.folder)
+    engine = export_model(config, _chain(config, arguments.model), folder, arguments.engine, arguments.precision, arguments.shortlist)
+    print(f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt")
+
+
 VERBS = {
     "config": (show_config, ()),
     "text": (make_text, ("task",)),
@@ -151,6 +168,20 @@ VERBS = {
     "keep": (keep, ("folder",)),
     "status": (show_status, ()),
     "docs": (write_docs, ()),
+    "choose": (choose, ()),
+    "export": (export, ("model", "folder")),
+}
+OPTIONS = {
+    "choose": {
+        "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
+        "--task": {"help": "one task (default: all of the run)"},
+        "--against": {"metavar": "CHAIN", "help": "the model to lose against (default: the best on the development set)"},
+    },
+    "export": {
+        "--engine": {"default": "auto", "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default)"},
+        "--precision": {"help": "float32 or int8 (default: int8 for a model that was rounded for the engine)"},
+        "--shortlist": {"action": argparse.BooleanOptionalAction, "help": "a lexical shortlist (default: as the recipe decodes)"},
+    },
 }
 
 
@@ -161,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         for argument in positional:
             verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
+        for option, settings in OPTIONS.get(name, {}).items():
+            verb.add_argument(option, **settings)
         verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
         verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
     return parser

@@ -17,7 +17,7 @@ INITIALISATIONS = ("zero", "external")
 GROUPS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
 WHERE = ("enc", "dec", "both")
 INT8_ENGINES = ("ctranslate2", "onnx")
-DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "int8"
+DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "quantised"
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Chain:
 
     @property
     def state(self) -> str:
-        """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `int8` where an engine runs it in 8 bits."""
+        """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `quantised` where an engine runs it in 8 bits."""
         return next(step.family.leaves for step in reversed(self.steps) if step.family.leaves)
 
     @property

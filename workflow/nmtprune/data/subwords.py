@@ -119,8 +119,8 @@ class Subwords:
         self.folder = folder
         self.settings = read_json(folder / SETTINGS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
-        models = {name: _segmenter(self.settings["type"], folder / name) for name in set(_model_files(self.settings))}
-        self._segmenters = {side: models[name] for side, name in zip(SIDES, _model_files(self.settings), strict=True)}
+        models = {name: _segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
+        self._segmenters = {side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)}
         self._moses: dict[Side, _Moses] = {}
         if self.settings["moses"]:
             self._moses = {side: _Moses(language) for side, language in zip(SIDES, self.languages, strict=True)}
@@ -201,7 +201,7 @@ class Subwords:
         return [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
 
 
-def _model_files(settings: Mapping[str, Any]) -> list[str]:
+def model_files(settings: Mapping[str, Any]) -> list[str]:
     """File names of the source's and the target's model."""
     extension = _EXTENSIONS.get(settings["type"], "")
     return [f"{'joint' if settings['joint'] else side}.{extension}" for side in SIDES]

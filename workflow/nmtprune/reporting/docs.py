@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nmtprune.chain import FAMILIES, INITIALISATIONS, SCHEMES
+from nmtprune.chain import FAMILIES, GROUPS, INITIALISATIONS, INT8_ENGINES, SCHEMES, WHERE
 from nmtprune.config import WORKFLOW
 
 # The page's parts in reading order: schema, and where its keys stand.
@@ -131,6 +131,10 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def _steps() -> str:
     """The grammar of chains as `chain.FAMILIES` holds it."""
     rows = []
@@ -145,14 +149,19 @@ def _steps() -> str:
             "## Chains",
             "",
             "A model's address is `<task>/<recipe>/s<seed>/<step>/<step>/...`, as in `toy/toy/s1/train/prune-local-50/retrain`. A sparse",
-            "model has a mask that training keeps; a dense one has none.",
+            "model has a mask that training keeps; a sliced one is dense, in a shape of its own; a quantised one is run in 8 bits by its",
+            "engine.",
             "",
             "| step | follows | leaves |",
             "|---|---|---|",
             *rows,
             "",
-            f"Schemes: {', '.join(f'`{scheme}`' for scheme in SCHEMES)}. Freed weights begin at: "
-            f"{', '.join(f'`{each}`' for each in INITIALISATIONS)}. Percentages are of all prunable weights, written 50 or 12.5.",
+            f"Groups: {_listed(GROUPS)}: feed-forward units; also connections of attention, or whole heads; blocks of 8 x 8. "
+            f"Where: {_listed(WHERE)}. "
+            "Lambda: a number written 1 or 0.15, or `to67`, which seeks the one that leads to a sparsity of 67 %. "
+            f"Engines: {_listed(INT8_ENGINES)}. "
+            f"Schemes: {_listed(SCHEMES)}. Freed weights begin at: "
+            f"{_listed(INITIALISATIONS)}. Percentages are of all prunable weights, written 50 or 12.5.",
             "",
         ]
     )

@@ -1,0 +1,66 @@
+"""What an exported folder says of itself."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.files import sha256_of
+
+
+def readme(config: Config, chain: Chain, about: dict[str, Any], folder: Path) -> str:
+    """The README of an exported folder: the model, how good it was, how to run it, and whose it is. `about`: what its config.json says."""
+    task, search = config.task(chain.task), about["search"]
+    checksums = "\n".join(f"{sha256_of(file)}  {file.relative_to(folder)}" for file in sorted(folder.rglob("*")) if file.is_file())
+    return f"""# {task["source"]}-{task["target"]}: {chain}
+
+```bash
+pip install -r requirements.txt
+./translate < source.txt > target.txt
+```
+
+One line out for each line in; Python 3.11 or later. `./translate --help` lists the options. Lines of more than {about["max_source_length"]}
+pieces are cut at sentence ends or spaces and translated in parts; `--longest 100` cuts earlier, which suits a model that has learnt
+from single sentences better.
+
+- Model: `{chain}`, digest `{about["digest"]}`, made by nmtprune on {task["title"]}.
+- Engine: {about["engine"]}, {about["precision"]}, {"with" if about["shortlist"] else "without"} a lexical shortlist.
+- Search: beam {search["beam"]}, length penalty {search["length_penalty"]}; a hypothesis has at most
+  {search["max_len_a"]} times the pieces of its source, end of sentence included, and {search["max_len_b"]} more.
+
+## Scores
+
+{_scores(chain)}
+
+## Licence
+
+`translate` and what it imports from this folder are nmtprune's, under the MIT licence (LICENSE). Weights and subwords were learnt from
+the corpora of the task that the model's name begins with; the terms of those corpora hold for them.
+
+## SHA-256
+
+```
+{checksums}
+```
+"""
+
+
+def _scores(chain: Chain) -> str:
+    """A chain's scores as a table, and how they were made."""
+    file = paths.scores(chain)
+    if not file.exists():
+        return "This model was exported before it was scored."
+    with open(file, encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["chain"] == str(chain) and row["bleu"]]
+    table = [f"| {row['set']} | {float(row['bleu']):.2f} | {float(row['chrf']):.2f} |" for row in rows]
+    signatures = sorted({f"BLEU `{row['bleu_signature']}`, chrF `{row['chrf_signature']}`, measured in {_way(row)}" for row in rows})
+    return "\n".join(["| set | BLEU | chrF |", "|---|---|---|", *table, "", *signatures])
+
+
+def _way(row: dict[str, str]) -> str:
+    shortlist = f"a shortlist of {row['shortlist']}" if row.get("shortlist") else None
+    return ", ".join(filter(None, (row["engine"], row.get("precision"), shortlist, f"beam {row['beam']}")))
