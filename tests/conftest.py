@@ -128,7 +128,7 @@ def bench(studio, workplace):
             parts = chain.split("/")
             for length in range(4, len(parts) + 1):
                 made = "/".join(parts[:length])
-                for name in ("model.pt", "mask.pt", "initial.pt", "manifest.json", "snapshots"):
+                for name in ("model.pt", "last.pt", "mask.pt", "initial.pt", "manifest.json", "snapshots"):
                     there = studio.model(made) / name
                     if there.is_dir():
                         shutil.copytree(there, workplace.model(made) / name, dirs_exist_ok=True)

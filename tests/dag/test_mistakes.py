@@ -52,6 +52,30 @@ def chains(steps):
     return settings(chains=[f"micro/micro/s1/{steps}"])
 
 
+def distilled(**changes):
+    """A task `distilled`, whose targets a teacher writes, and a chain on it."""
+
+    def write(workplace):
+        task = {"title": "Distilled", "distilled": {"from": "micro", "recipe": "micro-teacher"} | changes}
+        (workplace / "own" / "tasks" / "distilled.yaml").write_text(yaml.safe_dump(task))
+        workplace.configure(own="own", chains=["distilled/micro/s1/train"])
+
+    return write
+
+
+def grid(**changes):
+    """Values of the grid of table 2 of Behnke and Heafield 2021."""
+
+    def write(workplace):
+        file = workplace / "own" / "presets" / "micro-papers.yaml"
+        whole = yaml.safe_load(file.read_text())
+        whole["grids"]["behnke2021/table2"] = changes
+        file.write_text(yaml.safe_dump(whole))
+        workplace.configure(own="own", preset="micro-papers", papers=["behnke2021/table2"])
+
+    return write
+
+
 MISTAKES = {
     "a step": (chains("train/prun-local-50"), "unknown step `prun-local-50`; did you mean `prune`?"),
     "a scheme": (chains("train/prune-locl-50"), "unknown scheme `locl`; did you mean `local`?"),
@@ -76,6 +100,30 @@ MISTAKES = {
         recipe(training={"batch_tokens": "many"}),
         'training.batch_tokens: "many" is of the wrong type; expected integer',
     ),
+    "groups of a lasso": (chains("train/lasso-fnn-both-1"), "unknown groups `fnn`; did you mean `ffn`?"),
+    "the place of a lasso": (chains("train/lasso-ffn-decoder-1"), "unknown place `decoder`; did you mean `dec`?"),
+    "a lambda": (chains("train/lasso-ffn-both-0.30"), "`0.30` is no lambda; write it as 1 or 0.15, or to67"),
+    "a lambda of the preset": (
+        grid(**{"lambda": ["strong"]}),
+        "behnke2021/table2 row 2: step `lasso-ffn-both-strong`: `strong` is no lambda",
+    ),
+    "slicing a masked model": (chains("train/prune-local-50/slice"), "`slice` cannot follow `prune-local-50`, which leaves a sparse model"),
+    "slicing an LSTM": (
+        settings(chains=["micro/micro-lstm/s1/train/slice"]),
+        "`slice` needs a Transformer, and recipe `micro-lstm` has architecture `nmtprune_lstm`",
+    ),
+    "an engine of 8 bits": (chains("train/int8-onyx"), "unknown engine `onyx`; did you mean `onnx`?"),
+    "fine-tuning in no 8 bits": (chains("train/finetune"), "`finetune` cannot follow `train`, which leaves a dense model"),
+    "a task that is distilled": (
+        distilled(**{"from": "micr"}),
+        "tasks/distilled.yaml: distilled.from: unknown task `micr`; did you mean `micro`?",
+    ),
+    "a teacher": (
+        distilled(recipe="micro-teecher"),
+        "tasks/distilled.yaml: distilled: unknown recipe `micro-teecher`; did you mean `micro-teacher`?",
+    ),
+    "a key of the lasso": (recipe(lasso={"gama": "none"}), "recipes/micro.yaml: lasso: unknown key `gama`; did you mean `gamma`?"),
+    "a shortlist": (recipe(decoding={"shortlist": "many"}), 'decoding.shortlist: "many" is of the wrong type; expected integer or null'),
     "YAML": (lambda workplace: (workplace / "own" / "recipes" / "micro.yaml").write_text("title: ["), "is not valid YAML"),
     "a checkpoint that is not there": (
         settings(

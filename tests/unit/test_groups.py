@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from nmtprune.chain import GROUPS
 from nmtprune.pruning import groups as g
 from nmtprune.pruning.groups import GroupSet, SubLayer, groups
 
@@ -142,7 +143,7 @@ def test_a_single_outlier_among_many_groups_is_no_second_peak():
     assert g.gap(torch.tensor([])) is None
 
 
-@pytest.mark.parametrize("kind", g.KINDS)
+@pytest.mark.parametrize("kind", GROUPS)
 @pytest.mark.parametrize("bias", [0.0, 1.0])
 def test_a_freshly_initialised_model_loses_nothing(kind, bias):
     torch.manual_seed(2)

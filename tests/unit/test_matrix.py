@@ -5,13 +5,18 @@ from fractions import Fraction
 
 import pytest
 import torch
+from test_lasso_steps import model_of, pairs
 from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, interrupted, manifest, weights
 
 from nmtprune import chain, models
 from nmtprune.chain import SCHEMES
+from nmtprune.errors import UserError
 from nmtprune.pruning.class_names import EMBEDDINGS, class_names
 from nmtprune.pruning.classes import GATES, class_of, classes, layer_of, prunable, subgroups
+from nmtprune.pruning.dead import by_percent
 from nmtprune.pruning.schemes import GROUPS
+from nmtprune.pruning.slicing import dead_units, head_size, shape_of, zeroed
+from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.steps.prune import masks_of_steps
 from nmtprune.training import loop
 
@@ -20,6 +25,7 @@ ARCHITECTURES = {
     "lightconv": "micro-lightconv",
     "lstm_luong": "micro-rnnsearch",
     "nmtprune_lstm": "micro-lstm",
+    "nmtprune_transformer": "micro-student",
 }
 # a percentage that gives no whole number of weights in any group
 PERCENT = "61.3"
@@ -91,6 +97,42 @@ def test_zeros_stay_through_retraining_and_resumption(studio, bench, monkeypatch
         with interrupted(patch, *UPDATE, 4):
             workplace.make(text)
     assert (workplace.model(text) / "state" / "resume.pt").exists()
+    assert_same_training(workplace.make(text), reference)
+
+
+def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(studio, bench, monkeypatch, recipe):
+    """Half of the hidden units go, the model computes the same as with zeros in their place, and trains on in its shape; whatever is no
+    Transformer is refused in a sentence."""
+    lasso = f"micro/{recipe}/s1/train/lasso-ffn-both-to50-few"
+    text = f"{lasso}/slice/converge-few/int8-onnx/finetune-few"
+    if recipe not in ("micro-untied", "micro-student"):
+        with pytest.raises(UserError, match=f"`slice` needs a Transformer, and recipe `{recipe}` has architecture"):
+            studio.config.check(chain.parse(f"micro/{recipe}/s1/train/slice"))
+        workplace = bench(f"micro/{recipe}/s1/train")
+        with pytest.raises(UserError, match="only a Transformer can be sliced"):  # as an import, of which no recipe says what it is
+            workplace.make(f"micro/{recipe}/s1/train/slice")
+        return
+    reference = studio.make(text)
+    found = manifest(studio.model(f"{lasso}/slice"))
+    assert found["ffn_sparsity"] == pytest.approx(50) and found["attention_sparsity"] == 0
+    before = models.read(studio.model(lasso) / "last.pt")["model"]
+    zeros, small, converged, tuned = (model_of(studio, each) for each in (lasso, f"{lasso}/slice", f"{lasso}/slice/converge-few", text))
+    zeros.state.update(zeroed(before, dead_units(before, "ffn", "both", head_size(zeros.options), by_percent(50))))
+    sources, targets = pairs(studio, text)
+    losses = [open_engine(model, "fairseq", device="cpu").negative_log_likelihoods(sources, targets) for model in (zeros, small)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6, abs=1e-4)
+    for model in (converged, tuned):
+        assert shape_of(model.state, head_size(model.options)) == found["shape"]
+        assert {name: tensor.shape for name, tensor in model.state.items()} == {name: tensor.shape for name, tensor in small.state.items()}
+    by_engine = [open_engine(converged, name, device="cpu").translate(sources, Search(beam=2), 20) for name in ("auto", "onnx", "fairseq")]
+    assert by_engine[0] == by_engine[1] == by_engine[2]
+    assert not torch.equal(tuned.state["encoder.layers.0.fc1.weight"], converged.state["encoder.layers.0.fc1.weight"])
+
+    workplace = bench(str(chain.parse(text).parent))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SECONDS_BETWEEN_SAVES", SAVED_ALWAYS)
+        with interrupted(patch, *UPDATE, 4):
+            workplace.make(text)
     assert_same_training(workplace.make(text), reference)
 
 

@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmtprune.chain import GROUPS
 from nmtprune.errors import UserError
 from nmtprune.pruning import groups as g
+from nmtprune.pruning import shapes
 from nmtprune.pruning.groups import SubLayer
-from nmtprune.pruning.slicing import attention_sparsity, dead_units, ffn_sparsity, macs_per_word, shape_of, sliced, zeroed
+from nmtprune.pruning.slicing import dead_units, macs_per_word, shape_of, sliced, zeroed
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
@@ -214,12 +216,12 @@ def test_removing_dead_zero_groups_does_not_change_the_model():
     assert [layer["ffn"] for side in shape.values() for layer in side] == [12, 6, 6, 6]
     torch.testing.assert_close(logits(options, small, shape), logits(options, state), rtol=0, atol=1e-5)
     full = shape_of(state, HEAD_DIM)
-    assert ffn_sparsity(shape, full, tied=True) == pytest.approx(100 * 12 / 36)
-    assert ffn_sparsity(shape, full) == pytest.approx(100 * 18 / 48)
+    assert shapes.sparsity(shape, full, shapes.FFN, True) == pytest.approx(100 * 12 / 36)
+    assert shapes.sparsity(shape, full, shapes.FFN) == pytest.approx(100 * 18 / 48)
 
 
 @pytest.mark.parametrize("where", g.WHERE)
-@pytest.mark.parametrize("kind", g.KINDS)
+@pytest.mark.parametrize("kind", GROUPS)
 def test_a_random_model_loses_nothing(kind, where):
     for name in STUDENTS:
         for rule in (g.by_threshold, g.by_gap):
@@ -238,8 +240,8 @@ def test_the_paper_s_widths_give_its_sparsities(encoder, decoder, heads, printed
 
     pruned, full = shape(encoder, decoder, heads), shape([1536] * len(encoder), [1536] * len(decoder), None)
     tied = len(decoder) == 2
-    assert round(ffn_sparsity(pruned, full, tied)) == printed[0]
-    assert round(attention_sparsity(pruned, full, tied)) == (printed[1] or 0)
+    assert round(shapes.sparsity(pruned, full, shapes.FFN, tied)) == printed[0]
+    assert round(shapes.sparsity(pruned, full, shapes.ATTENTION, tied)) == (printed[1] or 0)
 
 
 def test_multiply_accumulates_are_counted_by_hand():

@@ -210,7 +210,7 @@ def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
     speed.measure(None, out, chains)
     assert inside[0].communicate()[0] == "in\n"
     assert out.read_text().splitlines()[0] == ",".join(protocol.COLUMNS)
-    assert speed.left_out_file(out).read_text() == "chain,engine,reason\nwhy,why,why\n"
+    assert paths.left_out(out).read_text() == "chain,engine,reason\nwhy,why,why\n"
 
     out.unlink()
     speed.measure(None, out, chains)  # the same models: what was measured comes back

@@ -92,6 +92,8 @@ def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
             raise ValueError(f"unknown {what} `{value}`; {suggest(value, valid)}")
     if penalty.startswith("to"):
         _percent(penalty.removeprefix("to"))
+        if groups == "blocks8":
+            raise ValueError("a sparsity is of hidden units, which `blocks8` does not speak of; give a lambda")
     elif not re.fullmatch(_NUMBER, penalty):
         raise ValueError(f"`{penalty}` is no lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a sparsity of 67 %")
     return {"groups": groups, "where": where, "lambda": penalty, **_schedule(tuple(variant))}

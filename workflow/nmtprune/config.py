@@ -21,6 +21,7 @@ from nmtprune.errors import UserError, suggest
 WORKFLOW = Path(__file__).resolve().parent.parent
 SCORING_VERSION = 4  # grows when scores change that nothing in a recipe has changed
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
+TRANSFORMERS = ("transformer", "nmtprune_transformer")
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model")
 
 
@@ -171,6 +172,10 @@ class Config:
         if missing:
             raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
         _check_architecture(recipe["architecture"], recipe["subwords"], f"recipes/{name}.yaml")
+        decoding = recipe.get("decoding", {})
+        slow = decoding.get("engine") == "fairseq" or recipe["architecture"]["name"] not in TRANSFORMERS
+        if decoding.get("shortlist") and slow:
+            raise UserError(f"recipes/{name}.yaml: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here")
         if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get("replace_unknowns"):
             raise UserError(f"recipes/{name}.yaml: decoding: replace_unknowns needs attention, and architecture.attention says none")
         return recipe
@@ -360,8 +365,12 @@ class Config:
                     raise UserError(f"config: imports.{name}.{key}: there is no {value}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
+            if ancestor.last.family.name in ("lasso", "slice"):
+                self._check_transformer(chain, ancestor.last)
             if only := ancestor.last.get("class"):
                 self._check_class(chain, only)
+            if chain.root.family.name != "import":  # whose architecture comes with the checkpoint
+                self._check_step(chain, ancestor.last)
             if ancestor.last.family.name == "at":
                 kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
                 if ancestor.last["percent"] not in kept:
@@ -369,6 +378,12 @@ class Config:
                         f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` "
                         f"at {', '.join(kept) or 'no'} percent, not at {ancestor.last['percent']}"
                     )
+
+    def _check_transformer(self, chain: Chain, step: chains.Step) -> None:
+        """Raises UserError for a step that only a Transformer can take. An import brings an architecture of its own."""
+        name = self.recipe(chain.recipe)["architecture"]["name"]
+        if chain.root.family.name != "import" and "transformer" not in name:
+            raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{name}`")
 
     def classes(self, recipe: str) -> list[str]:
         """The prunable weight classes of a recipe's model, as steps spell them."""
@@ -383,6 +398,19 @@ class Config:
         valid = self.classes(chain.recipe)
         if chain.root.family.name != "import" and only not in valid:
             raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no weight class `{only}`; {suggest(only, valid)}")
+
+    def _check_step(self, chain: Chain, step: chains.Step) -> None:
+        """Raises UserError for a step that means nothing to the recipe's architecture."""
+        architecture, name = self.recipe(chain.recipe)["architecture"], step.family.name
+        if name not in ("lasso", "slice", "int8"):
+            return
+        if architecture["name"] not in TRANSFORMERS:
+            raise UserError(
+                f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has `{architecture['name']}`; "
+                f"valid: {', '.join(TRANSFORMERS)}"
+            )
+        if step.get("engine") == "ctranslate2" and architecture.get("decoder_self") == "ssru":
+            raise UserError(f"chain `{chain}`: CTranslate2 does not know the SSRU of recipe `{chain.recipe}`; valid: int8-onnx")
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""

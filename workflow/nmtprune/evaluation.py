@@ -20,7 +20,8 @@ from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.classes import prunable
-from nmtprune.pruning.slicing import head_size, macs_per_word, shape_of
+from nmtprune.pruning.slicing import head_size, shape_of
+from nmtprune.scoring import comet
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import Model, of_chain, read_dictionary
 from nmtprune.scoring.score import Scorer
@@ -46,7 +47,7 @@ class Evaluation:
         decoding = self.recipe.get("decoding", {})
         search = Search(**config.search(chain.recipe))
         self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
-        if config.settings["comet_model"]:
+        if comet.unavailable(config.settings["comet_model"]) is None:
             self.identity["comet"] = config.settings["comet_model"]
         engine, device = decoding.get("engine", "auto"), config.settings["device"]
         self.scorer = Scorer(files, Subwords.load(self.data), target, engine, search, device, config.settings["comet_model"], shortlist)
@@ -83,10 +84,10 @@ class Evaluation:
 
 
 def _shape(model: Model) -> dict[str, Any]:
-    """`shape` (JSON) and `macs_per_word` of a Transformer; of anything else nothing."""
+    """`shape` (JSON) of a Transformer; of anything else nothing."""
     if "encoder_attention_heads" not in model.options or "transformer" not in str(model.options.get("arch", model.options.get("_name"))):
-        return {"shape": None, "macs_per_word": None}
-    return {"shape": json.dumps(shape_of(model.state, head_size(model.options))), "macs_per_word": macs_per_word(model.state)}
+        return {"shape": None}
+    return {"shape": json.dumps(shape_of(model.state, head_size(model.options)))}
 
 
 def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:

@@ -74,6 +74,11 @@ def speed(preset: str, task: str) -> Path:
     return RESULTS / "speed" / preset / f"{task}.csv"
 
 
+def left_out(table: Path) -> Path:
+    """Beside a table of speeds: which engines did not take which models, and why."""
+    return table.with_suffix(".left_out.csv")
+
+
 def norms(chain: Chain) -> Path:
     """The norms of the groups that `slice` judged, and where it cut."""
     return model(chain) / NORMS

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import importlib.metadata
 import io
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,12 +18,10 @@ from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import digest, read_json, read_lines, sha256_of, write_json, write_text
-from nmtprune.pruning.slicing import macs_per_word
 from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
 from nmtprune.scoring import speed as protocol
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import Model, of_chain, pieces_of
-from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.steps.store import lock
 
 VERSION = 1  # grows when the protocol changes
@@ -50,13 +47,8 @@ def measure(config: Config, out: Path, chains: list[Chain]) -> None:
                 measured, left_out = _measure(config, chains, Path(folder))
             found = {"digest": identity, "rows": measured, "left_out": left_out}
             write_json(kept, found)
-    _write(left_out_file(out), protocol.LEFT_OUT_COLUMNS, found["left_out"])
+    _write(paths.left_out(out), protocol.LEFT_OUT_COLUMNS, found["left_out"])
     _write(out, protocol.COLUMNS, found["rows"])
-
-
-def left_out_file(table: Path) -> Path:
-    """Beside a table of speeds: what was not measured."""
-    return table.with_suffix(".left_out.csv")
 
 
 def _identity(config: Config, chains: list[Chain]) -> str:
@@ -81,13 +73,6 @@ class _Source:
         self.sizes = {size: (len(indices), sum(len(lines[index].split()) for index in indices)) for size, indices in chosen.items()}
         self.shortlist = config.shortlist(chain)
 
-    def candidates(self) -> int | None:
-        """The rows of the output projection that the shortlist leaves to a batch of the first batch size, on average."""
-        if self.shortlist is None:
-            return None
-        shortlist, batches = Shortlist.load(self.shortlist), read_json(self.batches)[str(protocol.BATCH_SIZES[0])]
-        return round(statistics.mean(len(shortlist.candidates(batch)) for batch in batches))
-
 
 def _measure(config: Config, chains: list[Chain], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     sources: dict[Path, _Source] = {}
@@ -98,30 +83,30 @@ def _measure(config: Config, chains: list[Chain], folder: Path) -> tuple[list[di
         source = sources[data] = sources.get(data) or _Source(config, chain, folder)
         model = of_chain(config, chain)
         search = dataclasses.asdict(Search(**config.search(chain.recipe)))
-        for engine, reason in _engines(model, slow=number == 0):
+        precision = "int8" if chain.quantised_for else "float32"
+        for engine, reason in _engines(model, chain.quantised_for, slow=number == 0):
             if reason:
                 left_out.append({"chain": str(chain), "engine": engine, "reason": reason})
                 print(f"{chain} is not measured in {engine}: {reason}", flush=True)
                 continue
             python = pymarian_peer.interpreter() if engine == pymarian_peer.NAME else sys.executable
-            for precision in ("float32", "int8") if chain.quantised_for == engine else ("float32",):
-                files = folder / f"{number}-{engine}-{precision}"
-                files.mkdir()
-                _save(model, engine, precision, files)
-                shortlist = source.shortlist if engine in FAST else None
-                case = protocol.Case(str(chain), engine, files, source.batches, search, precision, shortlist, python)
-                macs = macs_per_word(model.state, source.candidates() if shortlist else None)
-                facts[case] = {"macs_per_word": macs, "size_int8": _size_int8(model, engine, folder)}
+            files = folder / f"{number}-{engine}"
+            files.mkdir()
+            _save(model, engine, precision, files)
+            shortlist = source.shortlist if engine in FAST else None
+            case = protocol.Case(str(chain), engine, files, source.batches, search, precision, shortlist, python)
+            facts[case] = {"size_int8": _size_int8(model, engine, folder)}
     core = protocol.idlest_core()
     found = protocol.measure(list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"))
     sizes = {source.batches: source.sizes for source in sources.values()}
     return [row | facts[case] for case, row in protocol.rows(found, sizes, core)], left_out
 
 
-def _engines(model: Model, slow: bool) -> Iterator[tuple[str, str | None]]:
-    """Engines, and why they do not take the model if so. `slow`: fairseq's generator and pymarian too."""
+def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tuple[str, str | None]]:
+    """Engines, and why they do not take the model if so; of a model in 8 bits its own. `slow`: fairseq's generator and pymarian too."""
     for name, engine in FAST.items():
-        yield name, engine.supports(model)
+        if quantised_for in (None, name):
+            yield name, engine.supports(model)
     if slow:
         yield "fairseq", None
         yield pymarian_peer.NAME, pymarian_peer.missing() or pymarian_peer.supports(model)

@@ -17,6 +17,7 @@ try:
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
     from nmtprune.errors import UserError
+    from nmtprune.scoring import comet
     from nmtprune.training.schedule import tokens_per_update
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
@@ -40,6 +41,7 @@ try:
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
+COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
 PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS else []
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
@@ -85,7 +87,7 @@ def slice_json(wildcards):
 
 
 def scoring_json(wildcards):
-    return json.dumps(CONFIG.scoring(chain_of(wildcards).recipe), sort_keys=True)
+    return json.dumps({**CONFIG.scoring(chain_of(wildcards).recipe), **COMET}, sort_keys=True)
 
 
 def analysis_json(name, wildcards):
@@ -122,9 +124,9 @@ def scoring_gpus(wildcards):
 
 
 def translating_gpus(recipe):
-    """CTranslate2 runs Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
+    """CTranslate2 and ONNX Runtime run Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
     recipe = CONFIG.recipe(recipe)
-    fast = recipe["architecture"]["name"] == "transformer" and recipe.get("decoding", {}).get("engine") != "fairseq"
+    fast = recipe["architecture"]["name"] in ("transformer", "nmtprune_transformer") and recipe.get("decoding", {}).get("engine") != "fairseq"
     return 0 if fast else GPUS
 
 

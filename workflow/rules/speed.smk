@@ -14,8 +14,8 @@ rule speed:
     benchmark:
         "results/benchmarks/speed/{preset}/{task}.tsv"
     wildcard_constraints:
-        preset="[^/]+",
-        task="[^/.]+",
+        preset=CONFIG.settings["preset"],
+        task="|".join(map(re.escape, SPEED_GROUPS)) or "none",
     conda:
         CONDA
     threads: workflow.cores or 1

@@ -16,8 +16,11 @@ Rule = Callable[[list[GroupSet]], list[Tensor]]
 SMALL = 0.1  # of the mean norm of the larger half: hidden units below are on their way to zero
 
 
-def rule_of(settings: Mapping[str, Any]) -> Rule:
-    """The rule of a recipe's `lasso` settings: by absolute threshold, or by the gap between dead and living groups."""
+def rule_of(settings: Mapping[str, Any], strength: str = "0") -> Rule:
+    """What is dead after a lasso of this strength. Of one that sought a sparsity (`to67`) that share of the hidden units; else by a
+    recipe's `lasso` settings: what lies below an absolute threshold, or below the gap between dead and living groups."""
+    if strength.startswith("to"):
+        return by_percent(float(strength.removeprefix("to")))
     return by_gap if settings["dead"] == "gap" else functools.partial(by_threshold, threshold=settings["threshold"])
 
 

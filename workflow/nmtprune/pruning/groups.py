@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-KINDS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
 WHERE = {"enc": ("encoder",), "dec": ("decoder",), "both": ("encoder", "decoder")}
 BLOCK = 8  # rows and columns of a block of figure 1
 THRESHOLD = 1e-5  # a group whose absolute values sum to less is dead (4.2)

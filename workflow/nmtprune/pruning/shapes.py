@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-Shape = Mapping[str, list[Mapping[str, int]]]
+Shape = dict[str, list[dict[str, int]]]
 
 SIDES = ("encoder", "decoder")
 FFN, ATTENTION = ("ffn",), ("self", "cross")

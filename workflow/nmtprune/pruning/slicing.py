@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nmtprune.errors import UserError
 from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, sub_layers
+from nmtprune.pruning.shapes import Shape
 
 Removed = dict[SubLayer, Tensor]  # True for every feed-forward unit or head that goes; of tied sub-layers the first stands for all
-Shape = dict[str, list[dict[str, int]]]  # side -> layer by layer: component -> feed-forward units, heads
 State = Mapping[str, Tensor]
 
 
@@ -100,33 +100,30 @@ def shape_without(shape: Shape, removed: Removed) -> Shape:
 
 
 def head_size(options: Any) -> int:
-    """The width of an attention head, by fairseq's options of a model (a mapping, or what has them as attributes)."""
+    """The width of an attention head, by fairseq's options of a model (a mapping, or what has them as attributes).
+
+    Raises UserError for a model without attention heads.
+    """
     values = options if isinstance(options, Mapping) else vars(options) if not hasattr(options, "get") else options
+    if "encoder_attention_heads" not in values:
+        raise UserError("group lasso needs a Transformer, and the model has no attention heads.")
     return int(values.get("head_dim") or values["encoder_embed_dim"] // values["encoder_attention_heads"])
 
 
-def ffn_sparsity(shape: Shape, full: Shape, tied: bool = False) -> float:
-    """Percent of the feed-forward units of `full` that are gone in `shape`, of both sides; of a `tied` decoder one layer counts."""
-    return _sparsity(shape, full, ("ffn",), tied)
+def macs_per_word(state: State, candidates: float | None = None, source_pieces: float = 1, target_pieces: float = 1) -> float:
+    """Multiply-accumulates of all matrix products for one source word, by greedy search.
 
-
-def attention_sparsity(shape: Shape, full: Shape, tied: bool = False) -> float:
-    """Percent of the heads of `full` that are gone in `shape`, of attention to itself and to the source; else as `ffn_sparsity`."""
-    return _sparsity(shape, full, ("self", "cross"), tied)
-
-
-def macs_per_word(state: State, candidates: int | None = None) -> int:
-    """Multiply-accumulates of all matrix products for one source word, where source and target are equally long and search is greedy.
-
-    Projections, feed-forward networks, recurrent units and the output projection of encoder and decoder; the products of queries, keys
-    and values, which grow with the sentence, are left out. Tied layers count as often as they run. `candidates`: the rows of the output
-    projection that a shortlist leaves, all by default.
+    Projections, feed-forward networks, recurrent units and the output projection; the products of queries, keys and values, which grow
+    with the sentence, are left out. Tied layers count as often as they run. `candidates`: the rows of the output projection that a
+    shortlist leaves, all by default. `source_pieces`, `target_pieces`: what the encoder (and the decoder's keys and values of the source)
+    and the decoder run over for each source word.
     """
-    total = 0
+    total = 0.0
     for name, tensor in state.items():
         if tensor.dim() == 2 and name.endswith(".weight") and ".embed_" not in name:
             rows = tensor.shape[0] if candidates is None or not name.endswith("output_projection.weight") else candidates
-            total += rows * tensor.shape[1]
+            of_source = name.startswith("encoder.") or name.endswith(("encoder_attn.k_proj.weight", "encoder_attn.v_proj.weight"))
+            total += rows * tensor.shape[1] * (source_pieces if of_source else target_pieces)
     return total
 
 
@@ -166,11 +163,3 @@ def _width(state: State, sub_layer: SubLayer, head_dim: int) -> int:
     if weight is None:
         return 0
     return weight.shape[0] if sub_layer.component == "ffn" else weight.shape[0] // head_dim
-
-
-def _sparsity(shape: Shape, full: Shape, components: tuple[str, ...], tied: bool) -> float:
-    def units(of: Shape) -> int:
-        layers = of["encoder"] + of["decoder"][: 1 if tied else None]
-        return sum(layer.get(component, 0) for layer in layers for component in components)
-
-    return 100 * (1 - units(shape) / units(full))

@@ -12,6 +12,7 @@ from nmtprune.training.schedule import learning_rate
 
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+IDLE = 0.1  # of a core; what other processes may take while speed is measured
 MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
 NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet"}
@@ -186,7 +187,7 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
         sentences.append(f"BLEU {', '.join(signatures)}.")
     if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows if row["chrf_signature"])):
         sentences.append(f"chrF {', '.join(signatures)}.")
-    if _translates(item) and (searches := _distinct(f"{row['engine']}, beam {row['beam']}" for row in rows if row["hypotheses"])):
+    if _translates(item) and (searches := _distinct(_search(row) for row in rows if row["hypotheses"])):
         sentences.append(f"Search: {'; '.join(searches)}.")
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
@@ -196,6 +197,13 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
             "†/‡: the sign test over sentences agrees, p < 0.05/0.01; published arrows by the paper's sign test."
         )
     return sentences
+
+
+def _search(row: Mapping[str, str]) -> str:
+    """`onnx, beam 4, 50 candidates a source piece`."""
+    bits = " in 8 bits" if row.get("precision") == "int8" else ""
+    candidates = f", {row['shortlist']} candidates a source piece" if row.get("shortlist") else ""
+    return f"{row['engine']}{bits}, beam {row['beam']}{candidates}"
 
 
 def _lasso(item: Item, measured: Measured) -> list[str]:
@@ -219,7 +227,9 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
     said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     sentences = [f"Lasso: {said}."] if by_text else []
     if sought:
-        sentences.append("λ = to67: the λ that was found to leave 67 % of the penalised FFN units small; these are cut.")
+        sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
+    if by_text and any(row.paper_recipe != row.chains[0].recipe for row in item.rows):
+        sentences.append("The λ of other models and schedules than the paper's are not comparable with its own.")
     if {"ffn_sparsity", "att_sparsity"} & _metrics(item):
         sentences.append("Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned.")
     return sentences
@@ -244,9 +254,18 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         f"beam {distinct('beam')}",
         f"medians of {distinct('runs')} runs, loading apart",
         distinct("cpu"),
+        _spread(rows),
     ]
     seed = f" Timed is seed {item.rows[0].chains[0].seed}." if len(item.rows[0].chains) > 1 else ""
     return [f"Speed: {', '.join(said)}.{seed}"]
+
+
+def _spread(rows: list[Mapping[str, str]]) -> str:
+    """How far runs were from their median, and how busy the machine was with something else."""
+    spread = max((float(row["seconds_high"]) - float(row["seconds_low"])) / 2 / float(row["seconds"]) for row in rows)
+    others = max(float(row["others_cpu"] or 0) for row in rows)
+    busy = f"others took up to {others:.0%} of a core meanwhile, which is not idle" if others > IDLE else "no other process to speak of"
+    return f"runs within ±{spread:.0%} of their median at most, {busy}"
 
 
 def _left_out(item: Item) -> list[str]:

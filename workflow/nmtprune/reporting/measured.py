@@ -137,7 +137,7 @@ class Measured:
                 return f"speed on {chain.task} is not measured yet"
             if not self.speeds(chain):
                 return f"the speed of {chain} is not measured yet"
-            reasons = self._table(self._speed_file(chain).with_suffix(".left_out.csv"))
+            reasons = self._table(paths.left_out(self._speed_file(chain)))
             known = (row["reason"] for row in reasons if way and (row["chain"], row["engine"]) == (str(chain), way.engine))
             return (
                 f"{chain} is not timed in {way.engine if way else 'any engine'}, as other rows are: {next(known, 'it was not asked for')}"

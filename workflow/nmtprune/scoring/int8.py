@@ -37,15 +37,12 @@ def rounded(state: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.T
 
 
 def on_grid(weight: torch.Tensor) -> torch.Tensor:
-    """A float32 matrix [rows, columns] with each row rounded to its grid."""
-    return _round(weight.detach().clone())
-
-
-def _round(weight: torch.Tensor) -> torch.Tensor:
-    maximum = weight.abs().amax(1, keepdim=True)
+    """A matrix [rows, columns] with each row rounded to its grid, in float32 whatever its precision: a half's reciprocals overflow."""
+    single = weight.detach().to(torch.float32, copy=True)
+    maximum = single.abs().amax(1, keepdim=True)
     maximum = torch.where(maximum < _LEAST, LEVELS, maximum)
     # In this order the row's largest weight is itself again, hence its scale, hence the whole row.
-    return weight.mul_(LEVELS / maximum).round_().div_(LEVELS).mul_(maximum)
+    return single.mul_(LEVELS / maximum).round_().div_(LEVELS).mul_(maximum)
 
 
 @torch.no_grad()
@@ -60,7 +57,7 @@ def swap_in(parameters: Mapping[str, torch.Tensor], engine: str) -> dict[str, to
     for name, parameter in parameters.items():
         if _in_8_bits(name, parameter, engine):
             saved[name] = parameter.detach().clone()
-            _round(parameter)
+            parameter.copy_(on_grid(parameter))
     return saved
 
 

@@ -8,10 +8,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines, write_lines
+from nmtprune.pruning.slicing import macs_per_word
 from nmtprune.scoring import comet
 from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.model import Model, pieces_of
@@ -19,7 +21,7 @@ from nmtprune.scoring.perplexity import likelihood
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.size import sizes
-from nmtprune.scoring.translate import translate
+from nmtprune.scoring.translate import batches, translate
 
 COLUMNS = (
     "set",
@@ -39,6 +41,7 @@ COLUMNS = (
     "engine",
     "precision",
     "shortlist",
+    "macs_per_word",
     "beam",
     "hypotheses",
 )
@@ -132,6 +135,7 @@ class Scorer:
                 kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
                 write_lines(kept, hypotheses)
                 write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
+                row["macs_per_word"] = self._macs_per_word(model, test_set)
                 if self._comet_model:
                     found = comet.scores(test_set.lines, hypotheses, test_set.references, self._comet_model)
                     row["comet"] = math.fsum(found) / len(found)
@@ -149,6 +153,18 @@ class Scorer:
         test_set = self._sets[0]
         pieces = translate(open_engine(model, self._engine, device=self._device), test_set.sources, self._search)
         return test_set.quality.scores([self._decode(hypothesis) for hypothesis in pieces])["bleu"]
+
+    def _macs_per_word(self, model: Model, test_set: _Set) -> float | None:
+        """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what is no Transformer."""
+        if not any(name.endswith("encoder_attn_layer_norm.weight") for name in model.state):
+            return None
+        words = sum(len(line.split()) for line in test_set.lines)
+        source, target = (sum(len(pieces) + 1 for pieces in side) / max(words, 1) for side in (test_set.sources, test_set.targets))
+        candidates = None
+        if self._shortlist:
+            found = batches(range(len(test_set.sources)), [len(pieces) for pieces in test_set.sources])
+            candidates = fmean(len(self._shortlist.candidates([test_set.sources[index] for index in batch])) for batch in found)
+        return macs_per_word(model.state, candidates, source, target)
 
     def _decode(self, pieces: list[str]) -> str:
         return self._subwords.decode(" ".join(pieces)) if pieces else ""

@@ -57,7 +57,6 @@ COLUMNS = (
     "peak_resident",
     "size_on_disk",
     "size_int8",
-    "macs_per_word",
     "cpu",
     "core",
     "others_cpu",
@@ -294,7 +293,7 @@ def speed_ups(measured: Measured, anchor: Measured, batch_size: int) -> list[flo
 
 
 def rows(found: Mapping[Case, Measured], sizes: Sizes, core: int | None) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Each case's rows, one a batch size, with the columns COLUMNS; `size_int8` and `macs_per_word` are left empty."""
+    """Each case's rows, one a batch size, with the columns COLUMNS; `size_int8` is left empty."""
     cases, cpu = list(found), cpu_model()
     for case, measured in found.items():
         anchor = anchor_of(case, cases)

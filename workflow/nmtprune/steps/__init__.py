@@ -39,7 +39,7 @@ def run(config: Config, chain: Chain) -> None:
     state, identity = paths.state(directory), manifest.digest_of(config, chain)
     module = import_module(f"{__name__}.{_MODULES[chain.last.family.name]}")
     if os.environ.get("RANK", "0") != "0":  # a worker of a distributed training; the first one keeps the files
-        if not store.finished(state, identity):
+        if chain.last.family.trains and not store.finished(state, identity):
             module.make(config, chain, state)
         return
     with store.lock(state):

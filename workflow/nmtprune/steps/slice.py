@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import numpy
 from nmtprune import models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.errors import UserError
 from nmtprune.files import atomic
-from nmtprune.pruning.dead import by_percent, norms, rule_of
+from nmtprune.pruning.dead import norms, rule_of
 from nmtprune.pruning.groups import groups
-from nmtprune.pruning.slicing import attention_sparsity, dead_units, ffn_sparsity, head_size, shape_of, sliced
+from nmtprune.pruning.shapes import ATTENTION, FFN, sparsity
+from nmtprune.pruning.slicing import dead_units, head_size, shape_of, sliced
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit.student import with_shape
 
@@ -21,14 +25,18 @@ ALL = "ffn+att", "both"  # what is looked at where no lasso says what it was to 
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt, and norms.npz: the norms of all groups with the cuts below which they were dead."""
-    settings = config.lasso(chain.recipe)
-    lasso = next((step for step in reversed(chain.steps) if step.family.name == "lasso"), None)
+    """Leaves model.pt, and norms.npz: the norms of all groups with the cuts below which they were dead.
+
+    Raises UserError for a model that is no Transformer.
+    """
+    since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.parent.steps))
+    lasso = next((step for step in since if step.family.name == "lasso"), None)
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
-    sought = lasso is not None and lasso["lambda"].startswith("to")
-    rule = by_percent(float(lasso["lambda"].removeprefix("to"))) if sought else rule_of(settings)
+    rule = rule_of(config.lasso(chain.recipe), lasso["lambda"] if lasso else "0")
     checkpoint = models.read(models.before(chain))
     weights, options = checkpoint["model"], checkpoint["cfg"]["model"]
+    if not isinstance(options, Mapping) or "encoder_attention_heads" not in options:
+        raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
     head_dim, tied = head_size(options), bool(options.get("tied_decoder_layers"))
     removed = dead_units(weights, kind, where, head_dim, rule)
     checkpoint["model"], shape = sliced(weights, removed, head_dim, options.get("activation_fn", "relu"))
@@ -38,5 +46,5 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         numpy.savez(file, **norms(groups(weights, kind, where, head_dim)))
     models.save(checkpoint, outputs / paths.MODEL)
     before = shape_of(weights, head_dim)
-    facts = {"ffn_sparsity": ffn_sparsity(shape, before, tied), "attention_sparsity": attention_sparsity(shape, before, tied)}
+    facts = {"ffn_sparsity": sparsity(shape, before, FFN, tied), "attention_sparsity": sparsity(shape, before, ATTENTION, tied)}
     return {"updates": 0, "shape": shape, **facts}

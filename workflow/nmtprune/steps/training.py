@@ -61,12 +61,12 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
     return weights
 
 
-def treatments(config: Config, chain: Chain, head_dim: int) -> list[Treatment]:
-    """What is done to a chain's last training beside its updates."""
+def treatments(config: Config, chain: Chain, options: Any) -> list[Treatment]:
+    """What is done to a chain's last training beside its updates. `options`: fairseq's of the model."""
     step, held = chain.last, models.masks_of(chain)
     done: list[Treatment] = [Masked(held)] if held else []
     if step.family.name == "lasso":
-        done.append(Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_dim))
+        done.append(Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(options)))
     if engine := chain.quantised_for:
         done.append(Rounded(engine))
     return done
@@ -99,7 +99,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         trainer,
         schedule,
         state,
-        treatments(config, chain, head_size(trainer.cfg.model)),
+        treatments(config, chain, trainer.cfg.model),
         parent_competes=chain.last.family.name in COMPETES,
         development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
     ).run()

@@ -25,8 +25,8 @@ from fairseq.modules import FairseqDropout, LayerNorm
 from torch import Tensor, nn
 
 from nmtprune.errors import UserError
+from nmtprune.pruning.shapes import Shape
 
-Shape = dict[str, list[dict[str, int]]]
 Incremental = dict[str, dict[str, Tensor | None]]
 
 

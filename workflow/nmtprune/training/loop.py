@@ -199,7 +199,7 @@ class Training:
         batches.load_state_dict(saved["batches"])
         self.progress.__dict__.update(saved["progress"])
         self._since_validation = saved["since_validation"]
-        for treatment, state in zip(self.treatments, saved["treatments"], strict=True):
+        for treatment, state in zip(self.treatments, saved.get("treatments", []), strict=False):
             treatment.resume(state)
         print(f"resumed at update {self.progress.update}", flush=True)
 

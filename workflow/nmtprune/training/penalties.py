@@ -10,8 +10,6 @@ from torch import Tensor
 from nmtprune.errors import UserError
 from nmtprune.pruning.groups import groups
 
-GAMMAS = ("sqrt", "none")
-
 
 class GroupLasso:
     """R = sum over groups of gamma * |w_g|_2 (equation 1) over the parameters of a model under training.

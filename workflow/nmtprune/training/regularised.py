@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from nmtprune.pruning.dead import rule_of, small_share
-from nmtprune.pruning.slicing import dead_units, ffn_sparsity, shape_of, shape_without
+from nmtprune.pruning.shapes import FFN, sparsity
+from nmtprune.pruning.slicing import dead_units, shape_of, shape_without
 from nmtprune.toolkit.session import Trainer
 from nmtprune.training.penalties import GroupLasso
 from nmtprune.training.treatment import Treatment
@@ -29,7 +30,7 @@ class Regularised(Treatment):
         self.groups, self.where, self.settings, self.head_dim = groups, where, settings, head_dim
         self.target = float(strength.removeprefix("to")) if strength.startswith("to") else None
         self.strength = settings["start"] if self.target is not None else float(strength)
-        self.rule = rule_of(settings)
+        self.rule = rule_of(settings, strength)
 
     def begin(self, trainer: Trainer) -> None:
         self.parameters = dict(trainer.get_model().named_parameters(remove_duplicate=False))
@@ -65,7 +66,7 @@ class Regularised(Treatment):
             for index, layer in enumerate(layers)
             for component in layer
         }
-        return {"lambda": self.strength, "penalty": penalty, "ffn_sparsity": ffn_sparsity(left, self.shape, self.tied), **widths}
+        return {"lambda": self.strength, "penalty": penalty, "ffn_sparsity": sparsity(left, self.shape, FFN, self.tied), **widths}
 
     def state(self) -> float:
         return self.strength

@@ -22,6 +22,8 @@ GREY = "#555555"
 
 def make(item: Item, measured: Measured) -> Made:
     numbers = tables.frame(item, measured)
+    if len(numbers):
+        numbers = numbers[numbers["same_as"].isna()].reset_index(drop=True)  # stand-ins that coincide are one model
     quality, *costs = item.columns
     for cost in costs:
         numbers[f"front_{cost.key}"] = on_front(numbers[quality.key], numbers[cost.key], cost.metric in MORE_IS_BETTER)
