@@ -148,10 +148,10 @@ def test_a_single_outlier_among_many_groups_is_no_second_peak():
 def test_a_freshly_initialised_model_loses_nothing(kind, bias):
     torch.manual_seed(2)
     state = {name: t * bias if name.endswith("bias") else t for name, t in state_of(d=32, ffn=64, heads=8, std=0.06).items()}
-    sets = groups(state, kind, "both", HEAD_DIM)
-    assert set(g.gap_cuts(sets).values()) == {None}
-    for rule in (g.by_threshold, g.by_gap):
-        assert not any(dead.any() for dead in rule(sets))
+    sets, cuts = groups(state, kind, "both", HEAD_DIM), g.gap_cuts(state, kind, "both", HEAD_DIM)
+    assert set(cuts.values()) == {None}
+    for dead in (g.by_threshold(sets), g.by_cut(sets, cuts)):
+        assert not any(marks.any() for marks in dead)
 
 
 def test_the_gap_rule_finds_each_matrix_its_own_cut():
@@ -160,10 +160,23 @@ def test_the_gap_rule_finds_each_matrix_its_own_cut():
     state["encoder.layers.0.fc1.weight"][:10] *= 1e-3
     state["encoder.layers.0.fc1.bias"][:10] *= 1e-3
     sets = groups(state, "ffn", "both", HEAD_DIM)
-    cuts = g.gap_cuts(sets)
-    assert cuts["fc2"] is None
+    cuts = g.gap_cuts(state, "ffn", "both", HEAD_DIM)
     assert 1e-3 < cuts["fc1"] < 0.5
-    assert [int(dead.sum()) for dead in g.by_gap(sets)] == [10] + [0] * 7
+    assert [int(dead.sum()) for dead in g.by_cut(sets, cuts)] == [10] + [0] * 7
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+@pytest.mark.parametrize("living", [0, 1])
+def test_where_next_to_nothing_is_left_of_a_matrix_the_rest_of_the_model_tells(kind, living):
+    torch.manual_seed(5)
+    state = state_of(d=32, ffn=64, heads=8)
+    for name in state:
+        if name.startswith("encoder.layers") and ("fc" in name or "attn" in name) and "norm" not in name:
+            keep = living if name.endswith("0.fc1.weight") or name.endswith("0.fc1.bias") else 0
+            state[name] = torch.cat([state[name][:keep], state[name][keep:] * 1e-4])
+    cuts = g.gap_cuts(state, kind, "enc", HEAD_DIM)
+    dead = g.by_cut(groups(state, kind, "enc", HEAD_DIM), cuts)
+    assert sum(int((~marks).sum()) for marks in dead) == (living if kind != "blocks8" else 4 * living)
 
 
 @settings(max_examples=40, deadline=None)

@@ -176,7 +176,7 @@ def test_slicing_takes_what_is_dead_and_the_model_computes_the_same(studio, root
         settings = studio.config.lasso(chain.parse(text).recipe)
     checkpoint = models.read(studio.model(f"{root}/{LASSO}") / "last.pt")
     before, options = checkpoint["model"], checkpoint["cfg"]["model"]
-    removed = dead_units(before, "ffn+att", "both", HEAD_DIM, rule_of(settings, "25"))
+    removed = dead_units(before, "ffn+att", "both", HEAD_DIM, rule_of(settings, before, "ffn+att", "both", HEAD_DIM, "25"))
     small = model_of(studio, text)
     assert json.loads(small.options["shape"]) == found["shape"] == shape_of(small.state, HEAD_DIM)
     gone = {(each.side, each.layer, each.component): int(goes.sum()) for each, goes in removed.items()}

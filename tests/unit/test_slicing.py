@@ -13,6 +13,7 @@ from nmtprune.chain import GROUPS
 from nmtprune.errors import UserError
 from nmtprune.pruning import groups as g
 from nmtprune.pruning import shapes
+from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.groups import SubLayer
 from nmtprune.pruning.slicing import dead_units, macs_per_word, shape_of, sliced, zeroed
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
@@ -224,8 +225,10 @@ def test_removing_dead_zero_groups_does_not_change_the_model():
 @pytest.mark.parametrize("kind", GROUPS)
 def test_a_random_model_loses_nothing(kind, where):
     for name in STUDENTS:
-        for rule in (g.by_threshold, g.by_gap):
-            removed = dead_units(student(name)[1], kind, where, HEAD_DIM, rule)
+        state = student(name)[1]
+        for dead in ("threshold", "gap"):
+            rule = rule_of({"dead": dead, "threshold": g.THRESHOLD}, state, kind, where, HEAD_DIM)
+            removed = dead_units(state, kind, where, HEAD_DIM, rule)
             assert removed and not any(goes.any() for goes in removed.values())
 
 

@@ -240,9 +240,10 @@ def test_the_uniform_shape_says_what_the_options_say():
     assert all(torch.equal(plain[name], shaped[name]) for name in plain if not name.endswith("_float_tensor"))
 
 
-def test_fairseq_generate_opens_a_checkpoint(studio):
-    """Its own command-line tool, told where our models are; it writes the hypotheses that we write."""
-    folder = studio.make("micro/micro-student/s1/train")
+@pytest.mark.parametrize("steps", ["train", "train-pretrain/lasso-ffn+att-both-25/slice"])
+def test_fairseq_generate_opens_a_checkpoint(studio, steps):
+    """Its own command-line tool, told where our models are; it writes the hypotheses that we write. A sliced model too."""
+    folder = studio.make(f"micro/micro-student/s1/{steps}")
     data = next((studio / "results/data/micro").glob("sentencepiece*"))
     plugin = REPOSITORY / "workflow" / "nmtprune" / "toolkit" / "nmtprune_plugin"
     tool = "import nmtprune.toolkit.shim; from fairseq_cli.generate import cli_main; cli_main()"

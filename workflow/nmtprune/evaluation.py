@@ -85,7 +85,7 @@ class Evaluation:
 
 def _shape(model: Model) -> dict[str, Any]:
     """`shape` (JSON) of a Transformer; of anything else nothing."""
-    if "encoder_attention_heads" not in model.options or "transformer" not in str(model.options.get("arch", model.options.get("_name"))):
+    if not models.is_transformer(model.options):
         return {"shape": None}
     return {"shape": json.dumps(shape_of(model.state, head_size(model.options)))}
 
@@ -95,7 +95,7 @@ def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Ma
     evaluation = Evaluation(config, chain, ["dev"])
     task, binarised = config.task(chain.task), paths.binarised(evaluation.data)
     dictionaries = [read_dictionary(binarised / f"dict.{task[side]}.txt") for side in ("source", "target")]
-    flat = dict(options) if isinstance(options, Mapping) else vars(options)
+    flat = models.options_by_name(options)
     return lambda state: evaluation.scorer.bleu(Model(dict(state), flat, *dictionaries))
 
 

@@ -56,6 +56,16 @@ def masks_of(chain: Chain) -> dict[str, Tensor] | None:
     return None
 
 
+def options_by_name(options: Any) -> dict[str, Any]:
+    """fairseq's options of a model or a task: a checkpoint has them as a mapping, or as attributes of a namespace."""
+    return dict(options) if isinstance(options, Mapping) else dict(vars(options))
+
+
+def is_transformer(options: Mapping[str, Any]) -> bool:
+    """Whether a model's options by name are those of a Transformer, fairseq's own or a student."""
+    return "encoder_attention_heads" in options and "transformer" in str(options.get("arch") or options.get("_name"))
+
+
 def checkpoint_of(chain: Chain) -> Path:
     """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
     return next(

@@ -18,6 +18,7 @@ from nmtprune.errors import UserError
 from nmtprune.pruning.dead import Rule, rule_of
 from nmtprune.pruning.groups import groups
 
+HEAD_DIM = 1  # single connections of attention are looked at, if any
 MATRICES = ("encoder.layers.0.fc1.weight", "decoder.layers.0.fc1.weight")
 
 
@@ -27,7 +28,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     if absent := [name for name in MATRICES if name not in state]:
         raise UserError(f"{chain} has no matrix `{absent[0]}`; pictures of blocks need a Transformer with feed-forward layers")
     magnitudes = {name: state[name].abs().numpy().astype(np.float16) for name in MATRICES}
-    return Analysis(facts(state, rule_of(config.lasso(chain.recipe))), magnitudes)
+    return Analysis(facts(state, rule_of(config.lasso(chain.recipe), state, "blocks8", "both", HEAD_DIM)), magnitudes)
 
 
 def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
@@ -35,7 +36,7 @@ def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
 
     A unit or an input is dead where every block that it crosses is.
     """
-    sets = groups(state, "blocks8", "both", head_dim=1)  # no attention is grouped
+    sets = groups(state, "blocks8", "both", HEAD_DIM)
     rows = []
     for each, dead in zip(sets, rule(sets), strict=True):
         name = f"{each.sub_layer.prefix}{each.matrix}.weight"

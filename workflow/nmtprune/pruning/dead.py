@@ -10,18 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmtprune.pruning.groups import GroupSet, by_cut, by_gap, by_threshold, ffn_norms, gap_cuts, groups, smallest
+from nmtprune.pruning.groups import GroupSet, by_cut, by_threshold, ffn_norms, gap_cuts, groups, smallest
 
 Rule = Callable[[list[GroupSet]], list[Tensor]]
 SMALL = 0.1  # of the mean norm of the larger half: hidden units below are on their way to zero
 
 
-def rule_of(settings: Mapping[str, Any], strength: str = "0") -> Rule:
-    """What is dead after a lasso of this strength. Of one that sought a sparsity (`to67`) that share of the hidden units; else by a
-    recipe's `lasso` settings: what lies below an absolute threshold, or below the gap between dead and living groups."""
+def rule_of(
+    settings: Mapping[str, Any], parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int, strength: str = "0"
+) -> Rule:
+    """What is dead in a model after a lasso of these groups (`kind`, `where`) and this strength. Of one that sought a sparsity (`to67`)
+    that share of the hidden units; else by a recipe's `lasso` settings: what lies below an absolute threshold, or below the gap between
+    dead and living groups."""
     if strength.startswith("to"):
         return by_percent(float(strength.removeprefix("to")))
-    return by_gap if settings["dead"] == "gap" else functools.partial(by_threshold, threshold=settings["threshold"])
+    if settings["dead"] == "gap":
+        return functools.partial(by_cut, cuts=gap_cuts(parameters, kind, where, head_dim))
+    return functools.partial(by_threshold, threshold=settings["threshold"])
 
 
 def by_percent(percent: float) -> Rule:
@@ -34,11 +39,11 @@ def by_percent(percent: float) -> Rule:
     return rule
 
 
-def norms(sets: list[GroupSet]) -> dict[str, np.ndarray]:
+def norms(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> dict[str, np.ndarray]:
     """Root mean squares of all groups by matrix (`fc1`, `out_proj`, ...), and `<matrix>_cut`, the middle of the gap between two peaks,
     where there is one."""
     found = {}
-    for matrix, cut in gap_cuts(sets).items():
+    for matrix, cut in cuts.items():
         found[matrix] = torch.cat([each.rms() for each in sets if each.matrix == matrix]).detach().numpy()
         if cut is not None:
             found[f"{matrix}_cut"] = np.array(cut)

@@ -133,24 +133,20 @@ def by_threshold(sets: list[GroupSet], threshold: float = THRESHOLD) -> list[Ten
 
 
 def by_cut(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> list[Tensor]:
-    """The groups whose root mean square lies below the cut of their matrix, and those of zeros: bool [groups] for each set.
+    """The groups whose root mean square lies below the cut of their matrix, and those of zeros: bool [groups] for each set."""
+    return [each.rms() < (cuts[each.matrix] or torch.finfo().tiny) for each in sets]
 
-    A matrix without a cut loses its groups of zeros only.
+
+def gap_cuts(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int) -> dict[str, float | None]:
+    """The cut between dead and living groups in root mean squares, for each matrix (fc1, ..., out_proj) over all layers; None: no gap.
+
+    Where a lasso leaves next to nothing alive of a matrix its norms have one peak only. All feed-forward and attention sub-layers of
+    the model together then say what living groups are like.
     """
-    return [each.rms() < (cuts.get(each.matrix) or torch.finfo().tiny) for each in sets]
-
-
-def by_gap(sets: list[GroupSet]) -> list[Tensor]:
-    """The groups below the gap of the distribution of norms (`gap_cuts`): bool [groups] for each set."""
-    return by_cut(sets, gap_cuts(sets))
-
-
-def gap_cuts(sets: list[GroupSet]) -> dict[str, float | None]:
-    """The cut between dead and living groups in root mean squares, for each matrix (fc1, ..., out_proj) over all layers; None: no gap."""
-    return {
-        matrix: gap(torch.cat([each.rms() for each in sets if each.matrix == matrix]))
-        for matrix in dict.fromkeys(each.matrix for each in sets)
-    }
+    sets = groups(parameters, kind, where, head_dim)
+    common = gap(torch.cat([each.rms() for each in [*sets, *groups(parameters, "ffn+att", "both", head_dim)]]))
+    own = {matrix: torch.cat([each.rms() for each in sets if each.matrix == matrix]) for matrix in dict.fromkeys(e.matrix for e in sets)}
+    return {matrix: gap(rms) or common for matrix, rms in own.items()}
 
 
 def gap(rms: Tensor) -> float | None:

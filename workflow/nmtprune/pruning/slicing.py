@@ -99,15 +99,9 @@ def shape_without(shape: Shape, removed: Removed) -> Shape:
     return left
 
 
-def head_size(options: Any) -> int:
-    """The width of an attention head, by fairseq's options of a model (a mapping, or what has them as attributes).
-
-    Raises UserError for a model without attention heads.
-    """
-    values = options if isinstance(options, Mapping) else vars(options) if not hasattr(options, "get") else options
-    if "encoder_attention_heads" not in values:
-        raise UserError("group lasso needs a Transformer, and the model has no attention heads.")
-    return int(values.get("head_dim") or values["encoder_embed_dim"] // values["encoder_attention_heads"])
+def head_size(options: Mapping[str, Any]) -> int:
+    """The width of an attention head, by fairseq's options of a Transformer."""
+    return int(options.get("head_dim") or options["encoder_embed_dim"] // options["encoder_attention_heads"])
 
 
 def macs_per_word(state: State, candidates: float | None = None, source_pieces: float = 1, target_pieces: float = 1) -> float:

@@ -53,7 +53,7 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
     checkpoint = models.read(Path(path))
     try:
         configuration = checkpoint.get("cfg") or {"model": checkpoint["args"], "task": checkpoint["args"]}
-        options, task = _flat(configuration["model"]), _flat(configuration["task"])
+        options, task = map(models.options_by_name, (configuration["model"], configuration["task"]))
         state = _single_precision(without_fast_path(checkpoint["model"]))
     except (AttributeError, KeyError, TypeError):
         raise UserError(f"`{path}` is not a checkpoint of a fairseq translation model.") from None
@@ -102,7 +102,3 @@ def _single_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
         name: converted.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else name, tensor.float())
         for name, tensor in state.items()
     }
-
-
-def _flat(options: Any) -> dict[str, Any]:
-    return dict(options) if isinstance(options, Mapping) else dict(vars(options))

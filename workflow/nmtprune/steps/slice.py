@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import atomic
 from nmtprune.pruning.dead import norms, rule_of
-from nmtprune.pruning.groups import groups
+from nmtprune.pruning.groups import gap_cuts, groups
 from nmtprune.pruning.shapes import ATTENTION, FFN, sparsity
 from nmtprune.pruning.slicing import dead_units, head_size, shape_of, sliced
 from nmtprune.steps.store import outputs_of
@@ -32,18 +31,18 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.parent.steps))
     lasso = next((step for step in since if step.family.name == "lasso"), None)
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
-    rule = rule_of(config.lasso(chain.recipe), lasso["lambda"] if lasso else "0")
     checkpoint = models.read(models.before(chain))
-    weights, options = checkpoint["model"], checkpoint["cfg"]["model"]
-    if not isinstance(options, Mapping) or "encoder_attention_heads" not in options:
+    weights, options = checkpoint["model"], models.options_by_name(checkpoint["cfg"]["model"])
+    if not models.is_transformer(options):
         raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
     head_dim, tied = head_size(options), bool(options.get("tied_decoder_layers"))
+    rule = rule_of(config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0")
     removed = dead_units(weights, kind, where, head_dim, rule)
     checkpoint["model"], shape = sliced(weights, removed, head_dim, options.get("activation_fn", "relu"))
     checkpoint["cfg"]["model"] = with_shape(options, shape)
     outputs = outputs_of(state)
     with atomic(outputs / paths.NORMS) as temporary, open(temporary, "wb") as file:
-        numpy.savez(file, **norms(groups(weights, kind, where, head_dim)))
+        numpy.savez(file, **norms(groups(weights, kind, where, head_dim), gap_cuts(weights, kind, where, head_dim)))
     models.save(checkpoint, outputs / paths.MODEL)
     before = shape_of(weights, head_dim)
     facts = {"ffn_sparsity": sparsity(shape, before, FFN, tied), "attention_sparsity": sparsity(shape, before, ATTENTION, tied)}

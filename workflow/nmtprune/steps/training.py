@@ -13,6 +13,7 @@ from torch import Tensor
 from nmtprune import models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.errors import UserError
 from nmtprune.evaluation import development_bleu
 from nmtprune.files import write_text
 from nmtprune.pruning.slicing import head_size
@@ -62,11 +63,17 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
 
 
 def treatments(config: Config, chain: Chain, options: Any) -> list[Treatment]:
-    """What is done to a chain's last training beside its updates. `options`: fairseq's of the model."""
+    """What is done to a chain's last training beside its updates. `options`: fairseq's of the model.
+
+    Raises UserError for a lasso of a model that is no Transformer.
+    """
     step, held = chain.last, models.masks_of(chain)
     done: list[Treatment] = [Masked(held)] if held else []
     if step.family.name == "lasso":
-        done.append(Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(options)))
+        named = models.options_by_name(options)
+        if not models.is_transformer(named):
+            raise UserError(f"chain `{chain}`: only a Transformer has the groups of `{step}`, and its root is none; valid: continue")
+        done.append(Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(named)))
     if engine := chain.quantised_for:
         done.append(Rounded(engine))
     return done

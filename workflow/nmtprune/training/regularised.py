@@ -30,7 +30,7 @@ class Regularised(Treatment):
         self.groups, self.where, self.settings, self.head_dim = groups, where, settings, head_dim
         self.target = float(strength.removeprefix("to")) if strength.startswith("to") else None
         self.strength = settings["start"] if self.target is not None else float(strength)
-        self.rule = rule_of(settings, strength)
+        self.given = strength
 
     def begin(self, trainer: Trainer) -> None:
         self.parameters = dict(trainer.get_model().named_parameters(remove_duplicate=False))
@@ -57,7 +57,8 @@ class Regularised(Treatment):
         """`lambda`, `penalty` (R of equation 1), `ffn_sparsity` in percent, and what would be left of each layer: `encoder.0.ffn` hidden
         units, `encoder.0.self` and `decoder.0.cross` heads."""
         with torch.no_grad():
-            removed = dead_units(self.parameters, self.groups, self.where, self.head_dim, self.rule)
+            rule = rule_of(self.settings, self.parameters, self.groups, self.where, self.head_dim, self.given)
+            removed = dead_units(self.parameters, self.groups, self.where, self.head_dim, rule)
             penalty = float(self.lasso.value())
         left = shape_without(self.shape, removed)
         widths = {
