@@ -9,8 +9,9 @@ import sacrebleu
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MULTI30K = REPOSITORY.parent / "shared" / "data" / "multi30k"
-REFERENCE = REPOSITORY / "results" / "reference" / "multi30k"
-TABLES = sorted(REFERENCE.glob("*/*.csv"))
+REFERENCE = REPOSITORY / "results" / "reference"
+TABLES = sorted(REFERENCE.glob("multi30k*/*/*.csv"))
+EN_DE = ("multi30k-en-de", "multi30k-en-de-distilled")
 
 pytestmark = [
     pytest.mark.skipif(not MULTI30K.is_dir(), reason=f"Multi30k is not at {MULTI30K}"),
@@ -27,9 +28,9 @@ def test_bleu_of_the_kept_hypotheses(tmp_path, table):
         (tmp_path / "reference").write_bytes(gzip.decompress(reference.read_bytes()))
         reference = tmp_path / "reference"
     with open(table, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("bleu") and row["task"] == "multi30k-en-de"]
+        rows = [row for row in csv.DictReader(file) if row.get("bleu") and row["task"] in EN_DE]
     for row in rows:
-        of_seeds = sorted((REFERENCE / "models" / row["task"] / row["recipe"]).glob(f"s*/{row['chain']}/hypotheses/test_2016_flickr.txt"))
+        of_seeds = sorted((table.parent.parent / "models" / row["task"] / row["recipe"]).glob(f"s*/{row['chain']}/hypotheses/test_2016_flickr.txt"))
         scores = [bleu_by_sacrebleu(kept, reference) for kept in of_seeds[: int(row["seeds"])]]
         # directly pruned models' hypotheses are not kept
         assert scores or row["chain"].rpartition("/")[2].startswith("prune-"), row["label"]

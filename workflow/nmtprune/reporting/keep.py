@@ -1,4 +1,4 @@
-"""Keep a run for others to read: its page, tables and figures, and of every model scores, history, manifest and hypotheses."""
+"""Keep a run for others to read: its page, tables and figures, speeds, and of every model scores, history, manifest and hypotheses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def keep(config: Config, folder: Path) -> list[Path]:
     written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
     index = folder / "index.html"
     write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
+    for table in (paths.speed(config.settings["preset"], task) for task in papers.speed_groups(config)):
+        written += [_copy(file, folder / "speed" / file.name) for file in (table, paths.left_out(table)) if file.exists()]
     asked = papers.chains(config)
     for chain in sorted({ancestor for each in asked for ancestor in each.ancestors()}, key=str):
         source = paths.model(chain)
