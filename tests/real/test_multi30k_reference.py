@@ -30,7 +30,8 @@ def test_bleu_of_the_kept_hypotheses(tmp_path, table):
     with open(table, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("bleu") and row["task"] in EN_DE]
     for row in rows:
-        of_seeds = sorted((table.parent.parent / "models" / row["task"] / row["recipe"]).glob(f"s*/{row['chain']}/hypotheses/test_2016_flickr.txt"))
+        models = table.parent.parent / "models" / row["task"] / row["recipe"]
+        of_seeds = sorted(models.glob(f"s*/{row['chain']}/hypotheses/test_2016_flickr.txt"))
         scores = [bleu_by_sacrebleu(kept, reference) for kept in of_seeds[: int(row["seeds"])]]
         # directly pruned models' hypotheses are not kept
         assert scores or row["chain"].rpartition("/")[2].startswith("prune-"), row["label"]

@@ -126,7 +126,9 @@ def scoring_gpus(wildcards):
 def translating_gpus(recipe):
     """CTranslate2 and ONNX Runtime run Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
     recipe = CONFIG.recipe(recipe)
-    fast = recipe["architecture"]["name"] in ("transformer", "nmtprune_transformer") and recipe.get("decoding", {}).get("engine") != "fairseq"
+    fast = (
+        recipe["architecture"]["name"] in ("transformer", "nmtprune_transformer") and recipe.get("decoding", {}).get("engine") != "fairseq"
+    )
     return 0 if fast else GPUS
 
 
