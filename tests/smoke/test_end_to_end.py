@@ -106,6 +106,24 @@ def test_a_deleted_table_and_a_deleted_model_come_back_without_training(finished
     assert (copy / "results/micro/wang2020/table2.csv").read_bytes() == table_before
 
 
+def test_after_a_failed_training_there_is_a_page_and_the_same_command_goes_on(finished, tmp_path):
+    workplace = Workplace(tmp_path / "copy")
+    shutil.copytree(finished.folder, workplace.folder, dirs_exist_ok=True)
+    page, model = workplace / "results/micro/index.html", workplace.model(TRAIN) / "model.pt"
+    whole, times = model.read_bytes(), (model.stat().st_atime_ns, model.stat().st_mtime_ns)
+    page.unlink()
+    shutil.rmtree(workplace.model(f"{TRAIN}/continue"))
+    model.write_bytes(b"damaged")
+    os.utime(model, ns=times)
+    assert workplace.snakemake("--cores", "2").returncode != 0
+    assert f"{TRAIN}/continue was begun and is not finished" in page.read_text()
+    assert any(row["missing"] for row in table(workplace, "table2"))
+    model.write_bytes(whole)
+    os.utime(model, ns=times)
+    snakemake(workplace)
+    assert table(workplace, "table2") == table(finished, "table2")
+
+
 def wait_for(process, file, seconds):
     """Until a file is there and some seconds have passed, or the process has ended."""
     while not file.exists() and process.poll() is None:

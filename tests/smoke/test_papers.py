@@ -1,6 +1,7 @@
 """Every table and figure of every paper by Snakemake on the micro task, from nothing to the page."""
 
 import csv
+import itertools
 
 import pytest
 from conftest import Workplace
@@ -26,6 +27,41 @@ def test_every_table_and_figure_is_made_and_nothing_is_missing_in_it(finished):
             with open(papers.files_of("micro-papers", item)[0], encoding="utf-8", newline="") as lines:
                 rows = list(csv.DictReader(lines))
             assert rows and not any(row.get("missing") for row in rows), item.key
+
+
+def test_speeds_widths_and_sparsities_are_in_the_tables_of_students(finished):
+    """No cell is empty but those that the page explains: COMET, whose model is not given, and a second test set, which is not there."""
+    with finished.inside():
+        items = [item for item in papers.items(finished.config) if item.paper == "behnke2021"]
+        tables = {item: papers.files_of("micro-papers", item)[0] for item in items if item.kind in ("table", "front")}
+        page = papers.outputs(finished.config)[0].read_text()
+        for item, file in tables.items():
+            with open(file, encoding="utf-8", newline="") as lines:
+                rows = list(csv.DictReader(lines))
+            for row, column in itertools.product(rows, item.columns):
+                explained = column.metric == "comet" or column.test_set == 2
+                assert (row[column.key] == "") == explained, (item.key, row["label"], column.key)
+            for row in (row for row in rows if "/slice" in row["chain"]):
+                assert float(row.get("ffn_sparsity", 1)) > 0
+                assert "ffn" not in item.widths or any(float(row[f"ffn_encoder_{layer}"]) < 32 for layer in (1, 2))
+    assert "COMET: no comet_model is set" in page and "has 1 test set" in page
+    assert {missing for item in items for missing in item.left_out} >= {"12-1 micro student", "12-1 student with 4 heads"}
+    assert all(missing in page for item in items for missing in item.left_out)
+
+
+def test_all_students_are_timed_by_every_engine_that_takes_them(finished):
+    with finished.inside():
+        (chains,) = papers.speed_groups(finished.config).values()
+        with open("results/speed/micro-papers/micro-distilled.csv", encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        with open("results/speed/micro-papers/micro-distilled.left_out.csv", encoding="utf-8", newline="") as lines:
+            reasons = list(csv.DictReader(lines))
+    timed = {(row["chain"], row["engine"]) for row in rows}
+    assert all((str(chain), "onnx") in timed for chain in chains)
+    assert {(str(chain), "ctranslate2") for chain in chains} <= timed | {(row["chain"], row["engine"]) for row in reasons}
+    assert {row["chain"].split("/")[1] for row in rows if row["engine"] == "ctranslate2"} == {"micro-student-attention"}
+    assert {row["precision"] for row in rows if row["chain"].endswith("int8-onnx") and row["engine"] == "onnx"} == {"float32", "int8"}
+    assert all(float(row["words_per_second"]) > 0 for row in rows)
 
 
 def test_a_second_run_makes_nothing(finished):

@@ -26,7 +26,10 @@ rule pages:
         nmtprune(f"render {PAGE_SETTINGS}")
 
 
-# One failed training does not take the page with it: what is there is shown, with the reason for every empty cell.
+# One failed training does not take the page with it: what is there is shown, with the reason for every empty cell. Such a page is
+# dated before everything that it reads: otherwise the same command would take it for done and leave what is missing.
 onerror:
     if PAGES:
         shell(f"python -m nmtprune render {PAGE_SETTINGS} {SETTINGS} > /dev/null 2>&1 || true")
+        for page in filter(os.path.exists, PAGES):
+            os.utime(page, (1, 1))

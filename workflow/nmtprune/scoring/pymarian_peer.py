@@ -49,9 +49,7 @@ def missing() -> str | None:
     if shutil.which(python) is None:
         return f"{PYTHON}: there is no `{python}`"
     found = subprocess.run([python, "-c", "import pymarian"], capture_output=True, check=False)
-    return (
-        f"pymarian is not installed for {python}; install it there, or name a Python that has it in {PYTHON}" if found.returncode else None
-    )
+    return f"pymarian is not installed: pip install pymarian, or name a Python that has it in {PYTHON}" if found.returncode else None
 
 
 def supports(model: Model) -> str | None:
