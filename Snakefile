@@ -23,4 +23,5 @@ rule all:
     default_target: True
     input:
         PAGES,
+        COMPLETE if PAGES else [],
         OWN_SCORES,

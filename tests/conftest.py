@@ -59,7 +59,7 @@ class Workplace:
 
     def run(self, *command):
         process = self.start(*command)
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=1800)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def nmtprune(self, *arguments):

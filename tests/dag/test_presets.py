@@ -76,7 +76,7 @@ def finish(workplace, **settings):
     workplace.configure(own="own", **settings)
     with workplace.inside():
         run = workplace.config
-        wanted = {str(file) for file in papers.outputs(run)}
+        wanted = {str(file) for file in papers.outputs(run)} | {"results/micro/complete"}
         for each in papers.chains(run):
             wanted.add(f"results/models/{each}/scores.csv")
             for ancestor in each.ancestors():

@@ -51,7 +51,7 @@ def test_the_corpora_of_the_papers_are_there():
         "wmt13-es-en-13m-distilled",
         *(f"multi30k-{pair}" for pair in ("en-de", "de-en", "en-fr", "cs-en")),
         *(f"{name}-distilled" for name in ("toy", "toy-reversed", "multi30k-en-de", "multi30k-de-en")),
-        *(f"{name}-distilled" for name in ("wmt21-en-de", "wmt13-es-en", "wmt18-et-en")),
+        *(f"{name}-distilled" for name in ("wmt14-en-de", "wmt21-en-de", "wmt13-es-en", "wmt18-et-en")),
     } == {file.stem for file in TASKS}
 
 

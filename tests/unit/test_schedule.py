@@ -7,7 +7,8 @@ from nmtprune.errors import UserError
 from nmtprune.training.schedule import learning_rate
 
 RUN = config.from_settings({})
-RECIPES = [name for name in RUN.names("recipes") if name != "transformer"]
+ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}  # what others extend
+RECIPES = [name for name in RUN.names("recipes") if name not in ABSTRACT]
 # those whose trainings come in rounds of pruning, retraining and rejuvenation (Wang et al. 2020)
 IN_ROUNDS = [name for name in RECIPES if "continue-long" in RUN.recipe(name)["schedules"]]
 

@@ -43,6 +43,7 @@ except UserError as error:
 
 COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
 PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS else []
+COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})

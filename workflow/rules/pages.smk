@@ -10,6 +10,7 @@ rule pages:
         PAGES,
         OTHER_FILES,
         [report(str(file), **marks) for file, marks in RENDERED],
+        touch(COMPLETE),
     log:
         f"results/logs/{CONFIG.settings['preset']}/pages.log",
     benchmark:
@@ -26,10 +27,9 @@ rule pages:
         nmtprune(f"render {PAGE_SETTINGS}")
 
 
-# One failed training does not take the page with it: what is there is shown, with the reason for every empty cell. Such a page is
-# dated before everything that it reads: otherwise the same command would take it for done and leave what is missing.
+# One failed training does not take the page with it: what is there is shown, with the reason for every empty cell. What is missing is
+# still asked for by the next run, since such a page, and one that is rendered by hand, leaves the mark of a complete one out.
 onerror:
     if PAGES:
+        Path(COMPLETE).unlink(missing_ok=True)
         shell(f"python -m nmtprune render {PAGE_SETTINGS} {SETTINGS} > /dev/null 2>&1 || true")
-        for page in filter(os.path.exists, PAGES):
-            os.utime(page, (1, 1))

@@ -45,7 +45,9 @@ def make(item: Item, measured: Measured) -> Made:
     numbers = shares(item, measured)
     absent = dict.fromkeys(reason for reason in numbers["missing"] if reason)
     sentences = ["White: kept; black: pruned; grey: the share of kept weights where a dot stands for more than one."] if item.rows else []
-    return Made(numbers, [f"{reason}." for reason in absent], _table(item, numbers), _figure(item, measured), sentences)
+    return Made(
+        numbers, [f"{reason}." for reason in absent], table=_table(item, numbers), figure=_figure(item, measured), sentences=sentences
+    )
 
 
 def shares(item: Item, measured: Measured) -> pd.DataFrame:
