@@ -60,7 +60,8 @@ def test_all_students_are_timed_by_every_engine_that_takes_them(finished):
             reasons = list(csv.DictReader(lines))
     timed = {(row["chain"], row["engine"]) for row in rows}
     assert all((str(chain), "onnx") in timed for chain in chains)
-    assert {(str(chain), "ctranslate2") for chain in chains} <= timed | {(row["chain"], row["engine"]) for row in reasons}
+    floats = [str(chain) for chain in chains if not chain.quantised_for]  # those in 8 bits are their one engine's
+    assert {(chain, "ctranslate2") for chain in floats} <= timed | {(row["chain"], row["engine"]) for row in reasons}
     assert {row["chain"].split("/")[1] for row in rows if row["engine"] == "ctranslate2"} == {"micro-student-attention"}
     assert all((row["precision"] == "int8") == ("int8-onnx" in row["chain"]) for row in rows)
     assert all(float(row["words_per_second"]) > 0 for row in rows)

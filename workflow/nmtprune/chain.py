@@ -130,7 +130,7 @@ FAMILIES: dict[str, Family] = {
         Family("restart", "restart[-ticket]", (SPARSE, SLICED), None, _one_of("weights", ("ticket",), optional=True), trains=True),
         Family("lasso", "lasso-<groups>-<where>-<lambda>[-<schedule>]", (DENSE, SLICED), None, _lasso, trains=True, latest=True),
         Family("slice", "slice", (DENSE, SLICED), SLICED, _nothing, latest=True),
-        Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True),
+        Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True, latest=True),
         Family("int8", "int8-<engine>", (DENSE, SPARSE, SLICED), INT8, _one_of("engine", INT8_ENGINES)),
         Family("finetune", "finetune[-<schedule>]", (INT8,), None, _schedule, trains=True),
         Family("at", "at-<percent>", (DENSE, SPARSE, SLICED, INT8), None, _only_percent),
