@@ -30,7 +30,7 @@ import psutil
 
 ROUNDS = 5
 BATCH_SIZES = (32, 1)
-SINGLE_SENTENCES = 200  # that are translated one by one in a run; the whole set would take hours
+SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
 COLUMNS = (
     "chain",
     "engine",
