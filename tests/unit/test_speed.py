@@ -127,8 +127,8 @@ def test_batches_are_sorted_by_length_and_single_sentences_are_an_even_sample(tm
     assert lengths == sorted(lengths, reverse=True)
     assert [len(batch) for batch in batches["32"]] == [32] * 14 + [2]
     assert len(chosen[32]) == 450  # the empty one apart
-    assert [len(batch) for batch in batches["1"]] == [1] * 150
-    assert len(chosen[1]) == 150 <= protocol.SINGLE_SENTENCES
+    assert [len(batch) for batch in batches["1"]] == [1] * 50
+    assert len(chosen[1]) == 50 <= protocol.SINGLE_SENTENCES
     assert {len(sentence) for batch in batches["1"] for sentence in batch} == set(range(1, 10))
 
 
