@@ -16,12 +16,11 @@ percents = st.one_of(
 )
 variants = st.sampled_from(["", "-long", "-long-2"])
 DENSE_TO_SPARSE = st.builds("prune-{}-{}".format, st.sampled_from(chain.SCHEMES), percents)
-LASSO = st.builds(
-    "lasso-{}-{}-{}{}".format,
-    st.sampled_from(chain.GROUPS),
-    st.sampled_from(chain.WHERE),
-    st.one_of(percents, st.sampled_from(["0", "150", "to67"])),
-    variants,
+LAMBDAS = st.one_of(percents, st.sampled_from(["0", "150"]))
+TO_SPARSITY = st.builds("to{}".format, percents)  # of hidden units, which blocks are not
+LASSO = st.one_of(
+    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(chain.GROUPS), st.sampled_from(chain.WHERE), LAMBDAS, variants),
+    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(chain.GROUPS[:3]), st.sampled_from(chain.WHERE), TO_SPARSITY, variants),
 )
 TO_INT8 = st.sampled_from(["int8-ctranslate2", "int8-onnx"])
 FROM_DENSE = st.one_of(

@@ -127,7 +127,7 @@ def removals(draw, name):
 @given(data=st.data())
 def test_a_sliced_model_computes_what_the_zeroed_one_does(name, data):
     options, state = student(name)
-    before = {key: tensor.clone() for key, tensor in state.items()}
+    before = {key: tensor.clone() for key, tensor in state.items() if not key.endswith("_float_tensor")}  # fairseq never fills that
     removed = data.draw(removals(name))
     zeros = zeroed(state, removed)
     small, shape = sliced(state, removed, HEAD_DIM)
