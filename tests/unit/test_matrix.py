@@ -17,7 +17,7 @@ from nmtprune.pruning.dead import by_percent
 from nmtprune.pruning.schemes import GROUPS
 from nmtprune.pruning.slicing import dead_units, head_size, shape_of, zeroed
 from nmtprune.scoring.engine import Search, open_engine
-from nmtprune.steps.prune import masks_of_steps
+from nmtprune.steps.select import masks_of_steps
 from nmtprune.training import loop
 
 ARCHITECTURES = {

@@ -100,6 +100,16 @@ def analyse(config: Config, arguments: argparse.Namespace) -> None:
     analysis.run(arguments.analysis, config, _chain(config, arguments.model))
 
 
+def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
+    """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
+    from nmtprune import analysis
+    from nmtprune.files import write_json
+
+    shard, shards = int(arguments.shard), int(arguments.shards)
+    trials = analysis.run_shard(arguments.analysis, config, _chain(config, arguments.model), shard, shards)
+    write_json(Path(arguments.done), {"trials": trials})
+
+
 def render(config: Config, arguments: argparse.Namespace) -> None:
     """Render tables, figures and the page of the preset from the scores that are there."""
     from nmtprune.reporting.render import render as render_all
@@ -164,6 +174,7 @@ VERBS = {
     "variants": (score_variants, ("model", "steps")),
     "speed": (measure_speed, ("table", "models")),
     "analyse": (analyse, ("analysis", "model")),
+    "shard": (analyse_shard, ("analysis", "model", "shard", "shards", "done")),
     "render": (render, ()),
     "keep": (keep, ("folder",)),
     "status": (show_status, ()),

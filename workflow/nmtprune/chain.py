@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nmtprune.errors import UserError, suggest
+from nmtprune.pruning.component_names import read_component
 
 SCHEMES = ("global", "uniform", "distribution", "local", "layer")
 INITIALISATIONS = ("zero", "external")
 GROUPS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
 WHERE = ("enc", "dec", "both")
 INT8_ENGINES = ("ctranslate2", "onnx")
+INITIAL = "0"  # of `at`: the weights before the first update
 DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "quantised"
 
 
@@ -99,10 +101,27 @@ def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
     return {"groups": groups, "where": where, "lambda": penalty, **_schedule(tuple(variant))}
 
 
-def _only_percent(arguments: tuple[str, ...]) -> dict[str, str]:
+def _part_of_training(arguments: tuple[str, ...]) -> dict[str, str]:
     if len(arguments) != 1:
         raise ValueError("one percentage is needed")
-    return {"percent": _percent(arguments[0])}
+    return {"percent": INITIAL if arguments[0] == INITIAL else _percent(arguments[0])}
+
+
+def _components(arguments: tuple[str, ...]) -> dict[str, str]:
+    if len(arguments) != 1:
+        raise ValueError("components are needed, joined by +")
+    named = arguments[0].split("+")
+    for name in named:
+        read_component(name)
+    if len(set(named)) < len(named):
+        raise ValueError("a component is named twice")
+    return {"components": arguments[0]}
+
+
+def _count(arguments: tuple[str, ...]) -> dict[str, str]:
+    if not arguments or not re.fullmatch(r"[1-9]\d*", arguments[0]):
+        raise ValueError("how many components, from 1 on, is needed")
+    return {"count": arguments[0], **_schedule(arguments[1:])}
 
 
 def _nothing(arguments: tuple[str, ...]) -> dict[str, str]:
@@ -131,9 +150,12 @@ FAMILIES: dict[str, Family] = {
         Family("lasso", "lasso-<groups>-<where>-<lambda>[-<schedule>]", (DENSE, SLICED), None, _lasso, trains=True, latest=True),
         Family("slice", "slice", (DENSE, SLICED), SLICED, _nothing, latest=True),
         Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True, latest=True),
+        Family("ablate", "ablate-<component>[+<component>...]", (DENSE, SPARSE, SLICED), SPARSE, _components, selects=True),
+        Family("rewind", "rewind-<k>[-<schedule>]", (DENSE,), None, _count, trains=True),
+        Family("drop", "drop-<k>[-<schedule>]", (DENSE,), SLICED, _count, trains=True),
         Family("int8", "int8-<engine>", (DENSE, SPARSE, SLICED), INT8, _one_of("engine", INT8_ENGINES)),
         Family("finetune", "finetune[-<schedule>]", (INT8,), None, _schedule, trains=True),
-        Family("at", "at-<percent>", (DENSE, SPARSE, SLICED, INT8), None, _only_percent),
+        Family("at", "at-<percent>", (DENSE, SPARSE, SLICED, INT8), None, _part_of_training),
     )
 }
 
@@ -151,6 +173,11 @@ class Step:
 
     def get(self, argument: str) -> str | None:
         return dict(self.arguments).get(argument)
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it takes the least important components of its parent, by the parent's analysis `order`."""
+        return self.get("count") is not None
 
     @property
     def schedule(self) -> str:
@@ -236,13 +263,27 @@ def parse_steps(text: str) -> tuple[Step, ...]:
                 raise UserError(
                     f"chain `{text}`: `{step}` cannot follow `{before}`, which leaves a {state} model; valid: {', '.join(after)}"
                 )
-            if family.name == "at" and not before.family.trains:
-                raise UserError(f"chain `{text}`: `{step}` follows a step that trains, and `{before}` does not")
-            if step.get("weights") == "ticket" and (not steps[0].family.trains or state == SLICED):
-                lacks = f"`{steps[0]}` has none" if state != SLICED else "those are of another shape than the sliced model's"
-                raise UserError(f"chain `{text}`: `{step}` needs the initial weights of a `train`, and {lacks}; valid: restart")
+            if mistake := _not_after(step, steps[:position], state):
+                raise UserError(f"chain `{text}`: `{step}` {mistake}")
         state = family.leaves or state
     return steps
+
+
+def _not_after(step: Step, before: tuple[Step, ...], state: str) -> str | None:
+    """Why a step cannot come after those `before` it that leave a model of this `state`; None where it can, as far as is seen here."""
+    root, last = before[0], before[-1]
+    initial = f"needs the initial weights of a `train`, and `{root}` has none"
+    if step.family.name == "at" and not last.family.trains:
+        return f"follows a step that trains, and `{last}` does not"
+    if step.family.name == "at" and step["percent"] == INITIAL and (len(before) > 1 or not root.family.trains):
+        return f"is the initial weights of a `train` that begins the chain, and not of `{last}`"
+    if step.family.name == "rewind" and not root.family.trains:
+        return f"{initial}; valid: continue"
+    if step.get("weights") == "ticket" and not root.family.trains:
+        return f"{initial}; valid: restart"
+    if step.get("weights") == "ticket" and state == SLICED:
+        return "needs the initial weights of a `train`, and those are of another shape than the sliced model's; valid: restart"
+    return None
 
 
 def parse(text: str) -> Chain:

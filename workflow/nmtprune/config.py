@@ -17,6 +17,8 @@ from nmtprune import chain as chains
 from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.errors import UserError, suggest
+from nmtprune.pruning import shapes
+from nmtprune.pruning.component_names import of_shape
 
 WORKFLOW = Path(__file__).resolve().parent.parent
 SCORING_VERSION = 4  # grows when scores change that nothing in a recipe has changed
@@ -115,6 +117,9 @@ def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, 
     width, heads = architecture.get("embed_dim"), architecture.get("heads")
     if width and heads and "head_dim" not in architecture and width % heads:
         raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
+    for key, owner in (("layer_drop", "transformer"), ("sub_layer_drop", "nmtprune_transformer")):
+        if key in architecture and architecture["name"] != owner:
+            raise UserError(f"{where}: architecture: {key} is for `{owner}`, and the name is `{architecture['name']}`")
     layers = architecture.get("encoder_layers"), architecture.get("decoder_layers")
     if "lstm" in architecture["name"] and layers[0] != layers[1]:
         raise UserError(
@@ -286,7 +291,7 @@ class Config:
             if schedule["select"] == "bleu":
                 values["decoding"] = recipe.get("decoding", {})
         match step.family.name:
-            case "train" | "restart":
+            case "train" | "restart" | "drop":
                 values |= {"architecture": recipe["architecture"], "seed": chain.seed}
             case "prune":
                 values["prunable"] = recipe["prunable"]
@@ -299,6 +304,11 @@ class Config:
     def lasso(self, recipe: str) -> dict[str, Any]:
         """A recipe's settings of the group lasso: the schema's defaults, and what the recipe says."""
         return _defaults_of("recipe", "lasso") | self.recipe(recipe).get("lasso", {})
+
+    def importance(self, recipe: str) -> dict[str, Any]:
+        """How the importance of a recipe's components is measured: the schema's defaults, and what the recipe says; `beam` resolved."""
+        said = _defaults_of("recipe", "importance") | self.recipe(recipe).get("importance", {})
+        return said | {"beam": said["beam"] or self.search(recipe).get("beam", 5)}
 
     def scoring(self, recipe: str) -> dict[str, Any]:
         """What scores depend on beside the model and the text: their digest's and Snakemake's view of it."""
@@ -371,7 +381,7 @@ class Config:
                 self._check_class(chain, only)
             if chain.root.family.name != "import":  # whose architecture comes with the checkpoint
                 self._check_step(chain, ancestor.last)
-            if ancestor.last.family.name == "at":
+            if ancestor.last.family.name == "at" and ancestor.last["percent"] != chains.INITIAL:
                 kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
                 if ancestor.last["percent"] not in kept:
                     raise UserError(
@@ -402,15 +412,28 @@ class Config:
     def _check_step(self, chain: Chain, step: chains.Step) -> None:
         """Raises UserError for a step that means nothing to the recipe's architecture."""
         architecture, name = self.recipe(chain.recipe)["architecture"], step.family.name
-        if name not in ("lasso", "slice", "int8"):
+        if name not in ("lasso", "slice", "int8", "ablate", "rewind", "drop"):
             return
         if architecture["name"] not in TRANSFORMERS:
             raise UserError(
                 f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has `{architecture['name']}`; "
                 f"valid: {', '.join(TRANSFORMERS)}"
             )
+        if step.needs_order and int(step["count"]) > (most := self.importance(chain.recipe)["group"]):
+            raise UserError(f"chain `{chain}`: `{step}` takes more components than `importance.group` of recipe `{chain.recipe}`: {most}")
+        if name == "ablate":
+            self._check_components(chain, step)
+        if name == "drop" and architecture.get("tied_decoder_layers"):
+            raise UserError(f"chain `{chain}`: `{step}` needs decoder layers of their own, and those of recipe `{chain.recipe}` are tied")
         if step.get("engine") == "ctranslate2" and architecture.get("decoder_self") == "ssru":
             raise UserError(f"chain `{chain}`: CTranslate2 does not know the SSRU of recipe `{chain.recipe}`; valid: int8-onnx")
+
+    def _check_components(self, chain: Chain, step: chains.Step) -> None:
+        """Raises UserError for components that the recipe's Transformer does not have."""
+        shape = shapes.uniform(self.recipe(chain.recipe)["architecture"])
+        valid = list(map(str, of_shape(shape))) if shape else []
+        if shape and (unknown := [name for name in step["components"].split("+") if name not in valid]):
+            raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no component `{unknown[0]}`; {suggest(unknown[0], valid)}")
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""

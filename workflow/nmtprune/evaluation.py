@@ -26,17 +26,26 @@ from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import Model, of_chain, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity, stored_size
-from nmtprune.steps.prune import masks_of_steps
+from nmtprune.steps.select import masks_of_steps
 from nmtprune.steps.store import SCORES, lock
 
 
 class Evaluation:
     """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once.
 
-    `shortlist`: the file of candidates that hypotheses are made of.
+    `shortlist`: the file of candidates that hypotheses are made of. `beam`, `sentences`: where they are not the recipe's beam and all
+    sentences of a set.
     """
 
-    def __init__(self, config: Config, chain: Chain, sets: Iterable[str] | None = None, shortlist: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        chain: Chain,
+        sets: Iterable[str] | None = None,
+        shortlist: Path | None = None,
+        beam: int | None = None,
+        sentences: int | None = None,
+    ) -> None:
         self.config = config
         self.recipe = config.recipe(chain.recipe)
         self.data = config.data_folder(chain)
@@ -45,12 +54,13 @@ class Evaluation:
         self.sets, self.test_sets = list(sets or splits_of(task)), list(task["test"])
         files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in self.sets}
         decoding = self.recipe.get("decoding", {})
-        search = Search(**config.search(chain.recipe))
+        search = Search(**config.search(chain.recipe) | ({"beam": beam} if beam else {}))
         self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
         if comet.unavailable(config.settings["comet_model"]) is None:
             self.identity["comet"] = config.settings["comet_model"]
         engine, device = decoding.get("engine", "auto"), config.settings["device"]
-        self.scorer = Scorer(files, Subwords.load(self.data), target, engine, search, device, config.settings["comet_model"], shortlist)
+        subwords, comet_model = Subwords.load(self.data), config.settings["comet_model"]
+        self.scorer = Scorer(files, subwords, target, engine, search, device, comet_model, shortlist, sentences)
 
     def model(self, chain: Chain) -> Model:
         return of_chain(self.config, chain)

@@ -9,6 +9,7 @@ from typing import Any
 
 import nmtprune
 from nmtprune import paths
+from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
@@ -27,11 +28,14 @@ def read(path: Path) -> dict[str, Any]:
 def digest_of(config: Config, chain: Chain) -> str:
     """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and its data's.
 
-    Of an import also the checkpoint's content: another file of the same name is another model.
+    Of an import also the checkpoint's content: another file of the same name is another model. Of `drop` and `rewind` also the components
+    that they take.
     """
     identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
     if chain.last.family.name == "import":
         identity["checkpoint"] = sha256_of(config.imported(chain.last["name"])["checkpoint"])
+    if chain.last.needs_order:
+        identity["components"] = [str(component) for component in least_important(chain)]
     if chain.parent:
         identity["parent"] = read(paths.manifest(chain.parent))["digest"]
     return digest(identity)

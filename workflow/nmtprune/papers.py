@@ -18,6 +18,7 @@ from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
 
 FOLDER = WORKFLOW / "papers"
+CLAIMS = "claims.md"  # beside the page
 _TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
 # kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
 EXTENSIONS = {
@@ -36,22 +37,33 @@ EXTENSIONS = {
     "layers": _FIGURE,
     "blocks": _FIGURE,
     "histogram": _FIGURE,
+    "heatmaps": _FIGURE,
+    "removal": _FIGURE,
+    "similarity": _TABLE,
+    "isometry": _TABLE,
 }
 # What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
 READ_BY_KIND = {
-    "losses": "history",
-    "pictures": "weights",
-    "trajectory": "representations",
-    "probing": "probing",
-    "changes": "probing",
-    "widths": "history",
-    "layers": "scores",
-    "blocks": "matrices",
-    "histogram": "norms",
+    "losses": ("history",),
+    "pictures": ("weights",),
+    "trajectory": ("representations",),
+    "probing": ("probing",),
+    "changes": ("probing",),
+    "widths": ("history",),
+    "layers": ("scores",),
+    "blocks": ("matrices",),
+    "histogram": ("norms",),
+    "removal": ("order",),
+    "similarity": ("similarity", "contribution", "order"),
+    "isometry": ("isometry",),
 }
 OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
 SPEED = "speed"
 READ_BY_METRIC = {
+    "contribution": "contribution",
+    "contribution_perplexity": "contribution",
+    "criticality": "criticality",
+    "criticality_settled": "criticality",
     "source_words_gone": "weights",
     "target_words_gone": "weights",
     "source_rank_gone": "weights",
@@ -134,7 +146,7 @@ class Item:
     def reads(self) -> set[str]:
         """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
         if self.kind in READ_BY_KIND:
-            return {READ_BY_KIND[self.kind]}
+            return set(READ_BY_KIND[self.kind])
         return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
 
     @property
@@ -261,10 +273,15 @@ def _printed(row: Mapping[str, Any], published: list[dict[str, str]], values: Ma
 
 
 def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
-    """One column of a CSV that has a column a model and a row a probing task: its values by category and task."""
-    if model not in published[0]:
+    """The columns of one model in a CSV that has a column a model (`big`), or several (`ende_E:SA`): values by what names the line (a
+    probing task with its category, a component, a layer) and what the column adds."""
+    facts = [name for name in published[0] if name in ("category", "task", "component", "layer")]
+    columns = {name: name.removeprefix(model).removeprefix("_") for name in published[0] if name == model or name.startswith(f"{model}_")}
+    if not columns:
         raise UserError(f"published: there is no column `{model}`; {suggest(model, published[0])}")
-    return {f"{line['category']} {line['task']}": line[model] for line in published}
+    return {
+        " ".join(filter(None, [*(line[fact] for fact in facts), part])): line[name] for line in published for name, part in columns.items()
+    }
 
 
 def _item(config: Config, paper_name: str, name: str) -> Item:
@@ -287,9 +304,10 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                 missing = about["tasks"][row["task"]] if task is None else about["recipes"][row["recipe"]]
                 left_out[missing] = None
                 continue
+            seeds = [row["seed"]] if "seed" in row else config.seeds_of(paper_name, name)
             for values in _points(row, grid, functools.partial(config.classes, recipe)):
                 steps = chain.parse_steps(row["chain"].format(**values))
-                chains = tuple(Chain(task, recipe, seed, steps) for seed in config.seeds_of(paper_name, name))
+                chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
                 config.check(chains[0])
                 rows.append(
                     Row(
@@ -375,9 +393,13 @@ def files_of(preset: str, item: Item) -> list[Path]:
 
 
 def outputs(config: Config) -> list[Path]:
-    """Every file that rendering writes, the page first."""
+    """Every file that rendering writes, the page and the claims first."""
     preset = config.settings["preset"]
-    return [paths.page(preset) / "index.html", *(file for item in items(config) for file in files_of(preset, item))]
+    return [
+        paths.page(preset) / "index.html",
+        paths.page(preset) / CLAIMS,
+        *(file for item in items(config) for file in files_of(preset, item)),
+    ]
 
 
 def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:

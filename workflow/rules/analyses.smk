@@ -40,7 +40,7 @@ rule encoder_analysis:
         "results/benchmarks/models/{task}/{model}.{analysis}.tsv"
     wildcard_constraints:
         task="[^/]+",
-        analysis="representations|probing",
+        analysis="representations|probing|similarity|isometry",
     conda:
         CONDA
     resources:
@@ -53,3 +53,124 @@ rule encoder_analysis:
         "{wildcards.analysis} of {wildcards.task}/{wildcards.model}"
     shell:
         nmtprune("analyse {wildcards.analysis} {output.numbers}")
+
+
+# Trials of altered models (Wang and Tu 2020): one process loads the model once; what was stopped goes on with the next trial.
+rule contribution:
+    input:
+        "results/data/{task}/text/manifest.json",
+        data_manifest,
+        shortlist,
+        shards_of("contribution"),
+        model="results/models/{task}/{model}/manifest.json",
+    output:
+        numbers="results/models/{task}/{model}/contribution.csv",
+        arrays="results/models/{task}/{model}/contribution.npz",
+    log:
+        "results/logs/models/{task}/{model}.contribution.log",
+    benchmark:
+        "results/benchmarks/models/{task}/{model}.contribution.tsv"
+    wildcard_constraints:
+        task="[^/]+",
+    conda:
+        CONDA
+    resources:
+        gpu=scoring_gpus,
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        settings=lambda wildcards: analysis_json("contribution", wildcards),
+    message:
+        "ablating each component of {wildcards.task}/{wildcards.model}"
+    shell:
+        nmtprune("analyse contribution {output.numbers}")
+
+
+rule criticality:
+    input:
+        "results/data/{task}/text/manifest.json",
+        data_manifest,
+        shortlist,
+        shards_of("criticality"),
+        model="results/models/{task}/{model}/manifest.json",
+    output:
+        numbers="results/models/{task}/{model}/criticality.csv",
+    log:
+        "results/logs/models/{task}/{model}.criticality.log",
+    benchmark:
+        "results/benchmarks/models/{task}/{model}.criticality.tsv"
+    wildcard_constraints:
+        task="[^/]+",
+    conda:
+        CONDA
+    resources:
+        gpu=scoring_gpus,
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 1440 * attempt,
+    params:
+        settings=lambda wildcards: analysis_json("criticality", wildcards),
+    message:
+        "rewinding each component of {wildcards.task}/{wildcards.model} step by step"
+    shell:
+        nmtprune("analyse criticality {output.numbers}")
+
+
+rule order:
+    input:
+        "results/data/{task}/text/manifest.json",
+        data_manifest,
+        shortlist,
+        model="results/models/{task}/{model}/manifest.json",
+        contribution="results/models/{task}/{model}/contribution.csv",
+    output:
+        numbers="results/models/{task}/{model}/order.csv",
+    log:
+        "results/logs/models/{task}/{model}.order.log",
+    benchmark:
+        "results/benchmarks/models/{task}/{model}.order.tsv"
+    wildcard_constraints:
+        task="[^/]+",
+    conda:
+        CONDA
+    resources:
+        gpu=scoring_gpus,
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 1440 * attempt,
+    params:
+        settings=lambda wildcards: analysis_json("order", wildcards),
+    message:
+        "ablating components of {wildcards.task}/{wildcards.model} one after the other"
+    shell:
+        nmtprune("analyse order {output.numbers}")
+
+
+# A part of the trials, where config.yaml shares them out over jobs.
+rule shard:
+    input:
+        "results/data/{task}/text/manifest.json",
+        data_manifest,
+        shortlist,
+        model="results/models/{task}/{model}/manifest.json",
+    output:
+        done="results/models/{task}/{model}/shards/{analysis}-{shard}-of-{shards}.json",
+    log:
+        "results/logs/models/{task}/{model}.{analysis}-{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/models/{task}/{model}.{analysis}-{shard}-of-{shards}.tsv"
+    wildcard_constraints:
+        task="[^/]+",
+        analysis="|".join(analysis.SHARED_OUT),
+        shard=r"\d+",
+        shards=r"\d+",
+    conda:
+        CONDA
+    resources:
+        gpu=scoring_gpus,
+        mem_mb=mem_mb(8000),
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        settings=lambda wildcards: analysis_json(wildcards.analysis, wildcards),
+    message:
+        "{wildcards.analysis} of {wildcards.task}/{wildcards.model}, shard {wildcards.shard} of {wildcards.shards}"
+    shell:
+        nmtprune("shard {wildcards.analysis} {input.model} {wildcards.shard} {wildcards.shards} {output.done}")

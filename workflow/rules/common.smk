@@ -95,6 +95,13 @@ def analysis_json(name, wildcards):
     return json.dumps(analysis.settings(name, CONFIG, chain_of(wildcards)), sort_keys=True)
 
 
+def shards_of(name):
+    """The parts of an analysis' trials that are jobs of their own, where `shards` says so."""
+    shards = CONFIG.settings["shards"]
+    parts = [f"results/models/{{task}}/{{model}}/shards/{name}-{shard}-of-{shards}.json" for shard in range(1, shards + 1)]
+    return parts if shards > 1 else []
+
+
 def files_to_probe(wildcards):
     """The files of SentEval that a model is probed with."""
     if wildcards.analysis != "probing":

@@ -117,6 +117,16 @@ use rule continue_training as finetune with:
         step=r"finetune(?:-[^/]+)?",
 
 
+# The least important components of the parent, which is ablated for it.
+use rule continue_training as utilise with:
+    input:
+        data=data_manifest,
+        parent="results/models/{parent}/manifest.json",
+        order="results/models/{parent}/order.csv",
+    wildcard_constraints:
+        step=r"(?:rewind|drop)-[^/]+",
+
+
 rule prune:
     input:
         data=data_manifest,
@@ -141,6 +151,11 @@ rule prune:
         "{wildcards.parent}/{wildcards.step}"
     shell:
         nmtprune("run {output.manifest}")
+
+
+use rule prune as ablate with:
+    wildcard_constraints:
+        step=r"ablate-[^/]+",
 
 
 rule at:

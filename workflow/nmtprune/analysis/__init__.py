@@ -21,7 +21,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # name -> the version of its implementation, which grows when the same model gets other numbers
-VERSIONS = {"weights": 1, "representations": 1, "probing": 2, "matrices": 1}
+VERSIONS = {
+    "weights": 1,
+    "representations": 1,
+    "probing": 2,
+    "matrices": 1,
+    "contribution": 1,
+    "criticality": 1,
+    "order": 1,
+    "similarity": 1,
+    "isometry": 1,
+}
+
+# those that make trials of altered models, and what they read of the recipe's `importance`
+TRIALS = {
+    "contribution": ("beam", "sentences", "clip"),
+    "criticality": ("beam", "sentences", "steps"),
+    "order": ("beam", "sentences", "group", "candidates"),
+}
+SHARED_OUT = ("contribution", "criticality")  # whose trials do not depend on each other
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,29 @@ def settings(name: str, config: Config, chain: Chain) -> dict[str, Any]:
         read = {"prunable": config.recipe(chain.recipe)["prunable"]}
     if name == "matrices":
         read = {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
+    if name in TRIALS:
+        importance = config.importance(chain.recipe)
+        read = {"scoring": config.scoring(chain.recipe), **{key: importance[key] for key in TRIALS[name]}}
     return {"version": VERSIONS[name], **read}
+
+
+def run_shard(name: str, config: Config, chain: Chain, shard: int, shards: int) -> int:
+    """Measure every `shards`th trial of an analysis, beginning with number `shard` of 1 to `shards`; `run` finds them. Returns how many.
+
+    Raises UserError where the analysis is not shared out, or the model or its data is missing.
+    """
+    if name not in SHARED_OUT:
+        raise UserError(f"analysis `{name}` is not shared out over jobs; valid: {', '.join(SHARED_OUT)}")
+    if not 1 <= shard <= shards:
+        raise UserError(f"shard {shard} is none of 1 to {shards}")
+    from nmtprune.analysis.trials import Trials
+
+    module = import_module(f"{__name__}.{name}")
+    with Trials(config, chain, name, f"{shard}-of-{shards}") as trials:
+        mine = list(module.trials(trials).items())[shard - 1 :: shards]
+        for trial, altered in mine:
+            trials.measure(trial, altered)
+    return len(mine)
 
 
 def run(name: str, config: Config, chain: Chain) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy
+
 from nmtprune.data.clean import DROPS, clean
 from nmtprune.data.fetch import Pair, Place, by_language, fetch_all
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, digest, sha256_of, write_json
 
+LABELS = "labels.jsonl"  # of toy corpora
 COUNTS = ("split", "read", "kept", *DROPS)
 
 
@@ -70,7 +74,25 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
         for split, counted in counts.items():
             if not counted["kept"]:
                 raise UserError(f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and `cleaning`")
+    if sample := task.get("sample"):
+        counts["train"]["kept"] = keep_sample(folder, task, counts["train"]["kept"], sample["pairs"], sample["seed"])
     write_manifest(folder, task, counts)
+
+
+def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, seed: int) -> int:
+    """Keep so many of a text's training pairs, drawn at random; their order stays. Returns how many there are now.
+
+    Of one seed a smaller sample lies in a larger one. Raises UserError where there are fewer pairs.
+    """
+    if pairs > lines:
+        raise UserError(f"sample: {pairs:,} pairs are asked for and cleaning keeps {lines:,}; ask for fewer")
+    kept = numpy.zeros(lines, dtype=bool)
+    kept[numpy.random.default_rng(seed).permutation(lines)[:pairs]] = True
+    for file in (folder / f"train.{suffix}" for suffix in (*languages_of(task), LABELS)):
+        if file.exists():
+            with atomic(file) as temporary, open(file, "rb") as whole, open(temporary, "wb") as part:
+                part.writelines(itertools.compress(whole, kept))
+    return pairs
 
 
 def nothing_yet() -> Counter[str]:
@@ -121,7 +143,7 @@ class _Writer:
 
     def write(self, pair: Pair) -> None:
         if len(pair) > len(self._files):
-            self._files.append(self._open("labels.jsonl"))
+            self._files.append(self._open(LABELS))
         for file, line in zip(self._files, pair, strict=True):
             file.write(line + "\n")
         self.written += 1

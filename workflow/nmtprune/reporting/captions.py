@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from nmtprune.chain import Chain
-from nmtprune.papers import SPEED, Item, Row, paper
+from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row, paper
 from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
 from nmtprune.training.schedule import learning_rate
 
@@ -17,6 +17,7 @@ MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
 NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet"}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
+TRANSLATED_KINDS = {"examples", "removal"}  # of figures and tables, whatever their columns
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
@@ -31,6 +32,7 @@ def caption(item: Item, measured: Measured) -> list[str]:
         *_test_sets(item, measured),
         *_prunable(item, measured),
         *_lasso(item, measured),
+        *_importance(item, measured),
         *_scoring(item, measured),
         *_speed(item, measured),
         *_left_out(item),
@@ -110,8 +112,16 @@ def _rates(schedule: Mapping[str, Any]) -> str:
 
 
 def _seeds(item: Item) -> str:
-    """Seeds, and what is shown of their spread."""
-    seeds = [str(chain.seed) for chain in item.rows[0].chains]
+    """Seeds, and what is shown of their spread; which rows have others than most."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for row in item.rows:
+        by_seeds.setdefault(tuple(chain.seed for chain in row.chains), []).append(row.name)
+    most = max(by_seeds, key=lambda seeds: len(by_seeds[seeds]))
+    others = "; ".join(f"{', '.join(names)}: {', '.join(map(str, seeds))}" for seeds, names in by_seeds.items() if seeds != most)
+    return f"{_of_seeds(item, list(map(str, most)))}{f' Other seeds: {others}.' if others else ''}"
+
+
+def _of_seeds(item: Item, seeds: list[str]) -> str:
     if len(seeds) == 1:
         band = " Band: 95 % bootstrap interval of the baseline over sentences." if item.kind == "lines" else ""
         return f"Seed {seeds[0]}.{band}"
@@ -128,6 +138,8 @@ def _seeds(item: Item) -> str:
         "widths": f"Seed {seeds[0]}; the numbers have all seeds.",
         "blocks": f"Seed {seeds[0]}; the numbers have all seeds.",
         "histogram": f"Seed {seeds[0]}; the numbers have all seeds.",
+        "heatmaps": f"Means {over}.",
+        "removal": f"Lines are means {over}, bars standard deviations; maps of seed {seeds[0]}.",
         "examples": f"Translations of seed {seeds[0]}, the first of seeds {', '.join(seeds)}.",
     }.get(item.kind, f"Mean ± standard deviation {over}.")
 
@@ -137,7 +149,7 @@ def _metrics(item: Item) -> set[str]:
 
 
 def _translates(item: Item) -> bool:
-    return item.kind == "examples" or bool(_metrics(item) & NEEDS_HYPOTHESES)
+    return item.kind in TRANSLATED_KINDS or bool(_metrics(item) & NEEDS_HYPOTHESES)
 
 
 def _test_sets(item: Item, measured: Measured) -> list[str]:
@@ -150,7 +162,8 @@ def _test_sets(item: Item, measured: Measured) -> list[str]:
         chains = [chain for row in item.rows for chain in row.chains if chain.task == task]
         named = [name for place in places for name in measured.test_sets(task, place)]
         of = f" of {task}" if len(_tasks(item)) > 1 else ""
-        sets.append(" and ".join(f"{name}{of}{_size(chains, name, measured)}" for name in named))
+        sizes = {name: "" if item.kind == "removal" else _size(chains, name, measured) for name in named}  # of which it may take a part
+        sets.append(" and ".join(f"{name}{of}{sizes[name]}" for name in named))
     several = "Test sets, means over them" if "all" in places else "Test set" if places == [1] else "Test sets"
     return [f"{several}: {'; '.join(sets)}."]
 
@@ -233,6 +246,42 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
     if {"ffn_sparsity", "att_sparsity"} & _metrics(item):
         sentences.append("Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned.")
     return sentences
+
+
+def _importance(item: Item, measured: Measured) -> list[str]:
+    """How the importance of components was measured, of every recipe: what of it the item shows."""
+    shown = {READ_BY_METRIC.get(metric) for metric in _metrics(item)} if item.kind == "heatmaps" else item.reads
+    by_text: dict[str, list[str]] = {}
+    for recipe in _recipes(item):
+        settings = measured.config.importance(recipe)
+        said = []
+        if shown & {"contribution", "criticality", "order"}:
+            some = f"at most {settings['sentences']:,} sentences, evenly spaced, of" if settings["sentences"] else "all of"
+            sets = "development and test set" if item.kind == "removal" else "the development set"
+            said.append(f"on {some} {sets}{_engines(item, recipe, shown, measured)}, beam {settings['beam']}")
+        if "contribution" in shown:
+            said.append(f"contribution: drops clipped at C = {settings['clip']:g} % of the whole model's score, over the largest")
+        if "criticality" in shown:
+            said.append(f"criticality: epsilon {settings['epsilon']:g} BLEU, alpha in steps of {1 / settings['steps']:g}")
+        if "order" in shown:
+            of = f" of the {settings['candidates']} with the best perplexity" if settings["candidates"] else ""
+            said.append(
+                f"iterative: at each step the component{of} without which BLEU on the development set is highest is ablated too, up to "
+                f"{settings['group']}; one-shot: in the order of what each costs alone"
+            )
+        if said:
+            by_text.setdefault("; ".join(said), []).append(recipe)
+    if len(by_text) == 1:
+        return [f"Importance {next(iter(by_text))}."]
+    return [f"Importance, {', '.join(recipes)}, {text}." for text, recipes in by_text.items()]
+
+
+def _engines(item: Item, recipe: str, analyses: set[str], measured: Measured) -> str:
+    """` by ctranslate2`, where the analyses say by what engine they translated."""
+    chains = [chain for row in item.rows for chain in row.chains if chain.recipe == recipe]
+    found = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores", None}))
+    engines = _distinct(name for each in found if each is not None and "engine" in each for name in each["engine"].dropna().unique())
+    return f" by {', '.join(engines)}" if engines else ""
 
 
 def _speed(item: Item, measured: Measured) -> list[str]:

@@ -17,6 +17,8 @@ from nmtprune import papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.papers import Item
+from nmtprune.reporting import claims
+from nmtprune.reporting.claims import Decided
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.plateau import plateaus
@@ -36,7 +38,7 @@ class Rendered:
     files: dict[str, Path]
 
 
-def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
+def html(config: Config, measured: Measured, rendered: list[Rendered], decided: list[Decided]) -> str:
     """The page; its links are relative to the preset's folder."""
     folder = Path(__file__).parent
     environment = Environment(
@@ -57,6 +59,11 @@ def html(config: Config, measured: Measured, rendered: list[Rendered]) -> str:
         versions=_versions(),
         papers={name: papers.paper(name) for name in dict.fromkeys(shown)},
         rendered=rendered,
+        claims=decided,
+        claims_file=papers.CLAIMS,
+        summary=claims.summary(decided),
+        caveat=claims.CAVEAT,
+        shown_name=claims.shown_name,
         models=[_model(chain, measured, page, chain in scored) for chain in all_models],
         made=sum(measured.scores(chain) is not None for chain in scored),
         to_score=len(scored),

@@ -9,18 +9,20 @@ from nmtprune import paths
 from nmtprune.config import Config
 from nmtprune.files import atomic, write_text
 from nmtprune.papers import Item, files_of, items
-from nmtprune.reporting import figures, kinds, page, tables
+from nmtprune.reporting import claims, figures, kinds, page, tables
 from nmtprune.reporting.captions import caption
 from nmtprune.reporting.measured import Measured
 
 
 def render(config: Config) -> list[Path]:
-    """Write every table and figure, then the page; missing scores are said, never an error. Returns the files."""
+    """Write every table and figure, then claims and page; missing scores are said, never an error. Returns the files."""
     measured = Measured(config)
     rendered = [_render(config.settings["preset"], item, measured) for item in items(config)]
-    index = paths.page(config.settings["preset"]) / "index.html"
-    write_text(index, page.html(config, measured, rendered))
-    return [index, *(file for each in rendered for file in each.files.values())]
+    decided = claims.decide(config, measured)
+    index, found = paths.page(config.settings["preset"]) / "index.html", claims.file_of(config)
+    write_text(found, claims.markdown(config, decided))
+    write_text(index, page.html(config, measured, rendered, decided))
+    return [index, found, *(file for each in rendered for file in each.files.values())]
 
 
 def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:

@@ -287,6 +287,10 @@ class _Stack:
         x = self.graph.add("Add", x, residual)
         return x if self.pre_norm else self.graph.layer_norm(x, self.parameters, norm)
 
+    def absent(self, norm: str) -> bool:
+        """Whether a layer lacks a sub-layer altogether, its layer norm too."""
+        return f"{norm}.weight" not in self.parameters
+
     def only_bias(self, x: str, norm: str, bias: str) -> str:
         """A sub-layer that has lost all its units or heads. Its normalisation of the input, where it has one, has no effect."""
         if self.pre_norm:
@@ -295,6 +299,8 @@ class _Stack:
 
     def feed_forward(self, x: str, layer: str) -> str:
         norm = f"{layer}.final_layer_norm"
+        if self.absent(norm):
+            return x
         if f"{layer}.fc1.weight" not in self.parameters:
             return self.only_bias(x, norm, f"{layer}.fc2.bias")
         hidden = self.graph.linear(self.before(x, norm), self.parameters, f"{layer}.fc1")
@@ -303,6 +309,8 @@ class _Stack:
     def self_attention(self, x: str, layer: str, shape: str, rest: list[str], outputs: int = 1) -> tuple[str, list[str]]:
         """The sub-layer's output, and keys and values if `outputs` is 3. `shape`: batch and length; `rest`: `attend`'s last inputs."""
         graph, name, norm = self.graph, f"{layer}.self_attn", f"{layer}.self_attn_layer_norm"
+        if self.absent(norm):
+            return x, []
         heads = self.parameters.heads(name)
         if not heads:
             return self.only_bias(x, norm, f"{name}.out_proj.bias"), []
@@ -385,6 +393,8 @@ def _cached_self_attention(stack: _Stack, x: str, layer: str, index: int, one_ea
 def _cross_attention(stack: _Stack, x: str, layer: str, index: int, by_sentence: str, lengths: str) -> str:
     """A sentence's hypotheses are its queries: they share its keys and values."""
     graph, parameters, name, norm = stack.graph, stack.parameters, f"{layer}.encoder_attn", f"{layer}.encoder_attn_layer_norm"
+    if stack.absent(norm):
+        return x
     heads = parameters.heads(name)
     if not heads:
         return stack.only_bias(x, norm, f"{name}.out_proj.bias")

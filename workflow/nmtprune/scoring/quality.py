@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
 from nmtprune.errors import UserError
@@ -40,6 +41,13 @@ class Quality:
             "chrf": chrf.score,
             "chrf_signature": str(self._chrf.get_signature()),
         }
+
+    def statistics(self, hypotheses: list[str]) -> np.ndarray:
+        """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference, n-gram matches and totals by order
+        (as `significance.bleu_statistics`)."""
+        if len(hypotheses) != self._size:
+            raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {self._size} references.")
+        return np.array(self._bleu._extract_corpus_statistics(hypotheses, None))  # sacreBLEU has them for a whole corpus here alone
 
 
 def bleu_chrf(hypotheses: list[str], references: list[str], language: str = "") -> dict[str, Any]:

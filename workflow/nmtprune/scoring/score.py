@@ -11,15 +11,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
+import numpy as np
+
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines, write_lines
 from nmtprune.pruning.slicing import macs_per_word
 from nmtprune.scoring import comet
 from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.model import Model, pieces_of
-from nmtprune.scoring.perplexity import likelihood
+from nmtprune.scoring.perplexity import Likelihood, likelihood
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.scoring.significance import bleu
 from nmtprune.scoring.size import sizes
 from nmtprune.scoring.translate import batches, translate
 
@@ -67,13 +70,24 @@ class _Set:
     references: list[str]
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """A model on one set: `bleu` and the sentences' statistics [sentences, counts] it comes from (None where nothing was translated),
+    and the likelihood of the references. `engine`: what measured it."""
+
+    engine: str
+    likelihood: Likelihood
+    bleu: float | None = None
+    statistics: np.ndarray | None = None
+
+
 class Scorer:
     """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
 
-    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read. `target_language` chooses BLEU's tokeniser; `engine` is
-    `auto` or an engine's name; `search` holds the beam and the length limits; `shortlist` is a file of candidates that hypotheses (not
-    likelihoods) are made of. Raises UserError for a missing or empty
-    file and for sides of unequal length.
+    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read, of others all, or `sentences` evenly spaced ones.
+    `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name; `search` holds the beam and the length limits;
+    `shortlist` is a file of candidates that hypotheses (not likelihoods) are made of. Raises UserError for a missing or empty file and
+    for sides of unequal length.
     """
 
     def __init__(
@@ -86,7 +100,9 @@ class Scorer:
         device: str = "auto",
         comet_model: str | None = None,
         shortlist: Path | None = None,
+        sentences: int | None = None,
     ) -> None:
+        self._sentences = sentences
         self._shortlist = Shortlist.load(shortlist) if shortlist else None
         self._top = shortlist.stem.rpartition("-")[2] if shortlist else None
         self._subwords = subwords
@@ -148,6 +164,19 @@ class Scorer:
             rows.append({column: row.get(column) for column in COLUMNS})
         return rows
 
+    def measure(self, model: Model, name: str, translated: bool = True) -> Measurement:
+        """A model on the set called `name`, by likelihood alone where it is not `translated`. Nothing is written."""
+        test_set = next(each for each in self._sets if each.name == name)
+        engine = open_engine(model, self._engine, device=self._device)
+        found = likelihood(engine, test_set.sources, test_set.targets)
+        if not translated:
+            return Measurement(engine.name, found)
+        if self._shortlist:
+            engine = open_engine(model, engine.name, device=self._device, shortlist=self._shortlist)
+        hypotheses = [self._decode(pieces) for pieces in translate(engine, test_set.sources, self._search)]
+        statistics = test_set.quality.statistics(hypotheses)
+        return Measurement(engine.name, found, float(bleu(statistics.sum(0))), statistics)
+
     def bleu(self, model: Model) -> float:
         """BLEU on the first set, and nothing written: what selects checkpoints during training."""
         test_set = self._sets[0]
@@ -173,7 +202,7 @@ class Scorer:
         return pieces_of(self._subwords.encode(side, line))
 
     def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:
-        limit = TRAINING_SAMPLE if name == "train" else None
+        limit = TRAINING_SAMPLE if name == "train" else self._sentences
         sources, references = _lines(name, source_file, limit), _lines(name, reference_file, limit)
         if len(sources) != len(references):
             raise UserError(

@@ -22,10 +22,13 @@ _MODULES = {
     "lasso": "training",
     "converge": "training",
     "finetune": "training",
+    "rewind": "training",
+    "drop": "training",
     "slice": "slice",
     "int8": "int8",
     "import": "import_checkpoint",
-    "prune": "prune",
+    "prune": "select",
+    "ablate": "select",
     "at": "at",
 }
 

@@ -1,4 +1,4 @@
-"""`<step>/at-<percent>`: the checkpoint part of the way through its parent's training."""
+"""`<step>/at-<percent>`: the checkpoint part of the way through its parent's training; `train/at-0`: its first weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune import manifest, models, paths
-from nmtprune.chain import Chain
+from nmtprune.chain import INITIAL, Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.steps.store import link, outputs_of
@@ -15,7 +15,8 @@ from nmtprune.steps.store import link, outputs_of
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none, or stopped before."""
     percent = chain.last["percent"]
-    snapshot = paths.snapshot(paths.model(chain.parent), percent)
+    directory = paths.model(chain.parent)
+    snapshot = directory / paths.INITIAL if percent == INITIAL else paths.snapshot(directory, percent)
     trained = manifest.read(paths.manifest(chain.parent))
     if trained["stopped_early"] and not snapshot.exists():
         updates = config.schedule(chain.recipe, chain.parent.last.schedule)["updates"]

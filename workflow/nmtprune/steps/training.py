@@ -11,14 +11,18 @@ from typing import Any
 from torch import Tensor
 
 from nmtprune import models, paths
+from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.evaluation import development_bleu
 from nmtprune.files import write_text
-from nmtprune.pruning.slicing import head_size
+from nmtprune.pruning.component_names import without
+from nmtprune.pruning.components import rewound
+from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import arguments, session
+from nmtprune.toolkit.student import with_shape
 from nmtprune.training.loop import Training
 from nmtprune.training.masks import Masked
 from nmtprune.training.regularised import Regularised
@@ -26,8 +30,8 @@ from nmtprune.training.rounded import Rounded
 from nmtprune.training.treatment import Treatment
 
 # Steps whose parent competes for selection at update 0; a lasso's phases go on from what they find.
-COMPETES = {"continue", "retrain", "rejuvenate", "finetune"}
-NEW_WEIGHTS = {"train", "restart"}
+COMPETES = {"continue", "retrain", "rejuvenate", "finetune", "rewind"}
+NEW_WEIGHTS = {"train", "restart", "drop"}
 
 
 def order_seed(chain: Chain) -> int:
@@ -54,12 +58,29 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
     if step.family.name in NEW_WEIGHTS:
         return None
     weights = models.masked(models.read(models.before(chain))["model"], masks)
+    if step.family.name == "rewind":
+        return rewound(weights, models.read(paths.model(root) / paths.INITIAL)["model"], least_important(chain))
     if step.get("initialisation") == "external":
         # Wang et al. 2020, section 2: freed weights begin at the baseline's values
         baseline = models.state_of(root)
         freed = {weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()}
         weights = {name: freed.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in weights.items()}
     return weights
+
+
+def architecture_before(chain: Chain) -> Any:
+    """fairseq's options of the model that a training begins with, as its parent's checkpoint has them; None where the recipe says.
+
+    Raises UserError where `drop` leaves nothing.
+    """
+    if not chain.parent:
+        return None
+    checkpoint = models.read(models.before(chain))
+    options = checkpoint["cfg"]["model"]
+    if chain.last.family.name != "drop":
+        return options
+    named = models.options_by_name(options)
+    return with_shape(named, without(shape_of(checkpoint["model"], head_size(named)), least_important(chain)))
 
 
 def treatments(config: Config, chain: Chain, options: Any) -> list[Treatment]:
@@ -93,7 +114,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         order_seed(chain),
         config.settings["device"],
         folder=state,
-        model=models.read(models.before(chain))["cfg"]["model"] if chain.parent else None,
+        model=architecture_before(chain),
     )
     of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # ours has the scale as an option of its own
     trainer = session.start(cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None)

@@ -16,8 +16,13 @@ _ATTENTION = {
 }
 _TRANSFORMER = {**_ATTENTION, "activation_dropout": ["activation-dropout"]}
 OPTIONS: dict[str, dict[str, list[str]]] = {
-    "transformer": _TRANSFORMER,
-    "nmtprune_transformer": {**_TRANSFORMER, "head_dim": ["head-dim"], "decoder_self": ["decoder-self"]},
+    "transformer": {**_TRANSFORMER, "layer_drop": ["encoder-layerdrop", "decoder-layerdrop"]},
+    "nmtprune_transformer": {
+        **_TRANSFORMER,
+        "head_dim": ["head-dim"],
+        "decoder_self": ["decoder-self"],
+        "sub_layer_drop": ["sub-layer-drop"],
+    },
     "lightconv_wmt_en_de_big": {**_ATTENTION, "conv_type": ["encoder-conv-type", "decoder-conv-type"]},
     "lstm_luong_wmt_en_de": {
         **_LAYERS,

@@ -2,7 +2,7 @@
 
 fairseq's Transformer under fairseq's parameter names, whose decoder may have simpler simple recurrent units (SSRU, Kim et al. 2019) in
 place of self-attention, whose decoder layers may share their parameters, and whose layers may each have a number of heads and a
-feed-forward width of their own, as slicing leaves them. Time is the first dimension, as in fairseq.
+feed-forward width of their own, as slicing leaves them, or lack a sub-layer altogether. Time is the first dimension, as in fairseq.
 """
 
 import json
@@ -59,6 +59,7 @@ class StudentConfig(FairseqDataclass):
     dropout: float = field(default=0.1, metadata={"help": "dropout of sub-layer outputs and embeddings"})
     attention_dropout: float = field(default=0.0, metadata={"help": "dropout of attention weights"})
     activation_dropout: float = field(default=0.0, metadata={"help": "dropout inside the feed-forward layers"})
+    sub_layer_drop: float = field(default=0.0, metadata={"help": "LayerDrop of single sub-layers: how often one is left out in training"})
     max_source_positions: int = field(default=1024, metadata={"help": "longest source in pieces, end of sentence included"})
     max_target_positions: int = field(default=1024, metadata={"help": "longest target in pieces, end of sentence included"})
 
@@ -78,7 +79,8 @@ def uniform_shape(cfg: Any) -> Shape:
 def with_shape(options: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """A checkpoint's options of a student, or of fairseq's own Transformer, as those of a student of this shape."""
     known = {name: options[name] for name in StudentConfig.__dataclass_fields__ if name != "_name" and name in options}
-    return {"_name": "nmtprune_transformer", **known, "shape": json.dumps(shape)}
+    layers = {f"{side}_layers": len(shape[side]) for side in shape}
+    return {"_name": "nmtprune_transformer", **known, **layers, "shape": json.dumps(shape)}
 
 
 @register_model("nmtprune_transformer", dataclass=StudentConfig)
@@ -140,7 +142,10 @@ class Decoder(TransformerDecoderBase):
 
 
 class Layer(nn.Module):
-    """What encoder and decoder layers have in common: residual connections, and the feed-forward sub-layer as their last one."""
+    """What encoder and decoder layers have in common: residual connections, and the feed-forward sub-layer as their last one.
+
+    A sub-layer that the shape does not name is absent, its layer norm too.
+    """
 
     def __init__(self, cfg: Any, normalize_before: bool) -> None:
         super().__init__()
@@ -148,9 +153,13 @@ class Layer(nn.Module):
         self.dropout_module = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
         self.activation_dropout_module = FairseqDropout(cfg.activation_dropout, module_name=type(self).__name__)
         self.activation_fn = utils.get_activation_fn(activation=str(cfg.activation_fn))
+        self.sub_layer_drop = cfg.sub_layer_drop
 
-    def add_feed_forward(self, width: int, ffn: int) -> None:
-        """A sub-layer of `ffn` hidden units; of none of them only the output's bias is left."""
+    def add_feed_forward(self, width: int, ffn: int | None) -> None:
+        """A sub-layer of `ffn` hidden units; with 0 of them only the output's bias is left, with None nothing."""
+        if ffn is None:
+            self.fc1 = self.fc2 = self.final_layer_norm = None
+            return
         self.fc1 = nn.Linear(width, ffn) if ffn else None
         self.fc2 = nn.Linear(ffn, width) if ffn else Bias(width)
         self.final_layer_norm = LayerNorm(width)
@@ -163,8 +172,16 @@ class Layer(nn.Module):
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
         """Of the older parameter names that fairseq's encoder asks its layers to replace there are none."""
 
-    def residual(self, x: Tensor, norm: nn.Module, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
-        """`x` plus what the sub-layer makes of it, with the layer norm before (pre-norm) or after (post-norm)."""
+    def residual(self, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
+        """`x` plus what the sub-layer makes of it, with the layer norm before (pre-norm) or after (post-norm).
+
+        In training LayerDrop may leave the sub-layer out (Fan et al. 2020, of sub-layers as in Wang and Tu 2020, 3.1): what comes out
+        is what comes out where it is ablated.
+        """
+        if norm is None:
+            return x
+        if self.training and self.sub_layer_drop and float(torch.rand(())) < self.sub_layer_drop:
+            return x if self.normalize_before else norm(x)
         if self.normalize_before:
             return x + self.dropout_module(sub_layer(norm(x)))
         return norm(x + self.dropout_module(sub_layer(x)))
@@ -176,9 +193,9 @@ class EncoderLayer(Layer):
     def __init__(self, cfg: Any, normalize_before: bool, shape: dict[str, int]) -> None:
         super().__init__(cfg, normalize_before)
         width = cfg.encoder.embed_dim
-        self.self_attn = Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout)
-        self.self_attn_layer_norm = LayerNorm(width)
-        self.add_feed_forward(width, shape["ffn"])
+        self.self_attn = Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout) if "self" in shape else None
+        self.self_attn_layer_norm = LayerNorm(width) if "self" in shape else None
+        self.add_feed_forward(width, shape.get("ffn"))
 
     def forward(self, x: Tensor, encoder_padding_mask: Tensor | None) -> Tensor:
         """`x`: [length, sentences, d]; `encoder_padding_mask`: [sentences, length], true where padded."""
@@ -191,11 +208,12 @@ class DecoderLayer(Layer):
         super().__init__(cfg, normalize_before)
         width = cfg.decoder.embed_dim
         self.ssru = Ssru(width) if str(cfg.decoder_self) == "ssru" else None
-        self.self_attn = None if self.ssru else Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout)
-        self.self_attn_layer_norm = LayerNorm(width)
-        self.encoder_attn = Attention(width, shape["cross"], cfg.head_dim, cfg.attention_dropout, cross=True)
-        self.encoder_attn_layer_norm = LayerNorm(width)
-        self.add_feed_forward(width, shape["ffn"])
+        self.self_attn = Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout) if "self" in shape else None
+        self.self_attn_layer_norm = LayerNorm(width) if self.ssru or self.self_attn else None
+        cross = "cross" in shape
+        self.encoder_attn = Attention(width, shape["cross"], cfg.head_dim, cfg.attention_dropout, cross=True) if cross else None
+        self.encoder_attn_layer_norm = LayerNorm(width) if cross else None
+        self.add_feed_forward(width, shape.get("ffn"))
 
     def forward(
         self,

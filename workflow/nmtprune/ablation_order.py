@@ -1,0 +1,25 @@
+"""The order in which components are least missed, as the analysis `order` leaves it (Wang and Tu 2020, section 3.3)."""
+
+from __future__ import annotations
+
+import csv
+
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.errors import UserError
+from nmtprune.pruning.component_names import Component, read_component
+
+ANALYSIS, ITERATIVE, ONE_SHOT = "order", "iterative", "one-shot"
+
+
+def least_important(chain: Chain) -> list[Component]:
+    """The components that the last step of a chain takes, `drop-<k>` or `rewind-<k>`: the first k that ablating its parent iteratively
+    removes. Raises UserError where that was not found out, or not for so many."""
+    file, count = paths.analysis(chain.parent, ANALYSIS), int(chain.last["count"])
+    if not file.exists():
+        raise UserError(f"there is no {file}: make it first (snakemake {file})")
+    with open(file, encoding="utf-8", newline="") as lines:
+        found = [row["component"] for row in csv.DictReader(lines) if row["method"] == ITERATIVE and row["number"] != "0"]
+    if len(found) < count:
+        raise UserError(f"`{chain.last}` takes {count} components and {file} has the first {len(found)} of them; raise `importance.group`")
+    return [read_component(name) for name in found[:count]]

@@ -1,0 +1,48 @@
+"""Criticality of components in representation generalisation: each of them on the line from its initial weights to its final ones
+(Wang and Tu 2020, 2.2, equation 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from nmtprune import models, paths
+from nmtprune.analysis import Analysis
+from nmtprune.analysis.contribution import WHOLE, place, scores
+from nmtprune.analysis.trials import State, Trials
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+from nmtprune.pruning.components import moved
+
+NAME = "criticality"
+
+
+def trials(run: Trials) -> dict[str, Callable[[], State]]:
+    """The whole model, and each component at each alpha below 1, by name. Raises UserError for a model without initial weights."""
+    root = list(run.chain.ancestors())[-1]
+    if root.last.family.name != "train":
+        raise UserError(f"criticality needs the initial weights of a `train`, and chain `{run.chain}` begins with `{root.last}`")
+    initial = models.read(paths.model(root) / paths.INITIAL)["model"]
+    misfit = [name for name, tensor in run.state.items() if name not in initial or initial[name].shape != tensor.shape]
+    if misfit:
+        raise UserError(f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)")
+    steps = run.settings["steps"]
+    altered: dict[str, Callable[[], State]] = {WHOLE: lambda: run.state}
+    for each in run.components:
+        for step in range(steps):
+            altered[f"{each} {step / steps:g}"] = lambda each=each, alpha=step / steps: moved(run.state, initial, each, alpha)
+    return altered
+
+
+def analyse(config: Config, chain: Chain) -> Analysis:
+    """A row a component and alpha, on the development set: `bleu`, `perplexity`, `nll_per_token`; the first (`none`, alpha 1) is the
+    whole model. Monotony in alpha is not assumed: every alpha is measured."""
+    with Trials(config, chain, NAME) as run:
+        found = {name: run.measure(name, altered) for name, altered in trials(run).items()}
+    rows = []
+    for name, measured in found.items():
+        component, _, alpha = name.partition(" ")
+        rows.append({**place(run, component), "alpha": float(alpha or 1), **scores(measured)})
+    return Analysis(pd.DataFrame(rows).astype({"layer": "Int64"}))

@@ -1,0 +1,37 @@
+"""The development set as the analyses of components read it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.data.subwords import Subwords
+from nmtprune.errors import UserError
+from nmtprune.files import read_lines
+from nmtprune.scoring.model import Model, pieces_of
+
+
+class Pair(NamedTuple):
+    """A sentence and its translation in pieces, end of sentence apart."""
+
+    source: list[str]
+    target: list[str]
+
+
+def development(config: Config, chain: Chain, model: Model, most: int) -> list[Pair]:
+    """At most `most` pairs of the development set, evenly spaced, in subwords; those that the model's positions do not take are left out.
+
+    Raises UserError where none is left.
+    """
+    task, subwords = config.task(chain.task), Subwords.load(config.data_folder(chain))
+    sources, targets = (read_lines(paths.text(chain.task) / f"dev.{task[side]}") for side in ("source", "target"))
+    lines = list(zip(sources, targets, strict=True))
+    count = min(most, len(lines))
+    chosen = [lines[place * len(lines) // count] for place in range(count)]
+    pairs = [Pair(pieces_of(subwords.encode("source", source)), pieces_of(subwords.encode("target", target))) for source, target in chosen]
+    fitting = [p for p in pairs if len(p.source) <= model.max_source_length and len(p.target) <= model.max_target_length]
+    if not fitting:
+        raise UserError(f"the development set of {chain.task} has no sentence that {chain} takes")
+    return fitting

@@ -1,0 +1,100 @@
+"""Layerwise dynamical isometry: do a component's Jacobians keep lengths (Wang and Tu 2020, table 2; Lee et al. 2020, section 4)?
+
+Wang and Tu do not say what is differentiated by what. Here it is a component's output at one position by its input at the same
+position, all other positions held fixed, d x d. For a feed-forward network this block is all there is, since positions do not mix. For
+attention the whole Jacobian of a sentence of T positions would be Td x Td; this block of its diagonal is what the position makes of
+itself, as query, key and value (encoder-attention: as query alone, since keys and values are the encoder's). Where decoder
+self-attention masks, later positions are not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nmtprune import paths
+from nmtprune.analysis import Analysis
+from nmtprune.analysis.development import Pair, development
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.scoring.model import Model, from_checkpoint, of_chain
+from nmtprune.toolkit.sublayers import ObservedEngine
+
+SENTENCES = 8  # of the development set, evenly spaced
+POSITIONS = 2  # of each sentence and side
+ROWS = 128  # of a Jacobian at once: bounds the memory of a long sentence
+COLUMNS = ("component", "kind", "layer", "at", "residual", "mean_singular_value", "sd", "positions")
+
+
+def analyse(config: Config, chain: Chain) -> Analysis:
+    """A row for each component, `at` (`initial`, `trained`) and `residual`: 1 with the identity of the residual connection added, before
+    any layer norm that follows the sum; 0 without it.
+
+    `mean_singular_value`: of a Jacobian's d singular values the mean, of that the mean over `positions`; `sd`: its standard deviation over
+    positions. With pre-norm the layer norm is a part of the component. `initial` are the first weights of the training that the chain
+    begins with; an imported model has none. Always on the CPU. Raises UserError for a model that is no Transformer.
+    """
+    trained = of_chain(config, chain)
+    pairs = development(config, chain, trained, SENTENCES)
+    compared = {"initial": initial(config, chain), "trained": trained}
+    rows = [row for at, model in compared.items() if model for row in _rows(model, pairs, at)]
+    return Analysis(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def initial(config: Config, chain: Chain) -> Model | None:
+    """The first weights of a chain's first training; None where it begins with an imported model."""
+    root = list(chain.ancestors())[-1]
+    if root.last.family.name != "train":
+        return None
+    return from_checkpoint(paths.model(root) / paths.INITIAL, paths.binarised(config.data_folder(root)))
+
+
+def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
+    engine = ObservedEngine(model, "cpu")
+    means: dict[tuple[str, int], list[float]] = {}
+    for number, pair in enumerate(pairs):
+        passed = engine.observe([pair.source], [pair.target])
+        for component in engine.components:
+            stream = passed.components[component].input[:, 0]
+            for position in positions(len(stream), number, len(pairs)):
+                own = jacobian(engine.at_position(component, passed, position), stream[position])
+                for residual in (0, 1):
+                    means.setdefault((component, residual), []).append(mean_singular_value(own, residual))
+    rows = []
+    for (component, residual), values in means.items():
+        found = torch.tensor(values, dtype=torch.float64)
+        rows.append(
+            {
+                "component": str(component),
+                "kind": component.kind,
+                "layer": component.layer,
+                "at": at,
+                "residual": residual,
+                "mean_singular_value": float(found.mean()),
+                "sd": float(found.std()),
+                "positions": len(values),
+            }
+        )
+    return rows
+
+
+def positions(length: int, number: int, sentences: int) -> list[int]:
+    """POSITIONS places of sentence `number` of so many, which together cover beginnings, middles and ends evenly."""
+    shares = ((part * sentences + number + 0.5) / (POSITIONS * sentences) for part in range(POSITIONS))
+    return list(dict.fromkeys(int(share * length) for share in shares))
+
+
+def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The Jacobian [d_out, d_in] of a function [d_in] -> [d_out] at `x`, exactly, by automatic differentiation."""
+    return torch.func.jacrev(function, chunk_size=ROWS)(x)
+
+
+def mean_singular_value(matrix: Tensor, residual: bool | int = False) -> float:
+    """The mean of the singular values of a Jacobian [d, d], `residual`: with the identity added."""
+    if residual:
+        matrix = matrix + torch.eye(len(matrix), dtype=matrix.dtype)
+    return float(torch.linalg.svdvals(matrix).mean())

@@ -1,0 +1,73 @@
+"""A group of unimportant components: the least harmful next one ablated, again and again (Wang and Tu 2020, 3.3, figure 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from nmtprune import paths
+from nmtprune.ablation_order import ANALYSIS, ITERATIVE, ONE_SHOT
+from nmtprune.analysis import Analysis
+from nmtprune.analysis.contribution import WHOLE, without
+from nmtprune.analysis.trials import DEV, Trials
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+from nmtprune.pruning.component_names import Component, read_component
+
+
+def analyse(config: Config, chain: Chain) -> Analysis:
+    """A row a component and way of ordering (`method`), `number` 0 the whole model: development and test scores with all components up
+    to that one ablated. The development set chooses, the test set reports.
+
+    `iterative`: of all that are left, the one without which BLEU is highest, ties by perplexity; `one-shot`: by each one's own loss, which
+    the analysis `contribution` has. Raises UserError where that is missing.
+    """
+    file = paths.analysis(chain, "contribution")
+    if not file.exists():
+        raise UserError(f"there is no {file}: make it first (snakemake {file})")
+    alone = pd.read_csv(file).sort_values(["drop", "drop_nll"], kind="stable")
+    one_shot = [read_component(name) for name in alone["component"] if name != WHOLE]
+    with Trials(config, chain, ANALYSIS) as run:
+        most = min(run.settings["group"], len(one_shot))
+        orders = {ITERATIVE: _iterative(run, one_shot, most), ONE_SHOT: iter(one_shot[:most])}
+        rows = [row for method, order in orders.items() for row in _rows(run, method, order)]
+    return Analysis(pd.DataFrame(rows))
+
+
+def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Component]:
+    """The first is that of the one-shot order: nothing else is ablated yet."""
+    ablated, left = one_shot[:1], one_shot[1:]
+    yield ablated[0]
+    while len(ablated) < most:
+        candidates = left
+        if run.settings["candidates"]:
+            likely = {each: run.measure(*_trial(run, [*ablated, each]), translated=False).likelihood.per_token for each in left}
+            candidates = sorted(left, key=likely.get)[: run.settings["candidates"]]
+        found = {each: run.measure(*_trial(run, [*ablated, each])) for each in candidates}
+        chosen = max(found, key=lambda each: (found[each].bleu, -found[each].likelihood.per_token))
+        ablated, left = [*ablated, chosen], [each for each in left if each != chosen]
+        yield chosen
+
+
+def _rows(run: Trials, method: str, order: Iterator[Component]) -> Iterator[dict]:
+    ablated: list[Component] = []
+    for number, component in enumerate([None, *order]):
+        ablated += [component] if component else []
+        dev, test = (run.measure(*_trial(run, ablated), on=name) for name in (DEV, run.main))
+        yield {
+            "method": method,
+            "number": number,
+            "component": str(component or WHOLE),
+            "dev_bleu": dev.bleu,
+            "dev_perplexity": dev.likelihood.perplexity,
+            "test_bleu": test.bleu,
+            "test_perplexity": test.likelihood.perplexity,
+            "engine": dev.engine,
+        }
+
+
+def _trial(run: Trials, ablated: list[Component]) -> tuple:
+    """Its name, whatever the order in which components went, and its state."""
+    return "+".join(sorted(map(str, ablated))) or WHOLE, lambda: without(run, *ablated)

@@ -1,0 +1,66 @@
+"""Components of a Transformer in its state dict: silenced, moved towards their initial values (Wang and Tu 2020, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from nmtprune.errors import UserError, suggest
+from nmtprune.pruning.component_names import KINDS, Component
+from nmtprune.pruning.groups import sub_layers
+
+_OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # what a component's output comes out of
+State = Mapping[str, Tensor]
+
+
+def components_of(state: Iterable[str]) -> list[Component]:
+    """The components of a model by its parameters' names: kind by kind, each from the bottom up."""
+    kinds = {place: kind for kind, place in KINDS.items()}
+    found = [Component(kinds[each.side, each.component], each.layer + 1) for each in sub_layers(state)]
+    return sorted(found, key=lambda component: (list(KINDS).index(component.kind), component.layer))
+
+
+def parameters(state: Iterable[str], component: Component) -> list[str]:
+    """The names of a component's matrices and biases; its layer norm is not among them."""
+    prefix = component.sub_layer.prefix
+    names = {f"{prefix}{matrix}.{kind}" for matrix in component.sub_layer.matrices for kind in ("weight", "bias")}
+    return [name for name in state if name in names]
+
+
+def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
+    """The masks that silence components: False for all of the matrix and bias that their output comes out of.
+
+    That output is then exactly zero and the residual stays. Raises UserError for a component that the model does not have.
+    """
+    masks = {}
+    for component in ablated:
+        prefix = f"{component.sub_layer.prefix}{_OUTGOING[component.sub_layer.component]}"
+        names = [name for name in (f"{prefix}.weight", f"{prefix}.bias") if name in state]
+        if not names:
+            valid = list(map(str, components_of(state)))
+            raise UserError(f"the model has no component `{component}`; {suggest(str(component), valid)}")
+        masks |= {name: torch.zeros_like(state[name], dtype=torch.bool) for name in names}
+    return masks
+
+
+def moved(state: State, initial: State, component: Component, alpha: float) -> dict[str, Tensor]:
+    """The model with one component's matrices and biases at (1 - alpha) * initial + alpha * final (equation 2).
+
+    alpha 1 is the model itself, to the bit, and alpha 0 the initial component. Layer norms and all else stay. Tensors that are tied to
+    the component's, those of other layers, move with it.
+    """
+    at = {}
+    for name in parameters(state, component):
+        final = state[name]
+        at[final.data_ptr()] = final if alpha == 1 else initial[name] if alpha == 0 else torch.lerp(initial[name], final, alpha)
+    return {name: at.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in state.items()}
+
+
+def rewound(state: State, initial: State, components: Iterable[Component]) -> dict[str, Tensor]:
+    """The model with several components at their initial values."""
+    made = dict(state)
+    for component in components:
+        made = moved(made, initial, component, 0)
+    return made

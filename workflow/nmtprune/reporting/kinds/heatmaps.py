@@ -1,0 +1,331 @@
+"""Heat maps of the importance of components, darker the more important: a map a model and metric (Wang and Tu 2020, figures 3 to 8)."""
+
+from __future__ import annotations
+
+import math
+import string
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps, pyplot
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.patches import Rectangle
+
+from nmtprune import paths
+from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, by_sentences, criticalities, rank_agreement
+from nmtprune.analysis.importance import unimportant as count_unimportant
+from nmtprune.chain import Chain
+from nmtprune.papers import READ_BY_METRIC, Column, Item, Row
+from nmtprune.pruning.component_names import KINDS, Component, read_component
+from nmtprune.reporting import figures, tables
+from nmtprune.reporting.figures import STYLE
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+from nmtprune.scoring.significance import likelihood_statistics, nll_per_token
+
+CONTRIBUTIONS, CRITICALITIES = ("contribution", "contribution_perplexity"), ("criticality", "criticality_settled")
+PRINTED = {kind: kind.replace(".", ":") for kind in KINDS}  # E:SA, as in the paper
+COLOURS = colormaps["Blues"]  # its lightness falls throughout: it holds in grey and for the colour-blind
+LIGHT_ON_DARK = 0.55  # importance from which text is white
+ABSENT = "#c8c8c8"
+HATCHED = "Hatched: components that a model does not have."
+# inches: widths of all, of a panel at most, of axis labels and colour bar; heights of a panel and a layer at least, of a line of title
+WIDTH, WIDEST, ROOM, TALL, LAYER, LINE = 7.0, 1.75, 1.0, 1.45, 0.14, 0.13
+MOST = 5  # panels beside each other
+ACROSS = 26  # characters of a panel's title
+LONG = 2.1  # inches that the label of the colour bar needs in one line
+Maps = dict[tuple[int, str], Importance | None]
+
+
+def make(item: Item, measured: Measured) -> Made:
+    maps = {
+        (place, column.metric): importance(row, column.metric, measured) for place, row in enumerate(item.rows) for column in _maps(item)
+    }
+    numbers = frame(item, measured, maps)
+    hatched = [HATCHED] if any(found and len(found.components) < len(KINDS) * depth(found) for found in maps.values()) else []
+    sentences = [*hatched, *_across_models(item, maps), *_across_metrics(item, maps), *_depths(item, maps), *_unimportant(item, maps)]
+    lacking = numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
+    return Made(numbers, figures.missing(lacking), figure=heatmaps(item, numbers, maps), sentences=sentences)
+
+
+def _maps(item: Item) -> list[Column]:
+    return [column for column in item.columns if column.metric in CONTRIBUTIONS + CRITICALITIES]
+
+
+def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
+    """A row's importances by one metric, a line a seed that is there; None where none is. Contributions come with replicates."""
+    found = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, READ_BY_METRIC[metric])) is not None]
+    if not found:
+        return None
+    settings = measured.config.importance(row.chains[0].recipe)
+    values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in found])
+    components = tuple(sorted(values.columns, key=_place))
+    replicates = [_replicates(chain, numbers, metric, components, settings) for chain, numbers in found]
+    whole = None if any(each is None for each in replicates) else np.stack(replicates)
+    return Importance(components, values[list(components)].to_numpy(float), whole)
+
+
+def _place(component: str) -> tuple[int, int]:
+    """Where a component stands in the order of maps: by kind, from the bottom layer up."""
+    kind, layer = read_component(component)
+    return list(KINDS).index(kind), layer
+
+
+def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
+    """By component, from an analysis' numbers of one model."""
+    whole, parts = numbers[numbers["component"] == "none"], numbers[numbers["component"] != "none"]
+    if metric in CONTRIBUTIONS:
+        return parts.set_index("component")[metric].astype(float)
+    baseline = float(whole["bleu"].iloc[0])
+    which = CRITICALITIES.index(metric)
+    values = {}
+    for component, group in parts.groupby("component", sort=False):
+        by_alpha = pd.concat([group.set_index("alpha")["bleu"].drop(1.0, errors="ignore"), pd.Series({1.0: baseline})])
+        values[component] = criticalities(baseline, by_alpha, settings["epsilon"])[which]
+    return pd.Series(values, dtype=float)
+
+
+def _replicates(chain: Chain, numbers: pd.DataFrame, metric: str, components: tuple[str, ...], settings: Mapping) -> np.ndarray | None:
+    """[samples, components]: contributions of bootstrap samples of sentences; None where the statistics of sentences are not there."""
+    file = paths.analysis(chain, READ_BY_METRIC[metric]).with_suffix(".npz")
+    if metric not in CONTRIBUTIONS or not file.exists():
+        return None
+    with np.load(file) as arrays:
+        if metric == "contribution":
+            drawn = by_sentences(arrays["bleu"], settings["clip"])
+        else:
+            statistics = np.concatenate([likelihood_statistics(nll, arrays["tokens"]) for nll in arrays["nll"]])
+            drawn = by_sentences(statistics, settings["clip"], score=lambda sums: -nll_per_token(sums))
+    named = pd.DataFrame(drawn, columns=numbers["component"].iloc[1:])
+    return named.reindex(columns=list(components)).to_numpy()
+
+
+def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
+    """Long: a line a component of each map, means over the seeds that are there, and a line for each score that stands beside a map.
+
+    `drop`: in BLEU, less the component. A map that is not there has one line that says why.
+    """
+    frames = []
+    for place, row in enumerate(item.rows):
+        about = {"row": place + 1, "group": row.group, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
+        about["chain"] = "/".join(map(str, row.chains[0].steps))
+        for column in item.columns:
+            source = READ_BY_METRIC.get(column.metric, "scores")
+            absent = [reason for chain in row.chains if (reason := measured.missing(chain, {source}))]
+            about |= {"metric": column.key, "seeds": len(row.chains) - len(absent), "missing": "; ".join(absent)}
+            if column in _maps(item):
+                frames.append(_of_map(row, maps[place, column.metric], column.metric, measured).assign(**about))
+            else:
+                frames.append(pd.DataFrame([_score(row, column, measured) | about]))
+    names = ["row", "group", "label", "task", "recipe", "chain", "metric", "component", "kind", "layer"]
+    names += ["value", "sd", "drop", "published", "seeds", "missing"]
+    every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return every.reindex(columns=names).astype({"layer": "Int64", "value": float, "sd": float, "drop": float, "published": float})
+
+
+def _of_map(row: Row, found: Importance | None, metric: str, measured: Measured) -> pd.DataFrame:
+    if found is None:
+        return pd.DataFrame([{"component": ""}])
+    kinds, layers = zip(*map(read_component, found.components), strict=True)
+    numbers = pd.DataFrame({"component": found.components, "kind": kinds, "layer": layers, "value": found.mean.to_numpy()})
+    if metric == "contribution":
+        every = pd.concat(each for chain in row.chains if (each := measured.analysis(chain, metric)) is not None)
+        numbers["drop"] = every.groupby("component")["drop"].mean().reindex(numbers["component"]).to_numpy()
+    return numbers.assign(sd=found.deviation.to_numpy())
+
+
+def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | str]:
+    values = [found for chain in row.chains if (found := measured.value(chain, column.metric, column.test_set)) is not None]
+    printed = row.published.get(column.published, "") if column.published else ""
+    return {
+        "component": "",
+        "value": float(np.mean(values)) if values else math.nan,
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        "published": float(printed) * column.scale if printed else math.nan,
+    }
+
+
+def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
+    """A panel for each row and metric: models beside each other, or below each other where they have several metrics and are many."""
+    columns = _maps(item)
+    beside = len(columns) == 1 or len(maps) <= MOST - 1
+    panels = (
+        [(place, c) for c in columns for place in range(len(item.rows))]
+        if beside
+        else [(p, c) for p in range(len(item.rows)) for c in columns]
+    )
+    across = (math.ceil(len(panels) / math.ceil(len(panels) / MOST)) if panels else 1) if beside else len(columns)
+    lines = [panels[first : first + across] for first in range(0, len(panels), across)] or [[]]
+    titles = {(place, c.metric): _title(item, numbers, number, place, c) for number, (place, c) in enumerate(panels)}
+    tall = [max([TALL, *(LAYER * depth(maps[place, c.metric]) for place, c in line)]) for line in lines]
+    above = [max([1, *(titles[place, c.metric].count("\n") + 1 for place, c in line)]) * LINE + 0.35 for line in lines]
+    width = min(WIDTH, across * WIDEST + ROOM)
+    with pyplot.rc_context(STYLE | {"axes.grid": False, "hatch.linewidth": 0.5}):
+        figure, grid = pyplot.subplots(
+            len(lines),
+            across,
+            figsize=(width, sum(tall) + sum(above)),
+            squeeze=False,
+            layout="constrained",
+            height_ratios=tall,
+        )
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for line, row, height in zip(lines, grid, tall, strict=True):
+            for number, ((place, column), axes) in enumerate(zip(line, row, strict=False)):
+                axes.set_axis_on()
+                axes.set_title(titles[place, column.metric], fontsize=7, loc="left", linespacing=1.15)
+                draw(axes, maps[place, column.metric], ((width - ROOM) / across, height))
+                axes.set_ylabel("Layer" if number == 0 else "", fontsize=7.5)
+        heading = columns[0].heading if len(columns) == 1 else "Importance"
+        bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, aspect=14 * sum(tall) / TALL, pad=0.015, ticks=np.linspace(0, 1, 6))
+        bar.set_label(f"{heading} (darker: more important)" if sum(tall) > LONG else f"{heading}\n(darker: more important)", fontsize=7.5)
+        bar.ax.tick_params(labelsize=6.5, length=2, pad=2)
+        bar.outline.set_linewidth(0.5)
+    return figure
+
+
+def _title(item: Item, numbers: pd.DataFrame, number: int, place: int, column: Column) -> str:
+    """`(a) En-De, contribution`, and below it the scores of the model."""
+    row = item.rows[place]
+    several = len(_maps(item)) > 1
+    name = f"{row.name}, {column.heading[0].lower()}{column.heading[1:]}" if several and row.name else row.name or column.heading
+    lines = textwrap.wrap(f"({string.ascii_lowercase[number % 26]}) {name}", ACROSS)
+    for score in (each for each in item.columns if each not in _maps(item)):
+        found = numbers[(numbers["row"] == place + 1) & (numbers["metric"] == score.key)].iloc[0]
+        ours = "–" if math.isnan(found["value"]) else tables.number(score.metric, found["value"])
+        if not math.isnan(found["sd"]):
+            ours += f" ± {tables.number(score.metric, found['sd']).lstrip('+')}"
+        printed = [] if math.isnan(found["published"]) else [f"(published {tables.number(score.metric, found['published'])})"]
+        whole = " ".join([f"{score.heading} {ours}", *printed])
+        lines += [whole] if len(whole) <= ACROSS else [f"{score.heading} {ours}", *printed]
+    return "\n".join(lines)
+
+
+def depth(found: Importance | None) -> int:
+    """Layers of a model's deeper side; 0 where it is not there."""
+    return max(found.depths.values()) if found else 0
+
+
+def draw(axes: Axes, found: Importance | None, size: tuple[float, float]) -> None:
+    """A map into a panel of about this `size` (width and height in inches): its values where they are legible."""
+    if found is None:
+        absent(axes)
+        return
+    layers, mean = depth(found), found.mean
+    cells(axes, {name: COLOURS(value) for name, value in mean.items() if not math.isnan(value)}, layers, size[0])
+    points = text_size(size, layers)
+    for name, value in mean.items() if points else ():
+        if not math.isnan(value):
+            write(axes, name, decimals(value), points, "white" if value >= LIGHT_ON_DARK else "black")
+
+
+def absent(axes: Axes) -> None:
+    """An empty panel: the reason is in the footnotes."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=ABSENT)
+    axes.text(0.5, 0.5, "not there yet", transform=axes.transAxes, ha="center", va="center", fontsize=7.5, color="#666666")
+
+
+def cells(axes: Axes, colours: Mapping[str, object], layers: int, width: float) -> None:
+    """The components of a model by kind and layer in these colours, `width` inches; hatched what it does not have."""
+    for x, kind in enumerate(KINDS):
+        for layer in range(1, layers + 1):
+            colour = colours.get(str(Component(kind, layer)))
+            look = (
+                {"facecolor": "white", "hatch": "////", "edgecolor": ABSENT}
+                if colour is None
+                else {"facecolor": colour, "edgecolor": "#8c8c8c"}
+            )
+            axes.add_patch(Rectangle((x - 0.5, layer - 0.5), 1, 1, linewidth=0.4, **look))
+    axes.axvline(1.5, color="black", linewidth=0.9)  # encoder and decoder
+    axes.set(xlim=(-0.5, len(KINDS) - 0.5), ylim=(0.5, layers + 0.5))
+    axes.set_xticks(range(len(KINDS)), PRINTED.values(), fontsize=min(5.8, 4.3 * width))
+    axes.set_yticks(range(1, layers + 1), range(1, layers + 1), fontsize=6.3)
+    axes.tick_params(length=0, pad=2)
+    axes.spines[:].set(visible=True, linewidth=0.6)
+
+
+def text_size(size: tuple[float, float], layers: int) -> float:
+    """Points in which three characters fit into a cell; 0 where they would not be legible."""
+    width, height = 72 * size[0] / len(KINDS), 72 * size[1] / layers
+    fits = min(6.5, width / 2.0, height / 1.3)
+    return fits if fits >= 4 else 0.0
+
+
+def write(axes: Axes, component: str, text: str, points: float, colour: str, **more: object) -> None:
+    """Text in a component's cell."""
+    axes.text(*_place(component), text, ha="center", va="center_baseline", fontsize=points, color=colour, **more)
+
+
+def decimals(value: float) -> str:
+    """`.07`; nothing at all and everything as whole numbers."""
+    return f"{value:.0f}" if value in (0, 1) else f"{value:.2f}".removeprefix("0")
+
+
+def _across_models(item: Item, maps: Maps) -> list[str]:
+    """How far each other row's map orders components as its group's baseline row does, or, where it has none, its first row."""
+    sentences = []
+    for column in _maps(item):
+        for group in dict.fromkeys(row.group for row in item.rows):
+            places = [place for place, row in enumerate(item.rows) if row.group == group]
+            of = next((place for place in places if item.rows[place].baseline), places[0])
+            pairs = {item.rows[place].label: (maps[of, column.metric], maps[place, column.metric]) for place in places if place != of}
+            sentences += _agreements(f"Rank agreement with {item.rows[of].name}, {_small(column)}", pairs)
+    return sentences
+
+
+def _across_metrics(item: Item, maps: Maps) -> list[str]:
+    """How far the further metrics order the components of a model as the first one does."""
+    first, *others = _maps(item)
+    sentences = []
+    for column in others:
+        pairs = {row.name: (maps[place, first.metric], maps[place, column.metric]) for place, row in enumerate(item.rows)}
+        sentences += _agreements(f"Rank agreement of {_small(first)} and {_small(column)}", pairs)
+    return sentences
+
+
+def _agreements(what: str, pairs: Mapping[str, tuple[Importance | None, Importance | None]]) -> list[str]:
+    """One sentence of all pairs that are there."""
+    found = {name: rank_agreement(ours, theirs) for name, (ours, theirs) in pairs.items() if ours and theirs}
+    if not found:
+        return []
+    over = " or ".join(dict.fromkeys(each.over for each in found.values()))
+    said = "; ".join(f"{name}: {_said(each)}" for name, each in found.items())
+    return [f"{what} (95 % intervals by bootstrap over {over}): {said}."]
+
+
+def _said(found: Agreement) -> str:
+    if math.isnan(found.rho):
+        return "not defined, since one of the two does not vary"
+    interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+    return f"Spearman rho = {found.rho:.2f}{interval}".replace("-", "−")
+
+
+def _depths(item: Item, maps: Maps) -> list[str]:
+    depths = {tuple(found.depths.items()) for found in maps.values() if found}
+    how = "a layer of the shallower one with the mean of the deeper one's layers at its place"
+    return [f"Models of unlike depth are compared by relative depth: {how}."] if len(depths) > 1 else []
+
+
+def _unimportant(item: Item, maps: Maps) -> list[str]:
+    """How many components of each model contribute next to nothing."""
+    sentences = []
+    for column in (each for each in _maps(item) if each.metric in CONTRIBUTIONS):
+        said = []
+        for place, row in enumerate(item.rows):
+            if found := maps[place, column.metric]:
+                counts = count_unimportant(found)
+                mean = f"{counts[0]}" if len(counts) == 1 else f"{counts.mean():.1f} ± {counts.std(ddof=1):.1f}"
+                none = "" if np.nanmax(found.values) > 0 else ", since nothing is lost without any"
+                said.append(f"{row.name}: {mean} of {len(found.components)}{none}")
+        if said:
+            sentences.append(f"Unimportant components ({_small(column)} below {UNIMPORTANT:g}): {'; '.join(said)}.")
+    return sentences
+
+
+def _small(column: Column) -> str:
+    return f"{column.heading[0].lower()}{column.heading[1:]}"

@@ -1,0 +1,158 @@
+"""Layerwise dynamical isometry: mean singular values of components' Jacobians, a row a layer from the top down, a column a kind of
+component and model, a block of rows each way of taking them (Wang and Tu 2020, table 2)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from nmtprune.chain import Chain
+from nmtprune.papers import Item, Row
+from nmtprune.pruning.component_names import KINDS
+from nmtprune.reporting.made import Made, Table
+from nmtprune.reporting.measured import Measured
+
+PUBLISHED = "Published"
+
+
+class Variant(NamedTuple):
+    """One way of taking Jacobians: `initial` or `trained` weights, with the identity of the residual connection (1) or without (0)."""
+
+    at: str
+    residual: int
+
+    def __str__(self) -> str:
+        return f"{'At initialisation' if self.at == 'initial' else 'Trained'}, {'with' if self.residual else 'without'} the residual"
+
+
+VARIANTS = tuple(Variant(at, residual) for at in ("initial", "trained") for residual in (0, 1))
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = singular_values(item, measured)
+    printed = table(item, numbers)
+    return Made(numbers, printed.footnotes, table=printed, sentences=nearest(numbers))
+
+
+def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
+    """A row for each model, variant and component that the model or its published counterpart has; where neither has any, one that
+    says why.
+
+    `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` their standard deviation, `over_positions_sd` the mean of the
+    seeds' standard deviations over positions.
+    """
+    records = []
+    for number, row in enumerate(item.rows, 1):
+        there = [each for chain in row.chains if (each := measured.analysis(chain, "isometry")) is not None]
+        found = pd.concat(there) if there else pd.DataFrame(columns=["kind", "layer", "at", "residual"])
+        printed = _published(row)
+        components = {*zip(found["kind"], found["layer"], strict=True), *printed}
+        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
+        for variant in VARIANTS:
+            of_variant = found[(found["at"] == variant.at) & (found["residual"] == variant.residual)]
+            for kind, layer in sorted(components, key=lambda each: (list(KINDS).index(each[0]), each[1])) or [("", math.nan)]:
+                values = of_variant[(of_variant["kind"] == kind) & (of_variant["layer"] == layer)]
+                record = {"row": number, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
+                record |= {"chain": "/".join(map(str, row.chains[0].steps)), **variant._asdict(), "kind": kind, "layer": layer}
+                record |= _over_seeds(values) | {"published": printed.get((kind, layer), math.nan)}
+                why = [] if absent or len(values) else [_lack(variant, found, row.chains[0])]
+                records.append(record | {"missing": "; ".join([*absent, *why])})
+    return pd.DataFrame(records)
+
+
+def _over_seeds(values: pd.DataFrame) -> dict[str, float]:
+    if not len(values):
+        return {"mean_singular_value": math.nan, "mean_singular_value_sd": math.nan, "over_positions_sd": math.nan, "seeds": 0}
+    means = values["mean_singular_value"]
+    return {
+        "mean_singular_value": means.mean(),
+        "mean_singular_value_sd": means.std(ddof=1),
+        "over_positions_sd": values["sd"].mean(),
+        "seeds": len(values),
+    }
+
+
+def _lack(variant: Variant, found: pd.DataFrame, chain: Chain) -> str:
+    """Why an analysis that is there has not a number."""
+    if variant.at == "initial" and not (found["at"] == "initial").any():
+        return f"{chain} begins with an imported model, whose first weights are not known"
+    return f"{chain} has no such component"
+
+
+def _published(row: Row) -> dict[tuple[str, int], float]:
+    """Published values by kind and layer, which are stated as `6 E:SA`."""
+    values = {}
+    for name, value in row.published.items():
+        layer, _, kind = name.partition(" ")
+        if kind.replace(":", ".") in KINDS and layer.isdecimal() and value:
+            values[kind.replace(":", "."), int(layer)] = float(value)
+    return values
+
+
+def table(item: Item, numbers: pd.DataFrame) -> Table:
+    """The frame as printed, after a block of the published values. A cell that is empty has its footnote."""
+    columns = [("", "name"), (item.headings.get("label", ""), "name")]
+    columns += [(f"{row.label} {kind.replace('.', ':')}", "ours") for row in item.rows for kind in KINDS]
+    footnotes: dict[str, str] = {}
+    layers = sorted({int(layer) for layer in numbers["layer"].dropna()}, reverse=True) if len(numbers) else []
+    blocks = [*([PUBLISHED] if len(numbers) and numbers["published"].notna().any() else []), *VARIANTS]
+    cells, ruled = [], set()
+    for block in blocks:
+        ruled |= {len(cells)}
+        for layer in layers:
+            line = [str(block), str(layer)]
+            for number, _ in enumerate(item.rows, 1):
+                of_row = numbers[(numbers["row"] == number) & (numbers["layer"] == layer)]
+                line += [_cell(block, of_row[of_row["kind"] == kind], footnotes) for kind in KINDS]
+            cells.append(line)
+    if not layers and len(numbers):
+        for reason in numbers["missing"].unique():
+            _mark(reason, footnotes)
+    notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
+    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, frozenset(ruled - {0}))
+
+
+def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str, str]) -> str:
+    """One cell; a layer that one model has and neither this one nor the paper's is blank."""
+    if block == PUBLISHED:
+        printed = of_component["published"].dropna()
+        return _number(printed.iloc[0]) if len(printed) else ""
+    record = of_component[(of_component["at"] == block.at) & (of_component["residual"] == block.residual)].to_dict("records")
+    if not record:
+        return ""
+    value, deviation, missing = (record[0][key] for key in ("mean_singular_value", "mean_singular_value_sd", "missing"))
+    cell = _number(value) or "–"
+    cell += f" ± {_number(deviation)}" if not math.isnan(deviation) else ""
+    return cell + (f" {_mark(missing, footnotes)}" if missing else "")
+
+
+def _mark(reason: str, footnotes: dict[str, str]) -> str:
+    return footnotes.setdefault(reason, f"({chr(ord('a') + len(footnotes)) if len(footnotes) < 26 else f'a{len(footnotes)}'})")
+
+
+def _number(value: float) -> str:
+    """Two decimals; two significant digits of what would be next to nothing."""
+    return "" if math.isnan(value) else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def nearest(numbers: pd.DataFrame) -> list[str]:
+    """Which way of taking Jacobians comes nearest to the print: by the mean absolute difference of natural logarithms, over the
+    components that all ways and the print have. Nothing where there is no such component."""
+    if not len(numbers):
+        return []
+    logs = numbers.assign(
+        off=np.abs(np.log(numbers["mean_singular_value"].where(numbers["mean_singular_value"] > 0) / numbers["published"]))
+    )
+    logs = logs.dropna(subset="off").pivot_table(index=["row", "kind", "layer"], columns=["at", "residual"], values="off").dropna()
+    if not len(logs):
+        return []
+    distances = {Variant(*name): float(distance) for name, distance in logs.mean().sort_values(kind="stable").items()}
+    best, *others = (f"{str(variant)[0].lower()}{str(variant)[1:]} ({distance:.2f})" for variant, distance in distances.items())
+    than = f"; then {', '.join(others)}" if others else ""
+    return [
+        f"Nearest to the published values are those {best}{than}: mean absolute differences of natural logarithms over "
+        f"{len(logs)} components, layers counted from the bottom."
+    ]

@@ -1,0 +1,185 @@
+"""BLEU against the number of components that are ablated, and the order in which they are (Wang and Tu 2020, figure 9)."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from nmtprune.ablation_order import ITERATIVE
+from nmtprune.papers import Item, Row
+from nmtprune.pruning import shapes
+from nmtprune.pruning.component_names import of_shape, read_component
+from nmtprune.reporting import figures
+from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
+from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST, WIDTH, absent, cells, text_size, write
+from nmtprune.reporting.made import Made
+from nmtprune.reporting.measured import Measured
+
+KEPT, ABLATED = "#a9c8e6", "#ffffff"  # the lighter the less important
+GREY = "#555555"
+MAPS = 4  # below the lines and beside each other
+MUCH = 0.6  # of BLEU: where more than that is always left, the axis does not begin at 0
+
+
+def make(item: Item, measured: Measured) -> Made:
+    numbers = orders(item, measured)
+    footnotes = figures.missing(numbers.groupby("row")["missing"].agg(lambda found: next(filter(None, found), "")).reset_index())
+    sentences = [*_spared(item, numbers, measured), *_groups(item, numbers)]
+    return Made(numbers, footnotes, figure=removal(item, numbers, measured), sentences=sentences)
+
+
+def orders(item: Item, measured: Measured) -> pd.DataFrame:
+    """Long: a line for each seed, method and number of ablated components, `component` the one that is ablated at it.
+
+    A model that is not there has one line that says why.
+    """
+    frames = []
+    for number, row in enumerate(item.rows, 1):
+        for chain in row.chains:
+            about = {"row": number, "group": row.group, "label": row.label, "task": chain.task, "recipe": chain.recipe}
+            about |= {"chain": "/".join(map(str, chain.steps)), "seed": chain.seed, "missing": measured.missing(chain, item.reads) or ""}
+            found = measured.analysis(chain, "order")
+            frames.append((pd.DataFrame([{}]) if found is None else found).assign(**about))
+    columns = ["row", "group", "label", "task", "recipe", "chain", "seed", "method", "number", "component", "kind", "layer"]
+    columns += ["dev_bleu", "dev_perplexity", "test_bleu", "missing"]
+    every = (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()).reindex(columns=columns)
+    names = [name if isinstance(name, str) and name != "none" else "" for name in every["component"]]
+    every["component"] = pd.Series(names, every.index, dtype=object)
+    every["kind"] = pd.Series([read_component(name).kind if name else "" for name in names], every.index, dtype=object)
+    every["layer"] = [read_component(name).layer if name else None for name in names]
+    scores = dict.fromkeys(("dev_bleu", "dev_perplexity", "test_bleu"), float)
+    return every.astype({"number": "Int64", "layer": "Int64", **scores})
+
+
+def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
+    """Lines of all models, and beside them the order in which each one's components are ablated, of its first seed."""
+    maps = [(place, row, _order(numbers, place + 1, row)) for place, row in enumerate(item.rows)]
+    layers = {
+        place: max((read_component(name).layer for name in known), default=0)
+        for place, row, _ in maps
+        for known in [_components(row, measured)]
+    }
+    beside = 1 <= len(maps) <= 2
+    tall = max([TALL + 0.45, *(LAYER * each for each in layers.values())])
+    size = (WIDTH, tall + 0.75) if beside else (WIDTH, 2.6 + (tall + 0.6) * math.ceil(len(maps) / MAPS))
+    with pyplot.rc_context(STYLE | {"hatch.linewidth": 0.5}):
+        figure = pyplot.figure(figsize=size, layout="constrained")
+        if beside:
+            ratios = [WIDTH - ROOM + 0.4 - WIDEST * len(maps), *[WIDEST] * len(maps)]
+            grid = figure.add_gridspec(1, 1 + len(maps), width_ratios=ratios)
+            lines, places = figure.add_subplot(grid[0, 0]), [grid[0, 1 + number] for number in range(len(maps))]
+        else:
+            down = math.ceil(len(maps) / MAPS)
+            grid = figure.add_gridspec(1 + down, MAPS, height_ratios=[2.1, *[tall] * down])
+            lines, places = figure.add_subplot(grid[0, :]), [grid[1 + number // MAPS, number % MAPS] for number in range(len(maps))]
+        _lines(lines, item, numbers)
+        lines.set_title("(a)" if len(maps) else "", fontsize=7.5, loc="left")
+        for (place, row, order), where in zip(maps, places, strict=True):
+            axes = figure.add_subplot(where)
+            axes.grid(False)
+            axes.set_title(f"({string.ascii_lowercase[1 + place % 25]}) {row.name}", fontsize=7.5, loc="left")
+            axes.set_ylabel("Layer" if place % MAPS == 0 else "", fontsize=7.5)
+            _map(axes, order, _components(row, measured), (WIDEST - 0.2, tall))
+    return figure
+
+
+def _components(row: Row, measured: Measured) -> list[str]:
+    """All components of a row's model, as it was scored or as its recipe has it."""
+    known = (measured.shape(chain) for chain in row.chains)
+    shape = next(filter(None, known), None) or shapes.uniform(measured.config.recipe(row.chains[0].recipe)["architecture"])
+    return list(map(str, of_shape(shape))) if shape else []
+
+
+def _order(numbers: pd.DataFrame, row: int, about: Row) -> dict[str, int]:
+    """At which number each component is ablated, iteratively and in the first seed that is there."""
+    of = numbers[(numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")]
+    first = next((chain.seed for chain in about.chains if (of["seed"] == chain.seed).any()), None)
+    own = of[of["seed"] == first]
+    return dict(zip(own["component"], own["number"].astype(int), strict=True))
+
+
+def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """By method: means and standard deviations over seeds by number, as far as all of them go."""
+    of = numbers[(numbers["row"] == row) & numbers["method"].notna()]
+    for method, group in of.groupby("method", sort=False):
+        by_number = group.groupby(group["number"].astype(int))[["test_bleu", "dev_bleu"]]
+        whole = group.groupby(group["number"].astype(int))["seed"].nunique() == of["seed"].nunique()
+        yield method, by_number.mean().join(by_number.std(ddof=1), rsuffix="_sd")[whole]
+
+
+def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
+    """BLEU on the test set, iterative solid and one-shot dashed, and lighter that of the iterative order on the development set."""
+    drawn: list[Line2D] = []
+    for place, row in enumerate(item.rows):
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        for method, curve in _curves(numbers, place + 1):
+            iterative = method == ITERATIVE
+            look = {"color": colour, "linestyle": "-" if iterative else (0, (4, 2)), "marker": marker, "markersize": 3.6}
+            face = colour if iterative else "white"
+            errors = curve["test_bleu_sd"] if curve["test_bleu_sd"].notna().any() else None
+            label = f"{row.name}, {method}"
+            line = axes.errorbar(
+                curve.index, curve["test_bleu"], yerr=errors, markerfacecolor=face, linewidth=1.4, capsize=2, label=label, **look
+            )
+            drawn.append(line)
+            if iterative:
+                axes.plot(curve.index, curve["dev_bleu"], color=colour, linewidth=0.9, alpha=0.45, zorder=1.6)
+                axes.axhline(curve["test_bleu"].iloc[0], color=colour, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=1.5)
+    if not drawn:
+        figures.empty(axes)
+        return
+    axes.set_xlabel("Components ablated", fontsize=7.5)
+    axes.set_ylabel("BLEU", fontsize=7.5)
+    axes.tick_params(labelsize=7)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    left = numbers[["test_bleu", "dev_bleu"]].to_numpy()
+    if np.nanmin(left) < MUCH * np.nanmax(left):
+        axes.set_ylim(bottom=0)
+    whole = Line2D([], [], color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.0, label="nothing ablated")
+    dev = Line2D([], [], color=GREY, linewidth=0.9, alpha=0.5, label="development set, iterative")
+    axes.legend(handles=[*drawn, whole, dev], loc="best", fontsize=6.3, handlelength=2.6)
+
+
+def _map(axes: Axes, order: dict[str, int], known: list[str], size: tuple[float, float]) -> None:
+    """The components of a model, white the ablated ones, with their numbers."""
+    if not order:
+        absent(axes)
+        return
+    layers = max(read_component(name).layer for name in {*known, *order})
+    cells(axes, dict.fromkeys(known, KEPT) | dict.fromkeys(order, ABLATED), layers, size[0])
+    points = (text_size(size, layers) or 4.0) + 1
+    for name, number in order.items():
+        write(axes, name, str(number), points, "black", weight="bold")
+
+
+def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
+    """How many components can go, one after the other, before BLEU on the test set has lost epsilon."""
+    said = []
+    for place, row in enumerate(item.rows):
+        epsilon = measured.config.importance(row.chains[0].recipe)["epsilon"]
+        counts = []
+        for method, curve in _curves(numbers, place + 1):
+            if curve["test_bleu"].iloc[0] < epsilon:
+                continue  # a model that does not translate has nothing to lose
+            lost = (curve["test_bleu"].iloc[0] - curve["test_bleu"] >= epsilon).to_numpy()
+            counts.append(f"{curve.index[np.argmax(lost)] - 1 if lost.any() else f'all {curve.index[-1]}'} ({method})")
+        if counts:
+            said.append(f"{row.name} before {epsilon:g} is lost: {', '.join(counts)}")
+    return [f"Components that can be ablated together, by BLEU on the test set: {'; '.join(said)}."] if said else []
+
+
+def _groups(item: Item, numbers: pd.DataFrame) -> list[str]:
+    """The ablated components by name, in their order."""
+    said = []
+    for place, row in enumerate(item.rows):
+        names = sorted(order := _order(numbers, place + 1, row), key=order.get)
+        if names:
+            said.append(f"{row.name}: {', '.join(f'{PRINTED[kind]} {layer}' for kind, layer in map(read_component, names))}")
+    return [f"White in the maps, with their numbers: the components that iterative ablation takes. {'; '.join(said)}."] if said else []
