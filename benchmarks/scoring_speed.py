@@ -137,8 +137,8 @@ def run_fairseq(job: Job) -> Run:
     return Run(wall, cpu, seconds, bleu, *likelihood)
 
 
-def toy_job(folder: Path, updates: int) -> Job:
-    """A 3+3-layer, d 128 Transformer trained by fairseq-train on the generated task."""
+def toy_job(folder: Path, updates: int, layers: int = 3, width: int = 128) -> Job:
+    """A Transformer of `layers`+`layers` layers, d `width`, trained by fairseq-train on the generated task."""
     task = {
         "source": "src",
         "target": "tgt",
@@ -149,7 +149,7 @@ def toy_job(folder: Path, updates: int) -> Job:
     data = folder / "subwords"
     make_corpus(task, folder / "text", None, folder / "downloads")
     make_data(task, {"type": "sentencepiece", "size": 600, "joint": True}, folder / "text", data)
-    model = {"layers": 3, "embed-dim": 128, "ffn-embed-dim": 512, "attention-heads": 4}
+    model = {"layers": layers, "embed-dim": width, "ffn-embed-dim": 4 * width, "attention-heads": 4}
     sides = [(f"--{side}-{name}", value) for side in ("encoder", "decoder") for name, value in model.items()]
     training = ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 4e-3, "--lr-scheduler", "inverse_sqrt"]
     training += ["--warmup-updates", 100, "--max-tokens", 2000, "--max-update", updates, "--label-smoothing", 0.1]

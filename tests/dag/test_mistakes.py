@@ -122,6 +122,23 @@ MISTAKES = {
         distilled(recipe="micro-teecher"),
         "tasks/distilled.yaml: distilled: unknown recipe `micro-teecher`; did you mean `micro-teacher`?",
     ),
+    "a component": (chains("train/ablate-D.CA.1"), "`D.CA.1` is not a component; write it as D.SA.1: one of E.SA, E.FF, D.SA, D.EA, D.FF"),
+    "a component of the model": (chains("train/ablate-D.SA.2"), "recipe `micro` has no component `D.SA.2`; did you mean `D.SA.1`?"),
+    "more components than are ordered": (
+        settings(chains=["micro/micro-components/s1/train/rewind-3"]),
+        "`rewind-3` takes more components than `importance.group` of recipe `micro-components`: 2",
+    ),
+    "rewinding what was imported": (chains("import-mine/rewind-1"), "needs the initial weights of a `train`, and `import-mine` has none"),
+    "the beginning of what is no beginning": (chains("train/continue/at-0"), "is the initial weights of a `train` that begins the chain"),
+    "a key of the importance": (
+        recipe(importance={"clib": 10}),
+        "recipes/micro.yaml: importance: unknown key `clib`; did you mean `clip`?",
+    ),
+    "LayerDrop of another architecture": (
+        recipe(architecture={"name": "transformer", "encoder_layers": 1, "decoder_layers": 1, "sub_layer_drop": 0.2}),
+        "sub_layer_drop is for `nmtprune_transformer`, and the name is `transformer`",
+    ),
+    "shards": (settings(shards=0), "0 is less than the minimum of 1"),
     "a key of the lasso": (recipe(lasso={"gama": "none"}), "recipes/micro.yaml: lasso: unknown key `gama`; did you mean `gamma`?"),
     "a shortlist": (recipe(decoding={"shortlist": "many"}), 'decoding.shortlist: "many" is of the wrong type; expected integer or null'),
     "YAML": (lambda workplace: (workplace / "own" / "recipes" / "micro.yaml").write_text("title: ["), "is not valid YAML"),

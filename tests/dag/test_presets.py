@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import MICRO, SETTINGS, Workplace
 
-from nmtprune import config, papers
+from nmtprune import config, papers, paths
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
 
@@ -28,13 +28,17 @@ def dry_run(workplace, *arguments):
 
 # the rule that makes a file, or the step of a family, where it is not named as that is
 RULE_OF = {"scores": "score", "weights": "matrix_analysis", "matrices": "matrix_analysis"}
-RULE_OF |= {"representations": "encoder_analysis", "probing": "encoder_analysis"}
+RULE_OF |= dict.fromkeys(("representations", "probing", "similarity", "isometry"), "encoder_analysis")
+RULE_OF |= {"rewind": "utilise", "drop": "utilise"}
 RULE_OF |= {"continue": "continue_training", "import": "import_checkpoint", "slice": "slice_model"}
 
 
 def expected(settings):
     """Jobs by rule, counted from the files that the tables and figures ask for."""
-    wanted = [file for file in papers.inputs(settings) if file.name != "manifest.json"]
+    wanted = {file for file in papers.inputs(settings) if file.name != "manifest.json"}
+    every = {ancestor for each in papers.chains(settings) for ancestor in each.ancestors()}
+    ordered = {each.parent for each in every if each.last.needs_order} | {each for each in every if paths.analysis(each, "order") in wanted}
+    wanted |= {paths.analysis(each, name) for each in ordered for name in ("order", "contribution")}
     counts = Counter({"pages": 1, "all": 1})
     counts.update("speed" if "speed" in file.parts else RULE_OF.get(file.stem, file.stem) for file in wanted)
     made = set()

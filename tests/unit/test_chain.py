@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nmtprune import chain
 from nmtprune.errors import UserError
+from nmtprune.pruning.component_names import KINDS
 
 percents = st.one_of(
     st.integers(1, 99).map(str),
@@ -22,18 +23,29 @@ LASSO = st.one_of(
     st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(chain.GROUPS), st.sampled_from(chain.WHERE), LAMBDAS, variants),
     st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(chain.GROUPS[:3]), st.sampled_from(chain.WHERE), TO_SPARSITY, variants),
 )
+COMPONENTS = st.builds("{}.{}".format, st.sampled_from(list(KINDS)), st.integers(1, 12))
+ABLATE = st.builds("ablate-{}".format, st.lists(COMPONENTS, min_size=1, max_size=4, unique=True).map("+".join))
+DROP = st.builds("drop-{}{}".format, st.integers(1, 30), variants)
+REWIND = st.builds("rewind-{}{}".format, st.integers(1, 30), variants)
 TO_INT8 = st.sampled_from(["int8-ctranslate2", "int8-onnx"])
 FROM_DENSE = st.one_of(
-    st.builds("continue{}".format, variants), st.builds("converge{}".format, variants), LASSO, TO_INT8, st.just("slice"), DENSE_TO_SPARSE
+    st.builds("continue{}".format, variants),
+    st.builds("converge{}".format, variants),
+    LASSO,
+    TO_INT8,
+    st.just("slice"),
+    DENSE_TO_SPARSE,
+    ABLATE,
 )
 OPTIONS = {
-    "dense": FROM_DENSE,
+    "dense": st.one_of(FROM_DENSE, DROP, REWIND),
     "sliced": st.one_of(FROM_DENSE, st.just("restart")),
     "quantised": st.builds("finetune{}".format, variants),
     "sparse": st.one_of(
         st.builds("retrain{}".format, variants),
         st.sampled_from(["rejuvenate-zero", "rejuvenate-external", "restart", "restart-ticket"]),
         DENSE_TO_SPARSE,
+        ABLATE,
         TO_INT8,
     ),
 }

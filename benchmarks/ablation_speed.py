@@ -1,0 +1,88 @@
+"""How many ablated variants of a model nmtprune evaluates in a minute, against one process of stock fairseq-generate a variant.
+
+    python benchmarks/ablation_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 3] [--beam 5]
+
+A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on 1,000 sentences. Ours is the whole
+process: loading once, then for the whole model and each of its components hypotheses, BLEU and perplexity. fairseq-generate makes
+hypotheses alone; the ablated checkpoints are written outside its clock. Both run on one thread, rounds are interleaved, and a round's
+ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained on the generated task for some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from scoring_speed import LAUNCH, Job, first_test_set, run_python, toy_job
+
+from nmtprune import models
+from nmtprune.pruning.components import ablation, components_of
+
+ABLATE = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from nmtprune import models
+from nmtprune.data.subwords import Subwords
+from nmtprune.pruning.components import ablation, components_of
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import from_checkpoint
+from nmtprune.scoring.score import Scorer
+checkpoint, data, source, reference, beam = sys.argv[1:]
+subwords = Subwords.load(Path(data))
+scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
+model = from_checkpoint(checkpoint, Path(data) / "bin")
+for ablated in ([], *([each] for each in components_of(model.state))):
+    scorer.measure(replace(model, state=models.masked(model.state, ablation(model.state, ablated))), "set")
+"""
+
+
+def seconds_of_ours(job: Job, beam: int) -> float:
+    """Wall seconds a variant: the whole process, over all its variants."""
+    variants = 1 + len(components_of(models.read(job.checkpoint)["model"]))
+    wall, *_ = run_python(ABLATE, job.checkpoint, job.data, job.text(0), job.text(1), beam)
+    return wall / variants
+
+
+def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> float:
+    """Wall seconds of one process of fairseq-generate for one variant."""
+    checkpoint = models.read(job.checkpoint)
+    components = components_of(checkpoint["model"])
+    masks = ablation(checkpoint["model"], [components[variant % len(components)]])
+    checkpoint["model"] = models.masked(checkpoint["model"], masks)
+    models.save(checkpoint, folder / "ablated.pt")
+    options = ["--path", folder / "ablated.pt", "--gen-subset", job.test_set, "--beam", beam, "--cpu", "--num-workers", 0]
+    return run_python(LAUNCH.format(tool="generate"), job.data / "bin", *options)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, help="default: a small model is trained")
+    parser.add_argument("--data", type=Path, help="its results/data/<task>/<subwords> folder")
+    parser.add_argument("--set", help="default: the first test set of the data")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=500, help="of the small model")
+    options = parser.parse_args()
+    if bool(options.checkpoint) != bool(options.data):
+        parser.error("--checkpoint and --data go together")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.checkpoint:
+            job = Job(options.checkpoint, options.data, options.set or first_test_set(options.data))
+        else:
+            job = toy_job(folder, options.updates, layers=6, width=64)
+        ratios = []
+        for number in range(options.rounds):
+            theirs, ours = seconds_of_fairseq(job, options.beam, folder, number), seconds_of_ours(job, options.beam)
+            ratios.append(theirs / ours)
+            print(
+                f"round {number + 1}: {60 / ours:.1f} variants a minute, fairseq-generate {60 / theirs:.1f}: {ratios[-1]:.2f}x", flush=True
+            )
+    print(f"nmtprune evaluates {statistics.median(ratios):.2f}x as many variants a minute (median of {options.rounds} rounds, one thread)")
+
+
+if __name__ == "__main__":
+    main()
