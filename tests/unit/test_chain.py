@@ -96,21 +96,30 @@ STEPS = {
     "converge": "converge",
     "int8": "int8-onnx",
     "finetune": "finetune",
+    "ablate": "ablate-D.SA.1+E.FF.2",
+    "rewind": "rewind-7",
+    "drop": "drop-7",
     "at": "at-50",
 }
-ON_WHOLE_MATRICES = {"continue", "prune", "lasso", "slice", "converge", "int8"}
+ON_WHOLE_MATRICES = {"continue", "prune", "lasso", "slice", "converge", "int8", "ablate"}
+ON_DENSE = ON_WHOLE_MATRICES | {"rewind", "drop"}
+ON_MASKED = {"prune", "ablate", "retrain", "rejuvenate", "restart", "int8"}
 # chains that end in each family, and the families that may follow
 FOLLOWS = {
-    "train": ON_WHOLE_MATRICES | {"at"},
-    "import-mine": ON_WHOLE_MATRICES,
-    "train/continue": ON_WHOLE_MATRICES | {"at"},
-    "train/prune-local-50": {"prune", "retrain", "rejuvenate", "restart", "int8"},
-    "train/prune-local-50/retrain": {"prune", "retrain", "rejuvenate", "restart", "int8", "at"},
-    "train/prune-local-50/retrain/rejuvenate-zero": ON_WHOLE_MATRICES | {"at"},
-    "train/prune-local-50/restart": {"prune", "retrain", "rejuvenate", "restart", "int8", "at"},
-    "train/at-50": ON_WHOLE_MATRICES,
-    "train/prune-local-50/retrain/at-50": {"prune", "retrain", "rejuvenate", "restart", "int8"},
-    "train-pretrain/lasso-ffn-both-0.3": ON_WHOLE_MATRICES | {"at"},
+    "train": ON_DENSE | {"at"},
+    "import-mine": ON_DENSE - {"rewind"},
+    "train/continue": ON_DENSE | {"at"},
+    "train/prune-local-50": ON_MASKED,
+    "train/prune-local-50/retrain": ON_MASKED | {"at"},
+    "train/prune-local-50/retrain/rejuvenate-zero": ON_DENSE | {"at"},
+    "train/prune-local-50/restart": ON_MASKED | {"at"},
+    "train/ablate-D.SA.1": ON_MASKED,
+    "train/ablate-D.SA.1/retrain": ON_MASKED | {"at"},
+    "train/at-50": ON_DENSE,
+    "train/prune-local-50/retrain/at-50": ON_MASKED,
+    "train/drop-7": ON_WHOLE_MATRICES | {"restart", "at"},
+    "train/rewind-7": ON_DENSE | {"at"},
+    "train-pretrain/lasso-ffn-both-0.3": ON_DENSE | {"at"},
     "train-pretrain/lasso-ffn-both-0.3/slice": ON_WHOLE_MATRICES | {"restart"},
     "train-pretrain/lasso-ffn-both-0.3/slice/converge": ON_WHOLE_MATRICES | {"restart", "at"},
     "train-pretrain/lasso-ffn-both-0.3/slice/restart": ON_WHOLE_MATRICES | {"restart", "at"},
