@@ -10,12 +10,11 @@ ratio compares neighbours. Without a checkpoint a small 6+6 model is first train
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from pathlib import Path
 
-from scoring_speed import LAUNCH, Job, first_test_set, run_python, toy_job
+from scoring_speed import LAUNCH, Job, job_of, read_options, run_python
 
 from nmtprune import models
 from nmtprune.pruning.components import ablation, components_of
@@ -58,22 +57,10 @@ def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, help="default: a small model is trained")
-    parser.add_argument("--data", type=Path, help="its results/data/<task>/<subwords> folder")
-    parser.add_argument("--set", help="default: the first test set of the data")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=500, help="of the small model")
-    options = parser.parse_args()
-    if bool(options.checkpoint) != bool(options.data):
-        parser.error("--checkpoint and --data go together")
+    options = read_options(__doc__.splitlines()[0], beam=5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if options.checkpoint:
-            job = Job(options.checkpoint, options.data, options.set or first_test_set(options.data))
-        else:
-            job = toy_job(folder, options.updates, layers=6, width=64)
+        job = job_of(options, folder, layers=6, width=64)
         ratios = []
         for number in range(options.rounds):
             theirs, ours = seconds_of_fairseq(job, options.beam, folder, number), seconds_of_ours(job, options.beam)

@@ -165,22 +165,33 @@ def first_test_set(data: Path) -> str:
     return min(splits)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def read_options(description: str, **more: int) -> argparse.Namespace:
+    """The command line of a benchmark of one model; `more`: numbers of its own, with their defaults."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--checkpoint", type=Path, help="default: a small model is trained")
     parser.add_argument("--data", type=Path, help="its results/data/<task>/<subwords> folder")
     parser.add_argument("--set", help="default: the first test set of the data")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=500, help="of the small model")
+    for name, default in {"rounds": 3, **more}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     if bool(options.checkpoint) != bool(options.data):
         parser.error("--checkpoint and --data go together")
+    return options
+
+
+def job_of(options: argparse.Namespace, folder: Path, **small: int) -> Job:
+    """What is scored: the model that was given, or a small one that is trained in `folder`."""
+    if options.checkpoint:
+        return Job(options.checkpoint, options.data, options.set or first_test_set(options.data))
+    return toy_job(folder, options.updates, **small)
+
+
+def main() -> None:
+    options = read_options(__doc__.splitlines()[0])
 
     with tempfile.TemporaryDirectory() as folder:
-        if options.checkpoint:
-            job = Job(options.checkpoint, options.data, options.set or first_test_set(options.data))
-        else:
-            job = toy_job(Path(folder), options.updates)
+        job = job_of(options, Path(folder))
         rounds = []
         for number in range(1, options.rounds + 1):
             rounds.append((run_fairseq(job), run_ours(job)))

@@ -30,6 +30,8 @@ def test_every_task_is_valid(file: Path):
     validate(content, "task", file.name)
     if "distilled" in content:
         assert file.stem.startswith(content["distilled"]["from"]) and file.stem.endswith("-distilled")
+    elif "extends" in content:
+        assert file.stem.startswith(f"{content['extends']}-")
     elif not file.stem.startswith("toy"):
         assert file.stem.endswith(f"{content['source']}-{content['target']}")
 
@@ -50,6 +52,9 @@ def test_the_corpora_of_the_papers_are_there():
         "wmt18-et-en",
         "wmt13-es-en-13m-distilled",
         *(f"multi30k-{pair}" for pair in ("en-de", "de-en", "en-fr", "cs-en")),
+        "toy-reversed-5k",
+        *(f"wmt14-en-fr-{pairs}m" for pairs in (5, 10, 15, 20)),
+        *(f"multi30k-en-fr-{pairs}k" for pairs in (4, 12)),
         *(f"{name}-distilled" for name in ("toy", "toy-reversed", "multi30k-en-de", "multi30k-de-en")),
         *(f"{name}-distilled" for name in ("wmt14-en-de", "wmt21-en-de", "wmt13-es-en", "wmt18-et-en")),
     } == {file.stem for file in TASKS}

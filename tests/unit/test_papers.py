@@ -155,7 +155,7 @@ def test_the_users_own_chains_are_made_as_well():
     own_chain = "toy/toy/s3/train/prune-global-90"
     settings = run("toy", papers=[], chains=[own_chain])
     assert list(map(str, papers.chains(settings))) == [own_chain]
-    assert list(map(str, papers.outputs(settings))) == ["results/toy/index.html"]
+    assert list(map(str, papers.outputs(settings))) == ["results/toy/index.html", "results/toy/claims.md"]
 
 
 def test_one_table_can_be_asked_for_and_is_asked_for_once():

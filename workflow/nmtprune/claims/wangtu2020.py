@@ -128,46 +128,43 @@ def _upper(layer: int, depth: int) -> bool:
     return 2 * layer > depth + 1
 
 
-@claim(
-    "wangtu2020/near-input",
+def _halves(
+    name: str, text: str, kinds: Sequence[str], more: Callable[[int, int], bool], less: Callable[[int, int], bool], said: str
+) -> None:
+    """Enter the claim that components of some kinds are more important in one half of the layers than in the other."""
+
+    @claim(f"wangtu2020/{name}", text, "section 3.1, figure 3", "wangtu2020/figure3")
+    def one_half_is_more_important(evidence: Evidence) -> tuple[Verdict, str]:
+        def contrasts(found: Importance) -> dict[str, Estimate]:
+            return {said: _contrast(found, *(_places(found, kinds, half) for half in (more, less)))}
+
+        return _of_rows(evidence, "wangtu2020/figure3", contrasts)
+
+
+_halves(
+    "near-input",
     "Lower components in the encoder are more important",
-    "section 3.1, figure 3",
-    "wangtu2020/figure3",
+    ("E.SA", "E.FF"),
+    _lower,
+    _upper,
+    "lower less upper half of the encoder",
 )
-def lower_encoder_is_more_important(evidence: Evidence) -> tuple[Verdict, str]:
-    def contrasts(found: Importance) -> dict[str, Estimate]:
-        sides = (_places(found, ["E.SA", "E.FF"], half) for half in (_lower, _upper))
-        return {"lower less upper half of the encoder": _contrast(found, *sides)}
-
-    return _of_rows(evidence, "wangtu2020/figure3", contrasts)
-
-
-@claim(
-    "wangtu2020/near-output",
+_halves(
+    "near-output",
     "Higher components in the decoder (encoder-attention and feed-forward) are more important",
-    "section 3.1, figure 3",
-    "wangtu2020/figure3",
+    ("D.EA", "D.FF"),
+    _upper,
+    _lower,
+    "upper less lower half of the decoder",
 )
-def upper_decoder_is_more_important(evidence: Evidence) -> tuple[Verdict, str]:
-    def contrasts(found: Importance) -> dict[str, Estimate]:
-        sides = (_places(found, ["D.EA", "D.FF"], half) for half in (_upper, _lower))
-        return {"upper less lower half of the decoder": _contrast(found, *sides)}
-
-    return _of_rows(evidence, "wangtu2020/figure3", contrasts)
-
-
-@claim(
-    "wangtu2020/encoder-attention",
+_halves(
+    "encoder-attention",
     "Higher encoder-attention layers are more important than lower ones",
-    "section 3.1, figure 3",
-    "wangtu2020/figure3",
+    ("D.EA",),
+    _upper,
+    _lower,
+    "upper less lower half of D:EA",
 )
-def upper_encoder_attention_is_more_important(evidence: Evidence) -> tuple[Verdict, str]:
-    def contrasts(found: Importance) -> dict[str, Estimate]:
-        sides = (_places(found, ["D.EA"], half) for half in (_upper, _lower))
-        return {"upper less lower half of D:EA": _contrast(found, *sides)}
-
-    return _of_rows(evidence, "wangtu2020/figure3", contrasts)
 
 
 def _agrees(found: Agreement) -> Verdict:
