@@ -76,6 +76,8 @@ def _losses(evidence: Evidence, rows: tuple[Row, ...] | list[Row], scheme: str) 
     """BLEU lost in percent of the dense model's, by ratio and by whether pruned models were retrained."""
     baseline = only(rows, "train", "the dense model")
     dense = evidence.value(baseline, "bleu")
+    if not dense:
+        raise Undecidable(f"{baseline.name} has no BLEU that could be lost")
     found = {}
     for retrained, after in (("directly", ""), ("retrained", "/retrain")):
         for percent, row in by_ratio(rows, rf"train/prune-{scheme}-(?P<percent>[\d.]+){after}").items():
