@@ -17,6 +17,15 @@ MICRO = Path(__file__).resolve().parent / "micro"
 SETTINGS = {"preset": "micro", "own": str(MICRO), "device": "cpu"}
 
 
+def multiplies_bytes_exactly():
+    """Whether the processor sums products of bytes in 32 bits (VNNI); older ones saturate at 16, and 8-bit results are coarser there."""
+    about = Path("/proc/cpuinfo")
+    return not about.exists() or "vnni" in about.read_text()
+
+
+needs_exact_bytes = pytest.mark.skipif(not multiplies_bytes_exactly(), reason="this processor has no VNNI: its sums of bytes saturate")
+
+
 class Workplace:
     """A folder to run in: its config.yaml, and what the workflow writes under results/."""
 

@@ -13,6 +13,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import needs_exact_bytes
+from test_scoring_engines import train_to_copy
 
 from nmtprune.errors import UserError
 from nmtprune.scoring import int8, onnx_engine, onnx_graph, onnx_runtime
@@ -91,24 +93,6 @@ def build(arch: str = "transformer", **options: object) -> Model:
     return Model({name: tensor.clone() for name, tensor in state.items()}, vars(namespace), SYMBOLS, SYMBOLS)
 
 
-def trained_to_copy(model: Model, lines: list[list[str]], updates: int) -> Model:
-    """The model after some updates on lines whose target is their source: it knows where to end."""
-    from nmtprune.toolkit.generate import FairseqEngine
-
-    engine = FairseqEngine(model, device="cpu")
-    module = engine._model.train()
-    optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
-    for update in range(updates):
-        drawn = random.Random(update).sample(lines, 48)
-        batch = engine._batch(drawn, drawn)
-        log_probabilities = module.get_normalized_probs(module(**batch["net_input"]), log_probs=True)
-        loss = torch.nn.functional.nll_loss(log_probabilities.flatten(0, 1), batch["target"].flatten(), ignore_index=1)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return dataclasses.replace(model, state={name: value.clone() for name, value in module.state_dict().items()})
-
-
 def fairseq(model: Model):
     from nmtprune.toolkit.generate import FairseqEngine
 
@@ -131,7 +115,7 @@ def trained() -> tuple[Model, list[list[str]]]:
     generator = random.Random(2)
     lines = [[f"w{generator.randrange(8)}" for _ in range(generator.randint(1, 6))] for _ in range(400)]
     shape = {"encoder_layers": 1, "decoder_layers": 1, "encoder_embed_dim": 32, "decoder_embed_dim": 32, **PRE_NORM}
-    return trained_to_copy(build(**shape), lines, 120), lines[:100]
+    return train_to_copy(build(**shape), lines), lines[:100]
 
 
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS.keys())
@@ -167,6 +151,7 @@ def test_at_the_length_limit_the_likeliest_hypotheses_end_as_in_fairseq(corpus):
             assert any(0 < len(line) < limit for line in found) or limit < 6
 
 
+@needs_exact_bytes
 def test_int8_translates_alike_in_a_quarter_of_the_weights(trained, tmp_path):
     model, sources = trained
     sizes = {}

@@ -210,6 +210,12 @@ class Config:
 
     def schedule(self, recipe: str, name: str) -> dict[str, Any]:
         """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own keys; rates resolved."""
+        key = ("schedules", f"{recipe}/{name}")  # thousands of chains ask, and validating takes milliseconds
+        if key not in self._loaded:
+            self._loaded[key] = self._resolved(recipe, name)
+        return dict(self._loaded[key])
+
+    def _resolved(self, recipe: str, name: str) -> dict[str, Any]:
         whole = self.recipe(recipe)
         if name not in whole["schedules"]:
             raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, whole['schedules'])}")
