@@ -4,8 +4,8 @@
 
 A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on 1,000 sentences. Ours is the whole
 process: loading once, then for the whole model and each of its components hypotheses, BLEU and perplexity. fairseq-generate makes
-hypotheses alone; the ablated checkpoints are written outside its clock. Both run on one thread, rounds are interleaved, and a round's
-ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained on the generated task for some minutes.
+hypotheses alone and needs a second process for likelihoods (--score-reference), so there are two ratios; the ablated checkpoints are
+written outside its clock. Both run on one thread, rounds are interleaved, and a round's ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained on the generated task for some minutes.
 """
 
 from __future__ import annotations
@@ -45,15 +45,16 @@ def seconds_of_ours(job: Job, beam: int) -> float:
     return wall / variants
 
 
-def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> float:
-    """Wall seconds of one process of fairseq-generate for one variant."""
+def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> tuple[float, float]:
+    """Wall seconds of one process of fairseq-generate for one variant, and of another for its likelihoods."""
     checkpoint = models.read(job.checkpoint)
     components = components_of(checkpoint["model"])
     masks = ablation(checkpoint["model"], [components[variant % len(components)]])
     checkpoint["model"] = models.masked(checkpoint["model"], masks)
     models.save(checkpoint, folder / "ablated.pt")
     options = ["--path", folder / "ablated.pt", "--gen-subset", job.test_set, "--beam", beam, "--cpu", "--num-workers", 0]
-    return run_python(LAUNCH.format(tool="generate"), job.data / "bin", *options)[0]
+    generate = LAUNCH.format(tool="generate"), job.data / "bin", *options
+    return run_python(*generate)[0], run_python(*generate, "--score-reference")[0]
 
 
 def main() -> None:
@@ -61,14 +62,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(options, folder, layers=6, width=64)
-        ratios = []
+        rounds = []
         for number in range(options.rounds):
-            theirs, ours = seconds_of_fairseq(job, options.beam, folder, number), seconds_of_ours(job, options.beam)
-            ratios.append(theirs / ours)
-            print(
-                f"round {number + 1}: {60 / ours:.1f} variants a minute, fairseq-generate {60 / theirs:.1f}: {ratios[-1]:.2f}x", flush=True
-            )
-    print(f"nmtprune evaluates {statistics.median(ratios):.2f}x as many variants a minute (median of {options.rounds} rounds, one thread)")
+            rounds.append((seconds_of_fairseq(job, options.beam, folder, number), seconds_of_ours(job, options.beam)))
+            (hypotheses, likelihoods), ours = rounds[-1]
+            print(f"round {number + 1}: {ours:.1f} s a variant, fairseq-generate {hypotheses:.1f} s and {likelihoods:.1f} s", flush=True)
+    for what, theirs in (("hypotheses alone", lambda times: times[0]), ("hypotheses and likelihoods", sum)):
+        ratio = statistics.median(theirs(times) / ours for times, ours in rounds)
+        print(f"{what}: nmtprune evaluates {ratio:.2f}x as many variants a minute (median of {options.rounds} rounds, one thread)")
 
 
 if __name__ == "__main__":
