@@ -5,7 +5,8 @@
 A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on 1,000 sentences. Ours is the whole
 process: loading once, then for the whole model and each of its components hypotheses, BLEU and perplexity. fairseq-generate makes
 hypotheses alone and needs a second process for likelihoods (--score-reference), so there are two ratios; the ablated checkpoints are
-written outside its clock. Both run on one thread, rounds are interleaved, and a round's ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained on the generated task for some minutes.
+written outside its clock. Both run on one thread, rounds are interleaved, and a round's ratio compares neighbours. Without a checkpoint
+a small 6+6 model is first trained on the generated task for some minutes.
 """
 
 from __future__ import annotations
