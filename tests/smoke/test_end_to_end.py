@@ -54,7 +54,7 @@ def finished(tmp_path_factory):
 def test_all_tables_and_the_page_are_there(finished):
     with finished.inside():
         outputs = papers.outputs(finished.config)
-        assert len(outputs) == 9 and all(file.stat().st_size > 0 for file in outputs)
+        assert len(outputs) == 10 and all(file.stat().st_size > 0 for file in outputs)
         page = outputs[0].read_text()
     assert all(f"wang2020/{name}" in page for name in TABLES)
     rows = table(finished, "table2")
