@@ -35,7 +35,7 @@ docs: $(VENV)/installed
 
 # What the toy run made. Other results, which may have cost days, and .venv stay.
 clean:
-	rm -rf results/toy results/data/toy* results/models/toy* results/logs/*/toy* results/logs/toy results/benchmarks/*/toy* results/benchmarks/toy
+	rm -rf results/toy results/data/toy* results/models/toy* results/logs/*/toy* results/logs/toy results/costs/*/toy* results/costs/toy
 
 setup: $(VENV)/installed
 

@@ -94,6 +94,11 @@ def log(made: Path) -> Path:
     return RESULTS / "logs" / Path(name).relative_to(RESULTS)
 
 
+def cost(log: Path) -> Path:
+    """What a rule's job has cost, by the name of its log."""
+    return RESULTS / "costs" / log.relative_to(RESULTS / "logs").with_suffix(".json")
+
+
 def page(preset: str) -> Path:
     return RESULTS / preset
 

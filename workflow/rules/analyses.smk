@@ -8,8 +8,6 @@ rule matrix_analysis:
         arrays="results/models/{task}/{model}/{analysis}.npz",
     log:
         "results/logs/models/{task}/{model}.{analysis}.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.{analysis}.tsv"
     wildcard_constraints:
         task="[^/]+",
         analysis="weights|matrices",
@@ -36,8 +34,6 @@ rule encoder_analysis:
         numbers="results/models/{task}/{model}/{analysis}.csv",
     log:
         "results/logs/models/{task}/{model}.{analysis}.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.{analysis}.tsv"
     wildcard_constraints:
         task="[^/]+",
         analysis="representations|probing|similarity|isometry",
@@ -68,8 +64,6 @@ rule contribution:
         arrays="results/models/{task}/{model}/contribution.npz",
     log:
         "results/logs/models/{task}/{model}.contribution.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.contribution.tsv"
     wildcard_constraints:
         task="[^/]+",
     conda:
@@ -97,8 +91,6 @@ rule criticality:
         numbers="results/models/{task}/{model}/criticality.csv",
     log:
         "results/logs/models/{task}/{model}.criticality.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.criticality.tsv"
     wildcard_constraints:
         task="[^/]+",
     conda:
@@ -126,8 +118,6 @@ rule order:
         numbers="results/models/{task}/{model}/order.csv",
     log:
         "results/logs/models/{task}/{model}.order.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.order.tsv"
     wildcard_constraints:
         task="[^/]+",
     conda:
@@ -155,8 +145,6 @@ rule shard:
         done="results/models/{task}/{model}/shards/{analysis}-{shard}-of-{shards}.json",
     log:
         "results/logs/models/{task}/{model}.{analysis}-{shard}-of-{shards}.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.{analysis}-{shard}-of-{shards}.tsv"
     wildcard_constraints:
         task="[^/]+",
         analysis="|".join(analysis.SHARED_OUT),

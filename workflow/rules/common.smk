@@ -12,7 +12,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, papers, paths
+    from nmtprune import analysis, papers, paths, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -51,9 +51,15 @@ CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 GPUS = int(CONFIG.on_gpu)
 
 
+onstart:
+    jobs = [job.rule.name for job in workflow.dag.needrun_jobs()]
+    if workflow.local_exec and len(jobs) >= warm.ENOUGH_JOBS:
+        WARM = warm.start()
+
+
 def nmtprune(verb):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml."""
-    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, "> {log} 2>&1"]))
+    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, "--cost {log} > {log} 2>&1"]))
 
 
 def chain_of(wildcards):

@@ -5,8 +5,6 @@ rule text:
         "results/data/{task}/text/manifest.json",
     log:
         "results/logs/data/{task}/text.log",
-    benchmark:
-        "results/benchmarks/data/{task}/text.tsv"
     conda:
         CONDA
     resources:
@@ -29,8 +27,6 @@ rule distil:
         "results/data/{task}/text/manifest.json",
     log:
         "results/logs/data/{task}/text.log",
-    benchmark:
-        "results/benchmarks/data/{task}/text.tsv"
     wildcard_constraints:
         task="|".join(map(re.escape, DISTILLED)),
     conda:
@@ -57,8 +53,6 @@ rule shortlist:
         "results/data/{task}/{subwords}/shortlist-{top}.npz",
     log:
         "results/logs/data/{task}/{subwords}.shortlist-{top}.log",
-    benchmark:
-        "results/benchmarks/data/{task}/{subwords}.shortlist-{top}.tsv"
     wildcard_constraints:
         subwords="[^/]+",
         top=r"\d+",
@@ -81,8 +75,6 @@ rule data:
         "results/data/{task}/{subwords}/manifest.json",
     log:
         "results/logs/data/{task}/{subwords}.log",
-    benchmark:
-        "results/benchmarks/data/{task}/{subwords}.tsv"
     wildcard_constraints:
         subwords=r"(?!text/)[^/]+",
     conda:

@@ -14,8 +14,6 @@ rule train:
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
-    benchmark:
-        "results/benchmarks/models/{parent}/{step}.tsv"
     wildcard_constraints:
         step=r"train(?:-[^/]+)?",
     conda:
@@ -41,8 +39,6 @@ rule import_checkpoint:
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
-    benchmark:
-        "results/benchmarks/models/{parent}/{step}.tsv"
     wildcard_constraints:
         step=r"import-[^/]+",
     conda:
@@ -69,8 +65,6 @@ rule continue_training:
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
-    benchmark:
-        "results/benchmarks/models/{parent}/{step}.tsv"
     wildcard_constraints:
         step=r"continue(?:-[^/]+)?",
     conda:
@@ -136,8 +130,6 @@ rule prune:
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
-    benchmark:
-        "results/benchmarks/models/{parent}/{step}.tsv"
     wildcard_constraints:
         step=r"prune-[^/]+",
     conda:
@@ -167,8 +159,6 @@ rule at:
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
-    benchmark:
-        "results/benchmarks/models/{parent}/{step}.tsv"
     wildcard_constraints:
         step=r"at-[^/]+",
     conda:

@@ -13,8 +13,6 @@ rule pages:
         touch(COMPLETE),
     log:
         f"results/logs/{CONFIG.settings['preset']}/pages.log",
-    benchmark:
-        f"results/benchmarks/{CONFIG.settings['preset']}/pages.tsv"
     conda:
         CONDA
     params:

@@ -8,8 +8,6 @@ rule score:
         scores="results/models/{task}/{model}/scores.csv",
     log:
         "results/logs/models/{task}/{model}.scores.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.scores.tsv"
     wildcard_constraints:
         task="[^/]+",
     conda:
@@ -37,8 +35,6 @@ rule variants:
         scores="results/models/{task}/{model}/variants.csv",
     log:
         "results/logs/models/{task}/{model}.variants.log",
-    benchmark:
-        "results/benchmarks/models/{task}/{model}.variants.tsv"
     wildcard_constraints:
         task="[^/]+",
     conda:

@@ -11,8 +11,6 @@ rule speed:
         left_out="results/speed/{preset}/{task}.left_out.csv",
     log:
         "results/logs/speed/{preset}/{task}.log",
-    benchmark:
-        "results/benchmarks/speed/{preset}/{task}.tsv"
     wildcard_constraints:
         preset=CONFIG.settings["preset"],
         task="|".join(map(re.escape, SPEED_GROUPS)) or "none",

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEUScore
+from sacrebleu.metrics.chrf import CHRFScore
 
 from nmtprune.errors import UserError
 
@@ -29,12 +31,13 @@ class Quality:
             raise UserError(f"BLEU for target language `{language}` needs `pip install '{needed}'`.") from error
         self._chrf = CHRF(references=[references])
 
+    def bleu(self, hypotheses: list[str]) -> float:
+        """BLEU of one system, 0 to 100. (chrF takes many times as long.)"""
+        return self._of(self._bleu, hypotheses).score
+
     def scores(self, hypotheses: list[str]) -> dict[str, Any]:
         """`bleu`, `bleu_signature`, `chrf`, `chrf_signature` of one system, scores from 0 to 100."""
-        if len(hypotheses) != self._size:
-            raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {self._size} references.")
-        bleu = self._bleu.corpus_score(hypotheses, None)
-        chrf = self._chrf.corpus_score(hypotheses, None)
+        bleu, chrf = (self._of(metric, hypotheses) for metric in (self._bleu, self._chrf))
         return {
             "bleu": bleu.score,
             "bleu_signature": str(self._bleu.get_signature()),
@@ -45,9 +48,16 @@ class Quality:
     def statistics(self, hypotheses: list[str]) -> np.ndarray:
         """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference, n-gram matches and totals by order
         (as `significance.bleu_statistics`)."""
+        self._check(hypotheses)
+        return np.array(self._bleu._extract_corpus_statistics(hypotheses, None))  # sacreBLEU has them for a whole corpus here alone
+
+    def _of(self, metric: BLEU | CHRF, hypotheses: list[str]) -> BLEUScore | CHRFScore:
+        self._check(hypotheses)
+        return metric.corpus_score(hypotheses, None)
+
+    def _check(self, hypotheses: list[str]) -> None:
         if len(hypotheses) != self._size:
             raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {self._size} references.")
-        return np.array(self._bleu._extract_corpus_statistics(hypotheses, None))  # sacreBLEU has them for a whole corpus here alone
 
 
 def bleu_chrf(hypotheses: list[str], references: list[str], language: str = "") -> dict[str, Any]:

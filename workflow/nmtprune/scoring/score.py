@@ -181,7 +181,7 @@ class Scorer:
         """BLEU on the first set, and nothing written: what selects checkpoints during training."""
         test_set = self._sets[0]
         pieces = translate(open_engine(model, self._engine, device=self._device), test_set.sources, self._search)
-        return test_set.quality.scores([self._decode(hypothesis) for hypothesis in pieces])["bleu"]
+        return test_set.quality.bleu([self._decode(hypothesis) for hypothesis in pieces])
 
     def _macs_per_word(self, model: Model, test_set: _Set) -> float | None:
         """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what is no Transformer."""

@@ -1,0 +1,230 @@
+"""`python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs by hand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from nmtprune import chain as chains
+from nmtprune import config as configuration
+from nmtprune import cost, paths
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+from nmtprune.files import write_json
+
+
+def _chain(config: Config, model: str) -> chains.Chain:
+    """A chain from its address, its directory under results/models, or a file in that."""
+    chain = chains.parse(paths.chain_text(model))
+    config.check(chain)
+    return chain
+
+
+def show_config(config: Config, arguments: argparse.Namespace) -> None:
+    """Print the resolved configuration: settings, preset, and every recipe and task that the run uses."""
+    import yaml
+
+    from nmtprune import papers
+
+    asked = papers.chains(config)
+    recipes = {}
+    for chain in asked:
+        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]
+        for ancestor in chain.ancestors():
+            if ancestor.last.family.trains:
+                schedules[ancestor.last.schedule] = config.schedule(chain.recipe, ancestor.last.schedule)
+    resolved = {
+        "settings": dict(config.settings),
+        "preset": config.preset,
+        "chains": [str(chain) for chain in asked],
+        "tasks": {name: config.task(name) for name in sorted({chain.task for chain in asked})},
+        "recipes": dict(sorted(recipes.items())),
+    }
+    print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+def make_text(config: Config, arguments: argparse.Namespace) -> None:
+    """Write a task's clean parallel text: its corpora fetched, or its training targets translated by its teacher."""
+    if config.distilled(arguments.task):
+        from nmtprune.data.distill import make_distilled
+
+        return make_distilled(config, arguments.task)
+    from nmtprune.data.corpus import make_corpus
+
+    make_corpus(config.task(arguments.task), paths.text(arguments.task), config.data_dir, paths.DOWNLOADS)
+
+
+def make_data(config: Config, arguments: argparse.Namespace) -> None:
+    """Learn subwords on a task's text, encode and binarise it."""
+    from nmtprune.data.encoded import make_data as encode
+
+    settings = config.subwords_named(arguments.subwords)
+    encode(config.task(arguments.task), settings, paths.text(arguments.task), paths.data(arguments.task, arguments.subwords))
+
+
+def run_step(config: Config, arguments: argparse.Namespace) -> None:
+    """Make the last step of a chain: train, prune, retrain, rejuvenate, ..."""
+    from nmtprune import steps
+
+    steps.run(config, _chain(config, arguments.model))
+
+
+def score(config: Config, arguments: argparse.Namespace) -> None:
+    """Score a model on its task's development and test sets."""
+    from nmtprune import evaluation
+
+    evaluation.score(config, _chain(config, arguments.model))
+
+
+def score_variants(config: Config, arguments: argparse.Namespace) -> None:
+    """Score many variants of one model (each a step that only selects) in one process."""
+    from nmtprune import evaluation
+
+    parent = _chain(config, arguments.model)
+    evaluation.score_variants(config, parent, [_chain(config, f"{parent}/{step}") for step in arguments.steps])
+
+
+def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
+    """Measure the speed of models of one task side by side; the first one is the others' anchor."""
+    from nmtprune import speed
+
+    speed.measure(config, Path(arguments.table), [_chain(config, model) for model in arguments.models])
+
+
+def analyse(config: Config, arguments: argparse.Namespace) -> None:
+    """Analyse a model: its weights, its encoder's representations or what probes find in them."""
+    from nmtprune import analysis
+
+    analysis.run(arguments.analysis, config, _chain(config, arguments.model))
+
+
+def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
+    """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
+    from nmtprune import analysis
+
+    shard, shards = int(arguments.shard), int(arguments.shards)
+    trials = analysis.run_shard(arguments.analysis, config, _chain(config, arguments.model), shard, shards)
+    write_json(Path(arguments.done), {"trials": trials})
+
+
+def render(config: Config, arguments: argparse.Namespace) -> None:
+    """Render tables, figures and the page of the preset from the scores that are there."""
+    from nmtprune.reporting.render import render as render_all
+
+    for path in render_all(config):
+        print(path)
+
+
+def keep(config: Config, arguments: argparse.Namespace) -> None:
+    """Copy the preset's page, tables, figures, scores and hypotheses into a folder, checkpoints left out."""
+    from nmtprune.reporting.keep import keep as keep_all
+
+    print(f"{len(keep_all(config, Path(arguments.folder)))} files in {arguments.folder}")
+
+
+def show_status(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what is done, what runs, how far each training is and when it will be done."""
+    from nmtprune.reporting.status import status
+
+    print(status(config))
+
+
+def write_docs(config: Config, arguments: argparse.Namespace) -> None:
+    """Write docs/configuration.md from the schemas."""
+    from nmtprune.reporting.docs import configuration_page
+
+    print(configuration_page(), end="")
+
+
+def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
+    """Align a task's training data and keep the target pieces that each source piece is aligned to most."""
+    from nmtprune.scoring.shortlist import make_shortlist as align
+
+    folder = paths.data(arguments.task, arguments.subwords)
+    align(paths.binarised(folder), paths.shortlist(folder, int(arguments.top)), int(arguments.top))
+
+
+def choose(config: Config, arguments: argparse.Namespace) -> None:
+    """Name the smallest, the fastest and the cheapest models that lose less than some BLEU on the development set."""
+    from nmtprune.choose import choose as choose_models
+
+    against = _chain(config, arguments.against) if arguments.against else None
+    print(choose_models(config, arguments.within, arguments.task, against))
+
+
+def export(config: Config, arguments: argparse.Namespace) -> None:
+    """Write a model, its subwords and a command that translates with them into a folder that needs no nmtprune."""
+    from nmtprune.export import export as export_model
+
+    folder = Path(arguments.folder)
+    engine = export_model(config, _chain(config, arguments.model), folder, arguments.engine, arguments.precision, arguments.shortlist)
+    print(f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt")
+
+
+VERBS = {
+    "config": (show_config, ()),
+    "text": (make_text, ("task",)),
+    "data": (make_data, ("task", "subwords")),
+    "shortlist": (make_shortlist, ("task", "subwords", "top")),
+    "run": (run_step, ("model",)),
+    "score": (score, ("model",)),
+    "variants": (score_variants, ("model", "steps")),
+    "speed": (measure_speed, ("table", "models")),
+    "analyse": (analyse, ("analysis", "model")),
+    "shard": (analyse_shard, ("analysis", "model", "shard", "shards", "done")),
+    "render": (render, ()),
+    "keep": (keep, ("folder",)),
+    "status": (show_status, ()),
+    "docs": (write_docs, ()),
+    "choose": (choose, ()),
+    "export": (export, ("model", "folder")),
+}
+OPTIONS = {
+    "choose": {
+        "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
+        "--task": {"help": "one task (default: all of the run)"},
+        "--against": {"metavar": "CHAIN", "help": "the model to lose against (default: the best on the development set)"},
+    },
+    "export": {
+        "--engine": {"default": "auto", "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default)"},
+        "--precision": {"help": "float32 or int8 (default: int8 for a model that was rounded for the engine)"},
+        "--shortlist": {"action": argparse.BooleanOptionalAction, "help": "a lexical shortlist (default: as the recipe decodes)"},
+    },
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nmtprune", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    for name, (function, positional) in VERBS.items():
+        verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
+        for argument in positional:
+            verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
+        for option, settings in OPTIONS.get(name, {}).items():
+            verb.add_argument(option, **settings)
+        verb.add_argument("--cost", type=Path, metavar="LOG", help="record what it costs, beside this log of a rule")
+        verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
+        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
+    return parser
+
+
+def main() -> int:
+    began = time.monotonic()
+    arguments = _parser().parse_args()
+    if os.environ.get("NMTPRUNE_TRACEBACK") is None:
+        warnings.filterwarnings("ignore")
+    try:
+        VERBS[arguments.verb][0](configuration.load(arguments.configfile, arguments.set), arguments)
+        if arguments.cost:
+            write_json(paths.cost(arguments.cost), cost.of_this_process(arguments.verb, time.monotonic() - began))
+    except UserError as error:
+        print(f"nmtprune: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"nmtprune: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
