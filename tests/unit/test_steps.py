@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from itertools import accumulate
 
 import pytest
 import torch
@@ -433,19 +434,52 @@ def test_half_precision_saves_its_master_weights_and_loss_scale(studio, half_pre
         assert two.get_num_updates() == 9
 
 
-def test_two_workers_train_as_one_that_accumulates(studio, bench):
-    """Data parallel by gloo, without dropout: the same batches an update, so the same losses; masks hold exactly."""
-    pruned = "micro/micro-still/s1/train/prune-local-50"
-    workplace = bench(pruned)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nmtprune"]
-    done = workplace.run(*launcher, "run", f"{pruned}/retrain")
+STILL = "micro/micro-still/s1/train"  # no dropout
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nmtprune"]
+
+
+@pytest.mark.parametrize("steps", ["prune-local-50/retrain-accumulated", "lasso-ffn+att-both-1-accumulated"])
+def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
+    """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and penalties."""
+    alone, workplace = studio.make(f"{STILL}/{steps}"), bench(*accumulate([STILL, *steps.split("/")[:-1]], "{}/{}".format))
+    workplace.configure(workers=2)
+    done = workplace.nmtprune("run", f"{STILL}/{steps}")
     assert done.returncode == 0, done.stderr[-2000:]
-    directory = workplace.model(f"{pruned}/retrain")
-    masks, after = models.read_masks(directory.parent / "mask.pt"), weights(directory / "last.pt")
-    assert all(not after[name][~mask].any() for name, mask in masks.items())
-    alone = history(studio.make(f"{pruned}/retrain-accumulated"))
-    together = history(directory)
-    assert [row["update"] for row in together] == [row["update"] for row in alone] == ["0", "8", "12"]
+    together = workplace.model(f"{STILL}/{steps}")
+    assert manifest(together)["digest"] == manifest(alone)["digest"]
+    assert_same_losses(history(together), history(alone))
+    ours, theirs = weights(together / "last.pt"), weights(alone / "last.pt")
+    assert all(torch.allclose(ours[name], theirs[name], atol=2e-4) for name in theirs)
+    if "/" in steps:
+        masks = models.read_masks(together.parent / "mask.pt")
+        assert all(not ours[name][~mask].any() for name, mask in masks.items())
+    else:
+        assert [float(row["penalty"]) for row in history(together)] == pytest.approx(
+            [float(row["penalty"]) for row in history(alone)], rel=1e-4
+        )
+
+
+def test_a_training_goes_on_with_another_number_of_workers(studio, bench, monkeypatch):
+    chain = f"{STILL}/lasso-ffn+att-both-1-accumulated"
+    alone, workplace = studio.make(chain), bench(STILL)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", SAVED_ALWAYS)
+    with interrupted(monkeypatch, *UPDATE, 6):
+        workplace.make(chain)
+    workplace.configure(workers=2)
+    done = workplace.nmtprune("run", chain)
+    assert done.returncode == 0 and "resumed at update 5" in done.stdout, done.stderr[-2000:]
+    assert_same_losses(history(workplace.model(chain)), history(alone))
+
+
+def assert_same_losses(together, alone):
+    assert [row["update"] for row in together] == [row["update"] for row in alone]
     for key in ("dev_nll", "dev_loss", "train_nll"):
-        ours, theirs = ([float(row[key]) for row in rows[1:]] for rows in (together, alone))
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        ours, theirs = ([float(row[key]) for row in rows if row[key]] for rows in (together, alone))
+        assert len(ours) > 1 and ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_workers_that_cannot_share_out_an_update_are_named(bench):
+    workplace = bench(f"{STILL}/prune-local-50")
+    done = workplace.run(*LAUNCHER, "run", f"{STILL}/prune-local-50/retrain")
+    assert done.returncode != 0
+    assert "workers: 2 cannot share out the 1 batches of an update (`accumulate`) evenly" in done.stderr

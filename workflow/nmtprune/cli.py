@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nmtprune import chain as chains
 from nmtprune import config as configuration
-from nmtprune import cost, paths
+from nmtprune import cost, launch, paths
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import write_json
@@ -68,9 +68,13 @@ def make_data(config: Config, arguments: argparse.Namespace) -> None:
 
 def run_step(config: Config, arguments: argparse.Namespace) -> None:
     """Make the last step of a chain: train, prune, retrain, rejuvenate, ..."""
+    chain = _chain(config, arguments.model)
+    nodes, workers = config.workers(chain)
+    if nodes * workers > 1 and not launch.is_worker():
+        launch.become_workers(workers, nodes, sys.argv[1:])
     from nmtprune import steps
 
-    steps.run(config, _chain(config, arguments.model))
+    steps.run(config, chain)
 
 
 def score(config: Config, arguments: argparse.Namespace) -> None:
@@ -206,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
         for option, settings in OPTIONS.get(name, {}).items():
             verb.add_argument(option, **settings)
+        verb.add_argument("--gpus", type=int, default=0, metavar="N", help="wait for so many GPUs that no other job has")
         verb.add_argument("--cost", type=Path, metavar="LOG", help="record what it costs, beside this log of a rule")
         verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
         verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
@@ -213,14 +218,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    began = time.monotonic()
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
         warnings.filterwarnings("ignore")
     try:
-        VERBS[arguments.verb][0](configuration.load(arguments.configfile, arguments.set), arguments)
-        if arguments.cost:
-            write_json(paths.cost(arguments.cost), cost.of_this_process(arguments.verb, time.monotonic() - began))
+        config = configuration.load(arguments.configfile, arguments.set)
+        with launch.leased(arguments.gpus, config.settings["jobs_per_gpu"]):
+            began = time.monotonic()
+            VERBS[arguments.verb][0](config, arguments)
+            if arguments.cost and launch.is_first():
+                write_json(paths.cost(arguments.cost), cost.of_this_process(arguments.verb, time.monotonic() - began))
     except UserError as error:
         print(f"nmtprune: {error}", file=sys.stderr)
         return 2

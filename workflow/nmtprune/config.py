@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ WORKFLOW = Path(__file__).resolve().parent.parent
 SCORING_VERSION = 4  # grows when scores change that nothing in a recipe has changed
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
-SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model")
+SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu")
 
 
 def read_yaml(path: Path) -> Any:
@@ -207,6 +208,13 @@ class Config:
         """Whether trainings ask for a GPU. The driver's file says whether one is there; importing PyTorch to ask takes seconds."""
         device = self.settings["device"]
         return device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
+
+    def workers(self, chain: Chain) -> tuple[int, int]:
+        """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can share out the batches of
+        an update evenly; else the most that can, on one node."""
+        nodes, workers = self.settings["nodes"], self.settings["workers"]
+        accumulate = self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.family.trains else 1
+        return (nodes, workers) if accumulate % (nodes * workers) == 0 else (1, math.gcd(accumulate, workers))
 
     def schedule(self, recipe: str, name: str) -> dict[str, Any]:
         """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own keys; rates resolved."""

@@ -48,7 +48,7 @@ rule encoder_analysis:
     message:
         "{wildcards.analysis} of {wildcards.task}/{wildcards.model}"
     shell:
-        nmtprune("analyse {wildcards.analysis} {output.numbers}")
+        nmtprune("analyse {wildcards.analysis} {output.numbers}", on_gpu=True)
 
 
 # Trials of altered models (Wang and Tu 2020): one process loads the model once; what was stopped goes on with the next trial.
@@ -77,7 +77,7 @@ rule contribution:
     message:
         "ablating each component of {wildcards.task}/{wildcards.model}"
     shell:
-        nmtprune("analyse contribution {output.numbers}")
+        nmtprune("analyse contribution {output.numbers}", on_gpu=True)
 
 
 rule criticality:
@@ -104,7 +104,7 @@ rule criticality:
     message:
         "rewinding each component of {wildcards.task}/{wildcards.model} step by step"
     shell:
-        nmtprune("analyse criticality {output.numbers}")
+        nmtprune("analyse criticality {output.numbers}", on_gpu=True)
 
 
 rule order:
@@ -131,7 +131,7 @@ rule order:
     message:
         "ablating components of {wildcards.task}/{wildcards.model} one after the other"
     shell:
-        nmtprune("analyse order {output.numbers}")
+        nmtprune("analyse order {output.numbers}", on_gpu=True)
 
 
 # A part of the trials, where config.yaml shares them out over jobs.
@@ -161,4 +161,4 @@ rule shard:
     message:
         "{wildcards.analysis} of {wildcards.task}/{wildcards.model}, shard {wildcards.shard} of {wildcards.shards}"
     shell:
-        nmtprune("shard {wildcards.analysis} {input.model} {wildcards.shard} {wildcards.shards} {output.done}")
+        nmtprune("shard {wildcards.analysis} {input.model} {wildcards.shard} {wildcards.shards} {output.done}", on_gpu=True)

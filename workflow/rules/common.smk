@@ -12,7 +12,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, papers, paths, warm
+    from nmtprune import analysis, launch, papers, paths, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -50,6 +50,9 @@ OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 GPUS = int(CONFIG.on_gpu)
 
+if GPUS and workflow.local_exec and "gpu" not in workflow.global_resources:  # said on the command line, that counts
+    workflow.register_resource("gpu", max(1, len(launch.devices())) * CONFIG.settings["jobs_per_gpu"])
+
 
 onstart:
     jobs = [job.rule.name for job in workflow.dag.needrun_jobs()]
@@ -57,9 +60,11 @@ onstart:
         WARM = warm.start()
 
 
-def nmtprune(verb):
-    """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml."""
-    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, "--cost {log} > {log} 2>&1"]))
+def nmtprune(verb, on_gpu=False):
+    """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
+    among its resources."""
+    leased = "--gpus {resources.gpu}" if on_gpu and GPUS else ""
+    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
 
 
 def chain_of(wildcards):
@@ -131,6 +136,25 @@ def training_minutes(wildcards, attempt):
     schedule = CONFIG.schedule(found.recipe, found.last.schedule)
     tokens = schedule["updates"] * tokens_per_update(schedule)
     return attempt * (30 + tokens // 600_000)
+
+
+def training_threads(wildcards):
+    _, workers = CONFIG.workers(chain_of(wildcards))
+    return workers
+
+
+def training_nodes(wildcards):
+    nodes, _ = CONFIG.workers(chain_of(wildcards))
+    return nodes
+
+
+# the workers of a node are started by the job itself (`mpi`), and only where there are several nodes
+SEVERAL_NODES = {"nodes": training_nodes, "tasks": training_nodes, "mpi": "srun"} if CONFIG.settings["nodes"] > 1 else {}
+
+
+def training_gpus(wildcards):
+    nodes, workers = CONFIG.workers(chain_of(wildcards))
+    return GPUS * nodes * workers
 
 
 def scoring_gpus(wildcards):

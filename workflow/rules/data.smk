@@ -40,7 +40,7 @@ rule distil:
     message:
         "{wildcards.task}: translating the training sources of the task it is distilled from"
     shell:
-        nmtprune("text {wildcards.task}")
+        nmtprune("text {wildcards.task}", on_gpu=True)
 
 
 ruleorder: distil > text

@@ -18,8 +18,10 @@ rule train:
         step=r"train(?:-[^/]+)?",
     conda:
         CONDA
+    threads: training_threads
     resources:
-        gpu=GPUS,
+        **SEVERAL_NODES,
+        gpu=training_gpus,
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
     params:
@@ -27,7 +29,7 @@ rule train:
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        nmtprune("run {output.manifest}")
+        nmtprune("run {output.manifest}", on_gpu=True)
 
 
 rule import_checkpoint:
@@ -69,8 +71,10 @@ rule continue_training:
         step=r"continue(?:-[^/]+)?",
     conda:
         CONDA
+    threads: training_threads
     resources:
-        gpu=GPUS,
+        **SEVERAL_NODES,
+        gpu=training_gpus,
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
     params:
@@ -78,7 +82,7 @@ rule continue_training:
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
-        nmtprune("run {output.manifest}")
+        nmtprune("run {output.manifest}", on_gpu=True)
 
 
 use rule continue_training as retrain with:

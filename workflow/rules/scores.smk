@@ -21,7 +21,7 @@ rule score:
     message:
         "scoring {wildcards.task}/{wildcards.model}"
     shell:
-        nmtprune("score {output.scores}")
+        nmtprune("score {output.scores}", on_gpu=True)
 
 
 # Steps that only select weights: all of one model in one process, a row each.
@@ -49,4 +49,4 @@ rule variants:
     message:
         "scoring variants of {wildcards.task}/{wildcards.model}"
     shell:
-        nmtprune("variants {output.scores} {params.steps}")
+        nmtprune("variants {output.scores} {params.steps}", on_gpu=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from importlib import import_module
 
-from nmtprune import manifest, paths
+from nmtprune import launch, manifest, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.files import write_json
@@ -41,7 +40,7 @@ def run(config: Config, chain: Chain) -> None:
     directory = paths.model(chain)
     state, identity = paths.state(directory), manifest.digest_of(config, chain)
     module = import_module(f"{__name__}.{_MODULES[chain.last.family.name]}")
-    if os.environ.get("RANK", "0") != "0":  # a worker of a distributed training; the first one keeps the files
+    if not launch.is_first():  # the first worker keeps the files
         if chain.last.family.trains and not store.finished(state, identity):
             module.make(config, chain, state)
         return

@@ -54,8 +54,8 @@ def configuration(
         raise UserError("device: `cuda` is asked for and PyTorch finds no GPU; valid: auto, cpu, cuda")
     if schedule["precision"] != "fp32" and not cuda:
         raise UserError(f"precision: `{schedule['precision']}` needs a GPU (device: cuda); on the CPU use fp32")
-    workers = int(os.environ.get("WORLD_SIZE", 1))
-    argv = [*data, *architecture, *arguments.of_schedule(schedule)]
+    workers = world_size()
+    argv = [*data, *architecture, *arguments.of_schedule({**schedule, "accumulate": batches_of_a_worker(schedule)})]
     argv += ["--criterion", OUR_CRITERION, "--seed", str(seed), "--num-workers", "0", "--data-buffer-size", "2"]
     argv += ["--no-progress-bar", "--distributed-world-size", str(workers), "--save-dir", str(folder)]
     if not cuda:
@@ -69,6 +69,19 @@ def configuration(
         with open_dict(cfg):
             cfg.model = model
     return cfg
+
+
+def world_size() -> int:
+    """How many workers the training has that this process belongs to."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def batches_of_a_worker(schedule: Mapping[str, Any]) -> int:
+    """Of the batches of an update those that each worker takes. Raises UserError where they cannot be shared out evenly."""
+    share, rest = divmod(schedule["accumulate"], world_size())
+    if rest:
+        raise UserError(f"workers: {world_size()} cannot share out the {schedule['accumulate']} batches of an update (`accumulate`) evenly")
+    return share
 
 
 def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -> Trainer:

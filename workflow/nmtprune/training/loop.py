@@ -75,7 +75,7 @@ class Training:
         if progress.update == 0 and self.parent_competes:
             self._validate(epoch=1)
         while progress.update < updates and not progress.stopped_early:
-            groups = session.grouped(batches.next_epoch_itr(shuffle=True), self.schedule["accumulate"])
+            groups = session.grouped(batches.next_epoch_itr(shuffle=True), session.batches_of_a_worker(self.schedule))
             trainer.begin_epoch(batches.epoch)
             for samples in groups:
                 if not self._update(samples, batches.epoch):
@@ -181,6 +181,7 @@ class Training:
                     "model": self.trainer.get_model().state_dict(),
                     "optimizer": session.optimizer_state(self.trainer),
                     "batches": batches.state_dict(),
+                    "workers": session.world_size(),
                     "progress": asdict(self.progress),
                     "since_validation": self._since_validation,
                     "treatments": [treatment.state() for treatment in self.treatments],
@@ -196,7 +197,10 @@ class Training:
         saved = models.read(file)
         session.load_weights(self.trainer, saved["model"])
         session.load_optimizer_state(self.trainer, saved["optimizer"], saved["progress"]["update"])
-        batches.load_state_dict(saved["batches"])
+        place = saved["batches"]
+        # each worker counts its own batches of the epoch
+        place["iterations_in_epoch"] = place["iterations_in_epoch"] * saved.get("workers", 1) // session.world_size()
+        batches.load_state_dict(place)
         self.progress.__dict__.update(saved["progress"])
         self._since_validation = saved["since_validation"]
         for treatment, state in zip(self.treatments, saved.get("treatments", []), strict=False):
