@@ -139,6 +139,8 @@ MISTAKES = {
         "sub_layer_drop is for `nmtprune_transformer`, and the name is `transformer`",
     ),
     "shards": (settings(shards=0), "0 is less than the minimum of 1"),
+    "workers": (settings(device="cuda", workers=99), "workers: `99` is more than the GPUs that are here; valid: 1 to "),
+    "nodes": (settings(device="cuda", nodes=2), "nodes: `2` needs Slurm: --workflow-profile profiles/slurm; valid here: 1"),
     "a key of the lasso": (recipe(lasso={"gama": "none"}), "recipes/micro.yaml: lasso: unknown key `gama`; did you mean `gamma`?"),
     "a shortlist": (recipe(decoding={"shortlist": "many"}), 'decoding.shortlist: "many" is of the wrong type; expected integer or null'),
     "YAML": (lambda workplace: (workplace / "own" / "recipes" / "micro.yaml").write_text("title: ["), "is not valid YAML"),

@@ -28,20 +28,27 @@ def devices() -> list[str]:
     return sorted((file.name.removeprefix("nvidia") for file in Path("/dev").glob("nvidia[0-9]*")), key=int)
 
 
+def check(nodes: int, workers: int) -> None:
+    """Raises UserError where a training on GPUs, run here, wants more than this machine has."""
+    if nodes > 1:
+        raise UserError(f"nodes: `{nodes}` needs Slurm: --workflow-profile profiles/slurm; valid here: 1")
+    here = max(1, len(devices()))  # a machine without GPUs fails with a sentence of its own
+    if workers > here:
+        raise UserError(f"workers: `{workers}` is more than the GPUs that are here; valid: 1 to {here}")
+
+
 @contextmanager
 def leased(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Iterator[None]:
     """Take `count` GPUs that fewer than `jobs_per_gpu` jobs of this workflow hold, and make them all that this process sees.
 
     Waits until there are so many. They are held to the end, also by a program that this process becomes. Nothing is taken by a worker of
     a distributed training (its launcher has), under Slurm, which gives its jobs devices of their own, and where there are no GPUs.
-    Raises UserError where there are not so many at all.
     """
     found = [] if is_worker() or "SLURM_JOB_ID" in os.environ else devices()
     if not found or not count:
         yield
         return
-    if count > len(found):
-        raise UserError(f"workers: `{count}` is more than the {len(found)} GPUs that are here ({', '.join(found)})")
+    check(1, count)
     folder = folder or Path(tempfile.gettempdir()) / f"nmtprune-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     held = _take(count, found, jobs_per_gpu, folder)
@@ -102,12 +109,10 @@ def become_workers(workers: int, nodes: int, arguments: Sequence[str]) -> None:
 
 
 def _launcher(workers: int, nodes: int, arguments: Sequence[str]) -> list[str]:
-    """The command of the launcher: on one machine, or under Slurm one on each node. Raises UserError for several nodes without Slurm."""
+    """The command of the launcher: on one machine, or under Slurm one on each node."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={workers}"]
     if nodes == 1:
         return [*command, "--standalone", "-m", "nmtprune", *arguments]
-    if "SLURM_JOB_NODELIST" not in os.environ:
-        raise UserError(f"nodes: `{nodes}` needs Slurm, which starts a process on each; valid here: 1")
     named = subprocess.run(["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], capture_output=True, text=True, check=True)
     first = named.stdout.split()[0]
     meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={os.environ['SLURM_JOB_ID']}", f"--rdzv-endpoint={first}:{PORT}"]

@@ -35,6 +35,10 @@ try:
     DISTILLED = CONFIG.distilled_tasks()
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
+    GPUS = int(CONFIG.on_gpu)
+    LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
+    if GPUS and LOCAL:
+        launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     # for shell lines, where single braces are Snakemake's
     SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
     PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
@@ -48,15 +52,14 @@ OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file)
 READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
-GPUS = int(CONFIG.on_gpu)
 
-if GPUS and workflow.local_exec and "gpu" not in workflow.global_resources:  # said on the command line, that counts
+if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
     workflow.register_resource("gpu", max(1, len(launch.devices())) * CONFIG.settings["jobs_per_gpu"])
 
 
 onstart:
     jobs = [job.rule.name for job in workflow.dag.needrun_jobs()]
-    if workflow.local_exec and len(jobs) >= warm.ENOUGH_JOBS:
+    if LOCAL and len(jobs) >= warm.ENOUGH_JOBS:
         WARM = warm.start()
 
 
