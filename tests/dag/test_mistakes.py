@@ -139,8 +139,6 @@ MISTAKES = {
         "sub_layer_drop is for `nmtprune_transformer`, and the name is `transformer`",
     ),
     "shards": (settings(shards=0), "0 is less than the minimum of 1"),
-    "workers": (settings(device="cuda", workers=99), "workers: `99` is more than the GPUs that are here; valid: 1 to "),
-    "nodes": (settings(device="cuda", nodes=2), "nodes: `2` needs Slurm: --workflow-profile profiles/slurm; valid here: 1"),
     "a key of the lasso": (recipe(lasso={"gama": "none"}), "recipes/micro.yaml: lasso: unknown key `gama`; did you mean `gamma`?"),
     "a shortlist": (recipe(decoding={"shortlist": "many"}), 'decoding.shortlist: "many" is of the wrong type; expected integer or null'),
     "YAML": (lambda workplace: (workplace / "own" / "recipes" / "micro.yaml").write_text("title: ["), "is not valid YAML"),
@@ -179,6 +177,16 @@ def test_snakemake_tells_the_same_before_its_first_job(mine, mistake):
     one_sentence(done, said)
     assert "Job stats" not in done.stdout + done.stderr
     assert sorted(path.name for path in (mine / "results").iterdir()) == ["kept.txt"]
+
+
+ABSENT = {"workers": (99, "`99` is more than the GPUs that are here; valid: 1 to "), "nodes": (2, "`2` needs Slurm")}
+
+
+@pytest.mark.parametrize("setting", ABSENT)
+def test_a_local_run_does_not_ask_for_what_is_not_there(mine, setting):
+    value, said = ABSENT[setting]
+    mine.configure(own="own", device="cuda", **{setting: value})
+    one_sentence(mine.snakemake("--cores", "1"), f"{setting}: {said}")
 
 
 def test_an_unknown_metric_of_a_papers_table(mine):
