@@ -1,6 +1,7 @@
 """What the tests share: the repository, a micro task and recipe, and workplaces in which they are run."""
 
 import contextlib
+import csv
 import os
 import shutil
 import subprocess
@@ -81,6 +82,32 @@ class Workplace:
         given = ["--snakefile", str(REPOSITORY / "Snakefile"), "--workflow-profile", str(REPOSITORY / "profiles" / "default")]
         return [sys.executable, "-m", "snakemake", *given, *arguments]
 
+    def finish(self):
+        """The whole run, to its end."""
+        done = self.snakemake("--cores", "2")
+        assert done.returncode == 0, done.stderr[-5000:]
+        return done
+
+    def table(self, name):
+        """The rows of a table of the micro preset."""
+        with open(self / f"results/micro/wang2020/{name}.csv", encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def tensors(self):
+        """All weights and masks of a finished run, by file and name."""
+        from nmtprune import models
+
+        found = {}
+        for file in sorted((self / "results/models").rglob("*.pt")):
+            if "state" in file.parts:
+                continue
+            if file.name == "mask.pt":
+                named = models.read_masks(file)
+            else:
+                named = {name: tensor for name, tensor in models.read(file)["model"].items() if "_float_tensor" not in name}
+            found |= {(str(file.relative_to(self.folder)), name): tensor for name, tensor in named.items()}
+        return found
+
     def make(self, *chains):
         """Make models in this very process, with every ancestor that is not there yet."""
         from nmtprune import chain, paths, steps
@@ -117,6 +144,14 @@ def studio(tmp_path_factory):
     """A workplace with the micro task's data, where finished models of all tests are kept."""
     workplace = Workplace(tmp_path_factory.mktemp("studio"))
     workplace.make_data()
+    return workplace
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The micro preset, run by Snakemake from nothing to the end."""
+    workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    workplace.finish()
     return workplace
 
 

@@ -1,54 +1,17 @@
-"""The whole workflow by Snakemake on the micro task: from nothing to tables, and killed at random moments."""
+"""The whole workflow by Snakemake on the micro task, from nothing to tables."""
 
 import csv
 import os
-import random
 import shutil
-import signal
 import sys
-import time
 
 import pytest
-import torch
 from conftest import Workplace
 
-from nmtprune import models, papers
+from nmtprune import papers
 
 TABLES = ("figure1", "table2")
 TRAIN = "micro/micro/s1/train"
-
-
-def table(workplace, name):
-    with open(workplace / f"results/micro/wang2020/{name}.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def tensors(workplace):
-    """All weights and masks of a finished run, by file and name."""
-    found = {}
-    for file in sorted((workplace / "results/models").rglob("*.pt")):
-        if "state" in file.parts:
-            continue
-        if file.name == "mask.pt":
-            named = models.read_masks(file)
-        else:
-            named = {name: tensor for name, tensor in models.read(file)["model"].items() if "_float_tensor" not in name}
-        found |= {(str(file.relative_to(workplace.folder)), name): tensor for name, tensor in named.items()}
-    return found
-
-
-def snakemake(workplace):
-    done = workplace.snakemake("--cores", "2")
-    assert done.returncode == 0, done.stderr[-5000:]
-    return done
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run from nothing to the end."""
-    workplace = Workplace(tmp_path_factory.mktemp("finished"))
-    snakemake(workplace)
-    return workplace
 
 
 def test_all_tables_and_the_page_are_there(finished):
@@ -57,14 +20,14 @@ def test_all_tables_and_the_page_are_there(finished):
         assert len(outputs) == 10 and all(file.stat().st_size > 0 for file in outputs)
         page = outputs[0].read_text()
     assert all(f"wang2020/{name}" in page for name in TABLES)
-    rows = table(finished, "table2")
+    rows = finished.table("table2")
     assert [row["chain"].count("/") for row in rows if row["recipe"] == "micro"] == [0, 1, 3, 6, 9, 1, 2]
     assert not any(row["missing"] for row in rows)
     assert [int(float(row["updates"])) for row in rows] == [24, 48, 48, 72, 96, 72, 96]
 
 
 def test_the_pruned_share_is_measured(finished):
-    shares = {row["chain"]: float(row["sparsity"]) for row in table(finished, "figure1")}
+    shares = {row["chain"]: float(row["sparsity"]) for row in finished.table("figure1")}
     assert shares["train"] < 0.1
     for percent in (20, 50):
         for steps in (f"train/prune-local-{percent}", f"train/prune-local-{percent}/retrain"):
@@ -73,7 +36,7 @@ def test_the_pruned_share_is_measured(finished):
 
 def test_the_tables_bleu_is_that_of_sacrebleus_own_command_on_the_kept_hypotheses(finished):
     reference = "results/data/micro/text/test.tgt"
-    for row in table(finished, "table2"):
+    for row in finished.table("table2"):
         hypotheses = f"results/models/micro/micro/s1/{row['chain']}/hypotheses/test.txt"
         done = finished.run(sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, "-m", "bleu", "chrf", "-b", "-w", "9")
         assert done.returncode == 0, done.stderr
@@ -84,7 +47,7 @@ def test_the_tables_bleu_is_that_of_sacrebleus_own_command_on_the_kept_hypothese
 
 def test_a_second_run_does_nothing(finished):
     before = {file: file.stat().st_mtime_ns for file in (finished / "results").rglob("*") if file.is_file()}
-    done = snakemake(finished)
+    done = finished.finish()
     assert "Nothing to be done" in done.stdout + done.stderr
     after = {file: file.stat().st_mtime_ns for file in (finished / "results").rglob("*") if file.is_file()}
     assert after == before
@@ -117,41 +80,11 @@ def test_after_a_failed_training_there_is_a_page_and_the_same_command_goes_on(fi
     os.utime(model, ns=times)
     assert workplace.snakemake("--cores", "2").returncode != 0
     assert f"{TRAIN}/continue was begun and is not finished" in page.read_text()
-    assert any(row["missing"] for row in table(workplace, "table2"))
+    assert any(row["missing"] for row in workplace.table("table2"))
     model.write_bytes(whole)
     os.utime(model, ns=times)
-    snakemake(workplace)
-    assert table(workplace, "table2") == table(finished, "table2")
-
-
-def wait_for(process, file, seconds):
-    """Until a file is there and some seconds have passed, or the process has ended."""
-    while not file.exists() and process.poll() is None:
-        time.sleep(0.02)
-    time.sleep(seconds)
-
-
-def test_killed_at_random_moments_the_same_command_ends_with_the_same_tables(finished, workplace):
-    moments = random.Random(1)
-    for steps, name, whole in (
-        ("train", "state/resume.pt", True),
-        ("train/prune-local-50/retrain", "state/resume.pt", False),
-        ("train/continue", "hypotheses/test.txt", True),
-    ):
-        process = workplace.start(*workplace.snakemake_command("--cores", "2"))
-        wait_for(process, workplace.model(f"micro/micro/s1/{steps}") / name, moments.random())
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        if whole:  # Snakemake with all its jobs; otherwise its jobs live on
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
-    snakemake(workplace)
-    for name in TABLES:
-        assert table(workplace, name) == table(finished, name)
-    ours, theirs = tensors(workplace), tensors(finished)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    workplace.finish()
+    assert workplace.table("table2") == finished.table("table2")
 
 
 def untimed(scores):

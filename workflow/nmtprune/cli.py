@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -232,6 +233,7 @@ def main() -> int:
         print(f"nmtprune: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"nmtprune: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        hint = ": free some space, and the same command goes on where this one ended" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
+        print(f"nmtprune: {error.filename or 'a file'}: {error.strerror or error}{hint}", file=sys.stderr)
         return 1
     return 0

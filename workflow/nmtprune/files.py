@@ -15,7 +15,7 @@ from typing import Any
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` once the block has ended without an error.
 
-    A killed or failing writer (full disk included) leaves the old file as it was.
+    A killed or failing writer (full disk included) leaves the old file as it was. An OSError names the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +25,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

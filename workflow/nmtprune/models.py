@@ -28,8 +28,13 @@ def read(path: Path) -> Any:
 
 
 def save(value: Any, path: Path) -> None:
-    with atomic(path) as temporary:
-        torch.save(value, temporary)
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # a full disk, which PyTorch speaks of as an unexpected position
+                raise error.__context__ from None
+            raise
 
 
 def save_masks(masks: Mapping[str, Tensor], path: Path) -> None:

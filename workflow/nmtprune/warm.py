@@ -25,14 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS = "NMTPRUNE_WARM"
+COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
 ENOUGH_JOBS = 8  # for the imports of one more process to pay
 _PR_SET_PDEATHSIG = 1
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")}
 
 
 def start() -> subprocess.Popen[bytes] | None:
-    """Start the warm process of this one; it ends when this one does. None where the system has no pidfd."""
-    if not hasattr(os, "pidfd_open"):
+    """Start the warm process of this one; it ends when this one does. None where the system has no pidfd, or NMTPRUNE_COLD is set."""
+    if not hasattr(os, "pidfd_open") or os.environ.get(COLD):
         return None
     address = str(Path(tempfile.mkdtemp(prefix="nmtprune-")) / "warm")
     environment = {**os.environ, **_ONE_THREAD}

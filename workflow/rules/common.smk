@@ -18,6 +18,7 @@ try:
     from nmtprune.data.probing import senteval_files
     from nmtprune.errors import UserError
     from nmtprune.scoring import comet
+    from nmtprune.steps import store
     from nmtprune.training.schedule import tokens_per_update
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
@@ -58,8 +59,13 @@ if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the com
 
 
 onstart:
-    jobs = [job.rule.name for job in workflow.dag.needrun_jobs()]
-    if LOCAL and len(jobs) >= warm.ENOUGH_JOBS:
+    # Snakemake's limit of jobs a second wakes its scheduler once a second for ever after each job: after hundreds of jobs that takes a core
+    workflow.scheduler.job_rate_limiter = None
+    try:
+        RUN = store.only_run(paths.RESULTS) if workflow.is_main_process else None
+    except UserError as error:
+        raise WorkflowError(str(error))
+    if LOCAL and sum(1 for _ in workflow.dag.needrun_jobs()) >= warm.ENOUGH_JOBS:
         WARM = warm.start()
 
 

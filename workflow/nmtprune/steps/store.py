@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from nmtprune import paths
+from nmtprune.errors import UserError
 from nmtprune.files import atomic, read_json, write_text
 
 SCORES, PROBES = "scores.json", "probes.json"
@@ -26,6 +28,26 @@ def lock(state: Path) -> Iterator[None]:
             print(f"another process works on {state.parent}; waiting for it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def only_run(results: Path) -> IO[str]:
+    """Only one Snakemake at a time works on a folder of results: as long as the file that is returned is open, and its process lives.
+
+    A second one would delete, to make it again, what the first one is reading. Raises UserError where another one is at work.
+    """
+    results.mkdir(exist_ok=True)
+    file = open(results / ".run.lock", "a+")  # noqa: SIM115 (open for as long as the lock is held)
+    file.seek(0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another run (process {file.read()}) works on {results.resolve()}; the same command goes on once it has ended"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
 
 
 def outputs_of(state: Path) -> Path:

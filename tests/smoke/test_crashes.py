@@ -1,0 +1,115 @@
+"""Whatever happens to a run, one sentence says so, nothing is lost, and the same command ends with the same tables."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Workplace
+
+TABLES = ("figure1", "table2")
+KILLS = int(os.environ.get("NMTPRUNE_KILLS", "6"))  # of the soak test; 50 take some ten minutes
+
+
+def same_results(ours, theirs):
+    for name in TABLES:
+        assert ours.table(name) == theirs.table(name)
+    one, other = ours.tensors(), theirs.tensors()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def wait_for(process, file, seconds):
+    """Until a file is there and some seconds have passed, or the process has ended."""
+    while not file.exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(seconds)
+
+
+def processes_of(folder):
+    """All processes that work in a folder: Snakemake, the warm process, jobs and those who wait for them."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(each / "cwd") == str(folder):
+                found.append(int(each.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_soak(finished, workplace):
+    """Killed again and again, a process or all of them, at random moments of the run."""
+    moments, kills = random.Random(1), 0
+    while kills < KILLS:
+        process = workplace.start(*workplace.snakemake_command("--cores", "2"))
+        ended = time.monotonic() + moments.uniform(3, 8)
+        while time.monotonic() < ended and process.poll() is None:
+            time.sleep(0.05)
+        if process.poll() == 0:
+            break
+        running = processes_of(workplace.folder)
+        victims = running if moments.random() < 0.5 else [moments.choice(running)]
+        for each in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        kills += 1
+        if process.pid not in victims:  # the run is told to end, as by Ctrl-C, or ends by itself
+            process.send_signal(signal.SIGINT)
+        process.communicate()
+    print(f"{kills} kills", flush=True)
+    workplace.finish()
+    same_results(workplace, finished)
+
+
+def test_orphans_of_a_killed_snakemake_never_write_beside_their_successors(finished, workplace):
+    """Without the warm process, which ends with Snakemake, jobs outlive it."""
+    process = workplace.start("env", "NMTPRUNE_COLD=1", *workplace.snakemake_command("--cores", "2"))
+    wait_for(process, workplace.model("micro/micro/s1/train") / "state" / "resume.pt", 0)
+    process.kill()
+    process.communicate()
+    workplace.finish()
+    same_results(workplace, finished)
+
+
+def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
+    first = workplace.start(*workplace.snakemake_command("--cores", "2"))
+    wait_for(first, workplace / "results" / ".run.lock", 1)
+    second = workplace.snakemake("--cores", "2")
+    assert second.returncode != 0
+    assert f"another run (process {first.pid}) works on {workplace / 'results'}" in second.stdout + second.stderr
+    _, err = first.communicate()
+    assert first.returncode == 0, err[-3000:]
+    same_results(workplace, finished)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, too small for a run, and a function that makes it larger. Needs root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
+    yield place, lambda: subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk(finished, small_disk):
+    place, enlarge = small_disk
+    workplace = Workplace(place / "workplace")
+    (workplace / "results").mkdir()
+    done = workplace.snakemake("--cores", "2")
+    told = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert re.search(r"nmtprune: results/\S+: No space left on device: free some space, and the same command goes on", told), told[-3000:]
+    assert "Traceback" not in told, told[told.index("Traceback") :][:3000]
+    enlarge()
+    workplace.finish()
+    same_results(workplace, finished)
