@@ -17,6 +17,7 @@ include: "workflow/rules/pages.smk"
 
 localrules:
     all,
+    fetch,
 
 
 rule all:
@@ -25,3 +26,9 @@ rule all:
         PAGES,
         COMPLETE if PAGES else [],
         OWN_SCORES,
+
+
+# All that a run needs from the internet, verified and cleaned: once, where there is a network.
+rule fetch:
+    input:
+        FETCHED,

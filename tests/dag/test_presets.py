@@ -156,3 +156,13 @@ def test_a_distilled_task_brings_its_teacher_and_reruns_with_its_beam(tmp_path):
         found = dry_run(workplace)
         assert found == {"all": 1, "distil": 1, "data": 1, "train": trainings, "score": 1, "total": 4 + trainings}
         (workplace / "own" / kind / f"{name}.yaml").write_text(original)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_fetch_makes_all_texts_that_are_not_distilled_and_nothing_else(workplace, preset):
+    workplace.configure(preset=preset, own=None)
+    assert dry_run(workplace, "fetch") == {
+        "text": expected(workplace.config)["text"],
+        "fetch": 1,
+        "total": expected(workplace.config)["text"] + 1,
+    }

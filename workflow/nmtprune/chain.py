@@ -6,6 +6,7 @@ version of their implementation makes them.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -232,6 +233,7 @@ class Chain:
         return "/".join((self.task, self.recipe, f"s{self.seed}", *map(str, self.steps)))
 
 
+@functools.cache  # the grids of a run say the same steps thousands of times
 def parse_step(text: str) -> Step:
     """Read one step. Raises UserError that names the step and the nearest valid one."""
     name, *arguments = text.split("-")
@@ -247,6 +249,7 @@ def parse_step(text: str) -> Step:
     return Step(text, family, tuple(read.items()))
 
 
+@functools.cache
 def parse_steps(text: str) -> tuple[Step, ...]:
     """Read `train/prune-local-50/retrain`. Raises UserError where a step is unknown or may not follow the one before it."""
     steps = tuple(parse_step(part) for part in text.split("/"))

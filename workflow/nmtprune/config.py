@@ -173,6 +173,12 @@ class Config:
 
     def recipe(self, name: str) -> dict[str, Any]:
         """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
+        key = ("whole recipes", name)
+        if key not in self._loaded:
+            self._loaded[key] = self._whole_recipe(name)
+        return self._loaded[key]
+
+    def _whole_recipe(self, name: str) -> dict[str, Any]:
         recipe = self._load("recipes", name)
         missing = [key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe]
         if missing:
@@ -456,6 +462,12 @@ class Config:
 
     def chains(self) -> list[Chain]:
         """The user's own chains, as config.yaml lists them."""
+        key = ("chains", "of the settings")
+        if key not in self._loaded:
+            self._loaded[key] = self._own_chains()
+        return self._loaded[key]
+
+    def _own_chains(self) -> list[Chain]:
         parsed = []
         for number, text in enumerate(self.settings["chains"], 1):
             try:

@@ -1,4 +1,7 @@
 # The checked configuration, and what rules ask of it. Everything that can be wrong is said here, before the DAG is built.
+import collections
+import functools
+import gc
 import json
 import os
 import re
@@ -6,6 +9,8 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+
+gc.set_threshold(200_000, 50, 100)  # a DAG of thousands of jobs is all live objects: looking for garbage takes a sixth of its time
 
 # jobs run with the Python that runs Snakemake
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
@@ -35,6 +40,7 @@ try:
     STATED = [str(file) for file in papers.files(CONFIG)]
     DISTILLED = CONFIG.distilled_tasks()
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
+    FETCHED = sorted({str(paths.text(task) / paths.MANIFEST) for task in TASKS if task not in DISTILLED})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
     GPUS = int(CONFIG.on_gpu)
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
@@ -79,13 +85,23 @@ def nmtprune(verb, on_gpu=False):
 def chain_of(wildcards):
     """The chain that a rule makes (`parent`, `step`) or scores (`task`, `model`)."""
     spelt = (wildcards.parent, wildcards.step) if "parent" in wildcards.keys() else (wildcards.task, wildcards.model)
-    found = chains.parse("/".join(spelt))
+    return checked("/".join(spelt))
+
+
+@functools.cache  # Snakemake asks several times a job, and a grid has thousands
+def checked(address):
+    found = chains.parse(address)
     CONFIG.check(found)
     return found
 
 
 def data_manifest(wildcards):
-    return str(CONFIG.data_folder(chain_of(wildcards)) / paths.MANIFEST)
+    return data_manifest_of(chain_of(wildcards))
+
+
+@functools.cache
+def data_manifest_of(chain):
+    return str(CONFIG.data_folder(chain) / paths.MANIFEST)
 
 
 def given_files(wildcards):
@@ -104,7 +120,12 @@ def shortlist(wildcards):
 
 
 def slice_json(wildcards):
-    return json.dumps(CONFIG.slice(chain_of(wildcards)), sort_keys=True)
+    return slice_json_of(chain_of(wildcards))
+
+
+@functools.cache
+def slice_json_of(chain):
+    return json.dumps(CONFIG.slice(chain), sort_keys=True)
 
 
 def scoring_json(wildcards):
@@ -133,10 +154,15 @@ def imported_checkpoint(wildcards):
     return CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]
 
 
+VARIANTS = collections.defaultdict(set)
+for each in SCORED:
+    if each.last.family.selects:
+        VARIANTS[str(each.parent)].add(each.last.text)
+
+
 def variants_of(wildcards):
     """The steps that only select, on top of one model, that this run asks for."""
-    parent = str(chain_of(wildcards))
-    return sorted(each.last.text for each in SCORED if each.last.family.selects and str(each.parent) == parent)
+    return sorted(VARIANTS[str(chain_of(wildcards))])
 
 
 def training_minutes(wildcards, attempt):
