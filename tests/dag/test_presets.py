@@ -161,8 +161,5 @@ def test_a_distilled_task_brings_its_teacher_and_reruns_with_its_beam(tmp_path):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_fetch_makes_all_texts_that_are_not_distilled_and_nothing_else(workplace, preset):
     workplace.configure(preset=preset, own=None)
-    assert dry_run(workplace, "fetch") == {
-        "text": expected(workplace.config)["text"],
-        "fetch": 1,
-        "total": expected(workplace.config)["text"] + 1,
-    }
+    texts = expected(workplace.config)["text"]
+    assert dry_run(workplace, "--", "fetch") == {"text": texts, "fetch": 1, "total": texts + 1}
