@@ -54,8 +54,8 @@ def _plugin(folder):
 
 def jobs_of(chain):
     """What Slurm knows of the jobs of a chain's last step, in the order of submission, as `scontrol show job` has it."""
-    listed = subprocess.run(["squeue", "--noheader", "--sort=i", "--format=%i|%k", "--states=all"], capture_output=True, text=True, check=True)
-    rows = [line.split("|", 1) for line in listed.stdout.splitlines()]
+    command = ["squeue", "--noheader", "--sort=i", "--format=%i|%k", "--states=all"]
+    rows = [line.split("|", 1) for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()]
     numbers = [number for number, comment in rows if comment.endswith("_wildcards_" + chain.replace("/", "_"))]
     return [_details(number) for number in numbers]
 

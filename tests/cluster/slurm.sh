@@ -1,9 +1,9 @@
 #!/bin/sh
-# A real Slurm on this one machine, for tests: slurm.sh start [--accounting] | stop
+# A real Slurm on this one machine, for tests: slurm.sh install | start [--accounting] | stop
 #
-# As root on Debian or Ubuntu. It installs what is missing, pretends to more cores than the machine has, and gives the partition `gpu`
-# two GPUs that are plain files. The plug-in's jobs look for the configuration in its usual place, so it is written there; a
-# machine that has a Slurm of its own is left alone. Exit status 3, with a sentence: there can be no such Slurm here.
+# As root, on Debian or Ubuntu. It has a node of CPUs and one of GPUs, which are plain files. Jobs of Snakemake's plug-in look for the
+# configuration in its usual place, so it is written there; a machine that has a Slurm of its own is left alone.
+# Exit status 3, with a sentence: there can be no such Slurm here.
 set -eu
 
 ETC=/etc/slurm
@@ -21,7 +21,6 @@ ours() {
 
 check() {
     [ "$(id -u)" = 0 ] || impossible "a Slurm for tests needs root"
-    command -v apt-get > /dev/null || impossible "a Slurm for tests is installed by apt-get, and there is none"
     for file in slurm.conf slurmdbd.conf gres.conf; do
         if [ -e "$ETC/$file" ] && ! ours "$ETC/$file"; then
             impossible "this machine has a Slurm of its own"
@@ -30,14 +29,10 @@ check() {
 }
 
 install() {
-    packages="slurm-wlm munge"
-    [ -z "$accounting" ] || packages="$packages slurmdbd mariadb-server"
-    # shellcheck disable=SC2086
-    if ! dpkg -s $packages > /dev/null 2>&1; then
-        export DEBIAN_FRONTEND=noninteractive
-        { apt-get update -q && apt-get install -q -y --no-install-recommends $packages; } > /dev/null 2>&1 ||
-            impossible "apt-get cannot install $packages here"
-    fi
+    command -v apt-get > /dev/null || impossible "a Slurm for tests is installed by apt-get, and there is none"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -q && apt-get install -q -y --no-install-recommends slurm-wlm slurmdbd munge mariadb-server; } > /dev/null 2>&1 ||
+        impossible "apt-get cannot install Slurm here"
 }
 
 configure() {
@@ -81,7 +76,7 @@ start_accounting() {
     chown mysql /run/mysqld
     mysqld_safe --skip-networking > /dev/null 2>&1 &
     wait_for mysqladmin ping
-    echo "create database if not exists slurm_acct_db; create user if not exists 'root'@'localhost';" | mysql
+    echo "drop database if exists nmtprune_slurm; create database nmtprune_slurm; create user if not exists 'root'@'localhost';" | mysql
     cat > "$ETC/slurmdbd.conf" << CONF
 $MARK
 AuthType=auth/munge
@@ -89,7 +84,7 @@ DbdHost=localhost
 SlurmUser=root
 StorageType=accounting_storage/mysql
 StorageUser=root
-StorageLoc=slurm_acct_db
+StorageLoc=nmtprune_slurm
 PidFile=$STATE/slurmdbd.pid
 LogFile=$STATE/slurmdbd.log
 CONF
@@ -110,8 +105,9 @@ wait_for() {
 }
 
 start() {
-    check
-    install
+    for program in munged slurmctld slurmd slurmdbd mysqld_safe; do
+        command -v "$program" > /dev/null || impossible "no $program: tests/cluster/slurm.sh install installs a Slurm for tests"
+    done
     stop
     configure
     mkdir -p /run/munge
@@ -146,7 +142,9 @@ end() {
 }
 
 accounting=
+[ $# -eq 0 ] || check
 case "$*" in
+    "install") install ;;
     "start") start ;;
     "start --accounting")
         accounting="AccountingStorageType=accounting_storage/slurmdbd
@@ -155,12 +153,9 @@ AccountingStorageTRES=gres/gpu,gres/gpu:a100
 AccountingStoreFlags=job_comment"
         start
         ;;
-    "stop")
-        check
-        stop
-        ;;
+    "stop") stop ;;
     *)
-        echo "usage: $0 start [--accounting] | stop" >&2
+        echo "usage: $0 install | start [--accounting] | stop" >&2
         exit 2
         ;;
 esac

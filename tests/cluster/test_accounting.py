@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from on_slurm import PROFILE, ClusterWorkplace, slurm
 
-TRAIN = "micro/micro/s1/train"
+TRAIN, DAMAGED = "micro/micro/s1/train", "micro/micro/s3/train"
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +35,17 @@ def recorded(chain):
     return found
 
 
-def test_account_partition_and_kind_of_gpu(cluster, bench, profile):
-    workplace = ClusterWorkplace(bench(TRAIN).folder)
+def test_account_partitions_and_gpus_are_asked_for_and_reasons_told(cluster, bench, profile):
+    pruned, trained, failing = f"{TRAIN}/prune-local-50", "micro/micro/s2/train", f"{DAMAGED}/prune-local-50"
+    workplace = ClusterWorkplace(bench(TRAIN, DAMAGED).folder)
     workplace.profile = profile
-    pruned, trained = f"{TRAIN}/prune-local-50", "micro/micro/s2/train"
-    done = workplace.snakemake(*(f"results/models/{chain}/manifest.json" for chain in (pruned, trained)), "--set-resources", "train:gpu=1")
-    assert done.returncode == 0, done.stderr[-5000:]
+    (workplace.model(DAMAGED) / "model.pt").write_bytes(b"damaged")
+    targets = [f"results/models/{chain}/manifest.json" for chain in (pruned, trained, failing)]
+    done = workplace.snakemake(*targets, "--retries", "0", "--set-resources", "train:gpu=1")
+    assert done.returncode != 0
+    assert "SLURM status is: 'FAILED'. Reason" in done.stderr
     on_cpu, on_gpu = recorded(pruned), recorded(trained)
-    assert on_cpu["State"] == on_gpu["State"] == "COMPLETED"
+    assert [row["State"] for row in (on_cpu, on_gpu, recorded(failing))] == ["COMPLETED", "COMPLETED", "FAILED"], done.stderr[-5000:]
     assert on_cpu["Account"] == on_gpu["Account"] == "science"
     assert (on_cpu["Partition"], on_gpu["Partition"]) == ("cpu", "gpu")
     assert "gres/gpu" not in on_cpu["ReqTRES"] and "gres/gpu:a100=1" in on_gpu["ReqTRES"]
-
-
-def test_the_reason_of_a_failure_is_told(cluster, bench):
-    workplace = ClusterWorkplace(bench(TRAIN).folder)
-    (workplace.model(TRAIN) / "model.pt").write_bytes(b"damaged")
-    done = workplace.snakemake(f"results/models/{TRAIN}/prune-local-50/manifest.json", "--retries", "0")
-    assert done.returncode != 0
-    assert "SLURM status is: 'FAILED'. Reason" in done.stderr

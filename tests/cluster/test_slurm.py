@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from conftest import Workplace
+from conftest import REPOSITORY, Workplace
 from on_slurm import ClusterWorkplace, jobs_of, slurm, wait_for_job
 
 from nmtprune import paths
@@ -20,17 +22,23 @@ def cluster(tmp_path_factory):
         yield
 
 
-def test_the_tables_are_those_of_a_local_run(cluster, studio, tmp_path):
-    local, remote = Workplace(tmp_path / "local", **GRID), ClusterWorkplace(tmp_path / "remote", **GRID)
-    for workplace, options in ((local, ("--cores", "2")), (remote, ())):
+def test_a_job_for_each_step_and_one_job_for_all_give_the_tables_of_a_local_run(cluster, studio, tmp_path):
+    local, each, whole = (
+        Workplace(tmp_path / "local", **GRID),
+        ClusterWorkplace(tmp_path / "each", **GRID),
+        Workplace(tmp_path / "whole", **GRID),
+    )
+    for workplace in (local, each, whole):
         shutil.copytree(studio / "results" / "data", workplace / "results" / "data")
-        done = workplace.snakemake(*options)
+    (whole / ".venv").symlink_to(Path(sys.prefix))
+    on_a_node = ("sbatch", "--wait", REPOSITORY / "profiles/slurm/node.sh", "--snakefile", REPOSITORY / "Snakefile")
+    for done in (local.snakemake("--cores", "2"), each.snakemake(), whole.run(*on_a_node)):
         assert done.returncode == 0, done.stderr[-5000:]
     tables = sorted((local / "results/micro-papers").rglob("*.csv"))
     hypotheses = sorted((local / "results/models").rglob("hypotheses/*.txt"))
     assert tables and hypotheses
-    for file in tables + hypotheses:
-        assert (remote / file.relative_to(local.folder)).read_bytes() == file.read_bytes(), file
+    for file in (path.relative_to(local.folder) for path in tables + hypotheses):
+        assert (each / file).read_bytes() == (whole / file).read_bytes() == (local / file).read_bytes(), file
 
 
 def test_jobs_fail_run_out_of_time_and_are_cancelled(cluster, bench):
