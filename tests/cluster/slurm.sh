@@ -71,12 +71,14 @@ CONF
     printf '%s\nNodeName=gpu Name=gpu Type=a100 File=%s\n' "$MARK" "$STATE/gpu[0-1]" > "$ETC/gres.conf"
 }
 
+# Kept by a database of its own, which nobody else sees.
 start_accounting() {
-    mkdir -p /run/mysqld
-    chown mysql /run/mysqld
-    mysqld_safe --skip-networking > /dev/null 2>&1 &
-    wait_for mysqladmin ping
-    echo "drop database if exists nmtprune_slurm; create database nmtprune_slurm; create user if not exists 'root'@'localhost';" | mysql
+    database="$STATE/database"
+    export MYSQL_UNIX_PORT="$database/socket"
+    mariadb-install-db --no-defaults --user=mysql --datadir="$database" --skip-test-db > /dev/null 2>&1
+    mariadbd --no-defaults --user=mysql --datadir="$database" --socket="$MYSQL_UNIX_PORT" --skip-networking --pid-file="$database/pid" \
+        > /dev/null 2>&1 &
+    wait_for mariadb-admin --no-defaults ping
     cat > "$ETC/slurmdbd.conf" << CONF
 $MARK
 AuthType=auth/munge
@@ -84,7 +86,7 @@ DbdHost=localhost
 SlurmUser=root
 StorageType=accounting_storage/mysql
 StorageUser=root
-StorageLoc=nmtprune_slurm
+StorageLoc=accounting
 PidFile=$STATE/slurmdbd.pid
 LogFile=$STATE/slurmdbd.log
 CONF
@@ -101,11 +103,12 @@ wait_for() {
         ! "$@" > /dev/null 2>&1 || return 0
         sleep 0.5
     done
+    stop
     impossible "Slurm does not start here: $* fails"
 }
 
 start() {
-    for program in munged slurmctld slurmd slurmdbd mysqld_safe; do
+    for program in munged slurmctld slurmd slurmdbd mariadbd; do
         command -v "$program" > /dev/null || impossible "no $program: tests/cluster/slurm.sh install installs a Slurm for tests"
     done
     stop
@@ -125,8 +128,8 @@ stop() {
     for daemon in slurmd-cpu slurmd-gpu slurmctld slurmdbd; do
         end "$STATE/$daemon.pid"
     done
+    end "$STATE/database/pid"
     end /run/munge/munged.pid
-    [ ! -e "$ETC/slurmdbd.conf" ] || mysqladmin shutdown > /dev/null 2>&1 || true
     rm -rf "$ETC/slurm.conf" "$ETC/slurmdbd.conf" "$ETC/gres.conf" "$STATE"
 }
 
