@@ -22,6 +22,7 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/unit tests/dag
 	$(BIN)/python -m pytest tests/smoke tests/real
+	$(BIN)/python -m pytest -rs tests/cluster
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ rule speed:
         task="|".join(map(re.escape, SPEED_GROUPS)) or "none",
     conda:
         CONDA
-    threads: workflow.cores or 1
+    threads: workflow.resource_settings.cores or 1
     resources:
         mem_mb=mem_mb(16000),
         runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(SPEED_GROUPS[wildcards.task])),
