@@ -89,8 +89,8 @@ def history(chain: Chain) -> Path:
 
 
 def log(made: Path) -> Path:
-    """What the job that makes a model's directory, or its table of scores, prints: where the rules send it."""
-    name = f"{made.parent}.{made.stem}.log" if made.suffix == ".csv" else f"{made}.log"
+    """What the job that makes a directory, or a table or a shortlist in one, prints: where the rules send it."""
+    name = f"{made.parent}.{made.stem}.log" if made.suffix in (".csv", ".npz") else f"{made}.log"
     return RESULTS / "logs" / Path(name).relative_to(RESULTS)
 
 
