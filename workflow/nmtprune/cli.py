@@ -133,6 +133,28 @@ def show_status(config: Config, arguments: argparse.Namespace) -> None:
     print(status(config))
 
 
+def show_usage(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what the run takes on disk, by table and figure and by step."""
+    from nmtprune.space import du
+
+    print(du(config))
+
+
+def free(config: Config, arguments: argparse.Namespace) -> None:
+    """Show, and with --yes remove, what no page and no later step of the run needs."""
+    from nmtprune.free import free as free_all
+
+    print(free_all(config, arguments.yes, arguments.models))
+
+
+def restore(config: Config, arguments: argparse.Namespace) -> None:
+    """Make freed models again that the rest of the run needs."""
+    from nmtprune.free import restore as restore_all
+
+    for chain in restore_all(config):
+        print(f"made again: {chain}", flush=True)
+
+
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
     """Write docs/configuration.md from the schemas."""
     from nmtprune.reporting.docs import configuration_page
@@ -179,11 +201,18 @@ VERBS = {
     "render": (render, ()),
     "keep": (keep, ("folder",)),
     "status": (show_status, ()),
+    "du": (show_usage, ()),
+    "free": (free, ()),
+    "restore": (restore, ()),
     "docs": (write_docs, ()),
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
 }
 OPTIONS = {
+    "free": {
+        "--yes": {"action": "store_true", "help": "remove it"},
+        "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
+    },
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
         "--task": {"help": "one task (default: all of the run)"},

@@ -34,8 +34,8 @@ STEP = "step"
 class Job:
     """One job of a rule: it makes the file `makes` (and others beside it) once all that it `needs` is there.
 
-    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`. `models`: the variants that it scores,
-    or the models that it times.
+    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`. `models`: the variants that it
+    scores, or the models that it times.
     """
 
     rule: str

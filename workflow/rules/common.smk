@@ -12,7 +12,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, papers, paths, warm
+    from nmtprune import analysis, free, papers, paths, space, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -52,6 +52,11 @@ GPUS = int(CONFIG.on_gpu)
 
 
 onstart:
+    try:
+        space.check_room(CONFIG, workflow.cores or workflow.nodes or 1)
+        free.check_weights(CONFIG, [Path(file) for job in workflow.dag.needrun_jobs() for file in job.output])
+    except UserError as error:
+        raise WorkflowError(str(error))
     jobs = [job.rule.name for job in workflow.dag.needrun_jobs()]
     if workflow.local_exec and len(jobs) >= warm.ENOUGH_JOBS:
         WARM = warm.start()
