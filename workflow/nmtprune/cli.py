@@ -140,6 +140,16 @@ def show_usage(config: Config, arguments: argparse.Namespace) -> None:
     print(du(config))
 
 
+def plan(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what the rest of the run will cost: jobs, CPU and GPU hours and disk, by rule and by table and figure."""
+    from nmtprune import plan as plans
+
+    if arguments.calibrate:
+        for recipe in plans.calibrate(config):
+            print(f"measured: {recipe}", file=sys.stderr, flush=True)
+    print(plans.plan(config, arguments.cores, arguments.gpus))
+
+
 def free(config: Config, arguments: argparse.Namespace) -> None:
     """Show, and with --yes remove, what no page and no later step of the run needs."""
     from nmtprune.free import free as free_all
@@ -201,6 +211,7 @@ VERBS = {
     "render": (render, ()),
     "keep": (keep, ("folder",)),
     "status": (show_status, ()),
+    "plan": (plan, ()),
     "du": (show_usage, ()),
     "free": (free, ()),
     "restore": (restore, ()),
@@ -209,6 +220,11 @@ VERBS = {
     "export": (export, ("model", "folder")),
 }
 OPTIONS = {
+    "plan": {
+        "--calibrate": {"action": "store_true", "help": "first measure the recipes here of which nothing has run yet"},
+        "--cores": {"type": int, "default": os.cpu_count(), "help": "that the run will have (default: this machine's)"},
+        "--gpus": {"type": int, "default": 1, "help": "that the run will have, where it takes any (default: 1)"},
+    },
     "free": {
         "--yes": {"action": "store_true", "help": "remove it"},
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
@@ -237,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(option, **settings)
         verb.add_argument("--cost", type=Path, metavar="LOG", help="record what it costs, beside this log of a rule")
         verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
+        verb.add_argument("--preset", help="short for --set preset=...")
         verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
     return parser
 
@@ -247,7 +264,8 @@ def main() -> int:
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
         warnings.filterwarnings("ignore")
     try:
-        VERBS[arguments.verb][0](configuration.load(arguments.configfile, arguments.set), arguments)
+        settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
+        VERBS[arguments.verb][0](configuration.load(arguments.configfile, settings), arguments)
         if arguments.cost:
             write_json(paths.cost(arguments.cost), cost.of_this_process(arguments.verb, time.monotonic() - began))
     except UserError as error:
