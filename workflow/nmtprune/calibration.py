@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,14 +17,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nmtprune import paths
+from nmtprune.analysis import VERSIONS
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
-from nmtprune.files import digest, read_json, write_json
+from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.parameters import parameters
 
 FILE = paths.RESULTS / "costs" / "calibration.json"
+LEAST = paths.RESULTS / "costs" / "least.json"
 PIECES, PIECES_OF_TOY = 25, 16  # of a sentence whose text is not there yet, end of sentence included
 BYTES_A_PIECE = 2  # in fairseq's files, up to 65,500 types
 SENTENCES = 64  # that are translated, one batch; fewer where the model is large
@@ -57,6 +63,36 @@ def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
     return digest([said, gpu, round(pieces), os.cpu_count()])
 
 
+# A model that is hardly trained, on a few sentences: what its jobs take is what every job takes at least.
+TINY = {
+    "tasks": {
+        "title": "Tiny",
+        "source": "src",
+        "target": "tgt",
+        "train": [{"toy": {"sentences": 400, "seed": 1}}],
+        "dev": [{"toy": {"sentences": 32, "seed": 2}}],
+        "test": {"test": [{"toy": {"sentences": 32, "seed": 3}}]},
+        "probing": {"train": 120, "dev": 100, "test": 100, "hidden": [10], "dropout": [0]},
+    },
+    "recipes": {
+        "extends": "toy",
+        "title": "Tiny",
+        "subwords": {"type": "sentencepiece", "size": 200, "joint": True},
+        "schedules": {"train": {"updates": 2, "learning_rate": {"peak": 0.001, "warm_up": 1, "decay": "inverse_sqrt"}, "snapshots": []}},
+    },
+}
+TINY_MODEL = "tiny/tiny/s1/train"
+TINY_JOBS = {
+    "text": ("text", "tiny"),
+    "data": ("data", "tiny", "sentencepiece-joint-200"),
+    "train": ("run", TINY_MODEL),
+    "step": ("run", f"{TINY_MODEL}/prune-local-50"),
+    "score": ("score", TINY_MODEL),
+    "variants": ("variants", TINY_MODEL, "prune-local-50"),
+    **{name: ("analyse", name, TINY_MODEL) for name in VERSIONS},
+}
+
+
 def read() -> dict[str, Calibration]:
     """The calibrations that were made here, by identity."""
     return {key: Calibration(**value) for key, value in read_json(FILE).items()} if FILE.exists() else {}
@@ -78,6 +114,40 @@ def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Ite
             raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {found}")
         write_json(FILE, {name: asdict(each) for name, each in (read() | {key: found}).items()})
         yield chain
+
+
+def run_tiny(device: str) -> dict[str, float]:
+    """Make a tiny model in the working directory, an empty one, and look at it in every way; CPU seconds of each job (seconds by the
+    clock where it took a GPU), by what it does."""
+    import nmtprune.evaluation
+    import nmtprune.steps.training  # noqa: F401
+
+    for kind, said in TINY.items():
+        write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
+    settings = ["--set", "own=own", "--set", f"device={device}"]
+    found = {}
+    for name, arguments in TINY_JOBS.items():
+        log = paths.RESULTS / "logs" / f"{name}.log"
+        process = get_context("fork").Process(target=_as_job, args=([*arguments, *settings, "--cost", str(log)], log))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise UserError(f"a tiny model cannot be made here: {log.read_text().strip().splitlines()[-1]}")
+        took = read_json(paths.cost(log))
+        found[name] = took["seconds"] if "gpu" in took else took["cpu_seconds"]
+    shutil.rmtree(paths.RESULTS / "costs")
+    return found
+
+
+def _as_job(arguments: list[str], log: Path) -> None:
+    from nmtprune import cli
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["nmtprune", *arguments]
+    sys.exit(cli.main())
 
 
 def _tried(config: Config, chain: Chain, pieces: float) -> Calibration | str:

@@ -172,8 +172,8 @@ def _owner(file: Path) -> Chain:
 def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
     """Raises UserError where jobs that are left need weights that were freed."""
     if gone := missing(config, within):
-        these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them,"
-        raise UserError(f"the run needs the weights of {these} which were freed; make them again: python -m nmtprune restore")
+        these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
+        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: python -m nmtprune restore")
 
 
 def restore(config: Config) -> Iterator[Chain]:

@@ -6,9 +6,11 @@ calibration; where there is neither, nothing is guessed.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +19,9 @@ from pathlib import Path
 from nmtprune import calibration, paths
 from nmtprune.calibration import Calibration
 from nmtprune.chain import Chain, parse
-from nmtprune.config import TRAINING_SAMPLE, Config
+from nmtprune.config import TRAINING_SAMPLE, Config, from_settings
 from nmtprune.errors import UserError
-from nmtprune.files import read_json
+from nmtprune.files import read_json, write_json
 from nmtprune.jobs import AFTER_SHORTLIST, RULES, STEP, Job, Jobs, counts, takes_gpu
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
@@ -50,7 +52,7 @@ class History:
         self._sums: dict[Key, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self.jobs = 0
         for file in sorted((paths.RESULTS / "costs").rglob("*.json")):
-            if file != calibration.FILE:
+            if file not in (calibration.FILE, calibration.LEAST):
                 self._add(file)
 
     def _add(self, file: Path) -> None:
@@ -139,15 +141,20 @@ class Task:
         """Whether its sets are only taken to be of some size."""
         return not self._counts and self._stated("dev") is None
 
+    @property
+    def downloads(self) -> bool:
+        """Whether its text comes from elsewhere."""
+        return self._stated("dev") is None
+
     def sentences(self, split: str) -> int:
-        """Of the development set or a test set."""
+        """Of a set; of training data that are not there as many as are scored of them at least."""
         if split in self._counts:
             return self._counts[split]["kept"]
         return self._stated(split) or SENTENCES
 
     def _stated(self, split: str) -> int | None:
         """Of a generated set, which says so."""
-        sources = self._task["dev"] if split == "dev" else self._task["test"][split]
+        sources = self._task[split] if split in ("train", "dev") else self._task["test"][split]
         toy = [source["toy"]["sentences"] for source in sources if "toy" in source] if isinstance(sources, list) else []
         return sum(toy) or None
 
@@ -171,6 +178,7 @@ class Estimates:
         self.config, self.history = config, History(config)
         self._tasks: dict[str, Task] = {}
         self._calibrations = calibration.read()
+        self._least: Mapping[str, float] = read_json(calibration.LEAST) if calibration.LEAST.exists() else {}
 
     def task(self, name: str) -> Task:
         return self._tasks.setdefault(name, Task(self.config, name))
@@ -186,9 +194,12 @@ class Estimates:
         of_its_kind = slice(None) if job.does == STEP else slice(2)
         seconds = self.history.seconds(job, gpu, units, of_its_kind)
         if seconds is None:
-            seconds = self._calibrated(job)
+            parts = self.parts(job)
+            seconds = None if parts is None else parts + self._least.get(_named(job), 0.0)
         if seconds is None:
             seconds = self.history.seconds(job, gpu, units)
+        if seconds is None and not (job.does in ("text", "data") and self.task(job.task).downloads):
+            seconds = self._least.get(_named(job))
         return None if seconds is None else Cost(seconds, gpu)
 
     @property
@@ -203,7 +214,8 @@ class Estimates:
                 wanted[self.identity(model)] = (model, self.task(model.task).pieces(self.config.data_folder(model.chain)))
         return wanted
 
-    def _calibrated(self, job: Job) -> float | None:
+    def parts(self, job: Job) -> float | None:
+        """What a job's translating, training and writing takes by calibration; None where it has none of these, or is not calibrated."""
         model = _model_of(job)
         if not model or not _can_calibrate(model):
             return None
@@ -217,7 +229,7 @@ class Estimates:
         match job.does:
             case "score":
                 sets = sum(task.sentences(split) for split in ("dev", *task.tests))
-                return parts.open + TRAINING_SAMPLE * parts.likelihood + sets * translated
+                return parts.open + min(TRAINING_SAMPLE, task.sentences("train")) * parts.likelihood + sets * translated
             case "variants":
                 by_likelihood = sum(bool(each.last.get("class")) for each in job.models)
                 sentences = task.sentences(main)
@@ -275,9 +287,19 @@ def _model_of(job: Job) -> Job | None:
     return Job(job.rule, job.does, job.makes, job.log, job.task, chain=job.models[0]) if job.models else None
 
 
+def _named(job: Job) -> str:
+    """What a job is called among those of a tiny model."""
+    return ("train" if job.chain.last.family.trains else STEP) if job.does == STEP else job.does
+
+
 def _can_calibrate(job: Job) -> bool:
     """An imported model's shape is not known before it is read, and looking inside a model is another thing than training it."""
     return job.chain.root.family.trains and job.does in (STEP, "score", "variants", "speed", *AFTER_SHORTLIST)
+
+
+def in_hours(seconds: float) -> str:
+    """Below two days as it is said of a clock, else in hours."""
+    return duration(seconds) if seconds < 172800 else f"{seconds / 3600:,.0f} h"
 
 
 @dataclass(frozen=True)
@@ -290,11 +312,11 @@ class Sum:
     unknown: int
 
     def hours(self) -> tuple[str, str]:
-        """CPU hours and GPU hours; with a + where something is not counted."""
+        """CPU and GPU time; with a + where something is not counted."""
         if self.unknown and not self.known:
             return "unknown", "unknown"
         more = "+" if self.unknown else ""
-        return tuple(f"{seconds / 3600:,.2f}{more}" for seconds in (self.cpu, self.gpu))
+        return tuple(f"{in_hours(seconds)}{more}" for seconds in (self.cpu, self.gpu))
 
 
 def together(costs: Iterable[Cost | None]) -> Sum:
@@ -324,7 +346,7 @@ def plan(config: Config, cores: int, gpus: int = 1) -> str:
     lines = [f"{config.settings['preset']}: {config.preset['title']}", ""]
 
     whole, of_rule = counts(jobs.values()), counts(left.values())
-    rows = [("rule", "jobs", "there", "left", "CPU hours", "GPU hours")]
+    rows = [("rule", "jobs", "there", "left", "CPU time", "GPU time")]
     for rule, number in sorted(whole.items()):
         taken = together(costs[file] for file, job in left.items() if job.rule == rule)
         rows.append((rule, str(number), str(number - of_rule[rule]), str(of_rule[rule]), *taken.hours()))
@@ -333,7 +355,7 @@ def plan(config: Config, cores: int, gpus: int = 1) -> str:
     rows.append(("all", *numbers, *total.hours()))
     lines += [*table(rows), ""]
 
-    rows = [("table or figure", "jobs", "there", "left", "CPU hours", "GPU hours", "disk")]
+    rows = [("table or figure", "jobs", "there", "left", "CPU time", "GPU time", "disk")]
     for name, files in jobs.of_items().items():
         its = [file for file in files if file in left]
         taken = together(costs[file] for file in its).hours()
@@ -380,12 +402,42 @@ def _notes(
     yield f"hours are by {estimates.history.jobs} earlier jobs here" + (", else by calibration" if estimates.is_calibrated else "")
 
 
+def _least(config: Config) -> dict[str, float]:
+    """Of every kind of job what is not explained by its parts: what it took of a tiny model beyond them."""
+    with tempfile.TemporaryDirectory(prefix="nmtprune-tiny-") as folder, contextlib.chdir(folder):
+        took = calibration.run_tiny(config.settings["device"])
+        chain = parse(calibration.TINY_MODEL)
+        tiny = from_settings({"own": "own", "device": config.settings["device"], "chains": [calibration.TINY_MODEL], "papers": []})
+        estimates = Estimates(tiny)
+        variant = parse(f"{chain}/{calibration.TINY_JOBS['variants'][-1]}")
+        jobs = {
+            name: Job(
+                RULES.get(name, name),
+                STEP if name == "train" else name,
+                Path(),
+                Path(),
+                chain.task,
+                chain=variant if name == STEP else chain,
+                models=(variant,) if name == "variants" else (),
+            )
+            for name in took
+            if name not in ("text", "data")
+        }
+        model = jobs["train"]
+        list(calibration.calibrate(tiny, [(estimates.identity(model), chain, estimates.task(chain.task).pieces(tiny.data_folder(chain)))]))
+        estimates = Estimates(tiny)
+        return {name: max(0.0, seconds - (estimates.parts(jobs[name]) or 0.0 if name in jobs else 0.0)) for name, seconds in took.items()}
+
+
 def _listed(jobs: Iterable[Job]) -> str:
     return ", ".join(f"{number} {rule}" for rule, number in sorted(counts(jobs).items()))
 
 
 def calibrate(config: Config) -> Iterator[str]:
-    """Measure what is needed for a plan and not known yet; yields the recipes."""
+    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields."""
+    if not calibration.LEAST.exists():
+        write_json(calibration.LEAST, _least(config))
+        yield "what every job takes at least"
     estimates = Estimates(config)
     wanted = estimates.uncalibrated(Jobs(config).to_do())
     for chain in calibration.calibrate(config, ((key, job.chain, pieces) for key, (job, pieces) in wanted.items())):

@@ -79,10 +79,10 @@ def publish(state: Path, directory: Path) -> None:
     whole, times = read_json(outputs / paths.MANIFEST), None
     if manifest.exists() and read_json(manifest).get("digest") == whole["digest"]:
         status = manifest.stat()
-        times = status.st_atime_ns, status.st_mtime_ns
+        times = status.st_atime, status.st_mtime
     for name in [*whole["files"], paths.MANIFEST]:
         link(outputs / name, directory / name)
-        os.utime(directory / name, ns=times)
+        os.utime(directory / name, times)
 
 
 def link(source: Path, target: Path) -> None:
