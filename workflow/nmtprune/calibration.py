@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from nmtprune import paths
+from nmtprune import paths, warm
 from nmtprune.analysis import VERSIONS
 from nmtprune.chain import Chain
 from nmtprune.config import Config
@@ -100,9 +100,7 @@ def read() -> dict[str, Calibration]:
 
 def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
     """Measure the recipe of each chain that begins with a training, with sentences of so many pieces, and keep it under its identity."""
-    import nmtprune.evaluation
-    import nmtprune.steps.training  # noqa: F401  (what jobs have imported when they begin)
-
+    warm.import_what_jobs_need()
     context = get_context("fork")
     for key, chain, pieces in wanted:
         queue = context.SimpleQueue()
@@ -119,9 +117,7 @@ def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Ite
 def run_tiny(device: str) -> dict[str, float]:
     """Make a tiny model in the working directory, an empty one, and look at it in every way; CPU seconds of each job (seconds by the
     clock where it took a GPU), by what it does."""
-    import nmtprune.evaluation
-    import nmtprune.steps.training  # noqa: F401
-
+    warm.import_what_jobs_need()
     for kind, said in TINY.items():
         write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
     settings = ["--set", "own=own", "--set", f"device={device}"]

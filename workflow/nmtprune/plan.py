@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nmtprune import calibration, paths
 from nmtprune.calibration import Calibration
@@ -32,6 +33,7 @@ from nmtprune.training.schedule import tokens_per_update
 
 Key = tuple[str, ...]
 SAVED = 3  # checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes from
+OF_ITS_KIND = slice(2)  # of the keys of a job: those of jobs of the same kind and recipe
 ENGINES = 2  # in which a model is timed
 LOOKED_AT = {"score": paths.SCORES, "variants": paths.VARIANTS}
 
@@ -52,11 +54,10 @@ class History:
         self._sums: dict[Key, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self.jobs = 0
         for file in sorted((paths.RESULTS / "costs").rglob("*.json")):
-            if file not in (calibration.FILE, calibration.LEAST):
-                self._add(file)
+            if file not in (calibration.FILE, calibration.LEAST) and (found := read_json(file))["verb"] != "render":
+                self._add(file, found)
 
-    def _add(self, file: Path) -> None:
-        found = read_json(file)
+    def _add(self, file: Path, found: Mapping[str, Any]) -> None:
         try:
             job, units = _past(self._config, file, found["verb"])
         except (UserError, KeyError, OSError):
@@ -191,8 +192,7 @@ class Estimates:
     def cost(self, job: Job) -> Cost | None:
         """None where nothing is known of it."""
         gpu, units = self.config.on_gpu and takes_gpu(self.config, job), _units(self.config, job)
-        of_its_kind = slice(None) if job.does == STEP else slice(2)
-        seconds = self.history.seconds(job, gpu, units, of_its_kind)
+        seconds = self.history.seconds(job, gpu, units, OF_ITS_KIND)
         if seconds is None:
             parts = self.parts(job)
             seconds = None if parts is None else parts + self._least.get(_named(job), 0.0)
@@ -210,9 +210,10 @@ class Estimates:
         """The calibrations without which some job's cost is not known: a job that it speaks of, and the pieces of a sentence."""
         wanted = {}
         for job in jobs:
-            if self.cost(job) is None and (model := _model_of(job)) and _can_calibrate(model):
+            gpu = self.config.on_gpu and takes_gpu(self.config, job)
+            if self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None and (model := _model_of(job)) and _can_calibrate(model):
                 wanted[self.identity(model)] = (model, self.task(model.task).pieces(self.config.data_folder(model.chain)))
-        return wanted
+        return {key: found for key, found in wanted.items() if key not in self._calibrations}
 
     def parts(self, job: Job) -> float | None:
         """What a job's translating, training and writing takes by calibration; None where it has none of these, or is not calibrated."""
