@@ -86,8 +86,9 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
     assert not workplace.model(NEW).exists()
 
     again = workplace.nmtprune("restore")
-    assert again.stdout == f"made again: {ROOT}\n", again.stderr[-2000:]
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in torch.load(model, weights_only=False)["model"].items())
+    assert again.stdout.endswith(f"made again: {ROOT}\n") and again.stdout.count("made again") == 1, again.stderr[-2000:]
+    found = torch.load(model, weights_only=False)["model"]
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items() if not name.endswith("_float_tensor"))
     planned = dry_run(workplace)
     assert "retrain" in planned and "rejuvenate" not in planned and not [line for line in planned.splitlines() if line.startswith("train ")]
     done = workplace.snakemake("--cores", "2")
