@@ -199,7 +199,7 @@ def _is_there(config: Config, job: Job) -> bool:
     if job.does != STEP:
         return True
     try:
-        return manifest.read(job.makes)["slice"] == config.slice(job.chain)
+        return manifest.read(job.makes).get("slice") == config.slice(job.chain)
     except UserError:
         return False
 

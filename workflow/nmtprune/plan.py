@@ -198,9 +198,20 @@ class Estimates:
             seconds = None if parts is None else parts + self._least.get(_named(job), 0.0)
         if seconds is None:
             seconds = self.history.seconds(job, gpu, units)
-        if seconds is None and not (job.does in ("text", "data") and self.task(job.task).downloads):
-            seconds = self._least.get(_named(job))
+        if seconds is None:
+            seconds = self._at_least(job)
         return None if seconds is None else Cost(seconds, gpu)
+
+    def _at_least(self, job: Job) -> float | None:
+        """What a job of this kind took of a tiny model: of generated text for each sentence; of text from elsewhere nothing is known."""
+        least = self._least.get(_named(job))
+        if job.does not in ("text", "data") or least is None:
+            return least
+        if self.task(job.task).downloads or job.rule == "distil":
+            return None
+        splits = ("train", "dev")
+        tiny = sum(source["toy"]["sentences"] for split in splits for source in calibration.TINY["tasks"][split])
+        return least * sum(map(self.task(job.task).sentences, splits)) / tiny if job.does == "text" else least
 
     @property
     def is_calibrated(self) -> bool:
@@ -211,13 +222,13 @@ class Estimates:
         wanted = {}
         for job in jobs:
             gpu = self.config.on_gpu and takes_gpu(self.config, job)
-            if self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None and (model := _model_of(job)) and _can_calibrate(model):
+            if self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None and (model := self._model_of(job)) and _can_calibrate(model):
                 wanted[self.identity(model)] = (model, self.task(model.task).pieces(self.config.data_folder(model.chain)))
         return {key: found for key, found in wanted.items() if key not in self._calibrations}
 
     def parts(self, job: Job) -> float | None:
         """What a job's translating, training and writing takes by calibration; None where it has none of these, or is not calibrated."""
-        model = _model_of(job)
+        model = self._model_of(job)
         if not model or not _can_calibrate(model):
             return None
         parts = self._calibrations.get(self.identity(model))
@@ -225,6 +236,8 @@ class Estimates:
             return None
         if job.does == STEP:
             return self._training(job, parts) if job.chain.last.family.trains else parts.open + 2 * parts.save
+        if job.rule == "distil":
+            return self._distillation(job, parts)
         task, main = self.task(job.task), self.task(job.task).tests[0]
         translated = parts.decode + parts.likelihood + parts.judge
         match job.does:
@@ -241,6 +254,23 @@ class Estimates:
             case "speed":
                 return self._speed(job, parts)
         return None
+
+    def _model_of(self, job: Job) -> Job | None:
+        """The job itself, or one that speaks of the first model that is timed, or of the teacher that translates."""
+        if job.chain:
+            return job
+        models = self.config.teachers(job.task) if job.rule == "distil" else job.models
+        return Job(job.rule, job.does, job.makes, job.log, models[0].task, chain=models[0]) if models else None
+
+    def _distillation(self, job: Job, parts: Calibration) -> float | None:
+        """The training sources translated by the teachers; None before it is known how many there are."""
+        settings = self.config.distilled(job.task)
+        sources = self.task(settings["from"])
+        if sources.assumed:
+            return None
+        sentences = min(sources.sentences("train"), settings["sample"] or math.inf)
+        beam = self.config.search(settings["recipe"]).get("beam", settings["beam"])
+        return parts.open + len(settings["seeds"]) * sentences * parts.decode * settings["beam"] / beam
 
     def _training(self, job: Job, parts: Calibration) -> float:
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
@@ -281,13 +311,6 @@ class Estimates:
         return len(job.models) * ENGINES * (parts.start + parts.open + rounds)
 
 
-def _model_of(job: Job) -> Job | None:
-    """The job itself, or one that speaks of the first model that is timed."""
-    if job.chain:
-        return job
-    return Job(job.rule, job.does, job.makes, job.log, job.task, chain=job.models[0]) if job.models else None
-
-
 def _named(job: Job) -> str:
     """What a job is called among those of a tiny model."""
     return ("train" if job.chain.last.family.trains else STEP) if job.does == STEP else job.does
@@ -295,7 +318,8 @@ def _named(job: Job) -> str:
 
 def _can_calibrate(job: Job) -> bool:
     """An imported model's shape is not known before it is read, and looking inside a model is another thing than training it."""
-    return job.chain.root.family.trains and job.does in (STEP, "score", "variants", "speed", *AFTER_SHORTLIST)
+    known = (STEP, "score", "variants", "speed", *AFTER_SHORTLIST)
+    return job.chain.root.family.trains and (job.does in known or job.rule == "distil")
 
 
 def in_hours(seconds: float) -> str:
