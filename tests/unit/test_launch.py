@@ -28,7 +28,7 @@ class Jobs:
 
     def __init__(self, folder, visible):
         self.folder, self.started = folder, []
-        self.environment = {key: value for key, value in os.environ.items() if key != "SLURM_JOB_ID"} | {launch.VISIBLE: visible}
+        self.environment = os.environ | {launch.VISIBLE: visible}
 
     def start(self, gpus, jobs_per_gpu, *more):
         command = [sys.executable, "-c", HOLDER, *map(str, (self.folder, gpus, jobs_per_gpu, *more))]
@@ -84,14 +84,13 @@ def test_workers_have_gpus_of_their_own_and_a_launcher_keeps_them(jobs):
 
 
 def test_more_workers_than_gpus_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv(launch.VISIBLE, "0,1")
     with pytest.raises(UserError, match="workers: `3` is more than the GPUs that are here; valid: 1 to 2"), launch.leased(3, 1, tmp_path):
         pass
 
 
-@pytest.mark.parametrize(("setting", "value"), [("SLURM_JOB_ID", "17"), ("RANK", "1"), (launch.VISIBLE, "")])
-def test_nothing_is_taken_where_others_give_devices_out(tmp_path, monkeypatch, setting, value):
+@pytest.mark.parametrize(("setting", "value"), [("RANK", "1"), (launch.VISIBLE, "")])
+def test_nothing_is_taken_by_workers_and_where_there_is_nothing(tmp_path, monkeypatch, setting, value):
     monkeypatch.setenv(launch.VISIBLE, "0")
     monkeypatch.setenv(setting, value)
     with launch.leased(1, 1, tmp_path):
@@ -133,7 +132,6 @@ def test_several_nodes_need_slurm():
 
 
 def test_the_lease_ends_with_the_work(tmp_path, monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv(launch.VISIBLE, "0")
     with contextlib.suppress(KeyError), launch.leased(1, 1, tmp_path):
         raise KeyError

@@ -59,7 +59,7 @@ def test_the_checkpoint_of_a_pruned_model_is_that_of_the_model_it_selects_from()
         "train/prune-local-50/retrain": "train/prune-local-50/retrain",
         "train/at-50/prune-local-50": "train/at-50",
     }.items():
-        assert models.checkpoint_of(chain.parse(f"toy/toy/s1/{steps}")) == paths.RESULTS / "models/toy/toy/s1" / made / "model.pt"
+        assert paths.checkpoint_of(chain.parse(f"toy/toy/s1/{steps}")) == paths.RESULTS / "models/toy/toy/s1" / made / "model.pt"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])

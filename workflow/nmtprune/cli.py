@@ -138,6 +138,38 @@ def show_status(config: Config, arguments: argparse.Namespace) -> None:
     print(status(config))
 
 
+def show_usage(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what the run takes on disk, by table and figure and by step."""
+    from nmtprune.space import du
+
+    print(du(config))
+
+
+def plan(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what the rest of the run will cost: jobs, CPU and GPU hours and disk, by rule and by table and figure."""
+    from nmtprune import plan as plans
+
+    if arguments.calibrate:
+        for recipe in plans.calibrate(config):
+            print(f"measured: {recipe}", file=sys.stderr, flush=True)
+    print(plans.plan(config, arguments.cores, arguments.gpus))
+
+
+def free(config: Config, arguments: argparse.Namespace) -> None:
+    """Show, and with --yes remove, what no page and no later step of the run needs."""
+    from nmtprune.free import free as free_all
+
+    print(free_all(config, arguments.yes, arguments.models))
+
+
+def restore(config: Config, arguments: argparse.Namespace) -> None:
+    """Make freed models again that the rest of the run needs."""
+    from nmtprune.free import restore as restore_all
+
+    for chain in restore_all(config):
+        print(f"made again: {chain}", flush=True)
+
+
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
     """Write docs/configuration.md from the schemas."""
     from nmtprune.reporting.docs import configuration_page
@@ -184,11 +216,24 @@ VERBS = {
     "render": (render, ()),
     "keep": (keep, ("folder",)),
     "status": (show_status, ()),
+    "plan": (plan, ()),
+    "du": (show_usage, ()),
+    "free": (free, ()),
+    "restore": (restore, ()),
     "docs": (write_docs, ()),
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
 }
 OPTIONS = {
+    "plan": {
+        "--calibrate": {"action": "store_true", "help": "first measure the recipes here of which nothing has run yet"},
+        "--cores": {"type": int, "default": os.cpu_count(), "help": "that the run will have (default: this machine's)"},
+        "--gpus": {"type": int, "default": 1, "help": "that the run will have, where it takes any (default: 1)"},
+    },
+    "free": {
+        "--yes": {"action": "store_true", "help": "remove it"},
+        "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
+    },
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
         "--task": {"help": "one task (default: all of the run)"},
@@ -214,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--gpus", type=int, default=0, metavar="N", help="wait for so many GPUs that no other job has")
         verb.add_argument("--cost", type=Path, metavar="LOG", help="record what it costs, beside this log of a rule")
         verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
+        verb.add_argument("--preset", help="short for --set preset=...")
         verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
     return parser
 
@@ -223,7 +269,8 @@ def main() -> int:
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
         warnings.filterwarnings("ignore")
     try:
-        config = configuration.load(arguments.configfile, arguments.set)
+        settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
+        config = configuration.load(arguments.configfile, settings)
         with launch.leased(arguments.gpus, config.settings["jobs_per_gpu"]):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)

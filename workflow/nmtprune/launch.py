@@ -42,9 +42,9 @@ def leased(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Iterato
     """Take `count` GPUs that fewer than `jobs_per_gpu` jobs of this workflow hold, and make them all that this process sees.
 
     Waits until there are so many. They are held to the end, also by a program that this process becomes. Nothing is taken by a worker of
-    a distributed training (its launcher has), under Slurm, which gives its jobs devices of their own, and where there are no GPUs.
+    a distributed training, whose launcher has, and where there are no GPUs.
     """
-    found = [] if is_worker() or "SLURM_JOB_ID" in os.environ else devices()
+    found = [] if is_worker() else devices()
     if not found or not count:
         yield
         return

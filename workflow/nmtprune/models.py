@@ -21,10 +21,18 @@ def read(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
+        raise UserError(f"there is no file {path}{_how_to_make(path)}") from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a whole PyTorch file (truncated?): {reason}; remove it and run again") from None
+
+
+def _how_to_make(path: Path) -> str:
+    """What to do where a model is made and a file of it is missing, as after `free`."""
+    folder = path.parents[1] if path.parent.name == "snapshots" else path.parent
+    if not (folder / paths.MANIFEST).exists():
+        return ""
+    return f", though the model is made: was it freed? Make it again: python -m nmtprune run {paths.chain_text(str(folder))}"
 
 
 def save(value: Any, path: Path) -> None:
@@ -71,23 +79,6 @@ def is_transformer(options: Mapping[str, Any]) -> bool:
     return "encoder_attention_heads" in options and "transformer" in str(options.get("arch") or options.get("_name"))
 
 
-def checkpoint_of(chain: Chain) -> Path:
-    """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
-    return next(
-        file for ancestor in chain.ancestors() if not ancestor.last.family.selects and (file := paths.model(ancestor) / paths.MODEL)
-    )
-
-
-def before(chain: Chain) -> Path:
-    """The checkpoint that the last step of a chain begins with: its parent's selected one or, of a lasso's phases, its latest."""
-    step, parent = chain.last, chain.parent
-    if step.family.latest and parent.last.family.trains:
-        return paths.model(parent) / paths.LAST
-    if step.family.name == "finetune" and parent.last.family.name == "int8":
-        return checkpoint_of(parent.parent)  # what was rounded is trained, not its rounding
-    return checkpoint_of(parent)
-
-
 def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """A state dict with pruned weights at zero; the tensors that are masked are copies, and tied ones stay tied."""
     copies = {state[name].data_ptr(): state[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()}
@@ -96,4 +87,4 @@ def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> d
 
 def state_of(chain: Chain) -> dict[str, Tensor]:
     """The weights of any chain's model, masks applied."""
-    return masked(read(checkpoint_of(chain))["model"], masks_of(chain) if chain.last.family.selects else None)
+    return masked(read(paths.checkpoint_of(chain))["model"], masks_of(chain) if chain.last.family.selects else None)

@@ -367,14 +367,20 @@ def scored(config: Config) -> list[Chain]:
     return sorted(wanted | set(config.chains()), key=str)
 
 
+def reads(config: Config, item: Item) -> set[Path]:
+    """Every file of a model, and every table of speeds, that one table or figure is made from."""
+    models = [each for row in item.rows for each in row.chains]
+    wanted = {paths.scores(each) for each in models} if "scores" in item.reads else set()
+    for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
+        wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
+    if SPEED in item.reads:
+        wanted |= {paths.speed(config.settings["preset"], row.chains[0].task) for row in item.rows}
+    return wanted
+
+
 def inputs(config: Config) -> list[Path]:
-    """Every file of a model that the run's tables and figures are made from."""
-    wanted = {paths.scores(each) for each in scored(config)}
-    for item in items(config):
-        for source, row in itertools.product(item.reads - {"scores", SPEED}, item.rows):
-            wanted |= {paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source) for each in row.chains}
-    wanted |= {paths.speed(config.settings["preset"], task) for task in speed_groups(config)}
-    return sorted(wanted)
+    """Every file of a model that the run's tables and figures are made from, and the scores of the user's own chains."""
+    return sorted({file for item in items(config) for file in reads(config, item)} | {paths.scores(each) for each in config.chains()})
 
 
 def speed_groups(config: Config) -> dict[str, list[Chain]]:

@@ -53,6 +53,21 @@ def snapshot(directory: Path, percent: str) -> Path:
     return directory / "snapshots" / f"{percent}.pt"
 
 
+def checkpoint_of(chain: Chain) -> Path:
+    """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
+    return next(file for ancestor in chain.ancestors() if not ancestor.last.family.selects and (file := model(ancestor) / MODEL))
+
+
+def before(chain: Chain) -> Path:
+    """The checkpoint that the last step of a chain begins with: its parent's selected one or, of a lasso's phases, its latest."""
+    step, parent = chain.last, chain.parent
+    if step.family.latest and parent.last.family.trains:
+        return model(parent) / LAST
+    if step.family.name == "finetune" and parent.last.family.name == "int8":
+        return checkpoint_of(parent.parent)  # what was rounded is trained, not its rounding
+    return checkpoint_of(parent)
+
+
 def hypotheses(chain: Chain, test_set: str) -> Path:
     return model(chain) / "hypotheses" / f"{test_set}.txt"
 
@@ -89,8 +104,8 @@ def history(chain: Chain) -> Path:
 
 
 def log(made: Path) -> Path:
-    """What the job that makes a model's directory, or its table of scores, prints: where the rules send it."""
-    name = f"{made.parent}.{made.stem}.log" if made.suffix == ".csv" else f"{made}.log"
+    """What the job that makes a directory, or a table or a shortlist in one, prints: where the rules send it."""
+    name = f"{made.parent}.{made.stem}.log" if made.suffix in (".csv", ".npz") else f"{made}.log"
     return RESULTS / "logs" / Path(name).relative_to(RESULTS)
 
 

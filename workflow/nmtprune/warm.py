@@ -181,7 +181,7 @@ class _Server:
         job.waiting = None
 
 
-def _import_what_jobs_need() -> None:
+def import_what_jobs_need() -> None:
     """What nearly every job imports, and nothing that starts threads: those do not live on in a fork."""
     import nmtprune.analysis
     import nmtprune.cli
@@ -195,7 +195,7 @@ def main() -> int:
     address = Path(sys.argv[1])
     request = None
     try:
-        _import_what_jobs_need()
+        import_what_jobs_need()
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(address))
         listener.listen(64)

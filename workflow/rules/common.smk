@@ -17,7 +17,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, launch, papers, paths, warm
+    from nmtprune import analysis, free, launch, papers, paths, space, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -67,18 +67,21 @@ if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the com
 onstart:
     # Snakemake's limit of jobs a second wakes its scheduler once a second for ever after each job: after hundreds of jobs that takes a core
     workflow.scheduler.job_rate_limiter = None
+    needed = list(workflow.dag.needrun_jobs())
     try:
         RUN = store.only_run(paths.RESULTS) if workflow.is_main_process else None
+        space.check_room(CONFIG, workflow.cores or workflow.nodes or 1)
+        free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:
         raise WorkflowError(str(error))
-    if LOCAL and sum(1 for _ in workflow.dag.needrun_jobs()) >= warm.ENOUGH_JOBS:
+    if LOCAL and len(needed) >= warm.ENOUGH_JOBS:
         WARM = warm.start()
 
 
 def nmtprune(verb, on_gpu=False):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
-    among its resources."""
-    leased = "--gpus {resources.gpu}" if on_gpu and GPUS else ""
+    among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
+    leased = "--gpus {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
     return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nmtprune.config import TRAINING_SAMPLE
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines, write_lines
 from nmtprune.pruning.slicing import macs_per_word
@@ -48,7 +49,6 @@ COLUMNS = (
     "beam",
     "hypotheses",
 )
-TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 LONGEST_OF_SAMPLE = 200  # pieces
 
 

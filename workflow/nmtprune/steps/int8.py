@@ -14,7 +14,7 @@ from nmtprune.steps.store import outputs_of
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves model.pt: single precision, every matrix on the engine's grid of 255 values a row. The engine rounds it to itself."""
-    checkpoint = models.read(models.before(chain))
+    checkpoint = models.read(paths.before(chain))
     checkpoint["model"] = rounded(models.masked(checkpoint["model"], models.masks_of(chain)), chain.last["engine"])
     models.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": 0}

@@ -31,7 +31,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.parent.steps))
     lasso = next((step for step in since if step.family.name == "lasso"), None)
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
-    checkpoint = models.read(models.before(chain))
+    checkpoint = models.read(paths.before(chain))
     weights, options = checkpoint["model"], models.options_by_name(checkpoint["cfg"]["model"])
     if not models.is_transformer(options):
         raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")

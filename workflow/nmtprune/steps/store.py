@@ -93,12 +93,18 @@ def sizes(outputs: Path) -> dict[str, int]:
 
 
 def publish(state: Path, directory: Path) -> None:
-    """Link every finished file into the step's directory, the manifest last: its presence says that all others are whole."""
-    outputs = outputs_of(state)
-    names = [*read_json(outputs / paths.MANIFEST)["files"], paths.MANIFEST]
-    for name in names:
+    """Link every finished file into the step's directory, the manifest last: its presence says that all others are whole.
+
+    Where a model of the same digest is there already, whose files were freed, its time stays: nothing that was made of it is made again.
+    """
+    outputs, manifest = outputs_of(state), directory / paths.MANIFEST
+    whole, times = read_json(outputs / paths.MANIFEST), None
+    if manifest.exists() and read_json(manifest).get("digest") == whole["digest"]:
+        status = manifest.stat()
+        times = status.st_atime, status.st_mtime
+    for name in [*whole["files"], paths.MANIFEST]:
         link(outputs / name, directory / name)
-        os.utime(directory / name)
+        os.utime(directory / name, times)
 
 
 def link(source: Path, target: Path) -> None:

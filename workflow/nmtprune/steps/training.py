@@ -57,7 +57,7 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
         return models.read(paths.model(root) / paths.INITIAL)["model"]
     if step.family.name in NEW_WEIGHTS:
         return None
-    weights = models.masked(models.read(models.before(chain))["model"], masks)
+    weights = models.masked(models.read(paths.before(chain))["model"], masks)
     if step.family.name == "rewind":
         return rewound(weights, models.read(paths.model(root) / paths.INITIAL)["model"], least_important(chain))
     if step.get("initialisation") == "external":
@@ -75,7 +75,7 @@ def architecture_before(chain: Chain) -> Any:
     """
     if not chain.parent:
         return None
-    checkpoint = models.read(models.before(chain))
+    checkpoint = models.read(paths.before(chain))
     options = checkpoint["cfg"]["model"]
     if chain.last.family.name != "drop":
         return options

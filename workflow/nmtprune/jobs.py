@@ -1,0 +1,227 @@
+"""The jobs of a run, known without Snakemake: what each makes, what it needs before, and which of them are still to do.
+
+It says what workflow/rules say; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmtprune import analysis, manifest, papers, paths
+from nmtprune.ablation_order import ANALYSIS as ORDER
+from nmtprune.chain import Chain
+from nmtprune.config import TRANSFORMERS, Config
+from nmtprune.errors import UserError
+
+# the rule of a family of steps or of an analysis, where it is not named as that is
+RULES = {
+    "continue": "continue_training",
+    "rewind": "utilise",
+    "drop": "utilise",
+    "slice": "slice_model",
+    "import": "import_checkpoint",
+    **dict.fromkeys(("weights", "matrices"), "matrix_analysis"),
+    **dict.fromkeys(("representations", "probing", "similarity", "isometry"), "encoder_analysis"),
+}
+AFTER_SHORTLIST = ("contribution", "criticality", "order")  # the analyses that translate
+STEP = "step"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a rule: it makes the file `makes` (and others beside it) once all that it `needs` is there.
+
+    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`. `models`: the variants that it
+    scores, or the models that it times.
+    """
+
+    rule: str
+    does: str
+    makes: Path
+    log: Path
+    task: str
+    needs: tuple[Path, ...] = ()
+    chain: Chain | None = None
+    models: tuple[Chain, ...] = ()
+
+    @property
+    def folders(self) -> set[Path]:
+        """Where it leaves its files."""
+        return {self.makes.parent, *(map(paths.model, self.models) if self.rule == "variants" else ())}
+
+
+class Jobs(dict[Path, Job]):
+    """All jobs of a run by the file that each makes, those that others need first. `items`: its tables and figures.
+
+    Pages, which are rendered from all that is there, are no job here.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.stated = papers.items(config)
+        self._speed_groups = papers.speed_groups(config)
+        self._variants: dict[Chain, set[Chain]] = {}
+        for chain in papers.scored(config):
+            if chain.last.family.selects:
+                self._variants.setdefault(chain.parent, set()).add(chain)
+        self.targets = papers.inputs(config)
+        self._chains = {paths.manifest(ancestor): ancestor for chain in papers.chains(config) for ancestor in chain.ancestors()}
+        for target in self.targets:
+            self._target(target)
+
+    def _target(self, file: Path) -> Path:
+        if file.parent == paths.speed(self.config.settings["preset"], "").parent:
+            return self._speed(file)
+        chain = self._chains[file.parent / paths.MANIFEST]
+        match file.name:
+            case paths.MANIFEST:
+                return self.model(chain)
+            case paths.SCORES:
+                return self._looked_at("score", "score", file, chain)
+            case paths.VARIANTS:
+                variants = tuple(sorted(self._variants[chain], key=str))
+                return self._looked_at("variants", "variants", file, chain, models=variants)
+            case _:
+                return self.analysis(chain, file.stem)
+
+    def _add(self, rule: str, does: str, makes: Path, log: Path, task: str, needs: Iterable[Path], **about: object) -> Path:
+        self[makes] = Job(rule, does, makes, log, task, tuple(needs), **about)
+        return makes
+
+    def text(self, task: str) -> Path:
+        folder, below = paths.text(task), self.config.distilled(task)
+        makes = folder / paths.MANIFEST
+        if makes in self:
+            return makes
+        needs = [self.text(below["from"]), *map(self.model, self.config.teachers(task))] if below else []
+        return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
+
+    def data(self, chain: Chain) -> Path:
+        folder = self.config.data_folder(chain)
+        makes = folder / paths.MANIFEST
+        return makes if makes in self else self._add("data", "data", makes, paths.log(folder), chain.task, [self.text(chain.task)])
+
+    def _shortlists(self, chains: Iterable[Chain]) -> list[Path]:
+        found = {file: chain for chain in chains if (file := self.config.shortlist(chain))}
+        for file, chain in found.items():
+            if file not in self:
+                self._add("shortlist", "shortlist", file, paths.log(file), chain.task, [self.data(chain)])
+        return sorted(found)
+
+    def model(self, chain: Chain) -> Path:
+        makes, family = paths.manifest(chain), chain.last.family.name
+        if makes in self:
+            return makes
+        needs = [self.data(chain), *([self.model(chain.parent)] if chain.parent else [])]
+        needs += [self.analysis(chain.parent, ORDER)] if chain.last.needs_order else []
+        return self._add(RULES.get(family, family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
+
+    def analysis(self, chain: Chain, name: str) -> Path:
+        makes = paths.analysis(chain, name)
+        if makes in self:
+            return makes
+        needs = [self.analysis(chain, "contribution")] if name == ORDER else []
+        if name in analysis.SHARED_OUT and (shards := self.config.settings["shards"]) > 1:
+            needs += [self._shard(chain, name, shard, shards) for shard in range(1, shards + 1)]
+        return self._looked_at(RULES.get(name, name), name, makes, chain, needs)
+
+    def _shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
+        part = f"{name}-{shard}-of-{shards}"
+        log = paths.log(paths.analysis(chain, part))
+        return self._looked_at("shard", name, paths.model(chain) / "shards" / f"{part}.json", chain, log=log)
+
+    def _looked_at(
+        self,
+        rule: str,
+        does: str,
+        makes: Path,
+        chain: Chain,
+        needs: Iterable[Path] = (),
+        log: Path | None = None,
+        models: tuple[Chain, ...] = (),
+    ) -> Path:
+        text = [] if rule == "matrix_analysis" else [self.text(chain.task)]
+        translates = does in ("score", "variants", *AFTER_SHORTLIST)
+        needs = [*text, self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates else []), *needs]
+        return self._add(rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models)
+
+    def _speed(self, makes: Path) -> Path:
+        task, models = makes.stem, tuple(self._speed_groups[makes.stem])
+        needs = [self.text(task), *sorted({self.data(each) for each in models}), *self._shortlists(models), *map(self.model, models)]
+        log = paths.log(makes.parent / task)
+        return self._add("speed", "speed", makes, log, task, needs, models=models)
+
+    def behind(self, files: Iterable[Path]) -> set[Path]:
+        """The files, and all that has to be there before them."""
+        found: set[Path] = set()
+        waiting = list(files)
+        while waiting:
+            file = waiting.pop()
+            if file not in found:
+                found.add(file)
+                waiting += self[file].needs
+        return found
+
+    def of_items(self) -> dict[str, set[Path]]:
+        """By table or figure (`see2016/figure3`) everything that it is made from, however far behind it; `chains`: the user's own."""
+        found = {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
+        own = [paths.scores(chain) for chain in self.config.chains()]
+        return found | ({"chains": self.behind(own)} if own else {})
+
+    def to_do(self) -> list[Job]:
+        """The jobs that are left: those without which a table or figure would lack something, or show what is no longer so.
+
+        What is missing behind a finished job is not missed.
+        """
+        fresh: dict[Path, bool] = {}
+        for file, job in self.items():  # what is needed comes first
+            fresh[file] = _is_there(self.config, job) and all(
+                fresh[need] and need.stat().st_mtime <= file.stat().st_mtime for need in job.needs if need.exists()
+            )
+        left: set[Path] = set()
+        waiting = [target for target in self.targets if not fresh[target]]
+        while waiting:
+            file = waiting.pop()
+            if file not in left:
+                left.add(file)
+                waiting += [need for need in self[file].needs if not fresh[need]]
+        return [job for file, job in self.items() if file in left]
+
+
+def _is_there(config: Config, job: Job) -> bool:
+    """Whether what a job makes is there and, of a model, of the settings that hold now."""
+    if not job.makes.exists():
+        return False
+    if job.does != STEP:
+        return True
+    try:
+        return manifest.read(job.makes).get("slice") == config.slice(job.chain)
+    except UserError:
+        return False
+
+
+def counts(jobs: Iterable[Job]) -> Counter[str]:
+    """How many jobs of each rule."""
+    return Counter(job.rule for job in jobs)
+
+
+def takes_gpu(config: Config, job: Job) -> bool:
+    """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what fairseq translates."""
+    if job.does == STEP:
+        return job.chain.last.family.trains
+    if job.rule == "encoder_analysis":
+        return True
+    if job.rule == "distil":
+        teachers = config.teachers(job.task)
+        return len(teachers) > 1 or not _has_engine(config, teachers[0].recipe)
+    return job.does in ("score", "variants", *AFTER_SHORTLIST) and not _has_engine(config, job.chain.recipe)
+
+
+def _has_engine(config: Config, recipe: str) -> bool:
+    """CTranslate2 and ONNX Runtime, which run on the CPU, take Transformers."""
+    whole: Mapping[str, Mapping[str, str]] = config.recipe(recipe)
+    return whole["architecture"]["name"] in TRANSFORMERS and whole.get("decoding", {}).get("engine") != "fairseq"
