@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
         for option, settings in OPTIONS.get(name, {}).items():
             verb.add_argument(option, **settings)
-        verb.add_argument("--gpus", type=int, default=0, metavar="N", help="wait for so many GPUs that no other job has")
+        verb.add_argument("--lease", type=int, default=0, metavar="GPUS", help="wait for so many GPUs that no other job has")
         verb.add_argument("--cost", type=Path, metavar="LOG", help="record what it costs, beside this log of a rule")
         verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
         verb.add_argument("--preset", help="short for --set preset=...")
@@ -271,7 +271,7 @@ def main() -> int:
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
         config = configuration.load(arguments.configfile, settings)
-        with launch.leased(arguments.gpus, config.settings["jobs_per_gpu"]):
+        with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)
             if arguments.cost and launch.is_first():

@@ -81,7 +81,7 @@ onstart:
 def nmtprune(verb, on_gpu=False):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
     among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
-    leased = "--gpus {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
+    leased = "--lease {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
     return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
 
 
