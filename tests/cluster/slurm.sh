@@ -103,8 +103,10 @@ wait_for() {
         ! "$@" > /dev/null 2>&1 || return 0
         sleep 0.5
     done
+    cat "$STATE"/*.log >&2 || true
     stop
-    impossible "Slurm does not start here: $* fails"
+    echo "Slurm does not start: $* fails" >&2
+    exit 1
 }
 
 start() {
