@@ -53,7 +53,7 @@ def test_what_is_there_is_not_planned_and_what_is_missing_behind_it_is_not_misse
     (workplace.model("micro/micro/s1/train/prune-local-50/manifest.json")).unlink()
     assert planned(workplace) == {} == by_snakemake(workplace)
     time.sleep(0.02)
-    (workplace.model("micro/micro/s1/train/prune-local-50/retrain/scores.csv")).unlink()
+    (workplace.model("micro/micro/s1/train/scores.csv")).unlink()
     assert planned(workplace) == {"score": 1} == by_snakemake(workplace)
 
 
