@@ -29,8 +29,6 @@ from nmtprune.pruning.parameters import parameters
 
 FILE = paths.RESULTS / "costs" / "calibration.json"
 LEAST = paths.RESULTS / "costs" / "least.json"
-PIECES, PIECES_OF_TOY = 25, 16  # of a sentence whose text is not there yet, end of sentence included
-BYTES_A_PIECE = 2  # in fairseq's files, up to 65,500 types
 SENTENCES = 64  # that are translated, one batch; fewer where the model is large
 UPDATES = 8  # that are timed, after one that is not
 SECONDS = 1.5  # after which nothing is repeated any more

@@ -28,7 +28,8 @@ from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
 from nmtprune.reporting.status import duration
 from nmtprune.scoring.speed import ROUNDS, SINGLE_SENTENCES
-from nmtprune.space import SENTENCES, Sizes, human, table
+from nmtprune.space import Sizes, human, table
+from nmtprune.task_size import SENTENCES, Task
 from nmtprune.training.schedule import tokens_per_update
 
 Key = tuple[str, ...]
@@ -128,48 +129,6 @@ def _keys(job: Job, gpu: bool) -> list[Key]:
         return [(device, job.does, job.task)]
     nearest = [(job.rule, job.does, job.task, job.chain.recipe), (job.rule, job.does, job.chain.recipe)]
     return [(device, *key) for key in (*nearest, (job.rule, job.does, "any"))]
-
-
-class Task:
-    """How large a task is: by its text and data where they are there, else by what it says of itself, else as those of WMT are."""
-
-    def __init__(self, config: Config, name: str) -> None:
-        self._task, self._text = config.task(name), paths.text(name) / paths.MANIFEST
-        self._counts = read_json(self._text)["counts"] if self._text.exists() else {}
-
-    @property
-    def assumed(self) -> bool:
-        """Whether its sets are only taken to be of some size."""
-        return not self._counts and self._stated("dev") is None
-
-    @property
-    def downloads(self) -> bool:
-        """Whether its text comes from elsewhere."""
-        return self._stated("dev") is None
-
-    def sentences(self, split: str) -> int:
-        """Of a set; of training data that are not there as many as are scored of them at least."""
-        if split in self._counts:
-            return self._counts[split]["kept"]
-        return self._stated(split) or SENTENCES
-
-    def _stated(self, split: str) -> int | None:
-        """Of a generated set, which says so."""
-        sources = self._task[split] if split in ("train", "dev") else self._task["test"][split]
-        toy = [source["toy"]["sentences"] for source in sources if "toy" in source] if isinstance(sources, list) else []
-        return sum(toy) or None
-
-    @property
-    def tests(self) -> list[str]:
-        return list(self._task["test"])
-
-    def pieces(self, data: Path) -> float:
-        """Of a sentence of its development set, end of sentence included; of generated text, about."""
-        side = self._task["target"]
-        index = paths.binarised(data) / f"valid.{self._task['source']}-{side}.{side}"
-        if index.with_name(f"{index.name}.bin").exists():
-            return max(2.0, index.with_name(f"{index.name}.bin").stat().st_size / calibration.BYTES_A_PIECE / self.sentences("dev"))
-        return calibration.PIECES if self._stated("dev") is None else calibration.PIECES_OF_TOY
 
 
 class Estimates:

@@ -15,10 +15,11 @@ from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.jobs import STEP, Job, Jobs
 from nmtprune.pruning.parameters import parameters
+from nmtprune.task_size import Task
 
 BLOCK = 512  # bytes, of what a file system says a file takes
 BYTES_A_WEIGHT = 4
-SENTENCES, BYTES_A_SENTENCE = 3000, 130  # of a test set that is not there yet: as large as those of WMT
+BYTES_A_SENTENCE = 130  # of a hypothesis, and of its likelihood
 STATES_OF = {"adam": 2, "sgd": 0}  # numbers that an optimiser keeps for each weight
 
 
@@ -163,8 +164,9 @@ class Sizes:
     def left_by(self, job: Job) -> int | None:
         """Bytes that a job leaves; None where nothing is known of it: a text before it is fetched."""
         if job.does in ("score", "variants"):
-            sets = len(self.config.task(job.task)["test"]) + (job.does == "score")
-            return max(1, len(job.models)) * sets * SENTENCES * BYTES_A_SENTENCE
+            task = Task(self.config, job.task)
+            sets = ["dev", *task.tests] if job.does == "score" else task.tests[:1]
+            return max(1, len(job.models)) * sum(map(task.sentences, sets)) * BYTES_A_SENTENCE
         if job.does != STEP:
             return None if job.does in ("text", "data", "shortlist") else 0
         whole, family = self.weights(job.chain), job.chain.last.family
