@@ -18,7 +18,7 @@ class Task:
 
     def __init__(self, config: Config, name: str) -> None:
         self._task, self._text = config.task(name), paths.text(name) / paths.MANIFEST
-        self._counts = read_json(self._text)["counts"] if self._text.exists() else {}
+        self._counts = read_json(self._text).get("counts", {}) if self._text.exists() else {}
 
     @property
     def assumed(self) -> bool:
