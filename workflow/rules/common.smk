@@ -70,7 +70,7 @@ onstart:
     needed = list(workflow.dag.needrun_jobs())
     try:
         RUN = store.only_run(paths.RESULTS) if workflow.is_main_process else None
-        space.check_room(CONFIG, workflow.cores or workflow.nodes or 1)
+        space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:
         raise WorkflowError(str(error))
