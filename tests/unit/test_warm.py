@@ -19,9 +19,9 @@ TRAIN = "micro/micro/s1/train"
 OWNER = """
 import sys, time
 from nmtprune import warm
-process = warm.start()
+pid = warm.start()
 import os
-print(os.environ[warm.ADDRESS], process.pid, flush=True)
+print(os.environ[warm.ADDRESS], pid, flush=True)
 time.sleep(600)
 """
 # A verb that shows what it sees, sleeps and fails, in the place of nmtprune's own.

@@ -28,11 +28,13 @@ ADDRESS = "NMTPRUNE_WARM"
 COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
 ENOUGH_JOBS = 8  # for the imports of one more process to pay
 _PR_SET_PDEATHSIG = 1
+_STARTED: list[subprocess.Popen[bytes]] = []  # their standard inputs stay open as long as this process lives
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")}
 
 
-def start() -> subprocess.Popen[bytes] | None:
-    """Start the warm process of this one; it ends when this one does. None where the system has no pidfd, or NMTPRUNE_COLD is set."""
+def start() -> int | None:
+    """Start the warm process of this one, which ends when this one does, and return its number. None where the system has no pidfd, or
+    NMTPRUNE_COLD is set."""
     if not hasattr(os, "pidfd_open") or os.environ.get(COLD):
         return None
     address = str(Path(tempfile.mkdtemp(prefix="nmtprune-")) / "warm")
@@ -41,7 +43,8 @@ def start() -> subprocess.Popen[bytes] | None:
     command = [sys.executable, "-m", "nmtprune.warm", address]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
     os.environ[ADDRESS] = address
-    return process
+    _STARTED.append(process)
+    return process.pid
 
 
 def run_there(arguments: list[str]) -> int | None:

@@ -69,13 +69,14 @@ onstart:
     workflow.scheduler.job_rate_limiter = None
     needed = list(workflow.dag.needrun_jobs())
     try:
-        RUN = store.only_run(paths.RESULTS) if workflow.is_main_process else None
+        if workflow.is_main_process:
+            store.only_run(paths.RESULTS)
         space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:
         raise WorkflowError(str(error))
     if LOCAL and len(needed) >= warm.ENOUGH_JOBS:
-        WARM = warm.start()
+        warm.start()
 
 
 def nmtprune(verb, on_gpu=False):

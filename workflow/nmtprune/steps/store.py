@@ -30,8 +30,11 @@ def lock(state: Path) -> Iterator[None]:
         yield
 
 
-def only_run(results: Path) -> IO[str]:
-    """Only one Snakemake at a time works on a folder of results: as long as the file that is returned is open, and its process lives.
+_HELD: list[IO[str]] = []  # open as long as this process lives, and with them their locks
+
+
+def only_run(results: Path) -> None:
+    """From now on and as long as this process lives, no other Snakemake works on this folder of results.
 
     A second one would delete, to make it again, what the first one is reading. Raises UserError where another one is at work.
     """
@@ -47,7 +50,7 @@ def only_run(results: Path) -> IO[str]:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
-    return file
+    _HELD.append(file)
 
 
 def outputs_of(state: Path) -> Path:
