@@ -67,6 +67,26 @@ def test_soak(finished, workplace):
     same_results(workplace, finished)
 
 
+def test_killed_at_chosen_moments_the_same_command_ends_with_the_same_tables(finished, workplace):
+    """In a training, in a training of a pruned model, and while a model is scored."""
+    moments = random.Random(1)
+    for steps, name, whole in (
+        ("train", "state/resume.pt", True),
+        ("train/prune-local-50/retrain", "state/resume.pt", False),
+        ("train/continue", "hypotheses/test.txt", True),
+    ):
+        process = workplace.start(*workplace.snakemake_command("--cores", "2"))
+        wait_for(process, workplace.model(f"micro/micro/s1/{steps}") / name, moments.random())
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        if whole:  # Snakemake with those who wait for its jobs, else Snakemake alone
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+    workplace.finish()
+    same_results(workplace, finished)
+
+
 def test_orphans_of_a_killed_snakemake_never_write_beside_their_successors(finished, workplace):
     """Without the warm process, which ends with Snakemake, jobs outlive it."""
     process = workplace.start("env", "NMTPRUNE_COLD=1", *workplace.snakemake_command("--cores", "2"))

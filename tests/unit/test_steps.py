@@ -451,6 +451,7 @@ def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
     ours, theirs = weights(together / "last.pt"), weights(alone / "last.pt")
     assert all(torch.allclose(ours[name], theirs[name], atol=2e-4) for name in theirs)
     if "/" in steps:
+        assert [row["update"] for row in history(together)] == ["0", "8", "12"]
         masks = models.read_masks(together.parent / "mask.pt")
         assert all(not ours[name][~mask].any() for name, mask in masks.items())
     else:
