@@ -18,9 +18,9 @@ HEADINGS = ("Claim", "Where", "Verdict", "Here", "Read from")
 CAVEAT = (
     "A claim holds or fails where the whole 95 % interval of a difference lies on its side, by paired bootstrap over sentences and seeds; "
     f"“no loss” and “as good as” allow {MARGIN:g} BLEU where the paper names no margin. All else is undecided, and so is what is not "
-    "measured. Effects of 0.2 to 0.6 BLEU, as most of the papers', are inside the noise of 1,000 test sentences and few seeds, and small "
-    "models trained for minutes have less to spare than the papers': a claim that fails here may hold at their scale. Where translations "
-    f"are not kept, ±{NOISE:g} BLEU is taken for the interval."
+    "measured. Effects of 0.2 to 0.6 BLEU, as most of the papers', are inside the noise of a thousand test sentences or fewer and of few "
+    "seeds, and small models that stand in for the papers' have less to spare: a claim that fails of them may hold at the papers' scale. "
+    f"Where translations are not kept, ±{NOISE:g} BLEU is taken for the interval."
 )
 
 
