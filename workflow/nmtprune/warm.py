@@ -22,7 +22,9 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 ADDRESS = "NMTPRUNE_WARM"
 COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
@@ -47,8 +49,8 @@ def start() -> int | None:
     return process.pid
 
 
-def run_there(arguments: list[str]) -> int | None:
-    """Have the warm process do what these arguments say, and return the exit status; None where it cannot.
+def run_there(arguments: list[str], module: str = "nmtprune.cli") -> int | None:
+    """Have the warm process do what these arguments say to `main` of a module, and return the exit status; None where it cannot.
 
     It cannot where there is none, and for jobs that may use several threads: numerical libraries count them when they are loaded.
     """
@@ -58,7 +60,7 @@ def run_there(arguments: list[str]) -> int | None:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(address)
-            request = {"arguments": arguments, "environment": dict(os.environ), "directory": os.getcwd()}
+            request = {"module": module, "arguments": arguments, "environment": dict(os.environ), "directory": os.getcwd()}
             socket.send_fds(connection, [b"\0"], [0, 1, 2])
             connection.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
@@ -79,6 +81,7 @@ def run_there(arguments: list[str]) -> int | None:
 class _Request:
     """A job that was asked for, and in the fork that does it all that is left of the server."""
 
+    module: str
     arguments: list[str]
     environment: dict[str, str]
     directory: str
@@ -92,9 +95,7 @@ class _Request:
             os.dup2(stream, number)
             os.close(stream)
         sys.argv = self.arguments
-        from nmtprune import cli
-
-        return cli.main()
+        return import_module(self.module).main()
 
 
 @dataclass(eq=False)
@@ -185,13 +186,24 @@ class _Server:
 
 
 def import_what_jobs_need() -> None:
-    """What nearly every job imports, and nothing that starts threads: those do not live on in a fork."""
-    import nmtprune.analysis
+    """What most jobs import, and nothing that starts threads: those do not live on in a fork."""
     import nmtprune.cli
     import nmtprune.evaluation
     import nmtprune.scoring.ctranslate2_engine
     import nmtprune.steps.training
     import nmtprune.toolkit.session  # noqa: F401
+    from nmtprune import analysis, config
+
+    for name in analysis.VERSIONS:
+        import_module(f"nmtprune.analysis.{name}")
+    config.load()  # which loads what validates settings
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once. Python would first take all that was imported apart, which takes a second, most of a short job's time."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def main() -> int:
@@ -207,7 +219,7 @@ def main() -> int:
         if request is None:
             address.unlink(missing_ok=True)
             address.parent.rmdir()
-    return request.run() if request else 0
+    return leave(request.run()) if request else 0
 
 
 if __name__ == "__main__":

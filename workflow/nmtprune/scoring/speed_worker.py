@@ -6,7 +6,8 @@ The job names engine, folder, precision, shortlist, core, search and the file of
 once the model is loaded and warm; then each line of input, a batch size, has the whole set translated once. Answers are JSON, a line
 each. It ends with its input.
 
-Nothing but the standard library is imported at the top: pymarian may live in an environment that has neither torch nor numpy.
+It is a fork of the warm process (nmtprune.warm) where there is one. Nothing but the standard library is imported at the top: pymarian
+may live in an environment that has neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from nmtprune import warm
 
 Batches = dict[str, list[list[list[str]]]]  # batch size -> batches of sentences of pieces
 Translate = Callable[[list[list[str]]], list[list[str]]]
@@ -108,8 +111,12 @@ def _run(translate: Translate, batches: list[list[list[str]]]) -> dict[str, Any]
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "target_pieces": pieces, "peak_resident": _resident("VmHWM")}
 
 
-def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+def _job() -> dict[str, Any]:
+    return json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    job = _job()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     if job["core"] is not None:
@@ -119,7 +126,9 @@ def main() -> None:
     print(json.dumps(loaded), file=answers)
     for line in sys.stdin:
         print(json.dumps(_run(translate, batches[line.strip()])), file=answers)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    status = None if _job()["engine"] == "pymarian" else warm.run_there(sys.argv, __spec__.name)
+    warm.leave(main() if status is None else status)
