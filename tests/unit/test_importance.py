@@ -19,7 +19,8 @@ from nmtprune.analysis.importance import (
     spearman,
     unimportant,
 )
-from nmtprune.scoring.significance import bleu, bleu_statistics, likelihood_statistics, nll_per_token
+from nmtprune.scoring.quality import Quality
+from nmtprune.scoring.significance import bleu, likelihood_statistics, nll_per_token
 
 SCORES = arrays(float, st.integers(1, 40), elements=st.floats(0, 60))
 
@@ -129,7 +130,7 @@ REFERENCES = [
 
 def test_replicates_of_equal_sentences_are_the_contributions_themselves():
     hypotheses = [REFERENCES, [line.replace("the", "a") for line in REFERENCES], REFERENCES]
-    statistics = np.concatenate([bleu_statistics([lines[0]] * 30, [REFERENCES[0]] * 30) for lines in hypotheses])
+    statistics = np.stack([Quality([REFERENCES[0]] * 30).statistics([lines[0]] * 30) for lines in hypotheses])
     scores = bleu(statistics.sum(1))
     drawn = by_sentences(statistics, 10, samples=20)
     assert drawn.shape == (20, 2)
@@ -139,7 +140,7 @@ def test_replicates_of_equal_sentences_are_the_contributions_themselves():
 def test_replicates_spread_around_the_contributions():
     worse = [line.replace("the", "some") for line in REFERENCES]
     much_worse = [" ".join(reversed(line.split())) if place % 20 == 0 else line for place, line in enumerate(REFERENCES)]
-    statistics = np.concatenate([bleu_statistics(lines, REFERENCES) for lines in (REFERENCES, worse, much_worse)])
+    statistics = np.stack([Quality(REFERENCES).statistics(lines) for lines in (REFERENCES, worse, much_worse)])
     scores = bleu(statistics.sum(1))
     drawn = by_sentences(statistics, 100)
     expected = contributions(scores[0], scores[1:], 100)

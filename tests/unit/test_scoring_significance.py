@@ -11,9 +11,9 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.significance import (
     bleu,
-    bleu_statistics,
     likelihood_statistics,
     nll_per_token,
     paired_bootstrap,
@@ -33,6 +33,11 @@ def noisy(lines: list[str], share: float, seed: int) -> list[str]:
     """The lines with a share of their words replaced."""
     generator = random.Random(seed)
     return [" ".join(generator.choice(WORDS) if generator.random() < share else word for word in line.split()) for line in lines]
+
+
+def bleu_statistics(hypotheses: list[str], references: list[str]) -> np.ndarray:
+    """[1, sentences, 10]"""
+    return Quality(references).statistics(hypotheses)[None]
 
 
 def statistics(share: float, *seeds: int) -> np.ndarray:

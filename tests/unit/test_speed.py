@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmtprune import paths, speed
+from nmtprune import paths, speed, warm
 from nmtprune.chain import parse
 from nmtprune.errors import UserError
 from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
@@ -182,6 +182,36 @@ def test_a_worker_loads_measures_and_ends(tmp_path, module):
             assert os.sched_getaffinity(worker._process.pid) == {core}
             assert run.peak_resident > worker.loaded.resident_before > 0
     assert worker._process.returncode == 0
+
+
+@pytest.fixture
+def warm_process(monkeypatch):
+    """The number of a warm process, which jobs of the test find."""
+    monkeypatch.setenv(warm.ADDRESS, "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    started = warm.start()
+    while not os.path.exists(os.environ[warm.ADDRESS]):
+        time.sleep(0.05)
+    yield started
+    process = warm._STARTED.pop()
+    process.stdin.close()
+    process.wait()
+
+
+def test_a_worker_is_a_fork_of_the_warm_process(tmp_path, warm_process):
+    model = random_model()
+    (tmp_path / "files").mkdir()
+    ctranslate2_engine.save(model, tmp_path / "files")
+    protocol.write_batches([model.source_dictionary[4:9]], tmp_path / "batches.json")
+    children = Path(f"/proc/{warm_process}/task/{warm_process}/children")
+    given = Case("random", "ctranslate2", tmp_path / "files", tmp_path / "batches.json", SEARCH)
+    core = protocol.idlest_core()
+    with protocol.Worker(given, core, tmp_path / "job.json") as worker:
+        (fork,) = children.read_text().split()
+        run = worker.run(1)
+        assert os.sched_getaffinity(int(fork)) == {core}
+        assert run.target_pieces == 5 and run.peak_resident > worker.loaded.resident_before > 0
+    assert worker._process.returncode == 0 and not children.read_text()
 
 
 def test_a_worker_that_dies_is_an_error_that_names_the_model(tmp_path):

@@ -131,6 +131,11 @@ def test_without_the_warm_process_jobs_say_so_and_later_ones_do_without(process)
     assert process.python("from nmtprune import warm; print(warm.run_there(['x']))").communicate()[0] == "None\n"
 
 
+def test_the_warm_process_has_one_thread(process):
+    """Others would not live on in its forks, and their locks would."""
+    assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
+
+
 def test_jobs_of_several_threads_do_without(process):
     process.environment["OMP_NUM_THREADS"] = "2"
     assert process.python("from nmtprune import warm; print(warm.run_there(['x']))").communicate()[0] == "None\n"

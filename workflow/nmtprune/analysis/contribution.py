@@ -50,7 +50,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     """A row a component, the first (`none`) the whole model, on the development set: `bleu`, `perplexity`, `nll_per_token`, what these
     lose without it (`drop`, `drop_nll`) and equation 1 of either loss (`contribution`, `contribution_perplexity`).
 
-    Arrays, variants in the order of the rows: `bleu` [variants, sentences, 10] (as `significance.bleu_statistics`), `nll` [variants,
+    Arrays, variants in the order of the rows: `bleu` [variants, sentences, 10] (as `Quality.statistics`), `nll` [variants,
     sentences] in nats and `tokens` [sentences], for intervals over sentences.
     """
     with Trials(config, chain, NAME) as run:

@@ -48,8 +48,8 @@ class Probe:
 
 
 # Vocabulary sizes and the shares of words with something to memorise.
-NOUNS = {"person": 18, "animal": 16, "thing": 20, "food": 12, "place": 8}
-TRANSITIVE, INTRANSITIVE, ADJECTIVES, ADVERBS = 24, 10, 12, 6
+NOUNS = {"person": 16, "animal": 16, "thing": 12, "food": 8, "place": 4}
+TRANSITIVE, INTRANSITIVE, ADJECTIVES, ADVERBS = 16, 6, 6, 4
 AMBIGUOUS, IRREGULAR, SEPARABLE = 0.15, 0.15, 0.3
 
 LIVING = ("person", "animal")
@@ -300,7 +300,7 @@ class Grammar:
             adjective=lexicon.adjectives.draw(rng) if self._chance(0.25) else None,
             modifier=lexicon.nouns["thing"].draw(rng) if kind == "thing" and self._chance(0.3) else None,
         )
-        if kind != "place" and self._chance(0.1 / (1 + depth)):
+        if kind != "place" and self._chance(0.05 / (1 + depth)):
             phrase = replace(phrase, relative=self._relative(phrase, depth + 1))
         return phrase
 
@@ -321,9 +321,9 @@ class Grammar:
         if transitive:
             kind = rng.choice(verb.object_kinds)
             clause = replace(clause, object=self._noun_phrase(kind, depth), object_lives=kind in LIVING)
-        if depth == 0 and self._chance(0.25):
+        if depth == 0 and self._chance(0.15):
             clause = replace(clause, place=(lexicon.prepositions.draw(rng), self._noun_phrase("place", depth)))
-        if depth == 0 and self._chance(0.25):
+        if depth == 0 and self._chance(0.15):
             clause = replace(clause, adverb=lexicon.adverbs.draw(rng))
         return clause
 
@@ -341,7 +341,7 @@ class Grammar:
         lexicon, rng = self.lexicon, self.rng
         past = self._chance(0.5)
         main = self._full_clause(past)
-        match rng.choices(("simple", "question", "coordinate", "subordinate"), (60, 10, 15, 15))[0]:
+        match rng.choices(("simple", "question", "coordinate", "subordinate"), (76, 8, 8, 8))[0]:
             case "question":
                 return Sentence(main, question=True)
             case "coordinate":

@@ -18,6 +18,7 @@ from nmtprune.files import read_json, read_lines
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item
 from nmtprune.pruning import shapes
 from nmtprune.scoring import comet, significance
+from nmtprune.scoring.quality import Quality
 
 
 class Way(NamedTuple):
@@ -40,6 +41,7 @@ class Measured:
         self.config = config
         self.manifest = functools.cache(self._manifest)
         self.statistics = functools.cache(self._statistics)
+        self.quality = functools.cache(self._quality)
         self.analysis = functools.cache(_read_analysis)
         self.history = functools.cache(_read_history)
         self.norms = functools.cache(_read_norms)
@@ -204,13 +206,18 @@ class Measured:
 
     def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
         """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set, or of `all` together."""
-        language, found = self.config.task(chain.task)["target"], []
+        found = []
         for name in self.test_sets(chain.task, which):
-            hypotheses, references = self.hypotheses(chain, name), self.text(chain.task, "target", name)
-            if hypotheses is None or references is None:
+            hypotheses, quality = self.hypotheses(chain, name), self.quality(chain.task, name)
+            if hypotheses is None or quality is None:
                 return None
-            found.append(significance.bleu_statistics(hypotheses, references, language))
+            found.append(quality.statistics(hypotheses)[None])
         return np.concatenate(found, axis=1)
+
+    def _quality(self, task: str, test_set: str) -> Quality | None:
+        """What scores hypotheses of a test set; None where its references are not there."""
+        references = self.text(task, "target", test_set)
+        return None if references is None else Quality(references, self.config.task(task)["target"])
 
 
 def _number(value: Any) -> float | None:

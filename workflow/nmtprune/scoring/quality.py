@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,16 @@ class Quality:
     """BLEU and chrF2 against one reference per sentence, prepared once for many systems."""
 
     def __init__(self, references: list[str], language: str = "") -> None:
-        self._size = len(references)
         try:
             self._bleu = BLEU(tokenize=tokenizer_of(language), references=[references])
         except (ImportError, RuntimeError) as error:
             needed = f"sacrebleu[{language[:2].lower()}]"
             raise UserError(f"BLEU for target language `{language}` needs `pip install '{needed}'`.") from error
-        self._chrf = CHRF(references=[references])
+        self._references = references
+
+    @functools.cached_property
+    def _chrf(self) -> CHRF:
+        return CHRF(references=[self._references])
 
     def bleu(self, hypotheses: list[str]) -> float:
         """BLEU of one system, 0 to 100. (chrF takes many times as long.)"""
@@ -46,8 +50,8 @@ class Quality:
         }
 
     def statistics(self, hypotheses: list[str]) -> np.ndarray:
-        """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference, n-gram matches and totals by order
-        (as `significance.bleu_statistics`)."""
+        """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference, n-gram matches and totals by
+        order."""
         self._check(hypotheses)
         return np.array(self._bleu._extract_corpus_statistics(hypotheses, None))  # sacreBLEU has them for a whole corpus here alone
 
@@ -56,8 +60,8 @@ class Quality:
         return metric.corpus_score(hypotheses, None)
 
     def _check(self, hypotheses: list[str]) -> None:
-        if len(hypotheses) != self._size:
-            raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {self._size} references.")
+        if len(hypotheses) != len(self._references):
+            raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {len(self._references)} references.")
 
 
 def bleu_chrf(hypotheses: list[str], references: list[str], language: str = "") -> dict[str, Any]:

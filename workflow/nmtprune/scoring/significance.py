@@ -34,25 +34,13 @@ class Signs:
     p: float
 
 
-def bleu_statistics(hypotheses: list[str], references: list[str], language: str = "") -> np.ndarray:
-    """[1, sentences, 10]: lengths of hypothesis and reference, n-gram matches and totals by order, as sacreBLEU's."""
-    from sacrebleu.metrics import BLEU
-
-    from nmtprune.scoring.quality import tokenizer_of
-
-    metric = BLEU(tokenize=tokenizer_of(language), effective_order=True)
-    sentences = [metric.sentence_score(*pair) for pair in _pairs(hypotheses, references)]
-    rows = [[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in sentences]
-    return np.array(rows, dtype=np.float64)[None]
-
-
 def likelihood_statistics(negative_log_likelihoods: Sequence[float], tokens: Sequence[int]) -> np.ndarray:
     """[1, sentences, 2]: negative log-likelihood and target tokens."""
     return np.stack([np.asarray(negative_log_likelihoods, np.float64), np.asarray(tokens, np.float64)], axis=-1)[None]
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU (0 to 100) of summed `bleu_statistics` [..., 10], smoothed as by sacreBLEU."""
+    """Corpus BLEU (0 to 100) of summed statistics (`Quality.statistics`) [..., 10], smoothed as by sacreBLEU."""
     length, reference = sums[..., 0], sums[..., 1]
     matches, totals = sums[..., 2:6], sums[..., 6:10]
     empty = (matches == 0) & (totals > 0)
@@ -105,10 +93,6 @@ def sign_test(gains: np.ndarray) -> Signs:
     whole = math.lgamma(count + 1) - count * math.log(2.0)
     tail = math.fsum(math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1)) for k in range(min(better, worse) + 1))
     return Signs(better, worse, min(1.0, 2.0 * tail))
-
-
-def _pairs(hypotheses: list[str], references: list[str]) -> list[tuple[str, list[str]]]:
-    return [(hypothesis, [reference]) for hypothesis, reference in zip(hypotheses, references, strict=True)]
 
 
 def _check(baseline: np.ndarray, system: np.ndarray) -> None:
