@@ -167,7 +167,7 @@ def peer_cases(folder: Path, options: argparse.Namespace, batches: Path) -> list
 
 
 def measure(cases: list[speed.Case], core: int | None, folder: Path, rounds: int) -> dict[speed.Case, speed.Measured]:
-    return speed.measure(cases, lambda case: speed.Worker(case, core, folder / "job.json"), (32,), rounds)
+    return speed.measure(cases, lambda case: speed.Worker(case, core, folder / "job.json"), rounds, (32,))
 
 
 def report(

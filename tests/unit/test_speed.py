@@ -52,7 +52,7 @@ def case(tmp_path, chain, engine="onnx", precision="float32", shortlist=None):
 def measured(cases, seconds, said=None, **settings):
     said = [] if said is None else said
     times = dict(zip(cases, seconds, strict=True))
-    return protocol.measure(cases, lambda each: Pretended(each, times[each], said), **settings)
+    return protocol.measure(cases, lambda each: Pretended(each, times[each], said), **{"rounds": 5, **settings})
 
 
 def test_models_take_turns_and_the_anchor_is_in_every_round(tmp_path):
@@ -223,12 +223,12 @@ def test_a_worker_that_dies_is_an_error_that_names_the_model(tmp_path):
 
 def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "_identity", lambda config, chains: "same")
+    monkeypatch.setattr(speed, "_identity", lambda config, chains, rounds: "same")
     chains = [parse("toy/toy/s1/train")]
     out = paths.speed("toy", "toy")
     inside = []
 
-    def pretend(config, chains, folder):
+    def pretend(config, chains, rounds, folder):
         code = "import sys; from pathlib import Path; from nmtprune.steps.store import lock\nwith lock(Path('results/speed')): print('in')"
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert "waiting" in child.stdout.readline()
@@ -237,20 +237,20 @@ def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(speed, "_measure", pretend)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    speed.measure(None, out, chains)
+    speed.measure(None, out, chains, 1)
     assert inside[0].communicate()[0] == "in\n"
     assert out.read_text().splitlines()[0] == ",".join(protocol.COLUMNS)
     assert paths.left_out(out).read_text() == "chain,engine,reason\nwhy,why,why\n"
 
     out.unlink()
-    speed.measure(None, out, chains)  # the same models: what was measured comes back
+    speed.measure(None, out, chains, 1)  # the same models: what was measured comes back
     assert len(inside) == 1
     assert out.exists()
 
 
 def test_models_of_two_tasks_are_not_compared():
     with pytest.raises(UserError, match="other/toy/s1/train is of another task than toy/toy/s1/train"):
-        speed.measure(None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")])
+        speed.measure(None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")], 1)
 
 
 def test_marian_parameters_are_ours_by_other_names():

@@ -97,7 +97,7 @@ def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
     """Measure the speed of models of one task side by side; the first one is the others' anchor."""
     from nmtprune import speed
 
-    speed.measure(config, Path(arguments.table), [_chain(config, model) for model in arguments.models])
+    speed.measure(config, Path(arguments.table), [_chain(config, model) for model in arguments.models], arguments.rounds)
 
 
 def analyse(config: Config, arguments: argparse.Namespace) -> None:
@@ -234,6 +234,7 @@ OPTIONS = {
         "--yes": {"action": "store_true", "help": "remove it"},
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
     },
+    "speed": {"--rounds": {"type": int, "default": 5, "help": "how often each model translates the test set (default: 5)"}},
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
         "--task": {"help": "one task (default: all of the run)"},

@@ -198,6 +198,11 @@ class Config:
         return self._load("presets", self.settings["preset"])
 
     @property
+    def speed_rounds(self) -> int:
+        """How often each model translates the test set where speed is measured."""
+        return self.preset.get("speed_rounds", _preset_default("speed_rounds"))
+
+    @property
     def seeds(self) -> list[int]:
         return self.settings["seeds"] or self.preset["seeds"]
 
@@ -489,6 +494,11 @@ def _defaults() -> dict[str, Any]:
 def _schedule_defaults() -> dict[str, Any]:
     schema = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())
     return {key: value["default"] for key, value in schema["$defs"]["keys"]["properties"].items() if "default" in value}
+
+
+@functools.cache
+def _preset_default(key: str) -> Any:
+    return json.loads((WORKFLOW / "schemas" / "preset.schema.json").read_text())["properties"][key]["default"]
 
 
 @functools.cache

@@ -27,7 +27,7 @@ from nmtprune.jobs import AFTER_SHORTLIST, RULES, STEP, Job, Jobs, counts, takes
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
 from nmtprune.reporting.status import duration
-from nmtprune.scoring.speed import ROUNDS, SINGLE_SENTENCES
+from nmtprune.scoring.speed import SINGLE_SENTENCES
 from nmtprune.space import Sizes, human, table
 from nmtprune.task_size import SENTENCES, Task
 from nmtprune.training.schedule import tokens_per_update
@@ -266,7 +266,7 @@ class Estimates:
     def _speed(self, job: Job, parts: Calibration) -> float:
         """Every model in both engines: batches, single sentences, round by round."""
         sentences = self.task(job.task).sentences(self.task(job.task).tests[0])
-        rounds = ROUNDS * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
+        rounds = self.config.speed_rounds * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
         return len(job.models) * ENGINES * (parts.start + parts.open + rounds)
 
 

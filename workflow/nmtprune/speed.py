@@ -28,7 +28,7 @@ VERSION = 1  # grows when the protocol changes
 FAST = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
 
-def measure(config: Config, out: Path, chains: list[Chain]) -> None:
+def measure(config: Config, out: Path, chains: list[Chain], rounds: int) -> None:
     """Write the table of speeds `out` of one task's models, the first of them the anchor, and `<out>.left_out.csv`: which engines were
     not measured with which model, and why.
 
@@ -39,24 +39,24 @@ def measure(config: Config, out: Path, chains: list[Chain]) -> None:
     if other := next((chain for chain in chains if chain.task != chains[0].task), None):
         raise UserError(f"speed: {other} is of another task than {chains[0]}; measure one task's models at a time")
     kept = out.parent / "state" / f"{out.stem}.json"
-    identity = _identity(config, chains)
+    identity = _identity(config, chains, rounds)
     with lock(paths.RESULTS / "speed"):
         found = read_json(kept) if kept.exists() else {}
         if found.get("digest") != identity:
             with tempfile.TemporaryDirectory(prefix="nmtprune-speed-") as folder:
-                measured, left_out = _measure(config, chains, Path(folder))
+                measured, left_out = _measure(config, chains, rounds, Path(folder))
             found = {"digest": identity, "rows": measured, "left_out": left_out}
             write_json(kept, found)
     _write(paths.left_out(out), protocol.LEFT_OUT_COLUMNS, found["left_out"])
     _write(out, protocol.COLUMNS, found["rows"])
 
 
-def _identity(config: Config, chains: list[Chain]) -> str:
+def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
     text = manifest.read(paths.text(chains[0].task) / paths.MANIFEST)["digest"]
     of_chains = [[str(chain), manifest.digest_of(config, chain), config.scoring(chain.recipe)] for chain in chains]
     shortlists = sorted({file for chain in chains if (file := config.shortlist(chain))})
     machine = [protocol.cpu_model(), pymarian_peer.missing(), *map(importlib.metadata.version, ("ctranslate2", "onnxruntime", "fairseq"))]
-    protocol_of = [VERSION, protocol.ROUNDS, protocol.BATCH_SIZES, protocol.SINGLE_SENTENCES]
+    protocol_of = [VERSION, rounds, protocol.BATCH_SIZES, protocol.SINGLE_SENTENCES]
     settings = [protocol_of, machine, [sha256_of(file) for file in shortlists]]
     return digest([settings, text, of_chains])
 
@@ -74,7 +74,7 @@ class _Source:
         self.shortlist = config.shortlist(chain)
 
 
-def _measure(config: Config, chains: list[Chain], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _measure(config: Config, chains: list[Chain], rounds: int, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     sources: dict[Path, _Source] = {}
     facts: dict[protocol.Case, dict[str, Any]] = {}
     left_out: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def _measure(config: Config, chains: list[Chain], folder: Path) -> tuple[list[di
             case = protocol.Case(str(chain), engine, files, source.batches, search, precision, shortlist, python)
             facts[case] = {"size_int8": _size_int8(model, engine, folder)}
     core = protocol.idlest_core()
-    found = protocol.measure(list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"))
+    found = protocol.measure(list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"), rounds)
     sizes = {source.batches: source.sizes for source in sources.values()}
     return [row | facts[case] for case, row in protocol.rows(found, sizes, core)], left_out
 

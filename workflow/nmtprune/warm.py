@@ -196,7 +196,8 @@ def import_what_jobs_need() -> None:
 
     for name in analysis.VERSIONS:
         import_module(f"nmtprune.analysis.{name}")
-    config.load()  # which loads what validates settings
+    import_module("fairseq.quantization_utils")  # fairseq's own, when it first builds a model
+    config.load()  # the first one loads what validates settings
 
 
 def leave(status: int) -> NoReturn:

@@ -22,6 +22,7 @@ rule speed:
         runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(SPEED_GROUPS[wildcards.task])),
         slurm_extra="'--exclusive'",
     params:
+        rounds=CONFIG.speed_rounds,
         chains=lambda wildcards: [str(each) for each in SPEED_GROUPS[wildcards.task]],
         scoring=lambda wildcards: json.dumps(
             {each.recipe: CONFIG.scoring(each.recipe) for each in SPEED_GROUPS[wildcards.task]}, sort_keys=True
@@ -29,4 +30,4 @@ rule speed:
     message:
         "measuring the speed of {wildcards.task}'s models, alone on the machine"
     shell:
-        nmtprune("speed {output.table} {params.chains}")
+        nmtprune("speed {output.table} --rounds {params.rounds} {params.chains}")

@@ -28,7 +28,6 @@ from typing import Any, Protocol
 
 import psutil
 
-ROUNDS = 5
 BATCH_SIZES = (32, 1)
 SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
 COLUMNS = (
@@ -235,8 +234,8 @@ class Measured:
 def measure(
     cases: Sequence[Case],
     start: Callable[[Case], Working],
+    rounds: int,
     batch_sizes: Sequence[int] = BATCH_SIZES,
-    rounds: int = ROUNDS,
     memory: int | None = None,
 ) -> dict[Case, Measured]:
     """Measure all cases in turns. The model of the first one is the anchor of all; `memory` (bytes) holds a group: half of what is
