@@ -187,7 +187,7 @@ def changed(own, change):
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 100, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
+        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 60, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
         ({"schedules": {"retrain": {"label_smoothing": 0}}}, {"retrain"}),
         ({"prunable": {"embeddings": "out"}}, {"prune-local-50"}),
         ({"architecture": {"heads": 2}}, {"train"}),

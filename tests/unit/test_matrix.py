@@ -125,8 +125,12 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
     for model in (converged, tuned):
         assert shape_of(model.state, head_size(model.options)) == found["shape"]
         assert {name: tensor.shape for name, tensor in model.state.items()} == {name: tensor.shape for name, tensor in small.state.items()}
-    by_engine = [open_engine(converged, name, device="cpu").translate(sources, Search(beam=2), 20) for name in ("auto", "onnx", "fairseq")]
-    assert by_engine[0] == by_engine[1] == by_engine[2]
+    engines = [open_engine(converged, name, device="cpu") for name in ("auto", "onnx", "fairseq")]
+    losses = [engine.negative_log_likelihoods(sources, targets) for engine in engines]
+    assert losses[0] == pytest.approx(losses[2], rel=1e-4) and losses[1] == pytest.approx(losses[2], rel=1e-4)
+    by_engine = [engine.translate(sources, Search(beam=2), 20) for engine in engines]
+    alike = sum(one == other == another for one, other, another in zip(*by_engine, strict=True))
+    assert alike >= 0.9 * len(sources)  # a model of a second often finds two pieces as good as each other
     assert not torch.equal(tuned.state["encoder.layers.0.fc1.weight"], converged.state["encoder.layers.0.fc1.weight"])
 
     workplace = bench(str(chain.parse(text).parent))
