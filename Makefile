@@ -1,4 +1,4 @@
-# make demo    the toy run: set up, train, prune, retrain, render; some minutes on two cores
+# make demo    the toy run: set up, train, prune, retrain, render; some fifteen minutes on two cores
 # make test    lint and all tests
 # make setup   only .venv (demo and test do it when needed)
 # make lint, make docs, make clean: see below
