@@ -234,7 +234,7 @@ OPTIONS = {
         "--yes": {"action": "store_true", "help": "remove it"},
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
     },
-    "speed": {"--rounds": {"type": int, "default": 5, "help": "how often each model translates the test set (default: 5)"}},
+    "speed": {"--rounds": {"type": int, "required": True, "help": "how often each model translates the test set"}},
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
         "--task": {"help": "one task (default: all of the run)"},
