@@ -28,7 +28,12 @@ _BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("ve
 
 
 class CTranslate2Engine:
-    """A Transformer loaded into CTranslate2 on the CPU."""
+    """A Transformer loaded into CTranslate2 on the CPU.
+
+    Its beam search is fairseq's but for two things, of which only a model that hardly translates sees anything: a hypothesis cut off
+    at the length limit competes as it stands, where fairseq first makes it pay for its end of sentence; and what would be the
+    probability of padding goes to the other pieces.
+    """
 
     name = "ctranslate2"
 

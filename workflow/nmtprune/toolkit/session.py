@@ -182,9 +182,13 @@ def _copy(saved: Any, live: Any) -> None:
 
 
 def load_development_set(trainer: Trainer) -> None:
-    """Raises UserError where a line is too long to be validated on: fairseq would say so after the first updates only."""
+    """Its batches are the same whatever the seed, so that a parent and its children are compared by the same sums.
+
+    Raises UserError where a line is too long to be validated on: fairseq would say so after the first updates only.
+    """
     trainer.task.load_dataset("valid", combine=False, epoch=1)
     dataset = trainer.task.dataset("valid")
+    dataset.shuffle = False
     limit = min(trainer.cfg.dataset.max_tokens, *trainer.get_model().max_positions())
     for side, sizes in (("source", dataset.src_sizes), ("target", dataset.tgt_sizes)):
         if sizes.max() > limit:
