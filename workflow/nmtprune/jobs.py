@@ -116,7 +116,8 @@ class Jobs(dict[Path, Job]):
         makes, family = paths.manifest(chain), chain.last.family.name
         if makes in self:
             return makes
-        needs = [self.data(chain), *([self.model(chain.parent)] if chain.parent else [])]
+        reads_text = chain.parent is None or chain.last.family.trains
+        needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.parent)] if chain.parent else [])]
         needs += [self.analysis(chain.parent, ORDER)] if chain.last.needs_order else []
         return self._add(RULES.get(family, family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
@@ -144,14 +145,13 @@ class Jobs(dict[Path, Job]):
         log: Path | None = None,
         models: tuple[Chain, ...] = (),
     ) -> Path:
-        text = [] if rule == "matrix_analysis" else [self.text(chain.task)]
         translates = does in ("score", "variants", *AFTER_SHORTLIST)
-        needs = [*text, self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates else []), *needs]
+        needs = [self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates else []), *needs]
         return self._add(rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models)
 
     def _speed(self, makes: Path) -> Path:
         task, models = makes.stem, tuple(self._speed_groups[makes.stem])
-        needs = [self.text(task), *sorted({self.data(each) for each in models}), *self._shortlists(models), *map(self.model, models)]
+        needs = [*sorted({self.data(each) for each in models}), *self._shortlists(models), *map(self.model, models)]
         log = paths.log(makes.parent / task)
         return self._add("speed", "speed", makes, log, task, needs, models=models)
 

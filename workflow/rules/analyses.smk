@@ -26,7 +26,6 @@ rule matrix_analysis:
 
 rule encoder_analysis:
     input:
-        "results/data/{task}/text/manifest.json",
         data_manifest,
         files_to_probe,
         model="results/models/{task}/{model}/manifest.json",
@@ -54,9 +53,7 @@ rule encoder_analysis:
 # Trials of altered models (Wang and Tu 2020): one process loads the model once; what was stopped goes on with the next trial.
 rule contribution:
     input:
-        "results/data/{task}/text/manifest.json",
-        data_manifest,
-        shortlist,
+        data_for_translating,
         shards_of("contribution"),
         model="results/models/{task}/{model}/manifest.json",
     output:
@@ -82,9 +79,7 @@ rule contribution:
 
 rule criticality:
     input:
-        "results/data/{task}/text/manifest.json",
-        data_manifest,
-        shortlist,
+        data_for_translating,
         shards_of("criticality"),
         model="results/models/{task}/{model}/manifest.json",
     output:
@@ -109,9 +104,7 @@ rule criticality:
 
 rule order:
     input:
-        "results/data/{task}/text/manifest.json",
-        data_manifest,
-        shortlist,
+        data_for_translating,
         model="results/models/{task}/{model}/manifest.json",
         contribution="results/models/{task}/{model}/contribution.csv",
     output:
@@ -137,9 +130,7 @@ rule order:
 # A part of the trials, where config.yaml shares them out over jobs.
 rule shard:
     input:
-        "results/data/{task}/text/manifest.json",
-        data_manifest,
-        shortlist,
+        data_for_translating,
         model="results/models/{task}/{model}/manifest.json",
     output:
         done="results/models/{task}/{model}/shards/{analysis}-{shard}-of-{shards}.json",

@@ -118,9 +118,15 @@ def given_files(wildcards):
     return dictionaries + ([settings["model"]] if settings["model"] else [])
 
 
-def shortlist(wildcards):
-    """The lexical shortlist of a model's recipe, if it translates with one."""
-    return str(CONFIG.shortlist(chain_of(wildcards)) or "") or []
+def data_for_translating(wildcards):
+    """The data of a model, and the lexical shortlist of its recipe if it translates with one."""
+    found = chain_of(wildcards)
+    return [data_manifest_of(found), *filter(None, [shortlist_of(found)])]
+
+
+@functools.cache
+def shortlist_of(chain):
+    return str(CONFIG.shortlist(chain) or "")
 
 
 def slice_json(wildcards):

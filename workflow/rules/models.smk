@@ -125,9 +125,9 @@ use rule continue_training as utilise with:
         step=r"(?:rewind|drop)-[^/]+",
 
 
+# What follows reads a model and nothing else.
 rule prune:
     input:
-        data=data_manifest,
         parent="results/models/{parent}/manifest.json",
     output:
         "results/models/{parent}/{step}/mask.pt",
@@ -156,7 +156,6 @@ use rule prune as ablate with:
 
 rule at:
     input:
-        data=data_manifest,
         parent="results/models/{parent}/manifest.json",
     output:
         "results/models/{parent}/{step}/model.pt",

@@ -1,8 +1,6 @@
 rule score:
     input:
-        "results/data/{task}/text/manifest.json",
-        data_manifest,
-        shortlist,
+        data_for_translating,
         model="results/models/{task}/{model}/manifest.json",
     output:
         scores="results/models/{task}/{model}/scores.csv",
@@ -27,9 +25,7 @@ rule score:
 # Steps that only select weights: all of one model in one process, a row each.
 rule variants:
     input:
-        "results/data/{task}/text/manifest.json",
-        data_manifest,
-        shortlist,
+        data_for_translating,
         model="results/models/{task}/{model}/manifest.json",
     output:
         scores="results/models/{task}/{model}/variants.csv",

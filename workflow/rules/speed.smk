@@ -2,7 +2,6 @@
 # results/speed lets one measure at a time. On a cluster it gets a node to itself.
 rule speed:
     input:
-        "results/data/{task}/text/manifest.json",
         lambda wildcards: sorted({str(CONFIG.data_folder(each) / paths.MANIFEST) for each in SPEED_GROUPS[wildcards.task]}),
         lambda wildcards: sorted({str(file) for each in SPEED_GROUPS[wildcards.task] if (file := CONFIG.shortlist(each))}),
         models=lambda wildcards: [str(paths.manifest(each)) for each in SPEED_GROUPS[wildcards.task]],
