@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import math
 import shlex
@@ -289,11 +290,14 @@ class Config:
         from nmtprune.data.subwords import name_of
 
         given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
-        of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in self.names("recipes"))
-        known = {name_of(settings): settings for settings in (*of_recipes, *given) if settings}
-        if name not in known:
-            raise UserError(f"no recipe has subwords `{name}`; {suggest(name, known)}")
-        return known[name]
+        loaded = [key for kind, key in self._loaded if kind == "recipes"]  # the run's own: no need to read on
+        of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in dict.fromkeys([*loaded, *self.names("recipes")]))
+        known = set()
+        for settings in filter(None, itertools.chain(given, of_recipes)):
+            if name_of(settings) == name:
+                return settings
+            known.add(name_of(settings))
+        raise UserError(f"no recipe has subwords `{name}`; {suggest(name, known)}")
 
     def _given(self, name: str) -> dict[str, Any]:
         given = self.imported(name)
