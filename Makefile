@@ -20,9 +20,8 @@ demo: $(VENV)/installed
 	@echo "Tables and figures: results/toy/index.html"
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/unit tests/dag
-	$(BIN)/python -m pytest tests/smoke tests/real
-	$(BIN)/python -m pytest -rs tests/cluster
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/dag
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/smoke tests/real tests/cluster
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

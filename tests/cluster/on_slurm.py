@@ -1,8 +1,10 @@
 """What the tests on a real Slurm share: the Slurm itself, workplaces that submit to it, and a look into its queue."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,20 +29,24 @@ class ClusterWorkplace(Workplace):
 
 @contextmanager
 def slurm(folder, *options, **environment):
-    """A Slurm for a while, and Snakemake's plug-in for it on the path of what is started meanwhile; skips the tests where it cannot be."""
+    """A Slurm for a while, and Snakemake's plug-in for it on the path of what is started meanwhile; skips the tests where it cannot be.
+
+    A machine has one at a time: a second process of tests waits for it.
+    """
     said = folder / "slurm.txt"
-    with open(said, "w", encoding="utf-8") as file:
+    with open(Path(tempfile.gettempdir()) / "nmtprune-slurm.lock", "w") as only, open(said, "w", encoding="utf-8") as file:
+        fcntl.flock(only, fcntl.LOCK_EX)
         script = [HERE / "slurm.sh", "start", *options]
         status = subprocess.run(script, stdout=file, stderr=file, env=os.environ | environment, timeout=300).returncode
-    if status == IMPOSSIBLE:
-        pytest.skip(said.read_text().strip())
-    assert status == 0, said.read_text()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(_plugin(folder)), prepend=os.pathsep)
-            yield
-    finally:
-        subprocess.run([HERE / "slurm.sh", "stop"], check=True, timeout=60)
+        if status == IMPOSSIBLE:
+            pytest.skip(said.read_text().strip())
+        assert status == 0, said.read_text()
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PYTHONPATH", str(_plugin(folder)), prepend=os.pathsep)
+                yield
+        finally:
+            subprocess.run([HERE / "slurm.sh", "stop"], check=True, timeout=60)
 
 
 def _plugin(folder):
