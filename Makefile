@@ -9,6 +9,8 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 RULES := Snakefile workflow/rules
+# in this order: a machine has one Slurm at a time, and its tests wait more than they work
+LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/test_accounting.py
 
 export OMP_NUM_THREADS ?= 1
 
@@ -21,7 +23,7 @@ demo: $(VENV)/installed
 
 test: lint
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/dag
-	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/smoke tests/real tests/cluster
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(LONG_TESTS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
