@@ -121,12 +121,8 @@ def given_files(wildcards):
 def data_for_translating(wildcards):
     """The data of a model, and the lexical shortlist of its recipe if it translates with one."""
     found = chain_of(wildcards)
-    return [data_manifest_of(found), *filter(None, [shortlist_of(found)])]
-
-
-@functools.cache
-def shortlist_of(chain):
-    return str(CONFIG.shortlist(chain) or "")
+    shortlist = CONFIG.shortlist(found)
+    return [data_manifest_of(found), *([str(shortlist)] if shortlist else [])]
 
 
 def slice_json(wildcards):
