@@ -1,6 +1,5 @@
 """Every scheme on every architecture: percentages are exact, nothing else is touched, zeros stay through retraining and resumption."""
 
-import math
 import re
 from fractions import Fraction
 
@@ -129,13 +128,9 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
     engines = [open_engine(converged, name, device="cpu") for name in ("auto", "onnx", "fairseq")]
     losses = [engine.negative_log_likelihoods(sources, targets) for engine in engines]
     assert losses[0] == pytest.approx(losses[2], rel=1e-4) and losses[1] == pytest.approx(losses[2], rel=1e-4)
-    by_engine = [engine.translate(sources, Search(beam=1), 20) for engine in engines]
-    assert by_engine[0] == by_engine[1] == by_engine[2]
-    by_engine = [engine.translate(sources, Search(beam=2), 20) for engine in engines]
-    assert by_engine[1] == by_engine[2]
-    cut_off = 20 if engines[0].name == "ctranslate2" else math.inf  # it may prefer a hypothesis that the limit ends
-    compared = [(one, other) for one, other in zip(by_engine[0], by_engine[2], strict=True) if len(one) < cut_off]
-    assert len(compared) > len(sources) / 2 and all(one == other for one, other in compared)
+    for beam in (1, 2):
+        by_engine = [engine.translate(sources, Search(beam=beam), 20) for engine in engines]
+        assert by_engine[0] == by_engine[1] == by_engine[2]
     assert not torch.equal(tuned.state["encoder.layers.0.fc1.weight"], converged.state["encoder.layers.0.fc1.weight"])
 
     workplace = bench(str(chain.parse(text).parent))

@@ -16,7 +16,7 @@ from nmtprune.data.subwords import Subwords, model_files
 from nmtprune.errors import UserError, suggest
 from nmtprune.export.readme import readme
 from nmtprune.files import write_json, write_lines, write_text
-from nmtprune.scoring import ctranslate2_engine, onnx_engine, onnx_runtime
+from nmtprune.scoring import ctranslate2_engine, ctranslate2_runtime, onnx_engine, onnx_runtime
 from nmtprune.scoring.engine import PRECISIONS, Search
 from nmtprune.scoring.model import Model, of_chain
 from nmtprune.scoring.shortlist import Shortlist
@@ -27,6 +27,7 @@ TOP = 50  # candidates of a source piece, where a shortlist is asked for that th
 _ENGINES = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 _SCRIPT = Path(__file__).parent / "translate.py"
 _ENGINE_PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("numpy", "onnxruntime")}
+_RUNTIMES = {"ctranslate2": ctranslate2_runtime, "onnx": onnx_runtime}
 _SUBWORD_PACKAGES = {"sentencepiece": ("sentencepiece",), "bpe": ("subword-nmt",), "words": ()}
 
 
@@ -63,8 +64,8 @@ def export(
             shutil.copyfile(candidates, temporary / "model" / "shortlist.npz")
         shutil.copyfile(_SCRIPT, temporary / "translate")
         (temporary / "translate").chmod(0o755)
-        if engine == "onnx":
-            shutil.copyfile(onnx_runtime.__file__, temporary / "onnx_runtime.py")
+        runtime = Path(_RUNTIMES[engine].__file__)
+        shutil.copyfile(runtime, temporary / runtime.name)
         settings = _subwords(config.data_folder(chain), temporary / "subwords")
         about = {
             "chain": str(chain),

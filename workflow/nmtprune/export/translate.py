@@ -71,35 +71,26 @@ class CTranslate2:
     """The model in CTranslate2."""
 
     def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
-        import ctranslate2
+        from ctranslate2_runtime import Translator
 
-        self._translator = ctranslate2.Translator(str(folder), device="cpu", inter_threads=1, intra_threads=threads)
-        self._options = {
-            "beam_size": search["beam"],
-            "length_penalty": search["length_penalty"],
-            "replace_unknowns": search["replace_unknowns"],
-            "use_vmap": shortlist,
-            "max_input_length": 0,
-            "suppress_sequences": [["<pad>"]],
-        }
+        self._translator, self._search = Translator(folder, threads, shortlist), search
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
-        results = self._translator.translate_batch(sources, max_decoding_length=max_length, **self._options)
-        return [result.hypotheses[0] for result in results]
+        search = self._search
+        return self._translator.translate(sources, search["beam"], search["length_penalty"], max_length, search["replace_unknowns"])
 
 
 class Onnx:
     """The model in ONNX Runtime."""
 
     def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
-        sys.path.insert(0, str(_FOLDER))
         from onnx_runtime import Translator
 
         self._translator = Translator(folder, threads, Shortlist(folder / "shortlist.npz") if shortlist else None)
-        self._beam, self._length_penalty = search["beam"], search["length_penalty"]
+        self._search = search
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
-        return self._translator.translate(sources, self._beam, self._length_penalty, max_length)
+        return self._translator.translate(sources, self._search["beam"], self._search["length_penalty"], max_length)
 
 
 class Shortlist:
@@ -220,6 +211,7 @@ def main() -> int:
     settings["search"]["beam"] = arguments.beam
     settings["batch"]["sentences"] = arguments.batch
     settings["max_source_length"] = min(arguments.longest, settings["max_source_length"])
+    sys.path.insert(0, str(_FOLDER))
     try:
         subwords = Subwords(_FOLDER / "subwords", settings["subwords"])
         engine = {"ctranslate2": CTranslate2, "onnx": Onnx}[settings["engine"]]

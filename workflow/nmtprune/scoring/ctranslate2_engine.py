@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ctranslate2
 import torch
 from ctranslate2.specs import common_spec, transformer_spec
 
+from nmtprune.scoring.ctranslate2_runtime import Translator
 from nmtprune.scoring.engine import Search
-from nmtprune.scoring.model import END, PADDING, SPECIAL_SYMBOLS, Model
+from nmtprune.scoring.model import END, PADDING, Model
 from nmtprune.scoring.shortlist import Shortlist
 
 _ACTIVATIONS = {
@@ -28,12 +28,7 @@ _BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("ve
 
 
 class CTranslate2Engine:
-    """A Transformer loaded into CTranslate2 on the CPU.
-
-    Its beam search is fairseq's but for two things, of which only a model that hardly translates sees anything: a hypothesis cut off
-    at the length limit competes as it stands, where fairseq first makes it pay for its end of sentence; and what would be the
-    probability of padding goes to the other pieces.
-    """
+    """A Transformer loaded into CTranslate2 on the CPU."""
 
     name = "ctranslate2"
 
@@ -51,30 +46,18 @@ class CTranslate2Engine:
         return engine
 
     def _open(self, folder: Path, threads: int, shortlist: Shortlist | None) -> None:
-        self._use_vmap = shortlist is not None
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as view:  # CTranslate2 reads a shortlist from the model's folder alone
             for file in folder.iterdir():
                 (Path(view) / file.name).symlink_to(file.resolve())
             if shortlist is not None:
                 shortlist.as_vmap(Path(view) / "vmap.txt")
-            self._translator = ctranslate2.Translator(view, device="cpu", inter_threads=1, intra_threads=threads)
+            self._translator = Translator(view, threads, shortlist is not None)
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        results = self._translator.translate_batch(
-            sources,
-            beam_size=search.beam,
-            length_penalty=search.length_penalty,
-            max_decoding_length=max_length,
-            max_input_length=0,
-            replace_unknowns=search.replace_unknowns,
-            use_vmap=self._use_vmap,
-            suppress_sequences=[[SPECIAL_SYMBOLS[PADDING]]],  # fairseq never selects padding either
-        )
-        return [result.hypotheses[0] for result in results]
+        return self._translator.translate(sources, search.beam, search.length_penalty, max_length, search.replace_unknowns)
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
-        results = self._translator.score_batch(sources, targets, max_input_length=0)
-        return [-math.fsum(result.log_probs) for result in results]
+        return self._translator.negative_log_likelihoods(sources, targets)
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
