@@ -10,6 +10,7 @@ import pytest
 from conftest import MICRO, Workplace
 from test_presets import dry_run, finish
 
+from nmtprune import paths
 from nmtprune.jobs import Jobs, counts
 
 
@@ -44,13 +45,15 @@ def test_what_is_there_is_not_planned_and_what_is_missing_behind_it_is_not_misse
     finish(workplace, papers=["wang2020/table2"])
     with workplace.inside():
         config = workplace.config
-        for file, job in Jobs(config).items():
+        for job in Jobs(config).values():
             if job.does == "step":
-                file.write_text(json.dumps({"slice": config.slice(job.chain)}))
+                for chain in (*job.chain.selections(), job.chain):
+                    paths.manifest(chain).write_text(json.dumps({"slice": config.slice(chain)}))
     done = workplace.snakemake("--cores", "1", "--touch", "--forceall")
     assert done.returncode == 0, done.stderr[-3000:]
     assert planned(workplace) == {} == by_snakemake(workplace)
-    workplace.model("micro/micro/s1/train/prune-local-50/manifest.json").unlink()
+    for behind in ("train/prune-local-50", "train/prune-local-50/retrain"):
+        workplace.model(f"micro/micro/s1/{behind}/manifest.json").unlink()
     assert planned(workplace) == {} == by_snakemake(workplace)
     time.sleep(0.02)
     workplace.model("micro/micro/s1/train/scores.csv").unlink()

@@ -7,6 +7,7 @@ version of their implementation makes them.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -228,6 +229,17 @@ class Chain:
         while chain:
             yield chain
             chain = chain.parent
+
+    def selections(self) -> list[Chain]:
+        """The selections right below its last step, the first one first: the job that makes the chain makes them on the way."""
+        below = self.parent.ancestors() if self.parent else ()
+        return list(itertools.takewhile(lambda chain: chain.last.family.selects, below))[::-1]
+
+    @property
+    def base(self) -> Chain | None:
+        """The model that the job of its last step begins with: its parent, or what its parent selects from; None for a root."""
+        first, *_ = [*self.selections(), self]
+        return first.parent
 
     def __str__(self) -> str:
         return "/".join((self.task, self.recipe, f"s{self.seed}", *map(str, self.steps)))

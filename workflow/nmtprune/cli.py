@@ -70,11 +70,12 @@ def make_data(config: Config, arguments: argparse.Namespace) -> None:
 def run_step(config: Config, arguments: argparse.Namespace) -> None:
     """Make the last step of a chain: train, prune, retrain, rejuvenate, ..."""
     chain = _chain(config, arguments.model)
-    nodes, workers = config.workers(chain)
-    if nodes * workers > 1 and not launch.is_worker():
-        launch.become_workers(workers, nodes, sys.argv[1:])
     from nmtprune import steps
 
+    nodes, workers = config.workers(chain)
+    if nodes * workers > 1 and not launch.is_worker():
+        steps.make_selections(config, chain)
+        launch.become_workers(workers, nodes, sys.argv[1:])
     steps.run(config, chain)
 
 

@@ -117,7 +117,7 @@ class Jobs(dict[Path, Job]):
         if makes in self:
             return makes
         reads_text = chain.parent is None or chain.last.family.trains
-        needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.parent)] if chain.parent else [])]
+        needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.base)] if chain.base else [])]
         needs += [self.analysis(chain.parent, ORDER)] if chain.last.needs_order else []
         return self._add(RULES.get(family, family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
@@ -198,8 +198,9 @@ def _is_there(config: Config, job: Job) -> bool:
         return False
     if job.does != STEP:
         return True
+    selections = [each for each in job.chain.selections() if paths.manifest(each).exists()]
     try:
-        return manifest.read(job.makes).get("slice") == config.slice(job.chain)
+        return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in (*selections, job.chain))
     except UserError:
         return False
 

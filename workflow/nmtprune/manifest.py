@@ -36,8 +36,9 @@ def digest_of(config: Config, chain: Chain) -> str:
         identity["checkpoint"] = sha256_of(config.imported(chain.last["name"])["checkpoint"])
     if chain.last.needs_order:
         identity["components"] = [str(component) for component in least_important(chain)]
-    if chain.parent:
-        identity["parent"] = read(paths.manifest(chain.parent))["digest"]
+    if chain.parent:  # a selection is made when it is needed, and may not be there yet
+        selects = chain.parent.last.family.selects
+        identity["parent"] = digest_of(config, chain.parent) if selects else read(paths.manifest(chain.parent))["digest"]
     return digest(identity)
 
 

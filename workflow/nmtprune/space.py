@@ -169,15 +169,18 @@ class Sizes:
             return max(1, len(job.models)) * sum(map(task.sentences, sets)) * BYTES_A_SENTENCE
         if job.does != STEP:
             return None if job.does in ("text", "data", "shortlist") else 0
-        whole, family = self.weights(job.chain), job.chain.last.family
+        whole = self.weights(job.chain)
         if whole is None:
             return None
-        if family.selects:
-            return whole // (8 * BYTES_A_WEIGHT)
+        masks = sum(each.last.family.selects for each in (job.chain, *job.chain.selections()))
+        return self._checkpoints(job.chain) * whole + masks * (whole // (8 * BYTES_A_WEIGHT))
+
+    def _checkpoints(self, chain: Chain) -> int:
+        """How many checkpoints the last step of a chain leaves: a snapshot that is named `at` is none, and a mask is none."""
+        family = chain.last.family
         if not family.trains:
-            return 0 if family.name == "at" else whole  # a second name of a snapshot
-        snapshots = self.config.schedule(job.chain.recipe, job.chain.last.schedule)["snapshots"]
-        return whole * (2 + (job.chain.parent is None) + len(snapshots))
+            return 0 if family.selects or family.name == "at" else 1
+        return 2 + (chain.parent is None) + len(self.config.schedule(chain.recipe, chain.last.schedule)["snapshots"])
 
     def while_running(self, job: Job) -> int:
         """Bytes of a training's resume file, once more while it is replaced."""

@@ -125,13 +125,13 @@ def data_for_translating(wildcards):
     return [data_manifest_of(found), *([str(shortlist)] if shortlist else [])]
 
 
-def slice_json(wildcards):
-    return slice_json_of(chain_of(wildcards))
+def slices_json(wildcards):
+    return slices_json_of(chain_of(wildcards))
 
 
 @functools.cache
-def slice_json_of(chain):
-    return json.dumps(CONFIG.slice(chain), sort_keys=True)
+def slices_json_of(chain):
+    return json.dumps([CONFIG.slice(each) for each in (*chain.selections(), chain)], sort_keys=True)
 
 
 def scoring_json(wildcards):

@@ -1,16 +1,17 @@
-# One rule a family of steps. A model's address is its directory: {parent} is the chain before it, or <task>/<recipe>/s<seed> for a root.
+# One rule a family of steps. A model's address is its directory, and its manifest says that all of it is there: the one file that rules know.
+# {parent} is the model that a job begins with, or <task>/<recipe>/s<seed> for a root. What only selects weights between the two (`prune`,
+# `ablate`) is made on the way by the job of {step}, and is a job of its own where it is asked for itself.
+ONTO = f"(?:(?:{'|'.join(name for name, family in chains.FAMILIES.items() if family.selects)})-[^/]+/)*"
+
+
 wildcard_constraints:
-    parent=r"[^/]+/[^/]+/s\d+(?:/.+)?",
+    parent=r"[^/]+/[^/]+/s\d+(?:/.+?)?",
 
 
 rule train:
     input:
         data=data_manifest,
     output:
-        "results/models/{parent}/{step}/model.pt",
-        "results/models/{parent}/{step}/last.pt",
-        "results/models/{parent}/{step}/initial.pt",
-        "results/models/{parent}/{step}/history.csv",
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
@@ -25,94 +26,49 @@ rule train:
         mem_mb=mem_mb(8000),
         runtime=training_minutes,
     params:
-        slice=slice_json,
+        slices=slices_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
         nmtprune("run {output.manifest}", on_gpu=True)
 
 
-rule import_checkpoint:
-    input:
-        data=data_manifest,
-        checkpoint=imported_checkpoint,
-    output:
-        "results/models/{parent}/{step}/model.pt",
-        manifest="results/models/{parent}/{step}/manifest.json",
-    log:
-        "results/logs/models/{parent}/{step}.log",
-    wildcard_constraints:
-        step=r"import-[^/]+",
-    conda:
-        CONDA
-    resources:
-        mem_mb=mem_mb(8000),
-        runtime=lambda wildcards, attempt: 30 * attempt,
-    params:
-        slice=slice_json,
-    message:
-        "{wildcards.parent}/{wildcards.step}"
-    shell:
-        nmtprune("run {output.manifest}")
-
-
-rule continue_training:
+use rule train as continue_training with:
     input:
         data=data_manifest,
         parent="results/models/{parent}/manifest.json",
-    output:
-        "results/models/{parent}/{step}/model.pt",
-        "results/models/{parent}/{step}/last.pt",
-        "results/models/{parent}/{step}/history.csv",
-        manifest="results/models/{parent}/{step}/manifest.json",
-    log:
-        "results/logs/models/{parent}/{step}.log",
     wildcard_constraints:
-        step=r"continue(?:-[^/]+)?",
-    conda:
-        CONDA
-    threads: training_threads
-    resources:
-        **SEVERAL_NODES,
-        gpu=training_gpus,
-        mem_mb=mem_mb(8000),
-        runtime=training_minutes,
-    params:
-        slice=slice_json,
-    message:
-        "{wildcards.parent}/{wildcards.step}"
-    shell:
-        nmtprune("run {output.manifest}", on_gpu=True)
+        step=ONTO + r"continue(?:-[^/]+)?",
 
 
 use rule continue_training as retrain with:
     wildcard_constraints:
-        step=r"retrain(?:-[^/]+)?",
+        step=ONTO + r"retrain(?:-[^/]+)?",
 
 
 use rule continue_training as rejuvenate with:
     wildcard_constraints:
-        step=r"rejuvenate-[^/]+",
+        step=ONTO + r"rejuvenate-[^/]+",
 
 
 use rule continue_training as restart with:
     wildcard_constraints:
-        step=r"restart(?:-[^/]+)?",
+        step=ONTO + r"restart(?:-[^/]+)?",
 
 
 use rule continue_training as lasso with:
     wildcard_constraints:
-        step=r"lasso-[^/]+",
+        step=ONTO + r"lasso-[^/]+",
 
 
 use rule continue_training as converge with:
     wildcard_constraints:
-        step=r"converge(?:-[^/]+)?",
+        step=ONTO + r"converge(?:-[^/]+)?",
 
 
 use rule continue_training as finetune with:
     wildcard_constraints:
-        step=r"finetune(?:-[^/]+)?",
+        step=ONTO + r"finetune(?:-[^/]+)?",
 
 
 # The least important components of the parent, which is ablated for it.
@@ -130,19 +86,18 @@ rule prune:
     input:
         parent="results/models/{parent}/manifest.json",
     output:
-        "results/models/{parent}/{step}/mask.pt",
         manifest="results/models/{parent}/{step}/manifest.json",
     log:
         "results/logs/models/{parent}/{step}.log",
     wildcard_constraints:
-        step=r"prune-[^/]+",
+        step=ONTO + r"prune-[^/]+",
     conda:
         CONDA
     resources:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        slice=slice_json,
+        slices=slices_json,
     message:
         "{wildcards.parent}/{wildcards.step}"
     shell:
@@ -151,41 +106,27 @@ rule prune:
 
 use rule prune as ablate with:
     wildcard_constraints:
-        step=r"ablate-[^/]+",
+        step=ONTO + r"ablate-[^/]+",
 
 
-rule at:
-    input:
-        parent="results/models/{parent}/manifest.json",
-    output:
-        "results/models/{parent}/{step}/model.pt",
-        manifest="results/models/{parent}/{step}/manifest.json",
-    log:
-        "results/logs/models/{parent}/{step}.log",
+use rule prune as at with:
     wildcard_constraints:
         step=r"at-[^/]+",
-    conda:
-        CONDA
-    resources:
-        mem_mb=mem_mb(4000),
-        runtime=lambda wildcards, attempt: 30 * attempt,
-    params:
-        slice=slice_json,
-    message:
-        "{wildcards.parent}/{wildcards.step}"
-    shell:
-        nmtprune("run {output.manifest}")
 
 
-use rule at as slice_model with:
-    output:
-        "results/models/{parent}/{step}/model.pt",
-        "results/models/{parent}/{step}/norms.npz",
-        manifest="results/models/{parent}/{step}/manifest.json",
+use rule prune as slice_model with:
     wildcard_constraints:
         step="slice",
 
 
-use rule at as int8 with:
+use rule prune as int8 with:
     wildcard_constraints:
-        step=r"int8-[^/]+",
+        step=ONTO + r"int8-[^/]+",
+
+
+use rule prune as import_checkpoint with:
+    input:
+        data=data_manifest,
+        checkpoint=imported_checkpoint,
+    wildcard_constraints:
+        step=r"import-[^/]+",

@@ -33,10 +33,23 @@ _MODULES = {
 
 
 def run(config: Config, chain: Chain) -> None:
-    """Make the last step of a chain, go on where it was interrupted, or restore what an earlier run of the same digest made.
+    """Make the last step of a chain, and before it the selections that it follows: go on where it was interrupted, or restore what an
+    earlier run of the same digest made.
 
-    Raises UserError where its parent or its data is missing or damaged.
+    Raises UserError where the model that it begins with or its data is missing or damaged.
     """
+    if not launch.is_worker():  # their launcher has
+        make_selections(config, chain)
+    _make(config, chain)
+
+
+def make_selections(config: Config, chain: Chain) -> None:
+    """Make the selections that the last step of a chain follows."""
+    for selection in chain.selections():
+        _make(config, selection)
+
+
+def _make(config: Config, chain: Chain) -> None:
     directory = paths.model(chain)
     state, identity = paths.state(directory), manifest.digest_of(config, chain)
     module = import_module(f"{__name__}.{_MODULES[chain.last.family.name]}")
