@@ -234,3 +234,9 @@ def test_a_truncated_checkpoint_costs_nothing(bench):
     told = one_sentence(workplace.nmtprune("run", "micro/micro/s1/train/prune-local-50"), "is not a whole PyTorch file")
     assert len(told) == 1 and "train/model.pt" in told[0]
     assert model.read_bytes() == whole[:5000]
+
+
+def test_what_comes_with_a_manifest_is_not_asked_for_itself(workplace):
+    workplace.configure(own=str(MICRO))
+    done = workplace.snakemake("--cores", "1", "results/models/micro/micro/s1/train/model.pt")
+    one_sentence(done, "ask for results/models/micro/micro/s1/train/manifest.json")

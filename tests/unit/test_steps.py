@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 import time
-from itertools import accumulate
 
 import pytest
 import torch
@@ -348,6 +347,22 @@ def test_damaged_state_gives_one_sentence(bench, monkeypatch):
         workplace.make(TRAIN)
 
 
+def test_a_mask_is_made_on_the_way_to_what_trains_under_it(studio, bench):
+    reference, workplace = studio.make(RETRAIN), bench(TRAIN)
+    with workplace.inside():
+        steps.run(workplace.config, chain.parse(RETRAIN))
+    assert_same_training(workplace.model(RETRAIN), reference)
+    pruned, before = workplace.model(PRUNE), (workplace.model(RETRAIN) / "manifest.json").stat().st_mtime_ns
+    assert manifest(pruned) | {"wall_seconds": 0} == manifest(studio.model(PRUNE)) | {"wall_seconds": 0}
+    for gone in (pruned / "mask.pt", pruned / "manifest.json"):
+        gone.unlink()
+    shutil.rmtree(pruned / "state")
+    with workplace.inside():
+        steps.run(workplace.config, chain.parse(RETRAIN))
+    assert same(models.read_masks(pruned / "mask.pt"), models.read_masks(studio.model(PRUNE) / "mask.pt"))
+    assert (workplace.model(RETRAIN) / "manifest.json").stat().st_mtime_ns == before  # and nothing is trained again
+
+
 def test_a_model_whose_parent_is_not_there(bench):
     workplace = bench()
     with workplace.inside(), pytest.raises(UserError, match=r"there is no .*train/manifest\.json: make it first"):
@@ -441,7 +456,7 @@ LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 @pytest.mark.parametrize("steps", ["prune-local-50/retrain-accumulated", "lasso-ffn+att-both-1-accumulated"])
 def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
     """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and penalties."""
-    alone, workplace = studio.make(f"{STILL}/{steps}"), bench(*accumulate([STILL, *steps.split("/")[:-1]], "{}/{}".format))
+    alone, workplace = studio.make(f"{STILL}/{steps}"), bench(STILL)  # the mask is made by the launcher
     workplace.configure(workers=2)
     done = workplace.nmtprune("run", f"{STILL}/{steps}")
     assert done.returncode == 0, done.stderr[-2000:]

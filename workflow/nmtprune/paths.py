@@ -14,6 +14,7 @@ MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
 SCORES, VARIANTS = "scores.csv", "variants.csv"
 NORMS = "norms.npz"
+BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)  # what a step leaves with it, as far as it leaves that
 
 
 def text(task: str) -> Path:

@@ -32,9 +32,12 @@ try:
     CONFIG = configuration.from_settings(config)
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
-    BY_HAND = [chains.parse(paths.chain_text(word)) for word in sys.argv if word.startswith("results/models/")]
-    for each in BY_HAND:
+    ASKED = [word for word in sys.argv if word.startswith("results/models/")]
+    BY_HAND = [chains.parse(paths.chain_text(word)) for word in ASKED]
+    for file, each in zip(map(Path, ASKED), BY_HAND):
         CONFIG.check(each)
+        if file.name in paths.BESIDE_A_MANIFEST:
+            raise UserError(f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}")
     ITEMS, SPEED_GROUPS = papers.selected(CONFIG), papers.speed_groups(CONFIG)
     RENDERED = papers.report_entries(CONFIG)
     STATED = [str(file) for file in papers.files(CONFIG)]

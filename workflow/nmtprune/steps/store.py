@@ -101,13 +101,13 @@ def publish(state: Path, directory: Path) -> None:
     Where a model of the same digest is there already, whose files were freed, its time stays: nothing that was made of it is made again.
     """
     outputs, manifest = outputs_of(state), directory / paths.MANIFEST
-    whole, times = read_json(outputs / paths.MANIFEST), None
+    whole, times = read_json(outputs / paths.MANIFEST), {}
     if manifest.exists() and read_json(manifest).get("digest") == whole["digest"]:
         status = manifest.stat()
-        times = status.st_atime, status.st_mtime
+        times = {"ns": (status.st_atime_ns, status.st_mtime_ns)}
     for name in [*whole["files"], paths.MANIFEST]:
         link(outputs / name, directory / name)
-        os.utime(directory / name, times)
+        os.utime(directory / name, **times)
 
 
 def link(source: Path, target: Path) -> None:
