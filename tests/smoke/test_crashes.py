@@ -118,11 +118,12 @@ def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own, too small for a run, and a function that makes it larger. Needs root."""
+def small_disk(finished, tmp_path):
+    """A file system of its own with half the room that a run takes, and a function that makes it larger. Needs root."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True)
+    half = sum(file.lstat().st_blocks * 512 // file.lstat().st_nlink for file in (finished / "results").rglob("*") if file.is_file()) // 2
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={half}", "tmpfs", str(place)], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
     yield place, lambda: subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
