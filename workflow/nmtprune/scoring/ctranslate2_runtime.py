@@ -16,6 +16,7 @@ from typing import Any
 import ctranslate2
 
 PADDING = "<pad>"
+PIECES_AT_ONCE = 4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
 
 
 class Translator:
@@ -52,9 +53,11 @@ class Translator:
             for each in found
             if len(found) > 1 and (index in again or _may_win(each, found, max_length, length_penalty))
         ]
-        costs = self.negative_log_likelihoods([source for source, _ in unsure], [each.pieces for _, each in unsure])
-        for (_, each), cost in zip(unsure, costs, strict=True):
-            each.score = -cost / (len(each.pieces) + 1) ** length_penalty
+        rows = max(1, PIECES_AT_ONCE // (max_length + 1))
+        for part in (unsure[start : start + rows] for start in range(0, len(unsure), rows)):
+            costs = self.negative_log_likelihoods([source for source, _ in part], [each.pieces for _, each in part])
+            for (_, each), cost in zip(part, costs, strict=True):
+                each.score = -cost / (len(each.pieces) + 1) ** length_penalty
         return [max(found, key=lambda each: each.score).pieces for found in beams]
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
