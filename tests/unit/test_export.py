@@ -337,6 +337,7 @@ def test_parts_end_at_sentences_then_at_spaces():
     text = "one two three. four five! six seven eight"
     assert ["".join(part) for part in translate.in_parts(text, list, 30)] == ["one two three. ", "four five! six seven eight"]
     assert ["".join(part) for part in translate.in_parts("one two three four", list, 10)] == ["one two ", "three four"]
+    assert ["".join(part) for part in translate.in_parts("aa aaaaa a a", list, 9)] == ["aa ", "aaaaa a a"]  # not in a word
     assert ["".join(part) for part in translate.in_parts("abcdef", list, 3)] == ["abc", "def"]
 
 

@@ -147,7 +147,7 @@ class Translation:
 
 
 def in_parts(text: str, encode: Callable[[str], Pieces], longest: int) -> list[Pieces]:
-    """The pieces of a text, in parts of at most `longest`: it is halved near a sentence's end, else at a space, else anywhere."""
+    """The pieces of a text, in parts of at most `longest`: it is cut near its middle at a sentence's end, else at a space, else anywhere."""
     pieces = encode(text)
     if len(pieces) <= longest or len(text) == 1:
         return [pieces[:longest]]
@@ -158,8 +158,8 @@ def in_parts(text: str, encode: Callable[[str], Pieces], longest: int) -> list[P
 def _middle(text: str) -> int:
     """Where a text of two characters or more is cut."""
     half = len(text) // 2
-    for ends in (_SENTENCE_END, _SPACE):
-        places = [match.end() for match in ends.finditer(text) if half // 2 < match.end() < len(text) - half // 2]
+    for ends, margin in ((_SENTENCE_END, half // 2), (_SPACE, 0)):
+        places = [match.end() for match in ends.finditer(text) if margin < match.end() < len(text) - margin]
         if places:
             return min(places, key=lambda place: abs(place - half))
     return half
