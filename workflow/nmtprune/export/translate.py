@@ -147,7 +147,7 @@ class Translation:
 
 
 def in_parts(text: str, encode: Callable[[str], Pieces], longest: int) -> list[Pieces]:
-    """The pieces of a text, in parts of at most `longest`: it is cut near its middle at a sentence's end, else at a space, else anywhere."""
+    """The pieces of a text, in parts of at most `longest`: it is cut near its middle, at a sentence's end, a space, or anywhere."""
     pieces = encode(text)
     if len(pieces) <= longest or len(text) == 1:
         return [pieces[:longest]]
