@@ -47,7 +47,7 @@ def test_what_is_there_is_not_planned_and_what_is_missing_behind_it_is_not_misse
         config = workplace.config
         for job in Jobs(config).values():
             if job.does == "step":
-                for chain in (*job.chain.selections(), job.chain):
+                for chain in job.chain.of_its_job():
                     paths.manifest(chain).write_text(json.dumps({"slice": config.slice(chain)}))
     done = workplace.snakemake("--cores", "1", "--touch", "--forceall")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -49,7 +49,7 @@ def make(config, address: str) -> Path:
 def finish(config) -> None:
     for file, job in Jobs(config).items():
         if job.does == "step":
-            for chain in (*job.chain.selections(), job.chain):
+            for chain in job.chain.of_its_job():
                 make(config, str(chain))
         else:
             write_json(file, {"counts": {}})
@@ -100,6 +100,16 @@ def test_what_a_later_job_reads_stays_until_it_is_done(config):
     assert not (paths.model(chains.parse(RETRAINED)) / "model.pt").exists()
     assert (paths.model(chains.parse(PRUNED)) / "mask.pt").exists()
     assert Jobs(config).to_do() == []
+
+
+def test_a_mask_belongs_to_the_job_of_what_trains_under_it(config):
+    finish(config)
+    kept = paths.model(chains.parse(PRUNED)) / "state" / "kept" / "another" / "mask.pt"
+    write_text(kept, "mask")
+    job = Jobs(config)[paths.manifest(chains.parse(RETRAINED))]
+    assert job.folders == {paths.model(chains.parse(each)) for each in (PRUNED, RETRAINED)}
+    free(config, do=True)
+    assert not kept.exists() and (paths.model(chains.parse(PRUNED)) / "mask.pt").exists()
 
 
 def test_freed_weights_that_are_needed_are_named_with_those_they_are_made_from(config):

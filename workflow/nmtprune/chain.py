@@ -230,16 +230,15 @@ class Chain:
             yield chain
             chain = chain.parent
 
-    def selections(self) -> list[Chain]:
-        """The selections right below its last step, the first one first: the job that makes the chain makes them on the way."""
+    def of_its_job(self) -> list[Chain]:
+        """What the job of its last step makes: the selections right below it, the first one first, and itself."""
         below = self.parent.ancestors() if self.parent else ()
-        return list(itertools.takewhile(lambda chain: chain.last.family.selects, below))[::-1]
+        return [self, *itertools.takewhile(lambda chain: chain.last.family.selects, below)][::-1]
 
     @property
     def base(self) -> Chain | None:
         """The model that the job of its last step begins with: its parent, or what its parent selects from; None for a root."""
-        first, *_ = [*self.selections(), self]
-        return first.parent
+        return self.of_its_job()[0].parent
 
     def __str__(self) -> str:
         return "/".join((self.task, self.recipe, f"s{self.seed}", *map(str, self.steps)))

@@ -77,7 +77,8 @@ def spare(config: Config, scored_too: bool = False) -> list[Spare]:
         if file in unfinished or is_locked(state):
             continue
         if job.does == STEP:
-            candidates = _of_model(file.parent, job.chain in wanted, scored_too)
+            there = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
+            candidates = (spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too))
         elif job.does in TRIALS:
             candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/trials.jsonl"))
         else:

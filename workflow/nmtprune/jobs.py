@@ -50,7 +50,8 @@ class Job:
     @property
     def folders(self) -> set[Path]:
         """Where it leaves its files."""
-        return {self.makes.parent, *(map(paths.model, self.models) if self.rule == "variants" else ())}
+        others = self.models if self.rule == "variants" else self.chain.of_its_job() if self.does == STEP else ()
+        return {self.makes.parent, *map(paths.model, others)}
 
 
 class Jobs(dict[Path, Job]):
@@ -198,9 +199,9 @@ def _is_there(config: Config, job: Job) -> bool:
         return False
     if job.does != STEP:
         return True
-    selections = [each for each in job.chain.selections() if paths.manifest(each).exists()]
+    made = [each for each in job.chain.of_its_job() if paths.manifest(each).exists()]
     try:
-        return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in (*selections, job.chain))
+        return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in made)
     except UserError:
         return False
 

@@ -172,7 +172,7 @@ class Sizes:
         whole = self.weights(job.chain)
         if whole is None:
             return None
-        masks = sum(each.last.family.selects for each in (job.chain, *job.chain.selections()))
+        masks = sum(each.last.family.selects for each in job.chain.of_its_job())
         return self._checkpoints(job.chain) * whole + masks * (whole // (8 * BYTES_A_WEIGHT))
 
     def _checkpoints(self, chain: Chain) -> int:

@@ -134,7 +134,7 @@ def slices_json(wildcards):
 
 @functools.cache
 def slices_json_of(chain):
-    return json.dumps([CONFIG.slice(each) for each in (*chain.selections(), chain)], sort_keys=True)
+    return json.dumps([CONFIG.slice(each) for each in chain.of_its_job()], sort_keys=True)
 
 
 def scoring_json(wildcards):

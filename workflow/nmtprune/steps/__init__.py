@@ -45,7 +45,7 @@ def run(config: Config, chain: Chain) -> None:
 
 def make_selections(config: Config, chain: Chain) -> None:
     """Make the selections that the last step of a chain follows."""
-    for selection in chain.selections():
+    for selection in chain.of_its_job()[:-1]:
         _make(config, selection)
 
 
