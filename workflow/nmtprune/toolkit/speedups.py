@@ -1,6 +1,7 @@
 """Make fairseq's training step faster on a CPU without changing what it computes beyond float rounding.
 
-`apply()` once, after the shim and before a trainer is built. The largest gain beside these is the criterion in `loss`.
+`apply()` once, after the shim and before a trainer is built. The largest gains beside these are the criterion in `loss` and a
+Transformer's forward pass in `packed`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 # isort: split
 import torch
 from fairseq import utils
+from fairseq.data import LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
@@ -24,9 +26,12 @@ from fairseq.optim.adam import Adam
 from fairseq.trainer import Trainer
 from torch import Tensor
 
+from nmtprune.toolkit.attention import softmax
+from nmtprune.toolkit.dropout import dropout, rate
+
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _M_MMAP_MAX = -4
-_VECTOR = 16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
+_TOKENS_KEPT = 10_000_000  # of collated batches, 8 bytes each
 
 
 @functools.cache
@@ -37,6 +42,7 @@ def apply() -> None:
     _fast_dropout()
     _plain_attention()
     _gradients_together()
+    _batches_formed_once()
     _little_bookkeeping()
     _no_compiler()
 
@@ -107,73 +113,38 @@ def _fused_adam() -> None:
     Adam.step = step
 
 
-class _Dropout(torch.autograd.Function):
-    """Dropout whose mask comes from two 32-bit draws per 64-bit random number."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        draws = torch.empty((x.numel() + 1) // 2, dtype=torch.int64).random_(-(2**63), None).view(torch.int32)
-        kept = draws[: x.numel()].view(x.shape).ge_(round(p * 2**32) - 2**31)
-        scale = kept.to(x.dtype).mul_(1 / (1 - p))
-        ctx.save_for_backward(scale)
-        return x * scale
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (scale,) = ctx.saved_tensors
-        return gradient * scale, None
-
-
 def _fast_dropout() -> None:
-    """Draw dropout masks on the CPU from raw random bits; PyTorch's Bernoulli generator takes longer than a layer norm.
+    """Draw dropout masks on the CPU from raw random bits.
 
-    Safe because each element is dropped independently with probability p (to 2^-32) by PyTorch's seeded generator. The
+    Safe because each element is dropped independently with probability p (to 2^-16) by PyTorch's seeded generator. The
     masks are others than stock fairseq's for the same seed.
     """
     plain_forward = FairseqDropout.forward
 
     def forward(self: Any, x: Tensor, inplace: bool = False) -> Tensor:
-        if x.is_cuda or not 0 < self.p < 1 or not (self.training or self.apply_during_inference):
-            return plain_forward(self, x, inplace)
-        return _Dropout.apply(x, self.p)
+        p = rate(self)
+        return plain_forward(self, x, inplace) if x.is_cuda or not 0 < p < 1 else dropout(x, p)
 
     FairseqDropout.forward = forward
 
 
-class _ShortSoftmax(torch.autograd.Function):
-    """Softmax over a last dimension that is shorter than a vector register."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        probabilities = (x - x.amax(-1, keepdim=True)).exp_()
-        probabilities /= probabilities.sum(-1, keepdim=True)
-        ctx.save_for_backward(probabilities)
-        return probabilities
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (probabilities,) = ctx.saved_tensors
-        weighted = gradient * probabilities
-        return weighted.addcmul_(probabilities, weighted.sum(-1, keepdim=True), value=-1)
-
-
 def _plain_attention() -> None:
-    """Attend with few large operations on the CPU: PyTorch's softmax and fused attention crawl over short sentences.
+    """Attend with few large operations on the CPU, where a model's own forward pass is taken.
 
     Safe because the sums are the same: fairseq's own attention takes the place of PyTorch's, with another softmax in short rows.
     """
     plain_softmax, plain_forward = utils.softmax, MultiheadAttention.forward
 
-    def softmax(x: Tensor, dim: int, onnx_trace: bool = False) -> Tensor:
-        short = dim == -1 and x.shape[-1] < _VECTOR and x.dtype == torch.float32 and not x.is_cuda
-        return _ShortSoftmax.apply(x) if short else plain_softmax(x, dim, onnx_trace)
+    def fast_softmax(x: Tensor, dim: int, onnx_trace: bool = False) -> Tensor:
+        fast = dim == -1 and x.dtype == torch.float32 and not x.is_cuda
+        return softmax(x) if fast else plain_softmax(x, dim, onnx_trace)
 
     def forward(self: Any, query: Tensor, *args: Any, **kwargs: Any) -> Any:
         # fairseq computes attention itself, without PyTorch's fused kernel, wherever the check of dimensions is skipped
         self.skip_embed_dim_check = not query.is_cuda
         return plain_forward(self, query, *args, **kwargs)
 
-    utils.softmax = softmax
+    utils.softmax = fast_softmax
     MultiheadAttention.forward = forward
 
 
@@ -205,6 +176,32 @@ def _gradients_together() -> None:
     FairseqOptimizer.zero_grad = zero_grad
     FairseqOptimizer.multiply_grads = multiply_grads
     FairseqOptimizer.clip_grad_norm = clip_grad_norm
+
+
+def _batches_formed_once() -> None:
+    """Keep the batches of a small corpus, which come again every epoch.
+
+    Safe because the batches of an epoch are the same ones in another order, and nothing changes a batch. PyTorch's loader asks a dataset
+    that has `__getitems__` for a whole batch, and what it gives goes through the collater.
+    """
+    plain_collater = LanguagePairDataset.collater
+
+    def batch(self: Any, indices: list[int]) -> Any:
+        if "batches" not in self.__dict__:
+            tokens = int(self.src_sizes.sum()) + 2 * int(self.tgt_sizes.sum())  # the target twice: as input and as output
+            self.batches = {} if tokens <= _TOKENS_KEPT else None
+        if self.batches is None:
+            return [self[index] for index in indices]
+        key = tuple(indices)
+        if key not in self.batches:
+            self.batches[key] = plain_collater(self, [self[index] for index in indices])
+        return self.batches[key]
+
+    def collater(self: Any, samples: Any, pad_to_length: Any = None) -> Any:
+        return samples if isinstance(samples, dict) else plain_collater(self, samples, pad_to_length)
+
+    LanguagePairDataset.__getitems__ = batch
+    LanguagePairDataset.collater = collater
 
 
 def _little_bookkeeping() -> None:

@@ -180,11 +180,16 @@ class Layer(nn.Module):
         """
         if norm is None:
             return x
-        if self.training and self.sub_layer_drop and float(torch.rand(())) < self.sub_layer_drop:
+        if self.training and left_out(self.sub_layer_drop):
             return x if self.normalize_before else norm(x)
         if self.normalize_before:
             return x + self.dropout_module(sub_layer(norm(x)))
         return norm(x + self.dropout_module(sub_layer(x)))
+
+
+def left_out(sub_layer_drop: float) -> bool:
+    """Whether LayerDrop leaves a sub-layer out this time."""
+    return bool(sub_layer_drop) and float(torch.rand(())) < sub_layer_drop
 
 
 class EncoderLayer(Layer):
@@ -266,7 +271,7 @@ class Attention(FairseqIncrementalState, nn.Module):
 
     def __init__(self, width: int, heads: int, head_dim: int, dropout: float, cross: bool = False) -> None:
         super().__init__()
-        self.heads, self.head_dim, self.cross, self.beam = heads, head_dim, cross, 1
+        self.num_heads, self.head_dim, self.cross, self.beam = heads, head_dim, cross, 1
         self.dropout_module = FairseqDropout(dropout, module_name=type(self).__name__)
         if not heads:
             self.out_proj = Bias(width)
@@ -291,26 +296,26 @@ class Attention(FairseqIncrementalState, nn.Module):
         `padded`: [sentences, memory length], true where nothing is to be seen; `hidden`: [length, memory length], added to the scores.
         Also returns the attention weights [heads, sentences, length, memory length], but none in training or without heads.
         """
-        if not self.heads:
+        if not self.num_heads:
             return self.out_proj(x), None
         length, sentences, _ = x.shape
         keys, values = self._memory(memory, incremental_state)
-        beam = sentences // (len(keys) // self.heads)
+        beam = sentences // (len(keys) // self.num_heads)
         # hypotheses of a sentence stand beside positions: [sentences * heads, length * beam, head_dim]
-        queries = (self.q_proj(x) * self.head_dim**-0.5).view(length, -1, beam, self.heads, self.head_dim)
+        queries = (self.q_proj(x) * self.head_dim**-0.5).view(length, -1, beam, self.num_heads, self.head_dim)
         queries = queries.permute(1, 3, 0, 2, 4).reshape(len(keys), length * beam, self.head_dim)
         scores = torch.bmm(queries, keys.transpose(1, 2))
         if hidden is not None:
             scores += hidden
         if padded is not None:
-            scores.view(-1, self.heads, *scores.shape[1:]).masked_fill_(padded[::beam, None, None], float("-inf"))
+            scores.view(-1, self.num_heads, *scores.shape[1:]).masked_fill_(padded[::beam, None, None], float("-inf"))
         weights = utils.softmax(scores, dim=-1).type_as(scores)
-        gathered = torch.bmm(self.dropout_module(weights), values).view(-1, self.heads, length, beam, self.head_dim)
+        gathered = torch.bmm(self.dropout_module(weights), values).view(-1, self.num_heads, length, beam, self.head_dim)
         output = self.out_proj(gathered.permute(2, 0, 3, 1, 4).reshape(length, sentences, -1))
         if self.training:
             return output, None
-        weights = weights.view(-1, self.heads, length, beam, weights.shape[-1])
-        return output, weights.permute(1, 0, 3, 2, 4).reshape(self.heads, sentences, length, -1)
+        weights = weights.view(-1, self.num_heads, length, beam, weights.shape[-1])
+        return output, weights.permute(1, 0, 3, 2, 4).reshape(self.num_heads, sentences, length, -1)
 
     def _memory(self, memory: Tensor, incremental_state: Incremental | None) -> tuple[Tensor, Tensor]:
         """Keys and values [sentences * heads, memory length, head_dim], from what earlier steps left or for the steps to come."""
@@ -322,7 +327,7 @@ class Attention(FairseqIncrementalState, nn.Module):
             now = {name: part.reshape(len(part), -1, self.head_dim).transpose(0, 1) for name, part in now.items()}
             if incremental_state is None:
                 return now["keys"], now["values"]
-            now = {name: part.reshape(memory.shape[1], self.heads, -1, self.head_dim) for name, part in now.items()}
+            now = {name: part.reshape(memory.shape[1], self.num_heads, -1, self.head_dim) for name, part in now.items()}
             before = {name: part if before is None else torch.cat([before[name], part], dim=2) for name, part in now.items()}
             self.set_incremental_state(incremental_state, "memory", before)
         return before["keys"].flatten(0, 1), before["values"].flatten(0, 1)

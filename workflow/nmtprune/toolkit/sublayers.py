@@ -148,7 +148,7 @@ def _watch(entry: nn.Module, last: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 def _attention(module: nn.Module, normed: nn.Module, memory: Tensor, with_itself: bool) -> Callable[[Tensor], Tensor]:
     """What one position gathers from `memory` [positions, d], and from itself. Keys and values of the others are computed but once."""
-    heads = module.heads if hasattr(module, "heads") else module.num_heads  # a student's, fairseq's
+    heads = module.num_heads
     if not heads:
         return module.out_proj
     keys, values = (project(memory).unflatten(-1, (heads, -1)) for project in (module.k_proj, module.v_proj))

@@ -1,0 +1,61 @@
+"""Dropout on a CPU from raw random bits: PyTorch's Bernoulli generator takes longer than a layer norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from fairseq.modules import FairseqDropout
+from torch import Tensor
+
+_BITS = 16  # of each draw; a 64-bit random number has four
+
+
+def _scale(like: Tensor, p: float) -> Tensor:
+    """What dropout multiplies by, in the shape and precision of `like`: 0 with probability p (to 2^-16), else 1 / (1 - p)."""
+    threshold = round(p * 2**_BITS)
+    draws = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    kept = draws[: like.numel()].view(like.shape).ge_(threshold - 2 ** (_BITS - 1))
+    return kept.to(like.dtype).mul_(1 / (1 - p))
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        scale = _scale(x, p)
+        ctx.save_for_backward(scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (scale,) = ctx.saved_tensors
+        return gradient * scale, None
+
+
+class _DroppedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, x: Tensor, p: float) -> Tensor:
+        scale = _scale(residual, p)
+        ctx.save_for_backward(scale)
+        ctx.dtype = x.dtype
+        return torch.addcmul(residual, x.to(residual.dtype), scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (scale,) = ctx.saved_tensors
+        return gradient, (gradient * scale).to(ctx.dtype), None
+
+
+def rate(module: FairseqDropout) -> float:
+    """The share that a dropout module drops now: none outside training."""
+    return module.p if module.training or module.apply_during_inference else 0.0
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """`x` with each element zero with probability `p` below 1, and the others larger by as much as keeps the mean."""
+    return _Dropout.apply(x, p) if p else x
+
+
+def dropped_sum(residual: Tensor, x: Tensor, p: float) -> Tensor:
+    """`residual` plus `x` under dropout, in the precision of `residual`."""
+    return _DroppedSum.apply(residual, x, p) if p else residual + x
