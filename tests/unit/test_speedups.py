@@ -11,6 +11,7 @@ import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 import pytest
 import torch
 from fairseq import utils
+from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
@@ -30,6 +31,8 @@ EXCHANGED = (
     (FairseqOptimizer, "clip_grad_norm"),
     (Trainer, "_set_seed"),
     (BaseFairseqModel, "train"),
+    (BaseFairseqModel, "set_num_updates"),
+    (LanguagePairDataset, "collater"),
 )
 
 
@@ -201,3 +204,35 @@ def test_no_optimiser_starts_the_compiler():
         "own.load_state_dict(own.state_dict()); assert torch.allclose(p, torch.tensor(0.999)); assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("plain_adam_step")
+def test_the_batches_of_a_small_corpus_are_formed_once(monkeypatch):
+    def dataset(lengths):
+        dictionary = Dictionary()
+        lines = [torch.full((length,), dictionary.unk()) for length in lengths]
+        return LanguagePairDataset(lines, lengths, dictionary, lines, lengths, dictionary)
+
+    corpus = dataset([3, 5, 4])
+    plain = corpus.collater([corpus[0], corpus[2]])
+    kept = corpus.collater(corpus.__getitems__([0, 2]))
+    torch.testing.assert_close(kept, plain)
+    assert corpus.collater(corpus.__getitems__([0, 2])) is kept
+    assert corpus.collater(corpus.__getitems__([2, 0])) is not kept
+    monkeypatch.setattr(speedups, "_TOKENS_KEPT", 10)
+    large = dataset([30, 30])
+    assert isinstance(large.__getitems__([0, 1]), list)
+    torch.testing.assert_close(large.collater(large.__getitems__([0, 1])), large.collater([large[0], large[1]]))
+
+
+@pytest.mark.usefixtures("plain_adam_step")
+def test_modules_that_count_updates_are_told():
+    class Counting(torch.nn.Module):
+        def set_num_updates(self, updates):
+            self.updates = updates
+
+    model = BaseFairseqModel()
+    model.part = Counting()
+    for update in (1, 2):
+        model.set_num_updates(update)
+        assert model.part.updates == update

@@ -184,10 +184,10 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     start = clock() - began
     update = _each(lambda: trainer.train_step([sample]), clock, UPDATES) / share
     validate = _each(lambda: _validate(trainer, sample), clock, 2) / len(sample["id"])
-    save = _each(lambda: models.save(session.checkpoint(trainer.cfg, session.weights(trainer), 1), folder / "model.pt"), clock, 2)
+    save = _each(lambda: models.save(session.checkpoint(trainer.configuration, session.weights(trainer), 1), folder / "model.pt"), clock, 2)
 
     dictionaries = [read_dictionary(folder / f"dict.{side}.txt") for side in ("source", "target")]
-    model = Model(session.weights(trainer), models.options_by_name(trainer.cfg.model), *dictionaries)
+    model = Model(session.weights(trainer), models.options_by_name(trainer.configuration.model), *dictionaries)
     names, random_of = model.target_dictionary[4:], random.Random(1)
     search = replace(Search(**config.search(chain.recipe)), max_len_a=0.0, max_len_b=pieces)  # an untrained model does not stop by itself
     weights = sum(tensor.numel() for tensor in model.state.values())

@@ -122,12 +122,12 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         session.load_weights(trainer, weights)
     outputs = outputs_of(state)
     if chain.parent is None and trainer.is_data_parallel_master:
-        models.save(session.checkpoint(trainer.cfg, session.weights(trainer), 0), outputs / paths.INITIAL)
+        models.save(session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL)
     progress = Training(
         trainer,
         schedule,
         state,
-        treatments(config, chain, trainer.cfg.model),
+        treatments(config, chain, trainer.configuration.model),
         parent_competes=chain.last.family.name in COMPETES,
         development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
     ).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,21 @@ STOCK_CRITERION = "label_smoothed_cross_entropy"
 
 
 class Trainer(FairseqTrainer):
-    """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through fairseq's meters."""
+    """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through fairseq's meters.
+
+    `configuration`: fairseq's, as `session.configuration` has made it; `cfg`: the same, as plain objects from the first update on.
+    """
+
+    def __init__(self, cfg: Any, *parts: Any) -> None:
+        super().__init__(cfg, *parts)
+        self.configuration = cfg
+
+    def train_step(self, samples: list, raise_oom: bool = False) -> Any:
+        """fairseq's, on a list of batches. An update asks for some forty settings, and omegaconf takes 0.1 ms to answer each."""
+        if self.cfg is self.configuration:
+            _ = self.lr_scheduler  # built from omegaconf's objects, as the optimiser is
+            self.cfg = _plain(OmegaConf.to_container(self.configuration, resolve=True))
+        return super().train_step(samples, raise_oom)
 
     def _reduce_and_log_stats(self, logging_outputs: list[dict], sample_size: Any, grad_norm: Any = None) -> dict[str, Any]:
         return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
@@ -69,6 +84,11 @@ def configuration(
         with open_dict(cfg):
             cfg.model = model
     return cfg
+
+
+def _plain(setting: Any) -> Any:
+    """Mappings as namespaces, all the way down."""
+    return Namespace(**{key: _plain(value) for key, value in setting.items()}) if isinstance(setting, dict) else setting
 
 
 def world_size() -> int:

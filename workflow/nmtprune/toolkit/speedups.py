@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
@@ -210,6 +211,7 @@ def _little_bookkeeping() -> None:
     Where there is no GPU, PyTorch's `manual_seed` only adds to a list, with a stack trace, what to do should one appear.
     """
     plain_seed, plain_train = Trainer._set_seed, BaseFairseqModel.train
+    told = WeakKeyDictionary()  # model -> the modules of it that want to know the number of updates
 
     def set_seed(self: Any) -> None:
         if torch.cuda.is_available():
@@ -220,7 +222,14 @@ def _little_bookkeeping() -> None:
     def train(self: Any, mode: bool = True) -> Any:
         return self if self.training == mode else plain_train(self, mode)
 
+    def set_num_updates(self: Any, num_updates: int) -> None:
+        if self not in told:
+            told[self] = [module for module in self.modules() if module is not self and hasattr(module, "set_num_updates")]
+        for module in told[self]:
+            module.set_num_updates(num_updates)
+
     Trainer._set_seed = set_seed
+    BaseFairseqModel.set_num_updates = set_num_updates
     BaseFairseqModel.train = train
 
 

@@ -172,7 +172,7 @@ class Training:
 
     def _write(self, path: Path) -> None:
         if self.master:
-            models.save(session.checkpoint(self.trainer.cfg, session.weights(self.trainer), self.progress.update), path)
+            models.save(session.checkpoint(self.trainer.configuration, session.weights(self.trainer), self.progress.update), path)
 
     def _save(self, batches: Any) -> None:
         if self.master:
