@@ -167,7 +167,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         """As fairseq's. In training what `penalty` gives for the batch's number of target tokens is added to the sum that gradients are
         taken of; the losses that are logged are without it."""
         module = _unwrapped(model)
-        if not sample["target"].is_cuda and packed.supports(module):
+        if packed.supports(module):
             loss, sample_size, log = self._packed(module, sample)
         else:
             loss, sample_size, log = super().forward(model, sample, reduce)

@@ -36,7 +36,8 @@ _EXTRAS = (
 
 @lru_cache(maxsize=1)  # asked for every batch of a training, and slow to tell
 def supports(model: nn.Module) -> bool:
-    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its extras, and students."""
+    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its extras, and students,
+    on a CPU and with weights in single precision."""
     if type(model) not in (TransformerModel, TransformerModelBase, student.Student):
         return False
     layers = [*model.encoder.layers.children(), *model.decoder.layers.children()]
@@ -44,7 +45,9 @@ def supports(model: nn.Module) -> bool:
     extras = (getattr(part, name, None) for part in parts for name in _EXTRAS)
     plain = all(extra is None or extra is False or extra == 0 for extra in extras)
     projection = model.decoder.output_projection
-    return plain and all(isinstance(layer, _LAYERS) for layer in layers) and isinstance(projection, nn.Linear) and projection.bias is None
+    if not plain or not all(isinstance(layer, _LAYERS) for layer in layers) or not isinstance(projection, nn.Linear):
+        return False
+    return projection.bias is None and projection.weight.dtype == torch.float32 and projection.weight.device.type == "cpu"
 
 
 def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
