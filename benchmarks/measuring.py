@@ -1,0 +1,86 @@
+"""What the benchmarks share: their command line, ratios with their spread, one-thread processes, and what the processor can do.
+
+A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low", "high", "rounds": [...], "more": {...}}}`.
+`more` holds further columns of the table in docs/performance.md; the name `about` is kept for what concerns all ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
+sys.path.insert(0, str(WORKFLOW))
+
+from nmtprune.files import write_json  # noqa: E402
+
+# instruction sets that decide how fast matrix products are -> the flags of /proc/cpuinfo that stand for them
+INSTRUCTION_SETS = {
+    "AVX2": {"avx2"},
+    "AVX-512": {"avx512f"},
+    "AVX-512 VNNI": {"avx512_vnni", "avx512vnni"},
+    "AVX VNNI": {"avx_vnni"},
+    "AVX-512 BF16": {"avx512_bf16"},
+    "AMX BF16": {"amx_bf16"},
+    "AMX INT8": {"amx_int8"},
+}
+NATIVE_BFLOAT16 = ("AVX-512 BF16", "AMX BF16")
+
+
+def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
+    """A parser of the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds; a ratio is their median")
+    parser.add_argument("--json", type=Path, help="write the ratios to this file")
+    parser.add_argument("--tiny", action="store_true", help="sizes that only show that the benchmark works")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, tiny: Mapping[str, Any]) -> argparse.Namespace:
+    """The options; `tiny`: the defaults that `--tiny` sets."""
+    if "--tiny" in sys.argv:
+        parser.set_defaults(**tiny)
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: at least 1")
+    return options
+
+
+def ratio(rounds: Sequence[float], **more: Any) -> dict[str, Any]:
+    """A ratio over all rounds: median, lowest and highest; `more` as further columns."""
+    values = {"ratio": statistics.median(rounds), "low": min(rounds), "high": max(rounds), "rounds": list(rounds)}
+    return values | ({"more": more} if more else {})
+
+
+def publish(ratios: Mapping[str, Mapping[str, Any]], file: Path | None, about: Mapping[str, Any] | None = None) -> None:
+    """Print a line for each ratio, and write them to a JSON file if one is given."""
+    for name, values in ratios.items():
+        more = "".join(f"; {key} {value}" for key, value in values.get("more", {}).items())
+        print(f"{name}: {values['ratio']:.2f}x ({values['low']:.2f} to {values['high']:.2f}, rounds: {len(values['rounds'])}){more}", flush=True)
+    if file is not None:
+        write_json(file, dict(ratios) | ({"about": dict(about)} if about else {}))
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that imports nmtprune and computes on one thread."""
+    path = os.pathsep.join(filter(None, [str(WORKFLOW), os.environ.get("PYTHONPATH")]))
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **threads}
+
+
+def instruction_sets() -> list[str]:
+    """Those of INSTRUCTION_SETS that the processor has; none where the system does not say."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+    return [name for name, names in INSTRUCTION_SETS.items() if names & flags]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16; without them PyTorch emulates these, slower than single precision."""
+    return any(name in NATIVE_BFLOAT16 for name in instruction_sets())
