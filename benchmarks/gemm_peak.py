@@ -73,7 +73,9 @@ def main() -> None:
     ratios = {}
     if set(known) <= set(options.precision):
         for name, rates in measured.items():
-            ratios[f"bfloat16 over float32, {name}"] = ratio([half / single for single, half in zip(*(rates[each] for each in known), strict=True)])
+            ratios[f"bfloat16 over float32, {name}"] = ratio(
+                [half / single for single, half in zip(*(rates[each] for each in known), strict=True)]
+            )
     publish(ratios, options.json, {"gflops": medians, "peak": peaks})
 
 

@@ -1,7 +1,7 @@
 """What the benchmarks share: their command line, ratios with their spread, one-thread processes, and what the processor can do.
 
-A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low", "high", "rounds": [...], "more": {...}}}`.
-`more` holds further columns of the table in docs/performance.md; the name `about` is kept for what concerns all ratios.
+A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low", "high", "rounds": [...]}}`, with
+further columns of the table in docs/performance.md under `more`; the name `about` is kept for what concerns all ratios.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
 sys.path.insert(0, str(WORKFLOW))
 
 from nmtprune.files import write_json  # noqa: E402
 
-# instruction sets that decide how fast matrix products are -> the flags of /proc/cpuinfo that stand for them
+# instruction sets that decide how fast matrix products are, and PyTorch's names for them
 INSTRUCTION_SETS = {
-    "AVX2": {"avx2"},
-    "AVX-512": {"avx512f"},
-    "AVX-512 VNNI": {"avx512_vnni", "avx512vnni"},
-    "AVX VNNI": {"avx_vnni"},
-    "AVX-512 BF16": {"avx512_bf16"},
-    "AMX BF16": {"amx_bf16"},
-    "AMX INT8": {"amx_int8"},
+    "AVX2": "avx2",
+    "AVX-512": "avx512_f",
+    "AVX-512 VNNI": "avx512_vnni",
+    "AVX VNNI": "avx_vnni",
+    "AVX-512 BF16": "avx512_bf16",
+    "AMX BF16": "amx_bf16",
+    "AMX INT8": "amx_int8",
+    "ARM BF16": "bf16",
 }
-NATIVE_BFLOAT16 = ("AVX-512 BF16", "AMX BF16")
+FOR_BFLOAT16 = ("AVX-512 BF16", "AMX BF16", "ARM BF16")
 
 
 def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -61,7 +64,10 @@ def publish(ratios: Mapping[str, Mapping[str, Any]], file: Path | None, about: M
     """Print a line for each ratio, and write them to a JSON file if one is given."""
     for name, values in ratios.items():
         more = "".join(f"; {key} {value}" for key, value in values.get("more", {}).items())
-        print(f"{name}: {values['ratio']:.2f}x ({values['low']:.2f} to {values['high']:.2f}, rounds: {len(values['rounds'])}){more}", flush=True)
+        print(
+            f"{name}: {values['ratio']:.2f}x ({values['low']:.2f} to {values['high']:.2f}, rounds: {len(values['rounds'])}){more}",
+            flush=True,
+        )
     if file is not None:
         write_json(file, dict(ratios) | ({"about": dict(about)} if about else {}))
 
@@ -74,13 +80,11 @@ def environment() -> dict[str, str]:
 
 
 def instruction_sets() -> list[str]:
-    """Those of INSTRUCTION_SETS that the processor has; none where the system does not say."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
-    return [name for name, names in INSTRUCTION_SETS.items() if names & flags]
+    """Those of INSTRUCTION_SETS that the processor has."""
+    able = torch.cpu.get_capabilities()
+    return [name for name, key in INSTRUCTION_SETS.items() if able.get(key)]
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16; without them PyTorch emulates these, slower than single precision."""
-    return any(name in NATIVE_BFLOAT16 for name in instruction_sets())
+    """Whether the processor has instructions for products in bfloat16; PyTorch emulates these otherwise, which is slow."""
+    return any(name in FOR_BFLOAT16 for name in instruction_sets())

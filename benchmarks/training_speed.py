@@ -1,6 +1,6 @@
 """Training speed of nmtprune against stock fairseq, on one thread.
 
-    python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--layers 3] [--precision fp32 bf16] [--updates 40] [--rounds 5]
+    python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--precision fp32 bf16] [--rounds 5]
 
 Stock is fairseq-train with nothing but the repairs it needs to run, in single precision. Ours is the workflow's own training step, with a
 recipe like any other. Both train on the same data in batches of the same size: a Transformer is the same model in both; the LSTM of See et
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -40,7 +39,8 @@ from nmtprune.toolkit import arguments
 STOCK = "fairseq"
 PREPROCESS = "import nmtprune.toolkit.shim; from fairseq_cli.preprocess import cli_main; cli_main()"
 CHAIN = "benchmark/benchmark/s1/train"
-PRECISIONS = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"]["properties"]["precision"]["enum"]
+SCHEDULE = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"]["properties"]
+PRECISIONS = [name for name in SCHEDULE["precision"]["enum"] if name != "fp16"]  # which needs a GPU
 DEFAULT_PRECISION = "auto" if "auto" in PRECISIONS else "fp32"
 GEMM_PRECISION = {"fp32": "float32", "bf16": "bfloat16"}
 SECONDS_OF_GEMM = 0.1  # for each shape in each round
@@ -99,7 +99,9 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
 
 def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
     """fairseq's own LSTM of the same size, whose attention is fed back into the decoder."""
-    width = dict.fromkeys(("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"), architecture["embed_dim"])
+    width = dict.fromkeys(
+        ("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"), architecture["embed_dim"]
+    )
     more = {"decoder-out-embed-dim": architecture["embed_dim"], "dropout": architecture["dropout"]}
     layers = {f"{side}-layers": architecture[f"{side}_layers"] for side in ("encoder", "decoder")}
     return ["--arch", "lstm", *(word for name, value in (width | more | layers).items() for word in (f"--{name}", str(value)))]
@@ -233,7 +235,9 @@ def results(name: str, rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str,
         more = {"fairseq, words/s": f"{speed[STOCK]:,.0f}", "nmtprune, words/s": f"{speed[variant]:,.0f}"}
         if "share" in rounds[0][variant]:
             more["share of the peak"] = f"{100 * statistics.median(rates[variant]['share'] for rates in rounds):.0f} %"
-        ratios[f"{name}, {said}"] = ratio([rates[variant]["words_per_second"] / rates[STOCK]["words_per_second"] for rates in rounds], **more)
+        ratios[f"{name}, {said}"] = ratio(
+            [rates[variant]["words_per_second"] / rates[STOCK]["words_per_second"] for rates in rounds], **more
+        )
     return ratios
 
 
