@@ -1,5 +1,6 @@
 # make demo    the toy run: set up, train, prune, retrain, render; some fifteen minutes on two cores
 # make test    lint and all tests
+# make bench   all benchmarks, for hours; writes docs/performance.md (ROUNDS=1: sooner; BENCH="--only gemm": see benchmarks/report.py)
 # make setup   only .venv (demo and test do it when needed)
 # make lint, make docs, make clean: see below
 PYTHON ?= python3
@@ -15,7 +16,7 @@ LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/t
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test setup lint docs clean
+.PHONY: demo test bench setup lint docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/snakemake --cores $(CORES) --config preset=toy
@@ -24,6 +25,9 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/dag
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(LONG_TESTS)
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/report.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

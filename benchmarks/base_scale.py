@@ -1,18 +1,19 @@
 """Seconds and memory of every step on masks and files at full scale, on random weights.
 
-    python benchmarks/base_scale.py [--recipe base|see2016] [--only OPERATION ...]
+    python benchmarks/base_scale.py [--recipe base|see2016] [--only OPERATION ...] [--rounds 1]
 
 `base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the 4+4-layer LSTM of 1000 units
 with words (216M). Each operation runs in a process of its own that first makes or reads what it works on. Memory is the highest
 resident set of that process (Linux), the model included, and what the operation adds to what was there before it, both as multiples of the
-model's bytes in single precision; `nothing` is Python with its libraries. CPU seconds hardly change when other jobs share the
-machine; seconds on the clock do.
+model's bytes in single precision, which is the ratio that is printed; `nothing` is Python with its libraries. CPU seconds hardly change
+when other jobs share the machine; seconds on the clock do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,7 @@ from typing import Any
 
 import psutil
 import torch
-from tabulate import tabulate
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+from measuring import command_line, parse, publish, ratio
 
 from nmtprune import models
 from nmtprune.analysis import weights
@@ -38,9 +37,8 @@ PERCENT = "80"
 State = dict[str, torch.Tensor]
 
 
-def base() -> dict[str, tuple[int, ...]]:
-    """Shapes of Transformer base by parameter name."""
-    types, d, ffn, layers = 41_980, 512, 2048, 6
+def base(types: int = 41_980, d: int = 512, ffn: int = 2048, layers: int = 6) -> dict[str, tuple[int, ...]]:
+    """Shapes of Transformer base, or of one of another size, by parameter name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for side, attentions in (("encoder", ("self_attn",)), ("decoder", ("self_attn", "encoder_attn"))):
         shapes[f"{side}.embed_tokens.weight"] = (types, d)
@@ -66,7 +64,12 @@ def see2016() -> dict[str, tuple[int, ...]]:
     return shapes | {"decoder.attention.output.weight": (n, 2 * n), "decoder.output_projection.weight": (types, n)}
 
 
-SHAPES = {"base": base, "see2016": see2016}
+def tiny() -> dict[str, tuple[int, ...]]:
+    """Shapes of a Transformer with which this benchmark is tested."""
+    return base(types=1000, d=32, ffn=64, layers=1)
+
+
+SHAPES = {"base": base, "see2016": see2016, "tiny": tiny}
 
 
 def state(recipe: str) -> State:
@@ -136,11 +139,11 @@ def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__.splitlines()[0], rounds=1)
     parser.add_argument("--recipe", choices=SHAPES, default="base")
     parser.add_argument("--only", nargs="+", help="operations by name")
     parser.add_argument("--measure", nargs=2, metavar=("OPERATION", "FOLDER"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse(parser, {"recipe": "tiny", "only": ["write checkpoint", "prune (read, masks, write)", "read masks"]})
     if options.measure:
         name, folder = options.measure
         print(json.dumps(measure(*operations(Path(folder), options.recipe)[name])))
@@ -148,13 +151,19 @@ def main() -> None:
     parameters = sum(torch.Size(shape).numel() for shape in SHAPES[options.recipe]().values())
     size_of_model = 4 * parameters
     print(f"{options.recipe}: {parameters / 1e6:.1f}M parameters, {size_of_model / 1e6:.0f} MB; {PERCENT} % pruned", flush=True)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in options.only or operations(Path(folder), options.recipe):
-            command = [sys.executable, __file__, "--recipe", options.recipe, "--measure", name, folder]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            rows.append([name, found["seconds"], found["cpu_seconds"], found["peak"] / size_of_model, found["added"] / size_of_model])
-    print(tabulate(rows, ["operation", "seconds", "CPU seconds", "memory / model", "added / model"], floatfmt=".2f"))
+    runs: dict[str, list[dict[str, float]]] = {}
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in options.only or operations(Path(folder), options.recipe):
+                command = [sys.executable, __file__, "--recipe", options.recipe, "--measure", name, folder]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                runs.setdefault(name, []).append(json.loads(done.stdout))
+    ratios = {}
+    for name, measured in runs.items():
+        more = {what.replace("_", " "): f"{statistics.median(run[what] for run in measured):.2f}" for what in ("seconds", "cpu_seconds")}
+        more["added / model"] = f"{statistics.median(run['added'] for run in measured) / size_of_model:.2f}"
+        ratios[f"{name}, memory / model"] = ratio([run["peak"] / size_of_model for run in measured], **more)
+    publish(ratios, options.json)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,41 @@
 """What a removed width is worth in time: the shapes of Behnke & Heafield (2021) with random weights, in both fast engines, on one core.
 
-    python benchmarks/shape_speed.py [--beam 4] [--types 8000] [--rounds 5] [--decoder-self attention|ssru] [--pymarian] [--repeat 3]
+    python benchmarks/shape_speed.py [--search 1 4:50] [--types 8000] [--rounds 5] [--decoder-self attention|ssru] [--repeat 3]
 
 Measured by the protocol of the workflow's own speed tables (nmtprune.scoring.speed): a process a model, one thread, pinned, in turns,
-batches of 32 sentences sorted by length. Sentences are random pieces with Multi30k's lengths. Random weights never end a sentence, so
-that every model makes as many pieces as the source has. A ratio is the median over rounds of two times of the same round, in the same
-engine; the machine should be idle, and CPU that others used is printed.
+batches of 32 sentences sorted by length. Sentences are random pieces, as frequent as words are, with Multi30k's lengths. Random weights
+never end a sentence, so that every model makes as many pieces as the source has. A ratio is the median over rounds of two times of the same
+round, in the same engine; the machine should be idle, and CPU that others used is printed.
 
---pymarian also runs the dense 6-2 model with a standard decoder in Marian (NMTPRUNE_PYMARIAN_PYTHON names a Python that has pymarian).
-Marian's limit counts the source's end of sentence: it makes a piece more a sentence, so its ratio is of pieces per second.
---repeat runs the whole measurement so many times and ends with an error where medians differ by more than 5 % of each other.
+`--search` names beam sizes; `4:50` is beam 4 with a lexical shortlist of 50 target pieces for each source piece, frequent ones more often.
+Where pymarian is installed (NMTPRUNE_PYMARIAN_PYTHON names a Python that has it) the dense 6-2 model with a standard decoder also runs in
+Marian, which knows no such shortlists here. Marian's limit counts the source's end of sentence: it makes a piece more a sentence, so its
+ratio is of pieces per second. `--repeat` runs the whole measurement so many times and ends with an error where medians differ by more than
+5 % of each other.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
+import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy
 import torch
+from measuring import command_line, parse, publish, ratio
 
-PACKAGE = Path(__file__).resolve().parents[1] / "workflow"
-sys.path.insert(0, str(PACKAGE))
-
-from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer, speed  # noqa: E402
-from nmtprune.scoring.engine import Search  # noqa: E402
-from nmtprune.scoring.model import END, SPECIAL_SYMBOLS, Model  # noqa: E402
+from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer, speed
+from nmtprune.scoring.engine import Search
+from nmtprune.scoring.model import END, SPECIAL_SYMBOLS, Model
+from nmtprune.scoring.shortlist import Shortlist
 
 WIDTH, FFN, HEADS, HEAD_DIM = 256, 1536, 8, 32
 # FFN widths of encoder and decoder. 6-6: table 3, lambda 0.2 (69 % removed). 6-2: table 1a, lambda 0.5, both decoder layers as wide as its
@@ -40,8 +45,13 @@ FFN_6_2 = ((113, 266, 351, 269, 309, 488), (1072, 1072))
 FFN_12_1 = ((728, 927, 540, 415, 429, 382, 334, 297, 321, 319, 474, 635), (1536,))
 HEADS_12_1 = (5, 3, 4, 4, 5, 4, 4, 3, 3, 3, 4, 4)
 TOLERANCE = 0.05  # between medians of repeated measurements
+BATCH = 32  # sentences
+ALWAYS = 100  # most frequent pieces that every batch's shortlist holds
+
+ENGINES = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
 Layer = tuple[int, int]  # FFN width, heads
+Saved = tuple[str, str, str, Path]  # shape, engine, precision, files
 
 
 def layers(widths: Sequence[int], heads: Sequence[int] | None = None) -> list[Layer]:
@@ -122,81 +132,164 @@ def random_model(encoder: list[Layer], decoder: list[Layer], types: int, decoder
     return Model(state, options, dictionary, dictionary)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """A beam size and, where there is one, the candidates of a source piece in its shortlist."""
+
+    beam: int
+    candidates: int | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Decoding:
+        """From `1` or `4:50`. Raises ArgumentTypeError."""
+        beam, colon, candidates = text.partition(":")
+        if not beam.isdigit() or (colon and not candidates.isdigit()) or 0 in (int(beam), int(candidates or 1)):
+            raise argparse.ArgumentTypeError(f"`{text}` is neither a beam size (4) nor one with the size of a shortlist (4:50)")
+        return cls(int(beam), int(candidates) if candidates else None)
+
+    def __str__(self) -> str:
+        return f"beam {self.beam}" + (f", shortlist {self.candidates}" if self.candidates else "")
+
+    @property
+    def search(self) -> dict[str, Any]:
+        return asdict(Search(beam=self.beam, length_penalty=1.0, max_len_a=1.0, max_len_b=-1))
+
+
+def frequencies(types: int) -> numpy.ndarray:
+    """Relative frequencies [types - special symbols] of pieces, as of words in natural language."""
+    weights = 1 / (numpy.arange(types - len(SPECIAL_SYMBOLS)) + 10)
+    return weights / weights.sum()
+
+
 def random_sentences(count: int, dictionary: list[str]) -> list[list[str]]:
     """Sentences of random pieces, their lengths drawn as those of Multi30k's test set: lognormal, 14 pieces in the middle."""
     generator = random.Random(1)
     lengths = (round(min(60, max(4, generator.lognormvariate(math.log(14), 0.35)))) for _ in range(count))
-    return [generator.choices(dictionary[len(SPECIAL_SYMBOLS) :], k=length) for length in lengths]
+    weights = frequencies(len(dictionary)).tolist()
+    return [generator.choices(dictionary[len(SPECIAL_SYMBOLS) :], weights, k=length) for length in lengths]
 
 
-def cases_in(folder: Path, options: argparse.Namespace, batches: Path) -> list[list[speed.Case]]:
-    """Cases, in families that share an anchor: the dense model in float32, the first of each."""
-    search = asdict(Search(beam=options.beam, length_penalty=1.0, max_len_a=1.0, max_len_b=-1))
-    families: dict[str, list[speed.Case]] = {}
-    for name in options.shapes:
-        encoder, decoder, of = SHAPES[name]
-        model = random_model(encoder, decoder, options.types, options.decoder_self)
-        for engine, module in (("ctranslate2", ctranslate2_engine), ("onnx", onnx_engine)):
-            if reason := module.supports(model):
-                print(f"{name} is not measured in {engine}: {reason}")
-                continue
-            for precision in ("float32", "int8"):
-                files = folder / f"{name} {engine} {precision}".replace("/", " of ")
-                files.mkdir()
-                module.save(model, files, precision)
-                families.setdefault(of, []).append(speed.Case(name, engine, files, batches, search, precision))
-    return list(families.values())
+def random_shortlist(dictionary: list[str], candidates: int) -> Shortlist:
+    """So many random target pieces for each source piece, frequent ones more often; the ALWAYS most frequent ones in every batch."""
+    generator, special, types = numpy.random.default_rng(1), len(SPECIAL_SYMBOLS), len(dictionary)
+    candidates, weights = min(candidates, types - special), frequencies(types)
+    drawn = [special + generator.choice(types - special, candidates, replace=False, p=weights) for _ in range(types - special)]
+    starts = numpy.concatenate([numpy.zeros(special, dtype=numpy.int64), candidates * numpy.arange(types - special + 1)])
+    return Shortlist(
+        numpy.array(dictionary), numpy.array(dictionary), starts, numpy.concatenate(drawn), numpy.arange(min(types, special + ALWAYS))
+    )
 
 
-def peer_cases(folder: Path, options: argparse.Namespace, batches: Path) -> list[speed.Case]:
-    """The dense 6-2 model with a standard decoder: pymarian and our engines. None where pymarian is not installed, and that is said."""
-    if reason := pymarian_peer.missing():
-        print(f"pymarian is not measured: {reason}")
-        return []
-    search = asdict(Search(beam=options.beam, length_penalty=1.0, max_len_a=1.0, max_len_b=-1))
-    model = random_model(*SHAPES["6-2"][:2], options.types, "attention")
-    cases = []
-    modules = {"pymarian": pymarian_peer, "ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
-    for engine, module in modules.items():
-        files = folder / f"peer {engine}"
-        files.mkdir()
-        module.save(model, files)
-        python = pymarian_peer.interpreter() if engine == "pymarian" else sys.executable
-        cases.append(speed.Case("6-2, standard decoder", engine, files, batches, search, python=python))
-    return cases
+class Bench:
+    """What all measurements share: a folder, the sentences, a core, and the saved engines of each shape."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace, core: int | None) -> None:
+        self.folder, self.options, self.core = folder, options, core
+        self.dictionary = random_model([], [], options.types, options.decoder_self).source_dictionary
+        self.batches = folder / "batches.json"
+        sources = random_sentences(options.sentences, self.dictionary)
+        chosen = speed.write_batches(sources, self.batches)
+        # a word is a piece here
+        self.sizes = {self.batches: {size: (len(each), sum(len(sources[index]) for index in each)) for size, each in chosen.items()}}
+        self.families = self._save_shapes()
+        self.peer = self._save_peer()
+
+    def _save_shapes(self) -> list[list[Saved]]:
+        """Name, engine, precision and files of each case, in families that share an anchor: the dense model in float32."""
+        families: dict[str, list[Saved]] = {}
+        for name in self.options.shapes:
+            encoder, decoder, of = SHAPES[name]
+            model = random_model(encoder, decoder, self.options.types, self.options.decoder_self)
+            for engine, module in ENGINES.items():
+                if reason := module.supports(model):
+                    print(f"{name} is not measured in {engine}: {reason}")
+                    continue
+                for precision in ("float32", "int8"):
+                    files = self.folder / f"{name} {engine} {precision}".replace("/", " of ")
+                    files.mkdir()
+                    module.save(model, files, precision)
+                    families.setdefault(of, []).append((name, engine, precision, files))
+        return list(families.values())
+
+    def _save_peer(self) -> list[Saved]:
+        """The dense 6-2 model with a standard decoder: pymarian and our engines. None where pymarian is not installed, and that is said."""
+        if reason := pymarian_peer.missing():
+            print(f"pymarian is not measured: {reason}")
+            return []
+        model = random_model(*SHAPES["6-2"][:2], self.options.types, "attention")
+        saved = []
+        for engine, module in {pymarian_peer.NAME: pymarian_peer, **ENGINES}.items():
+            files = self.folder / f"peer {engine}"
+            files.mkdir()
+            module.save(model, files)
+            saved.append(("6-2, standard decoder", engine, "float32", files))
+        return saved
+
+    def measure(self, saved: Sequence[Saved], decoding: Decoding) -> dict[speed.Case, speed.Measured]:
+        shortlist = None
+        if decoding.candidates:
+            shortlist = self.folder / f"shortlist-{decoding.candidates}.npz"
+            if not shortlist.exists():
+                made = random_shortlist(self.dictionary, decoding.candidates)
+                made.save(shortlist)
+                batches = json.loads(self.batches.read_text(encoding="utf-8"))[str(BATCH)]
+                candidates = statistics.mean(len(made.candidates(batch)) for batch in batches)
+                print(f"{decoding}: {candidates:.0f} of {len(self.dictionary)} types are candidates of a batch, on average", flush=True)
+        cases = []
+        for name, engine, precision, files in saved:
+            python = pymarian_peer.interpreter() if engine == pymarian_peer.NAME else sys.executable
+            cases.append(speed.Case(name, engine, files, self.batches, decoding.search, precision, shortlist, python))
+        return speed.measure(cases, lambda case: speed.Worker(case, self.core, self.folder / "job.json"), self.options.rounds, (BATCH,))
+
+    def shapes(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+        """The speed-up of each shape over the dense one in float32, in the same engine; the median seconds of every case."""
+        ratios, medians = {}, {}
+        for family in self.families:
+            measured = self.measure(family, decoding)
+            medians |= self._report(measured, decoding)
+            cases = list(measured)
+            for case in cases:
+                anchor = speed.anchor_of(case, cases)
+                if anchor and anchor != case:
+                    name = f"{case.chain}, {case.engine} {case.precision} over dense float32, {decoding}"
+                    rates = {"dense, pieces/s": pieces_per_second(measured[anchor]), "pieces/s": pieces_per_second(measured[case])}
+                    ratios[name] = ratio(speed.speed_ups(measured[case], measured[anchor], BATCH), **rates)
+        return ratios, medians
+
+    def peers(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+        """Our engines' pieces per second over pymarian's, of the same round; the median seconds of every case."""
+        if not self.peer or decoding.candidates:
+            return {}, {}
+        measured = self.measure(self.peer, decoding)
+        medians = self._report(measured, decoding)
+        peer, *ours = measured
+        ratios = {}
+        for case in ours:
+            pairs = [(run, measured[peer].runs[BATCH][number]) for number, run in measured[case].runs[BATCH].items()]
+            rounds = [run.target_pieces / run.seconds / (other.target_pieces / other.seconds) for run, other in pairs]
+            rates = {"pymarian, pieces/s": pieces_per_second(measured[peer]), "pieces/s": pieces_per_second(measured[case])}
+            ratios[f"6-2, {case.engine} float32 over pymarian float32, {decoding}"] = ratio(rounds, **rates)
+        return ratios, medians
+
+    def _report(self, measured: Mapping[speed.Case, speed.Measured], decoding: Decoding) -> dict[str, float]:
+        """Print a line a case; return the median seconds by name."""
+        medians = {}
+        for case, row in speed.rows(measured, self.sizes, self.core):
+            name = f"{case.chain}, {case.engine} {case.precision}, {decoding}"
+            medians[name] = row["seconds"]
+            print(
+                f"{name:70} {row['seconds']:7.3f} s ({row['seconds_low']:.3f} to {row['seconds_high']:.3f}), "
+                f"CPU {row['cpu_seconds']:.3f} s, {row['target_pieces'] / row['seconds']:7.0f} pieces/s, load {row['load_seconds']:.2f} s, "
+                f"memory {(row['peak_memory'] or math.nan) / 2**20:.0f} MB, "
+                f"disk {row['size_on_disk'] / 2**20:.1f} MB, others {row['others_cpu']:.2f} cores",
+                flush=True,
+            )
+        return medians
 
 
-def measure(cases: list[speed.Case], core: int | None, folder: Path, rounds: int) -> dict[speed.Case, speed.Measured]:
-    return speed.measure(cases, lambda case: speed.Worker(case, core, folder / "job.json"), rounds, (32,))
-
-
-def report(
-    found: Mapping[speed.Case, speed.Measured], sizes: Mapping[Path, Mapping[int, tuple[int, int]]], core: int | None
-) -> dict[str, float]:
-    """Print a line a case; return the median seconds by name."""
-    medians = {}
-    for case, row in speed.rows(found, sizes, core):
-        name = f"{case.chain}, {case.engine} {case.precision}"
-        medians[name] = row["seconds"]
-        ratio = f"{row['speed_up']:.2f}x ({row['speed_up_low']:.2f}-{row['speed_up_high']:.2f})" if row["speed_up"] not in (None, 1) else ""
-        print(
-            f"{name:52} {row['seconds']:7.3f} s ({row['seconds_low']:.3f}-{row['seconds_high']:.3f}) {ratio:18} "
-            f"CPU {row['cpu_seconds']:.3f} s, "
-            f"{row['target_pieces'] / row['seconds']:7.0f} pieces/s, load {row['load_seconds']:.2f} s, "
-            f"memory {(row['peak_memory'] or math.nan) / 2**20:.0f} MB, "
-            f"disk {row['size_on_disk'] / 2**20:.1f} MB, others {row['others_cpu']:.2f} cores",
-            flush=True,
-        )
-    return medians
-
-
-def report_peer(found: Mapping[speed.Case, speed.Measured]) -> None:
-    """Our engines' pieces per second over pymarian's, of the same round."""
-    peer, *ours = found
-    rate = {case: {number: run.target_pieces / run.seconds for number, run in found[case].runs[32].items()} for case in found}
-    for case in ours:
-        ratios = sorted(rate[case][number] / rate[peer][number] for number in rate[peer])
-        print(f"{case.engine} float32 over pymarian float32: {ratios[len(ratios) // 2]:.2f}x ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+def pieces_per_second(measured: speed.Measured) -> str:
+    """The median over rounds, as a column of the table."""
+    return f"{statistics.median(run.target_pieces / run.seconds for run in measured.runs[BATCH].values()):,.0f}"
 
 
 def spread(repeated: list[dict[str, float]]) -> float:
@@ -205,37 +298,34 @@ def spread(repeated: list[dict[str, float]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--beam", type=int, default=1)
+    parser = command_line(__doc__.splitlines()[0], rounds=5)
+    decodings = [Decoding(1), Decoding(4, 50)]
+    parser.add_argument("--search", nargs="+", type=Decoding.read, default=decodings, help="beam sizes, or BEAM:SHORTLIST; default: 1 4:50")
     parser.add_argument("--types", type=int, default=8000, help="of the vocabulary; the paper's is 32000")
     parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=speed.ROUNDS)
     parser.add_argument("--decoder-self", choices=("attention", "ssru"), default="attention")
     parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=list(SHAPES), help="families begin with their dense one")
-    parser.add_argument("--pymarian", action="store_true")
     parser.add_argument("--repeat", type=int, default=1)
-    options = parser.parse_args()
+    tiny = {"types": 200, "sentences": 4, "rounds": 1, "shapes": ["6-2"]}
+    options = parse(parser, tiny)
 
     core = speed.idlest_core()
-    print(f"{speed.cpu_model()}, core {core}; beam {options.beam}, {options.types} types, decoder {options.decoder_self}", flush=True)
-    repeated = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        batches = folder / "batches.json"
-        sources = random_sentences(options.sentences, random_model([], [], options.types, options.decoder_self).source_dictionary)
-        chosen = speed.write_batches(sources, batches)
-        # a word is a piece here
-        sizes = {batches: {size: (len(indices), sum(len(sources[index]) for index in indices)) for size, indices in chosen.items()}}
-        families, peer = cases_in(folder, options, batches), peer_cases(folder, options, batches) if options.pymarian else []
+    print(f"{speed.cpu_model()}, core {core}; {options.types} types, decoder {options.decoder_self}", flush=True)
+    repeated: list[dict[str, float]] = []
+    ratios: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), options, core)
         for _ in range(options.repeat):
             medians: dict[str, float] = {}
-            for cases in families:
-                medians |= report(measure(cases, core, folder, options.rounds), sizes, core)
-            if peer:
-                found = measure(peer, core, folder, options.rounds)
-                medians |= report(found, sizes, core)
-                report_peer(found)
+            for decoding in options.search:
+                for measure in (bench.shapes, bench.peers):
+                    measured, seconds = measure(decoding)
+                    medians |= seconds
+                    for name, values in measured.items():  # rounds of all repetitions together
+                        earlier = ratios.get(name, {"rounds": []})["rounds"]
+                        ratios[name] = ratio([*earlier, *values["rounds"]], **values["more"])
             repeated.append(medians)
+    publish(ratios, options.json)
     if options.repeat > 1:
         print(f"largest difference between medians of {options.repeat} measurements: {100 * spread(repeated):.1f} %")
         if spread(repeated) > TOLERANCE:

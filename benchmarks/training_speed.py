@@ -1,148 +1,188 @@
 """Training speed of nmtprune against stock fairseq, on one thread.
 
-    python benchmarks/training_speed.py [--data BIN] [--dim 128] [--updates 40] [--rounds 3]
+    python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--precision fp32 bf16] [--rounds 5]
 
-Stock is fairseq-train with nothing but the repairs it needs to run; ours is the workflow's own training. Both train the same
-model on the same batches; runs are interleaved, and a round's ratio compares neighbours. Start-up
-and the first updates are left out. Seconds are the process's CPU time: on one thread of an idle machine that is the
-time that passes, and other jobs disturb it less. Without `--data` (a folder made by fairseq's preprocess) random
-sentences are used: speed depends only on their lengths and on the vocabulary.
+Stock is fairseq-train with nothing but the repairs it needs to run, in single precision. Ours is the workflow's own training step, with a
+recipe like any other. Both train on the same data in batches of the same size: a Transformer is the same model in both; the LSTM of See et
+al. is set against fairseq's own `lstm` of the same width, depth and vocabulary. Runs are interleaved, each in a process of its own, and a
+round's ratio compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one thread of an idle
+machine that is the time that passes, and other jobs disturb it less. `share of the peak` is how much of the machine's matrix products
+(gemm_peak.py, same round, same precision) our training's own products reach. Without `--data` (a folder made by fairseq's preprocess)
+random sentences are used: speed depends only on their lengths and on the vocabulary.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import psutil
+import operations
+import torch
+import yaml
+from gemm_peak import peak
+from measuring import WORKFLOW, command_line, environment, parse, publish, ratio
 
-PACKAGE = Path(__file__).resolve().parents[1] / "workflow"
-VARIANTS = ("fairseq", "nmtprune")
-LAUNCH = {
-    "preprocess": "import nmtprune.toolkit.shim; from fairseq_cli.preprocess import cli_main; cli_main()",
-    "fairseq": "import nmtprune.toolkit.shim; from fairseq_cli.train import cli_main; cli_main()",
+from nmtprune import paths
+from nmtprune.chain import parse as parse_chain
+from nmtprune.config import Config, from_settings
+from nmtprune.files import read_json, write_json, write_text
+from nmtprune.toolkit import arguments
+
+STOCK = "fairseq"
+PREPROCESS = "import nmtprune.toolkit.shim; from fairseq_cli.preprocess import cli_main; cli_main()"
+CHAIN = "benchmark/benchmark/s1/train"
+SCHEDULE = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"]["properties"]
+PRECISIONS = [name for name in SCHEDULE["precision"]["enum"] if name != "fp16"]  # which needs a GPU
+DEFAULT_PRECISION = "auto" if "auto" in PRECISIONS else "fp32"
+GEMM_PRECISION = {"fp32": "float32", "bf16": "bfloat16"}
+SECONDS_OF_GEMM = 0.1  # for each shape in each round
+# what an option is where it is not given
+DEFAULTS = {
+    "transformer": {"dim": 128, "ffn": None, "layers": 3, "dropout": 0.1, "types": 4000, "max_tokens": 4096},
+    "lstm": {"dim": 160, "ffn": None, "layers": 4, "dropout": 0.2, "types": 5000, "max_tokens": 2048},
 }
 
 
-def command(variant: str, data: Path, options: argparse.Namespace) -> list[str]:
-    """The command that trains `options.updates` updates and logs every `options.interval` of them as a line of JSON."""
-    if variant == "nmtprune":
-        given = {key: value for key, value in vars(options).items() if key not in ("data", "ours")}
-        return [sys.executable, "-W", "ignore", __file__, "--ours", json.dumps(given), "--data", str(data)]
-    model = {
-        f"--{side}-{name}": value
-        for side in ("encoder", "decoder")
-        for name, value in {
-            "layers": options.layers,
-            "embed-dim": options.dim,
-            "ffn-embed-dim": 4 * options.dim,
-            "attention-heads": options.heads,
-        }.items()
+def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
+    """A recipe for the workflow; what it does not say comes from the shipped recipe that it extends and from the schema."""
+    size = {"encoder_layers": options.layers, "decoder_layers": options.layers, "embed_dim": options.dim, "dropout": options.dropout}
+    rates = {"peak": 1e-3, "warm_up": 1, "decay": "constant"}
+    recipe = {
+        "title": "Benchmark",
+        "training": {"batch_tokens": options.max_tokens, "validate_every": options.updates, "clip_norm": options.clip_norm},
+        "schedules": {"train": {"updates": options.updates, "learning_rate": rates}},
     }
-    training = {
-        "--arch": "transformer",
-        "--criterion": "label_smoothed_cross_entropy",
-        "--label-smoothing": 0.1,
-        "--dropout": options.dropout,
-        "--optimizer": "adam",
-        "--adam-betas": "(0.9, 0.98)",
-        "--lr": 4e-3,
-        "--lr-scheduler": "inverse_sqrt",
-        "--warmup-updates": 600,
-        "--max-tokens": options.max_tokens,
-        "--max-update": options.updates,
-        "--log-interval": options.interval,
-        "--log-format": "json",
-        "--num-workers": 0,
-        "--seed": 1,
-        "--save-dir": Path(tempfile.gettempdir()) / "nmtprune-benchmark",  # fairseq makes it even where nothing is saved
-    }
-    switches = ["--share-all-embeddings", "--cpu", "--no-save", "--disable-validation"]
-    settings = [str(word) for pair in (model | training).items() for word in pair]
-    return [sys.executable, "-W", "ignore", "-c", LAUNCH[variant], str(data), *settings, *switches]
+    if options.model == "lstm":
+        return recipe | {"extends": "tiny-lstm", "architecture": size}
+    attention = {"heads": options.heads, "ffn_dim": options.ffn or 4 * options.dim, "share_embeddings": "all"}
+    return recipe | {"extends": "transformer", "architecture": size | attention}
 
 
-def train_ours(data: Path, options: argparse.Namespace) -> None:
-    """The workflow's own training on the same data, with a log line as fairseq's in place of each validation."""
-    from nmtprune.toolkit import arguments, session
-    from nmtprune.training.loop import Training
-
-    class Timed(Training):
-        def _validate(self, epoch: int) -> None:
-            words = float(self._since_validation["ntokens"]) / options.interval
-            print(f"| train_inner | {json.dumps({'wpb': words})}", flush=True)
-            self._since_validation["ntokens"] = 0
-
-        def _save(self, batches: object) -> None:
-            pass
-
-        def _write(self, path: Path) -> None:
-            pass
-
-    architecture = {"name": "transformer", "share_embeddings": "all", "dropout": options.dropout, "heads": options.heads}
-    architecture |= {"encoder_layers": options.layers, "decoder_layers": options.layers}
-    architecture |= {"embed_dim": options.dim, "ffn_dim": 4 * options.dim}
-    schedule = {
-        "updates": options.updates,
-        "batch_tokens": options.max_tokens,
-        "accumulate": 1,
-        "precision": "fp32",
-        "optimizer": {"name": "adam", "betas": [0.9, 0.98]},
-        "learning_rate": {"peak": 4e-3, "warm_up": 600, "decay": "inverse_sqrt"},
-        "label_smoothing": 0.1,
-        "sentence_average": False,
-        "clip_norm": 0,
-        "validate_every": options.interval,
-        "select": "nll",
-        "patience": None,
-        "snapshots": [],
-    }
-    source, target = next(data.glob("train.*-*.*.idx")).name.split(".")[1].split("-")
-    words = arguments.of_data(data, source, target)
-    trainer = session.start(session.configuration(arguments.of_architecture(architecture), schedule, words, 1, "cpu"), 1)
-    with tempfile.TemporaryDirectory() as state:
-        Timed(trainer, schedule, Path(state), None, parent_competes=False).run()
+def workplace(folder: Path, options: argparse.Namespace) -> Config:
+    """Lay out a folder in which the workflow trains CHAIN on the data of `options`."""
+    languages = next(options.data.glob("train.*-*.*.idx")).name.split(".")[1].split("-")
+    sample = [{"toy": {"sentences": 1, "seed": 1}}]  # stands for the data, which is binarised already
+    task = {"title": "Benchmark", "source": languages[0], "target": languages[1], "train": sample, "dev": sample, "test": {"test": sample}}
+    for kind, value in (("tasks", task), ("recipes", recipe_of(options))):
+        write_text(folder / "own" / kind / "benchmark.yaml", yaml.safe_dump(value))
+    config = from_settings({"own": str(folder / "own"), "device": "cpu"})
+    binarised = folder / paths.binarised(config.data_folder(parse_chain(CHAIN)))
+    binarised.parent.mkdir(parents=True)
+    binarised.symlink_to(options.data.resolve())
+    return config
 
 
-def environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> list[str]:
+    """The command line of fairseq-train that trains what the recipe says."""
+    task, architecture = config.task("benchmark"), config.recipe("benchmark")["architecture"]
+    schedule = config.schedule("benchmark", "train")
+    training = arguments.of_schedule(schedule | {"precision": "fp32"})
+    if schedule["label_smoothing"]:
+        training += ["--criterion", "label_smoothed_cross_entropy"]
+    else:
+        place = training.index("--label-smoothing")
+        training[place : place + 2] = ["--criterion", "cross_entropy"]
+    training += ["--lr", str(schedule["learning_rate"]["peak"]), "--num-workers", "0", "--seed", "1"]
+    # fairseq makes the folder of its checkpoints even where nothing is saved
+    training += ["--save-dir", str(data.parent / "checkpoints"), "--cpu", "--no-save", "--disable-validation", "--log-interval", "1000000"]
+    model = _stock_lstm(architecture) if options.model == "lstm" else arguments.of_architecture(architecture)
+    return [*arguments.of_data(data, task["source"], task["target"]), *model, *training]
 
 
-def words_per_second(variant: str, data: Path, options: argparse.Namespace) -> float:
-    """Target words per CPU second from the first logged interval's end to the last one's.
+def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
+    """fairseq's own LSTM of the same size, whose attention is fed back into the decoder."""
+    width = dict.fromkeys(
+        ("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"), architecture["embed_dim"]
+    )
+    more = {"decoder-out-embed-dim": architecture["embed_dim"], "dropout": architecture["dropout"]}
+    layers = {f"{side}-layers": architecture[f"{side}_layers"] for side in ("encoder", "decoder")}
+    return ["--arch", "lstm", *(word for name, value in (width | more | layers).items() for word in (f"--{name}", str(value)))]
+
+
+def work(job: dict[str, Any]) -> None:
+    """Train in this process, and write what the updates after the first `warm_up` took to `job["out"]`."""
+    import nmtprune.toolkit.shim  # noqa: F401  (a stock training has this and nothing else of ours)
+
+    # isort: split
+    import time
+
+    from fairseq.trainer import Trainer
+
+    plain_step, seen = Trainer.train_step, []
+
+    def train_step(self: Trainer, samples: list, *args: Any, **kwargs: Any) -> Any:
+        result = plain_step(self, samples, *args, **kwargs)
+        words, flops = 0, 0
+        for sample in samples:
+            words += int(sample["ntokens"])
+            (sentences, source), target = sample["net_input"]["src_tokens"].shape, sample["target"].shape[1]
+            flops += operations.of_update(job["architecture"], len(self.task.target_dictionary), sentences, source, target)
+        seen.append({"cpu_seconds": time.process_time(), "words": words, "flops": flops})
+        return result
+
+    Trainer.train_step = train_step
+    torch.set_num_threads(1)
+    precision = "fp32"
+    if job["variant"] == STOCK:
+        from fairseq_cli.train import cli_main
+
+        sys.argv = ["fairseq-train", *job["arguments"]]
+        cli_main()
+    else:
+        precision = _train_ours(job["settings"], job["variant"])
+    if len(seen) != job["updates"]:
+        raise RuntimeError(f"{job['variant']} made {len(seen)} updates by Trainer.train_step, not {job['updates']}")
+    timed = seen[job["warm_up"] :]
+    seconds = seen[-1]["cpu_seconds"] - seen[job["warm_up"] - 1]["cpu_seconds"]
+    rates = {f"{what}_per_second": sum(update[what] for update in timed) / seconds for what in ("words", "flops")}
+    write_json(job["out"], rates | {"precision": precision})
+
+
+def _train_ours(settings: dict[str, Any], precision: str) -> str:
+    """Train CHAIN in the working directory as a job of the workflow does; return the precision that was used."""
+    from nmtprune.steps import training
+
+    recipe = Path(settings["own"]) / "recipes" / "benchmark.yaml"
+    said = yaml.safe_load(recipe.read_text())
+    said["training"]["precision"] = precision
+    write_text(recipe, yaml.safe_dump(said))
+    config, chain = from_settings(settings), parse_chain(CHAIN)
+    with tempfile.TemporaryDirectory(dir=".") as state:
+        facts = training.make(config, chain, Path(state))
+    return facts.get("precision", precision)
+
+
+def measure(variant: str, config: Config, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Target words and operations for each CPU second of one training, and the precision it used.
 
     Raises RuntimeError with the end of the log where training fails.
     """
-    log, words, first, last = [], 0.0, None, None
-    with subprocess.Popen(
-        command(variant, data, options), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            log.append(line)
-            if "| train_inner | " not in line:
-                continue
-            times = psutil.Process(process.pid).cpu_times()
-            now = times.user + times.system
-            stats = json.loads(line.split("| train_inner | ", 1)[1])
-            if first is None:
-                first = now
-            else:
-                words += float(stats["wpb"]) * options.interval
-            last = now
-    if process.returncode or not words:
-        raise RuntimeError(f"training with {variant} failed:\n{''.join(log[-20:])}")
-    return words / (last - first)
+    job = {
+        "variant": variant,
+        "updates": options.updates,
+        "warm_up": options.warm_up,
+        "architecture": config.recipe("benchmark")["architecture"],
+        "settings": dict(config.settings),
+        "arguments": stock_arguments(config, options.data, options),
+        "out": str(folder / "rates.json"),
+    }
+    write_json(folder / "job.json", job)
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), "--worker", str(folder / "job.json")]
+    done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"training with {variant} failed:\n{done.stdout[-4000:]}")
+    return read_json(folder / "rates.json")
 
 
-def random_data(folder: Path, types: int, sentences: int = 12000) -> Path:
+def random_data(folder: Path, types: int, joined: bool, sentences: int) -> Path:
     """Binarise random sentences: lengths as of short captions, type frequencies as of natural language."""
     draw = random.Random(1)
     names = [f"w{i}" for i in range(types)]
@@ -152,47 +192,77 @@ def random_data(folder: Path, types: int, sentences: int = 12000) -> Path:
             lines = [draw.choices(names, frequencies, k=max(3, round(draw.gauss(16, 5)))) for _ in range(count)]
             lines += [names[start : start + 16] for start in range(0, types, 16)]  # every type occurs
             (folder / f"{split}.{side}").write_text("".join(" ".join(line) + "\n" for line in lines), encoding="utf-8")
-    arguments = ["-s", "source", "-t", "target", "--trainpref", folder / "train", "--validpref", folder / "valid"]
-    arguments += ["--destdir", folder / "binary", "--joined-dictionary"]
-    subprocess.run(
-        [sys.executable, "-c", LAUNCH["preprocess"], *map(str, arguments)],
-        env=environment(),
-        check=True,
-        capture_output=True,
-    )
+    given = ["-s", "source", "-t", "target", "--trainpref", folder / "train", "--validpref", folder / "valid"]
+    given += ["--destdir", folder / "binary", *["--joined-dictionary"] * joined]
+    subprocess.run([sys.executable, "-c", PREPROCESS, *map(str, given)], env=environment(), check=True, capture_output=True)
     return folder / "binary"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def read_options() -> argparse.Namespace:
+    parser = command_line(__doc__.splitlines()[0], rounds=5)
     parser.add_argument("--data", type=Path, help="folder of fairseq's preprocess; default: random sentences")
-    parser.add_argument("--types", type=int, default=4000, help="vocabulary of the random sentences")
-    parser.add_argument("--updates", type=int, default=40)
-    parser.add_argument("--interval", type=int, default=5, help="updates per logged line; the first ones are warm-up")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--model", choices=DEFAULTS, default="transformer", help="lstm: nmtprune_lstm against fairseq's own lstm")
+    parser.add_argument("--types", type=int, help="vocabulary of the random sentences")
+    parser.add_argument("--sentences", type=int, default=12000, help="how many random sentences")
+    parser.add_argument("--dim", type=int, help="width of embeddings and hidden states")
+    parser.add_argument("--ffn", type=int, help="width of the feed-forward layers; default: four times --dim")
+    parser.add_argument("--layers", type=int, help="of the encoder, and as many of the decoder")
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--max-tokens", type=int, default=4096)
-    parser.add_argument("--ours", type=json.loads, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.ours:
-        train_ours(options.data, argparse.Namespace(**options.ours))
-        return
-    if options.updates < 2 * options.interval:
-        parser.error(f"--updates {options.updates}: at least twice --interval ({options.interval})")
+    parser.add_argument("--dropout", type=float)
+    parser.add_argument("--clip-norm", type=float, default=0.0)
+    parser.add_argument("--max-tokens", type=int, help="tokens in a batch")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=[DEFAULT_PRECISION], help="of our trainings")
+    parser.add_argument("--updates", type=int, default=40)
+    parser.add_argument("--warm-up", type=int, default=5, help="first updates, which are not timed")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    tiny = {"dim": 16, "layers": 1, "heads": 2, "types": 100, "sentences": 300, "max_tokens": 200, "updates": 6, "warm_up": 2, "rounds": 1}
+    options = parse(parser, tiny)
+    for name, value in DEFAULTS[options.model].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if not 0 < options.warm_up < options.updates:
+        parser.error(f"--warm-up {options.warm_up}: at least 1 and fewer than --updates ({options.updates})")
+    return options
 
-    with tempfile.TemporaryDirectory() as folder:
-        data = options.data or random_data(Path(folder), options.types)
-        ratios = []
+
+def results(name: str, rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The ratio of each of our trainings to stock, from the rates of each round by variant."""
+    ratios = {}
+    for variant in (variant for variant in rounds[0] if variant != STOCK):
+        used = rounds[0][variant]["precision"]
+        said = variant if used == variant else f"{variant}: {used}"
+        speed = {who: statistics.median(rates[who]["words_per_second"] for rates in rounds) for who in (STOCK, variant)}
+        more = {"fairseq, words/s": f"{speed[STOCK]:,.0f}", "nmtprune, words/s": f"{speed[variant]:,.0f}"}
+        if "share" in rounds[0][variant]:
+            more["share of the peak"] = f"{100 * statistics.median(rates[variant]['share'] for rates in rounds):.0f} %"
+        ratios[f"{name}, {said}"] = ratio(
+            [rates[variant]["words_per_second"] / rates[STOCK]["words_per_second"] for rates in rounds], **more
+        )
+    return ratios
+
+
+def main() -> None:
+    options = read_options()
+    if options.worker:
+        work(read_json(options.worker))
+        return
+    torch.set_num_threads(1)
+    name = f"{'LSTM, n' if options.model == 'lstm' else 'Transformer, d'} {options.dim}, {options.layers}+{options.layers} layers"
+    name += f", {options.types:,} types, batches of {options.max_tokens:,} tokens"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        options.data = options.data or random_data(folder, options.types, options.model == "transformer", options.sentences)
+        config = workplace(folder, options)
+        rounds = []
         for number in range(1, options.rounds + 1):
-            stock, ours = (words_per_second(variant, data, options) for variant in VARIANTS)
-            ratios.append(ours / stock)
-            speeds = f"fairseq {stock:.0f} words/s, nmtprune {ours:.0f} words/s"
-            print(f"round {number}: {speeds}, {ours / stock:.2f}x", flush=True)
-    ratio = statistics.median(ratios)
-    print(f"nmtprune trains {ratio:.2f}x as fast (median of {len(ratios)} rounds, d {options.dim}, one thread)")
+            rates = {variant: measure(variant, config, folder, options) for variant in (STOCK, *options.precision)}
+            for variant in options.precision:
+                if in_gemm := GEMM_PRECISION.get(rates[variant]["precision"]):
+                    rates[variant]["share"] = rates[variant]["flops_per_second"] / (1e9 * peak(in_gemm, SECONDS_OF_GEMM))
+            rounds.append(rates)
+            speeds = (f"{variant} {rate['words_per_second']:.0f} words/s" for variant, rate in rates.items())
+            print(f"round {number}: {', '.join(speeds)}", flush=True)
+    publish(results(name, rounds), options.json)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Workplace
@@ -43,6 +44,17 @@ def test_the_tables_bleu_is_that_of_sacrebleus_own_command_on_the_kept_hypothese
         bleu, chrf = (float(score) for score in done.stdout.replace("[", " ").replace("]", " ").replace(",", " ").split())
         assert float(row["bleu"]) == pytest.approx(bleu, abs=1e-6)
         assert float(row["chrf"]) == pytest.approx(chrf, abs=1e-6)
+
+
+def test_a_kept_run_has_its_page_tables_and_scores_and_no_weights(finished, tmp_path):
+    done = finished.nmtprune("keep", str(tmp_path / "kept"))
+    assert done.returncode == 0, done.stderr
+    kept = {file.relative_to(tmp_path / "kept") for file in (tmp_path / "kept").rglob("*") if file.is_file()}
+    page = finished / "results" / "micro"
+    assert {file.relative_to(page) for file in page.rglob("*") if file.is_file()} <= kept
+    scores = Path("models") / TRAIN / "scores.csv"
+    assert (tmp_path / "kept" / scores).read_bytes() == (finished.model(TRAIN) / "scores.csv").read_bytes()
+    assert not [file for file in kept if file.suffix == ".pt" or "state" in file.parts]
 
 
 def test_a_second_run_does_nothing(finished):

@@ -1,16 +1,20 @@
-"""docs/configuration.md says everything the schemas say, and nothing else."""
+"""docs/configuration.md says everything the schemas say, and nothing else; commands in the pages that people write are valid."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from nmtprune.chain import FAMILIES
-from nmtprune.config import WORKFLOW
+from nmtprune import cli
+from nmtprune.chain import FAMILIES, parse
+from nmtprune.config import WORKFLOW, from_settings
 from nmtprune.reporting.docs import PARTS, configuration_page
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = configuration_page()
 ROWS = {line.split("|")[1].strip(): line for line in PAGE.splitlines() if line.startswith("| `")}
 
@@ -54,3 +58,30 @@ def test_every_key_is_described():
 
 def test_every_step_is_in_the_table_of_steps():
     assert all(f"| `{family.usage.replace('|', chr(92) + '|')}` |" in PAGE for family in FAMILIES.values())
+
+
+def documented(pattern):
+    """What the pages that people write say of this form."""
+    pages = [REPOSITORY / "README.md", *(file for file in (REPOSITORY / "docs").glob("*.md") if file.name != "configuration.md")]
+    return sorted({" ".join(text.split()) for page in pages for text in re.findall(pattern, page.read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("command", documented(r"python -m nmtprune ([^`#\n]*)"))
+def test_a_documented_command_is_understood(command):
+    assert cli._parser().parse_args(shlex.split(command)).verb in cli.VERBS
+
+
+def test_documented_scripts_and_targets_of_make_are_there():
+    scripts = documented(r"python ([\w/]+\.py)")
+    assert scripts and all((REPOSITORY / script).is_file() for script in scripts)
+    targets = documented(r"[`\n]make ([a-z]+)[^\n]*[`\n]")
+    made = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert {"demo", "test", "bench"} <= set(targets) <= set(made)
+
+
+def test_documented_chains_of_shipped_tasks_are_valid():
+    config = from_settings({})
+    known = [text for text in documented(r"\b([a-z0-9-]+/[a-z0-9-]+/s\d+/[\w/.+-]*\w)") if text.split("/")[0] in config.names("tasks")]
+    assert known
+    for text in known:
+        config.check(parse(text.removesuffix("/scores.csv")))
