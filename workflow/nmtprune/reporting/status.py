@@ -17,6 +17,7 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import read_json
+from nmtprune.toolkit import precision
 from nmtprune.training.schedule import tokens_per_update
 
 DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
@@ -53,6 +54,7 @@ def status(config: Config) -> str:
     lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
     lines += _analyses(config)
     lines += _left(entries)
+    lines += _precisions(config, made, finished)
     lines += _failures(entries)
     return "\n".join(lines)
 
@@ -212,6 +214,25 @@ def _left(entries: list[Entry]) -> list[str]:
     longest = max(sum(left[ancestor] or 0.0 for ancestor in chain.ancestors()) for chain in left)
     sentence = f"time left: about {duration(max(known / at_once, longest))} of training with {at_once} at a time; scoring not counted"
     return [f"{sentence}; nor {', '.join(unknown)}, not timed yet" if unknown else sentence]
+
+
+def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> list[str]:
+    """In which precision trainings computed, compute or will compute; nothing where all ask for single precision."""
+    trained = [chain for chain in made if chain.last.family.trains]
+    if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
+        return []
+    used: dict[str, int] = {}
+    to_come: dict[str, int] = {}
+    for chain in trained:
+        if chain in finished or (progress := _progress(chain)) is not None:
+            done = manifest.precision_of(manifest.read(paths.manifest(chain))) if chain in finished else progress.get("precision", "fp32")
+            used[done] = used.get(done, 0) + 1
+        else:
+            chosen = precision.of_schedule(config, chain.recipe, chain.last.schedule)
+            words = f"{chosen.used} ({chosen.reason})" if chosen.reason else chosen.used
+            to_come[words] = to_come.get(words, 0) + 1
+    said = [", ".join(f"{number} in {words}" for words, number in counted.items()) for counted in (used, to_come)]
+    return [f"training precision: {'; to come '.join(said) if all(said) else said[0] or f'to come {said[1]}'}"]
 
 
 def _failures(entries: Iterable[Entry]) -> Iterator[str]:
