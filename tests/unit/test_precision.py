@@ -390,10 +390,10 @@ def test_status_says_in_which_precision_trainings_compute(tmp_path, monkeypatch,
     run = config.from_settings({"own": str(MICRO), "device": "cpu", "papers": [], "chains": [text]})
     write_json(run.data_folder(chain.parse(AUTO)) / paths.MANIFEST, {"digest": "data"})
     processor(False)
-    assert "training precision: to come 2 in fp32 (this processor has no instructions for bfloat16)" in status.status(run).splitlines()
+    assert "training precision: 2 to come in fp32 (this processor has no instructions for bfloat16)" in status.status(run).splitlines()
     pretend(AUTO, "bf16", digest=status.manifest.digest_of(run, chain.parse(AUTO)))
     processor(True)
-    assert "training precision: 1 in bf16; to come 1 in bf16" in status.status(run).splitlines()
+    assert "training precision: 1 in bf16, 1 to come in bf16" in status.status(run).splitlines()
     plain = config.from_settings({"own": str(MICRO), "device": "cpu", "papers": [], "chains": ["micro/micro/s1/train"]})
     assert "precision" not in status.status(plain)
 

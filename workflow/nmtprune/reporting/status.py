@@ -6,6 +6,7 @@ import csv
 import fcntl
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -221,18 +222,19 @@ def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> 
     trained = [chain for chain in made if chain.last.family.trains]
     if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
         return []
-    used: dict[str, int] = {}
-    to_come: dict[str, int] = {}
+    used, to_come = Counter(), Counter()
     for chain in trained:
-        if chain in finished or (progress := _progress(chain)) is not None:
-            done = manifest.precision_of(manifest.read(paths.manifest(chain))) if chain in finished else progress.get("precision", "fp32")
-            used[done] = used.get(done, 0) + 1
+        progress = _progress(chain)
+        if chain in finished:
+            used[manifest.precision_of(manifest.read(paths.manifest(chain)))] += 1
+        elif progress:
+            used[progress.get("precision", "fp32")] += 1
         else:
             chosen = precision.of_schedule(config, chain.recipe, chain.last.schedule)
-            words = f"{chosen.used} ({chosen.reason})" if chosen.reason else chosen.used
-            to_come[words] = to_come.get(words, 0) + 1
-    said = [", ".join(f"{number} in {words}" for words, number in counted.items()) for counted in (used, to_come)]
-    return [f"training precision: {'; to come '.join(said) if all(said) else said[0] or f'to come {said[1]}'}"]
+            to_come[f"{chosen.used} ({chosen.reason})" if chosen.reason else chosen.used] += 1
+    said = [f"{number} in {words}" for words, number in used.items()]
+    said += [f"{number} to come in {words}" for words, number in to_come.items()]
+    return [f"training precision: {', '.join(said)}"]
 
 
 def _failures(entries: Iterable[Entry]) -> Iterator[str]:
