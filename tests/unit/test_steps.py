@@ -15,6 +15,7 @@ from conftest import MICRO
 
 from nmtprune import chain, models, paths, steps
 from nmtprune.errors import UserError
+from nmtprune.toolkit import precision
 from nmtprune.training import loop
 
 SEED = "micro/micro/s1"
@@ -384,14 +385,7 @@ def test_two_processes_never_work_on_one_directory(studio, bench):
 @pytest.fixture
 def half_precision(monkeypatch):
     """fairseq's half precision on a CPU, which it keeps for GPUs: all that it asks of CUDA is the number of the device."""
-    plain = loop.session.configuration
-
-    def configuration(architecture, schedule, *others, **options):
-        cfg = plain(architecture, schedule | {"precision": "fp32"}, *others, **options)
-        cfg.common.fp16 = schedule["precision"] == "fp16"
-        return cfg
-
-    monkeypatch.setattr(loop.session, "configuration", configuration)
+    monkeypatch.setattr(precision, "decide", lambda asked, device, architecture: precision.Precision(asked))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
 
 

@@ -26,6 +26,7 @@ from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.parameters import parameters
+from nmtprune.toolkit import precision
 
 FILE = paths.RESULTS / "costs" / "calibration.json"
 LEAST = paths.RESULTS / "costs" / "least.json"
@@ -53,10 +54,11 @@ class Calibration:
 
 
 def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
-    """What a calibration depends on: the model's shape, its batches, how it translates, sentences, device."""
+    """What a calibration depends on: the model's shape, its batches, in which precision it trains, how it translates, sentences, device."""
     recipe = config.recipe(chain.recipe)
     schedule = config.schedule(chain.recipe, chain.root.schedule)
-    batch = {key: schedule[key] for key in ("batch_tokens", "batch_sentences", "optimizer", "precision")}
+    batch = {key: schedule[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
+    batch["precision"] = precision.of_schedule(config, chain.recipe, chain.root.schedule).used
     said = [recipe["architecture"], recipe["subwords"], batch, recipe.get("decoding"), config.importance(chain.recipe)["beam"]]
     return digest([said, gpu, round(pieces), os.cpu_count()])
 
@@ -177,6 +179,7 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
         folder=folder,
     )
     trainer = session.start(cfg, 1)
+    trainer.autocast = precision.of_schedule(config, chain.recipe, chain.root.schedule).autocast
     trainer.optimizer.set_lr(0.0)
     sample, share = _batch(trainer, pieces, _sentences(recipe, schedule, types, pieces))
     trainer.begin_epoch(1)
@@ -266,5 +269,5 @@ def _validate(trainer: Any, sample: dict[str, Any]) -> None:
 
     trainer.model.eval()
     prepared, _ = trainer._prepare_sample(sample)
-    with torch.no_grad():
+    with torch.no_grad(), trainer.keep_casts():
         trainer.task.valid_step(prepared, trainer.model, trainer.criterion)

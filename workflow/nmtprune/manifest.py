@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no {path}: make it first (snakemake {path})") from None
     except ValueError:
         raise UserError(f"{path} is damaged; remove it and run again") from None
+
+
+def precision_of(made: Mapping[str, Any]) -> str:
+    """In which precision a training computed, by its manifest: `fp32`, `bf16`, `bf16, fp32 from update 401`. Older manifests tell only what
+    the recipe asked for, which was what was used."""
+    return made.get("precision") or made.get("slice", {}).get("schedule", {}).get("precision", "fp32")
 
 
 def digest_of(config: Config, chain: Chain) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmtprune import calibration, paths
+from nmtprune import calibration, manifest, paths
 from nmtprune.calibration import Calibration
 from nmtprune.chain import Chain, parse
 from nmtprune.config import TRAINING_SAMPLE, Config, from_settings
@@ -30,6 +30,7 @@ from nmtprune.reporting.status import duration
 from nmtprune.scoring.speed import SINGLE_SENTENCES
 from nmtprune.space import Sizes, human, table
 from nmtprune.task_size import SENTENCES, Task
+from nmtprune.toolkit import precision
 from nmtprune.training.schedule import tokens_per_update
 
 Key = tuple[str, ...]
@@ -64,17 +65,19 @@ class History:
         except (UserError, KeyError, OSError):
             return  # of a task or a recipe that is no longer there, or not made to the end
         seconds = found["seconds"] if "gpu" in found else found["cpu_seconds"]
-        if job.does == STEP and job.chain.last.family.trains:
+        if _trains(job):
             trained = read_json(paths.manifest(job.chain))["wall_seconds"]  # of all its parts, where it was stopped and went on
             seconds *= max(1.0, trained / max(found["seconds"], 0.01))
+        used = manifest.precision_of(read_json(paths.manifest(job.chain))) if _trains(job) else ""
         self.jobs += 1
-        for key in _keys(job, "gpu" in found):
+        for key in _keys(job, "gpu" in found, used):
             before = self._sums[key]
             self._sums[key] = before[0] + seconds, before[1] + units
 
     def seconds(self, job: Job, gpu: bool, units: float, keys: slice = slice(None)) -> float | None:
         """What a job will take by the nearest that has run; None where nothing like it has."""
-        known = (self._sums[key] for key in _keys(job, gpu)[keys] if key in self._sums)
+        to_use = precision.of_schedule(self._config, job.chain.recipe, job.chain.last.schedule).used if _trains(job) else ""
+        known = (self._sums[key] for key in _keys(job, gpu, to_use)[keys] if key in self._sums)
         return next((units * seconds / work for seconds, work in known if work), None)
 
 
@@ -110,15 +113,21 @@ def _updates_work(config: Config, chain: Chain, updates: int) -> float:
 
 def _units(config: Config, job: Job) -> float:
     """How much work a job is: tokens that a training sees, models that are scored or timed in one go; else one."""
-    if job.does == STEP and job.chain.last.family.trains:
+    if _trains(job):
         return _updates_work(config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule)["updates"])
     return max(1, len(job.models))
 
 
-def _keys(job: Job, gpu: bool) -> list[Key]:
-    """What a job is like, the nearest first; the first is a job of the same kind on the same task and recipe."""
+def _trains(job: Job) -> bool:
+    return job.does == STEP and job.chain.last.family.trains
+
+
+def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
+    """What a job is like, the nearest first; the first is a job of the same kind on the same task and recipe. `used`: the precision that a
+    training computes in; trainings in another one are nothing like it."""
     device = "gpu" if gpu else "cpu"
-    if job.does == STEP and job.chain.last.family.trains:
+    if _trains(job):
+        device = f"{device}, {used}"
         nearest = [
             (job.chain.last.schedule, job.task, job.chain.recipe),
             (job.rule, job.task, job.chain.recipe),

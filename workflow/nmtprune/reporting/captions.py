@@ -12,6 +12,7 @@ from nmtprune.training.schedule import learning_rate
 
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
+PRECISIONS = {"fp32": "single precision", "fp16": "half precision", "bf16": "bfloat16 (mixed precision)"}
 IDLE = 0.1  # of a core; what other processes may take while speed is measured
 MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
@@ -28,6 +29,7 @@ def caption(item: Item, measured: Measured) -> list[str]:
         item.caption,
         *_stand_ins(item, measured),
         _updates(item, measured),
+        *_precision(item, measured),
         _seeds(item),
         *_test_sets(item, measured),
         *_prunable(item, measured),
@@ -109,6 +111,24 @@ def _rates(schedule: Mapping[str, Any]) -> str:
     warm_up = min(rates.get("warm_up", 0), updates)
     first, last = (f"{learning_rate(rates, update):.2g}" for update in (max(warm_up, 1), updates))
     return f"{first}{' after warm-up' if warm_up else ''}{f' to {last}' if last != first else ''}"
+
+
+def _precision(item: Item, measured: Measured) -> list[str]:
+    """In which precision models were trained, and which rows in another than most; nothing where all were in single precision."""
+    rows_of: dict[str, list[str]] = {}
+    for row in item.rows:
+        used = _distinct(filter(None, map(measured.trained_precision, row.chains)))
+        if used:
+            rows_of.setdefault(" and ".join(map(_in_words, used)), []).append(row.name)
+    if set(rows_of) <= {PRECISIONS["fp32"]}:
+        return []
+    most = max(rows_of, key=lambda words: len(rows_of[words]))
+    others = "".join(f"; in {words}: {', '.join(_distinct(names))}" for words, names in rows_of.items() if words != most)
+    return [f"Trained in {most}{others}."]
+
+
+def _in_words(precision: str) -> str:
+    return " ".join(PRECISIONS.get(word.rstrip(","), word.rstrip(",")) + "," * word.endswith(",") for word in precision.split())
 
 
 def _seeds(item: Item) -> str:

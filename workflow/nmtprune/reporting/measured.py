@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nmtprune import paths
+from nmtprune import manifest, paths
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config
 from nmtprune.files import read_json, read_lines
@@ -158,13 +158,25 @@ class Measured:
             after = chain.steps[len(ancestor.steps) :]
             if after and after[0].family.name == "at":
                 continue  # its snapshot counts the updates of its own, not all of them
-            manifest = self.manifest(ancestor)
-            if manifest is None and ancestor.last.family.selects:
+            made = self.manifest(ancestor)
+            if made is None and ancestor.last.family.selects:
                 continue  # a variant that is scored without a directory of its own
-            if manifest is None:
+            if made is None:
                 return None
-            total += manifest.get("updates") or 0
+            total += made.get("updates") or 0
         return total
+
+    def trained_precision(self, chain: Chain) -> str | None:
+        """In which precision a model was trained: that of its trainings in their order, each once, as `bf16` or `fp32 and bf16`. Models are
+        compared only where it is the same. None while a training is missing, and where nothing was trained here."""
+        used = []
+        for ancestor in reversed(list(chain.ancestors())):
+            if ancestor.last.family.trains:
+                made = self.manifest(ancestor)
+                if made is None:
+                    return None
+                used.append(manifest.precision_of(made))
+        return " and ".join(dict.fromkeys(used)) or None
 
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
         """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""

@@ -6,6 +6,7 @@ import csv
 import fcntl
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +18,7 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import read_json
+from nmtprune.toolkit import precision
 from nmtprune.training.schedule import tokens_per_update
 
 DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
@@ -53,6 +55,7 @@ def status(config: Config) -> str:
     lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
     lines += _analyses(config)
     lines += _left(entries)
+    lines += _precisions(config, made, finished)
     lines += _failures(entries)
     return "\n".join(lines)
 
@@ -212,6 +215,26 @@ def _left(entries: list[Entry]) -> list[str]:
     longest = max(sum(left[ancestor] or 0.0 for ancestor in chain.ancestors()) for chain in left)
     sentence = f"time left: about {duration(max(known / at_once, longest))} of training with {at_once} at a time; scoring not counted"
     return [f"{sentence}; nor {', '.join(unknown)}, not timed yet" if unknown else sentence]
+
+
+def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> list[str]:
+    """In which precision trainings computed, compute or will compute; nothing where all ask for single precision."""
+    trained = [chain for chain in made if chain.last.family.trains]
+    if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
+        return []
+    used, to_come = Counter(), Counter()
+    for chain in trained:
+        progress = _progress(chain)
+        if chain in finished:
+            used[manifest.precision_of(manifest.read(paths.manifest(chain)))] += 1
+        elif progress:
+            used[progress.get("precision", "fp32")] += 1
+        else:
+            chosen = precision.of_schedule(config, chain.recipe, chain.last.schedule)
+            to_come[f"{chosen.used} ({chosen.reason})" if chosen.reason else chosen.used] += 1
+    said = [f"{number} in {words}" for words, number in used.items()]
+    said += [f"{number} to come in {words}" for words, number in to_come.items()]
+    return [f"training precision: {', '.join(said)}"]
 
 
 def _failures(entries: Iterable[Entry]) -> Iterator[str]:

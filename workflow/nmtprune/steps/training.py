@@ -137,6 +137,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         "updates": progress.update,
         "selected_update": progress.selected_update,
         "stopped_early": progress.stopped_early,
+        "precision": progress.precision,
         "wall_seconds": round(progress.seconds, 3),
     }
 

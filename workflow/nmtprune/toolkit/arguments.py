@@ -58,7 +58,8 @@ def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
 
 
 def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
-    """fairseq's options of a training schedule. The learning rate itself is set before every update by the training loop."""
+    """fairseq's options of a training schedule, but for its precision. The learning rate itself is set before every update by the training
+    loop."""
     optimizer = schedule["optimizer"]
     options = ["--max-tokens", schedule["batch_tokens"], "--update-freq", schedule["accumulate"]]
     if schedule.get("batch_sentences"):
@@ -70,7 +71,6 @@ def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
         options += ["--adam-betas", str(tuple(optimizer.get("betas", (0.9, 0.98)))), "--adam-eps", optimizer.get("eps", 1e-8)]
     options += ["--label-smoothing", schedule["label_smoothing"]]
     options += ["--sentence-avg"] * schedule["sentence_average"]
-    options += [f"--{schedule['precision']}"] * (schedule["precision"] != "fp32")
     return [str(option) for option in options]
 
 

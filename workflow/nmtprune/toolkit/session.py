@@ -22,7 +22,8 @@ from omegaconf import OmegaConf, open_dict
 from torch import Tensor, nn
 
 from nmtprune.errors import UserError
-from nmtprune.toolkit import arguments, loss, lstm, speedups, student  # noqa: F401  (loss and models register themselves)
+from nmtprune.models import options_by_name
+from nmtprune.toolkit import arguments, loss, lstm, precision, speedups, student  # noqa: F401  (loss and models register themselves)
 
 OUR_CRITERION = "nmtprune_label_smoothed_cross_entropy"
 FAIRSEQ_INIT_SCALE = 0.1  # of fairseq.models.lstm
@@ -33,18 +34,37 @@ class Trainer(FairseqTrainer):
     """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through fairseq's meters.
 
     `configuration`: fairseq's, as `session.configuration` has made it; `cfg`: the same, as plain objects from the first update on.
+
+    With `autocast` models and losses are computed in mixed precision: bfloat16 products of single-precision weights. Only forward
+    passes are told so; backward passes follow them, and the optimiser never sees anything but single precision.
     """
 
-    def __init__(self, cfg: Any, *parts: Any) -> None:
-        super().__init__(cfg, *parts)
+    def __init__(self, cfg: Any, task: Any, model: Any, criterion: Any) -> None:
+        super().__init__(cfg, task, model, criterion)
         self.configuration = cfg
+        self.autocast = False
+        plain_forward = criterion.forward
 
-    def train_step(self, samples: list, raise_oom: bool = False) -> Any:
-        """fairseq's, on a list of batches. An update asks for some forty settings, and omegaconf takes 0.1 ms to answer each."""
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                return plain_forward(*args, **kwargs)
+
+        criterion.forward = forward
+
+    def keep_casts(self) -> torch.autocast:
+        """A context in which each weight is cast to bfloat16 once, however often it is used; no weight may change before its last use.
+
+        It casts nothing itself: what PyTorch has cast it forgets at the end of the outermost context.
+        """
+        return torch.autocast(self.device.type, enabled=False)
+
+    def train_step(self, samples: list[dict], raise_oom: bool = False) -> dict[str, Any] | None:
+        """fairseq's, on the batches of an update, which asks for some forty settings; omegaconf takes 0.1 ms to answer each."""
         if self.cfg is self.configuration:
             _ = self.lr_scheduler  # built from omegaconf's objects, as the optimiser is
             self.cfg = _plain(OmegaConf.to_container(self.configuration, resolve=True))
-        return super().train_step(samples, raise_oom)
+        with self.keep_casts():
+            return super().train_step(samples, raise_oom)
 
     def _reduce_and_log_stats(self, logging_outputs: list[dict], sample_size: Any, grad_norm: Any = None) -> dict[str, Any]:
         return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
@@ -67,12 +87,14 @@ def configuration(
     cuda = torch.cuda.is_available() and device != "cpu"
     if device == "cuda" and not cuda:
         raise UserError("device: `cuda` is asked for and PyTorch finds no GPU; valid: auto, cpu, cuda")
-    if schedule["precision"] != "fp32" and not cuda:
-        raise UserError(f"precision: `{schedule['precision']}` needs a GPU (device: cuda); on the CPU use fp32")
+    name = architecture_of(model) if model is not None else architecture[architecture.index("--arch") + 1]
+    chosen = precision.decide(schedule["precision"], "cuda" if cuda else "cpu", name)
     workers = world_size()
     argv = [*data, *architecture, *arguments.of_schedule({**schedule, "accumulate": batches_of_a_worker(schedule)})]
     argv += ["--criterion", OUR_CRITERION, "--seed", str(seed), "--num-workers", "0", "--data-buffer-size", "2"]
     argv += ["--no-progress-bar", "--distributed-world-size", str(workers), "--save-dir", str(folder)]
+    if chosen.used != "fp32" and not chosen.autocast:
+        argv += [f"--{chosen.used}"]
     if not cuda:
         argv += ["--cpu"]
     if workers > 1:
@@ -89,6 +111,12 @@ def configuration(
 def _plain(setting: Any) -> Any:
     """Mappings as namespaces, all the way down."""
     return Namespace(**{key: _plain(value) for key, value in setting.items()}) if isinstance(setting, dict) else setting
+
+
+def architecture_of(model: Any) -> str:
+    """The name of an architecture in the model's part of fairseq's configuration."""
+    options = options_by_name(model)
+    return options.get("arch") or options["_name"]
 
 
 def world_size() -> int:
@@ -181,6 +209,12 @@ def optimizer_state(trainer: Trainer) -> dict[str, Any]:
 
 
 def load_optimizer_state(trainer: Trainer, state: Mapping[str, Any], updates: int) -> None:
+    """Raises UserError where one of the two trainings is in half precision on a GPU and the other one is not."""
+    if (state["masters"] is None) != (getattr(trainer.optimizer, "fp32_params", None) is None):
+        raise UserError(
+            "this training was interrupted on another device (cpu, cuda), and half precision cannot change it: go on there, "
+            "or remove the folder `state` of the model to begin anew"
+        )
     trainer.optimizer.load_state_dict(state["optimizer"])
     if state["masters"] is not None:
         _copy(state["masters"], trainer.optimizer.fp32_params)
@@ -224,7 +258,7 @@ def validation_nll(trainer: Trainer) -> tuple[float, float, int]:
     model.eval()
     criterion.eval()
     total = torch.zeros(3, dtype=torch.float64, device=trainer.device)
-    with torch.no_grad():
+    with torch.no_grad(), trainer.keep_casts():
         for sample in trainer.get_valid_iterator("valid").next_epoch_itr(shuffle=False, set_dataset_epoch=False):
             sample, is_dummy = trainer._prepare_sample(sample)
             if not is_dummy:

@@ -20,7 +20,7 @@ from nmtprune import models, paths
 from nmtprune.errors import UserError
 from nmtprune.files import write_json
 from nmtprune.steps.store import outputs_of
-from nmtprune.toolkit import session
+from nmtprune.toolkit import precision, session
 from nmtprune.training.schedule import learning_rate
 from nmtprune.training.treatment import Treatment
 
@@ -33,7 +33,10 @@ SECONDS_BETWEEN_REPORTS = 5
 
 @dataclass
 class Progress:
-    """What training has decided so far; saved with the weights, so that an interrupted training decides the same."""
+    """What training has decided so far; saved with the weights, so that an interrupted training decides the same.
+
+    `precisions`: those that it has trained in, each with the number of updates before it.
+    """
 
     update: int = 0
     best: float | None = None
@@ -42,6 +45,13 @@ class Progress:
     stopped_early: bool = False
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    precisions: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def precision(self) -> str:
+        """`bf16`, or of a training that went on in another one `bf16, fp32 from update 401`."""
+        (_, first), *later = self.precisions
+        return ", ".join([first, *(f"{used} from update {updates + 1}" for updates, used in later)])
 
 
 class Training:
@@ -59,6 +69,7 @@ class Training:
         self.trainer, self.schedule, self.state = trainer, schedule, state
         self.treatments, self.parent_competes = treatments, parent_competes
         self.development_bleu = development_bleu
+        self.precision = precision.decide(schedule["precision"], trainer.device.type, session.architecture_of(trainer.configuration.model))
         self.progress = Progress()
         self.master = trainer.is_data_parallel_master
         self.snapshots = {math.ceil(Fraction(str(p)) * schedule["updates"] / 100): f"{p:g}" for p in schedule["snapshots"]}
@@ -72,6 +83,7 @@ class Training:
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
         session.load_development_set(trainer)
         self._resume(batches)
+        self._settle_precision()
         if progress.update == 0 and self.parent_competes:
             self._validate(epoch=1)
         while progress.update < updates and not progress.stopped_early:
@@ -134,6 +146,7 @@ class Training:
             "update": progress.update,
             "epoch": epoch,
             "learning_rate": learning_rate(self.schedule["learning_rate"], max(progress.update, 1)),
+            "precision": progress.precisions[-1][1],
             "train_loss": float(sums["loss"]) / trained if trained else None,
             "train_nll": float(sums["nll_loss"]) / trained if trained else None,
             "dev_loss": loss / tokens,
@@ -207,6 +220,22 @@ class Training:
             treatment.resume(state)
         print(f"resumed at update {self.progress.update}", flush=True)
 
+    def _settle_precision(self) -> None:
+        """Train in the precision that this machine allows. A training that has begun in single precision stays in it; one that has begun
+        in mixed precision goes on in single precision where there is no bfloat16, and says so."""
+        progress, (used, autocast, reason) = self.progress, self.precision
+        before = progress.precisions[-1][1] if progress.precisions else None
+        if before == "fp32":
+            used, autocast, reason = before, False, None
+        if used != before:
+            progress.precisions.append((progress.update, used))
+        self.trainer.autocast = autocast
+        for row in progress.history:  # of a training that an older version began
+            row.setdefault("precision", used)
+        if reason and self.master:
+            since = f" from update {progress.update + 1} on, after {before}" if before and before != used else ""
+            print(f"training in {used}{since}: {reason}", flush=True)
+
     def _report(self, epoch: int) -> None:
         progress, updates = self.progress, self.schedule["updates"]
         self._reported = time.monotonic()
@@ -217,6 +246,7 @@ class Training:
                 "update": progress.update,
                 "updates": updates,
                 "epoch": epoch,
+                "precision": progress.precision,
                 "seconds": progress.seconds,
                 "seconds_left": left,
                 "time": time.time(),

@@ -27,12 +27,14 @@ class GroupLasso:
         self._scaled = gamma == "sqrt"
 
     def value(self) -> Tensor:
-        """R, a float32 scalar that gradients flow from; zero at a group of zeros."""
+        """R, a float32 scalar that gradients flow from, computed in single precision also where the model is not; zero at a group of
+        zeros."""
         terms = []
-        for each in self.sets:
-            norms = each.norms()
-            terms.append(norms @ each.sizes.sqrt() if self._scaled else norms.sum())
-        return torch.stack(terms).sum()
+        with torch.autocast(self.sets[0].weight.device.type, enabled=False):
+            for each in self.sets:
+                norms = each.norms()
+                terms.append(norms @ each.sizes.sqrt() if self._scaled else norms.sum())
+            return torch.stack(terms).sum()
 
     @torch.no_grad()
     def norms(self) -> list[Tensor]:
