@@ -20,6 +20,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
 from omegaconf import II
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nmtprune.errors import UserError
 from nmtprune.toolkit import packed
@@ -93,28 +94,24 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int, product: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        types = len(weight)
-        multiplied, by = features.to(product), weight.to(product)
+    def forward(ctx: Any, features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
         needs_gradient = any(ctx.needs_input_grad)
         feature_gradient, weight_gradient = torch.empty_like(features), torch.zeros_like(weight)
         loss, nll = weight.new_zeros(2)
-        for rows in _chunks(len(features), max(1, _PROJECTED // types)):
-            logits = multiplied[rows] @ by.t()
+        for rows in _chunks(len(features), max(1, _PROJECTED // len(weight))):
+            logits = functional.linear(features[rows], weight)
             for chunk in _chunks(len(logits), _rows(logits)):
                 work = logits[chunk].to(weight.dtype)
                 chunk_loss, chunk_nll = _to_gradient(work, target[rows][chunk], smoothing, padding)
                 loss, nll = loss + chunk_loss, nll + chunk_nll
-                if work.dtype != product:
+                if work.dtype != logits.dtype:
                     logits[chunk] = work
             if needs_gradient:
-                feature_gradient[rows] = logits @ by
-                if product == weight.dtype:
-                    weight_gradient.addmm_(logits.t(), multiplied[rows])
+                feature_gradient[rows] = torch.mm(logits, weight)
+                if logits.dtype == weight.dtype:
+                    weight_gradient.addmm_(logits.t(), features[rows])
                 else:
-                    weight_gradient += logits.t() @ multiplied[rows]
+                    weight_gradient += torch.mm(logits.t(), features[rows])
         if needs_gradient:
             ctx.save_for_backward(feature_gradient, weight_gradient)
         ctx.mark_non_differentiable(nll)
@@ -126,7 +123,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         gradients = ctx.saved_tensors
         if loss_gradient != 1:
             gradients = tuple(gradient.mul_(loss_gradient) for gradient in gradients)
-        return *gradients, None, None, None, None
+        return *gradients, None, None, None
 
 
 def label_smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
@@ -145,8 +142,7 @@ def projected_cross_entropy(features: Tensor, weight: Tensor, target: Tensor, sm
     Under autocast the products are in its precision, and everything else, the weight's gradient too, in single precision. The
     backward pass can run only once.
     """
-    product = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
-    return _ProjectedCrossEntropy.apply(features, weight, target, smoothing, padding, product)
+    return _ProjectedCrossEntropy.apply(features, weight, target, smoothing, padding)
 
 
 @dataclass
