@@ -158,6 +158,14 @@ def test_dropout_keeps_the_mean_and_the_share():
     assert torch.equal(x.grad, dropped.detach())
 
 
+def test_dropout_of_half_precision_numbers_is_rounded_once():
+    x = torch.rand(1000, dtype=torch.bfloat16)
+    dropped = dropout(x, 0.1)
+    kept = dropped != 0
+    assert dropped.dtype == torch.bfloat16
+    assert torch.equal(dropped[kept], (x.float() / 0.9).bfloat16()[kept])
+
+
 def test_a_sum_under_dropout_is_the_sum_with_what_was_dropped():
     residual, x = torch.randn(50, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     torch.manual_seed(4)

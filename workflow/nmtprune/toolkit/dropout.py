@@ -12,11 +12,11 @@ _BITS = 16  # of each draw; a 64-bit random number has four
 
 
 def _scale(like: Tensor, p: float) -> Tensor:
-    """What dropout multiplies by, in the shape and precision of `like`: 0 with probability p (to 2^-16), else 1 / (1 - p)."""
+    """What dropout multiplies by, in the shape of `like` and single precision: 0 with probability p (to 2^-16), else 1 / (1 - p)."""
     threshold = round(p * 2**_BITS)
     draws = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
     kept = draws[: like.numel()].view(like.shape).ge_(threshold - 2 ** (_BITS - 1))
-    return kept.to(like.dtype).mul_(1 / (1 - p))
+    return kept.to(torch.promote_types(like.dtype, torch.float32)).mul_(1 / (1 - p))
 
 
 class _Dropout(torch.autograd.Function):
@@ -24,12 +24,12 @@ class _Dropout(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
         scale = _scale(x, p)
         ctx.save_for_backward(scale)
-        return x * scale
+        return (x * scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (scale,) = ctx.saved_tensors
-        return gradient * scale, None
+        return (gradient * scale).to(gradient.dtype), None
 
 
 class _DroppedSum(torch.autograd.Function):
