@@ -8,7 +8,7 @@ al. is set against fairseq's own `lstm` of the same width, depth and vocabulary.
 round's ratio compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one thread of an idle
 machine that is the time that passes, and other jobs disturb it less. `share of the peak` is how much of the machine's matrix products
 (gemm_peak.py, same round, same precision) our training's own products reach. Without `--data` (a folder made by fairseq's preprocess)
-random sentences are used: speed depends only on their lengths and on the vocabulary.
+random sentences are used: speed depends only on their lengths, which are those of Multi30k's pairs, and on the vocabulary.
 """
 
 from __future__ import annotations
@@ -183,13 +183,15 @@ def measure(variant: str, config: Config, folder: Path, options: argparse.Namesp
 
 
 def random_data(folder: Path, types: int, joined: bool, sentences: int) -> Path:
-    """Binarise random sentences: lengths as of short captions, type frequencies as of natural language."""
+    """Binarise random sentences: lengths as in Multi30k's pairs (pieces of 4,000), type frequencies as of natural language."""
     draw = random.Random(1)
     names = [f"w{i}" for i in range(types)]
     frequencies = [1 / (rank + 10) for rank in range(types)]
     for split, count in (("train", sentences), ("valid", 100)):
-        for side in ("source", "target"):
-            lines = [draw.choices(names, frequencies, k=max(3, round(draw.gauss(16, 5)))) for _ in range(count)]
+        sources = [max(3.0, draw.gauss(15.7, 5.6)) for _ in range(count)]
+        targets = [max(3.0, 1.1 + length + draw.gauss(0, 3.6)) for length in sources]  # correlation 0.84
+        for side, lengths in (("source", sources), ("target", targets)):
+            lines = [draw.choices(names, frequencies, k=round(length)) for length in lengths]
             lines += [names[start : start + 16] for start in range(0, types, 16)]  # every type occurs
             (folder / f"{split}.{side}").write_text("".join(" ".join(line) + "\n" for line in lines), encoding="utf-8")
     given = ["-s", "source", "-t", "target", "--trainpref", folder / "train", "--validpref", folder / "valid"]
