@@ -62,6 +62,12 @@ BENCHMARKS = (
         "Target words for each CPU second over those of stock fairseq, which trains in single precision; whole updates on the same data. "
         "The share of the peak is how much of this machine's peak the matrix products of our training reach, measured in the same rounds.",
     ),
+    _training(
+        "training-128-independent",
+        "Training, d 128, unrelated lengths",
+        "The same with source and target lengths that have nothing to do with each other: more of each batch is padding, which we leave out.",
+        *("--lengths", "independent"),
+    ),
     _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "20"),
     _training(
         "training-64",

@@ -8,7 +8,8 @@ al. is set against fairseq's own `lstm` of the same width, depth and vocabulary.
 round's ratio compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one thread of an idle
 machine that is the time that passes, and other jobs disturb it less. `share of the peak` is how much of the machine's matrix products
 (gemm_peak.py, same round, same precision) our training's own products reach. Without `--data` (a folder made by fairseq's preprocess)
-random sentences are used: speed depends only on their lengths, which are those of Multi30k's pairs, and on the vocabulary.
+random sentences are used: speed depends only on their lengths, which are those of Multi30k's pairs (`--lengths independent`: of unrelated
+sides), and on the vocabulary.
 """
 
 from __future__ import annotations
@@ -182,16 +183,21 @@ def measure(variant: str, config: Config, folder: Path, options: argparse.Namesp
     return read_json(folder / "rates.json")
 
 
-def random_data(folder: Path, types: int, joined: bool, sentences: int) -> Path:
-    """Binarise random sentences: lengths as in Multi30k's pairs (pieces of 4,000), type frequencies as of natural language."""
+def random_data(folder: Path, types: int, joined: bool, sentences: int, lengths: str) -> Path:
+    """Binarise random sentences: lengths as in Multi30k (pieces of 4,000), type frequencies as of natural language.
+
+    `lengths`: `paired`, with the correlation of 0.84 that source and target have there, or `independent`, which makes for more padding.
+    """
     draw = random.Random(1)
     names = [f"w{i}" for i in range(types)]
     frequencies = [1 / (rank + 10) for rank in range(types)]
     for split, count in (("train", sentences), ("valid", 100)):
         sources = [max(3.0, draw.gauss(15.7, 5.6)) for _ in range(count)]
-        targets = [max(3.0, 1.1 + length + draw.gauss(0, 3.6)) for length in sources]  # correlation 0.84
-        for side, lengths in (("source", sources), ("target", targets)):
-            lines = [draw.choices(names, frequencies, k=round(length)) for length in lengths]
+        targets = [max(3.0, 1.1 + length + draw.gauss(0, 3.6)) for length in sources]
+        if lengths == "independent":
+            draw.shuffle(targets)
+        for side, drawn in (("source", sources), ("target", targets)):
+            lines = [draw.choices(names, frequencies, k=round(length)) for length in drawn]
             lines += [names[start : start + 16] for start in range(0, types, 16)]  # every type occurs
             (folder / f"{split}.{side}").write_text("".join(" ".join(line) + "\n" for line in lines), encoding="utf-8")
     given = ["-s", "source", "-t", "target", "--trainpref", folder / "train", "--validpref", folder / "valid"]
@@ -206,6 +212,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--model", choices=DEFAULTS, default="transformer", help="lstm: nmtprune_lstm against fairseq's own lstm")
     parser.add_argument("--types", type=int, help="vocabulary of the random sentences")
     parser.add_argument("--sentences", type=int, default=12000, help="how many random sentences")
+    parser.add_argument("--lengths", choices=("paired", "independent"), default="paired", help="of random sources and targets")
     parser.add_argument("--dim", type=int, help="width of embeddings and hidden states")
     parser.add_argument("--ffn", type=int, help="width of the feed-forward layers; default: four times --dim")
     parser.add_argument("--layers", type=int, help="of the encoder, and as many of the decoder")
@@ -253,7 +260,9 @@ def main() -> None:
     name += f", {options.types:,} types, batches of {options.max_tokens:,} tokens"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        options.data = options.data or random_data(folder, options.types, options.model == "transformer", options.sentences)
+        options.data = options.data or random_data(
+            folder, options.types, options.model == "transformer", options.sentences, options.lengths
+        )
         config = workplace(folder, options)
         rounds = []
         for number in range(1, options.rounds + 1):
