@@ -65,7 +65,7 @@ BENCHMARKS = (
     _training(
         "training-128-independent",
         "Training, d 128, unrelated lengths",
-        "The same with source and target lengths that have nothing to do with each other: more of each batch is padding, which we leave out.",
+        "The same with unrelated lengths of source and target: more of each batch is padding, which we leave out.",
         *("--lengths", "independent"),
     ),
     _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "20"),
