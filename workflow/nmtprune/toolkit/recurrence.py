@@ -15,7 +15,7 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional
 
-SEGMENT = 40  # steps of one sentence: they take as long as one more call of the layers takes beside its steps
+SEGMENT = 100  # steps of one sentence that take as long as the overhead of one more call of the layers
 
 
 class StackedLstm(nn.LSTM):
