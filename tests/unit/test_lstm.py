@@ -1,5 +1,6 @@
 """The LSTM of See et al. 2016: its sizes, its exactness under padding and step by step, and fairseq's own tools."""
 
+import itertools
 import shutil
 import sys
 
@@ -21,6 +22,7 @@ from nmtprune.scoring.model import PADDING, SPECIAL_SYMBOLS, Model, read_diction
 from nmtprune.scoring.translate import negative_log_likelihoods, translate
 from nmtprune.toolkit import arguments, generate
 from nmtprune.toolkit.loss import label_smoothed_cross_entropy
+from nmtprune.toolkit.recurrence import SEGMENT, StackedLstm, segments_of
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
 SMALL = {"name": "nmtprune_lstm", "encoder_layers": 2, "decoder_layers": 2, "embed_dim": 12, "dropout": 0.0, "init_scale": 0.5}
@@ -148,8 +150,8 @@ def test_it_learns_twenty_sentences_by_heart(variant):
     batch = engine_of(module)._batch(LINES, [line[::-1] for line in LINES])
     optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
     for _ in range(100):
-        logits, _ = module(**batch["net_input"])
-        loss, nll = label_smoothed_cross_entropy(logits.view(-1, len(SYMBOLS)), batch["target"].view(-1), 0.0, PADDING)
+        output = module(**batch["net_input"])
+        loss, nll = label_smoothed_cross_entropy(output[0], module.get_targets(batch, output), 0.0, PADDING)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -164,7 +166,8 @@ def test_the_gradient_is_that_of_plain_cross_entropy():
     found = []
     for in_place in (True, False):
         module.zero_grad()
-        logits, target = module(**batch["net_input"])[0].view(-1, len(SYMBOLS)), batch["target"].view(-1)
+        output = module(**batch["net_input"])
+        logits, target = output[0], module.get_targets(batch, output)
         if in_place:
             label_smoothed_cross_entropy(logits, target, 0.0, PADDING)[0].backward()
         else:
@@ -185,6 +188,129 @@ def test_dropout_leaves_recurrent_connections_alone():
     assert not torch.allclose(dropped[1], kept[1], atol=1e-3)
     torch.nn.init.zeros_(lstm.weight_ih_l1)
     torch.testing.assert_close(dropped[1], lstm(nothing, (state, state))[1][0][1])
+
+
+def stacked(width=24, layers=3, dropout=0.0, dtype=torch.float64):
+    """Our layers in training, and PyTorch's with the same weights."""
+    torch.manual_seed(3)
+    ours = StackedLstm(width, layers, dropout).to(dtype)
+    plain = torch.nn.LSTM(width, width, layers, bias=False, batch_first=True, dropout=dropout).to(dtype)
+    plain.load_state_dict(ours.state_dict())
+    return ours.train(), plain.train()
+
+
+def test_parameters_and_first_weights_are_those_of_pytorchs_lstm():
+    weights = []
+    for build_layers in (lambda: StackedLstm(8, 2, 0.1), lambda: torch.nn.LSTM(8, 8, 2, bias=False)):
+        torch.manual_seed(5)
+        weights.append(build_layers().state_dict())
+    assert list(weights[0]) == list(weights[1])
+    assert all(torch.equal(ours, plain) for ours, plain in zip(*(each.values() for each in weights), strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_layers_and_their_gradients_are_those_of_pytorchs_lstm(dtype, tolerance):
+    """Whole, and without padding: then at the positions of each sentence, whatever is at the others."""
+    ours, plain = stacked(dtype=dtype)
+    lengths = torch.tensor([4, 60, 1, 7, 33, 60, 2, 8, *range(9, 30), *[3] * 20])
+    real = torch.arange(60) < lengths.unsqueeze(1)
+    assert len(list(segments_of(lengths.sort(descending=True)[0].tolist()))) > 2
+    inputs, weight = torch.randn(2, len(lengths), 60, 24, dtype=dtype)
+    before = torch.randn(2, 3, len(lengths), 24, dtype=dtype)
+    results = []
+    for layers, read in ((plain, plain), (ours, ours), (ours, None)):
+        layers.zero_grad()
+        given = [tensor.clone().requires_grad_() for tensor in (inputs, *before)]
+        if read:
+            states, final = read(given[0], tuple(given[1:]))
+            torch.testing.assert_close(final[1], plain(inputs, tuple(before))[1][1], atol=tolerance, rtol=0)
+        else:
+            states = layers.without_padding(given[0], tuple(given[1:]), lengths)
+        (states * weight)[real].sum().backward()
+        results.append([states[real], *(leaf.grad for leaf in (*given, *layers.parameters()))])
+    for expected, *others in zip(*results, strict=True):
+        for other in others:
+            torch.testing.assert_close(other, expected, atol=tolerance * float(expected.abs().max()), rtol=0)
+
+
+def test_segments_are_the_cheapest():
+    """Against all ways to cut ten steps."""
+    lengths = [10, 10, *[9] * 60, 6, *[4] * 50, 3, *[2] * 150, 1]
+    reading = [sum(length > step for length in lengths) for step in range(10)]
+
+    def cost(cuts):
+        return sum(reading[start] * (stop - start) + SEGMENT for start, stop in itertools.pairwise((0, *cuts, 10)))
+
+    segments = list(segments_of(lengths))
+    cuts = [start for start, _, _ in segments[1:]]
+    assert [(start, stop) for start, stop, _ in segments] == list(itertools.pairwise((0, *cuts, 10)))
+    assert [size for _, _, size in segments] == [reading[start] for start, _, _ in segments]
+    every = itertools.chain.from_iterable(itertools.combinations(range(1, 10), count) for count in range(10))
+    assert 0 < len(cuts) < 9
+    assert cost(cuts) == min(map(cost, every))
+
+
+def test_dropout_between_layers_drops_its_share_and_keeps_the_mean():
+    """Of what a layer reads as its input: with a weight of the identity into one gate, and no recurrence, it can be read off."""
+    ours, _ = stacked(width=400, layers=2, dropout=0.2)
+    for name, weight in ours.named_parameters():
+        torch.nn.init.zeros_(weight)
+        if name.startswith("weight_ih"):
+            with torch.no_grad():
+                weight[800:1200] = torch.eye(400)  # the candidate cell; every gate is half open
+    inputs = torch.ones(20, 1, 400, dtype=torch.float64)
+    first = torch.tanh(torch.tanh(torch.tensor(1.0, dtype=torch.float64)) / 2) / 2
+    second = torch.tanh(torch.tanh(first / 0.8) / 2) / 2
+    states, (hidden, _) = ours(inputs)
+    torch.testing.assert_close(hidden[0], first.expand_as(hidden[0]))
+    dropped = states == 0
+    torch.testing.assert_close(states[~dropped], second.expand_as(states[~dropped]))
+    assert 0.18 < dropped.double().mean() < 0.22
+
+
+def test_padding_gets_no_logits_in_training():
+    """The logits of all other positions are those outside training, and loss and gradient as if padding had its own."""
+    module = build(SMALL)
+    batch = engine_of(module)._batch(LINES, [line[::-1] for line in LINES])
+    expected = module(**batch["net_input"])[0]
+    output = module.train()(**batch["net_input"])
+    real = batch["target"] != PADDING
+    torch.testing.assert_close(output[0], expected[real], atol=1e-6, rtol=0)
+    assert torch.equal(module.get_targets(batch, output), batch["target"][real])
+    gradients = []
+    for logits, target in ((expected.flatten(0, 1), batch["target"].flatten()), (output[0], module.get_targets(batch, output))):
+        loss = torch.nn.functional.cross_entropy(logits, target, ignore_index=PADDING, reduction="sum")
+        gradients.append(torch.autograd.grad(loss, list(module.parameters())))
+    for ours, padded in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, padded, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_keep_single_precision_under_autocast(training):
+    ours, _ = stacked(dtype=torch.float32)
+    inputs, before = torch.randn(4, 5, 24), torch.randn(2, 3, 4, 24)
+    expected, (hidden, cell) = ours.train(training)(inputs, tuple(before))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states, final = ours(inputs, tuple(before))
+        rounded, _ = ours(inputs.bfloat16(), tuple(before.bfloat16()))
+    for now, then in zip((states, *final), (expected, hidden, cell), strict=True):
+        assert torch.equal(now, then)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, expected, atol=0.01, rtol=0)
+
+
+def test_training_under_autocast_has_nearly_the_same_gradient():
+    module = build(SMALL).train()
+    batch = engine_of(module)._batch(LINES, LINES)
+    gradients = []
+    for rounded in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
+            output = module(**batch["net_input"])
+            loss = torch.nn.functional.cross_entropy(output[0].float(), module.get_targets(batch, output), reduction="sum")
+        gradients.append(torch.autograd.grad(loss, list(module.parameters())))
+    for single, half in zip(*gradients, strict=True):
+        assert half.dtype == torch.float32
+        assert torch.nn.functional.cosine_similarity(single.flatten(), half.flatten(), dim=0) > 0.999
 
 
 def own_recipe(tmp_path, **change):

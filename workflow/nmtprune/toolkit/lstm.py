@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nmtprune.errors import UserError
+from nmtprune.toolkit.recurrence import StackedLstm
 
 ATTENTION = ChoiceEnum(["dot", "none"])
 NO_LIMIT = 100_000  # pieces: an LSTM has no positions that could run out
@@ -55,6 +56,11 @@ class Lstm(FairseqEncoderDecoderModel):
         if cfg.share_all_embeddings:
             encoder.embed_tokens.weight = decoder.embed_tokens.weight
         return cls(encoder, decoder)
+
+    def get_targets(self, sample: dict[str, Any], net_output: tuple[Tensor, dict[str, Any]]) -> Tensor:
+        """The targets of the logits that `net_output` holds: [sentences, length], or [positions] where the decoder left padding out."""
+        positions = net_output[1].get("positions")
+        return sample["target"] if positions is None else sample["target"].flatten()[positions]
 
 
 class LstmEncoder(FairseqEncoder):
@@ -107,6 +113,7 @@ class DotAttention(nn.Module):
 class LstmDecoder(FairseqIncrementalDecoder):
     def __init__(self, cfg: LstmConfig, dictionary: Any) -> None:
         super().__init__(dictionary)
+        self.padding_idx = dictionary.pad()
         self.embed_tokens = _embedding(cfg, dictionary)
         self.dropout = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
         self.lstm = _lstm(cfg, cfg.decoder_layers)
@@ -127,9 +134,18 @@ class LstmDecoder(FairseqIncrementalDecoder):
         **_: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Logits [sentences, length, types] of targets [sentences, length], padded on the right; with `incremental_state` of the last
-        position alone, from the state that the call before left there."""
+        position alone, from the state that the call before left there.
+
+        In training on a CPU padding gets no logits: they are [positions, types], and `positions` beside them says of which positions of
+        the flattened targets (`Lstm.get_targets`).
+        """
         features, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
-        return (features if features_only else self.output_layer(features)), extra
+        if features_only:
+            return features, extra
+        if self.training and not features.is_cuda:
+            extra["positions"] = prev_output_tokens.flatten().ne(self.padding_idx).nonzero().squeeze(1)
+            features = features.flatten(0, 1).index_select(0, extra["positions"])
+        return self.output_layer(features), extra
 
     def extract_features(
         self,
@@ -144,9 +160,13 @@ class LstmDecoder(FairseqIncrementalDecoder):
             prev_output_tokens = prev_output_tokens[:, -1:]
             before = self.get_incremental_state(incremental_state, "state") or before
         embedded = self.dropout(self.embed_tokens(prev_output_tokens))
-        states, (hidden, cell) = self.lstm(embedded, (before["hidden"], before["cell"]))
-        if incremental_state is not None:
-            self.set_incremental_state(incremental_state, "state", {"hidden": hidden, "cell": cell})
+        if self.training and not embedded.is_cuda and incremental_state is None:
+            lengths = prev_output_tokens.ne(self.padding_idx).sum(1)
+            states = self.lstm.without_padding(embedded, (before["hidden"], before["cell"]), lengths)
+        else:
+            states, (hidden, cell) = self.lstm(embedded, (before["hidden"], before["cell"]))
+            if incremental_state is not None:
+                self.set_incremental_state(incremental_state, "state", {"hidden": hidden, "cell": cell})
         weights = None
         if self.attention is not None:
             states, weights = self.attention(states, encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0])
@@ -172,9 +192,8 @@ def _embedding(cfg: LstmConfig, dictionary: Any) -> nn.Embedding:
     return embedding
 
 
-def _lstm(cfg: LstmConfig, layers: int) -> nn.LSTM:
-    """Layers with dropout between them: PyTorch's stack as a whole is as fast on a CPU as anything put together by hand."""
-    lstm = nn.LSTM(cfg.embed_dim, cfg.embed_dim, layers, bias=False, batch_first=True, dropout=cfg.dropout if layers > 1 else 0.0)
+def _lstm(cfg: LstmConfig, layers: int) -> StackedLstm:
+    lstm = StackedLstm(cfg.embed_dim, layers, cfg.dropout)
     for weight in lstm.parameters():
         nn.init.uniform_(weight, -cfg.init_scale, cfg.init_scale)
     return lstm
