@@ -10,7 +10,7 @@ from fairseq import models, options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-from nmtprune.toolkit import arguments, packed, student  # noqa: F401  (the student registers itself)
+from nmtprune.toolkit import arguments, packed
 from nmtprune.toolkit.attention import Packing, from_heads, to_heads
 from nmtprune.toolkit.dropout import dropout, dropped_sum
 from nmtprune.toolkit.loss import InPlaceCrossEntropy
@@ -22,6 +22,8 @@ MODELS = {
     "pre-norm, embeddings apart": {"name": "transformer", "norm": "pre", "share_embeddings": "none"},
     "SSRU": {"name": "nmtprune_transformer", "decoder_self": "ssru"},
     "tied layers, pre-norm": {"name": "nmtprune_transformer", "tied_decoder_layers": True, "norm": "pre"},
+    "LSTM": {"name": "nmtprune_lstm", "init_scale": 0.5},
+    "LSTM without attention": {"name": "nmtprune_lstm", "init_scale": 0.5, "attention": "none", "share_embeddings": "none"},
     "sliced": {"name": "nmtprune_transformer", "head_dim": 8},
 }
 

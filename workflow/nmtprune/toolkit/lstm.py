@@ -57,11 +57,6 @@ class Lstm(FairseqEncoderDecoderModel):
             encoder.embed_tokens.weight = decoder.embed_tokens.weight
         return cls(encoder, decoder)
 
-    def get_targets(self, sample: dict[str, Any], net_output: tuple[Tensor, dict[str, Any]]) -> Tensor:
-        """The targets of the logits that `net_output` holds: [sentences, length], or [positions] where the decoder left padding out."""
-        positions = net_output[1].get("positions")
-        return sample["target"] if positions is None else sample["target"].flatten()[positions]
-
 
 class LstmEncoder(FairseqEncoder):
     def __init__(self, cfg: LstmConfig, dictionary: Any) -> None:
@@ -134,18 +129,9 @@ class LstmDecoder(FairseqIncrementalDecoder):
         **_: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Logits [sentences, length, types] of targets [sentences, length], padded on the right; with `incremental_state` of the last
-        position alone, from the state that the call before left there.
-
-        In training on a CPU padding gets no logits: they are [positions, types], and `positions` beside them says of which positions of
-        the flattened targets (`Lstm.get_targets`).
-        """
+        position alone, from the state that the call before left there."""
         features, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
-        if features_only:
-            return features, extra
-        if self.training and not features.is_cuda:
-            extra["positions"] = prev_output_tokens.flatten().ne(self.padding_idx).nonzero().squeeze(1)
-            features = features.flatten(0, 1).index_select(0, extra["positions"])
-        return self.output_layer(features), extra
+        return (features if features_only else self.output_layer(features)), extra
 
     def extract_features(
         self,

@@ -1,9 +1,10 @@
-"""A Transformer's forward pass for training, over the tokens of a batch alone.
+"""A model's forward pass for training, over the tokens of a batch alone.
 
 fairseq computes with padding wherever the sentences of a batch differ in length: on Multi30k in an eighth of all target positions. Here
 every layer works on the tokens, [tokens, d]; only attention and the SSRU see them sentence by sentence. Queries, keys and values come
 from one product, and dropout and the residual sum from one pass. The parameters are the model's own; the results are those of the model's
-own forward pass within float rounding, with other draws of dropout.
+own forward pass within float rounding, with other draws of dropout. Of an LSTM, whose layers leave padding out themselves (`recurrence`),
+the output projection reads the tokens alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch.nn import functional
 from nmtprune.toolkit import student
 from nmtprune.toolkit.attention import Packing, attend, from_heads, to_heads
 from nmtprune.toolkit.dropout import dropout, dropped_sum, rate
+from nmtprune.toolkit.lstm import Lstm
 
 _LAYERS = (TransformerEncoderLayerBase, TransformerDecoderLayerBase, student.Layer)
 # parts that a Transformer of fairseq may have and that are not computed here
@@ -36,8 +38,13 @@ _EXTRAS = (
 
 @lru_cache(maxsize=1)  # asked for every batch of a training, and slow to tell
 def supports(model: nn.Module) -> bool:
-    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its extras, and students,
-    on a CPU and with weights in single precision."""
+    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its extras, students
+    and the LSTM of See et al., on a CPU and with weights in single precision."""
+    weight = next(model.parameters(), None)
+    if weight is None or weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return False
+    if type(model) is Lstm:
+        return True
     if type(model) not in (TransformerModel, TransformerModelBase, student.Student):
         return False
     layers = [*model.encoder.layers.children(), *model.decoder.layers.children()]
@@ -45,9 +52,8 @@ def supports(model: nn.Module) -> bool:
     extras = (getattr(part, name, None) for part in parts for name in _EXTRAS)
     plain = all(extra is None or extra is False or extra == 0 for extra in extras)
     projection = model.decoder.output_projection
-    if not plain or not all(isinstance(layer, _LAYERS) for layer in layers) or not isinstance(projection, nn.Linear):
-        return False
-    return projection.bias is None and projection.weight.dtype == torch.float32 and projection.weight.device.type == "cpu"
+    own_layers = all(isinstance(layer, _LAYERS) for layer in layers)
+    return plain and own_layers and isinstance(projection, nn.Linear) and projection.bias is None
 
 
 def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
@@ -56,6 +62,10 @@ def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Te
     `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the target shifted right by the end of
     sentence and padded on the right.
     """
+    if isinstance(model, Lstm):
+        states, _ = model.decoder(target_input, model.encoder(source), features_only=True)
+        packing = Packing.of(target_input.ne(model.decoder.padding_idx))
+        return packing.pack(states.flatten(0, 1)), packing
     memory, source_packing = _encode(model.encoder, source)
     return _decode(model.decoder, target_input, memory, source_packing)
 

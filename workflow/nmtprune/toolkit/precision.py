@@ -74,7 +74,8 @@ def _trains_lstm(device: str) -> bool:
     As in nmtprune_lstm, one stack begins with the final states of another; gradients are compared with those in single precision.
     """
     import torch
-    from torch import nn
+
+    from nmtprune.toolkit.recurrence import StackedLstm  # imports fairseq
 
     def run(autocast: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The states that come out of two stacks [sentences, length, n], and all gradients in one vector."""
@@ -85,7 +86,7 @@ def _trains_lstm(device: str) -> bool:
         return states, torch.cat([gradient.flatten() for gradient in gradients])
 
     with torch.random.fork_rng(), torch.enable_grad():
-        first, second = (nn.LSTM(96, 96, 2, bias=False, batch_first=True, device=device) for _ in range(2))
+        first, second = (StackedLstm(96, 2, dropout=0.0).to(device) for _ in range(2))
         x = torch.randn(16, 9, 96, device=device)
         _, exact = run(autocast=False)
         try:

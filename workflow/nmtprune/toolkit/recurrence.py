@@ -21,8 +21,7 @@ SEGMENT = 100  # steps of one sentence that take as long as the overhead of one 
 class StackedLstm(nn.LSTM):
     """`nn.LSTM` of `layers` layers of width n without biases, batch first, with `dropout` between layers.
 
-    Parameters and results are those of `nn.LSTM`; on a CPU the draws of dropout are others for the same seed. On a CPU it computes in
-    the parameters' precision under autocast too, for PyTorch has no LSTM kernel in bfloat16 for every processor.
+    Parameters and results are those of `nn.LSTM`; on a CPU the draws of dropout are others for the same seed.
     """
 
     def __init__(self, width: int, layers: int, dropout: float) -> None:
@@ -34,21 +33,17 @@ class StackedLstm(nn.LSTM):
 
         Returns the top layer's states [sentences, length, n], and the final states and cells [layers, sentences, n].
         """
-        if inputs.is_cuda:
+        if inputs.is_cuda or not self.training:
             return super().forward(inputs, before)
         if before is None:
             before = (inputs.new_zeros(self.num_layers, len(inputs), self.hidden_size),) * 2
-        states, hidden, cell = (tensor.to(self.weight_ih_l0.dtype) for tensor in (inputs, *before))
-        with torch.autocast("cpu", enabled=False):
-            if not self.training:
-                return super().forward(states, (hidden, cell))
-            final = []
-            for layer, weights in enumerate(self.all_weights):
-                states = self.between_layers(states) if layer else states
-                first = hidden[layer, None], cell[layer, None]
-                states, *last = torch.lstm(states, first, weights, self.bias, 1, 0.0, self.training, self.bidirectional, self.batch_first)
-                final.append(last)
-            hidden, cell = map(torch.cat, zip(*final, strict=True))
+        states, (hidden, cell), final = inputs, before, []
+        for layer, weights in enumerate(self.all_weights):
+            states = self.between_layers(states) if layer else states
+            first = hidden[layer, None], cell[layer, None]
+            states, *last = torch.lstm(states, first, weights, self.bias, 1, 0.0, self.training, self.bidirectional, self.batch_first)
+            final.append(last)
+        hidden, cell = map(torch.cat, zip(*final, strict=True))
         return states, (hidden, cell)
 
     def without_padding(self, inputs: Tensor, before: tuple[Tensor, Tensor], lengths: Tensor) -> Tensor:
