@@ -160,6 +160,10 @@ def test_dropout_keeps_the_mean_and_the_share():
     assert torch.equal(x.grad, dropped.detach())
 
 
+def test_dropout_of_nearly_everything_drops_everything():
+    assert torch.equal(dropout(torch.ones(1000), 0.999999), torch.zeros(1000))
+
+
 def test_dropout_of_half_precision_numbers_is_rounded_once():
     x = torch.rand(1000, dtype=torch.bfloat16)
     dropped = dropout(x, 0.1)

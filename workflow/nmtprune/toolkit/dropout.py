@@ -13,10 +13,12 @@ _BITS = 16  # of each draw; a 64-bit random number has four
 
 def _scale(like: Tensor, p: float) -> Tensor:
     """What dropout multiplies by, in the shape of `like` and single precision: 0 with probability p (to 2^-16), else 1 / (1 - p)."""
-    threshold = round(p * 2**_BITS)
+    precision = torch.promote_types(like.dtype, torch.float32)
+    threshold = round(p * 2**_BITS) - 2 ** (_BITS - 1)
+    if threshold > torch.iinfo(torch.int16).max:
+        return like.new_zeros(like.shape, dtype=precision)
     draws = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = draws[: like.numel()].view(like.shape).ge_(threshold - 2 ** (_BITS - 1))
-    return kept.to(torch.promote_types(like.dtype, torch.float32)).mul_(1 / (1 - p))
+    return draws[: like.numel()].view(like.shape).ge_(threshold).to(precision).mul_(1 / (1 - p))
 
 
 class _Dropout(torch.autograd.Function):
