@@ -17,8 +17,8 @@ import ctranslate2
 
 PADDING = "<pad>"
 PIECES_AT_ONCE = 4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
-PROBES = 2  # beams of a batch, the closest, whose best hypothesis is always scored by its whole likelihood
 SAFETY = 2.0  # a score may lose so many times what the scores that were checked have lost
+NOTICEABLE = 0.02  # what scores may lose before the search is another one than fairseq's
 EARLY_END = 0.25  # nats that a sentence may lose as the model would have ended it before its first piece (p = 0.22)
 
 
@@ -37,62 +37,76 @@ class Translator:
         CTranslate2's beam search is fairseq's but for three things. The probability of what is forbidden, padding and an end before the
         first piece, is shared by the other pieces, where fairseq loses it. A hypothesis cut off at the length limit competes without the
         cost of its end. Either way CTranslate2's score is an upper bound of fairseq's, and hardly above it for a model that translates;
-        whole likelihoods replace the bounds where they may decide which hypothesis is the best. The third remains: what ends at the
-        limit itself takes the place of what goes on.
+        likelihoods replace the bounds where they may decide which hypothesis is the best. The third remains: what ends at the limit
+        itself takes the place of what goes on.
         """
-        results = self._model.translate_batch(
-            sources,
-            beam_size=beam,
-            num_hypotheses=beam,
-            length_penalty=length_penalty,
-            max_input_length=0,
-            max_decoding_length=max_length,
-            min_decoding_length=1,
-            suppress_sequences=[[PADDING]],
-            replace_unknowns=replace_unknowns,
-            return_scores=True,
-            use_vmap=self._shortlist,
-        )
-        beams = [
-            [_Hypothesis.bounded(*each, max_length, length_penalty) for each in zip(result.hypotheses, result.scores, strict=True)]
-            for result in results
-        ]
+        options = {
+            "beam_size": beam,
+            "num_hypotheses": beam,
+            "length_penalty": length_penalty,
+            "max_decoding_length": max_length,
+            "replace_unknowns": replace_unknowns,
+        }
+        beams = self._search(sources, suppress_sequences=[[PADDING]], **options)
         if beam > 1:
-            self._rank(sources, beams, max_length)
+            self._rank(sources, beams, options)
         return [_best(each).pieces for each in beams]
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         """-ln p(target, end of sentence | source) of each pair of one batch."""
-        results = self._model.score_batch(sources, targets, max_input_length=0)
-        return [-math.fsum(result.log_probs) for result in results]
+        return [-math.fsum(scores) for scores in self._log_probabilities(sources, targets)]
 
-    def _rank(self, sources: list[list[str]], beams: list[list[_Hypothesis]], max_length: int) -> None:
-        """Replace bounds by likelihoods until the best hypothesis of each beam is certain.
+    def _search(self, sources: list[list[str]], **options: Any) -> list[list[_Hypothesis]]:
+        """What is left in the beam of each source."""
+        results = self._model.translate_batch(
+            sources, min_decoding_length=1, max_input_length=0, return_scores=True, use_vmap=self._shortlist, **options
+        )
+        limits = options["max_decoding_length"], options["length_penalty"]
+        return [
+            [_Hypothesis.bounded(pieces, score, *limits) for pieces, score in zip(result.hypotheses, result.scores, strict=True)]
+            for result in results
+        ]
 
-        A search among a shortlist's candidates keeps its scores, but for hypotheses that are cut off: likelihoods are over all pieces.
+    def _rank(self, sources: list[list[str]], beams: list[list[_Hypothesis]], options: dict[str, Any]) -> None:
+        """Replace bounds by likelihoods until the best hypothesis of each beam is certain, the closest decision of the batch first.
+
+        Where scores lose something noticeable by that, the model gives padding so much that a search without it is another one: then
+        beams are those of a search that may choose padding, but where it does. The scores of a search among a shortlist's candidates
+        are kept, save for hypotheses that are cut off: likelihoods are over all pieces.
         """
-        early_end = 0.0 if self._shortlist else EARLY_END
-        doubtful = [_doubtful(beam, 0.0, early_end) for beam in beams]
+        doubtful: list[list[_Hypothesis]] = [[] for _ in beams]
+        early_end, loss, padding_allowed = 0.0, 0.0, self._shortlist
         if not self._shortlist:
-            for index in sorted(range(len(beams)), key=lambda index: _lead(beams[index]))[:PROBES]:
-                doubtful[index] = doubtful[index] or [_best(beams[index])]
-        loss = 0.0
-        while any(doubtful):
+            early_end = EARLY_END
+            closest = min(range(len(beams)), key=lambda index: _lead(beams[index]))
+            doubtful[closest] = [_best(beams[closest])]
+        while True:
             pairs = [(source, each) for source, found in zip(sources, doubtful, strict=True) for each in found]
-            loss = max(loss, SAFETY * self._score(pairs, max_length))
+            measured = self._score(pairs, options["max_decoding_length"])
+            if not self._shortlist:
+                loss = max(loss, SAFETY * measured)
+            if loss > NOTICEABLE and not padding_allowed:
+                padding_allowed = True
+                for index, found in enumerate(self._search(sources, **options)):
+                    if not any(PADDING in each.pieces for each in found):
+                        beams[index] = found
             doubtful = [_doubtful(beam, loss, early_end) for beam in beams]
+            if not any(doubtful):
+                return
 
     def _score(self, pairs: list[tuple[list[str], _Hypothesis]], max_length: int) -> float:
-        """Score hypotheses of sources by their likelihoods; the most that one which was not cut off has lost by that."""
+        """Score hypotheses of sources by their likelihoods; the most that one has lost by that, apart from an end that it did not have."""
         rows, losses = max(1, PIECES_AT_ONCE // (max_length + 1)), [0.0]
         for part in (pairs[start : start + rows] for start in range(0, len(pairs), rows)):
-            costs = self.negative_log_likelihoods([source for source, _ in part], [each.pieces for _, each in part])
-            for (_, each), cost in zip(part, costs, strict=True):
-                score = -cost * each.weight
-                if not each.cut_off:
-                    losses.append(each.score - score)
-                each.score, each.certain = score, True
+            found = self._log_probabilities([source for source, _ in part], [each.pieces for _, each in part])
+            for (_, each), scores in zip(part, found, strict=True):
+                losses.append(each.score - each.weight * math.fsum(scores[:-1] if each.cut_off else scores))
+                each.score, each.certain = each.weight * math.fsum(scores), True
         return max(losses)
+
+    def _log_probabilities(self, sources: list[list[str]], targets: list[list[str]]) -> list[list[float]]:
+        """ln p of each piece of each target, end of sentence included."""
+        return [result.log_probs for result in self._model.score_batch(sources, targets, max_input_length=0)]
 
 
 @dataclass

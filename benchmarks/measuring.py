@@ -1,0 +1,90 @@
+"""What the benchmarks share: their command line, ratios with their spread, one-thread processes, and what the processor can do.
+
+A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low", "high", "rounds": [...]}}`, with
+further columns of the table in docs/performance.md under `more`; the name `about` is kept for what concerns all ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
+sys.path.insert(0, str(WORKFLOW))
+
+from nmtprune.files import write_json  # noqa: E402
+
+# instruction sets that decide how fast matrix products are, and PyTorch's names for them
+INSTRUCTION_SETS = {
+    "AVX2": "avx2",
+    "AVX-512": "avx512_f",
+    "AVX-512 VNNI": "avx512_vnni",
+    "AVX VNNI": "avx_vnni",
+    "AVX-512 BF16": "avx512_bf16",
+    "AMX BF16": "amx_bf16",
+    "AMX INT8": "amx_int8",
+    "ARM BF16": "bf16",
+}
+FOR_BFLOAT16 = ("AVX-512 BF16", "AMX BF16", "ARM BF16")
+
+
+def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
+    """A parser of the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds; a ratio is their median")
+    parser.add_argument("--json", type=Path, help="write the ratios to this file")
+    parser.add_argument("--tiny", action="store_true", help="sizes that only show that the benchmark works")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, tiny: Mapping[str, Any]) -> argparse.Namespace:
+    """The options; `tiny`: the defaults that `--tiny` sets."""
+    if "--tiny" in sys.argv:
+        parser.set_defaults(**tiny)
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: at least 1")
+    return options
+
+
+def ratio(rounds: Sequence[float], **more: Any) -> dict[str, Any]:
+    """A ratio over all rounds: median, lowest and highest; `more` as further columns."""
+    values = {"ratio": statistics.median(rounds), "low": min(rounds), "high": max(rounds), "rounds": list(rounds)}
+    return values | ({"more": more} if more else {})
+
+
+def publish(ratios: Mapping[str, Mapping[str, Any]], file: Path | None, about: Mapping[str, Any] | None = None) -> None:
+    """Print a line for each ratio, and write them to a JSON file if one is given."""
+    for name, values in ratios.items():
+        more = "".join(f"; {key} {value}" for key, value in values.get("more", {}).items())
+        print(
+            f"{name}: {values['ratio']:.2f}x ({values['low']:.2f} to {values['high']:.2f}, rounds: {len(values['rounds'])}){more}",
+            flush=True,
+        )
+    if file is not None:
+        write_json(file, dict(ratios) | ({"about": dict(about)} if about else {}))
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that imports nmtprune and computes on one thread."""
+    path = os.pathsep.join(filter(None, [str(WORKFLOW), os.environ.get("PYTHONPATH")]))
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **threads}
+
+
+def instruction_sets() -> list[str]:
+    """Those of INSTRUCTION_SETS that the processor has."""
+    able = torch.cpu.get_capabilities()
+    return [name for name, key in INSTRUCTION_SETS.items() if able.get(key)]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16; PyTorch emulates these otherwise, which is slow."""
+    return any(name in FOR_BFLOAT16 for name in instruction_sets())
