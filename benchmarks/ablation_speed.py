@@ -1,8 +1,8 @@
 """How many ablated variants of a model nmtprune evaluates in a minute, against one process of stock fairseq-generate a variant.
 
-    python benchmarks/ablation_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 3] [--beam 5] [--variants 31]
+    python benchmarks/ablation_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 5] [--beam 5] [--variants 31]
 
-A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on 1,000 sentences. Like is set against like:
+A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on the test set. Like is set against like:
 BLEU alone against a process of fairseq-generate, which makes hypotheses alone; BLEU and perplexity against that and the second process
 that fairseq needs for likelihoods (--score-reference). Ours is the whole process: loading once, then so many `--variants`, the whole model
 first. The ablated checkpoints are written outside fairseq's clock. All run on one thread; times are CPU seconds, rounds are
@@ -12,11 +12,11 @@ some minutes.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 
-from scoring_speed import LAUNCH, Job, job_of, read_options, run_python
+from measuring import parse, publish, ratio
+from scoring_speed import LAUNCH, TINY, Job, job_of, options_of_one_model, run_python
 
 from nmtprune import models
 from nmtprune.pruning.components import ablation, components_of
@@ -37,14 +37,15 @@ scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], s
 model = from_checkpoint(checkpoint, Path(data) / "bin")
 for ablated in [[], *([each] for each in components_of(model.state))][: int(count)]:
     variant = replace(model, state=models.masked(model.state, ablation(model.state, ablated)))
-    scorer.bleu(variant) if what == "bleu" else scorer.measure(variant, "set")
+    print("BLEU", scorer.bleu(variant) if what == "bleu" else scorer.measure(variant, "set").bleu)
 """
 
 
-def seconds_of_ours(job: Job, beam: int, variants: int, what: str) -> float:
-    """CPU seconds a variant, of the whole process over all of them: `what` is `bleu`, or `both` with perplexity."""
-    _, cpu, _ = run_python(ABLATE, job.checkpoint, job.data, job.text(0), job.text(1), beam, variants, what)
-    return cpu / variants
+def run_ours(job: Job, beam: int, variants: int, what: str) -> tuple[float, float]:
+    """CPU seconds a variant, of the whole process over all of them, and BLEU of the whole model: `what` is `bleu`, or `both` with
+    perplexity."""
+    cpu, printed = run_python(ABLATE, job.checkpoint, job.data, job.text(0), job.text(1), beam, variants, what)
+    return cpu / variants, float(printed.split()[1])
 
 
 def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> tuple[float, float]:
@@ -56,26 +57,28 @@ def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> tuple
     models.save(checkpoint, folder / "ablated.pt")
     options = ["--path", folder / "ablated.pt", "--gen-subset", job.test_set, "--beam", beam, "--cpu", "--num-workers", 0]
     generate = LAUNCH.format(tool="generate"), job.data / "bin", *options
-    return run_python(*generate)[1], run_python(*generate, "--score-reference")[1]
+    return run_python(*generate)[0], run_python(*generate, "--score-reference")[0]
 
 
 def main() -> None:
-    options = read_options(__doc__.splitlines()[0], beam=5, variants=31)
+    parser = options_of_one_model(__doc__.splitlines()[0], updates=1500)
+    parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("--variants", type=int, default=31)
+    options = parse(parser, TINY | {"variants": 2})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(options, folder, layers=6, width=64)
         variants = min(options.variants, 1 + len(components_of(models.read(job.checkpoint)["model"])))
-        ratios: dict[str, list[float]] = {"BLEU": [], "BLEU and perplexity": []}
+        rounds: dict[str, list[float]] = {"BLEU": [], "BLEU and perplexity": []}
         for number in range(1, options.rounds + 1):
             hypotheses, likelihoods = seconds_of_fairseq(job, options.beam, folder, number)
             of_fairseq = {"BLEU": hypotheses, "BLEU and perplexity": hypotheses + likelihoods}
-            for (what, found), measure in zip(ratios.items(), ("bleu", "both"), strict=True):
-                ours, theirs = seconds_of_ours(job, options.beam, variants, measure), of_fairseq[what]
-                found.append(theirs / ours)
-                print(f"round {number}, {what}: {ours:.1f} s a variant ({variants} of them), fairseq-generate {theirs:.1f} s", flush=True)
-    for what, found in ratios.items():
-        times = f"{statistics.median(found):.2f}x as many variants a minute (median of {options.rounds} rounds, one thread)"
-        print(f"{what}: nmtprune evaluates {times}")
+            for (what, ratios), measure in zip(rounds.items(), ("bleu", "both"), strict=True):
+                (ours, bleu), theirs = run_ours(job, options.beam, variants, measure), of_fairseq[what]
+                ratios.append(theirs / ours)
+                print(f"round {number}, {what}: {ours:.2f} s a variant ({variants} of them), fairseq-generate {theirs:.2f} s", flush=True)
+    more = {"variants": variants, "BLEU of the whole model": f"{bleu:.1f}"}
+    publish({f"variants a minute by {what}": ratio(ratios, **more) for what, ratios in rounds.items()}, options.json)
 
 
 if __name__ == "__main__":

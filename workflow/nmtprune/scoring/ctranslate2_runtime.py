@@ -17,6 +17,9 @@ import ctranslate2
 
 PADDING = "<pad>"
 PIECES_AT_ONCE = 4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
+SAFETY = 2.0  # a score may lose so many times what the scores that were checked have lost
+NOTICEABLE = 0.02  # what scores may lose before the search is another one than fairseq's
+EARLY_END = 0.25  # nats that a sentence may lose as the model would have ended it before its first piece (p = 0.22)
 
 
 class Translator:
@@ -31,57 +34,120 @@ class Translator:
     ) -> list[list[str]]:
         """The best hypothesis of each source of one batch, at most `max_length` pieces each.
 
-        CTranslate2's beam search is fairseq's but for three things that only a model that hardly translates shows: it can select padding;
-        where it is told not to, or not to end a sentence that it has not begun, the other pieces share that probability; and a hypothesis
-        cut off at the length limit competes without the cost of its end. Where a beam shows that, its hypotheses are ranked by their whole
-        likelihood, as fairseq ranks them. What is left is that what ends at the limit itself takes the place of what goes on.
+        CTranslate2's beam search is fairseq's but for three things. The probability of what is forbidden, padding and an end before the
+        first piece, is shared by the other pieces, where fairseq loses it. A hypothesis cut off at the length limit competes without the
+        cost of its end. Either way CTranslate2's score is an upper bound of fairseq's, and hardly above it for a model that translates;
+        likelihoods replace the bounds where they may decide which hypothesis is the best. The third remains: what ends at the limit
+        itself takes the place of what goes on.
         """
         options = {
             "beam_size": beam,
+            "num_hypotheses": beam,
             "length_penalty": length_penalty,
             "max_decoding_length": max_length,
             "replace_unknowns": replace_unknowns,
         }
-        beams = self._search(sources, min_decoding_length=0, **options)
-        again = {index for index, found in enumerate(beams) if any(not each.pieces or PADDING in each.pieces for each in found)}
-        without = self._search([sources[index] for index in again], suppress_sequences=[[PADDING]], **options)
-        for index, found in zip(again, without, strict=True):
-            beams[index] = found
-        unsure = [
-            (sources[index], each)
-            for index, found in enumerate(beams)
-            for each in found
-            if len(found) > 1 and (index in again or _may_win(each, found, max_length, length_penalty))
-        ]
-        rows = max(1, PIECES_AT_ONCE // (max_length + 1))
-        for part in (unsure[start : start + rows] for start in range(0, len(unsure), rows)):
-            costs = self.negative_log_likelihoods([source for source, _ in part], [each.pieces for _, each in part])
-            for (_, each), cost in zip(part, costs, strict=True):
-                each.score = -cost / (len(each.pieces) + 1) ** length_penalty
-        return [max(found, key=lambda each: each.score).pieces for found in beams]
+        beams = self._search(sources, suppress_sequences=[[PADDING]], **options)
+        if beam > 1:
+            self._rank(sources, beams, options)
+        return [_best(each).pieces for each in beams]
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         """-ln p(target, end of sentence | source) of each pair of one batch."""
-        results = self._model.score_batch(sources, targets, max_input_length=0)
-        return [-math.fsum(result.log_probs) for result in results]
+        return [-math.fsum(scores) for scores in self._log_probabilities(sources, targets)]
 
     def _search(self, sources: list[list[str]], **options: Any) -> list[list[_Hypothesis]]:
         """What is left in the beam of each source."""
         results = self._model.translate_batch(
-            sources, num_hypotheses=options["beam_size"], return_scores=True, max_input_length=0, use_vmap=self._shortlist, **options
+            sources, min_decoding_length=1, max_input_length=0, return_scores=True, use_vmap=self._shortlist, **options
         )
-        return [[_Hypothesis(*each) for each in zip(result.hypotheses, result.scores, strict=True)] for result in results]
+        limits = options["max_decoding_length"], options["length_penalty"]
+        return [
+            [_Hypothesis.bounded(pieces, score, *limits) for pieces, score in zip(result.hypotheses, result.scores, strict=True)]
+            for result in results
+        ]
+
+    def _rank(self, sources: list[list[str]], beams: list[list[_Hypothesis]], options: dict[str, Any]) -> None:
+        """Replace bounds by likelihoods until the best hypothesis of each beam is certain, the closest decision of the batch first.
+
+        Where scores lose something noticeable by that, the model gives padding so much that a search without it is another one: then
+        beams are those of a search that may choose padding, but where it does. The scores of a search among a shortlist's candidates
+        are kept, save for hypotheses that are cut off: likelihoods are over all pieces.
+        """
+        doubtful: list[list[_Hypothesis]] = [[] for _ in beams]
+        early_end, loss, padding_allowed = 0.0, 0.0, self._shortlist
+        if not self._shortlist:
+            early_end = EARLY_END
+            closest = min(range(len(beams)), key=lambda index: _lead(beams[index]))
+            doubtful[closest] = [_best(beams[closest])]
+        while True:
+            pairs = [(source, each) for source, found in zip(sources, doubtful, strict=True) for each in found]
+            measured = self._score(pairs, options["max_decoding_length"])
+            if not self._shortlist:
+                loss = max(loss, SAFETY * measured)
+            if loss > NOTICEABLE and not padding_allowed:
+                padding_allowed = True
+                for index, found in enumerate(self._search(sources, **options)):
+                    if not any(PADDING in each.pieces for each in found):
+                        beams[index] = found
+            doubtful = [_doubtful(beam, loss, early_end) for beam in beams]
+            if not any(doubtful):
+                return
+
+    def _score(self, pairs: list[tuple[list[str], _Hypothesis]], max_length: int) -> float:
+        """Score hypotheses of sources by their likelihoods; the most that one has lost by that, apart from an end that it did not have."""
+        rows, losses = max(1, PIECES_AT_ONCE // (max_length + 1)), [0.0]
+        for part in (pairs[start : start + rows] for start in range(0, len(pairs), rows)):
+            found = self._log_probabilities([source for source, _ in part], [each.pieces for _, each in part])
+            for (_, each), scores in zip(part, found, strict=True):
+                losses.append(each.score - each.weight * math.fsum(scores[:-1] if each.cut_off else scores))
+                each.score, each.certain = each.weight * math.fsum(scores), True
+        return max(losses)
+
+    def _log_probabilities(self, sources: list[list[str]], targets: list[list[str]]) -> list[list[float]]:
+        """ln p of each piece of each target, end of sentence included."""
+        return [result.log_probs for result in self._model.score_batch(sources, targets, max_input_length=0)]
 
 
 @dataclass
 class _Hypothesis:
-    """`score`: its log-likelihood over its length, end of sentence included, to the power of the length penalty."""
+    """`score`: its log-likelihood times its weight, or an upper bound of that until it is `certain`. `weight`: one over its length, end
+    of sentence included, to the power of the length penalty. `cut_off`: it has no end, and no lower bound."""
 
     pieces: list[str]
     score: float
+    weight: float
+    cut_off: bool
+    certain: bool = False
+
+    @classmethod
+    def bounded(cls, pieces: list[str], score: float, max_length: int, length_penalty: float) -> _Hypothesis:
+        """A hypothesis with the score that CTranslate2 gives it, which counts no end where there is none."""
+        weight, cut_off = (len(pieces) + 1) ** -length_penalty, len(pieces) == max_length
+        return cls(pieces, score * weight * max_length**length_penalty if cut_off else score, weight, cut_off)
 
 
-def _may_win(hypothesis: _Hypothesis, found: list[_Hypothesis], max_length: int, length_penalty: float) -> bool:
-    """Whether a hypothesis was cut off and would be the best one if its end were certain."""
-    ended = max((each.score for each in found if len(each.pieces) < max_length), default=-math.inf)
-    return len(hypothesis.pieces) == max_length and hypothesis.score * (max_length / (max_length + 1)) ** length_penalty > ended
+def _best(beam: list[_Hypothesis]) -> _Hypothesis:
+    return max(beam, key=lambda each: each.score)
+
+
+def _lead(beam: list[_Hypothesis]) -> float:
+    """How far the best score is ahead of the next."""
+    scores = sorted((each.score for each in beam), reverse=True)
+    return scores[0] - scores[1] if len(scores) > 1 else math.inf
+
+
+def _doubtful(beam: list[_Hypothesis], loss: float, early_end: float) -> list[_Hypothesis]:
+    """Hypotheses to score next: none where the best is certain, or best even if it loses `loss` and `early_end` times its weight.
+
+    `early_end` is the same for all hypotheses of a sentence before it is divided by their lengths.
+    """
+    best = _best(beam)
+    if best.certain or len(beam) == 1:
+        return []
+    if best.cut_off:
+        ended = max((each.score for each in beam if not each.cut_off), default=-math.inf)
+        return [each for each in beam if each.cut_off and not each.certain and each.score > ended]
+    rivals = (each for each in beam if each is not best)
+    close = any(each.score > best.score - loss - early_end * max(0.0, best.weight - each.weight) for each in rivals)
+    return [best] if close else []
