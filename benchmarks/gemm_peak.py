@@ -14,7 +14,9 @@ import time
 from collections.abc import Sequence
 
 import torch
-from measuring import command_line, multiplies_bfloat16, parse, publish, ratio
+from measuring import command_line, parse, publish, ratio
+
+from nmtprune.toolkit.precision import multiplies_bfloat16
 
 TOKENS = 4096
 Shape = tuple[int, int, int]  # rows, inner dimension, columns
@@ -52,7 +54,7 @@ def peak(precision: str, seconds: float, shapes: Sequence[Shape] = SHAPES) -> fl
 def main() -> None:
     parser = command_line(__doc__.splitlines()[0], rounds=5)
     known = ["float32", "bfloat16"]
-    parser.add_argument("--precision", nargs="+", choices=known, default=known if multiplies_bfloat16() else known[:1])
+    parser.add_argument("--precision", nargs="+", choices=known, default=known if multiplies_bfloat16("cpu") else known[:1])
     parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement")
     parser.add_argument("--rows", type=int, default=TOKENS, help="tokens in a batch")
     options = parse(parser, {"rounds": 1, "rows": 64, "seconds": 0.01, "precision": known})

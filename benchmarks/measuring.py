@@ -32,7 +32,6 @@ INSTRUCTION_SETS = {
     "AMX INT8": "amx_int8",
     "ARM BF16": "bf16",
 }
-FOR_BFLOAT16 = ("AVX-512 BF16", "AMX BF16", "ARM BF16")
 
 
 def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -83,8 +82,3 @@ def instruction_sets() -> list[str]:
     """Those of INSTRUCTION_SETS that the processor has."""
     able = torch.cpu.get_capabilities()
     return [name for name, key in INSTRUCTION_SETS.items() if able.get(key)]
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16; PyTorch emulates these otherwise, which is slow."""
-    return any(name in FOR_BFLOAT16 for name in instruction_sets())

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring import environment, instruction_sets, multiplies_bfloat16
+from measuring import environment, instruction_sets
 
 import nmtprune
 from nmtprune.files import read_json, write_json, write_text
 from nmtprune.scoring.speed import cpu_model
+from nmtprune.toolkit.precision import multiplies_bfloat16
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "fairseq", "ctranslate2", "onnxruntime", "pymarian")
@@ -45,7 +46,7 @@ class Benchmark:
 
 
 def _training(name: str, title: str, text: str, *arguments: str) -> Benchmark:
-    precisions = ("fp32", "bf16") if multiplies_bfloat16() else ("fp32",)
+    precisions = ("fp32", "bf16") if multiplies_bfloat16("cpu") else ("fp32",)
     return Benchmark(name, title, text, "training_speed.py", (*arguments, "--precision", *precisions))
 
 
@@ -123,7 +124,7 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "instruction_sets": instruction_sets(),
-        "bfloat16": multiplies_bfloat16(),
+        "bfloat16": multiplies_bfloat16("cpu"),
         "threads": 1,
         "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **versions},
     }
