@@ -72,18 +72,18 @@ class Translator:
 
         Where scores lose something noticeable by that, the model gives padding so much that a search without it is another one: then
         beams are those of a search that may choose padding, but where it does. The scores of a search among a shortlist's candidates
-        are kept, save for hypotheses that are cut off: likelihoods are over all pieces.
+        are kept, save for hypotheses that are cut off, for likelihoods are over all pieces; unless the model gives padding so much.
         """
         doubtful: list[list[_Hypothesis]] = [[] for _ in beams]
-        early_end, loss, padding_allowed = 0.0, 0.0, self._shortlist
-        if not self._shortlist:
-            early_end = EARLY_END
-            closest = min(range(len(beams)), key=lambda index: _lead(beams[index]))
+        closest = min(range(len(beams)), key=lambda index: _lead(beams[index]))
+        by_likelihood = not self._shortlist or self._pads(sources[closest])
+        early_end, loss, padding_allowed = EARLY_END * by_likelihood, 0.0, not by_likelihood
+        if by_likelihood:
             doubtful[closest] = [_best(beams[closest])]
         while True:
             pairs = [(source, each) for source, found in zip(sources, doubtful, strict=True) for each in found]
             measured = self._score(pairs, options["max_decoding_length"])
-            if not self._shortlist:
+            if by_likelihood:
                 loss = max(loss, SAFETY * measured)
             if loss > NOTICEABLE and not padding_allowed:
                 padding_allowed = True
@@ -93,6 +93,10 @@ class Translator:
             doubtful = [_doubtful(beam, loss, early_end) for beam in beams]
             if not any(doubtful):
                 return
+
+    def _pads(self, source: list[str]) -> bool:
+        """Whether padding has a noticeable probability as the first piece."""
+        return self._log_probabilities([source], [[PADDING]])[0][0] > math.log(NOTICEABLE)
 
     def _score(self, pairs: list[tuple[list[str], _Hypothesis]], max_length: int) -> float:
         """Score hypotheses of sources by their likelihoods; the most that one has lost by that, apart from an end that it did not have."""
