@@ -69,7 +69,7 @@ BENCHMARKS = (
         "The same with unrelated lengths of source and target: more of each batch is padding, which we leave out.",
         *("--lengths", "independent"),
     ),
-    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "20"),
+    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "13", "--warm-up", "3"),
     _training(
         "training-64",
         "Training, d 64",
