@@ -13,6 +13,7 @@ from nmtprune.analysis.development import Pair, development
 from nmtprune.analysis.isometry import jacobian, mean_singular_value
 from nmtprune.errors import UserError
 from nmtprune.scoring.model import of_chain
+from nmtprune.toolkit import student
 from nmtprune.toolkit.sublayers import ObservedEngine
 
 TRAINED = "micro/micro/s1/train"
@@ -66,7 +67,7 @@ def _again(engine, component, passed, read):
     x = norm(read) if norm else read
     length = len(x)
     hidden = torch.triu(torch.full((length, length), -math.inf, dtype=x.dtype), 1)
-    students = not hasattr(last, "num_heads")
+    students = isinstance(last, student.Attention)
     match component.kind:
         case "D.EA":
             memory = passed.encoder_output
