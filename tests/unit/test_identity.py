@@ -16,25 +16,25 @@ RUN = config.from_settings({"own": str(MICRO)})
 GOLDEN = {
     "micro/micro/s1/train": "1a4ed7b1e8262d27",
     "micro/micro/s2/train": "84c6d872142922bc",
-    "micro/micro/s1/train/continue": "e0d64749e8f637b4",
-    "micro/micro/s1/train/continue-patient": "59fb08024782c81c",
+    "micro/micro/s1/train/continue": "14242beac0c310d0",
+    "micro/micro/s1/train/continue-patient": "5e9535521177850b",
     "micro/micro/s1/train/at-50": "8ac42bdbe3b01d75",
     "micro/micro/s1/train/prune-local-50": "f2fbbb498db8163d",
     "micro/micro/s1/train/prune-distribution-12.5": "b0ba7c64aaa8bca4",
-    "micro/micro/s1/train/prune-local-50/retrain": "77ac517dbaee4e55",
-    "micro/micro/s1/train/prune-local-50/retrain/rejuvenate-zero": "06884681a60250f6",
-    "micro/micro/s1/train/prune-local-50/retrain/rejuvenate-external": "cfc0c08f3fc2ab80",
-    "micro/micro/s1/train/prune-local-50/restart": "77f957dca691efa3",
-    "micro/micro/s1/train/prune-local-50/restart-ticket": "2dc154f66fa27af2",
+    "micro/micro/s1/train/prune-local-50/retrain": "2abb098433aa9a39",
+    "micro/micro/s1/train/prune-local-50/retrain/rejuvenate-zero": "e06920527ab394cc",
+    "micro/micro/s1/train/prune-local-50/retrain/rejuvenate-external": "f5f72f17ae0a68ec",
+    "micro/micro/s1/train/prune-local-50/restart": "96847efa6845a133",
+    "micro/micro/s1/train/prune-local-50/restart-ticket": "48eac9ade6f52f8e",
     "multi30k-en-de/tiny-96/s1/train": "77d62e305a09d2c5",
-    "multi30k-en-de/tiny-96/s1/train/continue": "4694ba59e318fbaf",
-    "multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain": "f30a607def2c101d",
-    "multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain/rejuvenate-zero": "5a27f47c3e169347",
-    "multi30k-en-de/tiny-lstm/s1/train/prune-global-80/restart": "e30e334cee9a9d8b",
-    "wmt14-en-de/lstm/s1/train/prune-global-80/retrain": "81a6027d0ffda7bf",
+    "multi30k-en-de/tiny-96/s1/train/continue": "41392545228d9b7b",
+    "multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain": "16607ee3bc7e1261",
+    "multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain/rejuvenate-zero": "40d80ea3f302c7af",
+    "multi30k-en-de/tiny-lstm/s1/train/prune-global-80/restart": "2af4a93da4cbf260",
+    "wmt14-en-de/lstm/s1/train/prune-global-80/retrain": "92657e3469d9ff96",
     "wmt14-en-de/base/s1/train": "326ff191aead6a2f",
-    "wmt14-en-de/base/s1/train/continue": "70607f0f0c506488",
-    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "62baf2677fb2365b",
+    "wmt14-en-de/base/s1/train/continue": "4f14b31d2a129512",
+    "wmt14-en-de/big/s1/train/prune-local-50/retrain": "bd723fa00a6cd59b",
 }
 
 
@@ -51,7 +51,7 @@ def test_slices_in_words():
     }
     assert RUN.slice(chain.parse("micro/micro/s1/train/prune-local-50/rejuvenate-zero")) == {
         "step": "rejuvenate-zero",
-        "version": 1,
+        "version": 2,
         "schedule": {
             "optimizer": {"name": "adam", "betas": [0.9, 0.98], "eps": 1e-9, "weight_decay": 0},
             "label_smoothing": 0.1,

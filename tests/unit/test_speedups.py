@@ -15,7 +15,6 @@ from fairseq.models import BaseFairseqModel
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
-from fairseq.trainer import Trainer
 
 from nmtprune.toolkit import speedups
 
@@ -28,7 +27,6 @@ EXCHANGED = (
     (FairseqOptimizer, "zero_grad"),
     (FairseqOptimizer, "multiply_grads"),
     (FairseqOptimizer, "clip_grad_norm"),
-    (Trainer, "_set_seed"),
     (BaseFairseqModel, "train"),
 )
 

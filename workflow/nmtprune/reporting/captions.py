@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from nmtprune.chain import Chain
+from nmtprune import footing
+from nmtprune.chain import Chain, Step
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row, paper
 from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
 from nmtprune.training.schedule import learning_rate
@@ -13,6 +14,16 @@ from nmtprune.training.schedule import learning_rate
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 IDLE = 0.1  # of a core; what other processes may take while speed is measured
+SELECTED_BY = {
+    "nll": "by negative log-likelihood on the development set",
+    "bleu": "by BLEU on the development set",
+    "last": "the latest",
+}
+DEAD = {  # what `lasso.dead` says of a group; the paper says "with a sum less than 1e-5"
+    "squares": "whose squares sum to less than {:g} (the paper's sum, of absolute values, would leave none)",
+    "threshold": "whose absolute values sum to less than {:g}",
+    "gap": "below the gap of the norms (the paper: with a sum less than 1e-5)",
+}
 MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
 NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet"}
@@ -28,6 +39,9 @@ def caption(item: Item, measured: Measured) -> list[str]:
         item.caption,
         *_stand_ins(item, measured),
         _updates(item, measured),
+        *_rejuvenation(item, measured),
+        *_selection(item, measured),
+        *_differences(item, measured),
         _seeds(item),
         *_test_sets(item, measured),
         *_prunable(item, measured),
@@ -90,6 +104,76 @@ def _updates(item: Item, measured: Measured) -> str:
     if len(by_text) == 1:
         return f"{heading}: {next(iter(by_text))}."
     return f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+
+
+def _steps(item: Item, family: str | None = None) -> list[tuple[str, Step]]:
+    """Recipe and step of every training of an item's models, or of every step of one family, each once."""
+    pairs = ((row.chains[0].recipe, step) for row in item.rows for step in row.chains[0].steps)
+    return _distinct((recipe, step) for recipe, step in pairs if (step.family.name == family if family else step.family.trains))
+
+
+def _rejuvenation(item: Item, measured: Measured) -> list[str]:
+    """How far below retraining the rate of rejuvenation is, and the other reading of the paper; nothing where no row is rejuvenated."""
+    recipes = _distinct(recipe for recipe, _ in _steps(item, "rejuvenate"))
+    if not recipes:
+        return []
+    other = any("rejuvenate-peak" in measured.config.recipe(recipe)["schedules"] for recipe in recipes)
+    also = (
+        "; which rate that is it does not say: here that of the end of the baseline's training, and near its peak in the schedules `-peak`"
+        if other
+        else ""
+    )
+    return [f"Rejuvenation has a tenth of the rate of retraining, as the paper says{also}."]
+
+
+def _selection(item: Item, measured: Measured) -> list[str]:
+    """What selects the checkpoints of each training, which parents compete, and the rows that are their parents."""
+    by_select: dict[str, list[str]] = {}
+    for recipe, step in _steps(item):
+        by_select.setdefault(measured.config.schedule(recipe, step.schedule)["select"], []).append(step.schedule)
+    if not by_select:
+        return []
+    most = max(by_select, key=lambda select: len(by_select[select]))
+    others = "; ".join(f"{SELECTED_BY[select]} in {', '.join(_distinct(steps))}" for select, steps in by_select.items() if select != most)
+    competing = _distinct(step.family.name for _, step in _steps(item) if step.family.competes)
+    parents = f" In {', '.join(competing)} the parent competes, as update 0." if competing else ""
+    unchanged = [row.name for row in item.rows if any(measured.is_its_parent(chain) for chain in row.chains)]
+    same = f" No later checkpoint than the parent was selected for {', '.join(unchanged)}." if unchanged else ""
+    return [f"Checkpoints selected: {SELECTED_BY[most]}{f'; {others}' if others else ''}.{parents}{same}"]
+
+
+def _differences(item: Item, measured: Measured) -> list[str]:
+    """In what rows that are compared with each other differ beside their steps; nothing where they differ in nothing."""
+    blocks: dict[Any, dict[str, footing.Footing]] = {}
+    for row in item.rows:
+        baseline = row if row.baseline else row.against
+        block = blocks.setdefault(baseline.chains if baseline else row.group, {})
+        block[row.name] = footing.of(measured.config, row.chains[0])
+    differ = {
+        "updates between fresh optimisers": lambda each: " + ".join(f"{length:,}" for length in each.lengths),
+        "selection": lambda each: ", ".join(SELECTED_BY[select] for select in each.selection),
+        "precision": lambda each: ", ".join(each.precision),
+        "batches": lambda each: " or ".join(
+            f"{tokens:,} tokens{f' and {sentences} sentences' if sentences else ''} x {accumulate}"
+            for tokens, sentences, accumulate in each.batches
+        ),
+    }
+    said = []
+    for what, text in differ.items():
+        by_text: dict[str, list[str]] = {}
+        for block in blocks.values():
+            texts = {name: text(each) for name, each in block.items()}
+            for name, value in texts.items() if len(set(texts.values())) > 1 else ():
+                by_text.setdefault(value, []).append(name)
+        if by_text:
+            said.append(f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})")
+    return [f"Compared rows differ in {', in '.join(said)}; what is not named is equal, the order of batches included."] if said else []
+
+
+def _several(names: list[str]) -> str:
+    """Names of rows; of many the first and the last."""
+    names = _distinct(names)
+    return ", ".join(names) if len(names) <= MANY else f"{names[0]} to {names[-1]} ({len(names)} rows)"
 
 
 def _by_schedule(item: Item, measured: Measured) -> str:
@@ -230,12 +314,9 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
             words = settings["reference_words"]
             of = f"per {words:,} target words" if words else "over the batch"
             scaled = "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
-            gone = (
-                "below the gap of the norms"
-                if settings["dead"] == "gap"
-                else f"whose magnitudes sum to less than {settings['threshold']:g}"
+            by_text.setdefault(f"λ {of}, {scaled}; dead are groups {DEAD[settings['dead']].format(settings['threshold'])}", []).append(
+                recipe
             )
-            by_text.setdefault(f"λ {of}, {scaled}; dead are groups {gone}", []).append(recipe)
             sought |= any(step["lambda"].startswith("to") for step in steps)
     said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     sentences = [f"Lasso: {said}."] if by_text else []

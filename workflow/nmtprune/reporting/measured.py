@@ -166,6 +166,11 @@ class Measured:
             total += manifest.get("updates") or 0
         return total
 
+    def is_its_parent(self, chain: Chain) -> bool:
+        """Whether the parent, at update 0, was selected in a chain's last training, so that it is that model."""
+        trained = self.manifest(chain) if chain.last.family.competes else None
+        return trained is not None and trained.get("selected_update") == 0
+
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
         """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""
         row = self.scores(chain, test_set)

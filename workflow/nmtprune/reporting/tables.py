@@ -33,6 +33,7 @@ SIGN_TEST = {0.05: "†", 0.01: "‡"}
 WIDTHS = {"ffn": ("ffn",), "attention": ("self", "cross")}  # what a block of widths shows -> parts of a layer
 PARTS = {"ffn": "FFN", "self": "self-attention", "cross": "context attention"}
 _WIDTH = re.compile(r"(ffn|self|cross)_(encoder|decoder)_(\d+)")  # a column with the widths of a layer
+KEPT_PARENT = "°"  # a row whose selected checkpoint is its parent's
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 
 
@@ -64,6 +65,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
         if item.widths:
             record |= _widths(row, item.widths, measured)
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads - {SPEED}))]
+        record["kept_parent"] = sum(map(measured.is_its_parent, row.chains))
         record["seeds"] = len(row.chains) - len(absent)
         record["missing"] = "; ".join(absent)
         records.append(record)
@@ -157,7 +159,7 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
         line = [str(record["row"])]
         if grouped:
             line.append(row.group)
-        line.append(row.label)
+        line.append(f"{row.label} {KEPT_PARENT}" if record["kept_parent"] else row.label)
         against = records[item.rows.index(row.against)] if row.against else None
         for column in item.columns:
             line.append(_ours(record, against, row, column, footnotes, (known or {}).get((record["row"], column.key), "")))
@@ -166,6 +168,8 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
     if same := [f"row {r['row']} as row {r['same_as']}" for r in records if not pd.isna(r["same_as"])]:
         notes.append(f"* One and the same run: {', '.join(same)}.")
+    if any(record["kept_parent"] for record in records):
+        notes.append(f"{KEPT_PARENT} The parent was selected, at update 0{' of some seed' if len(item.rows[0].chains) > 1 else ''}.")
     ruled = frozenset(place for place, row in enumerate(item.rows) if row.baseline)
     return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
 

@@ -21,7 +21,6 @@ from fairseq.models import BaseFairseqModel
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
-from fairseq.trainer import Trainer
 from torch import Tensor
 
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
@@ -208,22 +207,12 @@ def _gradients_together() -> None:
 
 
 def _little_bookkeeping() -> None:
-    """Leave out what an update repeats to no effect.
-
-    Where there is no GPU, PyTorch's `manual_seed` only adds to a list, with a stack trace, what to do should one appear.
-    """
-    plain_seed, plain_train = Trainer._set_seed, BaseFairseqModel.train
-
-    def set_seed(self: Any) -> None:
-        if torch.cuda.is_available():
-            plain_seed(self)
-        else:
-            torch.default_generator.manual_seed(self.cfg.common.seed + self.get_num_updates())
+    """Leave out what an update repeats to no effect."""
+    plain_train = BaseFairseqModel.train
 
     def train(self: Any, mode: bool = True) -> Any:
         return self if self.training == mode else plain_train(self, mode)
 
-    Trainer._set_seed = set_seed
     BaseFairseqModel.train = train
 
 
