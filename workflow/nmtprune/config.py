@@ -355,12 +355,15 @@ class Config:
 
     def search(self, recipe: str) -> dict[str, Any]:
         """How a recipe's hypotheses are searched, whatever the engine and its shortlist."""
-        return {key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist")}
+        return {
+            key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist", "frequent")
+        }
 
     def shortlist(self, chain: Chain) -> Path | None:
         """The lexical shortlist that a chain's models translate with; None where all target pieces are candidates."""
-        top = self.recipe(chain.recipe).get("decoding", {}).get("shortlist")
-        return paths.shortlist(self.data_folder(chain), top) if top else None
+        decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
+        top = decoding.get("shortlist")
+        return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
 
     def corpus(self, task: str) -> dict[str, Any]:
         """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed.

@@ -24,9 +24,31 @@ DEAD = {  # what `lasso.dead` says of a group; the paper says "with a sum less t
     "threshold": "whose absolute values sum to less than {:g}",
     "gap": "below the gap of the norms (the paper: with a sum less than 1e-5)",
 }
+SCHEMES_SAID = {
+    "local": "local is the same share of each matrix (the paper: of each layer)",
+    "layer": "layer is the same share of each layer, its matrices together",
+}
+HEADS_SAID = {  # of attention, by the groups of a lasso
+    "ffn+att": "A head goes when at least half of its rows and columns are dead.",
+    "ffn+heads": (
+        'A head is four groups, its parts of the query, key, value and output matrices (the paper: one entity, "a whole head submatrix"), '
+        "and goes when at least half of it is dead; what slicing then changes, training on repairs."
+    ),
+}
+ROUNDING = "a scale for each row of a matrix, and activations rounded by the range that they have; Marian has one scale a matrix"
+WITHOUT_SPACES = {"zh": "Chinese", "ja": "Japanese", "th": "Thai"}
+COUNTED = {  # how a paper counted the BLEU that it prints
+    "see2016": (
+        "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom it refers; ours of detokenised text may differ by a point"
+    ),
+    "wang2020": "4-gram BLEU (Papineni et al. 2002), of what text it does not say; ours is of detokenised text",
+    "wangtu2020": "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), of what text it does not say; ours is of detokenised text",
+    "behnke2021": "sacreBLEU's, as ours",
+}
 MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
-NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet"}
+TOKENISED = "bleu_tokenised"
+NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet", TOKENISED}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
 TRANSLATED_KINDS = {"examples", "removal"}  # of figures and tables, whatever their columns
 
@@ -45,7 +67,10 @@ def caption(item: Item, measured: Measured) -> list[str]:
         _seeds(item),
         *_test_sets(item, measured),
         *_prunable(item, measured),
+        *_norms(item, measured),
+        *_segmentation(item, measured),
         *_lasso(item, measured),
+        *_int8(item),
         *_importance(item, measured),
         *_scoring(item, measured),
         *_speed(item, measured),
@@ -137,9 +162,21 @@ def _selection(item: Item, measured: Measured) -> list[str]:
     others = "; ".join(f"{SELECTED_BY[select]} in {', '.join(_distinct(steps))}" for select, steps in by_select.items() if select != most)
     competing = _distinct(step.family.name for _, step in _steps(item) if step.family.competes)
     parents = f" In {', '.join(competing)} the parent competes, as update 0." if competing else ""
+    distilled = any(measured.config.distilled(task) for task in _tasks(item))
+    against = " BLEU is against the references, not the teacher's translations, which the students are trained on." if distilled else ""
+    by_bleu = against if "bleu" in by_select else ""
     unchanged = [row.name for row in item.rows if any(measured.is_its_parent(chain) for chain in row.chains)]
     same = f" No later checkpoint than the parent was selected for {', '.join(unchanged)}." if unchanged else ""
-    return [f"Checkpoints selected: {SELECTED_BY[most]}{f'; {others}' if others else ''}.{parents}{same}"]
+    return [
+        f"Checkpoints selected: {SELECTED_BY[most]}{f'; {others}' if others else ''}.{by_bleu}{_averaged(item, measured)}{parents}{same}"
+    ]
+
+
+def _averaged(item: Item, measured: Measured) -> str:
+    """Which checkpoints are averages of the weights."""
+    rates = {measured.config.schedule(recipe, step.schedule)["exponential_moving_average"] for recipe, step in _steps(item)} - {0}
+    said = " and ".join(f"{rate:g}" for rate in sorted(rates))
+    return f" They are exponential moving averages of the weights ({said} an update, without Marian's scaling by words)." if rates else ""
 
 
 def _differences(item: Item, measured: Measured) -> list[str]:
@@ -270,7 +307,39 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
         text = says[next(iter(settings.values()))]
     else:
         text = "; ".join(f"{recipe}: {says[value]}" for recipe, value in settings.items())
-    return [f"Percentages are of the prunable weights: {text}; never biases and layer norms."] if settings else []
+    schemes = _distinct(step.get("scheme") for _, step in _steps(item, "prune"))
+    parts = "; ".join(SCHEMES_SAID[scheme] for scheme in schemes if scheme in SCHEMES_SAID)
+    return (
+        [f"Percentages are of the prunable weights: {text}; never biases and layer norms{f'; {parts}' if parts else ''}."]
+        if settings
+        else []
+    )
+
+
+def _norms(item: Item, measured: Measured) -> list[str]:
+    """Which Transformers have their layer norms elsewhere than the papers'."""
+    before = [recipe for recipe in _recipes(item) if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"]
+    return [f"Layer norms come before the sub-layers (pre-norm) in {', '.join(before)}; in the paper after them."] if before else []
+
+
+def _segmentation(item: Item, measured: Measured) -> list[str]:
+    """How text without spaces between words was cut."""
+    sentences = []
+    for row in item.rows:
+        task, subwords = measured.config.task(row.chains[0].task), measured.config.subwords(row.chains[0])
+        for language in (task["source"], task["target"]):
+            if name := WITHOUT_SPACES.get(language.lower().replace("_", "-").split("-")[0]):
+                by = {"sentencepiece": "SentencePiece cuts it"}.get(
+                    subwords["type"], f"{subwords['type']} takes a line's characters as they come"
+                )
+                sentences.append(f"{name} is not segmented into words before: {by}; the paper does not say how it was, its example is.")
+    return _distinct(sentences)
+
+
+def _int8(item: Item) -> list[str]:
+    """How 8 bits differ from Marian's, with which the papers' numbers were made; nothing where no model is in 8 bits."""
+    engines = _distinct(step["engine"] for _, step in _steps(item, "int8"))
+    return [f"8 bits ({', '.join(engines)}): {ROUNDING}."] if engines else []
 
 
 def _scoring(item: Item, measured: Measured) -> list[str]:
@@ -282,6 +351,8 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     sentences = []
     if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows if row["bleu_signature"])):
         sentences.append(f"BLEU {', '.join(signatures)}.")
+    if TOKENISED in metrics:
+        sentences.append("Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with tok:none|smooth:none.")
     if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows if row["chrf_signature"])):
         sentences.append(f"chrF {', '.join(signatures)}.")
     if _translates(item) and (searches := _distinct(_search(row) for row in rows if row["hypotheses"])):
@@ -320,6 +391,8 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
             sought |= any(step["lambda"].startswith("to") for step in steps)
     said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     sentences = [f"Lasso: {said}."] if by_text else []
+    kinds = _distinct(step["groups"] for _, step in _steps(item, "lasso"))
+    sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
         sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
     if by_text and any(row.paper_recipe != row.chains[0].recipe for row in item.rows):
@@ -410,4 +483,6 @@ def _published(item: Item) -> list[str]:
     about = paper(item.paper)
     data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
     models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
-    return [f"Published: {about['short']}, {item.number}, {data}, {models}."]
+    bleu = any(column.metric in NEEDS_BLEU and column.published for column in item.columns)
+    counted = f" Its BLEU is {COUNTED[item.paper]}." if bleu and item.paper in COUNTED else ""
+    return [f"Published: {about['short']}, {item.number}, {data}, {models}.{counted}"]

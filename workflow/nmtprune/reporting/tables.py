@@ -18,7 +18,10 @@ from nmtprune.reporting.measured import BY_PERPLEXITY, Measured, Way
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
 # what a seed changes: printed with its deviation
-VARIES = {"bleu", "delta", "chrf", "comet", "perplexity", "perplexity_delta", "nll_per_token", "train_nll", "dev_nll", "gap"}
+VARIES = {
+    *("bleu", "bleu_tokenised", "delta", "chrf", "comet", "perplexity", "perplexity_delta"),
+    *("nll_per_token", "train_nll", "dev_nll", "gap"),
+}
 # metric -> what of a row and of its baseline it compares, and how
 AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "delta": ("bleu", operator.sub),
@@ -26,7 +29,7 @@ AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
     "speed_up": ("speed_up", operator.truediv),
 }
-TRANSLATED = {"bleu", "delta", "chrf"}  # what needs hypotheses
+TRANSLATED = {"bleu", "bleu_tokenised", "delta", "chrf"}  # what needs hypotheses
 RANKS = {"source_rank_gone", "target_rank_gone"}  # of words that are gone: none where no word is
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
@@ -207,9 +210,9 @@ def _cell(record: dict, column: Column) -> str | None:
     if math.isnan(value):
         return None
     deviation = record.get(f"{column.key}_sd", math.nan)
-    text = number(column.metric, value)
+    text = number(column.metric, value, column.unit)
     if not math.isnan(deviation):
-        text += f" ± {number(column.metric, deviation).lstrip('+')}"
+        text += f" ± {number(column.metric, deviation, column.unit).lstrip('+')}"
     if column.key == "bleu":
         text += _mark(record)
     return text
@@ -234,11 +237,14 @@ def _printed(record: dict, column: Column) -> str:
     if math.isnan(value):
         return ""
     mark = PRINTED_MARKS.get(record.get("significance_published", ""), "") if column.metric == "bleu" else ""
-    return number(column.metric, value) + mark
+    return number(column.metric, value, column.unit) + mark
 
 
-def number(metric: str, value: float) -> str:
-    """A value as tables print it."""
+BYTES = {"MB": 1e6, "MiB": 2**20}
+
+
+def number(metric: str, value: float, unit: str = "MB") -> str:
+    """A value as tables print it; `unit` is that of sizes."""
     match metric:
         case "delta" | "perplexity_delta" | "gap":
             return f"{value:+.2f}".replace("-", "−")
@@ -248,7 +254,7 @@ def number(metric: str, value: float) -> str:
         case "macs_per_word":
             return f"{value / 1e6:.2f}M"
         case "size_dense" | "size_sparse" | "size_stored" | "size_on_disk" | "size_int8" | "peak_memory":
-            return f"{value / 1e6:.2f} MB"
+            return f"{value / BYTES[unit]:.2f} {unit}"
         case "updates" | "source_words_gone" | "target_words_gone" | "words_per_second" | "words_per_second_batch1":
             return f"{value:,.0f}"
         case "sparsity" | "size_reduction" | "source_rank_gone" | "target_rank_gone" | "ffn_sparsity" | "att_sparsity":

@@ -206,7 +206,10 @@ def restart_optimizer(trainer: Trainer) -> None:
 
 def training_batches(trainer: Trainer, schedule: Mapping[str, Any], updates_before: int) -> Any:
     """fairseq's iterator over the epochs of the training set, at the place where so many updates of this schedule have led."""
+    if length := schedule["max_length"]:
+        trainer.task.max_positions = lambda: (length, length)
     batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
+    vars(trainer.task).pop("max_positions", None)  # of a development set every line is validated on
     share = batches_of_a_worker(schedule)
     epoch, update = divmod(updates_before, -(-len(batches) // share))
     batches.load_state_dict({"version": 2, "epoch": epoch + 1, "iterations_in_epoch": update * share, "shuffle": True})

@@ -161,10 +161,12 @@ class Training:
         self._begin_average()
 
     def _validate(self, epoch: int) -> None:
+        columns = {name: value for treatment in self.treatments for name, value in treatment.history().items()}
         with self._averaged():
-            self._validate_and_select(epoch)
+            self._validate_and_select(epoch, columns)
 
-    def _validate_and_select(self, epoch: int) -> None:
+    def _validate_and_select(self, epoch: int, columns: Mapping[str, Any]) -> None:
+        """`columns`: of the history, what treatments say of the weights themselves."""
         progress, sums = self.progress, self._since_validation
         trained = int(sums["ntokens"])
         for treatment in self.treatments:
@@ -187,7 +189,7 @@ class Training:
             row["dev_bleu"] = self.development_bleu(session.weights(self.trainer))
         for treatment in self.treatments:
             treatment.after_validation()
-            row |= treatment.history()
+        row |= columns
         self._select(row)
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)
