@@ -212,7 +212,7 @@ def test_a_seed_that_is_missing_is_said_beside_the_mean_of_the_others(toy):
     table1 = item(settings, "wang2020/table1")
     numbers = frame(table1, Measured(settings))
     printed = table(table1, numbers)
-    assert numbers["seeds"].tolist() == [1] * 5 and pd.isna(numbers["bleu_sd"][0])
+    assert numbers["seeds"].tolist() == [1] * 6 and pd.isna(numbers["bleu_sd"][0])
     assert printed.cells[0][3].endswith("(a)") and "/s2/train has not run yet" in printed.footnotes[0]
 
 
@@ -262,7 +262,7 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     ("recipe", "schedule", "rates"),
     [
         ("lstm", "train", "1 to 0.062"),
-        ("lstm", "rejuvenate", "0.1"),
+        ("lstm", "rejuvenate", "0.05"),
         ("tiny-lstm", "train", "0.004 after warm-up to 0.0004"),
         ("tiny-lstm", "retrain", "0.002 to 0.00013"),
     ],

@@ -64,7 +64,7 @@ def pretend_isometry(model, values, sd=0.01):
     """`values`: by place (`initial`, `trained`), residual and component."""
     trained(model)
     rows = [
-        {**parts(component), "at": at, "residual": residual, "mean_singular_value": value, "sd": sd, "positions": 16}
+        {**parts(component), "at": at, "reach": "position", "residual": residual, "mean_singular_value": value, "sd": sd, "positions": 16}
         for (at, residual, component), value in values.items()
     ]
     pd.DataFrame(rows).to_csv(paths.analysis(model, "isometry"), index=False)

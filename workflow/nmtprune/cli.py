@@ -183,7 +183,9 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.scoring.shortlist import make_shortlist as align
 
     folder = paths.data(arguments.task, arguments.subwords)
-    align(paths.binarised(folder), paths.shortlist(folder, int(arguments.top)), int(arguments.top))
+    top, _, frequent = arguments.top.partition("+")
+    sizes = int(top), int(frequent or paths.MOST_FREQUENT)
+    align(paths.binarised(folder), paths.shortlist(folder, *sizes), *sizes)
 
 
 def choose(config: Config, arguments: argparse.Namespace) -> None:

@@ -81,13 +81,15 @@ READ_BY_METRIC = {
 
 @dataclass(frozen=True)
 class Column:
-    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `test_set` is the place of the
+    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `unit` is that of sizes in print;
+    `test_set` is the place of the
     task's test set it is measured on (1: the main one), or `all` for the mean over them."""
 
     metric: str
     heading: str
     published: str | None = None
     scale: float = 1
+    unit: str = "MB"
     test_set: int | str = 1
 
     @property

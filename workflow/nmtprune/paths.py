@@ -31,9 +31,12 @@ def binarised(data_folder: Path) -> Path:
     return data_folder / "bin"
 
 
-def shortlist(data_folder: Path, top: int) -> Path:
-    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece."""
-    return data_folder / f"shortlist-{top}.npz"
+MOST_FREQUENT = 100  # target pieces that are candidates everywhere, where a shortlist's name does not say how many
+
+
+def shortlist(data_folder: Path, top: int, frequent: int = MOST_FREQUENT) -> Path:
+    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece, and so many everywhere."""
+    return data_folder / f"shortlist-{top}{'' if frequent == MOST_FREQUENT else f'+{frequent}'}.npz"
 
 
 def model(chain: Chain) -> Path:

@@ -19,6 +19,7 @@ from nmtprune.papers import READ_BY_METRIC, SPEED, Item
 from nmtprune.pruning import shapes
 from nmtprune.scoring import comet, significance
 from nmtprune.scoring.quality import Quality
+from nmtprune.scoring.tokenised import tokenised_bleu
 
 
 class Way(NamedTuple):
@@ -45,6 +46,7 @@ class Measured:
         self.analysis = functools.cache(_read_analysis)
         self.history = functools.cache(_read_history)
         self.norms = functools.cache(_read_norms)
+        self.tokenised_bleu = functools.cache(self._tokenised_bleu)
         self._table = functools.cache(_read_table)
 
     def test_set(self, task: str) -> str:
@@ -73,6 +75,9 @@ class Measured:
         match metric:
             case "updates":
                 return self.updates(chain)
+            case "bleu_tokenised":
+                values = [self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)]
+                return None if not values or None in values else sum(values) / len(values)
             case "train_nll" | "dev_nll":
                 return self._score(chain, "nll_per_token", metric.removesuffix("_nll"))
             case "gap":
@@ -178,6 +183,11 @@ class Measured:
                 used.append(manifest.precision_of(made))
         return " and ".join(dict.fromkeys(used)) or None
 
+    def is_its_parent(self, chain: Chain) -> bool:
+        """Whether the parent, at update 0, was selected in a chain's last training, so that it is that model."""
+        trained = self.manifest(chain) if chain.last.family.competes else None
+        return trained is not None and trained.get("selected_update") == 0
+
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
         """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""
         row = self.scores(chain, test_set)
@@ -225,6 +235,13 @@ class Measured:
                 return None
             found.append(quality.statistics(hypotheses)[None])
         return np.concatenate(found, axis=1)
+
+    def _tokenised_bleu(self, chain: Chain, test_set: str) -> float | None:
+        """BLEU of tokenised text; None where hypotheses or references are not there."""
+        hypotheses, references = self.hypotheses(chain, test_set), self.text(chain.task, "target", test_set)
+        if hypotheses is None or references is None:
+            return None
+        return tokenised_bleu(hypotheses, references, self.config.task(chain.task)["target"])
 
     def _quality(self, task: str, test_set: str) -> Quality | None:
         """What scores hypotheses of a test set; None where its references are not there."""
