@@ -184,9 +184,7 @@ class Evidence:
         sums = 0.0
         for name in sets:
             statistics = self.statistics(chain, name, metric)
-            count = len(statistics)
-            draws = np.random.default_rng(zlib.crc32(name.encode())).multinomial(count, np.full(count, 1 / count), size=SAMPLES)
-            sums = sums + np.concatenate([statistics.sum(0, keepdims=True), draws @ statistics])
+            sums = sums + np.concatenate([statistics.sum(0, keepdims=True), draws(name, len(statistics)) @ statistics])
         return (bleu if metric == BLEU else nll_per_token)(sums)
 
     def statistics(self, chain: Chain, test_set: str, metric: str) -> np.ndarray:
@@ -313,6 +311,13 @@ class Evidence:
             raise Undecidable(known or f"the similarity of {row.chains[0]} is not there yet")
         self.require_plateau(row)
         return found
+
+
+@functools.lru_cache(maxsize=4)
+def draws(name: str, sentences: int) -> np.ndarray:
+    """[SAMPLES, sentences]: how often each sentence of a set is in each bootstrap sample; the same for all models."""
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=SAMPLES).astype(np.float64)
 
 
 def trainings(chain: Chain) -> list[Chain]:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.05
 MARGIN = 0.5  # BLEU that "no loss" and "as good as" may cost where the paper names no margin
 AGREEMENT = 0.5  # rank correlation from which two orders "agree"
 FEWEST_SEEDS = 3  # trainings below which a run speaks of its own models alone
 FEWEST_FREEDOM = 12  # degrees of freedom that a variance between trainings should have
+LARGE = 1e9  # degrees of freedom of what is as good as known
 MOST_SEEDS = 100  # up to which the seeds that would decide a claim are counted
 
 
@@ -68,7 +69,7 @@ class Estimate:
     def effective_freedom(self) -> float:
         """Degrees of freedom of the error, whose part from sentences is taken as known (Satterthwaite)."""
         between = self.training / max(self.seeds, 1)
-        return self.freedom * (1 + self.sentences / between) ** 2 if between > 0 else math.inf
+        return self.freedom * min(1 + self.sentences / between, 1e3) ** 2 if between > 0 else math.inf
 
     @property
     def of_method(self) -> bool:
@@ -76,7 +77,7 @@ class Estimate:
         return self.seeds >= FEWEST_SEEDS
 
     def half_width(self, level: float = LEVEL) -> float:
-        return float(stats.t.ppf(1 - level / 2, self.effective_freedom)) * self.error
+        return quantile(1 - level / 2, self.effective_freedom) * self.error
 
     @property
     def low(self) -> float:
@@ -138,7 +139,12 @@ def _tail(distance: float, error: float, freedom: float) -> float:
     """P(T >= distance / error)."""
     if error == 0:
         return 0.0 if distance > 0 else 1.0 if distance < 0 else 0.5
-    return float(stats.t.sf(distance / error, freedom))
+    return float(special.stdtr(min(freedom, LARGE), -distance / error))
+
+
+def quantile(share: float, freedom: float) -> float:
+    """Of Student's distribution."""
+    return float(special.stdtrit(min(freedom, LARGE), share))
 
 
 def over_seeds(values: Sequence[float], unit: str, sentences: float = 0.0, pooled: tuple[float, float] | None = None) -> Estimate:

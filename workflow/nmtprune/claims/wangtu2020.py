@@ -13,7 +13,7 @@ import numpy as np
 from nmtprune.ablation_order import ITERATIVE
 from nmtprune.analysis.importance import UNIMPORTANT, Importance
 from nmtprune.chain import Chain
-from nmtprune.claims.evidence import SAMPLES, Evidence, matching, only, over_cases
+from nmtprune.claims.evidence import Evidence, draws, matching, only, over_cases
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
     AGREEMENT,
@@ -451,9 +451,8 @@ def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
     if not all(len(each) for each in places):
         return None
     whole, ablated = (arrays["test_bleu"][each[0]].astype(float) for each in places)
-    count = len(whole)
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=SAMPLES)
-    scores = [bleu(np.concatenate([each.sum(0, keepdims=True), draws @ each])) for each in (ablated, whole)]
+    chosen = draws(evidence.measured.test_set(chain.task), len(whole))
+    scores = [bleu(np.concatenate([each.sum(0, keepdims=True), chosen @ each])) for each in (ablated, whole)]
     return scores[0] - scores[1]
 
 
