@@ -225,7 +225,7 @@ def rate(verdicts, wanted):
 @pytest.mark.parametrize("shared", [0.0, 0.5])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_false_verdicts_at_no_effect_are_at_most_five_percent(seeds, shared):
-    """At an effect of exactly 0 neither `holds` nor `fails` is true of "is better"; at a loss of exactly the margin neither of "no loss"."""
+    """At an effect of 0 neither `holds` nor `fails` is true of "is better", nor, at a loss of just the margin, of "no loss"."""
     generator = np.random.default_rng(seeds)
     single, joint, margin = [], [], []
     for _ in range(1500):

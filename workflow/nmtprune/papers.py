@@ -18,7 +18,7 @@ from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
 
 FOLDER = WORKFLOW / "papers"
-CLAIMS = "claims.md"  # beside the page
+CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside the page
 _TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
 # kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
 EXTENSIONS = {
@@ -404,6 +404,7 @@ def outputs(config: Config) -> list[Path]:
     return [
         paths.page(preset) / "index.html",
         paths.page(preset) / CLAIMS,
+        paths.page(preset) / CLAIMS_TABLE,
         *(file for item in items(config) for file in files_of(preset, item)),
     ]
 
