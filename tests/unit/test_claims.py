@@ -170,7 +170,7 @@ def of_pruned(chain):
     percent, scheme = 100 * pruned_share(chain), next((s["scheme"] for s in chain.steps if s.family.name == "prune"), "global")
     if last == "prune":
         return 0.86 - 0.001 * percent - (0.06 if scheme != "global" else 0) if percent > 60 else 0.88 - (0.06 if scheme != "global" else 0)
-    return {"train": 0.85, "retrain": 0.92, "restart": 0.88, "continue": 0.86, "rejuvenate": 0.94}[last]
+    return {"train": 0.85, "retrain": 0.92, "restart": 0.88, "continue": 0.86, "rejuvenate": 0.94}.get(last, 0.85)
 
 
 def test_a_run_of_fewer_than_three_seeds_speaks_of_itself():
@@ -927,15 +927,10 @@ def everything(run, monkeypatch):
         return of_student(chain) if "pretrain" in str(chain) else 0.85 if chain.last.family.name in ("rewind", "drop") else of_wang(chain)
 
     pretended(monkeypatch, lambda each, row, metric: important(each, depth(row)), depth)
-    numbers = pd.DataFrame({"method": "iterative", "number": range(8), "component": "x"})
-    isometry = pd.DataFrame(
-        [
-            {"kind": e.kind, "layer": e.layer, "at": "trained", "residual": 1, "mean_singular_value": 1 + 0.02 * e.layer}
-            for e in components()
-        ]
-    )
+    about = {"at": "trained", "residual": 1}
+    isometry = pd.DataFrame([{"kind": e.kind, "layer": e.layer, "mean_singular_value": 1 + 0.02 * e.layer, **about} for e in components()])
     analyses = {**kept(), **probed({"lexical": 5}), **places(2.0, 1.0), **similarities(1), "history": history}
-    analyses |= {"order": lambda chain: numbers, "isometry": lambda chain: isometry}
+    analyses |= {"isometry": lambda chain: isometry}
     contribution = pd.DataFrame({"component": ["none"], "bleu": [20.0], "contribution": [math.nan], "drop": [math.nan]})
     contribution = pd.concat([contribution, similarities(1)["contribution"](None)])
     analyses["contribution"] = lambda chain: contribution

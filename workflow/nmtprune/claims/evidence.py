@@ -97,17 +97,14 @@ class Evidence:
         """A row's score less another's, all test sets of the task pooled (or the `sets` named)."""
         return self.mean_difference([(ours, theirs)], metric, sets)
 
-    def mean_difference(
-        self, pairs: Sequence[tuple[Row, Row]], metric: str = BLEU, sets: tuple[str, ...] | None = None, trainings: int = 1
-    ) -> Estimate:
-        """The mean of several rows' differences on one task. `trainings`: how many of the pairs are trained apart from each other; where
-        they come from the same trainings (1) the variance between these is that of one pair."""
+    def mean_difference(self, pairs: Sequence[tuple[Row, Row]], metric: str = BLEU, sets: tuple[str, ...] | None = None) -> Estimate:
+        """The mean of several rows' differences on one task; trainings that the pairs share are not averaged away."""
         for ours, theirs in pairs:
             self.compare(ours, theirs)
         terms = [term for ours, theirs in pairs for term in ((1 / len(pairs), ours), (-1 / len(pairs), theirs))]
         ours, theirs = pairs[0]
         known = self.spread(self.paper_of(ours), relation(ours.chains[0], theirs.chains[0]), metric)
-        pool = (known[0] / trainings, known[1]) if known else None
+        pool = (known[0] * shared_trainings(pairs), known[1]) if known else None
         return over_replicates(self.by_seed(terms, metric, sets), UNITS[metric], pool)
 
     def contrast(self, terms: Sequence[tuple[float, Row]], metric: str = NLL) -> Estimate:
@@ -246,10 +243,7 @@ class Evidence:
         by_task: dict[str, list[tuple[Row, Row]]] = {}
         for name in cases:
             by_task.setdefault(pairs[name][0].chains[0].task, []).append(pairs[name])
-        means = []
-        for of_task in by_task.values():
-            apart = len({(ours.chains[0].recipe, ours.paper_recipe) for ours, _ in of_task})
-            means.append(self.mean_difference(of_task, metric, sets, apart))
+        means = [self.mean_difference(of_task, metric, sets) for of_task in by_task.values()]
         requirements = [Requirement(name, estimate, -margin) for name, estimate in cases.items()]
         return together(requirements, [Requirement("mean", pooled(means), -margin)]).while_missing(absent)
 
@@ -331,9 +325,21 @@ def trainings(chain: Chain) -> list[Chain]:
     return found
 
 
+def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:
+    """How much of the variance between trainings the mean of several differences has, 1 / their number to 1: two of them are taken to
+    correlate fully where both their sides are of the same trainings, by one half where one side is."""
+    sides = [[tuple(identity(each) for each in trainings(row.chains[0])) for row in pair] for pair in pairs]
+    return float(np.mean([[np.mean([a == b for a, b in zip(one, other, strict=True)]) for one in sides] for other in sides]))
+
+
+def identity(chain: Chain) -> tuple:
+    """A training whatever its seed."""
+    return chain.task, chain.recipe, chain.steps
+
+
 def relation(chain: Chain, other: Chain) -> str:
     """How far the trainings behind two models are the same, which their difference's variance between trainings depends on."""
-    ours, theirs = ({(each.recipe, each.task, each.steps) for each in trainings(one)} for one in (chain, other))
+    ours, theirs = ({identity(each) for each in trainings(one)} for one in (chain, other))
     if ours == theirs:
         return "one training"
     if ours < theirs or theirs < ours:

@@ -216,29 +216,15 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
     return together(cases).but("; ".join(each.because for each in decisions)) if len(cases) > 1 and all(cases) else all_of(decisions)
 
 
-def _with_default(evidence: Evidence, other_recipe: bool, what: str) -> Decision:
-    """Whether models of figure 4, of other seeds or other sizes, order components as the default model does, the figure's baseline."""
+def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]]:
+    """The default model of figure 4, its baseline, and its models of other seeds or of other sizes."""
     rows = evidence.rows("wangtu2020/figure4")
-    default = next((row for row in rows if row.baseline), None) or evidence.rows("wangtu2020/figure3")[0]
+    default = next((row for row in rows if row.baseline), rows[0])
     recipe = default.chains[0].recipe
-    chosen = [row for _, row in matching(rows, ".*") if (row.chains[0].recipe != recipe) == other_recipe and row.chains != default.chains]
-    if not chosen:
-        raise Undecidable(f"there is no model of {what} beside the default one here")
-    ours = evidence.importance(default, CONTRIBUTION)
-    named = {row.name: row for row in chosen}
-    if not other_recipe:
-        return _among_seeds([ours, *(evidence.importance(row, CONTRIBUTION) for row in chosen)])
-
-    def of_row(name: str) -> Decision:
-        theirs = evidence.importance(named[name], CONTRIBUTION)
-        depths = {kind: min(depth, theirs.depths[kind]) for kind, depth in ours.depths.items() if kind in theirs.depths}
-        a, b = ours.at_depths(depths), theirs.at_depths(depths)
-        seeds = min(len(a.values), len(b.values))
-        shared = [name for name in a.components if name in b.components]
-        rhos = [correlation(x, y) for x, y in zip(a.take(shared).values[:seeds], b.take(shared).values[:seeds], strict=True)]
-        return every([agrees("rank correlation", agreement(rhos, len(shared)))])
-
-    return all_of(over_cases(named, of_row))
+    others = [row for _, row in matching(rows, ".*") if (row.chains[0].recipe != recipe) == other_recipe and row.chains != default.chains]
+    if not others:
+        raise Undecidable(f"there is no model of another {'size' if other_recipe else 'seed'} beside the default one here")
+    return default, others
 
 
 def _among_seeds(models: Sequence[Importance]) -> Decision:
@@ -256,12 +242,12 @@ def _among_seeds(models: Sequence[Importance]) -> Decision:
     "Clearly, the above conclusions hold in all cases (different initialization seeds)",
     "section 3.1, figure 4 (a, b)",
     "wangtu2020/figure4",
-    "wangtu2020/figure3",
     note=f"Read as a mean rank correlation above {AGREEMENT:g} of the contributions of models with different seeds.",
     headline=True,
 )
 def seeds_agree(evidence: Evidence) -> Decision:
-    return _with_default(evidence, False, "another seed")
+    default, others = _of_figure_4(evidence, other_recipe=False)
+    return _among_seeds([evidence.importance(row, CONTRIBUTION) for row in (default, *others)])
 
 
 @claim(
@@ -273,7 +259,22 @@ def seeds_agree(evidence: Evidence) -> Decision:
     note=f"Read as rank correlations above {AGREEMENT:g} of the contributions with those of the default model.",
 )
 def sizes_agree(evidence: Evidence) -> Decision:
-    return _with_default(evidence, True, "another size")
+    default, others = _of_figure_4(evidence, other_recipe=True)
+    same = (default.chains[0].task, default.chains[0].recipe)
+    in_figure_3 = evidence.some_rows("wangtu2020/figure3", "wangtu2020/figure4").get("wangtu2020/figure3", ())
+    default = next((row for row in in_figure_3 if (row.chains[0].task, row.chains[0].recipe) == same), default)  # all its seeds
+    ours, named = evidence.importance(default, CONTRIBUTION), {row.name: row for row in others}
+
+    def of_row(name: str) -> Decision:
+        theirs = evidence.importance(named[name], CONTRIBUTION)
+        depths = {kind: min(depth, theirs.depths[kind]) for kind, depth in ours.depths.items() if kind in theirs.depths}
+        a, b = ours.at_depths(depths), theirs.at_depths(depths)
+        seeds = min(len(a.values), len(b.values))
+        shared = [name for name in a.components if name in b.components]
+        rhos = [correlation(x, y) for x, y in zip(a.take(shared).values[:seeds], b.take(shared).values[:seeds], strict=True)]
+        return every([agrees("rank correlation", agreement(rhos, len(shared)))])
+
+    return all_of(over_cases(named, of_row))
 
 
 def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float], sign: int) -> Decision:
