@@ -1,7 +1,7 @@
 # make demo    the toy run: set up, train, prune, retrain, render; some fifteen minutes on two cores
 # make test    lint and all tests
 # make setup   only .venv (demo and test do it when needed)
-# make lint, make docs, make clean: see below
+# make lint, make docs, make results, make clean: see below
 PYTHON ?= python3
 CORES ?= all
 WORKERS ?= 2
@@ -15,7 +15,7 @@ LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/t
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test setup lint docs clean
+.PHONY: demo test setup lint docs results clean
 
 demo: $(VENV)/installed
 	$(BIN)/snakemake --cores $(CORES) --config preset=toy
@@ -34,6 +34,10 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed
 	$(BIN)/python -m nmtprune docs > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+
+# docs/results.md and README's results, from the claims of the runs under results/reference
+results: $(VENV)/installed
+	$(BIN)/python -m nmtprune results
 
 # What the toy run made. Other results, which may have cost days, and .venv stay.
 clean:

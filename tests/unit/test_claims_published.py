@@ -163,7 +163,7 @@ def keys(names):
 
 
 def test_no_printed_number_fails_and_at_least_half_hold(found):
-    """All claims whose numbers are printed; `pytest -s` lists them with effect and interval. The others are drawings, or lost in the text."""
+    """All claims whose numbers are printed; `pytest -s` lists them with effect and interval."""
     decided = {key: each for key, each in found.items() if each.deciding is not None or each.verdict is not UNDECIDED}
     for key, each in sorted(decided.items()):
         print(f"{key:35} {each.verdict:10} {each.because}")

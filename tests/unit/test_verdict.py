@@ -165,8 +165,7 @@ def test_sentences_that_seeds_share_are_not_averaged_away():
 def test_layers_are_a_sample():
     found = over_points(np.array([[1.0, 2.0, 3.0]] * 3), "")
     assert found.value == 2 and found.training == 0 and found.sentences == pytest.approx(1 / 3)
-    with pytest.raises(Undecidable):
-        over_points(np.ones((1, 1)), "")
+    assert over_points(np.ones((1, 1)), "").error == 0  # a fact of the run
 
 
 def test_rank_correlations_have_a_bound_and_a_way_to_fail():

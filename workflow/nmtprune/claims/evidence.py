@@ -131,19 +131,17 @@ class Evidence:
         return {manifest.get("precision", FP32) for each in behind if (manifest := self.measured.manifest(each))} or {FP32}
 
     def require_plateau(self, row: Row) -> None:
-        """Raises Undecidable where the baseline that a row begins with would still gain by being trained on."""
-        roots = {list(chain.ancestors())[-1] for chain in row.chains}
-        baselines = sorted((root for root in roots if root.last.text == "train"), key=str)
-        if not baselines:
+        """Raises Undecidable where what a row's models were trained from scratch to would still gain by being trained on."""
+        scratch = sorted({each for chain in row.chains if (each := from_scratch(chain))}, key=str)
+        if not scratch:
             return
-        found = plateau.gain(baselines, self.measured)
+        found = plateau.gain(scratch, self.measured)
         if found is None:
-            known = self.measured.missing(baselines[0], {"scores"})
-            raise Undecidable(known or f"the history of {baselines[0]}, which would say whether it is on its plateau, was not kept")
+            known = self.measured.missing(scratch[0], {"scores"})
+            raise Undecidable(known or f"the history of {scratch[0]}, which would say whether it is on its plateau, was not kept")
         if not found.done:
-            raise Undecidable(
-                f"the baseline {baselines[0].recipe} on {baselines[0].task} is not on its plateau: 20 % more updates ({found})"
-            )
+            name = f"the training {'/'.join(map(str, scratch[0].steps))} of {scratch[0].recipe} on {scratch[0].task}"
+            raise Undecidable(f"{name} is not on its plateau: 20 % more updates give development {found}")
 
     def by_seed(self, terms: Sequence[tuple[float, Row]], metric: str, sets: tuple[str, ...] | None = None) -> np.ndarray:
         """[seeds, 1 + SAMPLES]: a weighted sum of rows' scores, observed and of bootstrap samples of sentences, a line each seed that
@@ -323,6 +321,12 @@ def trainings(chain: Chain) -> list[Chain]:
         if ancestor.last.family.name in BEGINS_ANEW:
             break
     return found
+
+
+def from_scratch(chain: Chain) -> Chain | None:
+    """The training from new weights that a model goes back to; None for an import, and for pretraining, which other phases go on from."""
+    begun = next((each for each in chain.ancestors() if each.last.family.name in BEGINS_ANEW), None)
+    return None if begun is None or begun.last.family.name == "import" or begun.last.text == "train-pretrain" else begun
 
 
 def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:

@@ -239,7 +239,7 @@ def _among_seeds(models: Sequence[Importance]) -> Decision:
 
 @claim(
     "wangtu2020/seeds",
-    "Clearly, the above conclusions hold in all cases (different initialization seeds)",
+    "Clearly, the above conclusions hold in all cases [initialization seeds]",
     "section 3.1, figure 4 (a, b)",
     "wangtu2020/figure4",
     note=f"Read as a mean rank correlation above {AGREEMENT:g} of the contributions of models with different seeds.",
@@ -252,7 +252,7 @@ def seeds_agree(evidence: Evidence) -> Decision:
 
 @claim(
     "wangtu2020/sizes",
-    "Clearly, the above conclusions hold in all cases (different model capacities)",
+    "Clearly, the above conclusions hold in all cases [model capacities]",
     "section 3.1, figure 4 (c, d)",
     "wangtu2020/figure4",
     "wangtu2020/figure3",
@@ -396,6 +396,7 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
 
     def of_row(name: str) -> Decision:
         lines = [found for chain in rows[name].chains if (found := _spreads(evidence, chain))]
+        evidence.require_plateau(rows[name])
         if not lines:
             raise Undecidable(evidence.measured.missing(rows[name].chains[0], {"isometry"}) or f"the isometry of {name} is not there yet")
         kinds = [kind for kind in UNMASKED if all(kind in line for line in lines)]

@@ -13,6 +13,7 @@ from nmtprune.reporting.measured import Measured
 
 MORE = 0.2  # of its updates that a baseline is trained on for
 NLL_GAIN, BLEU_GAIN = 1.0, 0.5  # percent of the development likelihood, and BLEU there, that training on may give a baseline that is done
+OWN_GAIN = 2.0  # percent that a training's own last updates may give, in which the rate still falls: about twice what training on gives
 TRAINED_ON = ("continue-short", "continue", "continue-long")
 
 
@@ -62,15 +63,16 @@ class Gain:
     bleu: float | None
     how: str
     seeds: int
+    allowed: float = NLL_GAIN
 
     @property
     def done(self) -> bool:
         """Whether the baseline is on its plateau; becoming worse counts as done."""
-        return self.nll < NLL_GAIN and (self.bleu is None or self.bleu < BLEU_GAIN)
+        return self.nll < self.allowed and (self.bleu is None or self.bleu < BLEU_GAIN)
 
     def __str__(self) -> str:
-        bleu = "" if self.bleu is None else f", development BLEU {self.bleu:+.2f}"
-        return f"{self.how}, development NLL {-self.nll:+.1f} %{bleu}".replace(" -", " −")
+        bleu = "" if self.bleu is None else f", BLEU {self.bleu:+.2f}"
+        return f"NLL {-self.nll:+.1f} %{bleu} ({self.how})".replace(" -", " −")
 
 
 def gain(roots: Iterable[Chain], measured: Measured) -> Gain | None:
@@ -85,7 +87,7 @@ def gain(roots: Iterable[Chain], measured: Measured) -> Gain | None:
         return None
     known = [each.bleu for each in found if each.bleu is not None]
     nll = float(np.mean([each.nll for each in found]))
-    return Gain(nll, float(np.mean(known)) if known else None, found[0].how, len(found))
+    return Gain(nll, float(np.mean(known)) if known else None, found[0].how, len(found), max(each.allowed for each in found))
 
 
 def _gain(root: Chain, measured: Measured) -> Gain | None:
@@ -105,7 +107,7 @@ def _gain(root: Chain, measured: Measured) -> Gain | None:
             bleu = None if None in scores else scores[1] - scores[0]
             return Gain(100 * (1 - best / _selected(root, history, measured)), bleu, "trained on", 1)
     before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
-    return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates", 1)
+    return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates, not trained on", 1, OWN_GAIN)
 
 
 def _nll(history: pd.DataFrame) -> pd.Series:
