@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmtprune.claims.verdict import (
@@ -54,6 +54,7 @@ errors = st.floats(0.01, 2)
 # --- laws
 
 
+@settings(deadline=None)
 @given(finite, errors, finite, st.floats(0, 2))
 def test_a_verdict_follows_the_interval(value, error, bound, more):
     estimate = exactly(value, error)
@@ -63,6 +64,7 @@ def test_a_verdict_follows_the_interval(value, error, bound, more):
         assert every([Requirement("", estimate, bound - more)]).verdict is HOLDS
 
 
+@settings(deadline=None)
 @given(finite, errors, finite)
 def test_the_opposite_statement_has_the_opposite_verdict(value, error, bound):
     opposite = {HOLDS: FAILS, FAILS: HOLDS, UNDECIDED: UNDECIDED}
@@ -70,6 +72,7 @@ def test_the_opposite_statement_has_the_opposite_verdict(value, error, bound):
     assert every([Requirement("", -exactly(value, error), -bound)]).verdict is opposite[one]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(finite, errors), min_size=1, max_size=6), st.tuples(finite, errors))
 def test_a_further_requirement_makes_nothing_hold(estimates, further):
     requirements = [Requirement("", exactly(*each)) for each in estimates]
@@ -77,6 +80,7 @@ def test_a_further_requirement_makes_nothing_hold(estimates, further):
         assert every([*requirements, Requirement("", exactly(*further))]).verdict is not HOLDS
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(finite, errors), min_size=1, max_size=6))
 def test_the_pooled_mean_lies_between_its_parts_and_is_no_less_certain_than_the_most_certain(estimates):
     parts = [exactly(*each) for each in estimates]
@@ -86,6 +90,7 @@ def test_the_pooled_mean_lies_between_its_parts_and_is_no_less_certain_than_the_
         assert mean.error <= min(e.error for e in parts) + 1e-9
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=3, max_size=9), st.floats(0.1, 3))
 def test_units_do_not_change_a_verdict(values, factor):
     estimate = over_seeds(values, " BLEU", 0.01)

@@ -101,7 +101,8 @@ class Row:
     """A row of a table or a point of a figure.
 
     `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as printed; empty
-    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables.
+    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables. `headline`: a
+    headline claim needs it.
     """
 
     label: str
@@ -113,6 +114,7 @@ class Row:
     values: Mapping[str, Any]
     paper_task: str
     paper_recipe: str
+    headline: bool = False
 
     @property
     def name(self) -> str:
@@ -320,6 +322,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                         values=values,
                         paper_task=row["task"],
                         paper_recipe=row["recipe"],
+                        headline=row.get("headline", False),
                     )
                 )
                 against = rows[-1] if baseline else against

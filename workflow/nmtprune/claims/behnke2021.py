@@ -146,7 +146,8 @@ def _way(evidence: Evidence, key: str) -> Way | None:
     "Speed-up 1.00 1.12 1.26 1.34 1.42 1.49 1.52 1.61",
     "table 3, λ from none to 1.0; so in tables 1, 5 and 7",
     *TABLES,
-    note="Speed must grow with the strength of regularisation: the strongest λ must be faster than the dense model and than the weakest λ, and no step up in λ significantly slower.",
+    note="Speed must grow with the strength of regularisation: the strongest λ must be faster than the dense model and than the weakest λ, "
+    "and no step up in λ significantly slower.",
     headline=True,
 )
 def speed_grows_with_lambda(evidence: Evidence) -> Decision:
