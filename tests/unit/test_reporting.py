@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +21,7 @@ from nmtprune.reporting.plateau import plateaus
 from nmtprune.reporting.render import render
 from nmtprune.reporting.tables import _cell as printed_cell
 from nmtprune.reporting.tables import frame, latex, markdown, number, table
+from nmtprune.scoring import sentence_statistics
 from nmtprune.scoring.quality import bleu_chrf
 
 WORDS = ("the", "cat", "dog", "house", "tree", "sees", "likes", "under", "behind", "two", "red", "old", "and", "that")
@@ -408,8 +410,6 @@ def test_numbers_in_print(metric, value, text):
 
 def test_sentence_statistics_outlive_hypotheses_and_references(toy):
     """What intervals need is kept beside the scores, of variants too."""
-    from nmtprune.scoring import sentence_statistics
-
     model = chain.parse("toy/toy/s1/train")
     measured = Measured(toy)
     whole = measured.of_sentences(model, "test", "bleu")
