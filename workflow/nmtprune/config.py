@@ -30,6 +30,12 @@ TRANSFORMERS = ("transformer", "nmtprune_transformer")
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu")
 
 
+def pooled_sets(names: Iterable[str]) -> list[str]:
+    """The test sets of a task that claims pool: all but those that are parts of another, as `newstest2014_filtered` of `newstest2014`."""
+    names = list(names)
+    return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises UserError with file and line where it is not YAML."""
     try:

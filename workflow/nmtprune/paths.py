@@ -13,6 +13,7 @@ DOWNLOADS = RESULTS / "data" / "downloads"
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
 SCORES, VARIANTS = "scores.csv", "variants.csv"
+SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
 BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)  # what a step leaves with it, as far as it leaves that
 
@@ -81,6 +82,12 @@ def scores(chain: Chain) -> Path:
     if chain.last.family.selects and chain.parent:
         return model(chain.parent) / VARIANTS
     return model(chain) / SCORES
+
+
+def sentences(chain: Chain) -> Path:
+    """Beside a chain's scores: the statistics of every sentence that they come from (`scoring.sentence_statistics`)."""
+    table = scores(chain)
+    return table.with_name(SENTENCES_OF_VARIANTS if table.name == VARIANTS else SENTENCES)
 
 
 def analysis(chain: Chain, name: str) -> Path:
