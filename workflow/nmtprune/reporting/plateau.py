@@ -14,7 +14,7 @@ from nmtprune.reporting.measured import Measured
 MORE = 0.2  # of its updates that a baseline is trained on for
 NLL_GAIN, BLEU_GAIN = 1.0, 0.5  # percent of the development likelihood, and BLEU there, that training on may give a baseline that is done
 OWN_GAIN = 2.0  # percent that a training's own last updates may give, in which the rate still falls: about twice what training on gives
-TRAINED_ON = ("continue-short", "continue", "continue-long")
+TRAINED_ON = ("continue-short", "continue")
 
 
 @dataclass(frozen=True)
