@@ -105,7 +105,7 @@ MISTAKES = {
     "a lambda": (chains("train/lasso-ffn-both-0.30"), "`0.30` is no lambda; write it as 1 or 0.15, or to67"),
     "a lambda of the preset": (
         grid(**{"lambda": ["strong"]}),
-        "behnke2021/table2 row 2: step `lasso-ffn-both-strong`: `strong` is no lambda",
+        "behnke2021/table2 row 3: step `lasso-ffn-both-strong`: `strong` is no lambda",
     ),
     "slicing a masked model": (chains("train/prune-local-50/slice"), "`slice` cannot follow `prune-local-50`, which leaves a sparse model"),
     "slicing an LSTM": (

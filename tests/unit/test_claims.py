@@ -557,7 +557,7 @@ def of_student(chain):
 
 BEHNKE = {
     "behnke2021/two-thirds": ((r"train-pretrain/.*/converge$", "train"), (r"/train$", "/train-pretrain/lasso-ffn-both-0.5/slice/converge")),
-    "behnke2021/reinitialised": ((r"converge$", "restart"), (r"restart$", "converge")),
+    "behnke2021/reinitialised": ((r"slice/converge$", "slice/restart"), (r"restart$", "converge")),
     "behnke2021/int8": ((r"student-12-1-micro(?=.*int8)", "student-12-1"), (r"student-12-1(-wmt21)?(?=/.*int8)", "student-12-1-micro")),
     "behnke2021/finetuning": ((r"int8-onnx/finetune$", "int8-onnx"), (r"int8-onnx$", "int8-onnx/finetune")),
 }
