@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from nmtprune.claims.evidence import BLEU, Evidence, matching, only, over_cases, steps
+from nmtprune.claims.evidence import BLEU, Evidence, matching, over_cases, steps
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
     AGREEMENT,
