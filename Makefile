@@ -2,7 +2,7 @@
 # make test    lint and all tests
 # make bench   all benchmarks, for hours; writes docs/performance.md (ROUNDS=1: sooner; BENCH="--only gemm": see benchmarks/report.py)
 # make setup   only .venv (demo and test do it when needed)
-# make lint, make docs, make clean: see below
+# make lint, make docs, make results, make clean: see below
 PYTHON ?= python3
 CORES ?= all
 WORKERS ?= 2
@@ -16,7 +16,7 @@ LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/t
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test bench setup lint docs clean
+.PHONY: demo test bench setup lint docs results clean
 
 demo: $(VENV)/installed
 	$(BIN)/snakemake --cores $(CORES) --config preset=toy
@@ -38,6 +38,10 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed
 	$(BIN)/python -m nmtprune docs > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+
+# docs/results.md and README's results, from the claims of the runs under results/reference
+results: $(VENV)/installed
+	$(BIN)/python -m nmtprune results
 
 # What the toy run made. Other results, which may have cost days, and .venv stay.
 clean:

@@ -81,7 +81,7 @@ MISTAKES = {
     "a scheme": (chains("train/prune-locl-50"), "unknown scheme `locl`; did you mean `local`?"),
     "a percentage": (chains("train/prune-local-120"), "120 percent is not between 0 and 100"),
     "an impossible chain": (chains("train/retrain"), "`retrain` cannot follow `train`, which leaves a dense model"),
-    "a schedule": (chains("train/continue-lang"), "recipe `micro` has no schedule `continue-lang`; did you mean `continue-long`?"),
+    "a schedule": (chains("train/continue-slaw"), "recipe `micro` has no schedule `continue-slaw`; did you mean `continue-slow`?"),
     "a task": (settings(chains=["micr/micro/s1/train"]), "unknown task `micr`; did you mean `micro`?"),
     "a recipe": (settings(chains=["micro/micr/s1/train"]), "unknown recipe `micr`; did you mean `micro`?"),
     "a preset": (settings(preset="micr"), "unknown preset `micr`; did you mean `micro`?"),
@@ -105,7 +105,7 @@ MISTAKES = {
     "a lambda": (chains("train/lasso-ffn-both-0.30"), "`0.30` is no lambda; write it as 1 or 0.15, or to67"),
     "a lambda of the preset": (
         grid(**{"lambda": ["strong"]}),
-        "behnke2021/table2 row 2: step `lasso-ffn-both-strong`: `strong` is no lambda",
+        "behnke2021/table2 row 3: step `lasso-ffn-both-strong`: `strong` is no lambda",
     ),
     "slicing a masked model": (chains("train/prune-local-50/slice"), "`slice` cannot follow `prune-local-50`, which leaves a sparse model"),
     "slicing an LSTM": (

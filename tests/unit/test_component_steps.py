@@ -73,6 +73,7 @@ def test_contribution_has_a_row_a_component_and_its_arrays_give_its_scores(train
 def test_a_variant_scores_as_the_ablated_model_does(trained, bench):
     """The analysis and the step are the same model to the last digit of its perplexity."""
     from nmtprune import evaluation
+    from nmtprune.scoring import sentence_statistics
 
     workplace = trained("contribution")
     with workplace.inside():
@@ -82,6 +83,8 @@ def test_a_variant_scores_as_the_ablated_model_does(trained, bench):
         steps.run(workplace.config, variant)
         evaluation.score(workplace.config, variant)
         scored = rows("results/models/" + str(variant) + "/scores.csv")
+        kept = sentence_statistics.read(paths.sentences(parent))
+    assert {f"train/{name}/{what}" for name in ("dev", "test") for what in ("bleu", "nll", "tokens")} <= set(kept)
     dev = next(row for row in scored if row["set"] == "dev")
     found = {row["component"]: row for row in rows(workplace.model(TRAIN) / "contribution.csv")}
     assert float(dev["nll_per_token"]) == pytest.approx(float(found["D.EA.1"]["nll_per_token"]), abs=1e-9)
@@ -91,6 +94,8 @@ def test_criticality_at_alpha_0_is_the_rewound_model_and_at_1_the_model(trained)
     workplace = trained("contribution", "criticality")
     found = pandas.read_csv(workplace.model(TRAIN) / "criticality.csv", keep_default_na=False, na_values=[""])
     assert list(found["component"].unique()) == ["none", *NAMES]
+    with numpy.load(workplace.model(TRAIN) / "criticality.npz") as arrays:
+        assert bleu(arrays["bleu"].sum(1, dtype=float)) == pytest.approx(found["bleu"].astype(float))
     assert sorted(found["alpha"].unique()) == [0, 0.5, 1] and (found["component"] == "none").sum() == 1
     alone = pandas.read_csv(workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""])
     assert found["nll_per_token"].iloc[0] == alone["nll_per_token"].iloc[0]
@@ -106,6 +111,8 @@ def test_criticality_at_alpha_0_is_the_rewound_model_and_at_1_the_model(trained)
 def test_the_order_begins_with_the_least_missed_and_grows_by_one(trained):
     workplace = trained("contribution", "order")
     found = pandas.read_csv(workplace.model(TRAIN) / "order.csv", keep_default_na=False)
+    with numpy.load(workplace.model(TRAIN) / "order.npz") as arrays:
+        assert bleu(arrays["test_bleu"].sum(1, dtype=float)) == pytest.approx(found["test_bleu"].astype(float))
     alone = pandas.read_csv(workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""]).iloc[1:]
     least = alone.sort_values(["drop", "drop_nll"], kind="stable")["component"].tolist()
     for method in ("iterative", "one-shot"):

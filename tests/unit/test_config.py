@@ -40,7 +40,7 @@ def test_every_recipe_and_each_of_its_schedules_is_valid(name):
     assert {"train", "retrain", "rejuvenate", "restart", "continue"} <= set(schedules)
     # two rounds have their control wherever rounds are compared: in Wang et al. 2020, whose models are neither LSTMs nor students of ours
     architecture = RUN.recipe(name)["architecture"]
-    assert ("continue-long" in schedules) == (not architecture["name"].startswith("nmtprune_") or "sub_layer_drop" in architecture)
+    assert ("continue-peak" in schedules) == (not architecture["name"].startswith("nmtprune_") or "sub_layer_drop" in architecture)
     for schedule in schedules:
         assert RUN.schedule(name, schedule)["updates"] > 0
 
@@ -91,7 +91,7 @@ def test_every_mistake_is_told_at_once():
     [
         ("toi/toy/s1/train", r"unknown task `toi`; did you mean `toy`\?"),
         ("toy/tiny-129/s1/train", r"unknown recipe `tiny-129`; did you mean `tiny-128`\?"),
-        ("toy/toy/s1/train/continue-lang", r"recipe `toy` has no schedule `continue-lang`; did you mean `continue-long`\?"),
+        ("toy/toy/s1/train/continue-peek", r"recipe `toy` has no schedule `continue-peek`; did you mean `continue-peak`\?"),
         ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at 33, 67 percent, not at 50"),
         ("toy/toy/s1/import-mine", r"there is no `mine` under `imports`"),
         ("toy/toy/s1/train/prune-lokal-50", "config: chains: entry 1: .*did you mean `local`"),

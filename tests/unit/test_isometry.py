@@ -98,10 +98,10 @@ def test_analyses_of_a_trained_model(bench):
     assert similar["component"].tolist() == ["E.SA.1", "E.FF.1", "D.SA.1", "D.EA.1", "D.FF.1"]
     assert all(0 < value <= 1 for value in known.values())
     assert (similar["positions"] > 100).all()
-    assert values.groupby(["at", "residual"])["component"].apply(list).tolist() == [similar["component"].tolist()] * 4
+    assert values.groupby(["at", "reach", "residual"])["component"].apply(list).tolist() == [similar["component"].tolist()] * 8
     assert (values["mean_singular_value"] > 0).all() and (values["sd"] >= 0).all()
-    assert set(values["positions"]) == {16}
-    by = values.set_index(["at", "residual", "component"])["mean_singular_value"]
+    assert values.groupby("reach")["positions"].unique().apply(list).to_dict() == {"position": [16], "sentence": [isometry.SHORT]}
+    by = values[values["reach"] == "position"].set_index(["at", "residual", "component"])["mean_singular_value"]
     assert by["initial", 1, "D.EA.1"] == pytest.approx(1, abs=0.05)
     assert not by["initial"].equals(by["trained"])
 
@@ -149,3 +149,23 @@ def test_batches_hold_every_pair_once_and_are_bounded():
         len(batch) * (max(len(p.source) for p in batch) + max(len(p.target) for p in batch) + 2) <= similarity.BATCH_PIECES
         for batch in found
     )
+
+
+def test_across_positions_self_attention_has_one_jacobian_of_the_whole_sentence(engine):
+    """Its diagonal blocks are those of single positions, and nothing of a later position reaches an earlier one of the decoder."""
+    passed = engine.observe(SOURCES[:1], TARGETS[:1])
+    for component in engine.components:
+        stream = passed.components[component].input[:, 0]
+        length, width = stream.shape
+        blocks = isometry.whole_jacobian(engine, component, passed, stream)
+        alone = [jacobian(engine.at_position(component, passed, position), stream[position]) for position in range(length)]
+        if component.kind not in ("E.SA", "D.SA"):
+            torch.testing.assert_close(torch.stack(blocks), torch.stack(alone))
+            continue
+        whole = blocks[0].view(length, width, length, width)
+        for position in range(length):
+            torch.testing.assert_close(whole[position, :, position], alone[position], atol=1e-5, rtol=1e-4)
+        if not whole.any():  # no head is left
+            continue
+        later = torch.stack([whole[earlier, :, position].abs().max() for position in range(length) for earlier in range(position)])
+        assert (later == 0).all() if component.kind == "D.SA" else (later > 0).all()

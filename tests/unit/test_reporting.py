@@ -8,18 +8,20 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from nmtprune import chain, config, papers, paths
 from nmtprune.files import write_text
-from nmtprune.reporting import captions
+from nmtprune.reporting import captions, plateau
 from nmtprune.reporting.made import Marked, Table
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.plateau import plateaus
 from nmtprune.reporting.render import render
 from nmtprune.reporting.tables import _cell as printed_cell
 from nmtprune.reporting.tables import frame, latex, markdown, number, table
+from nmtprune.scoring import sentence_statistics
 from nmtprune.scoring.quality import bleu_chrf
 
 WORDS = ("the", "cat", "dog", "house", "tree", "sees", "likes", "under", "behind", "two", "red", "old", "and", "that")
@@ -212,7 +214,7 @@ def test_a_seed_that_is_missing_is_said_beside_the_mean_of_the_others(toy):
     table1 = item(settings, "wang2020/table1")
     numbers = frame(table1, Measured(settings))
     printed = table(table1, numbers)
-    assert numbers["seeds"].tolist() == [1] * 5 and pd.isna(numbers["bleu_sd"][0])
+    assert numbers["seeds"].tolist() == [1] * 6 and pd.isna(numbers["bleu_sd"][0])
     assert printed.cells[0][3].endswith("(a)") and "/s2/train has not run yet" in printed.footnotes[0]
 
 
@@ -262,7 +264,7 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     ("recipe", "schedule", "rates"),
     [
         ("lstm", "train", "1 to 0.062"),
-        ("lstm", "rejuvenate", "0.1"),
+        ("lstm", "rejuvenate", "0.05"),
         ("tiny-lstm", "train", "0.004 after warm-up to 0.0004"),
         ("tiny-lstm", "retrain", "0.002 to 0.00013"),
     ],
@@ -404,6 +406,43 @@ def test_rendering_twice_gives_the_same_bytes(toy):
 )
 def test_numbers_in_print(metric, value, text):
     assert number(metric, value) == text
+
+
+def test_sentence_statistics_outlive_hypotheses_and_references(toy):
+    """What intervals need is kept beside the scores, of variants too."""
+    model = chain.parse("toy/toy/s1/train")
+    measured = Measured(toy)
+    whole = measured.of_sentences(model, "test", "bleu")
+    sentence_statistics.write(paths.sentences(model), {"train/test/bleu": whole, "train/test/nll": np.arange(len(whole)) / 7})
+    paths.hypotheses(model, "test").unlink()
+    kept = Measured(toy)
+    assert (kept.of_sentences(model, "test", "bleu") == whole).all() and kept.statistics(model).shape == (1, *whole.shape)
+    assert kept.of_sentences(model, "test", "nll") == pytest.approx(np.arange(len(whole)) / 7)
+    assert paths.sentences(model).stat().st_size < 6000
+    write_text(paths.scores(model), paths.scores(model).read_text().replace(f",{SENTENCES},", f",{SENTENCES + 1},"))
+    assert Measured(toy).of_sentences(model, "test", "bleu") is None  # of another text than the scores
+    assert paths.sentences(chain.parse("toy/toy/s1/train/prune-global-20")).name == "variants.npz"
+
+
+def test_a_baseline_is_done_when_a_fifth_more_updates_hardly_help(toy):
+    train = chain.parse("toy/toy/s1/train")
+
+    def histories(own, longer=None):
+        write_text(paths.history(train), "update,dev_nll\n" + "".join(f"{update},{nll}\n" for update, nll in own))
+        file = paths.history(chain.parse("toy/toy/s1/train/continue"))
+        file.unlink(missing_ok=True)
+        if longer:
+            write_text(file, "update,dev_nll\n" + "".join(f"{update},{nll}\n" for update, nll in longer))
+        return plateau.gain([train], Measured(toy))
+
+    found = histories([(100, 3.0), (600, 2.0)], [(0, 2.0), (60, 1.99), (120, 1.985), (300, 1.5)])
+    assert found.nll == pytest.approx(0.75) and found.done  # what comes after a fifth of the updates does not count
+    assert not histories([(100, 3.0), (600, 2.0)], [(60, 1.97), (120, 1.99)]).done
+    assert histories([(100, 3.0), (600, 2.0)], [(60, 2.1), (120, 2.2)]).done  # worse counts as done
+    own = histories([(500, 2.02), (600, 2.0)])
+    assert own.nll == pytest.approx(100 * 0.02 / 2.02) and own.done and "not trained on" in str(own)
+    assert not histories([(500, 2.1), (600, 2.0)]).done
+    assert plateau.gain([chain.parse("toy/toy/s7/train")], Measured(toy)) is None
 
 
 def test_a_plateau_is_what_the_last_tenth_of_a_training_took_off(toy):

@@ -10,7 +10,7 @@ RUN = config.from_settings({})
 ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}  # what others extend
 RECIPES = [name for name in RUN.names("recipes") if name not in ABSTRACT]
 # those whose trainings come in rounds of pruning, retraining and rejuvenation (Wang et al. 2020)
-IN_ROUNDS = [name for name in RECIPES if "continue-long" in RUN.recipe(name)["schedules"]]
+IN_ROUNDS = [name for name in RECIPES if "retrain-peak" in RUN.recipe(name)["schedules"]]
 
 
 def test_inverse_square_root():
@@ -40,10 +40,11 @@ def test_phases_change_after_their_last_update():
 
 def test_last_and_parts_of_the_peak_speak_of_the_train_schedule():
     # base trains 100,000 updates with a peak of 7e-4 after 4,000
-    last, tenth = 7e-4 * (4000 / 100_000) ** 0.5, 7e-5
-    phases = RUN.schedule("base", "continue")["learning_rate"]["phases"]
-    assert [phase["rate"] for phase in phases] == pytest.approx([last, tenth])
-    assert [phase["updates"] for phase in phases] == [50_000, 50_000]
+    last = 7e-4 * (4000 / 100_000) ** 0.5
+    for schedule, rates in {"continue": [last, last / 10], "continue-peak": [3.5e-4, 3.5e-5]}.items():
+        phases = RUN.schedule("base", schedule)["learning_rate"]["phases"]
+        assert [phase["rate"] for phase in phases] == pytest.approx(rates)
+        assert [phase["updates"] for phase in phases] == [50_000, 50_000]
 
 
 def trajectory(recipe, *schedules):
@@ -52,14 +53,15 @@ def trajectory(recipe, *schedules):
     return [learning_rate(each["learning_rate"], update) for each in found for update in range(1, each["updates"] + 1)]
 
 
+@pytest.mark.parametrize("reading", ["", "-peak"])
 @pytest.mark.parametrize("recipe", IN_ROUNDS)
-def test_continued_training_has_the_updates_and_rates_of_one_round(recipe):
-    assert trajectory(recipe, "continue") == trajectory(recipe, "retrain", "rejuvenate")
-
-
-@pytest.mark.parametrize("recipe", IN_ROUNDS)
-def test_twice_as_long_continued_training_has_the_updates_and_rates_of_two_rounds(recipe):
-    assert trajectory(recipe, "continue-long") == trajectory(recipe, *["retrain", "rejuvenate"] * 2)
+def test_continued_training_has_the_updates_rates_and_fresh_optimisers_of_one_round(recipe, reading):
+    parts = [f"retrain{reading}", f"rejuvenate{reading}"]
+    assert trajectory(recipe, f"continue{reading}") == trajectory(recipe, *parts)
+    first, second, whole = (RUN.schedule(recipe, name) for name in (*parts, f"continue{reading}"))
+    assert whole["reset_after"] == [first["updates"]]
+    said = ("select", "patience", "precision", "optimizer", "batch_tokens", "accumulate", "validate_every", "label_smoothing", "clip_norm")
+    assert all(whole[key] == first[key] == second[key] for key in said)
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(IN_ROUNDS)))
@@ -74,15 +76,24 @@ def test_sparse_from_the_start_is_trained_as_the_baseline(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_rejuvenation_is_one_order_below_the_peak(recipe):
-    rates = RUN.schedule(recipe, "train")["learning_rate"]
-    peak = rates.get("peak") or max(phase["rate"] for phase in rates["phases"])
-    assert set(trajectory(recipe, "rejuvenate")) == {peak / 10}
+def test_rejuvenation_is_one_order_below_retraining(recipe):
+    """Wang et al. 2020, section 2."""
+    for reading in ("", "-peak") if recipe in IN_ROUNDS else ("",):
+        (rate,) = set(trajectory(recipe, f"rejuvenate{reading}"))
+        assert rate == pytest.approx(max(trajectory(recipe, f"retrain{reading}")) / 10)
 
 
 SCHEDULES = {
     "sum": ({"updates": 10, "learning_rate": {"phases": [{"updates": 9, "rate": 0.1}]}}, "make 9 updates and `updates` says 10"),
     "endless": ({"updates": 10, "learning_rate": {"peak": 1, "warm_up": 2, "decay": "linear"}}, "the key `updates` is missing"),
+    "reset": (
+        {"updates": 10, "reset_after": [10], "learning_rate": {"phases": [{"updates": 10, "rate": 1}]}},
+        "10 is not before the last update 10",
+    ),
+    "patient": (
+        {"updates": 10, "reset_after": [5], "patience": 2, "learning_rate": {"phases": [{"updates": 10, "rate": 1}]}},
+        "reset_after and patience exclude each other",
+    ),
     "word": ({"updates": 10, "learning_rate": {"phases": [{"updates": 10, "rate": "peek"}]}}, "peek"),
 }
 

@@ -15,6 +15,7 @@ from nmtprune.errors import UserError
 from nmtprune.files import read_lines, write_lines
 from nmtprune.scoring.quality import bleu_chrf, tokenizer_of
 from nmtprune.scoring.score import COLUMNS, Scorer
+from nmtprune.scoring.significance import bleu
 
 
 class Words:
@@ -45,9 +46,20 @@ def test_a_row_per_set_and_what_it_counts(sets, tmp_path, monkeypatch):
         assert row["perplexity"] == pytest.approx(math.exp(row["nll_per_token"]))
         assert len(read_lines(row["hypotheses"])) == row["sentences"] == 4
         assert (row["engine"], row["beam"]) == ("ctranslate2", 5)
+        kept = Scorer(sets, Words(), "de").sentences(row["set"], "out")
+        assert bleu(kept["bleu"].sum(0)) == pytest.approx(row["bleu"])
+        assert kept["nll"].sum() / kept["tokens"].sum() == pytest.approx(row["nll_per_token"])
     assert rows[0]["hypotheses"] == "out/hypotheses/a.txt"
     assert rows[0]["target_tokens"] == 4 + 1 + 2 + 5 + 4
     assert read_lines(rows[0]["hypotheses"])[1] == ""
+
+
+def test_a_set_that_is_not_translated_keeps_its_likelihoods(sets, tmp_path):
+    scorer = Scorer(sets, Words(), "de")
+    rows = scorer.score(build(), tmp_path / "out", translated=["a"])
+    kept = scorer.sentences("b", tmp_path / "out")
+    assert set(kept) == {"nll", "tokens"} and rows[1]["hypotheses"] is None
+    assert kept["nll"].sum() / kept["tokens"].sum() == pytest.approx(rows[1]["nll_per_token"])
 
 
 def test_both_engines_give_the_same_perplexity_of_a_text_that_spells_special_symbols(sets, tmp_path):

@@ -16,7 +16,6 @@ from fairseq.models import BaseFairseqModel
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
-from fairseq.trainer import Trainer
 
 from nmtprune.toolkit import speedups
 
@@ -29,7 +28,6 @@ EXCHANGED = (
     (FairseqOptimizer, "zero_grad"),
     (FairseqOptimizer, "multiply_grads"),
     (FairseqOptimizer, "clip_grad_norm"),
-    (Trainer, "_set_seed"),
     (BaseFairseqModel, "train"),
     (BaseFairseqModel, "set_num_updates"),
     (LanguagePairDataset, "collater"),

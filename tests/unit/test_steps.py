@@ -93,6 +93,9 @@ INTERRUPTIONS = {
     "with half of patience spent": (f"{TRAIN}/continue-patient", *UPDATE, 7, SAVED_AFTER_VALIDATIONS),
     "during the validation that ends patience": (f"{TRAIN}/continue-patient", *VALIDATION, 3, SAVED_AFTER_VALIDATIONS),
     "under a mask": (f"{PRUNE}/retrain-decayed", *UPDATE, 6, SAVED_ALWAYS),
+    "after a fresh start of the optimiser": (f"{TRAIN}/continue", *UPDATE, 16, SAVED_ALWAYS),
+    "right after a fresh start of the optimiser": (f"{TRAIN}/continue", *UPDATE, 13, SAVED_AFTER_VALIDATIONS),
+    "with an average of the weights": (f"{SEED}/train-averaged", *UPDATE, 10, SAVED_ALWAYS),
     "with plain gradient descent": (f"{SEED}/train-sgd", *UPDATE, 10, SAVED_ALWAYS),
 }
 
@@ -301,12 +304,100 @@ def test_iterated_pruning_is_of_the_rejuvenated_model(studio):
     assert all(not state[name][~mask].any() for name, mask in second.items())
 
 
-def test_compared_steps_see_the_same_batches():
-    from nmtprune.steps.training import order_seed
+@pytest.fixture
+def seen(monkeypatch):
+    """Source and target pieces of every batch that is trained on."""
+    batches, plain = [], loop.session.Trainer.train_step
 
-    seeds = {text: order_seed(chain.parse(text)) for text in (TRAIN, f"{TRAIN}/continue", RETRAIN, REJUVENATE)}
-    assert seeds[f"{TRAIN}/continue"] == seeds[RETRAIN]
-    assert len(set(seeds.values())) == 3
+    def train_step(self, samples, *others):
+        batches.extend((sample["net_input"]["src_tokens"].tolist(), sample["target"].tolist()) for sample in samples)
+        return plain(self, samples, *others)
+
+    monkeypatch.setattr(loop.session.Trainer, "train_step", train_step)
+    return batches
+
+
+def test_compared_trainings_see_the_same_batches(bench, seen):
+    """What a round of retraining and rejuvenation sees, a continued training of both lengths sees, and both go on where `train` ended."""
+    workplace, by_chain = bench(TRAIN, PRUNE), {}
+    for text in (f"{TRAIN}/continue", RETRAIN, REJUVENATE, f"{PRUNE}/restart"):
+        seen.clear()
+        workplace.make(text)
+        by_chain[text] = list(seen)
+    assert by_chain[f"{TRAIN}/continue"] == by_chain[RETRAIN] + by_chain[REJUVENATE]
+    assert by_chain[RETRAIN] != by_chain[REJUVENATE]
+    seen.clear()
+    workplace.make(f"{SEED}/train-long")
+    assert seen[:12] == by_chain[f"{PRUNE}/restart"]  # newly drawn weights begin at the beginning
+    assert seen[24:] == by_chain[f"{TRAIN}/continue"]
+
+
+def test_updates_before_a_training(studio):
+    from nmtprune.footing import updates_before
+
+    round_of_wang = "prune-local-50/retrain/rejuvenate-zero"
+    wanted = {
+        "train": 0,
+        "train/continue": 24,
+        f"train/{round_of_wang}": 36,
+        f"train/{round_of_wang}/{round_of_wang}": 60,
+        "train/continue/continue": 48,
+        "train/continue/prune-local-50/restart": 0,
+        "train/prune-local-50/restart/prune-local-60/retrain": 12,
+        "train/at-50/continue": 12,
+    }
+    assert {text: updates_before(studio.config, chain.parse(f"{SEED}/{text}")) for text in wanted} == wanted
+
+
+def test_a_fresh_start_within_a_training_is_that_of_two_steps(studio):
+    """`reset_after`: optimiser, order of batches, dropout and selected checkpoint are those of a chain of two trainings, to the bit."""
+    whole = studio.make(f"{TRAIN}/continue")
+    parts = studio.make(f"{TRAIN}/continue-fast/continue-slow")
+    for name in ("model.pt", "last.pt"):
+        assert same(weights(whole / name), weights(parts / name))
+    first, second = history(parts.parent), history(parts)
+    joined = first + [row | {"update": str(int(row["update"]) + 12)} for row in second[1:]]  # less the parent, which was validated before
+    assert history(whole) == joined
+
+
+def test_the_average_of_the_weights_is_marians(bench, monkeypatch):
+    """Marian's exponential smoothing without its scaling by words; what is validated, selected and kept is the average."""
+    workplace, text, path = bench(), f"{SEED}/train-averaged", []
+    plain = loop.Training._update
+
+    def update(self, *arguments):
+        done = plain(self, *arguments)
+        path.append({name: tensor.detach().clone() for name, tensor in self.trainer.get_model().named_parameters()})
+        return done
+
+    monkeypatch.setattr(loop.Training, "_update", update)
+    directory = workplace.make(text)
+    average = {name: tensor.clone() for name, tensor in weights(directory / "initial.pt").items()}
+    for number, now in enumerate(path, 1):
+        step = max(0.25, 1 - (number + 0) / (number + 9))
+        average = {name: (1 - step) * average[name] + step * now[name] for name in now}
+        kept = {12: "snapshots/50.pt", 24: "model.pt"}.get(number)
+        if kept:
+            shown = weights(directory / kept)
+            assert all(torch.allclose(shown[name], average[name], atol=1e-6) for name in average)
+            assert not any(torch.equal(shown[name], now[name]) for name in now)
+    assert manifest(directory)["selected_update"] == 24
+    latest = weights(directory / "last.pt")
+    assert all(torch.equal(latest[name], path[-1][name]) for name in latest if name in path[-1])
+
+
+def test_an_average_under_a_mask_is_exactly_zero_where_the_mask_is():
+    from nmtprune.training.average import Average
+
+    weight = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+    average = Average([("w", weight)], 1e-4)
+    for value in (2.0, 3.0):
+        with torch.no_grad():
+            weight[1] = value
+        average.update()
+    with average.in_place():
+        assert weight.tolist() == [0, pytest.approx(1.9 + 9 / 11 * (3 - 1.9))]
+    assert weight.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "something else"])

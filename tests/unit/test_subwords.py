@@ -148,3 +148,13 @@ def test_the_schema_refuses_what_it_does_not_know():
         validate({**SETTINGS[0], "sizes": 3}, "subwords", "recipe")
     with pytest.raises(UserError, match="not one of sentencepiece, bpe, words"):
         validate({**SETTINGS[0], "type": "bpee"}, "subwords", "recipe")
+
+
+def test_a_reversed_source_is_read_from_its_last_piece_on(tmp_path):
+    """Luong et al. 2015, 4.1, whose LSTMs See et al. 2016 prune. The target stays as it is."""
+    (tmp_path / "train.en").write_text("a b c\n")
+    (tmp_path / "train.de").write_text("x y z\n")
+    settings = {"type": "words", "size": 10, "joint": False, "reverse_source": True}
+    subwords = Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "data")
+    assert subwords.encode("source", "a b c") == "c b a" and subwords.encode("target", "x y z") == "x y z"
+    assert name_of(settings) == "words-separate-10-reversed" != name_of({**settings, "reverse_source": False})

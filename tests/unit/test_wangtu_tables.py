@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from nmtprune import chain, config, papers, paths
-from nmtprune.reporting.kinds import isometry, make, similarity
+from nmtprune.measurements import similarity as measured_similarity
+from nmtprune.reporting.kinds import isometry, make
 from nmtprune.reporting.measured import Measured
 
 COMPONENTS = [f"{kind}.{layer}" for kind in ("E.SA", "E.FF", "D.SA", "D.EA", "D.FF") for layer in (1, 2)]
@@ -64,7 +65,7 @@ def pretend_isometry(model, values, sd=0.01):
     """`values`: by place (`initial`, `trained`), residual and component."""
     trained(model)
     rows = [
-        {**parts(component), "at": at, "residual": residual, "mean_singular_value": value, "sd": sd, "positions": 16}
+        {**parts(component), "at": at, "reach": "position", "residual": residual, "mean_singular_value": value, "sd": sd, "positions": 16}
         for (at, residual, component), value in values.items()
     ]
     pd.DataFrame(rows).to_csv(paths.analysis(model, "isometry"), index=False)
@@ -123,28 +124,28 @@ def test_a_seed_that_is_missing_leaves_the_others_and_is_told(measured):
 
 def similar(values, important, unimportant):
     names = [str(place) for place in range(len(values))]
-    groups = dict(zip(similarity.GROUPS, ([names[place] for place in each] for each in (important, unimportant)), strict=True))
-    return similarity.Similar(pd.Series(values, names), groups)
+    groups = dict(zip(measured_similarity.GROUPS, ([names[place] for place in each] for each in (important, unimportant)), strict=True))
+    return measured_similarity.Similar(pd.Series(values, names), groups)
 
 
 def test_the_p_value_is_that_of_all_choices():
     """Of the 6 * 1 ways to choose 2 and 2 of 4 components, 2 differ as much as (4 + 3) - (1 + 2): p = 1/3."""
-    difference, p = similarity.permutation([similar([1.0, 2, 3, 4], [2, 3], [0, 1])])
+    difference, p = measured_similarity.permutation([similar([1.0, 2, 3, 4], [2, 3], [0, 1])])
     assert difference == pytest.approx(2) and p == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_groups_of_equal_similarity_do_not_differ():
-    assert similarity.permutation([similar([1.0, 1, 1, 1], [2, 3], [0, 1])]) == (0, 1)
+    assert measured_similarity.permutation([similar([1.0, 1, 1, 1], [2, 3], [0, 1])]) == (0, 1)
 
 
 def test_a_large_difference_over_many_components_is_no_chance():
     values = [float(place) for place in range(30)]
-    difference, p = similarity.permutation([similar(values, range(23, 30), range(7))])
+    difference, p = measured_similarity.permutation([similar(values, range(23, 30), range(7))])
     assert difference == 23 and p < 0.001
 
 
 def test_overlapping_groups_differ_by_what_they_do_not_share():
-    difference, _ = similarity.permutation([similar([1.0, 2, 3], [1, 2], [0, 1])])
+    difference, _ = measured_similarity.permutation([similar([1.0, 2, 3], [1, 2], [0, 1])])
     assert difference == 1
 
 

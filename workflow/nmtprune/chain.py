@@ -30,8 +30,9 @@ class Family:
 
     `follows`: the states of a model it may follow; none for the root of a chain. `leaves`: the state it leaves, or None where the
     parent's state stays. `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask), not a
-    model. `latest`: it goes on from the parent's latest checkpoint, not from the selected one. `version` grows when the implementation
-    changes what the step computes.
+    model. `latest`: it goes on from the parent's latest checkpoint, not from the selected one. `draws`: it begins with newly drawn
+    weights. `competes`: the parent may be selected, as the checkpoint of update 0. `version` grows when the implementation changes what
+    the step computes.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Family:
     trains: bool = False
     selects: bool = False
     latest: bool = False
+    draws: bool = False
+    competes: bool = False
     version: int = 1
 
 
@@ -85,6 +88,10 @@ def _one_of(key: str, valid: tuple[str, ...], optional: bool = False) -> Callabl
         return {key: value}
 
     return read
+
+
+def _rejuvenate(arguments: tuple[str, ...]) -> dict[str, str]:
+    return _one_of("initialisation", INITIALISATIONS)(arguments[:1]) | _schedule(arguments[1:])
 
 
 def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
@@ -135,28 +142,39 @@ def _nothing(arguments: tuple[str, ...]) -> dict[str, str]:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("train", "train[-<schedule>]", (), DENSE, _schedule, trains=True),
+        Family("train", "train[-<schedule>]", (), DENSE, _schedule, trains=True, draws=True),
         Family("import", "import-<name>", (), DENSE, _name),
-        Family("continue", "continue[-<schedule>]", (DENSE, SLICED), DENSE, _schedule, trains=True),
+        Family("continue", "continue[-<schedule>]", (DENSE, SLICED), DENSE, _schedule, trains=True, competes=True, version=2),
         Family("prune", "prune-<scheme>-<percent>[-<class>]", (DENSE, SPARSE, SLICED), SPARSE, _scheme_and_percent, selects=True),
-        Family("retrain", "retrain[-<schedule>]", (SPARSE,), SPARSE, _schedule, trains=True),
+        Family("retrain", "retrain[-<schedule>]", (SPARSE,), SPARSE, _schedule, trains=True, competes=True, version=2),
         Family(
             "rejuvenate",
-            "rejuvenate-<zero|external>",
+            "rejuvenate-<zero|external>[-<schedule>]",
             (SPARSE,),
             DENSE,
-            _one_of("initialisation", INITIALISATIONS),
+            _rejuvenate,
             trains=True,
+            competes=True,
+            version=2,
         ),
-        Family("restart", "restart[-ticket]", (SPARSE, SLICED), None, _one_of("weights", ("ticket",), optional=True), trains=True),
-        Family("lasso", "lasso-<groups>-<where>-<lambda>[-<schedule>]", (DENSE, SLICED), None, _lasso, trains=True, latest=True),
+        Family(
+            "restart",
+            "restart[-ticket]",
+            (SPARSE, SLICED),
+            None,
+            _one_of("weights", ("ticket",), optional=True),
+            trains=True,
+            draws=True,
+            version=2,
+        ),
+        Family("lasso", "lasso-<groups>-<where>-<lambda>[-<schedule>]", (DENSE, SLICED), None, _lasso, trains=True, version=2, latest=True),
         Family("slice", "slice", (DENSE, SLICED), SLICED, _nothing, latest=True),
-        Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True, latest=True),
+        Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True, version=2, latest=True),
         Family("ablate", "ablate-<component>[+<component>...]", (DENSE, SPARSE, SLICED), SPARSE, _components, selects=True),
-        Family("rewind", "rewind-<k>[-<schedule>]", (DENSE,), None, _count, trains=True),
-        Family("drop", "drop-<k>[-<schedule>]", (DENSE,), SLICED, _count, trains=True),
+        Family("rewind", "rewind-<k>[-<schedule>]", (DENSE,), None, _count, trains=True, competes=True, version=2),
+        Family("drop", "drop-<k>[-<schedule>]", (DENSE,), SLICED, _count, trains=True, draws=True, version=2),
         Family("int8", "int8-<engine>", (DENSE, SPARSE, SLICED), INT8, _one_of("engine", INT8_ENGINES)),
-        Family("finetune", "finetune[-<schedule>]", (INT8,), None, _schedule, trains=True),
+        Family("finetune", "finetune[-<schedule>]", (INT8,), None, _schedule, trains=True, competes=True, version=2),
         Family("at", "at-<percent>", (DENSE, SPARSE, SLICED, INT8), None, _part_of_training),
     )
 }

@@ -132,6 +132,16 @@ def keep(config: Config, arguments: argparse.Namespace) -> None:
     print(f"{len(keep_all(config, Path(arguments.folder)))} files in {arguments.folder}")
 
 
+def write_results(config: Config, arguments: argparse.Namespace) -> None:
+    """Write docs/results.md, and the part of README.md that is made of it, from the claims of the runs that are kept."""
+    from nmtprune.files import write_text
+    from nmtprune.reporting import results
+
+    runs, readme = results.kept(Path()), Path("README.md")
+    write_text(Path("docs/results.md"), results.document(runs))
+    write_text(readme, results.insert(readme.read_text(encoding="utf-8"), results.block(runs)))
+
+
 def show_status(config: Config, arguments: argparse.Namespace) -> None:
     """Show what is done, what runs, how far each training is and when it will be done."""
     from nmtprune.reporting.status import status
@@ -183,7 +193,9 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.scoring.shortlist import make_shortlist as align
 
     folder = paths.data(arguments.task, arguments.subwords)
-    align(paths.binarised(folder), paths.shortlist(folder, int(arguments.top)), int(arguments.top))
+    top, _, frequent = arguments.top.partition("+")
+    sizes = int(top), int(frequent or paths.MOST_FREQUENT)
+    align(paths.binarised(folder), paths.shortlist(folder, *sizes), *sizes)
 
 
 def choose(config: Config, arguments: argparse.Namespace) -> None:
@@ -216,6 +228,7 @@ VERBS = {
     "shard": (analyse_shard, ("analysis", "model", "shard", "shards", "done")),
     "render": (render, ()),
     "keep": (keep, ("folder",)),
+    "results": (write_results, ()),
     "status": (show_status, ()),
     "plan": (plan, ()),
     "du": (show_usage, ()),

@@ -30,6 +30,12 @@ TRANSFORMERS = ("transformer", "nmtprune_transformer")
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu")
 
 
+def pooled_sets(names: Iterable[str]) -> list[str]:
+    """The test sets of a task that claims pool: all but those that are parts of another, as `newstest2014_filtered` of `newstest2014`."""
+    names = list(names)
+    return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises UserError with file and line where it is not YAML."""
     try:
@@ -248,6 +254,12 @@ class Config:
             raise UserError(
                 f"recipes/{recipe}.yaml: schedules.{name}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}"
             )
+        if (late := max(schedule["reset_after"], default=0)) >= schedule["updates"]:
+            raise UserError(
+                f"recipes/{recipe}.yaml: schedules.{name}: reset_after: {late} is not before the last update {schedule['updates']}"
+            )
+        if schedule["reset_after"] and schedule["patience"]:
+            raise UserError(f"recipes/{recipe}.yaml: schedules.{name}: reset_after and patience exclude each other; give one of them")
         if "phases" in rates:
             phases = [{**phase, "rate": self._rate(phase["rate"], recipe, name)} for phase in schedule["learning_rate"]["phases"]]
             updates = sum(phase["updates"] for phase in phases)
@@ -260,7 +272,7 @@ class Config:
         return schedule
 
     def _rate(self, value: float | str, recipe: str, schedule: str) -> float:
-        """A learning rate in numbers: `peak`, `peak/10` and `last` speak of the recipe's `train` schedule."""
+        """A learning rate in numbers: `peak`, `last` and parts of them as `peak/10` speak of the recipe's `train` schedule."""
         from nmtprune.training.schedule import learning_rate
 
         if not isinstance(value, str):
@@ -269,10 +281,12 @@ class Config:
             raise UserError(f"recipes/{recipe}.yaml: schedules.train: the rate `{value}` speaks of this schedule itself; give a number")
         train = self.schedule(recipe, "train")
         rates = train["learning_rate"]
-        if value == "last":
-            return learning_rate(rates, train["updates"])
-        peak = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
-        return peak if value == "peak" else peak / float(value.removeprefix("peak/"))
+        whole, _, parts = value.partition("/")
+        if whole == "last":
+            rate = learning_rate(rates, train["updates"])
+        else:
+            rate = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
+        return rate / float(parts or 1)
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
@@ -347,12 +361,15 @@ class Config:
 
     def search(self, recipe: str) -> dict[str, Any]:
         """How a recipe's hypotheses are searched, whatever the engine and its shortlist."""
-        return {key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist")}
+        return {
+            key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist", "frequent")
+        }
 
     def shortlist(self, chain: Chain) -> Path | None:
         """The lexical shortlist that a chain's models translate with; None where all target pieces are candidates."""
-        top = self.recipe(chain.recipe).get("decoding", {}).get("shortlist")
-        return paths.shortlist(self.data_folder(chain), top) if top else None
+        decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
+        top = decoding.get("shortlist")
+        return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
 
     def corpus(self, task: str) -> dict[str, Any]:
         """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed.

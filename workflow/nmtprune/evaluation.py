@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from nmtprune import manifest, models, paths
 from nmtprune.chain import SPARSE, Chain
-from nmtprune.config import Config
+from nmtprune.config import Config, pooled_sets
 from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.slicing import head_size, shape_of
-from nmtprune.scoring import comet
+from nmtprune.scoring import comet, sentence_statistics
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import Model, of_chain, read_dictionary
 from nmtprune.scoring.score import Scorer
@@ -92,6 +93,15 @@ class Evaluation:
             write_json(kept, {"digest": identity, "rows": rows})
         return rows
 
+    def sentences(self, chain: Chain, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """The statistics of every sentence behind a chain's rows, by the names of `scoring.sentence_statistics`."""
+        return {
+            f"{chain.last}/{row['set']}/{what}": array
+            for row in rows
+            for what, array in self.scorer.sentences(row["set"], paths.model(chain)).items()
+            if what != "bleu" or row["hypotheses"]
+        }
+
 
 def _shape(model: Model) -> dict[str, Any]:
     """`shape` (JSON) of a Transformer; of anything else nothing."""
@@ -121,27 +131,33 @@ def _largest_pruned(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] |
 
 
 def score(config: Config, chain: Chain) -> None:
-    """Write scores.csv of a chain's model: hypotheses of development and test sets, likelihoods of a part of the training data too.
+    """Write scores.csv of a chain's model, and beside it the statistics of sentences: hypotheses of development and test sets, likelihoods
+    of a part of the training data too.
 
     Raises UserError where the model or its data is missing.
     """
     evaluation = Evaluation(config, chain, shortlist=config.shortlist(chain))
-    _write(paths.model(chain) / paths.SCORES, evaluation.rows(chain, evaluation.model(chain), None, ["dev", *evaluation.test_sets]))
+    rows = evaluation.rows(chain, evaluation.model(chain), None, ["dev", *evaluation.test_sets])
+    sentence_statistics.write(paths.model(chain) / paths.SENTENCES, evaluation.sentences(chain, rows))
+    _write(paths.model(chain) / paths.SCORES, rows)
 
 
 def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
-    """Write variants.csv of a model: a row for each set of each variant (a step that only selects). One process, one model in memory.
+    """Write variants.csv of a model, and beside it the statistics of sentences: a row for each set of each variant (a step that only
+    selects). One process, one model in memory.
 
-    Scored is the main test set, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4).
+    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4).
     """
-    main = list(config.task(parent.task)["test"])[:1]
-    evaluation = Evaluation(config, parent, main, config.shortlist(parent))
+    tests = pooled_sets(config.task(parent.task)["test"])
+    evaluation = Evaluation(config, parent, tests, config.shortlist(parent))
     model = evaluation.model(parent)
     masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"], models.masks_of(parent))
-    rows = []
+    rows, kept = [], {}
     for variant in variants:
-        rows += evaluation.rows(variant, model, masks_of_step(variant.last), [] if variant.last.get("class") else main)
+        own = evaluation.rows(variant, model, masks_of_step(variant.last), [] if variant.last.get("class") else tests)
+        rows, kept = [*rows, *own], kept | evaluation.sentences(variant, own)
         print(f"scored {variant} in {rows[-1]['seconds']} s", flush=True)
+    sentence_statistics.write(paths.model(parent) / paths.SENTENCES_OF_VARIANTS, kept)
     _write(paths.model(parent) / paths.VARIANTS, rows)
 
 

@@ -18,7 +18,7 @@ from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
 
 FOLDER = WORKFLOW / "papers"
-CLAIMS = "claims.md"  # beside the page
+CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside the page
 _TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
 # kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
 EXTENSIONS = {
@@ -81,13 +81,15 @@ READ_BY_METRIC = {
 
 @dataclass(frozen=True)
 class Column:
-    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `test_set` is the place of the
+    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `unit` is that of sizes in print;
+    `test_set` is the place of the
     task's test set it is measured on (1: the main one), or `all` for the mean over them."""
 
     metric: str
     heading: str
     published: str | None = None
     scale: float = 1
+    unit: str = "MB"
     test_set: int | str = 1
 
     @property
@@ -101,7 +103,8 @@ class Row:
     """A row of a table or a point of a figure.
 
     `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as printed; empty
-    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables.
+    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables. `headline`: a
+    headline claim needs it.
     """
 
     label: str
@@ -113,6 +116,7 @@ class Row:
     values: Mapping[str, Any]
     paper_task: str
     paper_recipe: str
+    headline: bool = False
 
     @property
     def name(self) -> str:
@@ -320,6 +324,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                         values=values,
                         paper_task=row["task"],
                         paper_recipe=row["recipe"],
+                        headline=row.get("headline", False),
                     )
                 )
                 against = rows[-1] if baseline else against
@@ -404,6 +409,7 @@ def outputs(config: Config) -> list[Path]:
     return [
         paths.page(preset) / "index.html",
         paths.page(preset) / CLAIMS,
+        paths.page(preset) / CLAIMS_TABLE,
         *(file for item in items(config) for file in files_of(preset, item)),
     ]
 

@@ -13,6 +13,7 @@ DOWNLOADS = RESULTS / "data" / "downloads"
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
 SCORES, VARIANTS = "scores.csv", "variants.csv"
+SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
 BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)  # what a step leaves with it, as far as it leaves that
 
@@ -31,9 +32,12 @@ def binarised(data_folder: Path) -> Path:
     return data_folder / "bin"
 
 
-def shortlist(data_folder: Path, top: int) -> Path:
-    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece."""
-    return data_folder / f"shortlist-{top}.npz"
+MOST_FREQUENT = 100  # target pieces that are candidates everywhere, where a shortlist's name does not say how many
+
+
+def shortlist(data_folder: Path, top: int, frequent: int = MOST_FREQUENT) -> Path:
+    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece, and so many everywhere."""
+    return data_folder / f"shortlist-{top}{'' if frequent == MOST_FREQUENT else f'+{frequent}'}.npz"
 
 
 def model(chain: Chain) -> Path:
@@ -78,6 +82,12 @@ def scores(chain: Chain) -> Path:
     if chain.last.family.selects and chain.parent:
         return model(chain.parent) / VARIANTS
     return model(chain) / SCORES
+
+
+def sentences(chain: Chain) -> Path:
+    """Beside a chain's scores: the statistics of every sentence that they come from (`scoring.sentence_statistics`)."""
+    table = scores(chain)
+    return table.with_name(SENTENCES_OF_VARIANTS if table.name == VARIANTS else SENTENCES)
 
 
 def analysis(chain: Chain, name: str) -> Path:

@@ -187,7 +187,8 @@ class Sizes:
         if job.does != STEP or not job.chain.last.family.trains:
             return 0
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
-        return 2 * (1 + STATES_OF[schedule["optimizer"]["name"]]) * (self.weights(job.chain) or 0)
+        copies = 1 + STATES_OF[schedule["optimizer"]["name"]] + bool(schedule["exponential_moving_average"])
+        return 2 * copies * (self.weights(job.chain) or 0)
 
     def needed(self, jobs: Iterable[Job], at_once: int = 1) -> Needed:
         """What jobs will take, `at_once` of which run at a time."""

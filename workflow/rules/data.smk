@@ -55,7 +55,7 @@ rule shortlist:
         "results/logs/data/{task}/{subwords}.shortlist-{top}.log",
     wildcard_constraints:
         subwords="[^/]+",
-        top=r"\d+",
+        top=r"\d+(\+\d+)?",
     conda:
         CONDA
     resources:

@@ -30,7 +30,7 @@ VERSIONS = {
     "criticality": 1,
     "order": 1,
     "similarity": 1,
-    "isometry": 1,
+    "isometry": 2,
 }
 
 # those that make trials of altered models, and what they read of the recipe's `importance`

@@ -61,8 +61,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     rows["contribution"] = [np.nan, *contributions(whole["bleu"], rows["bleu"].to_numpy()[1:], clip)]
     rows["contribution_perplexity"] = [np.nan, *contributions(-whole["nll_per_token"], -rows["nll_per_token"].to_numpy()[1:], clip)]
     arrays = {
-        "bleu": np.stack([each.statistics for each in found.values()]).astype(np.int32),
-        "nll": np.array([each.likelihood.sentences for each in found.values()]),
+        "bleu": np.stack([each.statistics for each in found.values()]).astype(np.uint16),
+        "nll": np.array([each.likelihood.sentences for each in found.values()], np.float32),
         "tokens": np.array(next(iter(found.values())).likelihood.tokens),
     }
     return Analysis(rows, arrays)

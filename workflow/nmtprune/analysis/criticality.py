@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from nmtprune import models, paths
@@ -38,11 +39,15 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
 
 def analyse(config: Config, chain: Chain) -> Analysis:
     """A row a component and alpha, on the development set: `bleu`, `perplexity`, `nll_per_token`; the first (`none`, alpha 1) is the
-    whole model. Monotony in alpha is not assumed: every alpha is measured."""
+    whole model. Monotony in alpha is not assumed: every alpha is measured.
+
+    Array `bleu` [rows, sentences, 10] (as `Quality.statistics`), for intervals over sentences.
+    """
     with Trials(config, chain, NAME) as run:
         found = {name: run.measure(name, altered) for name, altered in trials(run).items()}
     rows = []
     for name, measured in found.items():
         component, _, alpha = name.partition(" ")
         rows.append({**place(run, component), "alpha": float(alpha or 1), **scores(measured)})
-    return Analysis(pd.DataFrame(rows).astype({"layer": "Int64"}))
+    statistics = np.stack([each.statistics for each in found.values()]).astype(np.uint16)
+    return Analysis(pd.DataFrame(rows).astype({"layer": "Int64"}), {"bleu": statistics})

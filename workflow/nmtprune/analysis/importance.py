@@ -63,6 +63,34 @@ def by_sentences(statistics: np.ndarray, clip: float, score: Score = bleu, sampl
     return contributions(scores[:, 0], scores[:, 1:], clip)
 
 
+def criticalities_by_sentences(
+    statistics: np.ndarray,
+    components: pd.Series,
+    alphas: pd.Series,
+    epsilon: float,
+    settled: bool = False,
+    samples: int = SAMPLES,
+    seed: int = SEED,
+) -> pd.DataFrame:
+    """[samples, components]: bootstrap replicates over sentences of `criticalities`, a column a component.
+
+    `statistics` [trials, sentences, counts] of BLEU; trial i moves `components[i]` to `alphas[i]`, the first is the whole model. The
+    draws are those of `by_sentences`.
+    """
+    trials, sentences = statistics.shape[:2]
+    draws = np.random.default_rng(seed).multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples).astype(np.float64)
+    scores = np.stack([bleu(draws @ statistics[trial].astype(np.float64)) for trial in range(trials)], axis=-1)
+    drawn = {}
+    for component in dict.fromkeys(components[1:]):
+        places = np.flatnonzero((components == component) & (alphas < 1))
+        places = places[np.argsort(alphas.to_numpy()[places])]
+        holds = np.concatenate([scores[:, :1] - scores[:, places] < epsilon, np.ones((samples, 1), bool)], axis=1)
+        if settled:
+            holds = np.flip(np.logical_and.accumulate(np.flip(holds, 1), axis=1), 1)
+        drawn[component] = np.append(alphas.to_numpy()[places], 1.0)[np.argmax(holds, axis=1)]
+    return pd.DataFrame(drawn)
+
+
 @dataclass(frozen=True)
 class Importance:
     """How important components are by one metric.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from nmtprune import paths
@@ -15,6 +16,7 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.pruning.component_names import Component, read_component
+from nmtprune.scoring.score import Measurement
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
@@ -22,7 +24,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     to that one ablated. The development set chooses, the test set reports.
 
     `iterative`: of all that are left, the one without which BLEU is highest, ties by perplexity; `one-shot`: by each one's own loss, which
-    the analysis `contribution` has. Raises UserError where that is missing.
+    the analysis `contribution` has. Array `test_bleu` [rows, sentences, 10] (as `Quality.statistics`), for intervals over sentences of
+    the test set. Raises UserError where `contribution` is missing.
     """
     file = paths.analysis(chain, "contribution")
     if not file.exists():
@@ -32,8 +35,9 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     with Trials(config, chain, ANALYSIS) as run:
         most = min(run.settings["group"], len(one_shot))
         orders = {ITERATIVE: _iterative(run, one_shot, most), ONE_SHOT: iter(one_shot[:most])}
-        rows = [row for method, order in orders.items() for row in _rows(run, method, order)]
-    return Analysis(pd.DataFrame(rows))
+        found = [each for method, order in orders.items() for each in _rows(run, method, order)]
+    statistics = np.stack([test.statistics for _, test in found]).astype(np.uint16)
+    return Analysis(pd.DataFrame([row for row, _ in found]), {"test_bleu": statistics})
 
 
 def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Component]:
@@ -51,12 +55,12 @@ def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Co
         yield chosen
 
 
-def _rows(run: Trials, method: str, order: Iterator[Component]) -> Iterator[dict]:
+def _rows(run: Trials, method: str, order: Iterator[Component]) -> Iterator[tuple[dict, Measurement]]:
     ablated: list[Component] = []
     for number, component in enumerate([None, *order]):
         ablated += [component] if component else []
         dev, test = (run.measure(*_trial(run, ablated), on=name) for name in (DEV, run.main))
-        yield {
+        row = {
             "method": method,
             "number": number,
             "component": str(component or WHOLE),
@@ -66,6 +70,7 @@ def _rows(run: Trials, method: str, order: Iterator[Component]) -> Iterator[dict
             "test_perplexity": test.likelihood.perplexity,
             "engine": dev.engine,
         }
+        yield row, test
 
 
 def _trial(run: Trials, ablated: list[Component]) -> tuple:

@@ -7,18 +7,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nmtprune.claims.verdict import Finding, Undecidable, Verdict
+from nmtprune.claims.verdict import Decision, Requirement, Undecidable, Verdict, what_would_decide
 
 if TYPE_CHECKING:
     from nmtprune.claims.evidence import Evidence
 
-Decide = Callable[["Evidence"], tuple[Verdict, str]]
+Decide = Callable[["Evidence"], Decision]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What measured scores say of a claim: `because` has the numbers, or the reason why nothing is decided; `items` were read;
+    `deciding` is the requirement that the verdict hangs on; `of_method`: whether enough trainings are behind it to speak of the method."""
+
+    verdict: Verdict
+    because: str
+    items: tuple[str, ...] = ()
+    deciding: Requirement | None = None
+    of_method: bool = True
+
+    @property
+    def said(self) -> str:
+        """`holds`; `agrees, in this run` where the trainings are too few to speak of the method."""
+        return str(self.verdict) if self.of_method else self.verdict.of_run()
+
+    @property
+    def precision(self) -> str:
+        """How sure the number behind the verdict is: the spread between trainings and, while nothing is decided, what would decide it."""
+        if self.deciding is None:
+            return ""
+        open_ = self.verdict is Verdict.UNDECIDED
+        return "; ".join(filter(None, [self.deciding.estimate.spread, what_would_decide(self.deciding) if open_ else ""]))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A finding of a paper. `text`: in its words; `where`: its section and figure or table; `items`: the tables and figures it is
-    read from, those of other papers included."""
+    """A finding of a paper. `text`: its words, quoted; `where`: their section, and the figure or table; `items`: the tables and figures
+    it is read from, those of other papers included; `note`: how it is read where the words leave that open; `headline`: shown in
+    summaries."""
 
     paper: str
     name: str
@@ -26,6 +52,8 @@ class Claim:
     where: str
     items: tuple[str, ...]
     decide: Decide
+    note: str = ""
+    headline: bool = False
 
     @property
     def key(self) -> str:
@@ -41,10 +69,11 @@ class Claim:
         known = [key for key in self.items if key in evidence.items]
         read = tuple(key for key in known if evidence.items[key].rows) or tuple(known)
         try:
-            verdict, because = self.decide(evidence)
+            decision = self.decide(evidence)
         except Undecidable as reason:
-            verdict, because = Verdict.UNDECIDED, str(reason)
-        return Finding(verdict, f"{_capital(because)}.", read)
+            decision = Decision(Verdict.UNDECIDED, str(reason))
+        because = f"{_capital(decision.because)}."
+        return Finding(decision.verdict, because, read, decision.deciding, decision.of_method)
 
 
 def _capital(text: str) -> str:
@@ -55,12 +84,12 @@ def _capital(text: str) -> str:
 CLAIMS: list[Claim] = []
 
 
-def claim(key: str, text: str, where: str, *items: str) -> Callable[[Decide], Decide]:
-    """Enter a function into the list: `key` is `<paper>/<name>`. It returns the verdict and the numbers, without a full stop."""
+def claim(key: str, text: str, where: str, *items: str, note: str = "", headline: bool = False) -> Callable[[Decide], Decide]:
+    """Enter a function into the list: `key` is `<paper>/<name>`. It returns the decision, its text without a full stop."""
     paper, _, name = key.partition("/")
 
     def enter(decide: Decide) -> Decide:
-        CLAIMS.append(Claim(paper, name, text, where, items, decide))
+        CLAIMS.append(Claim(paper, name, text, where, items, decide, note, headline))
         return decide
 
     return enter

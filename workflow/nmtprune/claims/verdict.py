@@ -1,28 +1,31 @@
-"""Verdicts, and the statistics behind them: intervals of differences, margins, rank correlations, signs.
+"""The algebra of verdicts: estimates with their errors, and what a set of requirements says of a claim. Pure; reads no file.
 
-A verdict is *undecided* unless the numbers speak: a statement holds where the whole 95 % interval of a difference lies on its side, and
-fails where the whole interval lies on the other.
+A claim is a set of requirements, each an estimate that must lie above a bound. A statement is *undecided* unless the numbers speak: it
+holds where whole 95 % intervals lie above their bounds, and fails where one lies below. Every rule here makes a false verdict in at most
+LEVEL of the cases in which the truth lies on the bound.
 """
 
 from __future__ import annotations
 
 import enum
-import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from scipy import stats
-
-from nmtprune.scoring.significance import sign_test
+from scipy import special, stats
 
 LEVEL = 0.05
-MARGIN = 0.5  # BLEU that "no loss" and "as good as" may cost
-NOISE = 1.0  # BLEU to either side of a difference whose translations are not at hand: some 1,000 test sentences tell no less apart
-NLL_NOISE = 0.05  # nats per token, likewise: 5 % of a perplexity
-FEWEST_SEEDS = 3  # from which on their spread says how far a mean may be trusted
-PERMUTATIONS = 5040  # at most; all of them where there are no more, 7 points
+MARGIN = 0.5  # BLEU that "no loss" and "as good as" may cost where the paper names no margin
+AGREEMENT = 0.5  # rank correlation from which two orders "agree"
+FEWEST_SEEDS = 3  # trainings below which a run speaks of its own models alone
+FEWEST_FREEDOM = 12  # degrees of freedom that a variance between trainings should have
+LARGE = 1e9  # degrees of freedom of what is as good as known
+MOST_SEEDS = 100  # up to which the seeds that would decide a claim are counted
+
+
+Scale = Literal["plain", "correlation", "ratio"]
 
 
 class Verdict(enum.StrEnum):
@@ -30,14 +33,9 @@ class Verdict(enum.StrEnum):
     FAILS = "fails"
     UNDECIDED = "undecided"
 
-
-@dataclass(frozen=True)
-class Finding:
-    """What measured scores say of a claim: `because` has the numbers, or the reason why nothing is decided; `items` were read."""
-
-    verdict: Verdict
-    because: str
-    items: tuple[str, ...] = ()
+    def of_run(self) -> str:
+        """The verdict on the models of one run, where these are too few to speak of the method."""
+        return {"holds": "agrees", "fails": "disagrees"}.get(self, str(self)) + ", in this run"
 
 
 class Undecidable(Exception):
@@ -46,44 +44,291 @@ class Undecidable(Exception):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference with its 95 % interval. `unit` is put after the number; `by_value`: without sentences at hand, so that the interval
-    is an assumption."""
+    """A mean over trainings.
+
+    `training`: the variance of one training's value (0 where there are fewer than FEWEST_SEEDS, whose spread is not known), known to
+    `freedom` degrees of freedom; `sentences`: the variance of the mean that more trainings would not lessen, since all are measured on
+    the same sentences (or components, layers, ...). `seeds`: how many trainings. `unit` is put after the number. `scale`: of a rank
+    correlation value and variances are those of Fisher's z, of a ratio those of its logarithm.
+    """
 
     value: float
-    low: float
-    high: float
+    training: float
+    sentences: float
+    seeds: int
+    freedom: float = math.inf
     unit: str = " BLEU"
-    by_value: bool = False
+    scale: Scale = "plain"
 
-    def adjusted(self, comparisons: int) -> Estimate:
-        """The interval widened for so many comparisons (Bonferroni, normal errors)."""
-        wider = stats.norm.ppf(1 - LEVEL / 2 / max(comparisons, 1)) / stats.norm.ppf(1 - LEVEL / 2)
-        return replace(self, low=self.value - wider * (self.value - self.low), high=self.value + wider * (self.high - self.value))
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return math.sqrt(self.training / max(self.seeds, 1) + self.sentences)
+
+    @property
+    def effective_freedom(self) -> float:
+        """Degrees of freedom of the error, whose part from sentences is taken as known (Satterthwaite)."""
+        between = self.training / max(self.seeds, 1)
+        return self.freedom * min(1 + self.sentences / between, 1e3) ** 2 if between > 0 else math.inf
+
+    @property
+    def of_method(self) -> bool:
+        """Whether there are enough trainings to speak of the method."""
+        return self.seeds >= FEWEST_SEEDS
+
+    def half_width(self, level: float = LEVEL) -> float:
+        return quantile(1 - level / 2, self.effective_freedom) * self.error
+
+    @property
+    def low(self) -> float:
+        return self.value - self.half_width()
+
+    @property
+    def high(self) -> float:
+        return self.value + self.half_width()
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of the mean being above a bound: small where it lies below."""
+        return _tail(bound - self.value, self.error, self.effective_freedom)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of the mean being below a bound: small where it lies above."""
+        return _tail(self.value - bound, self.error, self.effective_freedom)
 
     def __neg__(self) -> Estimate:
-        return replace(self, value=-self.value, low=-self.high, high=-self.low)
+        return replace(self, value=-self.value)
 
     def __sub__(self, other: Estimate) -> Estimate:
         """The difference of two that are measured apart."""
-        value = self.value - other.value
-        low = value - math.hypot(self.value - self.low, other.high - other.value)
-        high = value + math.hypot(self.high - self.value, other.value - other.low)
-        return Estimate(value, low, high, self.unit, self.by_value or other.by_value)
+        seeds = min(self.seeds, other.seeds)
+        training = seeds * (self.training / max(self.seeds, 1) + other.training / max(other.seeds, 1))
+        freedom = min(self.freedom, other.freedom)
+        return replace(
+            self,
+            value=self.value - other.value,
+            training=training,
+            sentences=self.sentences + other.sentences,
+            seeds=seeds,
+            freedom=freedom,
+        )
 
-    def scaled(self, factor: float, unit: str) -> Estimate:
-        """Times a positive factor."""
-        return replace(self, value=factor * self.value, low=factor * self.low, high=factor * self.high, unit=unit)
+    def scaled(self, factor: float, unit: str | None = None) -> Estimate:
+        squared = factor * factor
+        unit = self.unit if unit is None else unit
+        return replace(self, value=factor * self.value, training=squared * self.training, sentences=squared * self.sentences, unit=unit)
+
+    def shown(self, value: float) -> str:
+        """One of its numbers as text: `+0.51`; of a ratio `1.34x`."""
+        if self.scale == "ratio":
+            return f"{math.exp(value):.2f}x"
+        return signed(math.tanh(value) if self.scale == "correlation" else value)
 
     def __str__(self) -> str:
-        if self.by_value:
-            return f"{signed(self.value)}{self.unit} (±{(self.high - self.low) / 2:.2g} taken, no translations at hand)"
-        return f"{signed(self.value)}{self.unit} [{signed(self.low)}, {signed(self.high)}]"
+        return f"{self.shown(self.value)}{self.unit} [{self.shown(self.low)}, {self.shown(self.high)}]"
+
+    @property
+    def spread(self) -> str:
+        """The standard deviation between trainings, as it is printed; nothing where it is not known."""
+        if not self.of_method or not self.training:
+            return ""
+        few = "" if self.freedom >= FEWEST_FREEDOM else f", fewer than {FEWEST_FREEDOM}"
+        return f"SD between trainings {math.sqrt(self.training):.2g} ({self.freedom:.3g} degrees of freedom{few})"
+
+
+def _tail(distance: float, error: float, freedom: float) -> float:
+    """P(T >= distance / error)."""
+    if error == 0:
+        return 0.0 if distance > 0 else 1.0 if distance < 0 else 0.5
+    return float(special.stdtr(min(freedom, LARGE), -distance / error))
+
+
+def quantile(share: float, freedom: float) -> float:
+    """Of Student's distribution."""
+    return float(special.stdtrit(min(freedom, LARGE), share))
+
+
+def over_seeds(values: Sequence[float], unit: str, sentences: float = 0.0, pooled: tuple[float, float] | None = None) -> Estimate:
+    """The mean of one value a seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom that replace the seeds' own.
+
+    Below FEWEST_SEEDS the variance between trainings is left out: the interval speaks of these models alone.
+    """
+    values = np.asarray(values, float)
+    seeds = len(values)
+    if seeds < FEWEST_SEEDS:
+        return Estimate(float(values.mean()), 0.0, sentences, seeds, math.inf, unit)
+    variance, freedom = pooled or (float(values.var(ddof=1)), seeds - 1)
+    return Estimate(float(values.mean()), variance, sentences, seeds, freedom, unit)
+
+
+def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, float] | None = None) -> Estimate:
+    """The mean of paired differences, one a seed, from [seeds, 1 + samples]: observed, then bootstrap replicates over sentences.
+
+    The same draw of sentences is in the same column of all seeds. What the replicates of different seeds share (their covariance)
+    is the variance that more seeds would not lessen; what they do not share is in the variance between seeds already. Below FEWEST_SEEDS
+    the variance of the replicates' mean is all there is.
+    """
+    observed, drawn = replicates[:, 0], replicates[:, 1:]
+    seeds = len(observed)
+    of_mean, of_one = float(drawn.mean(0).var(ddof=1)), float(drawn.var(axis=1, ddof=1).mean())
+    shared = of_mean if seeds < FEWEST_SEEDS else max(0.0, (seeds * of_mean - of_one) / (seeds - 1))
+    return over_seeds(observed, unit, shared, pooled)
+
+
+def over_points(values: np.ndarray, unit: str) -> Estimate:
+    """The mean of [seeds, points], the points (layers, matrices, ...) being the same in all seeds and a sample of what they stand for; one
+    point of too few seeds is a fact of the run, without an error."""
+    points = values.shape[1]
+    shared = float(values.mean(0).var(ddof=1)) / points if points > 1 else 0.0
+    return over_seeds(values.mean(1), unit, shared)
+
+
+def pooled(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986): where these differ by more than
+    their errors, that is in the interval."""
+    if len(estimates) == 1:
+        return estimates[0]
+    values, variances = (np.array(each) for each in zip(*((e.value, max(e.error, 1e-9) ** 2) for e in estimates), strict=True))
+    weights = 1 / variances
+    spread = float((weights * (values - np.average(values, weights=weights)) ** 2).sum())
+    between = max(0.0, (spread - (len(values) - 1)) / float(weights.sum() - (weights**2).sum() / weights.sum()))
+    weights = 1 / (variances + between)
+    shares = weights / weights.sum()
+    seeds = min(each.seeds for each in estimates)
+    training = seeds * float(sum(s * s * e.training / max(e.seeds, 1) for s, e in zip(shares, estimates, strict=True)))
+    sentences = float(sum(s * s * (e.sentences + between) for s, e in zip(shares, estimates, strict=True)))
+    freedom = min(each.freedom for each in estimates)
+    return replace(estimates[0], value=float(shares @ values), training=training, sentences=sentences, seeds=seeds, freedom=freedom)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """An estimate that must lie above a bound; `what` names it."""
+
+    what: str
+    estimate: Estimate
+    bound: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.estimate}".strip()
+
+
+def not_worse(what: str, estimate: Estimate, margin: float = MARGIN) -> Requirement:
+    """No loss of more than the margin (non-inferiority)."""
+    return Requirement(what, estimate, -margin)
+
+
+def alike(what: str, estimate: Estimate, margin: float = MARGIN) -> list[Requirement]:
+    """No more than the margin to either side (equivalence, two one-sided tests)."""
+    return [Requirement(what, estimate, -margin), Requirement(what, -estimate, -margin)]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict; `deciding`, the requirement that it hangs on (None where it comes from no interval); `because`, the numbers.
+
+    `of_method`: whether enough trainings are behind it to speak of the method.
+    """
+
+    verdict: Verdict
+    because: str
+    deciding: Requirement | None = None
+    of_method: bool = True
+
+    def but(self, because: str) -> Decision:
+        """The same, said otherwise."""
+        return replace(self, because=because)
+
+    def while_missing(self, absent: Sequence[str]) -> Decision:
+        """A statement about all of several does not hold as long as some of them are not there."""
+        verdict = Verdict.UNDECIDED if absent and self.verdict is Verdict.HOLDS else self.verdict
+        return replace(self, verdict=verdict, because="; ".join(filter(None, [self.because, *dict.fromkeys(absent)])))
+
+
+def every(requirements: Sequence[Requirement], fails_at: float = LEVEL / 2) -> Decision:
+    """Whether each requirement is met. It holds where each is by its own interval (intersection-union: none is widened), and fails where
+    one is missed although so many are looked at (Holm, all at the one-sided level `fails_at`)."""
+    if not requirements:
+        raise Undecidable("there is nothing to compare")
+    said = "; ".join(dict.fromkeys(map(str, requirements)))
+    method = all(each.estimate.of_method for each in requirements)
+    if missed := significantly_missed(requirements, fails_at):
+        return Decision(Verdict.FAILS, said, missed, method)
+    weakest = max(requirements, key=lambda each: each.estimate.p_above(each.bound))
+    holds = weakest.estimate.p_above(weakest.bound) < LEVEL / 2
+    return Decision(Verdict.HOLDS if holds else Verdict.UNDECIDED, said, weakest, method)
+
+
+def significantly_missed(requirements: Sequence[Requirement], level: float) -> Requirement | None:
+    """The requirement that is missed most clearly, if Holm's procedure rejects it: its p-value against the level over their number."""
+    lowest = min(requirements, key=lambda each: each.estimate.p_below(each.bound))
+    return lowest if lowest.estimate.p_below(lowest.bound) < level / len(requirements) else None
+
+
+def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) -> Decision:
+    """Whether a paper's "in all cases" stands: the mean effect lies above the bound, and no single case significantly below (Holm).
+
+    `means`: the mean effects; by default there is one and the cases are independent (tasks), pooled by random effects. The two ways to
+    fail share LEVEL / 2.
+    """
+    if not cases:
+        raise Undecidable("there is nothing to compare")
+    if len(cases) == 1:
+        return every(cases)
+    means = means or [Requirement("mean", pooled([each.estimate for each in cases]), cases[0].bound)]
+    whole = every(means, LEVEL / 4)
+    said = "; ".join([whole.because, *dict.fromkeys(map(str, cases))])
+    if missed := significantly_missed(cases, LEVEL / 4):
+        return Decision(Verdict.FAILS, said, missed, whole.of_method)
+    return whole.but(said)
+
+
+def all_of(decisions: Sequence[Decision]) -> Decision:
+    """Whether each of a claim's parts stands. The part that a verdict hangs on is the one that fails, or the one that is not decided."""
+    if not decisions:
+        raise Undecidable("there is nothing to compare")
+    order = [Verdict.FAILS, Verdict.UNDECIDED, Verdict.HOLDS]
+    first = min(decisions, key=lambda each: order.index(each.verdict))
+    return replace(first, because="; ".join(each.because for each in decisions), of_method=all(each.of_method for each in decisions))
+
+
+def by_p(difference: float, p: float, because: str, of_method: bool) -> Decision:
+    """The side that a difference is on, where its two-sided p-value says that it is on one."""
+    if math.isnan(difference) or p >= LEVEL:
+        return Decision(Verdict.UNDECIDED, because, None, of_method)
+    return Decision(Verdict.HOLDS if difference > 0 else Verdict.FAILS, because, None, of_method)
+
+
+def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | None:
+    """With how many trainings the interval would lie to one side of the bound, the value being as it is; None where no number up to
+    `seeds` does, since the sentences themselves leave it open, or where the variance between trainings is not known."""
+    estimate, distance = requirement.estimate, abs(requirement.estimate.value - requirement.bound)
+    if not estimate.of_method:
+        return None
+    wanted = (n for n in range(estimate.seeds, seeds + 1) if replace(estimate, seeds=n).half_width() < distance)
+    return next(wanted, None)
+
+
+def what_would_decide(requirement: Requirement) -> str:
+    """`half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`: what an undecided claim prints."""
+    estimate = requirement.estimate
+    if estimate.error == 0 and requirement.bound == estimate.value:
+        return "the value is the bound itself"
+    needed = seeds_to_decide(requirement)
+    distance = abs(estimate.value - requirement.bound)
+    scale = {"plain": estimate.unit, "correlation": " (Fisher's z)", "ratio": " (logarithm)"}[estimate.scale]
+    said = f"half-width {estimate.half_width():.2g}{scale}, margin {distance:.2g}{scale}"
+    if not estimate.of_method:
+        return f"{said}; at least {FEWEST_SEEDS} seeds are needed"
+    if needed is None:
+        return f"{said}; more than {MOST_SEEDS} seeds would be needed, or more sentences"
+    return f"{said}; {needed} seeds would decide"
 
 
 def signed(value: float) -> str:
-    """`+0.51`, `−1.30`; two decimals, `0.00` without a sign."""
-    text = f"{value:+.2f}".replace("-", "−")
-    return text[1:] if text[1:] == "0.00" else text
+    """`+0.51`, `−1.30`; two decimals (three below 0.1), `0.00` without a sign."""
+    decimals = 3 if 0 < abs(value) < 0.0995 else 2
+    text = f"{value:+.{decimals}f}".replace("-", "−")
+    return "0.00" if not float(text[1:]) else text
 
 
 def numbers(values: Iterable[float]) -> str:
@@ -97,147 +342,34 @@ def listed(texts: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-Judge = Callable[[Estimate], Verdict]
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation, ties by average ranks; NaN where one side does not vary."""
+    ranks = [stats.rankdata(np.asarray(each, float)) for each in (a, b)]
+    x, y = (each - each.mean() for each in ranks)
+    spread = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / spread if spread else math.nan
 
 
-def above(estimate: Estimate, bound: float = 0.0) -> Verdict:
-    """Whether the difference is more than `bound`."""
-    return Verdict.HOLDS if estimate.low > bound else Verdict.FAILS if estimate.high < bound else Verdict.UNDECIDED
+def agreement(of_seeds: Sequence[float], points: int) -> Estimate:
+    """The mean of rank correlations over the same `points`, one a seed, by Fisher's z.
 
-
-def not_worse(margin: float) -> Judge:
-    """Whether the difference is no loss of more than the margin (non-inferiority)."""
-    return lambda estimate: above(estimate, -margin)
-
-
-def alike(margin: float) -> Judge:
-    """Whether the difference is within the margin to either side (equivalence, two one-sided tests)."""
-
-    def judge(estimate: Estimate) -> Verdict:
-        if -margin <= estimate.low and estimate.high <= margin:
-            return Verdict.HOLDS
-        return Verdict.FAILS if estimate.high < -margin or estimate.low > margin else Verdict.UNDECIDED
-
-    return judge
-
-
-def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of a statement that has several parts: it holds where all do and fails where one does."""
-    found = list(verdicts)
-    if not found:
-        return Verdict.UNDECIDED
-    if Verdict.FAILS in found:
-        return Verdict.FAILS
-    return Verdict.HOLDS if set(found) == {Verdict.HOLDS} else Verdict.UNDECIDED
-
-
-def every(estimates: Sequence[Estimate], judge: Judge = above, independent: bool = False) -> Verdict:
-    """Whether all of several differences are as `judge` asks.
-
-    It holds where each is, by its own interval (all must be right, so that none is widened), and fails where one is not by an interval
-    that is widened for their number. Of `independent` trainings, differences on the wrong side count too: so many of them that
-    the sign test would not give them to differences of none.
+    The points' own share of the variance is that of Spearman's coefficient, 1.06 / (points - 3) (Fieller et al. 1957). Raises Undecidable
+    for fewer than four points and where no correlation is defined.
     """
-    apart = [judge(each.adjusted(len(estimates))) for each in estimates]
-    if estimates and all(judge(each) is Verdict.HOLDS for each in estimates):
-        return Verdict.HOLDS
-    if Verdict.FAILS in apart:
-        return Verdict.FAILS
-    if independent and len(estimates) > 1:
-        signs = by_signs(np.array([each.value for each in estimates]))
-        return Verdict.FAILS if signs is Verdict.FAILS else Verdict.UNDECIDED
-    return Verdict.UNDECIDED
+    known = [rho for rho in of_seeds if not math.isnan(rho)]
+    if points < 4:
+        raise Undecidable(f"{points} points have no order that chance would not make")
+    if not known:
+        raise Undecidable("there is no rank correlation, since one of the two does not vary")
+    z = np.arctanh(np.clip(known, -0.999, 0.999))
+    return replace(over_seeds(list(z), "", 1.06 / (points - 3)), scale="correlation")
 
 
-def some(estimates: Sequence[Estimate], judge: Judge = above) -> Verdict:
-    """Whether at least one of several differences is as `judge` asks; the best is chosen, so that intervals are widened for it to hold."""
-    if any(judge(each.adjusted(len(estimates))) is Verdict.HOLDS for each in estimates):
-        return Verdict.HOLDS
-    return Verdict.FAILS if estimates and all(judge(each) is Verdict.FAILS for each in estimates) else Verdict.UNDECIDED
+def agrees(what: str, estimate: Estimate, bound: float = AGREEMENT) -> Requirement:
+    """A rank correlation above a bound."""
+    return Requirement(what, estimate, math.atanh(bound))
 
 
-def by_signs(gains: np.ndarray, comparisons: int = 1) -> Verdict:
-    """Whether more differences are positive than negative, by the exact sign test; ties are left out."""
-    signs = sign_test(np.asarray(gains, float))
-    if signs.p >= LEVEL / comparisons:
-        return Verdict.UNDECIDED
-    return Verdict.HOLDS if signs.better > signs.worse else Verdict.FAILS
-
-
-def every_by_signs(several: Sequence[np.ndarray]) -> Verdict:
-    """Whether in each of several sets of differences more are positive, as `every` for differences with intervals."""
-    plain, strict = [by_signs(gains) for gains in several], [by_signs(gains, len(several)) for gains in several]
-    if Verdict.FAILS in strict:
-        return Verdict.FAILS
-    return Verdict.HOLDS if set(plain) == {Verdict.HOLDS} else Verdict.UNDECIDED
-
-
-def in_order(shares: np.ndarray) -> tuple[Verdict, float]:
-    """Whether the columns of [blocks, columns] descend from the first to the last, by Page's test for ordered alternatives within blocks,
-    two-sided; with the p-value of the side that the columns are on."""
-    ascending = np.asarray(shares, float)
-    if len(ascending) < 2:
-        return Verdict.UNDECIDED, 1.0
-    rising, falling = (stats.page_trend_test(each).pvalue for each in (ascending, ascending[:, ::-1]))
-    p = float(min(1.0, 2 * min(rising, falling)))
-    if p >= LEVEL:
-        return Verdict.UNDECIDED, p
-    return Verdict.HOLDS if falling < rising else Verdict.FAILS, p
-
-
-def while_missing(verdict: Verdict, absent: Sequence[str]) -> Verdict:
-    """A statement about all of several does not hold as long as some of them are not there."""
-    return Verdict.UNDECIDED if absent and verdict is Verdict.HOLDS else verdict
-
-
-def over_seeds(values: Sequence[float], unit: str) -> Estimate:
-    """The mean of one value a seed with Student's 95 % interval. Raises Undecidable for fewer than FEWEST_SEEDS."""
-    found = np.asarray(values, float)
-    if len(found) < FEWEST_SEEDS:
-        raise Undecidable(f"{len(found)} {'seed' if len(found) == 1 else 'seeds'}, whose spread is not known")
-    half = stats.t.ppf(1 - LEVEL / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
-    return Estimate(float(found.mean()), float(found.mean() - half), float(found.mean() + half), unit)
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation over `points`, and the two-sided p-value of a permutation test."""
-
-    rho: float
-    p: float
-    points: int
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether the two go together (holds) or against each other (fails)."""
-        if math.isnan(self.rho) or self.p >= LEVEL:
-            return Verdict.UNDECIDED
-        return Verdict.HOLDS if self.rho > 0 else Verdict.FAILS
-
-    def __str__(self) -> str:
-        if math.isnan(self.rho):
-            return f"no rank correlation over {self.points} points"
-        p = f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
-        return f"rank correlation {signed(self.rho)} over {self.points} points, {p}"
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> Correlation:
-    """How far two measures [..., points] order the same points alike, on average over all but the last axis.
-
-    The points of `b` are permuted, in all rows together since these need not be independent: all permutations where there are at most
-    PERMUTATIONS, else so many at random. Rows in which one measure is constant count as 0.
-    """
-    a, b = np.broadcast_arrays(*(np.atleast_2d(np.asarray(each, float)) for each in (a, b)))
-    points = a.shape[-1]
-    ranked = [ranks - ranks.mean(-1, keepdims=True) for ranks in (stats.rankdata(each, axis=-1) for each in (a, b))]
-    spread = np.sqrt(np.prod([(ranks**2).sum(-1) for ranks in ranked], axis=0))
-    if not spread.any():
-        return Correlation(math.nan, 1.0, points)
-    if math.factorial(min(points, 10)) <= PERMUTATIONS:
-        orders = np.array(list(itertools.permutations(range(points))))
-    else:
-        generator = np.random.default_rng(0)
-        orders = np.array([np.arange(points), *(generator.permutation(points) for _ in range(PERMUTATIONS - 1))])
-    products = np.einsum("rn,rpn->rp", ranked[0], ranked[1][:, orders])
-    drawn = (products / np.where(spread > 0, spread, 1.0)[:, None]).mean(0)  # the first order is the one observed
-    return Correlation(float(drawn[0]), float((np.abs(drawn) >= abs(drawn[0]) - 1e-9).mean()), points)
+def differs(what: str, estimate: Estimate, bound: float = AGREEMENT) -> Requirement:
+    """A rank correlation below a bound."""
+    return Requirement(what, -estimate, -math.atanh(bound))

@@ -32,6 +32,8 @@ def name_of(settings: Mapping[str, Any]) -> str:
         name += "-moses"
     if resolved["joint"] != resolved["joint_dictionary"]:
         name += "-dictionaries"
+    if resolved["reverse_source"]:
+        name += "-reversed"
     if resolved["character_coverage"] != 1:
         name += f"-coverage{resolved['character_coverage']}"
     return name
@@ -43,6 +45,7 @@ def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "joint_dictionary": settings["joint"],
         "character_coverage": 1,
+        "reverse_source": False,
         **settings,
         "moses": bpe or settings.get("moses", False),
     }
@@ -175,10 +178,11 @@ class Subwords:
         return cls(folder)
 
     def encode(self, side: Side, line: str) -> str:
-        """A line of plain text as pieces with spaces between."""
+        """A line of plain text as pieces with spaces between, a source's in reverse where the settings say so."""
         if side in self._moses:
             line = self._moses[side].tokenise(line)
-        return " ".join(self._segmenters[side].split(line))
+        pieces = self._segmenters[side].split(line)
+        return " ".join(reversed(pieces) if side == "source" and self.settings.get("reverse_source") else pieces)
 
     def decode(self, pieces: str, side: Side = "target") -> str:
         """Pieces with spaces between as a line of plain, detokenised text."""

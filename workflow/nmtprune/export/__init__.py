@@ -123,7 +123,8 @@ def _subwords(data: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     for file in {*files} if given.settings["type"] != "words" else ():
         shutil.copyfile(data / file, folder / file)
-    return {"type": given.settings["type"], "moses": given.settings["moses"], "languages": given.languages, "files": files}
+    settings = {name: given.settings.get(name, False) for name in ("type", "moses", "reverse_source")}
+    return {**settings, "languages": given.languages, "files": files}
 
 
 def _requirements(engine: str, subwords: dict[str, Any]) -> list[str]:

@@ -30,10 +30,12 @@ Pieces = list[str]
 
 
 class Subwords:
-    """From text to pieces and back. `settings`: `type`, `moses`, `languages` and `files`, the latter two of source and target."""
+    """From text to pieces and back. `settings`: `type`, `moses`, `reverse_source`, `languages` and `files`, the latter two of source and
+    target."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._split, self._join = _segmentation(settings["type"], *(folder / file for file in settings["files"]))
+        self._step = -1 if settings.get("reverse_source") else 1
         if settings["moses"]:
             from sacremoses import MosesDetokenizer, MosesTokenizer
 
@@ -44,7 +46,7 @@ class Subwords:
 
     def encode(self, line: str) -> Pieces:
         """The pieces of a source line; what spells a special symbol is an unknown word."""
-        return ["<unk>" if piece in SPECIAL_SYMBOLS else piece for piece in " ".join(self._split(line)).split()]
+        return ["<unk>" if piece in SPECIAL_SYMBOLS else piece for piece in " ".join(self._split(line)).split()][:: self._step]
 
     def decode(self, pieces: Pieces) -> str:
         """The text of a translation, on one line."""

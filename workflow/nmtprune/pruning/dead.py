@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmtprune.pruning.groups import GroupSet, by_cut, by_threshold, ffn_norms, gap_cuts, groups, smallest
+from nmtprune.pruning.groups import GroupSet, by_cut, by_squares, by_threshold, ffn_norms, gap_cuts, groups, smallest
 
 Rule = Callable[[list[GroupSet]], list[Tensor]]
 SMALL = 0.1  # of the mean norm of the larger half: hidden units below are on their way to zero
@@ -20,13 +20,16 @@ def rule_of(
     settings: Mapping[str, Any], parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int, strength: str = "0"
 ) -> Rule:
     """What is dead in a model after a lasso of these groups (`kind`, `where`) and this strength. Of one that sought a sparsity (`to67`)
-    that share of the hidden units; else by a recipe's `lasso` settings: what lies below an absolute threshold, or below the gap between
-    dead and living groups."""
+    that share of the hidden units; else by a recipe's `lasso` settings.
+
+    The paper cuts "rows/columns with a sum less than 1e-5" (4.2) and does not say of what. Adam leaves a dead group on a floor that follows
+    the rate, some 4 % of it a weight: at the paper's rates absolute values of a row sum to more than 1e-4, squares to less than 1e-7.
+    """
     if strength.startswith("to"):
         return by_percent(float(strength.removeprefix("to")))
     if settings["dead"] == "gap":
         return functools.partial(by_cut, cuts=gap_cuts(parameters, kind, where, head_dim))
-    return functools.partial(by_threshold, threshold=settings["threshold"])
+    return functools.partial(by_squares if settings["dead"] == "squares" else by_threshold, threshold=settings["threshold"])
 
 
 def by_percent(percent: float) -> Rule:

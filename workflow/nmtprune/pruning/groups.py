@@ -13,7 +13,7 @@ from torch.nn import functional
 
 WHERE = {"enc": ("encoder",), "dec": ("decoder",), "both": ("encoder", "decoder")}
 BLOCK = 8  # rows and columns of a block of figure 1
-THRESHOLD = 1e-5  # a group whose absolute values sum to less is dead (4.2)
+THRESHOLD = 1e-5  # a group that sums to less is dead (4.2)
 GAP = 1.0  # decades of group norms that must be empty, to `STRAGGLERS`, between dead and living groups
 STRAGGLERS = 0.01  # the share of the groups that may lie in the gap; on each side of it there are more
 
@@ -81,6 +81,10 @@ class GroupSet:
         """Sums of the groups' absolute values [groups], float32."""
         return self._reduced(1)
 
+    def squares(self) -> Tensor:
+        """Sums of the groups' squares [groups], float32."""
+        return self.norms().square()
+
     def rms(self) -> Tensor:
         """Root mean squares of the groups' weights [groups], float32: norms that compare between groups of different sizes."""
         return self.norms() / self.sizes.sqrt()
@@ -130,6 +134,11 @@ def groups(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: in
 def by_threshold(sets: list[GroupSet], threshold: float = THRESHOLD) -> list[Tensor]:
     """The groups whose absolute values sum to less than `threshold` (4.2): bool [groups] for each set."""
     return [each.sums() < threshold for each in sets]
+
+
+def by_squares(sets: list[GroupSet], threshold: float = THRESHOLD) -> list[Tensor]:
+    """The groups whose squares sum to less than `threshold`: bool [groups] for each set."""
+    return [each.squares() < threshold for each in sets]
 
 
 def by_cut(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> list[Tensor]:

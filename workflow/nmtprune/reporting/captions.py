@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from nmtprune.chain import Chain
+from nmtprune import footing
+from nmtprune.chain import Chain, Step
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row, paper
 from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
 from nmtprune.training.schedule import learning_rate
@@ -14,9 +15,41 @@ T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 PRECISIONS = {"fp32": "single precision", "fp16": "half precision", "bf16": "bfloat16 (mixed precision)"}
 IDLE = 0.1  # of a core; what other processes may take while speed is measured
+SELECTED_BY = {
+    "nll": "by negative log-likelihood on the development set",
+    "bleu": "by BLEU on the development set",
+    "last": "the latest",
+}
+DEAD = {  # what `lasso.dead` says of a group; the paper says "with a sum less than 1e-5"
+    "squares": "whose squares sum to less than {:g} (the paper's sum, of absolute values, would leave none)",
+    "threshold": "whose absolute values sum to less than {:g}",
+    "gap": "below the gap of the norms (the paper: with a sum less than 1e-5)",
+}
+SCHEMES_SAID = {
+    "local": "local is the same share of each matrix (the paper: of each layer)",
+    "layer": "layer is the same share of each layer, its matrices together",
+}
+HEADS_SAID = {  # of attention, by the groups of a lasso
+    "ffn+att": "A head goes when at least half of its rows and columns are dead.",
+    "ffn+heads": (
+        'A head is four groups, its parts of the query, key, value and output matrices (the paper: one entity, "a whole head submatrix"), '
+        "and goes when at least half of it is dead; what slicing then changes, training on repairs."
+    ),
+}
+ROUNDING = "a scale for each row of a matrix, and activations rounded by the range that they have; Marian has one scale a matrix"
+WITHOUT_SPACES = {"zh": "Chinese", "ja": "Japanese", "th": "Thai"}
+COUNTED = {  # how a paper counted the BLEU that it prints
+    "see2016": (
+        "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom it refers; ours of detokenised text may differ by a point"
+    ),
+    "wang2020": "4-gram BLEU (Papineni et al. 2002), of what text it does not say; ours is of detokenised text",
+    "wangtu2020": "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), of what text it does not say; ours is of detokenised text",
+    "behnke2021": "sacreBLEU's, as ours",
+}
 MANY = 6  # recipes, from which on a caption names each but once
 NEEDS_BLEU = {"bleu", "delta"}
-NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet"}
+TOKENISED = "bleu_tokenised"
+NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet", TOKENISED}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
 TRANSLATED_KINDS = {"examples", "removal"}  # of figures and tables, whatever their columns
 
@@ -30,10 +63,16 @@ def caption(item: Item, measured: Measured) -> list[str]:
         *_stand_ins(item, measured),
         _updates(item, measured),
         *_precision(item, measured),
+        *_rejuvenation(item, measured),
+        *_selection(item, measured),
+        *_differences(item, measured),
         _seeds(item),
         *_test_sets(item, measured),
         *_prunable(item, measured),
+        *_norms(item, measured),
+        *_segmentation(item, measured),
         *_lasso(item, measured),
+        *_int8(item),
         *_importance(item, measured),
         *_scoring(item, measured),
         *_speed(item, measured),
@@ -92,6 +131,88 @@ def _updates(item: Item, measured: Measured) -> str:
     if len(by_text) == 1:
         return f"{heading}: {next(iter(by_text))}."
     return f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+
+
+def _steps(item: Item, family: str | None = None) -> list[tuple[str, Step]]:
+    """Recipe and step of every training of an item's models, or of every step of one family, each once."""
+    pairs = ((row.chains[0].recipe, step) for row in item.rows for step in row.chains[0].steps)
+    return _distinct((recipe, step) for recipe, step in pairs if (step.family.name == family if family else step.family.trains))
+
+
+def _rejuvenation(item: Item, measured: Measured) -> list[str]:
+    """How far below retraining the rate of rejuvenation is, and the other reading of the paper; nothing where no row is rejuvenated."""
+    recipes = _distinct(recipe for recipe, _ in _steps(item, "rejuvenate"))
+    if not recipes:
+        return []
+    other = any("rejuvenate-peak" in measured.config.recipe(recipe)["schedules"] for recipe in recipes)
+    also = (
+        "; which rate that is it does not say: here that of the end of the baseline's training, and near its peak in the schedules `-peak`"
+        if other
+        else ""
+    )
+    return [f"Rejuvenation has a tenth of the rate of retraining, as the paper says{also}."]
+
+
+def _selection(item: Item, measured: Measured) -> list[str]:
+    """What selects the checkpoints of each training, which parents compete, and the rows that are their parents."""
+    by_select: dict[str, list[str]] = {}
+    for recipe, step in _steps(item):
+        by_select.setdefault(measured.config.schedule(recipe, step.schedule)["select"], []).append(step.schedule)
+    if not by_select:
+        return []
+    most = max(by_select, key=lambda select: len(by_select[select]))
+    others = "; ".join(f"{SELECTED_BY[select]} in {', '.join(_distinct(steps))}" for select, steps in by_select.items() if select != most)
+    competing = _distinct(step.family.name for _, step in _steps(item) if step.family.competes)
+    parents = f" In {', '.join(competing)} the parent competes, as update 0." if competing else ""
+    distilled = any(measured.config.distilled(task) for task in _tasks(item))
+    against = " BLEU is against the references, not the teacher's translations, which the students are trained on." if distilled else ""
+    by_bleu = against if "bleu" in by_select else ""
+    unchanged = [row.name for row in item.rows if any(measured.is_its_parent(chain) for chain in row.chains)]
+    same = f" No later checkpoint than the parent was selected for {', '.join(unchanged)}." if unchanged else ""
+    return [
+        f"Checkpoints selected: {SELECTED_BY[most]}{f'; {others}' if others else ''}.{by_bleu}{_averaged(item, measured)}{parents}{same}"
+    ]
+
+
+def _averaged(item: Item, measured: Measured) -> str:
+    """Which checkpoints are averages of the weights."""
+    rates = {measured.config.schedule(recipe, step.schedule)["exponential_moving_average"] for recipe, step in _steps(item)} - {0}
+    said = " and ".join(f"{rate:g}" for rate in sorted(rates))
+    return f" They are exponential moving averages of the weights ({said} an update, without Marian's scaling by words)." if rates else ""
+
+
+def _differences(item: Item, measured: Measured) -> list[str]:
+    """In what rows that are compared with each other differ beside their steps; nothing where they differ in nothing."""
+    blocks: dict[Any, dict[str, footing.Footing]] = {}
+    for row in item.rows:
+        baseline = row if row.baseline else row.against
+        block = blocks.setdefault(baseline.chains if baseline else row.group, {})
+        block[row.name] = footing.of(measured.config, row.chains[0])
+    differ = {
+        "updates between fresh optimisers": lambda each: " + ".join(f"{length:,}" for length in each.lengths),
+        "selection": lambda each: ", ".join(SELECTED_BY[select] for select in each.selection),
+        "precision": lambda each: ", ".join(each.precision),
+        "batches": lambda each: " or ".join(
+            f"{tokens:,} tokens{f' and {sentences} sentences' if sentences else ''} x {accumulate}"
+            for tokens, sentences, accumulate in each.batches
+        ),
+    }
+    said = []
+    for what, text in differ.items():
+        by_text: dict[str, list[str]] = {}
+        for block in blocks.values():
+            texts = {name: text(each) for name, each in block.items()}
+            for name, value in texts.items() if len(set(texts.values())) > 1 else ():
+                by_text.setdefault(value, []).append(name)
+        if by_text:
+            said.append(f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})")
+    return [f"Compared rows differ in {', in '.join(said)}; what is not named is equal, the order of batches included."] if said else []
+
+
+def _several(names: list[str]) -> str:
+    """Names of rows; of many the first and the last."""
+    names = _distinct(names)
+    return ", ".join(names) if len(names) <= MANY else f"{names[0]} to {names[-1]} ({len(names)} rows)"
 
 
 def _by_schedule(item: Item, measured: Measured) -> str:
@@ -206,7 +327,39 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
         text = says[next(iter(settings.values()))]
     else:
         text = "; ".join(f"{recipe}: {says[value]}" for recipe, value in settings.items())
-    return [f"Percentages are of the prunable weights: {text}; never biases and layer norms."] if settings else []
+    schemes = _distinct(step.get("scheme") for _, step in _steps(item, "prune"))
+    parts = "; ".join(SCHEMES_SAID[scheme] for scheme in schemes if scheme in SCHEMES_SAID)
+    return (
+        [f"Percentages are of the prunable weights: {text}; never biases and layer norms{f'; {parts}' if parts else ''}."]
+        if settings
+        else []
+    )
+
+
+def _norms(item: Item, measured: Measured) -> list[str]:
+    """Which Transformers have their layer norms elsewhere than the papers'."""
+    before = [recipe for recipe in _recipes(item) if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"]
+    return [f"Layer norms come before the sub-layers (pre-norm) in {', '.join(before)}; in the paper after them."] if before else []
+
+
+def _segmentation(item: Item, measured: Measured) -> list[str]:
+    """How text without spaces between words was cut."""
+    sentences = []
+    for row in item.rows:
+        task, subwords = measured.config.task(row.chains[0].task), measured.config.subwords(row.chains[0])
+        for language in (task["source"], task["target"]):
+            if name := WITHOUT_SPACES.get(language.lower().replace("_", "-").split("-")[0]):
+                by = {"sentencepiece": "SentencePiece cuts it"}.get(
+                    subwords["type"], f"{subwords['type']} takes a line's characters as they come"
+                )
+                sentences.append(f"{name} is not segmented into words before: {by}; the paper does not say how it was, its example is.")
+    return _distinct(sentences)
+
+
+def _int8(item: Item) -> list[str]:
+    """How 8 bits differ from Marian's, with which the papers' numbers were made; nothing where no model is in 8 bits."""
+    engines = _distinct(step["engine"] for _, step in _steps(item, "int8"))
+    return [f"8 bits ({', '.join(engines)}): {ROUNDING}."] if engines else []
 
 
 def _scoring(item: Item, measured: Measured) -> list[str]:
@@ -218,6 +371,8 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     sentences = []
     if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows if row["bleu_signature"])):
         sentences.append(f"BLEU {', '.join(signatures)}.")
+    if TOKENISED in metrics:
+        sentences.append("Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with tok:none|smooth:none.")
     if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows if row["chrf_signature"])):
         sentences.append(f"chrF {', '.join(signatures)}.")
     if _translates(item) and (searches := _distinct(_search(row) for row in rows if row["hypotheses"])):
@@ -250,15 +405,14 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
             words = settings["reference_words"]
             of = f"per {words:,} target words" if words else "over the batch"
             scaled = "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
-            gone = (
-                "below the gap of the norms"
-                if settings["dead"] == "gap"
-                else f"whose magnitudes sum to less than {settings['threshold']:g}"
+            by_text.setdefault(f"λ {of}, {scaled}; dead are groups {DEAD[settings['dead']].format(settings['threshold'])}", []).append(
+                recipe
             )
-            by_text.setdefault(f"λ {of}, {scaled}; dead are groups {gone}", []).append(recipe)
             sought |= any(step["lambda"].startswith("to") for step in steps)
     said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     sentences = [f"Lasso: {said}."] if by_text else []
+    kinds = _distinct(step["groups"] for _, step in _steps(item, "lasso"))
+    sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
         sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
     if by_text and any(row.paper_recipe != row.chains[0].recipe for row in item.rows):
@@ -349,4 +503,6 @@ def _published(item: Item) -> list[str]:
     about = paper(item.paper)
     data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
     models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
-    return [f"Published: {about['short']}, {item.number}, {data}, {models}."]
+    bleu = any(column.metric in NEEDS_BLEU and column.published for column in item.columns)
+    counted = f" Its BLEU is {COUNTED[item.paper]}." if bleu and item.paper in COUNTED else ""
+    return [f"Published: {about['short']}, {item.number}, {data}, {models}.{counted}"]

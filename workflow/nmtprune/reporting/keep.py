@@ -1,4 +1,5 @@
-"""Keep a run for others to read: its page, tables and figures, speeds, and of every model scores, history, manifest and hypotheses."""
+"""Keep a run for others to read: its page, tables and figures, speeds, and of every model scores with the statistics of
+sentences behind them, history, manifest and hypotheses."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.files import write_text
 
-SMALL_FILES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"{name}.csv" for name in analysis.VERSIONS))
+TABLES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"{name}.csv" for name in analysis.VERSIONS))
+STATISTICS = (paths.SENTENCES, paths.SENTENCES_OF_VARIANTS, *(f"{name}.npz" for name in analysis.TRIALS))  # of sentences, for intervals
 
 
 def keep(config: Config, folder: Path) -> list[Path]:
@@ -27,7 +29,7 @@ def keep(config: Config, folder: Path) -> list[Path]:
     asked = papers.chains(config)
     for chain in sorted({ancestor for each in asked for ancestor in each.ancestors()}, key=str):
         source = paths.model(chain)
-        files = [source / name for name in SMALL_FILES] + _hypotheses(config, chain)
+        files = [source / name for name in TABLES + STATISTICS] + _hypotheses(config, chain)
         written += [_copy(file, folder / paths.MODELS.name / str(chain) / file.relative_to(source)) for file in files if file.exists()]
     return written
 

@@ -13,12 +13,13 @@ import pandas as pd
 
 from nmtprune import manifest, paths
 from nmtprune.chain import SPARSE, Chain
-from nmtprune.config import Config
+from nmtprune.config import Config, pooled_sets
 from nmtprune.files import read_json, read_lines
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item
 from nmtprune.pruning import shapes
-from nmtprune.scoring import comet, significance
+from nmtprune.scoring import comet, sentence_statistics, significance
 from nmtprune.scoring.quality import Quality
+from nmtprune.scoring.tokenised import tokenised_bleu
 
 
 class Way(NamedTuple):
@@ -43,8 +44,11 @@ class Measured:
         self.statistics = functools.cache(self._statistics)
         self.quality = functools.cache(self._quality)
         self.analysis = functools.cache(_read_analysis)
+        self.arrays = functools.cache(_read_arrays)
+        self._sentences = functools.cache(sentence_statistics.read)
         self.history = functools.cache(_read_history)
         self.norms = functools.cache(_read_norms)
+        self.tokenised_bleu = functools.cache(self._tokenised_bleu)
         self._table = functools.cache(_read_table)
 
     def test_set(self, task: str) -> str:
@@ -73,8 +77,13 @@ class Measured:
         match metric:
             case "updates":
                 return self.updates(chain)
+            case "bleu_tokenised":
+                values = [self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)]
+                return None if not values or None in values else sum(values) / len(values)
             case "train_nll" | "dev_nll":
                 return self._score(chain, "nll_per_token", metric.removesuffix("_nll"))
+            case "dev_bleu":
+                return self._score(chain, "bleu", "dev")
             case "gap":
                 train, dev = self.value(chain, "train_nll"), self.value(chain, "dev_nll")
                 return None if train is None or dev is None else dev - train
@@ -178,6 +187,11 @@ class Measured:
                 used.append(manifest.precision_of(made))
         return " and ".join(dict.fromkeys(used)) or None
 
+    def is_its_parent(self, chain: Chain) -> bool:
+        """Whether the parent, at update 0, was selected in a chain's last training, so that it is that model."""
+        trained = self.manifest(chain) if chain.last.family.competes else None
+        return trained is not None and trained.get("selected_update") == 0
+
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
         """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""
         row = self.scores(chain, test_set)
@@ -216,15 +230,40 @@ class Measured:
         file = paths.manifest(chain)
         return read_json(file) if file.exists() else None
 
+    def pooled_sets(self, task: str) -> list[str]:
+        """The task's test sets whose sentences claims pool."""
+        return pooled_sets(self.config.task(task)["test"])
+
     def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
         """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set, or of `all` together."""
-        found = []
-        for name in self.test_sets(chain.task, which):
-            hypotheses, quality = self.hypotheses(chain, name), self.quality(chain.task, name)
-            if hypotheses is None or quality is None:
-                return None
-            found.append(quality.statistics(hypotheses)[None])
-        return np.concatenate(found, axis=1)
+        found = [self.of_sentences(chain, name, "bleu") for name in self.test_sets(chain.task, which)]
+        return None if any(each is None for each in found) else np.concatenate(found)[None]
+
+    def of_sentences(self, chain: Chain, test_set: str, what: str) -> np.ndarray | None:
+        """Statistics of every sentence (`bleu` [sentences, 10], `nll` and `tokens` [sentences]), as they were kept beside the scores, or of
+        hypotheses and references that are there still. None where neither is, or where they are of another text than the scores."""
+        row = self.scores(chain, test_set)
+        if row is None:
+            return None
+        kept = self._sentences(paths.sentences(chain)).get(f"{chain.last}/{test_set}/{what}")
+        if kept is not None:
+            return kept if len(kept) == int(row["sentences"]) else None
+        if what == "bleu":
+            hypotheses, quality = self.hypotheses(chain, test_set), self.quality(chain.task, test_set)
+            return None if hypotheses is None or quality is None else quality.statistics(hypotheses)
+        file = paths.hypotheses(chain, test_set).with_suffix(".nll")
+        likelihoods = np.array([float(line) for line in read_lines(file)]) if file.exists() else np.empty(0)
+        if len(likelihoods) != int(row["sentences"]):
+            return None
+        # of each sentence the mean number of tokens, since its own is not kept
+        return likelihoods if what == "nll" else np.full(len(likelihoods), float(row["target_tokens"]) / len(likelihoods))
+
+    def _tokenised_bleu(self, chain: Chain, test_set: str) -> float | None:
+        """BLEU of tokenised text; None where hypotheses or references are not there."""
+        hypotheses, references = self.hypotheses(chain, test_set), self.text(chain.task, "target", test_set)
+        if hypotheses is None or references is None:
+            return None
+        return tokenised_bleu(hypotheses, references, self.config.task(chain.task)["target"])
 
     def _quality(self, task: str, test_set: str) -> Quality | None:
         """What scores hypotheses of a test set; None where its references are not there."""
@@ -240,6 +279,15 @@ def _read_analysis(chain: Chain, name: str) -> pd.DataFrame | None:
     """The numbers of an analysis of a model; None where it has not run."""
     file = paths.analysis(chain, name)
     return pd.read_csv(file) if file.exists() else None
+
+
+def _read_arrays(chain: Chain, name: str) -> dict[str, np.ndarray] | None:
+    """The arrays of an analysis of a model; None where it left none."""
+    file = paths.analysis(chain, name).with_suffix(".npz")
+    if not file.exists():
+        return None
+    with np.load(file) as found:
+        return dict(found)
 
 
 def _read_history(chain: Chain) -> pd.DataFrame | None:

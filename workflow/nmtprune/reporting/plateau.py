@@ -6,9 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from nmtprune.chain import Chain, parse_step
 from nmtprune.reporting.measured import Measured
+
+MORE = 0.2  # of its updates that a baseline is trained on for
+NLL_GAIN, BLEU_GAIN = 1.0, 0.5  # percent of the development likelihood, and BLEU there, that training on may give a baseline that is done
+OWN_GAIN = 2.0  # percent that a training's own last updates may give, in which the rate still falls: about twice what training on gives
+TRAINED_ON = ("continue-short", "continue")
 
 
 @dataclass(frozen=True)
@@ -46,3 +52,71 @@ def plateaus(chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...
             longer = measured.history(replace(root, steps=(*root.steps, parse_step("continue"))))
             found.append(Plateau(root, last, at, None if longer is None else float(longer["dev_perplexity"].min())))
     return found
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What MORE updates give a baseline on the development set, means over `seeds` trainings: `nll` in percent of its negative
+    log-likelihood, `bleu` (None where the model that was trained on is not scored), and `how` that is known."""
+
+    nll: float
+    bleu: float | None
+    how: str
+    seeds: int
+    allowed: float = NLL_GAIN
+
+    @property
+    def done(self) -> bool:
+        """Whether the baseline is on its plateau; becoming worse counts as done."""
+        return self.nll < self.allowed and (self.bleu is None or self.bleu < BLEU_GAIN)
+
+    def __str__(self) -> str:
+        bleu = "" if self.bleu is None else f", BLEU {self.bleu:+.2f}"
+        return f"NLL {-self.nll:+.1f} %{bleu} ({self.how})".replace(" -", " −")
+
+
+def gain(roots: Iterable[Chain], measured: Measured) -> Gain | None:
+    """What training on for MORE of their updates gives trainings from scratch, one a seed; None where no history is there.
+
+    Where they were trained on (TRAINED_ON) it is the lowest likelihood within so many updates, and BLEU at the end of that step, however
+    long it is. Where they were not, the end of the training itself: its last updates, as many as are MORE of those before them. A
+    training that its patience stopped is done.
+    """
+    found = [each for root in roots if (each := _gain(root, measured))]
+    if not found:
+        return None
+    known = [each.bleu for each in found if each.bleu is not None]
+    nll = float(np.mean([each.nll for each in found]))
+    return Gain(nll, float(np.mean(known)) if known else None, found[0].how, len(found), max(each.allowed for each in found))
+
+
+def _gain(root: Chain, measured: Measured) -> Gain | None:
+    history = measured.history(root)
+    if history is None:
+        return None
+    if (measured.manifest(root) or {}).get("stopped_early"):
+        return Gain(0.0, None, "stopped by its patience", 1)
+    last = float(history["update"].max())
+    for step in TRAINED_ON:
+        longer = replace(root, steps=(*root.steps, parse_step(step)))
+        after = measured.history(longer)
+        if after is not None:
+            within = after[(after["update"] > 0) & (after["update"] <= MORE * last)]
+            best = _nll(within if len(within) else after[after["update"] > 0]).min()
+            scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
+            bleu = None if None in scores else scores[1] - scores[0]
+            return Gain(100 * (1 - best / _selected(root, history, measured)), bleu, "trained on", 1)
+    before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
+    return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates, not trained on", 1, OWN_GAIN)
+
+
+def _nll(history: pd.DataFrame) -> pd.Series:
+    """Development negative log-likelihood in nats per token."""
+    return history["dev_nll"] if "dev_nll" in history else np.log(history["dev_perplexity"])
+
+
+def _selected(root: Chain, history: pd.DataFrame, measured: Measured) -> float:
+    """The likelihood of the checkpoint that a training selected."""
+    update = (measured.manifest(root) or {}).get("selected_update")
+    at = history[history["update"] == update]
+    return float(_nll(at).iloc[0]) if len(at) else float(_nll(history).min())

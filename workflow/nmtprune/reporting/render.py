@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nmtprune import paths
+from nmtprune import papers, paths
 from nmtprune.config import Config
 from nmtprune.files import atomic, write_text
 from nmtprune.papers import Item, files_of, items
@@ -19,10 +19,12 @@ def render(config: Config) -> list[Path]:
     measured = Measured(config)
     rendered = [_render(config.settings["preset"], item, measured) for item in items(config)]
     decided = claims.decide(config, measured)
-    index, found = paths.page(config.settings["preset"]) / "index.html", claims.file_of(config)
-    write_text(found, claims.markdown(config, decided))
+    index, listed = paths.page(config.settings["preset"]) / "index.html", claims.file_of(config)
+    table = claims.file_of(config, papers.CLAIMS_TABLE)
+    write_text(listed, claims.markdown(config, decided))
+    write_text(table, claims.table(decided))
     write_text(index, page.html(config, measured, rendered, decided))
-    return [index, found, *(file for each in rendered for file in each.files.values())]
+    return [index, listed, table, *(file for each in rendered for file in each.files.values())]
 
 
 def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:

@@ -18,7 +18,10 @@ from nmtprune.reporting.measured import BY_PERPLEXITY, Measured, Way
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
 # what a seed changes: printed with its deviation
-VARIES = {"bleu", "delta", "chrf", "comet", "perplexity", "perplexity_delta", "nll_per_token", "train_nll", "dev_nll", "gap"}
+VARIES = {
+    *("bleu", "bleu_tokenised", "delta", "chrf", "comet", "perplexity", "perplexity_delta"),
+    *("nll_per_token", "train_nll", "dev_nll", "gap"),
+}
 # metric -> what of a row and of its baseline it compares, and how
 AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "delta": ("bleu", operator.sub),
@@ -26,13 +29,14 @@ AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
     "speed_up": ("speed_up", operator.truediv),
 }
-TRANSLATED = {"bleu", "delta", "chrf"}  # what needs hypotheses
+TRANSLATED = {"bleu", "bleu_tokenised", "delta", "chrf"}  # what needs hypotheses
 RANKS = {"source_rank_gone", "target_rank_gone"}  # of words that are gone: none where no word is
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
 WIDTHS = {"ffn": ("ffn",), "attention": ("self", "cross")}  # what a block of widths shows -> parts of a layer
 PARTS = {"ffn": "FFN", "self": "self-attention", "cross": "context attention"}
 _WIDTH = re.compile(r"(ffn|self|cross)_(encoder|decoder)_(\d+)")  # a column with the widths of a layer
+KEPT_PARENT = "°"  # a row whose selected checkpoint is its parent's
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 
 
@@ -64,6 +68,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
         if item.widths:
             record |= _widths(row, item.widths, measured)
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads - {SPEED}))]
+        record["kept_parent"] = sum(map(measured.is_its_parent, row.chains))
         record["seeds"] = len(row.chains) - len(absent)
         record["missing"] = "; ".join(absent)
         records.append(record)
@@ -157,7 +162,7 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
         line = [str(record["row"])]
         if grouped:
             line.append(row.group)
-        line.append(row.label)
+        line.append(f"{row.label} {KEPT_PARENT}" if record["kept_parent"] else row.label)
         against = records[item.rows.index(row.against)] if row.against else None
         for column in item.columns:
             line.append(_ours(record, against, row, column, footnotes, (known or {}).get((record["row"], column.key), "")))
@@ -166,6 +171,8 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
     if same := [f"row {r['row']} as row {r['same_as']}" for r in records if not pd.isna(r["same_as"])]:
         notes.append(f"* One and the same run: {', '.join(same)}.")
+    if any(record["kept_parent"] for record in records):
+        notes.append(f"{KEPT_PARENT} The parent was selected, at update 0{' of some seed' if len(item.rows[0].chains) > 1 else ''}.")
     ruled = frozenset(place for place, row in enumerate(item.rows) if row.baseline)
     return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
 
@@ -203,9 +210,9 @@ def _cell(record: dict, column: Column) -> str | None:
     if math.isnan(value):
         return None
     deviation = record.get(f"{column.key}_sd", math.nan)
-    text = number(column.metric, value)
+    text = number(column.metric, value, column.unit)
     if not math.isnan(deviation):
-        text += f" ± {number(column.metric, deviation).lstrip('+')}"
+        text += f" ± {number(column.metric, deviation, column.unit).lstrip('+')}"
     if column.key == "bleu":
         text += _mark(record)
     return text
@@ -230,11 +237,14 @@ def _printed(record: dict, column: Column) -> str:
     if math.isnan(value):
         return ""
     mark = PRINTED_MARKS.get(record.get("significance_published", ""), "") if column.metric == "bleu" else ""
-    return number(column.metric, value) + mark
+    return number(column.metric, value, column.unit) + mark
 
 
-def number(metric: str, value: float) -> str:
-    """A value as tables print it."""
+BYTES = {"MB": 1e6, "MiB": 2**20}
+
+
+def number(metric: str, value: float, unit: str = "MB") -> str:
+    """A value as tables print it; `unit` is that of sizes."""
     match metric:
         case "delta" | "perplexity_delta" | "gap":
             return f"{value:+.2f}".replace("-", "−")
@@ -244,7 +254,7 @@ def number(metric: str, value: float) -> str:
         case "macs_per_word":
             return f"{value / 1e6:.2f}M"
         case "size_dense" | "size_sparse" | "size_stored" | "size_on_disk" | "size_int8" | "peak_memory":
-            return f"{value / 1e6:.2f} MB"
+            return f"{value / BYTES[unit]:.2f} {unit}"
         case "updates" | "source_words_gone" | "target_words_gone" | "words_per_second" | "words_per_second_batch1":
             return f"{value:,.0f}"
         case "sparsity" | "size_reduction" | "source_rank_gone" | "target_rank_gone" | "ffn_sparsity" | "att_sparsity":

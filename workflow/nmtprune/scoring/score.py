@@ -122,8 +122,8 @@ class Scorer:
 
         `int8_engine`: the engine that runs the model in 8 bits; None: the scorer's own, in single precision.
 
-        Of translated sets it writes `hypotheses/<set>.txt` (detokenised, a line each) and `hypotheses/<set>.nll` (negative
-        log-likelihood of the reference, a line each) under `out_folder`; a killed scoring leaves finished sets whole.
+        Under `out_folder` it writes `hypotheses/<set>.nll` (negative log-likelihood of the reference, a line each) and, of translated
+        sets, `hypotheses/<set>.txt` (detokenised, a line each); a killed scoring leaves finished sets whole.
         """
         precision = "int8" if int8_engine else "float32"
         engine = open_engine(model, int8_engine or self._engine, device=self._device, precision=precision)
@@ -145,12 +145,12 @@ class Scorer:
                 "engine": engine.name,
                 "precision": precision,
             }
+            kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
+            write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
             if translated is None or test_set.name in translated:
                 pieces = translate(translator, test_set.sources, self._search)
                 hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
-                kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
                 write_lines(kept, hypotheses)
-                write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
                 row["macs_per_word"] = self._macs_per_word(model, test_set)
                 if self._comet_model:
                     found = comet.scores(test_set.lines, hypotheses, test_set.references, self._comet_model)
@@ -176,6 +176,18 @@ class Scorer:
         hypotheses = [self._decode(pieces) for pieces in translate(engine, test_set.sources, self._search)]
         statistics = test_set.quality.statistics(hypotheses)
         return Measurement(engine.name, found, float(bleu(statistics.sum(0))), statistics)
+
+    def sentences(self, name: str, folder: str | Path) -> dict[str, np.ndarray]:
+        """What `score` left of the set called `name` under `folder`, by sentence (`scoring.sentence_statistics`)."""
+        test_set = next(each for each in self._sets if each.name == name)
+        likelihoods = Path(folder) / "hypotheses" / f"{name}.nll"
+        found = {}
+        if likelihoods.exists():
+            found["nll"] = np.array([float(line) for line in read_lines(likelihoods)])
+            found["tokens"] = np.array([len(target) + 1 for target in test_set.targets])
+        if likelihoods.with_suffix(".txt").exists():
+            found["bleu"] = test_set.quality.statistics(read_lines(likelihoods.with_suffix(".txt")))
+        return found
 
     def bleu(self, model: Model) -> float:
         """BLEU on the first set, and nothing written: what selects checkpoints during training."""

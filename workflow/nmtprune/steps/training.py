@@ -17,6 +17,7 @@ from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.evaluation import development_bleu
 from nmtprune.files import write_text
+from nmtprune.footing import updates_before
 from nmtprune.pruning.component_names import without
 from nmtprune.pruning.components import rewound
 from nmtprune.pruning.slicing import head_size, shape_of
@@ -29,18 +30,13 @@ from nmtprune.training.regularised import Regularised
 from nmtprune.training.rounded import Rounded
 from nmtprune.training.treatment import Treatment
 
-# Steps whose parent competes for selection at update 0; a lasso's phases go on from what they find.
-COMPETES = {"continue", "retrain", "rejuvenate", "finetune", "rewind"}
-NEW_WEIGHTS = {"train", "restart", "drop"}
-
 
 def order_seed(chain: Chain) -> int:
-    """Seeds the order of batches and dropout: by the chain's seed and the number of trainings before this one.
+    """Seeds the order of batches and dropout, one order for all trainings of a chain's seed; each takes it up at `updates_before`.
 
-    Steps that are compared (`continue` against `retrain`) thus see the same batches.
+    Models that have had as many updates have thus seen the same batches, whatever steps these belong to.
     """
-    before = sum(step.family.trains for step in chain.steps[:-1])
-    return zlib.crc32(f"{chain.seed}/{before}".encode()) & 0x3FFFFFFF
+    return zlib.crc32(f"{chain.seed}/0".encode()) & 0x3FFFFFFF
 
 
 def initialisation_seed(chain: Chain) -> int:
@@ -55,7 +51,7 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
     root = next(ancestor for ancestor in chain.ancestors() if ancestor.parent is None)
     if step.family.name == "restart" and step.get("weights") == "ticket":
         return models.read(paths.model(root) / paths.INITIAL)["model"]
-    if step.family.name in NEW_WEIGHTS:
+    if step.family.draws:
         return None
     weights = models.masked(models.read(paths.before(chain))["model"], masks)
     if step.family.name == "rewind":
@@ -128,8 +124,9 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         schedule,
         state,
         treatments(config, chain, trainer.configuration.model),
-        parent_competes=chain.last.family.name in COMPETES,
+        parent_competes=chain.last.family.competes,
         development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
+        updates_before=updates_before(config, chain),
     ).run()
     if trainer.is_data_parallel_master:
         write_text(outputs / paths.HISTORY, _as_csv(progress.history))

@@ -37,7 +37,11 @@ class Trainer(FairseqTrainer):
 
     With `autocast` models and losses are computed in mixed precision: bfloat16 products of single-precision weights. Only forward
     passes are told so; backward passes follow them, and the optimiser never sees anything but single precision.
+
+    `updates_before`: updates that the weights have had in other trainings; dropout goes by all of them.
     """
+
+    updates_before = 0
 
     def __init__(self, cfg: Any, task: Any, model: Any, criterion: Any) -> None:
         super().__init__(cfg, task, model, criterion)
@@ -65,6 +69,13 @@ class Trainer(FairseqTrainer):
             self.cfg = _plain(OmegaConf.to_container(self.configuration, resolve=True))
         with self.keep_casts():
             return super().train_step(samples, raise_oom)
+
+    def _set_seed(self) -> None:
+        seed = self.cfg.common.seed + self.updates_before + self.get_num_updates()
+        if self.cuda:
+            utils.set_torch_seed(seed)
+        else:  # to seed GPUs that are not there takes a stack trace an update
+            torch.default_generator.manual_seed(seed)
 
     def _reduce_and_log_stats(self, logging_outputs: list[dict], sample_size: Any, grad_norm: Any = None) -> dict[str, Any]:
         return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
@@ -122,6 +133,12 @@ def architecture_of(model: Any) -> str:
 def world_size() -> int:
     """How many workers the training has that this process belongs to."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def wait_for_all() -> None:
+    """Return once every worker of the training has come so far."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def batches_of_a_worker(schedule: Mapping[str, Any]) -> int:
@@ -233,6 +250,24 @@ def _copy(saved: Any, live: Any) -> None:
                 _copy(old, new)
         case _:
             live.data.copy_(saved.data)
+
+
+def restart_optimizer(trainer: Trainer) -> None:
+    """Go on without what the optimiser remembers; half precision takes its master weights from the model's anew."""
+    trainer.cfg = trainer.configuration  # from which the new one is built
+    trainer._optimizer = trainer._lr_scheduler = None
+
+
+def training_batches(trainer: Trainer, schedule: Mapping[str, Any], updates_before: int) -> Any:
+    """fairseq's iterator over the epochs of the training set, at the place where so many updates of this schedule have led."""
+    if length := schedule["max_length"]:
+        trainer.task.max_positions = lambda: (length, length)
+    batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
+    vars(trainer.task).pop("max_positions", None)  # of a development set every line is validated on
+    share = batches_of_a_worker(schedule)
+    epoch, update = divmod(updates_before, -(-len(batches) // share))
+    batches.load_state_dict({"version": 2, "epoch": epoch + 1, "iterations_in_epoch": update * share, "shuffle": True})
+    return batches
 
 
 def load_development_set(trainer: Trainer) -> None:

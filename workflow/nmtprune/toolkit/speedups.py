@@ -24,7 +24,6 @@ from fairseq.models import BaseFairseqModel
 from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
-from fairseq.trainer import Trainer
 from torch import Tensor
 
 from nmtprune.toolkit.attention import softmax
@@ -206,18 +205,9 @@ def _batches_formed_once() -> None:
 
 
 def _little_bookkeeping() -> None:
-    """Leave out what an update repeats to no effect.
-
-    Where there is no GPU, PyTorch's `manual_seed` only adds to a list, with a stack trace, what to do should one appear.
-    """
-    plain_seed, plain_train = Trainer._set_seed, BaseFairseqModel.train
+    """Leave out what an update repeats to no effect."""
+    plain_train = BaseFairseqModel.train
     told = WeakKeyDictionary()  # model -> the modules of it that want to know the number of updates
-
-    def set_seed(self: Any) -> None:
-        if torch.cuda.is_available():
-            plain_seed(self)
-        else:
-            torch.default_generator.manual_seed(self.cfg.common.seed + self.get_num_updates())
 
     def train(self: Any, mode: bool = True) -> Any:
         return self if self.training == mode else plain_train(self, mode)
@@ -228,7 +218,6 @@ def _little_bookkeeping() -> None:
         for module in told[self]:
             module.set_num_updates(num_updates)
 
-    Trainer._set_seed = set_seed
     BaseFairseqModel.set_num_updates = set_num_updates
     BaseFairseqModel.train = train
 

@@ -101,6 +101,17 @@ class ObservedEngine(FairseqEngine):
             raise UserError(f"{component} is not the plain sub-layer of a Transformer, so that it is not known how to differentiate it")
         return function
 
+    def at_all_positions(self, component: Component, passed: Pass) -> Callable[[Tensor], Tensor]:
+        """Self-attention as a function [length, d] -> [length, d] of its input at all positions of the one sentence of a pass.
+
+        Raises UserError as `at_position`.
+        """
+        (_, norm, _, last), (stream, output) = self._parts(component), passed.components[component]
+        function = _self_attention(last, norm or nn.Identity(), hidden_later=component.kind == "D.SA")
+        if not torch.allclose(function(stream[:, 0]), output[:, 0], rtol=1e-3, atol=1e-4):
+            raise UserError(f"{component} is not the plain sub-layer of a Transformer, so that it is not known how to differentiate it")
+        return function
+
     def _function(self, component: Component, passed: Pass, position: int) -> Callable[[Tensor], Tensor]:
         layer, norm, first, last = self._parts(component)
         stream = passed.components[component].input[:, 0]
@@ -160,5 +171,22 @@ def _attention(module: nn.Module, normed: nn.Module, memory: Tensor, with_itself
         all_values = torch.cat([values, value.unsqueeze(0)]) if with_itself else values
         weights = torch.softmax((all_keys * query).sum(-1) / query.shape[-1] ** 0.5, 0)
         return module.out_proj((weights.unsqueeze(-1) * all_values).sum(0).flatten())
+
+    return gathered
+
+
+def _self_attention(module: nn.Module, normed: nn.Module, hidden_later: bool) -> Callable[[Tensor], Tensor]:
+    """Self-attention [length, d] -> [length, d]; `hidden_later`: no position sees those after it."""
+    heads = module.heads if hasattr(module, "heads") else module.num_heads
+    if not heads:
+        return module.out_proj
+
+    def gathered(x: Tensor) -> Tensor:
+        x = normed(x)
+        query, key, value = (project(x).unflatten(-1, (heads, -1)) for project in (module.q_proj, module.k_proj, module.v_proj))
+        scores = torch.einsum("qhe,khe->hqk", query, key) / query.shape[-1] ** 0.5
+        if hidden_later:
+            scores = scores + torch.full(scores.shape[1:], -torch.inf, dtype=x.dtype).triu(1)
+        return module.out_proj(torch.einsum("hqk,khe->qhe", scores.softmax(-1), value).flatten(1))
 
     return gathered

@@ -6,11 +6,11 @@ Everything here that decides is in `Progress`, which is saved with the weights.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from nmtprune.errors import UserError
 from nmtprune.files import write_json
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import precision, session
-from nmtprune.training.schedule import learning_rate
+from nmtprune.training.average import Average
+from nmtprune.training.schedule import learning_rate, update_at
 from nmtprune.training.treatment import Treatment
 
 RESUME = "resume.pt"
@@ -55,7 +56,10 @@ class Progress:
 
 
 class Training:
-    """One training step. `run` returns when `state/` holds the selected checkpoint, the last one and the history."""
+    """One training step. `run` returns when `state/` holds the selected checkpoint, the last one and the history.
+
+    `updates_before`: updates that the weights have had in other trainings; the order of batches and dropout go on from there.
+    """
 
     def __init__(
         self,
@@ -65,14 +69,17 @@ class Training:
         treatments: Sequence[Treatment],
         parent_competes: bool,
         development_bleu: Callable[[Mapping[str, Tensor]], float] | None = None,
+        updates_before: int = 0,
     ) -> None:
         self.trainer, self.schedule, self.state = trainer, schedule, state
         self.treatments, self.parent_competes = treatments, parent_competes
         self.development_bleu = development_bleu
         self.precision = precision.decide(schedule["precision"], trainer.device.type, session.architecture_of(trainer.configuration.model))
+        trainer.updates_before = updates_before
+        self.average: Average | None = None
         self.progress = Progress()
         self.master = trainer.is_data_parallel_master
-        self.snapshots = {math.ceil(Fraction(str(p)) * schedule["updates"] / 100): f"{p:g}" for p in schedule["snapshots"]}
+        self.snapshots = {update_at(p, schedule["updates"]): f"{p:g}" for p in schedule["snapshots"]}
         self._clock = self._reported = self._saved = time.monotonic()
         self._since_validation = dict(NOTHING_YET)
 
@@ -80,12 +87,13 @@ class Training:
         trainer, progress, updates = self.trainer, self.progress, self.schedule["updates"]
         for treatment in self.treatments:
             treatment.begin(trainer)
-        batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
+        batches = session.training_batches(trainer, self.schedule, trainer.updates_before)
         session.load_development_set(trainer)
+        self._begin_average()
         self._resume(batches)
         self._settle_precision()
         if progress.update == 0 and self.parent_competes:
-            self._validate(epoch=1)
+            self._validate(batches.epoch)
         while progress.update < updates and not progress.stopped_early:
             groups = session.grouped(batches.next_epoch_itr(shuffle=True), session.batches_of_a_worker(self.schedule))
             trainer.begin_epoch(batches.epoch)
@@ -93,10 +101,14 @@ class Training:
                 if not self._update(samples, batches.epoch):
                     continue
                 if progress.update in self.snapshots:
-                    self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
-                validated = progress.update % self.schedule["validate_every"] == 0 or progress.update == updates
+                    with self._averaged():
+                        self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
+                resets = progress.update in self.schedule["reset_after"]
+                validated = resets or progress.update == updates or self._since_reset() % self.schedule["validate_every"] == 0
                 if validated:
                     self._validate(batches.epoch)
+                if resets:
+                    self._reset()
                 if validated or time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES:
                     self._save(batches)
                 if progress.update >= updates or progress.stopped_early:
@@ -122,6 +134,8 @@ class Training:
         if trainer.get_num_updates() == progress.update:
             return False
         progress.update = trainer.get_num_updates()
+        if self.average:
+            self.average.update()
         self._count(log)
         if self.master and time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
             self._report(epoch)
@@ -136,7 +150,35 @@ class Training:
         for key in ("loss", "nll_loss", "ntokens"):
             sums[key] = sums[key] + log[key]
 
+    def _begin_average(self) -> None:
+        """Average the weights from here on, where the schedule says so."""
+        if rate := self.schedule["exponential_moving_average"]:
+            self.average = Average(self.trainer.get_model().named_parameters(), rate)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Inside, the model's weights are their average, where one is kept."""
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            yield
+
+    def _since_reset(self) -> int:
+        """Updates since the optimiser was fresh."""
+        return self.progress.update - max((each for each in self.schedule["reset_after"] if each < self.progress.update), default=0)
+
+    def _reset(self) -> None:
+        """Go on as the next step of a chain would: from the selected checkpoint, with a fresh optimiser."""
+        session.wait_for_all()  # the first worker has written it
+        session.load_weights(self.trainer, models.read(outputs_of(self.state) / paths.MODEL)["model"])
+        session.restart_optimizer(self.trainer)
+        self._begin_average()
+
     def _validate(self, epoch: int) -> None:
+        columns = {name: value for treatment in self.treatments for name, value in treatment.history().items()}
+        with self._averaged():
+            self._validate_and_select(epoch, columns)
+
+    def _validate_and_select(self, epoch: int, columns: Mapping[str, Any]) -> None:
+        """`columns`: of the history, what treatments say of the weights themselves."""
         progress, sums = self.progress, self._since_validation
         trained = int(sums["ntokens"])
         for treatment in self.treatments:
@@ -160,7 +202,7 @@ class Training:
             row["dev_bleu"] = self.development_bleu(session.weights(self.trainer))
         for treatment in self.treatments:
             treatment.after_validation()
-            row |= treatment.history()
+        row |= columns
         self._select(row)
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)
@@ -193,6 +235,7 @@ class Training:
                 {
                     "model": self.trainer.get_model().state_dict(),
                     "optimizer": session.optimizer_state(self.trainer),
+                    "average": self.average and self.average.state(),
                     "batches": batches.state_dict(),
                     "workers": session.world_size(),
                     "progress": asdict(self.progress),
@@ -210,6 +253,8 @@ class Training:
         saved = models.read(file)
         session.load_weights(self.trainer, saved["model"])
         session.load_optimizer_state(self.trainer, saved["optimizer"], saved["progress"]["update"])
+        if self.average:
+            self.average.resume(saved["average"])
         place = saved["batches"]
         # each worker counts its own batches of the epoch
         place["iterations_in_epoch"] = place["iterations_in_epoch"] * saved.get("workers", 1) // session.world_size()

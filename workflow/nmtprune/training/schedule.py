@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 TOKENS_OF_A_SENTENCE = 30  # about; where batches are counted in sentences
@@ -14,6 +16,11 @@ def tokens_per_update(schedule: Mapping[str, Any]) -> int:
     if schedule["batch_sentences"]:
         tokens = min(tokens, schedule["batch_sentences"] * TOKENS_OF_A_SENTENCE)
     return tokens * schedule["accumulate"]
+
+
+def update_at(percent: float | str, updates: int) -> int:
+    """The update at which a snapshot of so many percent of a training is kept."""
+    return math.ceil(Fraction(str(percent)) * updates / 100)
 
 
 def learning_rate(schedule: Mapping[str, Any], update: int) -> float:

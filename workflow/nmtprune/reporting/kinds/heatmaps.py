@@ -14,19 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.patches import Rectangle
 
-from nmtprune import paths
-from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, by_sentences, criticalities, rank_agreement
+from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
 from nmtprune.analysis.importance import unimportant as count_unimportant
-from nmtprune.chain import Chain
+from nmtprune.measurements.importances import CONTRIBUTIONS, CRITICALITIES, importance
+from nmtprune.measurements.importances import place as place_of
 from nmtprune.papers import READ_BY_METRIC, Column, Item, Row
 from nmtprune.pruning.component_names import KINDS, Component, read_component
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import STYLE
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
-from nmtprune.scoring.significance import likelihood_statistics, nll_per_token
 
-CONTRIBUTIONS, CRITICALITIES = ("contribution", "contribution_perplexity"), ("criticality", "criticality_settled")
 PRINTED = {kind: kind.replace(".", ":") for kind in KINDS}  # E:SA, as in the paper
 COLOURS = colormaps["Blues"]  # its lightness falls throughout: it holds in grey and for the colour-blind
 LIGHT_ON_DARK = 0.55  # importance from which text is white
@@ -53,54 +51,6 @@ def make(item: Item, measured: Measured) -> Made:
 
 def _maps(item: Item) -> list[Column]:
     return [column for column in item.columns if column.metric in CONTRIBUTIONS + CRITICALITIES]
-
-
-def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
-    """A row's importances by one metric, a line a seed that is there; None where none is. Contributions come with replicates."""
-    found = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, READ_BY_METRIC[metric])) is not None]
-    if not found:
-        return None
-    settings = measured.config.importance(row.chains[0].recipe)
-    values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in found])
-    components = tuple(sorted(values.columns, key=_place))
-    replicates = [_replicates(chain, numbers, metric, components, settings) for chain, numbers in found]
-    whole = None if any(each is None for each in replicates) else np.stack(replicates)
-    return Importance(components, values[list(components)].to_numpy(float), whole)
-
-
-def _place(component: str) -> tuple[int, int]:
-    """Where a component stands in the order of maps: by kind, from the bottom layer up."""
-    kind, layer = read_component(component)
-    return list(KINDS).index(kind), layer
-
-
-def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
-    """By component, from an analysis' numbers of one model."""
-    whole, parts = numbers[numbers["component"] == "none"], numbers[numbers["component"] != "none"]
-    if metric in CONTRIBUTIONS:
-        return parts.set_index("component")[metric].astype(float)
-    baseline = float(whole["bleu"].iloc[0])
-    which = CRITICALITIES.index(metric)
-    values = {}
-    for component, group in parts.groupby("component", sort=False):
-        by_alpha = pd.concat([group.set_index("alpha")["bleu"].drop(1.0, errors="ignore"), pd.Series({1.0: baseline})])
-        values[component] = criticalities(baseline, by_alpha, settings["epsilon"])[which]
-    return pd.Series(values, dtype=float)
-
-
-def _replicates(chain: Chain, numbers: pd.DataFrame, metric: str, components: tuple[str, ...], settings: Mapping) -> np.ndarray | None:
-    """[samples, components]: contributions of bootstrap samples of sentences; None where the statistics of sentences are not there."""
-    file = paths.analysis(chain, READ_BY_METRIC[metric]).with_suffix(".npz")
-    if metric not in CONTRIBUTIONS or not file.exists():
-        return None
-    with np.load(file) as arrays:
-        if metric == "contribution":
-            drawn = by_sentences(arrays["bleu"], settings["clip"])
-        else:
-            statistics = np.concatenate([likelihood_statistics(nll, arrays["tokens"]) for nll in arrays["nll"]])
-            drawn = by_sentences(statistics, settings["clip"], score=lambda sums: -nll_per_token(sums))
-    named = pd.DataFrame(drawn, columns=numbers["component"].iloc[1:])
-    return named.reindex(columns=list(components)).to_numpy()
 
 
 def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
@@ -258,7 +208,7 @@ def text_size(size: tuple[float, float], layers: int) -> float:
 
 def write(axes: Axes, component: str, text: str, points: float, colour: str, **more: object) -> None:
     """Text in a component's cell."""
-    axes.text(*_place(component), text, ha="center", va="center_baseline", fontsize=points, color=colour, **more)
+    axes.text(*place_of(component), text, ha="center", va="center_baseline", fontsize=points, color=colour, **more)
 
 
 def decimals(value: float) -> str:

@@ -19,16 +19,23 @@ PUBLISHED = "Published"
 
 
 class Variant(NamedTuple):
-    """One way of taking Jacobians: `initial` or `trained` weights, with the identity of the residual connection (1) or without (0)."""
+    """One way of taking Jacobians: `initial` or `trained` weights, with the identity of the residual connection (1) or without (0), of one
+    `position` or over all of a `sentence`."""
 
     at: str
     residual: int
+    reach: str = "position"
 
     def __str__(self) -> str:
-        return f"{'At initialisation' if self.at == 'initial' else 'Trained'}, {'with' if self.residual else 'without'} the residual"
+        of = "" if self.reach == "position" else ", across positions"
+        return f"{'At initialisation' if self.at == 'initial' else 'Trained'}, {'with' if self.residual else 'without'} the residual{of}"
+
+    def of(self, numbers: pd.DataFrame) -> pd.DataFrame:
+        """The rows of this way."""
+        return numbers[(numbers["at"] == self.at) & (numbers["residual"] == self.residual) & (numbers["reach"] == self.reach)]
 
 
-VARIANTS = tuple(Variant(at, residual) for at in ("initial", "trained") for residual in (0, 1))
+VARIANTS = tuple(Variant(at, residual, reach) for reach in ("position", "sentence") for at in ("initial", "trained") for residual in (0, 1))
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -47,12 +54,12 @@ def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
     records = []
     for number, row in enumerate(item.rows, 1):
         there = [each for chain in row.chains if (each := measured.analysis(chain, "isometry")) is not None]
-        found = pd.concat(there) if there else pd.DataFrame(columns=["kind", "layer", "at", "residual"])
+        found = pd.concat(there) if there else pd.DataFrame(columns=["kind", "layer", "at", "residual", "reach"])
         printed = _published(row)
         components = {*zip(found["kind"], found["layer"], strict=True), *printed}
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
-        for variant in VARIANTS:
-            of_variant = found[(found["at"] == variant.at) & (found["residual"] == variant.residual)]
+        for variant in (each for each in VARIANTS if each.reach == "position" or (found["reach"] == each.reach).any()):
+            of_variant = variant.of(found)
             for kind, layer in sorted(components, key=lambda each: (list(KINDS).index(each[0]), each[1])) or [("", math.nan)]:
                 values = of_variant[(of_variant["kind"] == kind) & (of_variant["layer"] == layer)]
                 record = {"row": number, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
@@ -98,7 +105,8 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     columns += [(f"{row.label} {kind.replace('.', ':')}", "ours") for row in item.rows for kind in KINDS]
     footnotes: dict[str, str] = {}
     layers = sorted({int(layer) for layer in numbers["layer"].dropna()}, reverse=True) if len(numbers) else []
-    blocks = [*([PUBLISHED] if len(numbers) and numbers["published"].notna().any() else []), *VARIANTS]
+    variants = [variant for variant in VARIANTS if len(numbers) and len(variant.of(numbers))]
+    blocks = [*([PUBLISHED] if len(numbers) and numbers["published"].notna().any() else []), *variants]
     cells, ruled = [], set()
     for block in blocks:
         ruled |= {len(cells)}
@@ -120,7 +128,7 @@ def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str,
     if block == PUBLISHED:
         printed = of_component["published"].dropna()
         return _number(printed.iloc[0]) if len(printed) else ""
-    record = of_component[(of_component["at"] == block.at) & (of_component["residual"] == block.residual)].to_dict("records")
+    record = block.of(of_component).to_dict("records")
     if not record:
         return ""
     value, deviation, missing = (record[0][key] for key in ("mean_singular_value", "mean_singular_value_sd", "missing"))
@@ -146,7 +154,7 @@ def nearest(numbers: pd.DataFrame) -> list[str]:
     logs = numbers.assign(
         off=np.abs(np.log(numbers["mean_singular_value"].where(numbers["mean_singular_value"] > 0) / numbers["published"]))
     )
-    logs = logs.dropna(subset="off").pivot_table(index=["row", "kind", "layer"], columns=["at", "residual"], values="off").dropna()
+    logs = logs.dropna(subset="off").pivot_table(index=["row", "kind", "layer"], columns=["at", "residual", "reach"], values="off").dropna()
     if not len(logs):
         return []
     distances = {Variant(*name): float(distance) for name, distance in logs.mean().sort_values(kind="stable").items()}

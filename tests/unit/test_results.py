@@ -1,0 +1,61 @@
+"""README's and docs' results are generated from the claims of the runs that are kept."""
+
+from pathlib import Path
+
+import pytest
+
+from nmtprune.claims.registry import CLAIMS
+from nmtprune.errors import UserError
+from nmtprune.reporting import results
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUNS = results.kept(REPOSITORY)
+
+
+def record(**more):
+    return {
+        **{"paper": "see2016", "name": "direct-40", "headline": "1", "text": "40 % go", "where": "section 4.2", "items": ""},
+        **{"said": "holds", "here": "At 40 % +0.10 BLEU.", "precision": "", **more},
+    }
+
+
+def test_readme_is_what_is_generated():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert readme == results.insert(readme, results.block(RUNS)), "run `make results`"
+
+
+def test_the_page_of_results_is_what_is_generated():
+    page = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page == results.document(RUNS), "run `make results`"
+
+
+def test_kept_claims_are_those_that_the_code_has():
+    known = {claim.key: claim for claim in CLAIMS}
+    assert RUNS
+    for records in RUNS.values():
+        for each in records:
+            claim = known[f"{each['paper']}/{each['name']}"]
+            assert (each["text"], each["where"]) == (claim.text, claim.where), claim.key
+
+
+def test_readme_shows_headlines_and_the_page_all():
+    runs = {"mine": [record(), record(name="gates", headline="0", text="gates", said="undecided", precision="Half-width 1.")]}
+    block, page = results.block(runs), results.document(runs)
+    assert "“40 % go” | **holds** | At 40 % +0.10 BLEU. |" in block and "gates" not in block
+    assert "“gates”" in page and "Half-width 1." in page
+    assert "Of 2 claims 1 hold, 1 are undecided." in block
+    assert results.block({"toy": runs["mine"]}) == f"{results.BEGIN}\n\n{results.END}"
+
+
+def test_only_the_part_between_the_markers_is_replaced():
+    readme = f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n"
+    assert results.insert(readme, f"{results.BEGIN}\nnew\n{results.END}") == readme.replace("old", "new")
+    with pytest.raises(UserError, match="no part between"):
+        results.insert("no markers", "new")
+
+
+def test_long_findings_are_shortened_at_statements():
+    text = "; ".join(f"statement {number:03d}" for number in range(50))
+    short = results._first(text)
+    assert len(short) < 250 and short.endswith("; …") and text.startswith(short.removesuffix("; …"))
+    assert results._first("short; too") == "short; too"

@@ -1,0 +1,95 @@
+"""Similarity of a model's most and least important components' output to its own output (Wang and Tu 2020, table 1): which components
+these are, their mean PWCCA, and how often chance makes as large a difference. Table 1 and its claim print these numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nmtprune.chain import Chain
+from nmtprune.reporting.measured import Measured
+
+GROUPS = ("Important", "Unimportant")
+SAMPLES, SEED = 10_000, 12345
+
+
+@dataclass(frozen=True)
+class Similar:
+    """One model's components: their similarities to its output, and which of them are the most and the least important ones."""
+
+    pwcca: pd.Series
+    groups: dict[str, list[str]]
+
+    def means(self) -> dict[str, float]:
+        return {group: float(self.pwcca[names].mean()) for group, names in self.groups.items()}
+
+
+def important(contribution: pd.DataFrame, k: int) -> list[str]:
+    """The k components that contribute most; of equal ones (the contribution is clipped) those whose loss costs more BLEU."""
+    ablated = contribution[contribution["component"].notna() & (contribution["component"] != "none")]
+    return ablated.sort_values(["contribution", "drop"], ascending=False, kind="stable")["component"].head(k).tolist()
+
+
+def unimportant(order: pd.DataFrame, k: int) -> list[str]:
+    """The first k components that iterative ablation removes."""
+    removed = order[(order["method"] == "iterative") & (order["number"] > 0)]
+    return removed.sort_values("number")["component"].head(k).tolist()
+
+
+def similar(chain: Chain, measured: Measured) -> Similar | None:
+    """What is known of one model; None where one of the analyses behind it is not there."""
+    found = [measured.analysis(chain, name) for name in ("similarity", "contribution", "order")]
+    if any(each is None for each in found):
+        return None
+    similarity, contribution, order = found
+    k = measured.config.importance(chain.recipe)["group"]
+    groups = dict(zip(GROUPS, (important(contribution, k), unimportant(order, k)), strict=True))
+    return Similar(similarity.set_index("component")["pwcca"], groups)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of models of several seeds: `models` by seed, the mean PWCCA of their most important components less that of their least important
+    ones, and its two-sided p-value (`permutation`)."""
+
+    models: tuple[Similar, ...]
+    difference: float
+    p: float
+
+    def mean(self, group: str) -> float:
+        return float(np.mean([each.means()[group] for each in self.models])) if self.models else math.nan
+
+    @property
+    def p_as_text(self) -> str:
+        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+
+
+def difference(chains: Iterable[Chain], measured: Measured) -> Difference:
+    """What is known of a row's models."""
+    models = tuple(each for chain in chains if (each := similar(chain, measured)))
+    return Difference(models, *permutation(models))
+
+
+def permutation(models: Iterable[Similar]) -> tuple[float, float]:
+    """The important components' mean similarity less the unimportant ones', over models of several seeds, and its two-sided p-value.
+
+    The components' similarities change places at random in each model by itself, SAMPLES times; p is the share of these, the observed
+    one among them, whose difference is as large. Groups may overlap.
+    """
+    models = list(models)
+    if not models:
+        return math.nan, math.nan
+    generator = np.random.default_rng(SEED)
+    observed, drawn = 0.0, np.zeros(SAMPLES)
+    for each in models:
+        values = each.pwcca.to_numpy(float)
+        places = [each.pwcca.index.get_indexer(each.groups[group]) for group in GROUPS]
+        shuffled = generator.permuted(np.tile(values, (SAMPLES, 1)), axis=1)
+        observed += (values[places[0]].mean() - values[places[1]].mean()) / len(models)
+        drawn += (shuffled[:, places[0]].mean(1) - shuffled[:, places[1]].mean(1)) / len(models)
+    as_large = np.abs(drawn) >= abs(observed) - 1e-12  # the same components in another order differ by rounding
+    return float(observed), float((1 + as_large.sum()) / (1 + SAMPLES))
