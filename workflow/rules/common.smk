@@ -3,6 +3,7 @@ import collections
 import functools
 import gc
 import json
+import logging
 import os
 import re
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 gc.set_threshold(200_000, 50, 100)  # a DAG of thousands of jobs is all live objects: looking for garbage takes a sixth of its time
+
+# a full disk is told by the job that needs the room; that Snakemake's own log finds none either is no news, and comes as a traceback
+logging.raiseExceptions = False
 
 # jobs run with the Python that runs Snakemake
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
