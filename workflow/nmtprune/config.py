@@ -8,10 +8,10 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -27,6 +27,7 @@ SCORING_VERSION = 5  # grows when scores change that nothing in a recipe has cha
 TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
+T = TypeVar("T")
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu")
 
 
@@ -145,6 +146,12 @@ class Config:
 
     settings: Mapping[str, Any]
     _loaded: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for this configuration and known by `name` from then on."""
+        if ("once", name) not in self._loaded:
+            self._loaded["once", name] = make()
+        return self._loaded["once", name]
 
     def _folders(self, kind: str) -> list[Path]:
         own = self.settings["own"]

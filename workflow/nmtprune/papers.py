@@ -350,6 +350,10 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
 
 def items(config: Config) -> list[Item]:
     """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid name."""
+    return config.once("items", lambda: _items(config))
+
+
+def _items(config: Config) -> list[Item]:
     _check_preset(config)
     return [_item(config, paper_name, name) for paper_name, name in selected(config)]
 
