@@ -1,8 +1,10 @@
 """Dry runs: every preset resolves quickly, into the jobs that its tables need, and a change reruns what depends on it."""
 
+import csv
 import re
 import resource
 import shutil
+import sys
 from collections import Counter
 
 import pytest
@@ -73,6 +75,36 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     if any(item.paper == "behnke2021" for item in papers.items(config.from_settings({**SETTINGS, "preset": preset, "own": None}))):
         assert found["slice_model"] <= found["lasso"] and found["finetune"] <= found["int8"] and found["speed"] >= 1
     assert not (workplace / "results").exists()
+
+
+# Snakemake, which writes each job's message and priority to a file once it has set them
+PRIORITIES = """
+import csv, sys
+import snakemake.api, snakemake.cli
+from snakemake.dag import DAG
+update = DAG.update_priority
+def write(dag):
+    update(dag)
+    with open("priorities.csv", "w") as file:
+        csv.writer(file).writerows((job.message, dag.priority(job)) for job in dag.needrun_jobs())
+DAG.update_priority = write
+snakemake.cli.main(sys.argv[1:])
+"""
+
+
+def test_what_headline_claims_need_comes_first(workplace):
+    workplace.configure(preset="multi30k", own=None)
+    _, _, _, *command = workplace.snakemake_command("-n", "--quiet", "all")
+    done = workplace.run(sys.executable, "-c", PRIORITIES, *command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with open(workplace / "priorities.csv", encoding="utf-8", newline="") as file:
+        priorities = {message: int(priority) for message, priority in csv.reader(file)}
+    first = {str(each) for each in papers.headline_models(config.from_settings({**SETTINGS, "preset": "multi30k", "own": None}))}
+    trained = {message: priority for message, priority in priorities.items() if re.fullmatch(r"[^/ ]+/[^/]+/s\d+/\S+", message)}
+    assert {message for message, priority in trained.items() if priority > 0} == first & set(trained) != set(trained)
+    assert {priority for message, priority in trained.items() if "/s2/" in message} == {998, -2}
+    assert priorities["ablating each component of multi30k-en-de/tiny-6-6/s1/train"] == 999
+    assert priorities["scoring variants of multi30k-cs-en/tiny-64/s1/train"] == 999
 
 
 def finish(workplace, **settings):

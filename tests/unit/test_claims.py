@@ -1,5 +1,6 @@
 """Claims, from scores made up here: no number in this file was measured. Swapping two rows' scores flips a verdict."""
 
+import dataclasses
 import functools
 import math
 import re
@@ -973,6 +974,18 @@ def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeyp
         assert found.of_method, (claim.key, found.because)
     without = {"large-data", "u-shape", "patterns", "whole-heads", "context-attention"}  # Es-En and Et-En
     assert left_out == (set() if preset == "paper" else {f"behnke2021/{name}" for name in without})
+
+
+def test_headline_claims_are_decidable_by_the_rows_marked_for_them(monkeypatch):
+    run = config.from_settings({"preset": "paper", "seeds": [1, 2, 3]})
+    marked = [dataclasses.replace(item, rows=tuple(row for row in item.rows if row.headline or row.baseline)) for item in papers.items(run)]
+    evidence = Evidence(run, Pretended(run, **everything(run, monkeypatch)), marked)
+    headlines = [claim for claim in CLAIMS if claim.headline]
+    assert len(headlines) > 15
+    for claim in headlines:
+        found = claim.finding(evidence)
+        assert found.verdict is not UNDECIDED or found.deciding is not None, (claim.key, found.because)
+        assert found.of_method, (claim.key, found.because)
 
 
 # --- what is shown

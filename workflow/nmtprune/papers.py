@@ -324,7 +324,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                         values=values,
                         paper_task=row["task"],
                         paper_recipe=row["recipe"],
-                        headline=row.get("headline", False),
+                        headline=_is_headline(row.get("headline", False), values),
                     )
                 )
                 against = rows[-1] if baseline else against
@@ -348,6 +348,11 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
     )
 
 
+def _is_headline(stated: bool | list[float], values: Mapping[str, Any]) -> bool:
+    """Whether a row is marked, or has one of the marked values of its grid variables."""
+    return stated if isinstance(stated, bool) else any(value in stated for value in values.values())
+
+
 def items(config: Config) -> list[Item]:
     """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid name."""
     return config.once("items", lambda: _items(config))
@@ -362,6 +367,16 @@ def chains(config: Config) -> list[Chain]:
     """Every distinct model of the run, the user's own chains and the teachers of distilled tasks included, sorted by address."""
     wanted = {each for item in items(config) for row in item.rows for each in row.chains}
     return sorted(with_teachers(config, wanted | set(config.chains())), key=str)
+
+
+def headline_models(config: Config) -> frozenset[Chain]:
+    """The models that headline claims need: of the rows marked so and of their baselines, with all models these begin with, their
+    teachers, and what trains their baselines on and so shows whether these are done."""
+    rows = [row for item in items(config) for row in item.rows if row.headline]
+    wanted = {each for row in rows for each in (*row.chains, *(row.against.chains if row.against else ()))}
+    wanted = {ancestor for each in with_teachers(config, wanted) for ancestor in each.ancestors()}
+    trained_on = {each for each in chains(config) if each.last.family.name == "continue" and len(each.steps) == 2 and each.parent in wanted}
+    return frozenset(wanted | trained_on)
 
 
 def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:

@@ -11,6 +11,7 @@ rule matrix_analysis:
     wildcard_constraints:
         task="[^/]+",
         analysis="weights|matrices",
+    priority: headlines_first
     conda:
         CONDA
     resources:
@@ -36,6 +37,7 @@ rule encoder_analysis:
     wildcard_constraints:
         task="[^/]+",
         analysis="representations|probing|similarity|isometry",
+    priority: headlines_first
     conda:
         CONDA
     resources:
@@ -63,6 +65,7 @@ rule contribution:
         "results/logs/models/{task}/{model}.contribution.log",
     wildcard_constraints:
         task="[^/]+",
+    priority: headlines_first
     conda:
         CONDA
     resources:
@@ -88,6 +91,7 @@ rule criticality:
         "results/logs/models/{task}/{model}.criticality.log",
     wildcard_constraints:
         task="[^/]+",
+    priority: headlines_first
     conda:
         CONDA
     resources:
@@ -113,6 +117,7 @@ rule order:
         "results/logs/models/{task}/{model}.order.log",
     wildcard_constraints:
         task="[^/]+",
+    priority: headlines_first
     conda:
         CONDA
     resources:
@@ -141,6 +146,7 @@ rule shard:
         analysis="|".join(analysis.SHARED_OUT),
         shard=r"\d+",
         shards=r"\d+",
+    priority: headlines_first
     conda:
         CONDA
     resources:

@@ -43,6 +43,7 @@ try:
         if file.name in paths.BESIDE_A_MANIFEST:
             raise UserError(f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}")
     ITEMS, SPEED_GROUPS = papers.selected(CONFIG), papers.speed_groups(CONFIG)
+    HEADLINE = papers.headline_models(CONFIG)
     RENDERED = papers.report_entries(CONFIG)
     STATED = [str(file) for file in papers.files(CONFIG)]
     DISTILLED = CONFIG.distilled_tasks()
@@ -104,6 +105,13 @@ def checked(address):
     found = chains.parse(address)
     CONFIG.check(found)
     return found
+
+
+def headlines_first(wildcards):
+    """A job's priority: first what headline claims need, then the rest; of each one seed after the other, so that what belongs to a seed
+    becomes whole."""
+    chain = chain_of(wildcards)
+    return 1000 * (chain in HEADLINE) - chain.seed
 
 
 def data_manifest(wildcards):

@@ -17,6 +17,7 @@ rule train:
         "results/logs/models/{parent}/{step}.log",
     wildcard_constraints:
         step=r"train(?:-[^/]+)?",
+    priority: headlines_first
     conda:
         CONDA
     threads: training_threads
@@ -91,6 +92,7 @@ rule prune:
         "results/logs/models/{parent}/{step}.log",
     wildcard_constraints:
         step=ONTO + r"prune-[^/]+",
+    priority: headlines_first
     conda:
         CONDA
     resources:

@@ -8,6 +8,7 @@ rule score:
         "results/logs/models/{task}/{model}.scores.log",
     wildcard_constraints:
         task="[^/]+",
+    priority: headlines_first
     conda:
         CONDA
     resources:
@@ -33,6 +34,7 @@ rule variants:
         "results/logs/models/{task}/{model}.variants.log",
     wildcard_constraints:
         task="[^/]+",
+    priority: headlines_first
     conda:
         CONDA
     resources:
