@@ -104,7 +104,7 @@ def test_what_headline_claims_need_comes_first(workplace):
     assert {message for message, priority in trained.items() if priority > 0} == first & set(trained) != set(trained)
     assert {priority for message, priority in trained.items() if "/s2/" in message} == {998, -2}
     assert priorities["ablating each component of multi30k-en-de/tiny-6-6/s1/train"] == 999
-    assert priorities["scoring variants of multi30k-cs-en/tiny-64/s1/train"] == 999
+    assert priorities["scoring variants of multi30k-cs-en/tiny-96/s1/train"] == 999
 
 
 def finish(workplace, **settings):

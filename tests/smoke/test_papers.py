@@ -2,11 +2,13 @@
 
 import csv
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 from conftest import Workplace
 
-from nmtprune import papers
+from nmtprune import papers, paths, units
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +83,48 @@ def test_direct_grids_are_scored_by_one_process_a_model(finished):
     only = [row for row in rows if row["chain"].rsplit("/", 1)[1].count("-") == 3]
     assert len(only) == 3 * 8 and all(row["bleu"] == "" and float(row["perplexity"]) > 1 for row in only)
     assert all(float(row["seconds"]) > 0 for row in rows)
+
+
+def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tmp_path):
+    """Without any checkpoint the same tables, byte for byte; a further seed of a student is trained on the kept translations."""
+    kept = tmp_path / "kept"
+    done = finished.nmtprune("keep", str(kept))
+    assert done.returncode == 0 and "not whole" not in done.stdout, done.stdout + done.stderr
+    assert not list(kept.rglob("*.pt")) and units.damaged(kept) == []
+    fresh = Workplace(tmp_path / "fresh", preset="micro-papers", kept=str(kept))
+    done = fresh.snakemake("--cores", "2")
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert not (fresh / "results/models").exists() and not (fresh / "results/speed").exists()
+    with finished.inside():
+        tables = [file for file in papers.outputs(finished.config) if file.suffix in (".csv", ".md")]
+    assert len(tables) > 50
+    for file in tables:
+        assert (fresh / file).read_bytes() == (finished / file).read_bytes(), file
+    fresh.configure(preset="micro-papers", kept=str(kept), papers=[], chains=["micro-distilled/micro-student/s7/train"])
+    done = fresh.snakemake("-n", "--quiet", "rules")
+    made = done.stdout.partition("Job stats:")[2].partition("\n\n")[0]
+    assert {line.split()[0] for line in made.splitlines()[3:]} == {"all", "data", "score", "train", "total"}, done.stdout
+    assert " 1" in next(line for line in made.splitlines() if line.startswith("train"))
+
+
+def test_a_kept_unit_that_lacks_what_is_asked_or_is_of_other_settings_is_made_again(finished, tmp_path):
+    kept = tmp_path / "kept"
+    finished.nmtprune("keep", str(kept))
+    fresh = Workplace(tmp_path / "fresh", preset="micro-papers", kept=str(kept))
+
+    def to_make():
+        with fresh.inside():
+            return {units.unit_of(each) for each in papers.chains(fresh.config) if paths.scores(each) in papers.inputs(fresh.config)}
+
+    assert to_make() == set()
+    unit = Path("micro/micro-lstm/s1")
+    gone = next((kept / "models" / unit).rglob("scores.csv"))
+    content = gone.read_bytes()
+    gone.unlink()
+    assert to_make() == {unit} and units.damaged(kept) == [gone]
+    gone.write_bytes(content)
+    manifest = kept / "models" / unit / "train" / "manifest.json"
+    made = json.loads(manifest.read_text())
+    made["slice"]["seed"] = 2
+    manifest.write_text(json.dumps(made))
+    assert to_make() == {unit}

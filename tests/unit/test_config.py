@@ -90,7 +90,7 @@ def test_every_mistake_is_told_at_once():
     ("text", "said"),
     [
         ("toi/toy/s1/train", r"unknown task `toi`; did you mean `toy`\?"),
-        ("toy/tiny-129/s1/train", r"unknown recipe `tiny-129`; did you mean `tiny-128`\?"),
+        ("toy/tiny-lightcon/s1/train", r"unknown recipe `tiny-lightcon`; did you mean `tiny-lightconv`\?"),
         ("toy/toy/s1/train/continue-peek", r"recipe `toy` has no schedule `continue-peek`; did you mean `continue-peak`\?"),
         ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at 33, 67 percent, not at 50"),
         ("toy/toy/s1/import-mine", r"there is no `mine` under `imports`"),

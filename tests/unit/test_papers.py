@@ -52,6 +52,7 @@ def test_every_preset_resolves(preset):
 def test_the_preset_paper_uses_the_papers_own_names_and_leaves_nothing_out():
     settings = run("paper")
     recipes = {"see2016": "lstm", "see2016-small": "lstm-small"}  # whose name says what they are
+    recipes |= {f"scale-{step}": name for step, name in enumerate(("base-64", "base-128", "base-256", "base", "big"), 1)}
     tasks = {"wmt-es-en-distilled": "wmt13-es-en-distilled", "wmt-es-en-distilled-13m": "wmt13-es-en-13m-distilled"}  # and of which year
     for each in papers.items(settings):
         assert not each.left_out

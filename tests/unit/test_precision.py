@@ -110,7 +110,7 @@ def test_the_small_recipes_say_auto_and_no_others():
     shipped = config.from_settings({})
     whole = [name for name in shipped.names("recipes") if name not in ("transformer", "student", "tiny-student", "toy-student")]
     asked = {name: {shipped.schedule(name, each)["precision"] for each in shipped.recipe(name)["schedules"]} for name in whole}
-    small = {"tiny-128", "tiny-96", "tiny-64", "tiny-lightconv", "tiny-lstm", "tiny-lstm-small", "tiny-rnnsearch"}
+    small = {"tiny-192", "tiny-128", "tiny-96", "tiny-64", "tiny-32", "tiny-lightconv", "tiny-lstm", "tiny-lstm-small", "tiny-rnnsearch"}
     small |= {f"tiny-6-6{kind}" for kind in ("", "-deep", "-shallow", "-wide", "-layerdrop", "-sublayerdrop")}
     small |= {f"tiny-6-6-dropout{tenths}" for tenths in (0, 3, 5)}
     small |= {f"tiny-student-{layers}" for layers in ("12-1", "6-2", "6-2tied", "6-6")}

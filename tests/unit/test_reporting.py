@@ -266,8 +266,8 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     [
         ("lstm", "train", "1 to 0.062"),
         ("lstm", "rejuvenate", "0.05"),
-        ("tiny-lstm", "train", "0.004 after warm-up to 0.0004"),
-        ("tiny-lstm", "retrain", "0.002 to 0.00013"),
+        ("tiny-lstm", "train", "0.003 after warm-up to 0.00016"),
+        ("tiny-lstm", "retrain", "0.0015 to 9.4e-05"),
     ],
 )
 def test_rates_are_said_from_first_to_last(recipe, schedule, rates):

@@ -126,10 +126,13 @@ def render(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def keep(config: Config, arguments: argparse.Namespace) -> None:
-    """Copy the preset's page, tables, figures, scores and hypotheses into a folder, checkpoints left out."""
+    """Copy the page, and scores, histories and hypotheses of each task, recipe and seed that is whole, into a folder; no checkpoints."""
     from nmtprune.reporting.keep import keep as keep_all
 
-    print(f"{len(keep_all(config, Path(arguments.folder)))} files in {arguments.folder}")
+    kept = keep_all(config, Path(arguments.folder))
+    for unit, file in kept.lacking.items():
+        print(f"{unit} is not whole yet: {file} is not there")
+    print(f"{len(kept.files)} files, {len(kept.whole)} whole units, in {arguments.folder}")
 
 
 def write_results(config: Config, arguments: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likel
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
 T = TypeVar("T")
-SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu")
+SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu", "kept")
 
 
 def pooled_sets(names: Iterable[str]) -> list[str]:
@@ -542,7 +542,7 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
         settings["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in settings["seeds"]]
     validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
-    for key in ("own", "data_dir"):
+    for key in ("own", "data_dir", "kept"):
         folder = config.settings[key]
         if folder and not Path(folder).is_dir():
             raise UserError(f"config: {key}: there is no folder {folder}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import papers, paths
+from nmtprune import papers, paths, units
 from nmtprune.analysis import TRIALS
 from nmtprune.chain import INITIAL, Chain, parse
 from nmtprune.config import Config
@@ -59,7 +59,7 @@ def weights_read(job: Job) -> set[Path]:
 
 
 def _read(config: Config, job: Job) -> set[Path]:
-    return {paths.checkpoint_of(each) for each in config.teachers(job.task)} if job.rule == "distil" else weights_read(job)
+    return {paths.checkpoint_of(each) for each in units.teachers(config, job.task)} if job.rule == "distil" else weights_read(job)
 
 
 def spare(config: Config, scored_too: bool = False) -> list[Spare]:

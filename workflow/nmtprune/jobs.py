@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import analysis, manifest, papers, paths
+from nmtprune import analysis, manifest, papers, paths, units
 from nmtprune.ablation_order import ANALYSIS as ORDER
 from nmtprune.chain import Chain
 from nmtprune.config import TRANSFORMERS, Config
@@ -77,6 +77,8 @@ class Jobs(dict[Path, Job]):
     def _target(self, file: Path) -> Path:
         if file.parent == paths.speed(self.config.settings["preset"], "").parent:
             return self._speed(file)
+        if file.is_relative_to(paths.DATA):
+            return self.text(file.relative_to(paths.DATA).parts[0])
         chain = self._chains[file.parent / paths.MANIFEST]
         match file.name:
             case paths.MANIFEST:
@@ -98,7 +100,7 @@ class Jobs(dict[Path, Job]):
         makes = folder / paths.MANIFEST
         if makes in self:
             return makes
-        needs = [self.text(below["from"]), *map(self.model, self.config.teachers(task))] if below else []
+        needs = [self.text(below["from"]), *map(self.model, units.teachers(self.config, task))] if below else []
         return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
 
     def data(self, chain: Chain) -> Path:

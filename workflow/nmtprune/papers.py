@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmtprune import chain, paths
+from nmtprune import chain, paths, units
 from nmtprune.chain import Chain
 from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
@@ -41,6 +41,7 @@ EXTENSIONS = {
     "removal": _FIGURE,
     "similarity": _TABLE,
     "isometry": _TABLE,
+    "ladder": _FIGURE,
 }
 # What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
 READ_BY_KIND = {
@@ -56,6 +57,7 @@ READ_BY_KIND = {
     "removal": ("order",),
     "similarity": ("similarity", "contribution", "order"),
     "isometry": ("isometry",),
+    "ladder": ("scores",),
 }
 OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
 SPEED = "speed"
@@ -402,9 +404,17 @@ def reads(config: Config, item: Item) -> set[Path]:
     return wanted
 
 
-def inputs(config: Config) -> list[Path]:
+def read(config: Config) -> set[Path]:
     """Every file of a model that the run's tables and figures are made from, and the scores of the user's own chains."""
-    return sorted({file for item in items(config) for file in reads(config, item)} | {paths.scores(each) for each in config.chains()})
+    return {file for item in items(config) for file in reads(config, item)} | {paths.scores(each) for each in config.chains()}
+
+
+def inputs(config: Config) -> list[Path]:
+    """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept units are shown beside."""
+    tables = {paths.speed(config.settings["preset"], task): models for task, models in speed_groups(config).items()}
+    wanted = read(config) - {table for table, models in tables.items() if units.has_speeds(config, table, models)}
+    made = units.to_make(config, wanted)
+    return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in units.by_unit(wanted - made)})
 
 
 def speed_groups(config: Config) -> dict[str, list[Chain]]:

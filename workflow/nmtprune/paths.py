@@ -8,7 +8,9 @@ from nmtprune.chain import Chain
 
 RESULTS = Path("results")
 MODELS = RESULTS / "models"
-DOWNLOADS = RESULTS / "data" / "downloads"
+SPEED = RESULTS / "speed"
+DATA = RESULTS / "data"
+DOWNLOADS = DATA / "downloads"
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
@@ -20,12 +22,12 @@ BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)  # what a step 
 
 def text(task: str) -> Path:
     """Cleaned parallel text of a task."""
-    return RESULTS / "data" / task / "text"
+    return DATA / task / "text"
 
 
 def data(task: str, subwords: str) -> Path:
     """A task's text in subwords: the subword model and fairseq's binarised data."""
-    return RESULTS / "data" / task / subwords
+    return DATA / task / subwords
 
 
 def binarised(data_folder: Path) -> Path:
@@ -97,7 +99,7 @@ def analysis(chain: Chain, name: str) -> Path:
 
 def speed(preset: str, task: str) -> Path:
     """The speed of a task's models, measured by one job."""
-    return RESULTS / "speed" / preset / f"{task}.csv"
+    return SPEED / preset / f"{task}.csv"
 
 
 def left_out(table: Path) -> Path:

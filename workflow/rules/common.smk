@@ -21,7 +21,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, free, launch, papers, paths, space, warm
+    from nmtprune import analysis, free, launch, papers, paths, space, units, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -65,7 +65,7 @@ PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS els
 COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
-OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
+OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
@@ -227,7 +227,7 @@ def translating_gpus(recipe):
 
 
 def teachers_of(wildcards):
-    return [str(paths.manifest(each)) for each in CONFIG.teachers(wildcards.task)]
+    return [str(paths.manifest(each)) for each in units.teachers(CONFIG, wildcards.task)]
 
 
 def distilling_gpus(wildcards):

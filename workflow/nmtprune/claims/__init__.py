@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nmtprune import papers
-from nmtprune.claims import behnke2021, see2016, wang2020, wangtu2020  # noqa: F401 (they enter their claims)
+from nmtprune.claims import behnke2021, beyond, see2016, wang2020, wangtu2020  # noqa: F401 (they enter their claims)
 from nmtprune.claims.evidence import Evidence
 from nmtprune.claims.registry import CLAIMS, Claim, Finding
 from nmtprune.config import Config

@@ -6,14 +6,16 @@ sets, references included, are those of that task.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from nmtprune import manifest, paths
+from nmtprune import manifest, paths, units
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.data.clean import clean
@@ -21,7 +23,7 @@ from nmtprune.data.corpus import nothing_yet, write_manifest, write_pairs
 from nmtprune.data.fetch import Pair, lines_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
-from nmtprune.files import digest, read_json, write_json
+from nmtprune.files import atomic, digest, read_json, sha256_of, write_json
 from nmtprune.scoring.engine import Engine, Search, open_engine
 from nmtprune.scoring.model import Model, of_chain, pieces_of
 from nmtprune.scoring.translate import translate
@@ -73,6 +75,9 @@ def make_distilled(config: Config, name: str) -> None:
     """
     task, settings, folder = config.task(name), config.distilled(name), paths.text(name)
     below, state = paths.text(settings["from"]), paths.state(folder)
+    if kept := units.kept_text(config, name):
+        _restore(kept, below, folder, task)
+        return
     text = manifest.read(below / paths.MANIFEST)
     teachers = {str(chain): manifest.read(paths.manifest(chain))["digest"] for chain in config.teachers(name)}
     sources = f"train.{task['source']}"
@@ -112,6 +117,37 @@ def make_distilled(config: Config, name: str) -> None:
         for other in state.iterdir():
             if other.is_dir() and other.name != identity:
                 shutil.rmtree(other)
+
+
+def keep_distilled(folder: Path, kept: Path) -> list[Path]:
+    """Keep a distilled task's training pairs, compressed, and its manifest, which is written last. Returns what was written."""
+    kept.mkdir(parents=True, exist_ok=True)
+    written = []
+    for file in sorted(folder.glob("train.*")):
+        written.append(kept / f"{file.name}.gz")
+        with atomic(written[-1]) as temporary:
+            temporary.write_bytes(gzip.compress(file.read_bytes(), mtime=0))  # without a time: the same pairs make the same file
+    write_json(kept / paths.MANIFEST, read_json(folder / paths.MANIFEST))
+    return [*written, kept / paths.MANIFEST]
+
+
+def _restore(kept: Path, below: Path, folder: Path, task: Mapping[str, Any]) -> None:
+    """Put a distilled task's text together from the training pairs that were kept and the other sets of the task below it.
+
+    Raises UserError where it is not the text that it was: where a file was changed, or the task below has other sets now.
+    """
+    whole = manifest.read(kept / paths.MANIFEST)
+    with lock(paths.state(folder)):
+        (folder / paths.MANIFEST).unlink(missing_ok=True)
+        for name, checksum in whole["files"].items():
+            if name.startswith("train."):
+                with gzip.open(kept / f"{name}.gz") as packed, atomic(folder / name) as temporary, open(temporary, "wb") as plain:
+                    shutil.copyfileobj(packed, plain)
+            else:
+                link(below / name, folder / name)
+            if sha256_of(folder / name) != checksum:
+                raise UserError(f"{folder / name} is not what it was when {kept} was kept: take that folder away to distil anew")
+        write_manifest(folder, task, whole["counts"], distilled=whole["distilled"])
 
 
 def _translate_shards(teacher: Teacher, sources: Iterator[str], files: Sequence[Path], sizes: Sequence[int]) -> None:

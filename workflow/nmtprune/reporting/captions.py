@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from nmtprune import footing
@@ -51,7 +52,7 @@ NEEDS_BLEU = {"bleu", "delta"}
 TOKENISED = "bleu_tokenised"
 NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet", TOKENISED}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
-TRANSLATED_KINDS = {"examples", "removal"}  # of figures and tables, whatever their columns
+TRANSLATED_KINDS = {"examples", "removal", "ladder"}  # of figures and tables, whatever their columns
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
@@ -70,6 +71,7 @@ def caption(item: Item, measured: Measured) -> list[str]:
         *_test_sets(item, measured),
         *_prunable(item, measured),
         *_norms(item, measured),
+        *_students(item, measured),
         *_segmentation(item, measured),
         *_lasso(item, measured),
         *_int8(item),
@@ -187,7 +189,8 @@ def _differences(item: Item, measured: Measured) -> list[str]:
     for row in item.rows:
         baseline = row if row.baseline else row.against
         block = blocks.setdefault(baseline.chains if baseline else row.group, {})
-        block[row.name] = footing.of(measured.config, row.chains[0])
+        asked, used = footing.of(measured.config, row.chains[0]), measured.trained_precision(row.chains[0])
+        block[row.name] = replace(asked, precision=(used,)) if used else asked
     differ = {
         "updates between fresh optimisers": lambda each: " + ".join(f"{length:,}" for length in each.lengths),
         "selection": lambda each: ", ".join(SELECTED_BY[select] for select in each.selection),
@@ -340,6 +343,20 @@ def _norms(item: Item, measured: Measured) -> list[str]:
     """Which Transformers have their layer norms elsewhere than the papers'."""
     before = [recipe for recipe in _recipes(item) if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"]
     return [f"Layer norms come before the sub-layers (pre-norm) in {', '.join(before)}; in the paper after them."] if before else []
+
+
+def _students(item: Item, measured: Measured) -> list[str]:
+    """What students are trained without that all of Behnke and Heafield's have (Marian's defaults)."""
+    if item.paper != "behnke2021":
+        return []
+    lacks: dict[str, list[str]] = {}
+    for recipe in _recipes(item):
+        schedule = measured.config.schedule(recipe, "train")
+        without = ["an average of their weights"] * (not schedule["exponential_moving_average"])
+        without += ["a limit of 100 pieces a side"] * (schedule["max_length"] is None)
+        if without:
+            lacks.setdefault(" and ".join(without), []).append(recipe)
+    return [f"Trained without {what}, which the paper's models have: {', '.join(recipes)}." for what, recipes in lacks.items()]
 
 
 def _segmentation(item: Item, measured: Measured) -> list[str]:

@@ -1,37 +1,79 @@
-"""Keep a run for others to read: its page, tables and figures, speeds, and of every model scores with the statistics of
-sentences behind them, history, manifest and hypotheses."""
+"""Keep a run for others to read, and to go on with: its page, tables and figures, speeds, and of every unit that is whole scores with the
+statistics of sentences behind them, history, manifest, analyses and hypotheses."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import analysis, papers, paths
+from nmtprune import analysis, papers, paths, units
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.data.distill import keep_distilled
 from nmtprune.files import write_text
 
 TABLES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"{name}.csv" for name in analysis.VERSIONS))
-STATISTICS = (paths.SENTENCES, paths.SENTENCES_OF_VARIANTS, *(f"{name}.npz" for name in analysis.TRIALS))  # of sentences, for intervals
+ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS, *(f"{name}.npz" for name in analysis.VERSIONS))
 
 
-def keep(config: Config, folder: Path) -> list[Path]:
-    """Copy what a reader needs of the preset's run into `folder`, checkpoints left out. Returns what was written.
+@dataclass(frozen=True)
+class Kept:
+    """What `keep` has written, the units that it found whole, and those that are not whole yet with the first file that they lack."""
 
-    Hypotheses are those on the main test set of each task, of models that end with a training; `models/` mirrors results/models.
+    files: list[Path]
+    whole: list[Path]
+    lacking: dict[Path, Path]
+
+
+def keep(config: Config, folder: Path) -> Kept:
+    """Copy what a reader needs of the run into `folder`, checkpoints left out; units that were kept there before stay.
+
+    `models/` mirrors results/models. Hypotheses are those on the main test set of each task, of models that end with a training.
     """
     page = paths.page(config.settings["preset"])
     written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
     index = folder / "index.html"
-    write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
+    if index.exists():
+        write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
     for table in (paths.speed(config.settings["preset"], task) for task in papers.speed_groups(config)):
-        written += [_copy(file, folder / "speed" / file.name) for file in (table, paths.left_out(table)) if file.exists()]
-    asked = papers.chains(config)
-    for chain in sorted({ancestor for each in asked for ancestor in each.ancestors()}, key=str):
+        written += [_copy(file, folder / paths.SPEED.name / file.name) for file in (table, paths.left_out(table)) if file.exists()]
+    whole, lacking = [], {}
+    for unit, chains in _units(config).items():
+        absent = next((file for file in _read_of(config, unit) if not file.exists()), None)
+        if absent is None:
+            written += _keep_unit(config, folder, unit, chains)
+            whole.append(unit)
+        elif not units.is_kept(config, unit):
+            lacking[unit] = absent
+    for task in {unit.parts[0] for unit in whole}:
+        if config.distilled(task) and not units.kept_text(config, task):
+            written += keep_distilled(paths.text(task), folder / paths.DATA.name / task)
+    return Kept(written, whole, lacking)
+
+
+def _units(config: Config) -> dict[Path, list[Chain]]:
+    """All models of the run, those that others begin with included, by unit."""
+    found: dict[Path, list[Chain]] = {}
+    for chain in sorted({ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str):
+        found.setdefault(units.unit_of(chain), []).append(chain)
+    return found
+
+
+def _read_of(config: Config, unit: Path) -> list[Path]:
+    """The files of a unit that the run's tables and figures are made from."""
+    return config.once("read by unit", lambda: units.by_unit(papers.read(config))).get(unit, [])
+
+
+def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) -> list[Path]:
+    target, written = folder / paths.MODELS.name / unit, []
+    (target / units.UNIT).unlink(missing_ok=True)
+    for chain in chains:
         source = paths.model(chain)
-        files = [source / name for name in TABLES + STATISTICS] + _hypotheses(config, chain)
-        written += [_copy(file, folder / paths.MODELS.name / str(chain) / file.relative_to(source)) for file in files if file.exists()]
-    return written
+        files = [source / name for name in TABLES + ARRAYS] + _hypotheses(config, chain)
+        written += [_copy(file, target.joinpath(*file.relative_to(paths.MODELS / unit).parts)) for file in files if file.exists()]
+    units.seal(target)
+    return [*written, target / units.UNIT]
 
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:

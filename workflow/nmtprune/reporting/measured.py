@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nmtprune import manifest, paths
+from nmtprune import manifest, paths, units
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config, pooled_sets
 from nmtprune.files import read_json, read_lines
@@ -40,14 +40,15 @@ class Measured:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.where = functools.cache(functools.partial(units.where, config))
         self.manifest = functools.cache(self._manifest)
         self.statistics = functools.cache(self._statistics)
         self.quality = functools.cache(self._quality)
-        self.analysis = functools.cache(_read_analysis)
-        self.arrays = functools.cache(_read_arrays)
+        self.analysis = functools.cache(self._read_analysis)
+        self.arrays = functools.cache(self._read_arrays)
         self._sentences = functools.cache(sentence_statistics.read)
-        self.history = functools.cache(_read_history)
-        self.norms = functools.cache(_read_norms)
+        self.history = functools.cache(self._read_history)
+        self.norms = functools.cache(self._read_norms)
         self.tokenised_bleu = functools.cache(self._tokenised_bleu)
         self._table = functools.cache(_read_table)
 
@@ -63,7 +64,7 @@ class Measured:
     def scores(self, chain: Chain, test_set: str | None = None) -> dict[str, str] | None:
         """The row of a chain's score table on a test set (the main one)."""
         test_set = test_set or self.test_set(chain.task)
-        rows = self._table(paths.scores(chain))
+        rows = self._table(self.where(paths.scores(chain)))
         return next((row for row in rows if row["chain"] == str(chain) and row["set"] == test_set), None)
 
     def value(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> float | None:
@@ -139,7 +140,7 @@ class Measured:
         return _number(row[metric.removesuffix(ALONE)]) if row else None
 
     def _speed_file(self, chain: Chain) -> Path:
-        return paths.speed(self.config.settings["preset"], chain.task)
+        return self.where(paths.speed(self.config.settings["preset"], chain.task))
 
     def lacks(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> str | None:
         """Why one number of a scored chain is missing where others of it are there; None where nothing more is known of it."""
@@ -195,9 +196,10 @@ class Measured:
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
         """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""
         row = self.scores(chain, test_set)
-        if not row or not row["hypotheses"] or not Path(row["hypotheses"]).exists():
+        file = self.where(Path(row["hypotheses"])) if row and row["hypotheses"] else None
+        if file is None or not file.exists():
             return None
-        lines, references = read_lines(row["hypotheses"]), self.text(chain.task, "target", test_set)
+        lines, references = read_lines(file), self.text(chain.task, "target", test_set)
         return lines if references is None or len(lines) == len(references) else None
 
     def text(self, task: str, side: str, test_set: str | None = None) -> list[str] | None:
@@ -227,8 +229,34 @@ class Measured:
         return f"{chain} is not scored yet" if source in ("scores", "hypotheses") else f"the {source} of {chain} are not there yet"
 
     def _manifest(self, chain: Chain) -> dict[str, Any] | None:
-        file = paths.manifest(chain)
+        file = self.where(paths.manifest(chain))
         return read_json(file) if file.exists() else None
+
+    def _read_analysis(self, chain: Chain, name: str) -> pd.DataFrame | None:
+        """The numbers of an analysis of a model; None where it has not run."""
+        file = self.where(paths.analysis(chain, name))
+        return pd.read_csv(file) if file.exists() else None
+
+    def _read_arrays(self, chain: Chain, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of an analysis of a model; None where it left none."""
+        file = self.where(paths.analysis(chain, name).with_suffix(".npz"))
+        if not file.exists():
+            return None
+        with np.load(file) as found:
+            return dict(found)
+
+    def _read_history(self, chain: Chain) -> pd.DataFrame | None:
+        """The history of a chain's last training, a row a validation; None where it is not there."""
+        file = self.where(paths.history(chain))
+        return pd.read_csv(file) if file.exists() else None
+
+    def _read_norms(self, chain: Chain) -> dict[str, np.ndarray] | None:
+        """What a chain's `slice` left of the norms of its groups; None where it is not there."""
+        file = self.where(paths.norms(chain))
+        if not file.exists():
+            return None
+        with np.load(file) as found:
+            return dict(found)
 
     def pooled_sets(self, task: str) -> list[str]:
         """The task's test sets whose sentences claims pool."""
@@ -245,13 +273,13 @@ class Measured:
         row = self.scores(chain, test_set)
         if row is None:
             return None
-        kept = self._sentences(paths.sentences(chain)).get(f"{chain.last}/{test_set}/{what}")
+        kept = self._sentences(self.where(paths.sentences(chain))).get(f"{chain.last}/{test_set}/{what}")
         if kept is not None:
             return kept if len(kept) == int(row["sentences"]) else None
         if what == "bleu":
             hypotheses, quality = self.hypotheses(chain, test_set), self.quality(chain.task, test_set)
             return None if hypotheses is None or quality is None else quality.statistics(hypotheses)
-        file = paths.hypotheses(chain, test_set).with_suffix(".nll")
+        file = self.where(paths.hypotheses(chain, test_set).with_suffix(".nll"))
         likelihoods = np.array([float(line) for line in read_lines(file)]) if file.exists() else np.empty(0)
         if len(likelihoods) != int(row["sentences"]):
             return None
@@ -273,36 +301,6 @@ class Measured:
 
 def _number(value: Any) -> float | None:
     return None if value is None or value == "" else float(value)
-
-
-def _read_analysis(chain: Chain, name: str) -> pd.DataFrame | None:
-    """The numbers of an analysis of a model; None where it has not run."""
-    file = paths.analysis(chain, name)
-    return pd.read_csv(file) if file.exists() else None
-
-
-def _read_arrays(chain: Chain, name: str) -> dict[str, np.ndarray] | None:
-    """The arrays of an analysis of a model; None where it left none."""
-    file = paths.analysis(chain, name).with_suffix(".npz")
-    if not file.exists():
-        return None
-    with np.load(file) as found:
-        return dict(found)
-
-
-def _read_history(chain: Chain) -> pd.DataFrame | None:
-    """The history of a chain's last training, a row a validation; None where it is not there."""
-    file = paths.history(chain)
-    return pd.read_csv(file) if file.exists() else None
-
-
-def _read_norms(chain: Chain) -> dict[str, np.ndarray] | None:
-    """What a chain's `slice` left of the norms of its groups; None where it is not there."""
-    file = paths.norms(chain)
-    if not file.exists():
-        return None
-    with np.load(file) as found:
-        return dict(found)
 
 
 def _read_table(file: Path) -> list[dict[str, str]]:

@@ -97,7 +97,7 @@ def _versions() -> dict[str, str]:
 
 def _model(chain: Chain, measured: Measured, page: Path, to_score: bool) -> dict[str, Any]:
     """A line in the list of models; values that are missing are blank."""
-    scores, folder = measured.scores(chain), paths.model(chain)
+    scores, folder = measured.scores(chain), measured.where(paths.manifest(chain)).parent
     updates = measured.updates(chain)
     return {
         "address": str(chain),

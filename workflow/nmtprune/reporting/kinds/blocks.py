@@ -51,7 +51,7 @@ def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Fig
                 figures.empty(axes)
                 continue
             row, (name, title) = item.rows[place // 2], list(MATRICES.items())[place % 2]
-            matrix = _matrix(row, name)
+            matrix = _matrix(row, name, measured)
             if matrix is None:
                 figures.empty(axes)
                 continue
@@ -71,9 +71,9 @@ def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Fig
     return figure
 
 
-def _matrix(row: Row, name: str) -> np.ndarray | None:
+def _matrix(row: Row, name: str, measured: Measured) -> np.ndarray | None:
     """The magnitudes of one matrix of a row's first model [units, inputs]."""
-    file = paths.analysis(row.chains[0], "matrices").with_suffix(".npz")
+    file = measured.where(paths.analysis(row.chains[0], "matrices").with_suffix(".npz"))
     if not file.exists():
         return None
     with np.load(file) as arrays:

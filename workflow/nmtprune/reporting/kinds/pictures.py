@@ -143,7 +143,7 @@ def _figure(item: Item, measured: Measured) -> Figure:
 def _panels(row: Row, measured: Measured) -> list[Panel] | str:
     """The panels of a model, its first seed's; or why there are none."""
     chain = row.chains[0]
-    numbers, file = measured.analysis(chain, "weights"), paths.analysis(chain, "weights").with_suffix(".npz")
+    numbers, file = measured.analysis(chain, "weights"), measured.where(paths.analysis(chain, "weights").with_suffix(".npz"))
     if numbers is None:
         return measured.reason(chain, "weights")
     if not file.exists():

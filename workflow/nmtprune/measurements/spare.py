@@ -1,0 +1,47 @@
+"""What a model has to spare: the share of its weights that can go before it loses more than a margin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+MARGIN = 0.5  # BLEU
+
+
+def spare(shares: Sequence[float], losses: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """Percent of the weights at which the loss exceeds the margin.
+
+    `shares` [points]: percent of the weights that were pruned, ascending. `losses` [points, ...]: what that cost. The loss is 0 where
+    nothing is pruned, does not fall with the share (isotonic regression takes noise out that says so), and is linear between two shares.
+    Where no loss exceeds the margin, the largest share: see `is_bound`.
+    """
+    at, losses = np.concatenate([[0.0], np.asarray(shares, float)]), _rising(losses)
+    exceeds = losses > margin
+    first = np.where(exceeds.any(0), exceeds.argmax(0), len(at))
+    after = np.minimum(first, len(at) - 1)
+    before = np.maximum(after - 1, 0)
+    low, high = (np.take_along_axis(losses, place[None], 0)[0] for place in (before, after))
+    inside = at[before] + (at[after] - at[before]) * (margin - low) / np.where(high > low, high - low, 1.0)
+    return np.where(first < len(at), inside, at[-1])
+
+
+def is_bound(losses: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """Whether no loss [points, ...] exceeds the margin, so that `spare` is the least that can go."""
+    return ~(_rising(losses) > margin).any(0)
+
+
+def _rising(losses: np.ndarray) -> np.ndarray:
+    """The losses that rise with the share and lie nearest to the measured ones, 0 before them: [1 + points, ...]."""
+    flat = losses.reshape(len(losses), -1)
+    fitted = [isotonic_regression(column).x for column in flat.T]
+    rising = np.maximum(np.stack(fitted, axis=1), 0.0).reshape(losses.shape)
+    return np.concatenate([np.zeros((1, *losses.shape[1:])), rising])
+
+
+def slope(widths: Sequence[int], shares: np.ndarray) -> np.ndarray:
+    """Least-squares slope of `shares` [widths, ...] over the binary logarithm of the widths: percent of the weights per doubling."""
+    x = np.log2(np.asarray(widths, float))
+    x -= x.mean()
+    return np.tensordot(x, shares, 1) / (x @ x)

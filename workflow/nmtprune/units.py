@@ -1,0 +1,123 @@
+"""Units: all that a run makes of one task, recipe and seed.
+
+A unit that is whole can be kept without its checkpoints (`nmtprune keep FOLDER`); a run that is given the folder (the setting `kept`) makes
+none of it again, and its tables and claims are read from there. So a run can grow on machines that come and go.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from nmtprune import chain as chains
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.files import read_json, sha256_of, write_text
+
+UNIT = "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
+
+
+def unit_of(chain: Chain) -> Path:
+    """The folder of a chain's unit, below the folder of models: `<task>/<recipe>/s<seed>`."""
+    return Path(chain.task, chain.recipe, f"s{chain.seed}")
+
+
+def seal(folder: Path) -> None:
+    """Say that a unit is whole: list its files, in a file that is written last."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != UNIT)
+    listed = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+    write_text(folder / UNIT, json.dumps(listed, indent=1) + "\n")
+
+
+def where(config: Config, file: Path) -> Path:
+    """The place of a file under results/: in the folder of kept units where its unit was kept and is not made here, else its own."""
+    unit = _unit_in(file)
+    if unit is not None:
+        return _kept_models(config) / file.relative_to(paths.MODELS) if is_kept(config, unit) else file
+    if config.settings["kept"] and not file.exists() and file.parent == paths.speed(config.settings["preset"], "").parent:
+        return Path(config.settings["kept"]) / paths.SPEED.name / file.name
+    return file
+
+
+def is_kept(config: Config, unit: Path) -> bool:
+    """Whether a unit is read from where it was kept: nothing of it is made here, and it was made by the settings that hold now."""
+    return config.once(f"kept {unit}", lambda: _is_kept(config, unit))
+
+
+def by_unit(files: Iterable[Path]) -> dict[Path, list[Path]]:
+    """The files of models by their unit."""
+    found: dict[Path, list[Path]] = {}
+    for file in sorted(files):
+        if unit := _unit_in(file):
+            found.setdefault(unit, []).append(file)
+    return found
+
+
+def to_make(config: Config, wanted: set[Path]) -> set[Path]:
+    """The files, of all that a run reads, which no kept unit has; where a kept unit lacks one of them, all of that unit."""
+    made = set(wanted)
+    for unit, files in by_unit(wanted).items():
+        if is_kept(config, unit) and all(where(config, file).exists() for file in files):
+            made -= set(files)
+    return made
+
+
+def has_speeds(config: Config, table: Path, chains: Iterable[Chain]) -> bool:
+    """Whether a table of speeds was kept, is not made here, and has all of these models."""
+    kept = where(config, table)
+    if kept == table or not kept.exists():
+        return False
+    with open(kept, encoding="utf-8", newline="") as lines:
+        return {row["chain"] for row in csv.DictReader(lines)} >= set(map(str, chains))
+
+
+def kept_text(config: Config, task: str) -> Path | None:
+    """The folder with the training pairs of a distilled task that were kept with its students; None where they are of other settings."""
+    if not config.settings["kept"]:
+        return None
+    folder = Path(config.settings["kept"]) / paths.DATA.name / task
+    if not (folder / paths.MANIFEST).exists():
+        return None
+    made, settings = read_json(folder / paths.MANIFEST), config.distilled(task)
+    return folder if settings and all(made["distilled"].get(key) == value for key, value in settings.items()) else None
+
+
+def teachers(config: Config, task: str) -> list[Chain]:
+    """The models that a distilled task's text has to be made by: none where that was kept."""
+    return [] if kept_text(config, task) else config.teachers(task)
+
+
+def damaged(folder: Path) -> list[Path]:
+    """The files of all units below a folder that are gone or are not as they were kept."""
+    found = []
+    for listed in sorted(folder.rglob(UNIT)):
+        files = {listed.parent / name: checksum for name, checksum in read_json(listed).items()}
+        found += [file for file, checksum in files.items() if not file.exists() or sha256_of(file) != checksum]
+    return found
+
+
+def _kept_models(config: Config) -> Path:
+    return Path(config.settings["kept"]) / paths.MODELS.name
+
+
+def _is_kept(config: Config, unit: Path) -> bool:
+    if not config.settings["kept"] or (paths.MODELS / unit).exists():
+        return False
+    folder = _kept_models(config) / unit
+    return (folder / UNIT).exists() and all(_is_of_now(config, file) for file in folder.rglob(paths.MANIFEST))
+
+
+def _is_of_now(config: Config, manifest: Path) -> bool:
+    """Whether a model that was kept is what the settings say now, as far as that can be told without its data."""
+    made = read_json(manifest)
+    return made["slice"] == json.loads(json.dumps(config.slice(chains.parse(made["chain"]))))
+
+
+def _unit_in(file: Path) -> Path | None:
+    """The unit of a file of a model; None of any other file."""
+    if not file.is_relative_to(paths.MODELS):
+        return None
+    return Path(*file.relative_to(paths.MODELS).parts[:3])
