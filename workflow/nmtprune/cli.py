@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import sys
@@ -279,6 +280,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Note what the file is made from that the verb makes, if it makes one."""
+    from nmtprune import current, jobs
+
+    job = jobs.of_verb(config, arguments.verb, arguments) if arguments.verb in jobs.VERBS and launch.is_first() else None
+    return current.making(job.makes, jobs.read_by(config, job)) if job else contextlib.nullcontext()
+
+
 def main() -> int:
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
@@ -286,7 +295,7 @@ def main() -> int:
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
         config = configuration.load(arguments.configfile, settings)
-        with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]):
+        with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]), _noted(config, arguments):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)
             if arguments.cost and launch.is_first():

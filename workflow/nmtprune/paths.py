@@ -9,6 +9,7 @@ from nmtprune.chain import Chain
 RESULTS = Path("results")
 MODELS = RESULTS / "models"
 DOWNLOADS = RESULTS / "data" / "downloads"
+ORIGINS = RESULTS / "origins"
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
@@ -123,6 +124,16 @@ def log(made: Path) -> Path:
 def cost(log: Path) -> Path:
     """What a rule's job has cost, by the name of its log."""
     return RESULTS / "costs" / log.relative_to(RESULTS / "logs").with_suffix(".json")
+
+
+def origin(made: Path) -> Path:
+    """The note of what a file was made from (`nmtprune.current`)."""
+    return ORIGINS / f"{made.relative_to(RESULTS)}.json"
+
+
+def noted(origin: Path) -> Path:
+    """The file that a note speaks of."""
+    return RESULTS / origin.relative_to(ORIGINS).with_suffix("")
 
 
 def page(preset: str) -> Path:

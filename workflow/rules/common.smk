@@ -21,9 +21,10 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, free, launch, papers, paths, space, warm
+    from nmtprune import analysis, current, free, launch, papers, paths, space, warm
     from nmtprune import config as configuration
-    from nmtprune.data.corpus import own_files
+    from nmtprune.data import subwords
+    from nmtprune.data.corpus import languages_of, own_files
     from nmtprune.data.probing import senteval_files
     from nmtprune.errors import UserError
     from nmtprune.scoring import comet
@@ -49,6 +50,8 @@ try:
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
     FETCHED = sorted({str(paths.text(task) / paths.MANIFEST) for task in TASKS if task not in DISTILLED})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
+    NOTES = current.notes() if workflow.is_main_process else {}
+    OUTDATED = current.outdated(NOTES)
     GPUS = int(CONFIG.on_gpu)
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
     if GPUS and LOCAL:
@@ -115,14 +118,23 @@ def data_manifest_of(chain):
     return str(CONFIG.data_folder(chain) / paths.MANIFEST)
 
 
+def by_content(files, made):
+    """Files of the user's own, whose dates say nothing as soon as there is a note of the content that `made` was made from."""
+    files = sorted(map(str, files))
+    return [ancient(file) for file in files] if made in NOTES else files
+
+
+def corpus_files(wildcards):
+    """The corpus files of the user's own that a task names. Asked once a task whenever jobs are looked for, it names those to do again."""
+    workflow.dag.forcefiles.update(map(str, OUTDATED))
+    return by_content(OWN_FILES.get(wildcards.task, []), paths.text(wildcards.task) / paths.MANIFEST)
+
+
 def given_files(wildcards):
     """The dictionaries and the subword model that came with an imported checkpoint."""
     settings = CONFIG.subwords_named(wildcards.subwords)
-    if settings["type"] != "given":
-        return []
-    task = CONFIG.task(wildcards.task)
-    dictionaries = [f"{settings['dictionaries']}/dict.{task[side]}.txt" for side in ("source", "target")]
-    return dictionaries + ([settings["model"]] if settings["model"] else [])
+    files = subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
+    return by_content(files, paths.data(wildcards.task, wildcards.subwords) / paths.MANIFEST)
 
 
 def data_for_translating(wildcards):
@@ -160,11 +172,13 @@ def files_to_probe(wildcards):
     """The files of SentEval that a model is probed with."""
     if wildcards.analysis != "probing":
         return []
-    return sorted(map(str, senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()))
+    found = senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()
+    return by_content(found, paths.analysis(chain_of(wildcards), wildcards.analysis))
 
 
 def imported_checkpoint(wildcards):
-    return CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]
+    chain = chain_of(wildcards)
+    return by_content([CONFIG.imported(chain.root["name"])["checkpoint"]], paths.manifest(chain))
 
 
 VARIANTS = collections.defaultdict(set)

@@ -1,0 +1,117 @@
+"""What is current: made from what is there now. Content decides, dates never do.
+
+A job that has made its file notes the content of every file that it has read (results/origins). The file is current as long as each of
+those has that content and is current itself; one that is gone counts as current if it would be made from the same content again. A note
+goes with its file: what was deleted to be made again, and then failed or was killed, leaves nothing current that was made from it.
+Files without a note (made by hand, or by an earlier version) are left to Snakemake, which compares dates.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from nmtprune import paths
+from nmtprune.files import digest, read_json, sha256_of, write_json
+
+Note = dict[str, Any]  # {"content": of a file when it was read, "stat": of it then}
+Notes = dict[Path, dict[Path, Note]]  # by made file, by file that was read for it
+
+
+def content_of(file: Path, noted: Note | None = None) -> str:
+    """The content of a file: a checksum, of a manifest a digest of what it speaks of.
+
+    A file is read only where size, modification time, inode or change time differ from those `noted`. Raises FileNotFoundError.
+    """
+    status = _status(file)
+    return noted["content"] if noted and noted["stat"] == status else _content(file, tuple(status))
+
+
+def _status(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
+
+
+@functools.lru_cache(maxsize=10_000)
+def _content(file: Path, status: tuple[int, ...]) -> str:
+    if file.name != paths.MANIFEST:
+        return sha256_of(file)
+    made = read_json(file)
+    # of a model the identity, whatever time its training took; of text and data the test sets too, of which their digest does not speak
+    return made["digest"] if "chain" in made else digest(made)
+
+
+@contextmanager
+def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
+    """Note, once the block has ended without an error, that `made` was made from `read` as these files are at its beginning."""
+    note = paths.origin(made)
+    if not made.exists():
+        note.unlink(missing_ok=True)
+    origins = {str(file): {"content": content_of(file), "stat": _status(file)} for file in read if file.exists()}
+    try:
+        yield
+    finally:
+        if not made.exists():
+            note.unlink(missing_ok=True)
+    if made.exists():
+        write_json(note, origins)
+
+
+def notes() -> Notes:
+    """All notes of this folder of results."""
+    return {paths.noted(file): _read(file) for file in paths.ORIGINS.rglob("*.json")}
+
+
+def noted(made: Path, file: Path) -> Note | None:
+    """What is noted of a file that one was made from."""
+    note = paths.origin(made)
+    return _read(note).get(file) if note.exists() else None
+
+
+def _read(note: Path) -> dict[Path, Note]:
+    try:
+        return {Path(file): origin for file, origin in read_json(note).items()}
+    except ValueError:  # torn by a power failure
+        return {paths.RESULTS / "unknown": {"content": "", "stat": []}}
+
+
+def outdated(known: Notes | None = None) -> set[Path]:
+    """The noted files, there or not, that are not current. Files whose dates alone have changed are noted anew."""
+    known = notes() if known is None else known
+    judged: dict[Path, bool] = {}
+    for made in known:
+        _judge(made, known, judged)
+    return {made for made, current in judged.items() if not current}
+
+
+def _judge(made: Path, known: Notes, judged: dict[Path, bool]) -> bool:
+    if made not in judged:
+        judged[made] = False  # while it is looked at
+        origins = known[made]
+        before = [origin["stat"] for origin in origins.values()]
+        judged[made] = all([_is_as_noted(file, origin, known, judged) for file, origin in origins.items()])
+        if before != [origin["stat"] for origin in origins.values()]:
+            _write(made, origins)
+    return judged[made]
+
+
+def _is_as_noted(file: Path, origin: Note, known: Notes, judged: dict[Path, bool]) -> bool:
+    """Whether a file has the content noted, or is gone and would have it. A file of the user's own that is gone tells nothing."""
+    try:
+        if content_of(file, origin) != origin["content"]:
+            return False
+        origin["stat"] = _status(file)
+    except FileNotFoundError:
+        if file not in known:
+            return paths.RESULTS not in file.parents
+    except (OSError, ValueError, KeyError):  # a damaged manifest, a folder in the place of a file
+        return False
+    return file not in known or _judge(file, known, judged)
+
+
+def _write(made: Path, origins: Mapping[Path, Note]) -> None:
+    with suppress(OSError):  # results that one may only read are as current as others
+        write_json(paths.origin(made), {str(file): origin for file, origin in origins.items()})
