@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import os
+import signal
 import sys
 import time
 import warnings
@@ -300,11 +301,23 @@ def main() -> int:
             VERBS[arguments.verb][0](config, arguments)
             if arguments.cost and launch.is_first():
                 write_json(paths.cost(arguments.cost), cost.of_this_process(arguments.verb, time.monotonic() - began))
+        sys.stdout.flush()
     except UserError as error:
         print(f"nmtprune: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as `nmtprune status | head`: nobody reads on
+        _write_no_more()
+        return 128 + signal.SIGPIPE
     except OSError as error:
         hint = ": free some space, and the same command goes on where this one ended" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
-        print(f"nmtprune: {error.filename or 'a file'}: {error.strerror or error}{hint}", file=sys.stderr)
+        print(f"nmtprune: {error.filename or 'what this command prints'}: {error.strerror or error}{hint}", file=sys.stderr)
+        _write_no_more()
         return 1
     return 0
+
+
+def _write_no_more() -> None:
+    """Let what is left of the output go: written at the end of the process it would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -9,7 +9,7 @@ Files without a note (made by hand, or by an earlier version) are left to Snakem
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,11 @@ def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
 
 def notes() -> Notes:
     """All notes of this folder of results."""
-    return {paths.noted(file): _read(file) for file in paths.ORIGINS.rglob("*.json")}
+    known = {}
+    for note in paths.ORIGINS.rglob("*.json"):
+        with suppress(FileNotFoundError):  # its file is being made again at this moment
+            known[paths.noted(note)] = _read(note)
+    return known
 
 
 def noted(made: Path, file: Path) -> Note | None:
@@ -79,39 +83,36 @@ def _read(note: Path) -> dict[Path, Note]:
 
 
 def outdated(known: Notes | None = None) -> set[Path]:
-    """The noted files, there or not, that are not current. Files whose dates alone have changed are noted anew."""
+    """The noted files, there or not, that are not current."""
     known = notes() if known is None else known
     judged: dict[Path, bool] = {}
-    for made in known:
-        _judge(made, known, judged)
-    return {made for made, current in judged.items() if not current}
+    return {made for made in known if not _is_current(made, known, judged)}
 
 
-def _judge(made: Path, known: Notes, judged: dict[Path, bool]) -> bool:
+def _is_current(made: Path, known: Notes, judged: dict[Path, bool]) -> bool:
     if made not in judged:
         judged[made] = False  # while it is looked at
-        origins = known[made]
-        before = [origin["stat"] for origin in origins.values()]
-        judged[made] = all([_is_as_noted(file, origin, known, judged) for file, origin in origins.items()])
-        if before != [origin["stat"] for origin in origins.values()]:
-            _write(made, origins)
+        judged[made] = all(_is_as_noted(file, origin, known, judged) for file, origin in known[made].items())
     return judged[made]
 
 
 def _is_as_noted(file: Path, origin: Note, known: Notes, judged: dict[Path, bool]) -> bool:
     """Whether a file has the content noted, or is gone and would have it. A file of the user's own that is gone tells nothing."""
     try:
-        if content_of(file, origin) != origin["content"]:
-            return False
-        origin["stat"] = _status(file)
+        same = content_of(file, origin) == origin["content"]
     except FileNotFoundError:
-        if file not in known:
-            return paths.RESULTS not in file.parents
+        same = file in known or paths.RESULTS not in file.parents
     except (OSError, ValueError, KeyError):  # a damaged manifest, a folder in the place of a file
-        return False
-    return file not in known or _judge(file, known, judged)
+        same = False
+    return same and (file not in known or _is_current(file, known, judged))
 
 
-def _write(made: Path, origins: Mapping[Path, Note]) -> None:
-    with suppress(OSError):  # results that one may only read are as current as others
-        write_json(paths.origin(made), {str(file): origin for file, origin in origins.items()})
+def renew(known: Notes) -> None:
+    """Note anew the files of which only the date, or the place on the disk, has changed: they need not be read at every start."""
+    for made, origins in known.items():
+        moved = {file: status for file, origin in origins.items() if file.exists() and (status := _status(file)) != origin["stat"]}
+        moved = {file: status for file, status in moved.items() if _content(file, tuple(status)) == origins[file]["content"]}
+        if moved:
+            renewed = {str(file): {**origin, "stat": moved.get(file, origin["stat"])} for file, origin in origins.items()}
+            with suppress(OSError):  # results that one may only read are as current as others
+                write_json(paths.origin(made), renewed)

@@ -81,10 +81,13 @@ onstart:
     try:
         if workflow.is_main_process:
             store.only_run(paths.RESULTS)
+            current.renew(NOTES)
         space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:
         raise WorkflowError(str(error))
+    if not {COMPLETE, *READ}.isdisjoint(file for job in needed for file in job.output):
+        Path(COMPLETE).unlink(missing_ok=True)  # it comes back with the page, once all that is made again now is whole
     if LOCAL and len(needed) >= warm.ENOUGH_JOBS:
         warm.start()
 
