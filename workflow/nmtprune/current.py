@@ -107,12 +107,11 @@ def _is_as_noted(file: Path, origin: Note, known: Notes, judged: dict[Path, bool
     return same and (file not in known or _is_current(file, known, judged))
 
 
-def renew(known: Notes) -> None:
+def renew(known: Notes, outdated: set[Path]) -> None:
     """Note anew the files of which only the date, or the place on the disk, has changed: they need not be read at every start."""
-    for made, origins in known.items():
+    for made in known.keys() - outdated:
+        origins, note = known[made], paths.origin(made)
         moved = {file: status for file, origin in origins.items() if file.exists() and (status := _status(file)) != origin["stat"]}
-        moved = {file: status for file, status in moved.items() if _content(file, tuple(status)) == origins[file]["content"]}
-        if moved:
-            renewed = {str(file): {**origin, "stat": moved.get(file, origin["stat"])} for file, origin in origins.items()}
-            with suppress(OSError):  # results that one may only read are as current as others
-                write_json(paths.origin(made), renewed)
+        with suppress(OSError):  # results that one may only read are as current as others
+            if moved and _read(note) == origins:  # no job has written it meanwhile
+                write_json(note, {str(file): {**origin, "stat": moved.get(file, origin["stat"])} for file, origin in origins.items()})

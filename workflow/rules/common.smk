@@ -52,6 +52,7 @@ try:
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
     NOTES = current.notes() if workflow.is_main_process else {}
     OUTDATED = current.outdated(NOTES)
+    current.renew(NOTES, OUTDATED)
     GPUS = int(CONFIG.on_gpu)
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
     if GPUS and LOCAL:
@@ -81,7 +82,6 @@ onstart:
     try:
         if workflow.is_main_process:
             store.only_run(paths.RESULTS)
-            current.renew(NOTES)
         space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:
