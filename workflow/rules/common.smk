@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ gc.set_threshold(200_000, 50, 100)  # a DAG of thousands of jobs is all live obj
 # a full disk is told by the job that needs the room; that Snakemake's own log finds none either is no news, and comes as a traceback
 logging.raiseExceptions = False
 
-# jobs run with the Python that runs Snakemake
+# jobs run with the Python that runs Snakemake, but those in an environment of their own (`--sdm`)
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 try:
@@ -55,6 +56,9 @@ try:
     current.renew(NOTES, OUTDATED)
     GPUS = int(CONFIG.on_gpu)
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
+    DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}  # environments that jobs run in, by `--sdm`
+    if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
+        raise UserError("--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`")
     if GPUS and LOCAL:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     # for shell lines, where single braces are Snakemake's
@@ -69,6 +73,7 @@ COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a p
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
+PACKAGE = shlex.quote(str(Path(workflow.basedir) / "workflow")).replace("{", "{{").replace("}", "}}")
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
@@ -88,7 +93,7 @@ onstart:
         raise WorkflowError(str(error))
     if not {COMPLETE, *READ}.isdisjoint(file for job in needed for file in job.output):
         Path(COMPLETE).unlink(missing_ok=True)  # it comes back with the page, once all that is made again now is whole
-    if LOCAL and len(needed) >= warm.ENOUGH_JOBS:
+    if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
         warm.start()
 
 
@@ -96,7 +101,8 @@ def nmtprune(verb, on_gpu=False):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
     among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
     leased = "--lease {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
-    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
+    package = f"PYTHONPATH={PACKAGE}" if DEPLOYED else ""  # environments of conda hold what nmtprune needs, not nmtprune
+    return " ".join(filter(None, [package, "python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
 
 
 def chain_of(wildcards):
