@@ -1,13 +1,16 @@
 """How verbs end: quietly where nobody reads on, in one sentence where their output finds no room."""
 
+import sys
+
 import pytest
 
 # Runs verbs one after the other, with a standard output that nobody reads or that is full.
 VERBS = """
 import os, sys
 from nmtprune import cli
-for verb in sys.argv[2:]:
-    if sys.argv[1] == "closed":
+_, kind, *verbs = sys.argv
+for verb in verbs:
+    if kind == "closed":
         end, output = os.pipe()
         os.close(end)
     else:
@@ -25,11 +28,9 @@ PRINTING = ("config", "docs", "status", "du", "free", "plan --cores 1", "render"
     ("output", "status", "said"), [("closed", 141, []), ("full", 1, ["nmtprune: what this command prints: No space left"])]
 )
 def test_verbs_end_with_their_output(workplace, output, status, said):
-    import sys
-
     workplace.configure(papers=["wang2020/table2"])
     done = workplace.run(sys.executable, "-c", VERBS, output, *PRINTING)
     lines = done.stderr.splitlines()
-    assert [line for line in lines if "ended with" in line] == [f"{verb} ended with {status}" for verb in PRINTING]
+    assert [line for line in lines if "ended with" in line] == [f"{verb} ended with {status}" for verb in PRINTING], done.stderr
     others = [line for line in lines if "ended with" not in line]
     assert len(others) == len(said) * len(PRINTING) and all(line.startswith(tuple(said)) for line in others)
