@@ -30,11 +30,10 @@ def same_results(ours, theirs):
     assert all(torch.equal(one[key], other[key]) for key in other)
 
 
-def wait_for(process, file, seconds):
-    """Until a file is there and some seconds have passed, or the process has ended."""
-    while not file.exists() and process.poll() is None:
+def wait_for(process, *files):
+    """Until one of the files is there and holds something, or the process has ended."""
+    while not any(file.exists() and file.stat().st_size for file in files) and process.poll() is None:
         time.sleep(0.02)
-    time.sleep(seconds)
 
 
 def processes_of(folder):
@@ -64,7 +63,7 @@ def test_soak(finished, workplace, tmp_path):
         if process.poll() == 0:
             break
         running = processes_of(workplace.folder)
-        victims = running if moments.random() < 0.5 else [moments.choice(running)]
+        victims = running if moments.random() < 0.5 else moments.sample(running, min(1, len(running)))
         for each in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
@@ -79,13 +78,15 @@ def test_soak(finished, workplace, tmp_path):
 def test_killed_at_chosen_moments_the_same_command_ends_with_the_same_tables(finished, workplace):
     """In a training, in a training of a pruned model, and while a model is scored."""
     moments = random.Random(1)
-    for steps, name, whole in (
-        ("train", "state/resume.pt", True),
-        ("train/prune-local-50/retrain", "state/resume.pt", False),
-        ("train/continue", "hypotheses/test.txt", True),
+    for steps, name, later, whole in (  # the file that tells the moment, and the one that says that it has passed
+        ("train", "state/resume.pt", "manifest.json", True),
+        ("train/prune-local-50/retrain", "state/resume.pt", "manifest.json", False),
+        ("train/continue", "hypotheses/test.txt", "scores.csv", True),
     ):
         process = workplace.start(*workplace.snakemake_command("--cores", "2"))
-        wait_for(process, workplace.model(f"micro/micro/s1/{steps}") / name, moments.random())
+        model = workplace.model(f"micro/micro/s1/{steps}")
+        wait_for(process, model / name, model / later)
+        time.sleep(moments.random())
         assert process.poll() is None, process.communicate()[1][-3000:]
         if whole:  # Snakemake with those who wait for its jobs, else Snakemake alone
             os.killpg(process.pid, signal.SIGKILL)
@@ -99,7 +100,8 @@ def test_killed_at_chosen_moments_the_same_command_ends_with_the_same_tables(fin
 def test_orphans_of_a_killed_snakemake_never_write_beside_their_successors(finished, workplace):
     """Without the warm process, which ends with Snakemake, jobs outlive it."""
     process = workplace.start("env", "NMTPRUNE_COLD=1", *workplace.snakemake_command("--cores", "2"))
-    wait_for(process, workplace.model("micro/micro/s1/train") / "state" / "resume.pt", 0)
+    model = workplace.model("micro/micro/s1/train")
+    wait_for(process, model / "state" / "resume.pt", model / "manifest.json")
     process.kill()
     process.communicate()
     workplace.finish()
@@ -108,8 +110,10 @@ def test_orphans_of_a_killed_snakemake_never_write_beside_their_successors(finis
 
 def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
     first = workplace.start(*workplace.snakemake_command("--cores", "2"))
-    wait_for(first, workplace / "results" / ".run.lock", 1)
+    wait_for(first, workplace / "results" / ".run.lock")
+    first.send_signal(signal.SIGSTOP)  # it is at work for as long as the second one takes to start
     second = workplace.snakemake("--cores", "2")
+    first.send_signal(signal.SIGCONT)
     assert second.returncode != 0
     assert f"another run (process {first.pid}) works on {workplace / 'results'}" in second.stdout + second.stderr
     _, err = first.communicate()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import time
@@ -16,11 +17,12 @@ YEARS = 3 * 365 * 86400
 
 
 def corpus(workplace, number, source=LINES, target=LINES):
-    """Training, development and test sets of invented words: other ones for another `number`, as long."""
-    for split in ("train", "dev", "test"):
-        few = split != "train"
-        for language, lines in (("en", 8 if few else source), ("de", 8 if few else target)):
-            text = "".join(f"{language} word{(number + line) % 7} other{line % 5} third{line % 3} .\n" for line in range(lines))
+    """Training, development and test sets of invented words: other ones for another `number`."""
+    drawn = random.Random(number)
+    words = ["".join(drawn.choices("abcdefghijklmnop", k=6)) for _ in range(200)]
+    for split, pairs in (("train", (source, target)), ("dev", (8, 8)), ("test", (8, 8))):
+        for language, lines in zip(("en", "de"), pairs, strict=True):
+            text = "".join(f"{language} {' '.join(drawn.choices(words, k=4))} .\n" for _ in range(lines))
             (workplace / f"{split}.{language}").write_text(text)
 
 
@@ -47,7 +49,7 @@ def made(tmp_path_factory):
     task = {"title": "Mine", "source": "en", "target": "de", **files, "test": {"test": files["test"]}}
     (workplace / "own/tasks/mine.yaml").write_text(yaml.safe_dump(task))
     recipe = workplace / "own/recipes/micro.yaml"
-    recipe.write_text(recipe.read_text().replace("size: 200", "size: 60"))
+    recipe.write_text(recipe.read_text().replace("size: 200", "size: 80"))
     workplace.configure(own="own", papers=[], chains=[CHAIN])
     corpus(workplace, 0)
     workplace.finish()
@@ -100,7 +102,7 @@ def test_a_failed_training_of_other_settings_is_not_forgotten(place):
     """Asked for alone, without the scores that an earlier model has had."""
     recipe, manifest = place / "own/recipes/micro.yaml", f"results/models/{CHAIN}/manifest.json"
     whole = yaml.safe_load(recipe.read_text())
-    whole["schedules"]["train"]["dropout"] = 0.2
+    whole["schedules"]["train"]["learning_rate"]["peak"] = 4e-3
     recipe.write_text(yaml.safe_dump(whole))
     data = next(place.folder.glob("results/data/mine/*/bin/train.en-de.en.bin"))
     data.rename(f"{data}.away")

@@ -38,7 +38,7 @@ def alive(pid):
     """Whether a process runs (one that has ended and is not yet waited for does not)."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or between that and reading it
         return False
 
 

@@ -220,8 +220,10 @@ def main() -> int:
     try:
         import_what_jobs_need()
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(address))
+        unheard = address.with_suffix(".new")
+        listener.bind(str(unheard))
         listener.listen(64)
+        unheard.rename(address)  # whoever finds it is heard
         request = _Server(listener).serve()
     finally:
         if request is None:
