@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from nmtprune import chain as chains
 from nmtprune import config as configuration
 from nmtprune import cost, launch, paths
 from nmtprune.config import Config
-from nmtprune.errors import UserError
+from nmtprune.errors import UserError, sentence_of
 from nmtprune.files import write_json
 
 
@@ -309,8 +308,7 @@ def main() -> int:
         _write_no_more()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        hint = ": free some space, and the same command goes on where this one ended" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
-        print(f"nmtprune: {error.filename or 'what this command prints'}: {error.strerror or error}{hint}", file=sys.stderr)
+        print(f"nmtprune: {sentence_of(error)}", file=sys.stderr)
         _write_no_more()
         return 1
     return 0

@@ -22,7 +22,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, current, free, launch, papers, paths, space, warm
+    from nmtprune import analysis, current, errors, free, launch, papers, paths, space, warm
     from nmtprune import config as configuration
     from nmtprune.data import subwords
     from nmtprune.data.corpus import languages_of, own_files
@@ -83,6 +83,7 @@ if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the com
 onstart:
     # Snakemake's limit of jobs a second wakes its scheduler once a second for ever after each job: after hundreds of jobs that takes a core
     workflow.scheduler.job_rate_limiter = None
+    workflow.scheduler.schedule = in_one_sentence(workflow.scheduler.schedule)
     needed = list(workflow.dag.needrun_jobs())
     try:
         if workflow.is_main_process:
@@ -95,6 +96,21 @@ onstart:
         Path(COMPLETE).unlink(missing_ok=True)  # it comes back with the page, once all that is made again now is whole
     if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
         warm.start()
+
+
+def in_one_sentence(schedule):
+    """Snakemake's scheduler, that tells in one sentence where it finds no room for its own files."""
+
+    def run():
+        try:
+            return schedule()
+        except (OSError, WorkflowError, ExceptionGroup) as error:
+            of_system = errors.behind(error)
+            if of_system is None or (isinstance(error, WorkflowError) and of_system.errno not in errors.FULL):
+                raise
+            raise WorkflowError(f"nmtprune: {errors.sentence_of(of_system)}")
+
+    return run
 
 
 def nmtprune(verb, on_gpu=False):
