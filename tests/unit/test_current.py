@@ -3,11 +3,14 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
+from nmtprune import config as configuration
 from nmtprune import current, paths
 from nmtprune.files import read_json, write_json, write_text
+from nmtprune.reporting.measured import Measured
 
 DATA = paths.RESULTS / "data/mine"
 TEXT, ENCODED = DATA / "text/manifest.json", DATA / "words/manifest.json"
@@ -32,8 +35,6 @@ def make(made, *read, text):
 
 
 def make_all():
-    from pathlib import Path
-
     corpus = Path("corpus.en")
     make(TEXT, corpus, text={"digest": corpus.read_text(), "counts": {}})
     make(ENCODED, TEXT, Path("dict.en.txt"), text={"digest": "training", "text": corpus.read_text()})
@@ -145,8 +146,6 @@ def test_a_damaged_manifest_is_not_what_it_was():
 
 
 def test_a_change_while_a_job_reads_is_noticed_afterwards():
-    from pathlib import Path
-
     with current.making(TEXT, [Path("corpus.en")]):
         replace("corpus.en", "b sentence\n", 0)
     assert current.outdated() == ALL
@@ -179,3 +178,17 @@ def test_a_file_that_was_only_touched_is_read_once(monkeypatch):
     monkeypatch.setattr(current, "sha256_of", None)
     current._content.cache_clear()
     assert current.outdated() == set()
+
+
+def test_tables_and_pages_leave_out_what_is_not_current():
+    run = configuration.from_settings({"papers": [], "chains": ["toy/toy/s1/train"]})
+    (chain,) = run.chains()
+    model, scores = paths.manifest(chain), paths.scores(chain)
+    make(model, TEXT, text={"chain": str(chain), "digest": "model", "updates": 7})
+    make(scores, model, text=f"chain,set,bleu\n{chain},test,30\n")
+    measured = Measured(run)
+    assert measured.value(chain, "bleu") == 30 and measured.updates(chain) == 7
+    replace("corpus.en", "b sentence\n", 2000 * DAY)
+    measured = Measured(run)
+    assert measured.value(chain, "bleu") is None and measured.updates(chain) is None
+    assert measured.reason(chain) == f"{chain} was made from something that has changed since, and is not made again yet"
