@@ -92,7 +92,7 @@ onstart:
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:
         raise WorkflowError(str(error))
-    if not {COMPLETE, *READ}.isdisjoint(file for job in needed for file in job.output):
+    if not workflow.touch and not {COMPLETE, *READ}.isdisjoint(file for job in needed for file in job.output):
         Path(COMPLETE).unlink(missing_ok=True)  # it comes back with the page, once all that is made again now is whole
     if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
         warm.start()
