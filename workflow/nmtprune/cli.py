@@ -281,11 +281,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """Note what the file is made from that the verb makes, if it makes one."""
-    from nmtprune import current, jobs
+    """Note what the file is made from that the verb makes, if it makes one: once, however many workers make it."""
+    from nmtprune import current, jobs  # they take time, and `--help` needs neither
 
-    job = jobs.of_verb(config, arguments.verb, arguments) if arguments.verb in jobs.VERBS and launch.is_first() else None
-    return current.making(job.makes, jobs.read_by(config, job)) if job else contextlib.nullcontext()
+    if arguments.verb not in jobs.VERBS or not launch.is_first():
+        return contextlib.nullcontext()
+    job = jobs.of_verb(config, arguments.verb, arguments)
+    return current.making(job.makes, jobs.read_by(config, job))
 
 
 def main() -> int:

@@ -196,6 +196,7 @@ def import_what_jobs_need() -> None:
     """What most jobs import, and nothing that starts threads: those do not live on in a fork."""
     import nmtprune.cli
     import nmtprune.evaluation
+    import nmtprune.jobs
     import nmtprune.scoring.ctranslate2_engine
     import nmtprune.steps.training
     import nmtprune.toolkit.session  # noqa: F401
