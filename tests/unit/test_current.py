@@ -151,6 +151,12 @@ def test_a_change_while_a_job_reads_is_noticed_afterwards():
     assert current.outdated() == ALL
 
 
+def test_a_file_that_a_verb_writes_elsewhere_has_no_note(tmp_path):
+    for made in (tmp_path / "speed.csv", Path("speed.csv")):
+        make(made, Path("corpus.en"), text="words_per_second\n")
+    assert set(current.notes()) == ALL
+
+
 def test_what_has_no_note_is_left_to_snakemake():
     shutil.rmtree(paths.ORIGINS)
     replace("corpus.en", "b sentence\n", 0)

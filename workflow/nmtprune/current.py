@@ -46,7 +46,13 @@ def _content(file: Path, status: tuple[int, ...]) -> str:
 
 @contextmanager
 def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
-    """Note, once the block has ended without an error, that `made` was made from `read` as these files are at its beginning."""
+    """Note, once the block has ended without an error, that `made` was made from `read` as these files are at its beginning.
+
+    Files outside the folder of results, which a verb may be told to write, have no notes.
+    """
+    if paths.RESULTS not in made.parents:
+        yield
+        return
     note = paths.origin(made)
     if not made.exists():
         note.unlink(missing_ok=True)
