@@ -86,8 +86,12 @@ def test_content_decides_and_not_the_date(place):
     assert planned(place) == set() == left(place)
 
 
-def test_a_failure_comes_again_until_it_is_mended(place):
-    """Whichever way it is asked for: by the run, by the verb alone, or with a clock that is behind."""
+@pytest.mark.parametrize("notes", [True, False], ids=["notes", "no notes"])
+def test_a_failure_comes_again_until_it_is_mended(place, notes):
+    """Whichever way it is asked for, by the run or by the verb alone, with a clock that is behind, and where an earlier version has made
+    what is there."""
+    if not notes:
+        shutil.rmtree(place / "results" / "origins")
     before = json.loads((place / f"results/models/{CHAIN}/manifest.json").read_text())["digest"]
     corpus(place, 1, target=LINES - 1)
     for _ in range(2):

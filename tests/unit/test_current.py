@@ -163,6 +163,14 @@ def test_what_has_no_note_is_left_to_snakemake():
     assert current.outdated() == set()
 
 
+def test_what_has_no_note_is_not_current_once_a_run_wants_to_make_it_again():
+    shutil.rmtree(paths.ORIGINS)
+    current.to_be_made_again(ENCODED)
+    assert current.outdated() == {ENCODED}
+    make_all()
+    assert current.outdated() == set()
+
+
 def test_a_torn_note_makes_its_file_again():
     paths.origin(MODEL).write_text('{"resul')
     assert current.outdated() == {MODEL, SCORES}

@@ -3,7 +3,7 @@
 A job that has made its file notes the content of every file that it has read (results/origins). The file is current as long as each of
 those has that content and is current itself; one that is gone counts as current if it would be made from the same content again. A note
 goes with its file: what was deleted to be made again, and then failed or was killed, leaves nothing current that was made from it.
-Files without a note (made by hand, or by an earlier version) are left to Snakemake, which compares dates.
+Files without a note, which an earlier version has made, are left to Snakemake and its dates until a run wants to make them again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nmtprune.files import digest, read_json, sha256_of, write_json
 
 Note = dict[str, Any]  # {"content": of a file when it was read, "stat": of it then}
 Notes = dict[Path, dict[Path, Note]]  # by made file, by file that was read for it
+UNKNOWN = {paths.RESULTS / "unknown": {"content": "", "stat": []}}  # what a file was made from that is not current in any case
 
 
 def content_of(file: Path, noted: Note | None = None) -> str:
@@ -85,7 +86,12 @@ def _read(note: Path) -> dict[Path, Note]:
     try:
         return {Path(file): origin for file, origin in read_json(note).items()}
     except ValueError:  # torn by a power failure
-        return {paths.RESULTS / "unknown": {"content": "", "stat": []}}
+        return UNKNOWN
+
+
+def to_be_made_again(made: Path) -> None:
+    """Note of a file that is there, and was made before there were notes, that it is not current."""
+    write_json(paths.origin(made), {str(file): origin for file, origin in UNKNOWN.items()})
 
 
 def outdated(known: Notes | None = None) -> set[Path]:

@@ -90,12 +90,25 @@ onstart:
             store.only_run(paths.RESULTS)
         space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
+        if not workflow.touch:
+            begin(needed)
     except UserError as error:
         raise WorkflowError(str(error))
-    if not workflow.touch and not {COMPLETE, *READ}.isdisjoint(file for job in needed for file in job.output):
-        Path(COMPLETE).unlink(missing_ok=True)  # it comes back with the page, once all that is made again now is whole
+    except OSError as error:
+        raise WorkflowError(f"nmtprune: {errors.sentence_of(error)}")
     if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
         warm.start()
+
+
+def begin(needed):
+    """Whatever becomes of the run, what it does not make is not current: neither the page nor, where they have no notes, other files."""
+    made = {Path(file) for job in needed for file in job.output}
+    if not {COMPLETE, *READ}.isdisjoint(map(str, made)):
+        Path(COMPLETE).unlink(missing_ok=True)
+    for job in needed:
+        file = Path(job.output[0]) if job.output and job.rule.name != "pages" else None
+        if file and file not in NOTES and file.exists():
+            current.to_be_made_again(file)
 
 
 def in_one_sentence(schedule):
