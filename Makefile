@@ -45,7 +45,7 @@ results: $(VENV)/installed
 
 # What the toy run made. Other results, which may have cost days, and .venv stay.
 clean:
-	rm -rf results/toy results/data/toy* results/models/toy* results/logs/*/toy* results/logs/toy results/costs/*/toy* results/costs/toy
+	rm -rf results/toy results/data/toy* results/models/toy* results/logs/*/toy* results/logs/toy results/costs/*/toy* results/costs/toy results/origins/*/toy*
 
 setup: $(VENV)/installed
 

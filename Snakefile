@@ -6,6 +6,10 @@ min_version("9.20")
 configfile: "config.yaml"
 
 
+# for `--sdm conda apptainer`: where the environments of conda are made
+container: "docker://condaforge/miniforge3"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"

@@ -240,3 +240,10 @@ def test_what_comes_with_a_manifest_is_not_asked_for_itself(workplace):
     workplace.configure(own=str(MICRO))
     done = workplace.snakemake("--cores", "1", "results/models/micro/micro/s1/train/model.pt")
     one_sentence(done, "ask for results/models/micro/micro/s1/train/manifest.json")
+
+
+def test_a_container_without_conda_is_refused(mine):
+    done = mine.snakemake("-n", "--sdm", "apptainer")
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in told
+    assert "--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`" in told

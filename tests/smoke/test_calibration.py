@@ -11,5 +11,5 @@ def test_a_calibrated_plan_knows_what_every_job_takes(workplace):
     header, *rows = [re.split(r"\s{2,}", line) for line in jobs.splitlines()]
     assert header[:5] == ["rule", "jobs", "there", "left", "CPU time"]
     assert {row[0] for row in rows} >= {"train", "retrain", "rejuvenate", "score", "all"}
-    assert all(re.fullmatch(r"\d+ s", row[4]) for row in rows) and int(rows[-1][4].split()[0]) > 0
+    assert all(re.fullmatch(r"\d+ (s|min)", row[4]) for row in rows) and int(rows[-1][4].split()[0]) > 0
     assert "wang2020/table2" in tables and "by calibration" in done.stdout

@@ -14,6 +14,8 @@ import torch
 from conftest import Workplace
 
 UNTIMED = ("see2016", "wang2020", "wangtu2020")  # papers whose tables hold no seconds
+# said by the job that found no room or, where the disk was full just after it, by Snakemake
+FULL = re.compile(r"nmtprune: (results|\S*\.snakemake)/\S+: No space left on device: free some space, and the same command goes on")
 FEW_KILLS = 6
 KILLS = int(os.environ.get("NMTPRUNE_KILLS", FEW_KILLS))  # of the soak test; 50 take a quarter of an hour
 
@@ -30,11 +32,17 @@ def same_results(ours, theirs):
     assert all(torch.equal(one[key], other[key]) for key in other)
 
 
-def wait_for(process, file, seconds):
-    """Until a file is there and some seconds have passed, or the process has ended."""
-    while not file.exists() and process.poll() is None:
+def holds_something(file):
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(process, *files):
+    """Until one of the files is there and holds something, or the process has ended."""
+    while not any(map(holds_something, files)) and process.poll() is None:
         time.sleep(0.02)
-    time.sleep(seconds)
 
 
 def processes_of(folder):
@@ -64,7 +72,7 @@ def test_soak(finished, workplace, tmp_path):
         if process.poll() == 0:
             break
         running = processes_of(workplace.folder)
-        victims = running if moments.random() < 0.5 else [moments.choice(running)]
+        victims = running if moments.random() < 0.5 else moments.sample(running, min(1, len(running)))
         for each in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
@@ -79,13 +87,15 @@ def test_soak(finished, workplace, tmp_path):
 def test_killed_at_chosen_moments_the_same_command_ends_with_the_same_tables(finished, workplace):
     """In a training, in a training of a pruned model, and while a model is scored."""
     moments = random.Random(1)
-    for steps, name, whole in (
-        ("train", "state/resume.pt", True),
-        ("train/prune-local-50/retrain", "state/resume.pt", False),
-        ("train/continue", "hypotheses/test.txt", True),
+    for steps, name, later, whole in (  # the file that tells the moment, and the one that says that it has passed
+        ("train", "state/resume.pt", "manifest.json", True),
+        ("train/prune-local-50/retrain", "state/resume.pt", "manifest.json", False),
+        ("train/continue", "hypotheses/test.txt", "scores.csv", True),
     ):
         process = workplace.start(*workplace.snakemake_command("--cores", "2"))
-        wait_for(process, workplace.model(f"micro/micro/s1/{steps}") / name, moments.random())
+        model = workplace.model(f"micro/micro/s1/{steps}")
+        wait_for(process, model / name, model / later)
+        time.sleep(moments.random())
         assert process.poll() is None, process.communicate()[1][-3000:]
         if whole:  # Snakemake with those who wait for its jobs, else Snakemake alone
             os.killpg(process.pid, signal.SIGKILL)
@@ -99,7 +109,8 @@ def test_killed_at_chosen_moments_the_same_command_ends_with_the_same_tables(fin
 def test_orphans_of_a_killed_snakemake_never_write_beside_their_successors(finished, workplace):
     """Without the warm process, which ends with Snakemake, jobs outlive it."""
     process = workplace.start("env", "NMTPRUNE_COLD=1", *workplace.snakemake_command("--cores", "2"))
-    wait_for(process, workplace.model("micro/micro/s1/train") / "state" / "resume.pt", 0)
+    model = workplace.model("micro/micro/s1/train")
+    wait_for(process, model / "state" / "resume.pt", model / "manifest.json")
     process.kill()
     process.communicate()
     workplace.finish()
@@ -108,8 +119,10 @@ def test_orphans_of_a_killed_snakemake_never_write_beside_their_successors(finis
 
 def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
     first = workplace.start(*workplace.snakemake_command("--cores", "2"))
-    wait_for(first, workplace / "results" / ".run.lock", 1)
+    wait_for(first, workplace / "results" / ".run.lock")
+    first.send_signal(signal.SIGSTOP)  # it is at work for as long as the second one takes to start
     second = workplace.snakemake("--cores", "2")
+    first.send_signal(signal.SIGCONT)
     assert second.returncode != 0
     assert f"another run (process {first.pid}) works on {workplace / 'results'}" in second.stdout + second.stderr
     _, err = first.communicate()
@@ -132,13 +145,34 @@ def small_disk(finished, tmp_path):
 
 def test_a_full_disk(finished, small_disk):
     place, enlarge = small_disk
-    workplace = Workplace(place / "workplace")
+    workplace = Workplace(place / "workplace", check_space=False)
     (workplace / "results").mkdir()
     done = workplace.snakemake("--cores", "2")
     told = done.stdout + done.stderr
     assert done.returncode != 0
-    assert re.search(r"nmtprune: results/\S+: No space left on device: free some space, and the same command goes on", told), told[-3000:]
+    assert FULL.search(told), told[-3000:]
     assert "Traceback" not in told, told[told.index("Traceback") :][:3000]
     enlarge()
     workplace.finish()
     same_results(workplace, finished)
+
+
+def test_no_room_for_snakemakes_own_files(workplace):
+    """A job has made its file, and Snakemake cannot write down that it has: said in the same sentence, whichever file it is."""
+    text, own = "results/data/micro/text/manifest.json", workplace / ".snakemake"
+    own.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(own)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
+    try:
+        assert workplace.snakemake("-n", text).returncode == 0  # makes its folders
+        used = int(subprocess.run(["df", "--output=iused", own], capture_output=True, text=True, check=True).stdout.split()[-1])
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={used + 1}", own], check=True)
+        done = workplace.snakemake("--cores", "1", text)
+        told = done.stdout + done.stderr
+        assert done.returncode != 0 and FULL.search(told) and "Traceback" not in told, told
+        subprocess.run(["mount", "-o", "remount,nr_inodes=1000", own], check=True)
+        done = workplace.snakemake("--cores", "1", text)
+        assert done.returncode == 0 and (workplace / text).exists(), done.stderr
+    finally:
+        subprocess.run(["umount", "--lazy", str(own)], check=True)

@@ -1,6 +1,8 @@
 """The whole workflow by Snakemake on the micro task, from nothing to tables."""
 
+import base64
 import csv
+import json
 import os
 import shutil
 import sys
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import Workplace
 
-from nmtprune import papers
+from nmtprune import current, papers
+from nmtprune.jobs import Jobs
 
 TABLES = ("figure1", "table2")
 TRAIN = "micro/micro/s1/train"
@@ -55,6 +58,20 @@ def test_a_kept_run_has_its_page_tables_and_scores_and_no_weights(finished, tmp_
     scores = Path("models") / TRAIN / "scores.csv"
     assert (tmp_path / "kept" / scores).read_bytes() == (finished.model(TRAIN) / "scores.csv").read_bytes()
     assert not [file for file in kept if file.suffix == ".pt" or "state" in file.parts]
+
+
+def test_every_job_notes_the_files_that_snakemake_gives_it(finished):
+    """The package and the rules say the same of what a job reads."""
+    folder = finished / ".snakemake" / "metadata"
+    given = {}
+    for file in filter(Path.is_file, folder.rglob("*")):
+        made = base64.urlsafe_b64decode("".join(part.removeprefix("@") for part in file.relative_to(folder).parts)).decode()
+        given[Path(made)] = {Path(each) for each in json.loads(file.read_text())["input"]}
+    with finished.inside():
+        notes = {made: set(origins) for made, origins in current.notes().items()}
+        jobs = set(Jobs(finished.config))
+    assert jobs == notes.keys() <= given.keys()
+    assert notes == {made: given[made] for made in notes}
 
 
 def test_a_second_run_does_nothing(finished):

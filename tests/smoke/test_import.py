@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 import sys
 
@@ -61,6 +63,9 @@ def test_import_prune_retrain_score(studio, workplace):
     before = json.loads((imported / "manifest.json").read_text())["digest"]
     checkpoint["model"]["decoder.layers.0.fc1.bias"] += 1
     models.save(checkpoint, outside / "checkpoint_best.pt")
+    os.utime(outside / "checkpoint_best.pt", (1, 1))  # however old it says that it is
+    planned = workplace.snakemake("-n")
+    assert re.search(r"^import_checkpoint +1$", planned.stdout + planned.stderr, re.MULTILINE)
     done = workplace.nmtprune("run", "micro/micro/s1/import-mine")
     assert done.returncode == 0, done.stderr
     assert json.loads((imported / "manifest.json").read_text())["digest"] != before

@@ -276,6 +276,12 @@ def test_a_reader_that_goes_away_is_no_error(made):
         assert process.stderr.read() == b""
 
 
+def test_an_output_without_room_is_told_in_one_sentence(made):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, str(made / "onnx" / "translate")], input=b"a\n" * 3, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"translate: the output cannot be written: No space left on device\n")
+
+
 @pytest.mark.parametrize("chosen", SETTINGS, ids=name_of)
 def test_subwords_are_the_projects(chosen, tmp_path):
     for language, lines in (("en", EN), ("de", DE)):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from nmtprune import chain as chains
 from nmtprune import config as configuration
-from nmtprune import manifest, paths
+from nmtprune import current, manifest, paths
 from nmtprune.files import write_json, write_text
-from nmtprune.reporting.status import duration, is_locked, status
+from nmtprune.reporting.status import duration, status
+from nmtprune.steps.store import is_locked, this_machine
 
 ROOT = "toy/toy/s1/train"
 PRUNED, RETRAINED = f"{ROOT}/prune-local-50", f"{ROOT}/prune-local-50/retrain"
@@ -70,6 +72,63 @@ def test_the_time_left_counts_waiting_trainings_at_the_speed_measured(config):
 def test_a_training_whose_process_is_gone_is_interrupted(config):
     report_progress(ROOT, age=3600)
     assert row(status(config), "train").startswith("interrupted  after update 150 of 600; the same command goes on")
+
+
+def test_a_training_that_was_killed_on_this_machine_is_interrupted_at_once(config):
+    report_progress(ROOT, machine=this_machine())
+    assert row(status(config), "train").startswith("interrupted  after update 150 of 600")
+
+
+@pytest.mark.parametrize(("age", "state"), [(60, "running"), (-60, "running"), (3600, "interrupted"), (-3600, "interrupted")])
+def test_a_training_on_another_machine_is_alive_as_long_as_it_reports(config, age, state):
+    report_progress(ROOT, age=age, machine="another")
+    assert row(status(config), "train").startswith(state)
+
+
+def test_the_run_is_headed_by_what_it_makes(config):
+    assert status(config).startswith(f"1 chain of your own: {config.task('toy')['title']}\n")
+    tables = configuration.from_settings({"papers": ["wang2020/table2"], "seeds": [1]})
+    assert status(tables).startswith(f"toy: {tables.preset['title']}\n")
+    both = configuration.from_settings({"papers": ["wang2020/table2"], "seeds": [1], "chains": [ROOT, RETRAINED]})
+    assert status(both).startswith(f"toy: {tables.preset['title']}; 2 chains of your own: {config.task('toy')['title']}\n")
+
+
+def make_text_and_data(config):
+    """The text and data of a run, with the notes of jobs that made them from a corpus."""
+    data = config.data_folder(chains.parse(ROOT)) / paths.MANIFEST
+    text = paths.text("toy") / paths.MANIFEST
+    write_text("corpus.en", "a sentence\n")
+    with current.making(text, [Path("corpus.en")]):
+        write_json(text, {"digest": "text"})
+    with current.making(data, [text]):
+        write_json(data, {"digest": "data"})
+    return text
+
+
+def test_nothing_is_done_that_was_made_from_a_text_that_has_failed(config):
+    text = make_text_and_data(config)
+    finish(config, ROOT)
+    assert row(status(config), "train") == "done"
+    write_text(paths.log(text.parent), "nmtprune: corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides\n")
+    text.unlink()
+    with pytest.raises(KeyError), current.making(text, [Path("corpus.en")]):
+        raise KeyError
+    report = status(config)
+    assert row(report, "train") == "failed       corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides"
+    assert "tail -n 40 results/logs/data/toy/text.log" in report and "0 of 3 models made" in report
+
+
+def test_nothing_is_done_that_was_made_from_another_corpus(config):
+    make_text_and_data(config)
+    for address in (ROOT, PRUNED, RETRAINED):
+        finish(config, address)
+    scores = paths.scores(chains.parse(RETRAINED))
+    with current.making(scores, [paths.manifest(chains.parse(RETRAINED))]):
+        write_text(scores, f"chain,set,bleu\n{RETRAINED},test,60.1\n")
+    assert "3 of 3 models made, 1 of 1 scored" in status(config)
+    write_text("corpus.en", "b sentence\n")
+    os.utime("corpus.en", (1, 1))
+    assert "0 of 3 models made" in status(config)
 
 
 def test_a_held_lock_says_that_a_training_is_alive(config):

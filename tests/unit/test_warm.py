@@ -38,7 +38,7 @@ def alive(pid):
     """Whether a process runs (one that has ended and is not yet waited for does not)."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or between that and reading it
         return False
 
 
@@ -59,7 +59,7 @@ class Warm:
         self.owner = self.python(OWNER)
         address, pid = self.owner.stdout.readline().split()
         self.pid, self.address = int(pid), Path(address)
-        self.environment[warm.ADDRESS] = address
+        self.environment |= {warm.ADDRESS: address, warm.SERVED: warm.own_environment()}
         until(lambda: self.address.exists() or self.owner.poll() is not None, 120)
 
     def python(self, code, *arguments):
@@ -134,6 +134,19 @@ def test_without_the_warm_process_jobs_say_so_and_later_ones_do_without(process)
 def test_the_warm_process_has_one_thread(process):
     """Others would not live on in its forks, and their locks would."""
     assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
+
+
+@pytest.mark.parametrize("difference", ["sys.prefix = '/another/environment'", "sys.executable = '/bin/another'", "sys.version = '3.99'"])
+def test_a_job_of_another_environment_is_not_handed_over(process, difference):
+    """As one under `--sdm conda`, whose packages are those of its own environment."""
+    job = process.python(f"import sys; {difference}; from nmtprune import warm; print(warm.run_there(['x', '0', '3']))")
+    assert job.communicate()[0] == "None\n"
+
+
+def test_a_job_of_another_copy_of_the_package_is_not_handed_over(process):
+    shutil.copytree(Path(warm.__file__).parent, process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__"))
+    process.environment["PYTHONPATH"] = str(process.folder / "other")
+    assert process.python("from nmtprune import warm; print(warm.run_there(['x', '0', '3']))").communicate()[0] == "None\n"
 
 
 def test_jobs_of_several_threads_do_without(process):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
 import os
+import signal
 import sys
 import time
 import warnings
@@ -14,7 +15,7 @@ from nmtprune import chain as chains
 from nmtprune import config as configuration
 from nmtprune import cost, launch, paths
 from nmtprune.config import Config
-from nmtprune.errors import UserError
+from nmtprune.errors import UserError, sentence_of
 from nmtprune.files import write_json
 
 
@@ -282,6 +283,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Note what the file is made from that the verb makes, if it makes one: once, however many workers make it."""
+    from nmtprune import current, jobs  # they take time, and `--help` needs neither
+
+    if arguments.verb not in jobs.VERBS or not launch.is_first():
+        return contextlib.nullcontext()
+    job = jobs.of_verb(config, arguments.verb, arguments)
+    return current.making(job.makes, jobs.read_by(config, job))
+
+
 def main() -> int:
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
@@ -289,16 +300,27 @@ def main() -> int:
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
         config = configuration.load(arguments.configfile, settings)
-        with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]):
+        with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]), _noted(config, arguments):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)
             if arguments.cost and launch.is_first():
                 write_json(paths.cost(arguments.cost), cost.of_this_process(arguments.verb, time.monotonic() - began))
+        sys.stdout.flush()
     except UserError as error:
         print(f"nmtprune: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as `nmtprune status | head`: nobody reads on
+        _write_no_more()
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        hint = ": free some space, and the same command goes on where this one ended" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
-        print(f"nmtprune: {error.filename or 'a file'}: {error.strerror or error}{hint}", file=sys.stderr)
+        print(f"nmtprune: {sentence_of(error)}", file=sys.stderr)
+        _write_no_more()
         return 1
     return 0
+
+
+def _write_no_more() -> None:
+    """Let what is left of the output go: written at the end of the process it would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

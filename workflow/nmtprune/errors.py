@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what the system says of a full disk
 
 
 class UserError(Exception):
     """One sentence that names the setting, its value and the valid choices. The command line prints it without a traceback."""
+
+
+def sentence_of(error: OSError) -> str:
+    """What the system says of a file, and what to do about a full disk. An error without a file is one of the standard output."""
+    hint = ": free some space, and the same command goes on where this one ended" * (error.errno in FULL)
+    return f"{error.filename or 'what this command prints'}: {error.strerror or error}{hint}"
+
+
+def behind(error: BaseException) -> OSError | None:
+    """The error of the system that an error is, holds (a group) or was raised for; None where there is none."""
+    if isinstance(error, OSError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(behind, error.exceptions)), None)
+    return behind(error.__context__) if error.__context__ else None
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:

@@ -16,9 +16,8 @@ from nmtprune.chain import INITIAL, Chain, parse
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.jobs import STEP, Job, Jobs
-from nmtprune.reporting.status import is_locked
 from nmtprune.space import BLOCK, human, table
-from nmtprune.steps.store import outputs_of
+from nmtprune.steps.store import is_locked, outputs_of
 
 RESUME, KEPT = "resume.pt", "kept"
 TEMPORARY = "*.tmp"

@@ -5,15 +5,19 @@ It says what workflow/rules say; tests hold the two together.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import analysis, manifest, papers, paths, units
+from nmtprune import analysis, current, manifest, papers, paths, units
 from nmtprune.ablation_order import ANALYSIS as ORDER
-from nmtprune.chain import Chain
+from nmtprune.chain import Chain, parse
 from nmtprune.config import TRANSFORMERS, Config
+from nmtprune.data.corpus import languages_of, own_files
+from nmtprune.data.probing import senteval_files
+from nmtprune.data.subwords import given_files
 from nmtprune.errors import UserError
 
 # the rule of a family of steps or of an analysis, where it is not named as that is
@@ -28,6 +32,7 @@ RULES = {
 }
 AFTER_SHORTLIST = ("contribution", "criticality", "order")  # the analyses that translate
 STEP = "step"
+VERBS = ("text", "data", "shortlist", "run", "score", "variants", "analyse", "shard", "speed")  # that do a job, by hand or in a run
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,22 @@ class Job:
 class Jobs(dict[Path, Job]):
     """All jobs of a run by the file that each makes, those that others need first. `items`: its tables and figures.
 
-    Pages, which are rendered from all that is there, are no job here.
+    Pages, which are rendered from all that is there, are no job here. Without `asked` there is none yet: methods add single ones.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, asked: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.stated, self.targets, self._chains = [], [], {}
+        self._speed_groups: Mapping[str, Iterable[Chain]] = {}
+        self._variants: dict[Chain, set[Chain]] = {}
+        if asked:
+            self._add_all()
+
+    def _add_all(self) -> None:
+        config = self.config
         self.stated = papers.items(config)
         self._speed_groups = papers.speed_groups(config)
-        self._variants: dict[Chain, set[Chain]] = {}
         for chain in papers.scored(config):
             if chain.last.family.selects:
                 self._variants.setdefault(chain.parent, set()).add(chain)
@@ -76,7 +88,7 @@ class Jobs(dict[Path, Job]):
 
     def _target(self, file: Path) -> Path:
         if file.parent == paths.speed(self.config.settings["preset"], "").parent:
-            return self._speed(file)
+            return self.speed(file, self._speed_groups[file.stem])
         if file.is_relative_to(paths.DATA):
             return self.text(file.relative_to(paths.DATA).parts[0])
         chain = self._chains[file.parent / paths.MANIFEST]
@@ -84,10 +96,9 @@ class Jobs(dict[Path, Job]):
             case paths.MANIFEST:
                 return self.model(chain)
             case paths.SCORES:
-                return self._looked_at("score", "score", file, chain)
+                return self.score(chain)
             case paths.VARIANTS:
-                variants = tuple(sorted(self._variants[chain], key=str))
-                return self._looked_at("variants", "variants", file, chain, models=variants)
+                return self.variants(chain, sorted(self._variants[chain], key=str))
             case _:
                 return self.analysis(chain, file.stem)
 
@@ -104,15 +115,20 @@ class Jobs(dict[Path, Job]):
         return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
 
     def data(self, chain: Chain) -> Path:
-        folder = self.config.data_folder(chain)
+        return self.encoded(chain.task, self.config.data_folder(chain))
+
+    def encoded(self, task: str, folder: Path) -> Path:
         makes = folder / paths.MANIFEST
-        return makes if makes in self else self._add("data", "data", makes, paths.log(folder), chain.task, [self.text(chain.task)])
+        return makes if makes in self else self._add("data", "data", makes, paths.log(folder), task, [self.text(task)])
+
+    def shortlist(self, task: str, file: Path) -> Path:
+        return self._add("shortlist", "shortlist", file, paths.log(file), task, [self.encoded(task, file.parent)])
 
     def _shortlists(self, chains: Iterable[Chain]) -> list[Path]:
         found = {file: chain for chain in chains if (file := self.config.shortlist(chain))}
         for file, chain in found.items():
             if file not in self:
-                self._add("shortlist", "shortlist", file, paths.log(file), chain.task, [self.data(chain)])
+                self.shortlist(chain.task, file)
         return sorted(found)
 
     def model(self, chain: Chain) -> Path:
@@ -130,10 +146,16 @@ class Jobs(dict[Path, Job]):
             return makes
         needs = [self.analysis(chain, "contribution")] if name == ORDER else []
         if name in analysis.SHARED_OUT and (shards := self.config.settings["shards"]) > 1:
-            needs += [self._shard(chain, name, shard, shards) for shard in range(1, shards + 1)]
+            needs += [self.shard(chain, name, shard, shards) for shard in range(1, shards + 1)]
         return self._looked_at(RULES.get(name, name), name, makes, chain, needs)
 
-    def _shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
+    def score(self, chain: Chain) -> Path:
+        return self._looked_at("score", "score", paths.model(chain) / paths.SCORES, chain)
+
+    def variants(self, chain: Chain, variants: Iterable[Chain]) -> Path:
+        return self._looked_at("variants", "variants", paths.model(chain) / paths.VARIANTS, chain, models=tuple(variants))
+
+    def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
         part = f"{name}-{shard}-of-{shards}"
         log = paths.log(paths.analysis(chain, part))
         return self._looked_at("shard", name, paths.model(chain) / "shards" / f"{part}.json", chain, log=log)
@@ -152,8 +174,8 @@ class Jobs(dict[Path, Job]):
         needs = [self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates else []), *needs]
         return self._add(rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models)
 
-    def _speed(self, makes: Path) -> Path:
-        task, models = makes.stem, tuple(self._speed_groups[makes.stem])
+    def speed(self, makes: Path, timed: Iterable[Chain]) -> Path:
+        task, models = makes.stem, tuple(timed)
         needs = [*sorted({self.data(each) for each in models}), *self._shortlists(models), *map(self.model, models)]
         log = paths.log(makes.parent / task)
         return self._add("speed", "speed", makes, log, task, needs, models=models)
@@ -178,12 +200,18 @@ class Jobs(dict[Path, Job]):
     def to_do(self) -> list[Job]:
         """The jobs that are left: those without which a table or figure would lack something, or show what is no longer so.
 
-        What is missing behind a finished job is not missed.
+        Missing inputs of an up-to-date job do not make it run again.
         """
+        notes = current.notes()
+        outdated = current.outdated(notes)
         fresh: dict[Path, bool] = {}
         for file, job in self.items():  # what is needed comes first
-            fresh[file] = _is_there(self.config, job) and all(
-                fresh[need] and need.stat().st_mtime <= file.stat().st_mtime for need in job.needs if need.exists()
+            fresh[file] = (
+                _is_there(self.config, job)
+                and file not in outdated
+                and all(
+                    fresh[need] and (file in notes or need.stat().st_mtime <= file.stat().st_mtime) for need in job.needs if need.exists()
+                )
             )
         left: set[Path] = set()
         waiting = [target for target in self.targets if not fresh[target]]
@@ -206,6 +234,61 @@ def _is_there(config: Config, job: Job) -> bool:
         return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in made)
     except UserError:
         return False
+
+
+def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
+    """The job that the arguments of one of VERBS ask for. Raises UserError for an address that is none."""
+    jobs = Jobs(config, asked=False)
+    chain = _checked(config, arguments.model) if "model" in arguments else None
+    match verb:
+        case "text":
+            makes = jobs.text(arguments.task)
+        case "data":
+            makes = jobs.encoded(arguments.task, paths.data(arguments.task, arguments.subwords))
+        case "shortlist":
+            top, _, frequent = arguments.top.partition("+")
+            folder = paths.data(arguments.task, arguments.subwords)
+            makes = jobs.shortlist(arguments.task, paths.shortlist(folder, int(top), int(frequent or paths.MOST_FREQUENT)))
+        case "run":
+            makes = jobs.model(chain)
+        case "score":
+            makes = jobs.score(chain)
+        case "variants":
+            makes = jobs.variants(chain, ())
+        case "analyse":
+            makes = jobs.analysis(chain, arguments.analysis)
+        case "shard":
+            makes = jobs.shard(chain, arguments.analysis, int(arguments.shard), int(arguments.shards))
+        case "speed":
+            makes = jobs.speed(Path(arguments.table), [_checked(config, model) for model in arguments.models])
+    return jobs[makes]
+
+
+def _checked(config: Config, model: str) -> Chain:
+    chain = parse(paths.chain_text(model))
+    config.check(chain)
+    return chain
+
+
+def read_by(config: Config, job: Job) -> list[Path]:
+    """The files that a job reads: what other jobs have made for it, and the user's own corpora, dictionaries, checkpoints and probes.
+
+    Raises UserError for a corpus that is not there.
+    """
+    task = config.task(job.task)
+    match job.does:
+        case "text" if job.rule == "text":
+            own = own_files(task, config.data_dir)
+        case "data":
+            settings = config.subwords_named(job.makes.parent.name)
+            own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
+        case "probing":
+            own = senteval_files(task, config.data_dir).values()
+        case "step" if job.chain.last.family.name == "import":
+            own = [config.imported(job.chain.last["name"])["checkpoint"]]
+        case _:
+            own = []
+    return [*job.needs, *map(Path, own)]
 
 
 def counts(jobs: Iterable[Job]) -> Counter[str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import nmtprune
-from nmtprune import paths
+from nmtprune import current, paths
 from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
-from nmtprune.files import digest, read_json, sha256_of
+from nmtprune.files import digest, read_json
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def digest_of(config: Config, chain: Chain) -> str:
     """
     identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
     if chain.last.family.name == "import":
-        identity["checkpoint"] = sha256_of(config.imported(chain.last["name"])["checkpoint"])
+        checkpoint = Path(config.imported(chain.last["name"])["checkpoint"])
+        identity["checkpoint"] = current.content_of(checkpoint, current.noted(paths.manifest(chain), checkpoint))
     if chain.last.needs_order:
         identity["components"] = [str(component) for component in least_important(chain)]
     if chain.parent:  # a selection is made when it is needed, and may not be there yet

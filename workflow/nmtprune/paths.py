@@ -11,6 +11,7 @@ MODELS = RESULTS / "models"
 SPEED = RESULTS / "speed"
 DATA = RESULTS / "data"
 DOWNLOADS = DATA / "downloads"
+ORIGINS = RESULTS / "origins"
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
@@ -125,6 +126,16 @@ def log(made: Path) -> Path:
 def cost(log: Path) -> Path:
     """What a rule's job has cost, by the name of its log."""
     return RESULTS / "costs" / log.relative_to(RESULTS / "logs").with_suffix(".json")
+
+
+def origin(made: Path) -> Path:
+    """The note of what a file was made from (`nmtprune.current`)."""
+    return ORIGINS / f"{made.relative_to(RESULTS)}.json"
+
+
+def noted(origin: Path) -> Path:
+    """The file that a note speaks of."""
+    return RESULTS / origin.relative_to(ORIGINS).with_suffix("")
 
 
 def page(preset: str) -> Path:

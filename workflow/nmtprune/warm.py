@@ -2,8 +2,8 @@
 
 Imports take seconds, and there are jobs that take no longer. Snakemake starts the warm process beside a local run and names its socket
 in the environment of the jobs. `python -m nmtprune` hands it its arguments, environment, directory and standard streams, and waits for
-the fork that does the work. A job imports what it needs itself where there is no warm process: on the nodes of a cluster, on systems
-without pidfd, before it has started and after it was killed.
+the fork that does the work. A job imports what it needs itself where there is no warm process of its own environment: on the nodes of a
+cluster, in an environment of conda or a container, on systems without pidfd, before it has started and after it was killed.
 
 A job dies with whoever waits for it, and all die with Snakemake, as if they had been killed themselves: whatever a step has kept
 lets the next run go on.
@@ -27,11 +27,17 @@ from pathlib import Path
 from typing import NoReturn
 
 ADDRESS = "NMTPRUNE_WARM"
+SERVED = "NMTPRUNE_WARM_SERVES"  # the environment that the warm process has imported from, and whose jobs alone it does
 COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
 ENOUGH_JOBS = 8  # for the imports of one more process to pay
 _PR_SET_PDEATHSIG = 1
 _STARTED: list[subprocess.Popen[bytes]] = []  # their standard inputs stay open as long as this process lives
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")}
+
+
+def own_environment() -> str:
+    """The interpreter of this process, its packages and this package: what a job would import from."""
+    return os.pathsep.join([os.path.realpath(sys.executable), sys.prefix, sys.version, str(Path(__file__).resolve().parent)])
 
 
 def start() -> int | None:
@@ -44,7 +50,7 @@ def start() -> int | None:
     # Its standard input is a pipe that nobody else has: it closes when this process ends, in whatever way.
     command = [sys.executable, "-m", "nmtprune.warm", address]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
-    os.environ[ADDRESS] = address
+    os.environ.update({ADDRESS: address, SERVED: own_environment()})
     _STARTED.append(process)
     return process.pid
 
@@ -52,10 +58,11 @@ def start() -> int | None:
 def run_there(arguments: list[str], module: str = "nmtprune.cli") -> int | None:
     """Have the warm process do what these arguments say to `main` of a module, and return the exit status; None where it cannot.
 
-    It cannot where there is none, and for jobs that may use several threads: numerical libraries count them when they are loaded.
+    It cannot where there is none, for jobs of another environment (its own packages are what such a job asks for), and for jobs that may
+    use several threads: numerical libraries count them when they are loaded.
     """
     address = os.environ.get(ADDRESS)
-    if not address or os.environ.get("OMP_NUM_THREADS") != "1":
+    if not address or os.environ.get("OMP_NUM_THREADS") != "1" or os.environ.get(SERVED) != own_environment():
         return None
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -189,6 +196,7 @@ def import_what_jobs_need() -> None:
     """What most jobs import, and nothing that starts threads: those do not live on in a fork."""
     import nmtprune.cli
     import nmtprune.evaluation
+    import nmtprune.jobs
     import nmtprune.scoring.ctranslate2_engine
     import nmtprune.steps.training
     import nmtprune.toolkit.session  # noqa: F401
@@ -213,8 +221,10 @@ def main() -> int:
     try:
         import_what_jobs_need()
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(address))
+        unheard = address.with_suffix(".new")
+        listener.bind(str(unheard))
         listener.listen(64)
+        unheard.rename(address)  # whoever finds it is heard
         request = _Server(listener).serve()
     finally:
         if request is None:

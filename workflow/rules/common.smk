@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,14 +17,15 @@ gc.set_threshold(200_000, 50, 100)  # a DAG of thousands of jobs is all live obj
 # a full disk is told by the job that needs the room; that Snakemake's own log finds none either is no news, and comes as a traceback
 logging.raiseExceptions = False
 
-# jobs run with the Python that runs Snakemake
+# jobs run with the Python that runs Snakemake, but those in an environment of their own (`--sdm`)
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, free, launch, papers, paths, space, units, warm
+    from nmtprune import analysis, current, errors, free, launch, papers, paths, space, units, warm
     from nmtprune import config as configuration
-    from nmtprune.data.corpus import own_files
+    from nmtprune.data import subwords
+    from nmtprune.data.corpus import languages_of, own_files
     from nmtprune.data.probing import senteval_files
     from nmtprune.errors import UserError
     from nmtprune.scoring import comet
@@ -50,8 +52,14 @@ try:
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
     FETCHED = sorted({str(paths.text(task) / paths.MANIFEST) for task in TASKS if task not in DISTILLED})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
+    NOTES = current.notes() if workflow.is_main_process else {}
+    OUTDATED = current.outdated(NOTES)
+    current.renew(NOTES, OUTDATED)
     GPUS = int(CONFIG.on_gpu)
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
+    DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}  # environments that jobs run in, by `--sdm`
+    if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
+        raise UserError("--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`")
     if GPUS and LOCAL:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     # for shell lines, where single braces are Snakemake's
@@ -66,6 +74,7 @@ COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a p
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
+PACKAGE = shlex.quote(str(Path(workflow.basedir) / "workflow")).replace("{", "{{").replace("}", "}}")
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
@@ -75,23 +84,55 @@ if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the com
 onstart:
     # Snakemake's limit of jobs a second wakes its scheduler once a second for ever after each job: after hundreds of jobs that takes a core
     workflow.scheduler.job_rate_limiter = None
+    workflow.scheduler.schedule = in_one_sentence(workflow.scheduler.schedule)
     needed = list(workflow.dag.needrun_jobs())
     try:
         if workflow.is_main_process:
             store.only_run(paths.RESULTS)
         space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
+        if not workflow.touch:
+            begin(needed)
     except UserError as error:
         raise WorkflowError(str(error))
-    if LOCAL and len(needed) >= warm.ENOUGH_JOBS:
+    except OSError as error:
+        raise WorkflowError(f"nmtprune: {errors.sentence_of(error)}")
+    if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
         warm.start()
+
+
+def begin(needed):
+    """Whatever becomes of the run, what it does not make is not current: neither the page nor, where they have no notes, other files."""
+    made = {Path(file) for job in needed for file in job.output}
+    if not {COMPLETE, *READ}.isdisjoint(map(str, made)):
+        Path(COMPLETE).unlink(missing_ok=True)
+    for job in needed:
+        file = Path(job.output[0]) if job.output and job.rule.name != "pages" else None
+        if file and file not in NOTES and file.exists():
+            current.to_be_made_again(file)
+
+
+def in_one_sentence(schedule):
+    """Snakemake's scheduler, that tells in one sentence where it finds no room for its own files."""
+
+    def run():
+        try:
+            return schedule()
+        except (OSError, WorkflowError, ExceptionGroup) as error:
+            of_system = errors.behind(error)
+            if of_system is None or (isinstance(error, WorkflowError) and of_system.errno not in errors.FULL):
+                raise
+            raise WorkflowError(f"nmtprune: {errors.sentence_of(of_system)}")
+
+    return run
 
 
 def nmtprune(verb, on_gpu=False):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
     among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
     leased = "--lease {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
-    return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
+    package = f"PYTHONPATH={PACKAGE}" if DEPLOYED else ""  # environments of conda hold what nmtprune needs, not nmtprune
+    return " ".join(filter(None, [package, "python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
 
 
 def chain_of(wildcards):
@@ -123,14 +164,23 @@ def data_manifest_of(chain):
     return str(CONFIG.data_folder(chain) / paths.MANIFEST)
 
 
+def by_content(files, made):
+    """Files of the user's own, whose dates say nothing as soon as there is a note of the content that `made` was made from."""
+    files = sorted(map(str, files))
+    return [ancient(file) for file in files] if made in NOTES else files
+
+
+def corpus_files(wildcards):
+    """The corpus files of the user's own that a task names. Asked once a task whenever jobs are looked for, it names those to do again."""
+    workflow.dag.forcefiles.update(map(str, OUTDATED))
+    return by_content(OWN_FILES.get(wildcards.task, []), paths.text(wildcards.task) / paths.MANIFEST)
+
+
 def given_files(wildcards):
     """The dictionaries and the subword model that came with an imported checkpoint."""
     settings = CONFIG.subwords_named(wildcards.subwords)
-    if settings["type"] != "given":
-        return []
-    task = CONFIG.task(wildcards.task)
-    dictionaries = [f"{settings['dictionaries']}/dict.{task[side]}.txt" for side in ("source", "target")]
-    return dictionaries + ([settings["model"]] if settings["model"] else [])
+    files = subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
+    return by_content(files, paths.data(wildcards.task, wildcards.subwords) / paths.MANIFEST)
 
 
 def data_for_translating(wildcards):
@@ -168,11 +218,13 @@ def files_to_probe(wildcards):
     """The files of SentEval that a model is probed with."""
     if wildcards.analysis != "probing":
         return []
-    return sorted(map(str, senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()))
+    found = senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()
+    return by_content(found, paths.analysis(chain_of(wildcards), wildcards.analysis))
 
 
 def imported_checkpoint(wildcards):
-    return CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]
+    chain = chain_of(wildcards)
+    return by_content([CONFIG.imported(chain.root["name"])["checkpoint"]], paths.manifest(chain))
 
 
 VARIANTS = collections.defaultdict(set)

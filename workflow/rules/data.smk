@@ -1,6 +1,6 @@
 rule text:
     input:
-        lambda wildcards: OWN_FILES.get(wildcards.task, []),
+        corpus_files,
     output:
         "results/data/{task}/text/manifest.json",
     log:

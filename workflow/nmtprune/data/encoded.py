@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nmtprune import manifest, paths
 from nmtprune.data.corpus import languages_of, splits_of
 from nmtprune.data.subwords import Subwords, name_of
-from nmtprune.files import digest, read_json, sha256_of, write_json
+from nmtprune.files import digest, sha256_of, write_json
 
 
 def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
@@ -20,6 +21,7 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
     from nmtprune.toolkit.binarise import FAIRSEQ_SPLIT, binarise
 
     languages = languages_of(task)
+    text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # of a text that is whole
     (folder / "manifest.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)
     if settings["type"] == "given":
@@ -35,7 +37,7 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
             "digest": digest({name: checksum for name, checksum in files.items() if name.startswith(seen)}),
             "subwords": name_of(settings),
             "types": sizes,
-            "text": read_json(text_folder / "manifest.json")["digest"],
+            "text": text,
             "files": files,
         },
     )

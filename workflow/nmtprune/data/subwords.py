@@ -162,10 +162,11 @@ class Subwords:
         """
         model = settings.get("model")
         kind = "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
-        dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
-        for file in [*dictionaries, *([Path(model)] if model else [])]:
+        files = given_files(settings, languages)
+        for file in files:
             if not file.is_file():
                 raise UserError(f"import `{settings['name']}`: there is no file {file}")
+        dictionaries = files[: len(languages)]
         folder.mkdir(parents=True, exist_ok=True)
         for file in dictionaries:
             with atomic(folder / file.name) as copy:
@@ -203,6 +204,12 @@ class Subwords:
     def given_dictionaries(self) -> list[Path] | None:
         """The dictionary files of source and target where they came with a model."""
         return [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
+
+
+def given_files(settings: Mapping[str, Any], languages: tuple[str, str]) -> list[Path]:
+    """The dictionaries of source and target that came with a model, then its subword model if it has one."""
+    dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
+    return [*dictionaries, *([Path(settings["model"])] if settings.get("model") else [])]
 
 
 def model_files(settings: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import sys
@@ -223,8 +224,13 @@ def main() -> int:
         return 2
     translation = Translation(settings, subwords, loaded)
     while lines := [text_of(line) for line in islice(sys.stdin.buffer, arguments.buffer)]:
-        sys.stdout.buffer.write("".join(f"{line}\n" for line in translation.lines(lines)).encode("utf-8"))
-        sys.stdout.buffer.flush()
+        written = "".join(f"{line}\n" for line in translation.lines(lines)).encode("utf-8")
+        try:
+            sys.stdout.buffer.write(written)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            print(f"translate: the output cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+            os._exit(1)  # what is left in the buffer would be tried once more, with a traceback
     return 0
 
 

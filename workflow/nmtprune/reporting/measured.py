@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nmtprune import manifest, paths, units
+from nmtprune import current, manifest, paths, units
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config, pooled_sets
 from nmtprune.files import read_json, read_lines
@@ -36,10 +36,11 @@ BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity 
 
 
 class Measured:
-    """Reads each file once. Nothing here fails for a file that is not there yet: missing is None."""
+    """Reads each file once. Nothing here fails for a file that is not there yet: missing is None. So is what is not current."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._outdated = current.outdated()
         self.where = functools.cache(functools.partial(units.where, config))
         self.manifest = functools.cache(self._manifest)
         self.statistics = functools.cache(self._statistics)
@@ -50,7 +51,7 @@ class Measured:
         self.history = functools.cache(self._read_history)
         self.norms = functools.cache(self._read_norms)
         self.tokenised_bleu = functools.cache(self._tokenised_bleu)
-        self._table = functools.cache(_read_table)
+        self._table = functools.cache(self._rows)
 
     def test_set(self, task: str) -> str:
         """The task's main test set, the one in tables."""
@@ -218,6 +219,8 @@ class Measured:
     def reason(self, chain: Chain, source: str = "scores") -> str:
         """Why a chain has no scores, no hypotheses, or not the analysis named."""
         for ancestor in reversed(list(chain.ancestors())):
+            if paths.manifest(ancestor) in self._outdated:
+                return f"{ancestor} was made from something that has changed since, and is not made again yet"
             if self.manifest(ancestor) is None and not ancestor.last.family.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
@@ -228,19 +231,30 @@ class Measured:
             return whole if row["hypotheses"] else f"{chain} is {BY_PERPLEXITY}"
         return f"{chain} is not scored yet" if source in ("scores", "hypotheses") else f"the {source} of {chain} are not there yet"
 
+    def _is_there(self, file: Path) -> bool:
+        return file not in self._outdated and file.exists()
+
     def _manifest(self, chain: Chain) -> dict[str, Any] | None:
         file = self.where(paths.manifest(chain))
-        return read_json(file) if file.exists() else None
+        return read_json(file) if self._is_there(file) else None
+
+    def _rows(self, file: Path) -> list[dict[str, str]]:
+        """The rows of a table; none where it is not there."""
+        if not self._is_there(file):
+            return []
+        with open(file, encoding="utf-8", newline="") as lines:
+            return list(csv.DictReader(lines))
 
     def _read_analysis(self, chain: Chain, name: str) -> pd.DataFrame | None:
         """The numbers of an analysis of a model; None where it has not run."""
         file = self.where(paths.analysis(chain, name))
-        return pd.read_csv(file) if file.exists() else None
+        return pd.read_csv(file) if self._is_there(file) else None
 
     def _read_arrays(self, chain: Chain, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an analysis of a model; None where it left none."""
-        file = self.where(paths.analysis(chain, name).with_suffix(".npz"))
-        if not file.exists():
+        numbers = self.where(paths.analysis(chain, name))
+        file = numbers.with_suffix(".npz")
+        if numbers in self._outdated or not file.exists():
             return None
         with np.load(file) as found:
             return dict(found)
@@ -301,13 +315,6 @@ class Measured:
 
 def _number(value: Any) -> float | None:
     return None if value is None or value == "" else float(value)
-
-
-def _read_table(file: Path) -> list[dict[str, str]]:
-    if not file.exists():
-        return []
-    with open(file, encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def interval(statistics: np.ndarray, samples: int = 1000, seed: int = 12345) -> tuple[float, float]:

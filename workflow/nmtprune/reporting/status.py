@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import re
 import time
 from collections import Counter
@@ -13,16 +12,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from nmtprune import manifest, papers, paths
+from nmtprune import current, manifest, papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import read_json
+from nmtprune.steps.store import is_locked, this_machine
 from nmtprune.toolkit import precision
 from nmtprune.training.schedule import tokens_per_update
 
 DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
-# Where a file system keeps no locks between machines, a progress report of this age still says that a training is alive.
+# Locks are not seen between all machines: a training on another one is alive as long as its progress report is no older than this.
 SECONDS_ALIVE = 120
 
 
@@ -44,32 +44,30 @@ def status(config: Config) -> str:
     parents = {model.parent for model in models}
     # A step that only selects is scored from its parent's weights: it is made only where something is built on it.
     made = [model for model in models if model in parents or not model.last.family.selects]
-    scored = {chain for chain in asked if _has_scores(chain)}
-    finished = {model for model in made if _is_made(config, model)}
+    outdated = current.outdated()
+    scored = {chain for chain in asked if paths.scores(chain) not in outdated and _has_scores(chain)}
+    finished = {model for model in made if _data(config, model) not in outdated and _is_made(config, model)}
     rate = _seconds_per_token(config, made, finished)
     entries = [
         _model(config, model, model in asked - scored, model in finished, rate) if model in made else _variant(model, model in scored)
         for model in models
     ]
-    lines = [f"{config.settings['preset']}: {config.preset['title']}", *_table(entries), ""]
+    lines = [_heading(config), *_table(entries), ""]
     lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
-    lines += _analyses(config)
+    lines += _analyses(config, outdated)
     lines += _left(entries)
     lines += _precisions(config, made, finished)
     lines += _failures(entries)
     return "\n".join(lines)
 
 
-def is_locked(directory: Path) -> bool:
-    """Whether a process works on a directory at this moment (it holds its lock)."""
-    try:
-        with open(directory / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+def _heading(config: Config) -> str:
+    """What the run makes: the tables of its preset, chains of the user's own, or both."""
+    own = config.chains()
+    titles = ", ".join(dict.fromkeys(config.task(chain.task)["title"] for chain in own))
+    parts = [f"{config.settings['preset']}: {config.preset['title']}"] if papers.selected(config) else []
+    parts += [f"{len(own)} chain{'s' * (len(own) > 1)} of your own: {titles}"] if own else []
+    return "; ".join(parts) or "neither tables nor chains are asked for"
 
 
 def duration(seconds: float) -> str:
@@ -104,8 +102,13 @@ def _progress(chain: Chain) -> dict[str, Any] | None:
 
 
 def _is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
-    fresh = progress is not None and time.time() - progress["time"] < SECONDS_ALIVE
-    return fresh or is_locked(paths.state(paths.model(chain)))
+    """Whether a process works on a model: on this machine it holds the lock, on another one it reports its progress."""
+    elsewhere = progress is not None and progress.get("machine") != this_machine()
+    return is_locked(paths.state(paths.model(chain))) or (elsewhere and abs(time.time() - progress["time"]) < SECONDS_ALIVE)
+
+
+def _data(config: Config, chain: Chain) -> Path:
+    return config.data_folder(chain) / paths.MANIFEST
 
 
 def _tokens(config: Config, chain: Chain, updates: int) -> int:
@@ -144,9 +147,10 @@ def _model(config: Config, chain: Chain, to_score: bool, made: bool, rate: Mappi
         per_token = rate.get((chain.task, chain.recipe))
         updates = config.schedule(chain.recipe, chain.last.schedule)["updates"]
         left = per_token and per_token * _tokens(config, chain, updates)
-    log = paths.log(directory)
-    if error := _error(log):
-        return Entry(chain, FAILED, error, log, left)
+    before = (folder for folder in (_data(config, chain).parent, paths.text(chain.task)) if not (folder / paths.MANIFEST).exists())
+    for log in map(paths.log, (directory, *before)):
+        if error := _error(log):
+            return Entry(chain, FAILED, error, log, left)
     if paths.state(directory).exists():
         detail = f"after {at}; the same command goes on from the last saved state" if at else "the same command goes on"
         return Entry(chain, INTERRUPTED, detail, seconds_left=left)
@@ -196,10 +200,10 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
             yield f"  {steps:<{width}}  {entry.state:<11}  {entry.detail}".rstrip()
 
 
-def _analyses(config: Config) -> list[str]:
+def _analyses(config: Config, outdated: set[Path]) -> list[str]:
     """How many of the analyses that tables and figures read are there."""
     wanted = [file for file in papers.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
-    return [f"{sum(file.exists() for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
+    return [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
 
 
 def _left(entries: list[Entry]) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,25 @@ def lock(state: Path) -> Iterator[None]:
             print(f"another process works on {state.parent}; waiting for it", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process of this machine works on a directory at this moment (it holds its lock)."""
+    try:
+        with open(directory / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@functools.cache
+def this_machine() -> str:
+    """The machine since it was started: processes of the same one see each other's locks, and a lock ends with its process."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text().strip() if boot.exists() else platform.node()
 
 
 _HELD: list[IO[str]] = []  # open as long as this process lives, and with them their locks

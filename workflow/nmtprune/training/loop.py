@@ -19,7 +19,7 @@ from torch import Tensor
 from nmtprune import models, paths
 from nmtprune.errors import UserError
 from nmtprune.files import write_json
-from nmtprune.steps.store import outputs_of
+from nmtprune.steps.store import outputs_of, this_machine
 from nmtprune.toolkit import precision, session
 from nmtprune.training.average import Average
 from nmtprune.training.schedule import learning_rate, update_at
@@ -295,6 +295,7 @@ class Training:
                 "seconds": progress.seconds,
                 "seconds_left": left,
                 "time": time.time(),
+                "machine": this_machine(),
             },
         )
         print(f"update {progress.update}/{updates}, epoch {epoch}, {left:.0f} s left", flush=True)

@@ -1,0 +1,46 @@
+"""The environment that `--sdm conda` makes. There need be no conda here: its files are held against what pip installs."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+ENVIRONMENTS = REPOSITORY / "envs"
+PYTHON = """#!/bin/sh
+echo "$PWD: $*" >> "$SAID"
+case "$*" in *freeze*) echo cython==3.3.1;; *install*) cat "$PIP_CONSTRAINT" "$PIP_BUILD_CONSTRAINT" >> "$SAID";; esac
+"""
+
+
+def test_condas_packages_are_those_that_pip_installs():
+    pins = [line for line in (ENVIRONMENTS / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    environment = yaml.safe_load((ENVIRONMENTS / "conda.yaml").read_text())
+    *packages, of_pip = environment["dependencies"]
+    assert of_pip == {"pip": pins}
+    assert {package.partition("=")[0] for package in packages} == {"python", "pip", "cxx-compiler", "make"}
+
+
+def test_what_is_installed_after_conda_needs_no_directory(tmp_path):
+    """The script is run as Snakemake runs it: a copy, in the directory of the run."""
+    script, python, said = tmp_path / "copy.post-deploy.sh", tmp_path / "bin" / "python", tmp_path / "said"
+    script.write_bytes((ENVIRONMENTS / "conda.post-deploy.sh").read_bytes())
+    python.parent.mkdir()
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "SAID": str(said), "TMPDIR": str(tmp_path)}
+    before = set(tmp_path.iterdir())
+    subprocess.run(["sh", str(script)], cwd=elsewhere, env=environment, check=True)
+    freeze, install, *pins = said.read_text().splitlines()
+    assert freeze == f"{elsewhere}: -m pip freeze --all --exclude pip"
+    assert install.endswith("--no-deps fairseq==0.12.2") and pins == ["cython==3.3.1"] * 2
+    assert set(tmp_path.iterdir()) - before == {said} and not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("script", ["conda.post-deploy.sh", "install.sh"])
+def test_scripts_are_well_formed(script):
+    assert subprocess.run(["sh", "-n", str(Path(ENVIRONMENTS, script))], check=False).returncode == 0
