@@ -19,6 +19,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """
     given = config.imported(chain.root["name"])
     task = config.task(chain.task)
-    checkpoint = imports.convert(Path(given["checkpoint"]), paths.binarised(config.data_folder(chain)), task["source"], task["target"])
+    binarised = paths.binarised(config.data_folder(chain))
+    checkpoint = imports.convert(Path(given["checkpoint"]), binarised, task["source"], task["target"], given.get("trust", False))
     models.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": checkpoint["optimizer_history"][-1]["num_updates"], "imported_from": given["checkpoint"]}
