@@ -29,9 +29,10 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     """Print the resolved configuration: settings, preset, and every recipe and task that the run uses."""
     import yaml
 
-    from nmtprune import papers
+    from nmtprune import checks, papers
 
     asked = papers.chains(config)
+    checks.of_run(config, asked, papers.scored(config))
     recipes = {}
     for chain in asked:
         schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]

@@ -21,7 +21,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, free, launch, papers, paths, space, warm
+    from nmtprune import analysis, checks, free, launch, papers, paths, space, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -48,6 +48,7 @@ try:
     DISTILLED = CONFIG.distilled_tasks()
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
     FETCHED = sorted({str(paths.text(task) / paths.MANIFEST) for task in TASKS if task not in DISTILLED})
+    checks.of_run(CONFIG, papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND}), {*SCORED, *BY_HAND})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
     GPUS = int(CONFIG.on_gpu)
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
@@ -78,6 +79,7 @@ onstart:
     try:
         if workflow.is_main_process:
             store.only_run(paths.RESULTS)
+            checks.of_imports(CONFIG, {*CHAINS, *BY_HAND})
         space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
         free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
     except UserError as error:

@@ -19,6 +19,9 @@ SIDES: tuple[Side, Side] = ("source", "target")
 SETTINGS = "subwords.json"
 
 _MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
+_LONGEST = 4192  # bytes of a sentence that SentencePiece learns from: it passes over longer ones
+_MARKS = {"sentencepiece": "\u2581", "bpe": "@@"}  # a word's beginning, and a piece that goes on
+_MARKED = 0.1  # of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
 _EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
 
@@ -37,6 +40,21 @@ def name_of(settings: Mapping[str, Any]) -> str:
     if resolved["character_coverage"] != 1:
         name += f"-coverage{resolved['character_coverage']}"
     return name
+
+
+def kind_of(model: str | Path | None) -> str:
+    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and without one words are."""
+    return "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
+
+
+def marked_as(dictionary: Sequence[str]) -> str | None:
+    """The type of subwords whose mark the pieces in a dictionary's lines have; None where they have none."""
+    pieces = [line.rsplit(" ", 1)[0] for line in dictionary]
+    marked = {
+        "sentencepiece": sum(piece.startswith(_MARKS["sentencepiece"]) for piece in pieces),
+        "bpe": sum(piece.endswith(_MARKS["bpe"]) for piece in pieces),
+    }
+    return next((kind for kind, count in marked.items() if count > _MARKED * len(pieces)), None)
 
 
 def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +179,7 @@ class Subwords:
         Raises UserError where a file is missing.
         """
         model = settings.get("model")
-        kind = "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
+        kind = kind_of(model)
         dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
         for file in [*dictionaries, *([Path(model)] if model else [])]:
             if not file.is_file():
@@ -237,10 +255,20 @@ def _lines(texts: _Texts) -> Iterator[str]:
 
 
 def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path) -> None:
-    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance."""
+    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance. Says how many are too long.
+
+    Raises UserError where no sentence is short enough, or the size does not suit them.
+    """
     from sentencepiece import SentencePieceTrainer
 
     total = sum(_number_of_lines(text) for text, _ in texts)
+    too_long = sum(len(line.encode()) > _LONGEST for line in _lines(texts))
+    if too_long == total:
+        raise UserError(
+            f"subwords: all {total:,} lines of the training text have more than {_LONGEST:,} bytes, and none is learnt from; split them"
+        )
+    if too_long:
+        print(f"subwords are learnt without {too_long:,} of {total:,} lines, which have more than {_LONGEST:,} bytes", flush=True)
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
@@ -248,11 +276,12 @@ def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path)
             model_writer=model,
             vocab_size=settings["size"],
             character_coverage=settings["character_coverage"],
+            max_sentence_length=_LONGEST,
             num_threads=1,
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).rsplit("] ", 1)[-1].strip()
+        reason = str(error).rsplit("] ", 1)[-1].strip() or "it has no piece to learn"
         raise UserError(f"subwords: size {settings['size']} does not suit this corpus: {reason}") from None
     file.write_bytes(model.getvalue())
 

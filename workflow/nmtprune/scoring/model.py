@@ -37,12 +37,18 @@ class Model:
     @property
     def max_source_length(self) -> int:
         """The longest source in pieces that the model's positions take, end of sentence apart."""
-        return int(self.options.get("max_source_positions") or 1024) - 1
+        return positions(self.options)[0] - 1
 
     @property
     def max_target_length(self) -> int:
         """The longest target in pieces that the model's positions take, end of sentence apart."""
-        return int(self.options.get("max_target_positions") or 1024) - 1
+        return positions(self.options)[1] - 1
+
+
+def positions(options: Mapping[str, Any]) -> tuple[int, int]:
+    """The positions of a model's source and target, end of sentence included, by fairseq's options; its default where they say nothing."""
+    source, target = (int(options.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
+    return source, target
 
 
 def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:

@@ -23,6 +23,8 @@ from nmtprune.files import atomic
 # fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
 FAIRSEQ_SPLIT = {"dev": "valid"}
 
+UNKNOWN = Dictionary().unk()
+
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
     """Encode the splits' text and write it to `folder` with its dictionaries; return the number of types by language.
@@ -52,10 +54,29 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
 
 def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pairs of a split as ids of pieces without end of sentence: all of them, or about `most` that are evenly spaced."""
-    prefix = f"{FAIRSEQ_SPLIT.get(split, split)}.{'-'.join(languages)}"
-    source, target = (MMapIndexedDataset(str(folder / f"{prefix}.{language}")) for language in languages)
+    source, target = _sides(folder, split, languages)
     for index in range(0, len(source), -(-len(source) // most) or 1):
         yield source[index].numpy()[:-1], target[index].numpy()[:-1]
+
+
+def lengths(folder: Path, split: str, languages: Sequence[str]) -> list[np.ndarray]:
+    """The numbers of pieces [sentences] of a split's source and target, end of sentence included."""
+    return [data.sizes for data in _sides(folder, split, languages)]
+
+
+def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, float]:
+    """The parts of a split's pieces that are unknown, by language, end of sentence apart."""
+    found = {}
+    for language, data in zip(languages, _sides(folder, split, languages), strict=True):
+        pieces = int(data.sizes.sum()) - len(data)
+        number = sum(int(np.count_nonzero(data[index].numpy() == UNKNOWN)) for index in range(len(data)))
+        found[language] = number / max(pieces, 1)
+    return found
+
+
+def _sides(folder: Path, split: str, languages: Sequence[str]) -> list[MMapIndexedDataset]:
+    prefix = f"{FAIRSEQ_SPLIT.get(split, split)}.{'-'.join(languages)}"
+    return [MMapIndexedDataset(str(folder / f"{prefix}.{language}")) for language in languages]
 
 
 def _encode(file: Path, side: Side, subwords: Subwords) -> Iterator[str]:
