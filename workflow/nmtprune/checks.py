@@ -1,6 +1,6 @@
 """What a run needs, asked before work is lost to its lack: all that can be refused is refused here, each in a sentence.
 
-* `of_run`: what the configuration alone tells, before the first job. `of_imports`: what imported files tell, then too.
+* `of_run`: what the configuration alone tells, before the first job; of one task `of_task`. `of_imports`: what imported files tell.
 * `of_data`: what a text tells once it is in pieces, before anything is trained on it.
 * `of_lengths`: what a text's lengths tell once a model's positions are known: before its first update, or as it is imported.
 
@@ -34,7 +34,7 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
     """Raises UserError where data, models or scores that are asked for cannot be had, as far as the configuration tells."""
     chains, scored = list(chains), list(scored)
     for task in sorted({chain.task for chain in chains}):
-        _task(config, task)
+        of_task(config, task)
     for chain in chains:
         for ancestor in chain.ancestors():
             if ancestor.last.family.trains:
@@ -51,8 +51,8 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
     _metrics(config, sorted({chain.task for chain in scored}))
 
 
-def _task(config: Config, name: str) -> None:
-    """What is wrong with a task's languages and sources."""
+def of_task(config: Config, name: str) -> None:
+    """Raises UserError where a task's languages or sources cannot make a text."""
     task, where = config.task(name), f"tasks/{name}.yaml"
     if task["source"] == task["target"]:
         raise UserError(
@@ -178,8 +178,8 @@ def of_lengths(config: Config, chain: Chain, positions: Sequence[int], limits: S
                 line, pieces = int(sizes.argmax()) + 1, int(sizes.max())
                 why = f"a batch takes {limit} (batch_tokens)" if limit < most else f"the model has positions for {limit}"
                 raise UserError(
-                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} pieces, end of sentence included, and "
-                    f"{why}: shorten the line"
+                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} pieces, end of sentence included, "
+                    f"and {why}: shorten the line"
                 )
     if limits is None:
         return

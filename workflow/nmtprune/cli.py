@@ -55,8 +55,10 @@ def make_text(config: Config, arguments: argparse.Namespace) -> None:
         from nmtprune.data.distill import make_distilled
 
         return make_distilled(config, arguments.task)
+    from nmtprune import checks
     from nmtprune.data.corpus import make_corpus
 
+    checks.of_task(config, arguments.task)
     make_corpus(config.task(arguments.task), paths.text(arguments.task), config.data_dir, paths.DOWNLOADS)
 
 

@@ -262,17 +262,17 @@ def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path)
     from sentencepiece import SentencePieceTrainer
 
     total = sum(_number_of_lines(text) for text, _ in texts)
-    too_long = sum(len(line.encode()) > _LONGEST for line in _lines(texts))
-    if too_long == total:
-        raise UserError(
-            f"subwords: all {total:,} lines of the training text have more than {_LONGEST:,} bytes, and none is learnt from; split them"
-        )
-    if too_long:
-        print(f"subwords are learnt without {too_long:,} of {total:,} lines, which have more than {_LONGEST:,} bytes", flush=True)
+    counts: Counter[str] = Counter()
+
+    def counted() -> Iterator[str]:
+        for line in islice(_lines(texts), 0, None, -(-total // _MOST_SENTENCES)):
+            counts["too long" if len(line.encode()) > _LONGEST else "learnt from"] += 1
+            yield line
+
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=islice(_lines(texts), 0, None, -(-total // _MOST_SENTENCES)),
+            sentence_iterator=counted(),
             model_writer=model,
             vocab_size=settings["size"],
             character_coverage=settings["character_coverage"],
@@ -281,8 +281,14 @@ def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path)
             minloglevel=2,
         )
     except RuntimeError as error:
+        if not counts["learnt from"]:
+            all_of_them = f"all {counts['too long']:,} lines of the training text have more than {_LONGEST:,} bytes"
+            raise UserError(f"subwords: {all_of_them}, and SentencePiece learns from shorter ones alone: split them") from None
         reason = str(error).rsplit("] ", 1)[-1].strip() or "it has no piece to learn"
         raise UserError(f"subwords: size {settings['size']} does not suit this corpus: {reason}") from None
+    if counts["too long"]:
+        learnt = f"subwords are learnt without {counts['too long']:,} of {counts.total():,} lines"
+        print(f"{learnt}: they have more than {_LONGEST:,} bytes", flush=True)
     file.write_bytes(model.getvalue())
 
 

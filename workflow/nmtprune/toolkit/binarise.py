@@ -24,6 +24,7 @@ from nmtprune.files import atomic
 FAIRSEQ_SPLIT = {"dev": "valid"}
 
 UNKNOWN = Dictionary().unk()
+AT_ONCE = 1 << 24  # pieces that are compared
 
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
@@ -68,9 +69,9 @@ def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, flo
     """The parts of a split's pieces that are unknown, by language, end of sentence apart."""
     found = {}
     for language, data in zip(languages, _sides(folder, split, languages), strict=True):
-        pieces = int(data.sizes.sum()) - len(data)
-        number = sum(int(np.count_nonzero(data[index].numpy() == UNKNOWN)) for index in range(len(data)))
-        found[language] = number / max(pieces, 1)
+        pieces = np.frombuffer(data._bin_buffer, data._index.dtype)  # of all sentences, one after the other
+        parts = (pieces[start : start + AT_ONCE] for start in range(0, len(pieces), AT_ONCE))
+        found[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(len(pieces) - len(data), 1)
     return found
 
 
