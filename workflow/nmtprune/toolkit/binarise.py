@@ -62,7 +62,7 @@ def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) ->
 
 def lengths(folder: Path, split: str, languages: Sequence[str]) -> list[np.ndarray]:
     """The numbers of pieces [sentences] of a split's source and target, end of sentence included."""
-    return [data.sizes for data in _sides(folder, split, languages)]
+    return [data.sizes.copy() for data in _sides(folder, split, languages)]  # the file is closed with its data set
 
 
 def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, float]:
