@@ -1,6 +1,7 @@
 """What a run needs, asked before work is lost to its lack: all that can be refused is refused here, each in a sentence.
 
-* `of_run`: what the configuration alone tells, before the first job; of one task `of_task`. `of_imports`: what imported files tell.
+* `of_run`: what the configuration alone tells, as it is read; of one task `of_task`.
+* `before_jobs`: what this machine and the files that a run begins with tell, before the first job.
 * `of_data`: what a text tells once it is in pieces, before anything is trained on it.
 * `of_lengths`: what a text's lengths tell once a model's positions are known: before its first update, or as it is imported.
 
@@ -14,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nmtprune import paths
+from nmtprune import free, launch, paths, space
 from nmtprune.chain import Chain
 from nmtprune.config import TRANSFORMERS, Config
 from nmtprune.data import corpus
-from nmtprune.data.subwords import SIDES, kind_of, marked_as
+from nmtprune.data.subwords import SIDES, kind_of, marked_as, segmenter
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines
 from nmtprune.scoring import comet
@@ -27,6 +28,7 @@ from nmtprune.scoring import comet
 # training data of our own
 UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
 UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
+OF_TRANSFORMERS = ("lasso", "slice", "ablate", "rewind", "drop", "int8")
 LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # what asks for it -> the module
 
 
@@ -122,7 +124,10 @@ def _given(config: Config, chain: Chain) -> None:
         file = Path(given["dictionaries"]) / f"dict.{language}.txt"
         if not file.is_file():
             raise UserError(f"config: imports.{name}.dictionaries: there is no {file}, the dictionary of `{language}`")
-        wanted = marked_as(read_lines(file))
+        try:
+            wanted = marked_as(read_lines(file))
+        except UnicodeDecodeError:
+            raise UserError(f"config: imports.{name}.dictionaries: {file} is not UTF-8, as fairseq writes dictionaries") from None
         if wanted and kind != wanted:
             needs = {"sentencepiece": "the SentencePiece model (a file *.model)", "bpe": "the file of BPE codes"}[wanted]
             raise UserError(
@@ -131,14 +136,37 @@ def _given(config: Config, chain: Chain) -> None:
             )
 
 
-def of_imports(config: Config, chains: Iterable[Chain]) -> None:
-    """Raises UserError where an imported checkpoint is not one that can be imported. Reads it, and fairseq's library."""
-    roots = {chain.root["name"]: chain for chain in chains if chain.root.family.name == "import"}
-    for name in roots:
-        from nmtprune.toolkit import imports  # which takes seconds
+def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool) -> None:
+    """Raises UserError where a run that is about to begin lacks something of this machine, or of the files that it begins with.
+
+    `makes`: the outputs of its jobs, `at_once` of which run at a time; `here`: on this machine.
+    """
+    space.check_room(config, at_once)
+    free.check_weights(config, makes)
+    if here and config.settings["device"] == "cuda" and not launch.devices():
+        import torch  # which takes seconds, and knows of other makers' devices
+
+        if not torch.cuda.is_available():
+            raise UserError("device: `cuda` is asked for and there is no GPU here; valid: auto, cpu")
+    _imports(config, [chain for chain in chains if chain.root.family.name == "import"])
+
+
+def _imports(config: Config, chains: Sequence[Chain]) -> None:
+    """What imported checkpoints and subwords are not."""
+    transformers = {}
+    for name in sorted({chain.root["name"] for chain in chains}):
+        from nmtprune import models  # PyTorch and fairseq take seconds
+        from nmtprune.toolkit import imports
 
         given = config.imported(name)
-        imports.read(Path(given["checkpoint"]), given.get("trust", False))
+        if given.get("subwords"):
+            segmenter(kind_of(given["subwords"]), Path(given["subwords"]))
+        cfg = imports.read(Path(given["checkpoint"]), given.get("trust", False))["cfg"]
+        transformers[name] = models.is_transformer(models.options_by_name(cfg.model))
+    for chain in chains:
+        step = next((step for step in chain.steps if step.family.name in OF_TRANSFORMERS), None)
+        if step and not transformers[chain.root["name"]]:
+            raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none")
 
 
 def of_data(task: Mapping[str, Any], settings: Mapping[str, Any], kind: str, unknown: Mapping[str, Mapping[str, float]]) -> None:

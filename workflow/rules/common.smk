@@ -21,7 +21,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, checks, free, launch, papers, paths, space, warm
+    from nmtprune import analysis, checks, launch, papers, paths, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -79,9 +79,9 @@ onstart:
     try:
         if workflow.is_main_process:
             store.only_run(paths.RESULTS)
-            checks.of_imports(CONFIG, {*CHAINS, *BY_HAND})
-        space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
-        free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
+        makes = [Path(file) for job in needed for file in job.output]
+        at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes or 1
+        checks.before_jobs(CONFIG, {*CHAINS, *BY_HAND}, makes, at_once, LOCAL)
     except UserError as error:
         raise WorkflowError(str(error))
     if LOCAL and len(needed) >= warm.ENOUGH_JOBS:

@@ -118,7 +118,8 @@ class _Bpe:
         return (pieces + " ").replace("@@ ", "").strip()
 
 
-def _segmenter(kind: str, file: Path) -> _Segmenter:
+def segmenter(kind: str, file: Path) -> _Segmenter:
+    """What splits and joins by a model of this kind. Raises UserError where the file holds none."""
     match kind:
         case "sentencepiece":
             return _SentencePiece(file)
@@ -140,7 +141,7 @@ class Subwords:
         self.folder = folder
         self.settings = read_json(folder / SETTINGS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
-        models = {name: _segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
+        models = {name: segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
         self._segmenters = {side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)}
         self._moses: dict[Side, _Moses] = {}
         if self.settings["moses"]:

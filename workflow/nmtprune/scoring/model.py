@@ -94,11 +94,14 @@ def language_pair(data_bin: str | Path) -> tuple[str, str]:
 
 
 def read_dictionary(path: str | Path) -> list[str]:
-    """The symbols of a fairseq dictionary file in order, special symbols first."""
+    """The symbols of a fairseq dictionary file in order, special symbols first, each once: one whose place a later one takes
+    (`#fairseq:overwrite`), and a later special one, has its number after its name."""
     if not Path(path).is_file():
         raise UserError(f"dictionary `{path}` does not exist: name the binarised data that the model was trained on.")
     entries = (line.removesuffix(" #fairseq:overwrite") for line in read_lines(path))
-    return [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
+    symbols = [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
+    numbers = {symbol: number for number, symbol in enumerate(symbols)} | {symbol: n for n, symbol in enumerate(SPECIAL_SYMBOLS)}
+    return [symbol if numbers[symbol] == number else f"{symbol}#{number}" for number, symbol in enumerate(symbols)]
 
 
 def _single_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

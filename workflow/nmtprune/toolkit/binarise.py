@@ -18,7 +18,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
 from nmtprune.data.subwords import SIDES, Side, Subwords
 from nmtprune.errors import UserError
-from nmtprune.files import atomic
+from nmtprune.files import atomic, write_lines
 
 # fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
 FAIRSEQ_SPLIT = {"dev": "valid"}
@@ -43,8 +43,7 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
         encoded = {"source": source, "target": target}
         dictionaries = _dictionaries(text_folder, subwords, encoded)
         for side, language, dictionary in zip(SIDES, subwords.languages, dictionaries, strict=True):
-            with atomic(folder / f"dict.{language}.txt") as file:
-                dictionary.save(str(file))
+            _save(dictionary, folder / f"dict.{language}.txt")
             for split in splits:
                 lines = _rewound(encoded[side]) if split == "train" else _encode(text_folder / f"{split}.{language}", side, subwords)
                 name = f"{FAIRSEQ_SPLIT.get(split, split)}.{prefix}.{language}"
@@ -109,8 +108,18 @@ def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[
 def _load(file: Path) -> Dictionary:
     try:
         return Dictionary.load(str(file))
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:  # for a wrong encoding fairseq raises no less
         raise UserError(f"{file} is not a dictionary of fairseq: {error}") from None
+
+
+def _save(dictionary: Dictionary, file: Path) -> None:
+    """As fairseq saves it, and a symbol that takes the place of an earlier one is marked, which fairseq's own `save` forgets."""
+    seen = set(dictionary.symbols[: dictionary.nspecial])
+    lines = []
+    for symbol, count in list(zip(dictionary.symbols, dictionary.count, strict=True))[dictionary.nspecial :]:
+        lines.append(f"{symbol} {count}{' #fairseq:overwrite' if symbol in seen else ''}")
+        seen.add(symbol)
+    write_lines(file, lines)
 
 
 def _dictionary(counts: Counter[str], most_types: int | None) -> Dictionary:
