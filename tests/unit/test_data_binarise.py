@@ -134,25 +134,8 @@ def test_a_dictionary_may_overwrite_its_symbols(text, tmp_path):
     (tmp_path / "dicts").mkdir()
     english = "cat 9\nthe 8\n</s> 1 #fairseq:overwrite\nsees 5\ndog 4\na 4\nsleeps 3\ndogs 2\nsleep 1\nand 1\ncats 1\nsee 1\nend 1\n"
     english += "cat 1 #fairseq:overwrite\n"
-    german = "".join(
-        f"{word} 9\n"
-        for word in [
-            "Katze",
-            "die",
-            "sieht",
-            "den",
-            "Hund",
-            "der",
-            "eine",
-            "schläft",
-            "Hunde",
-            "und",
-            "schlafen",
-            "Katzen",
-            "sehen",
-            "Ende",
-        ]
-    )
+    words = "Katze die sieht den Hund der eine schläft Hunde und schlafen Katzen sehen Ende"
+    german = "".join(f"{word} 9\n" for word in words.split())
     for language, lines in (("en", english), ("de", german)):
         (tmp_path / "dicts" / f"dict.{language}.txt").write_text(lines, encoding="utf-8")
     make_data(
