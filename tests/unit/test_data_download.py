@@ -1,12 +1,15 @@
 """Downloads: verified, resumed, and never half there."""
 
 import hashlib
+import io
+import tarfile
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from nmtprune.data.download import obtain
+from nmtprune.data.download import obtain, unpack
 from nmtprune.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000
@@ -99,3 +102,72 @@ def test_data_dir_spares_the_download_and_is_verified(tmp_path, place):
     with pytest.raises(UserError, match=f"{at_hand} has the checksum {SHA256} .* {'0' * 64}"):
         obtain("http://host:80/a/x.gz", "0" * 64, tmp_path / "data", tmp_path / "downloads")
     assert not (tmp_path / "downloads").exists()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/../../x.txt",
+        "https://example.org/a/%2e%2e/%2e%2e/x.txt",
+        "https://../x.txt",
+        "https://example.org/",
+        "https://example.org/a%00b",
+    ],
+)
+def test_a_download_stays_in_its_folder(tmp_path, url):
+    with pytest.raises(UserError, match="does not name a file below its host"):
+        obtain(url, None, None, tmp_path / "downloads")
+    assert list(tmp_path.iterdir()) == []
+
+
+def tar(file, *members):
+    with tarfile.open(file, "w:gz") as opened:
+        for name, link in members:
+            info = tarfile.TarInfo(name)
+            if link is None:
+                info.size = 4
+                opened.addfile(info, io.BytesIO(b"text"))
+            else:
+                info.type, info.linkname = tarfile.SYMTYPE, link
+                opened.addfile(info)
+
+
+OUTSIDE = {
+    "a path upwards": [("../outside", None)],
+    "a path from the root": [("{root}/outside", None)],
+    "a link upwards": [("inside", "../outside")],
+    "a link from the root": [("inside", "{root}/outside")],
+    "a file through a link": [("inside", ".."), ("inside/outside", None)],
+}
+
+
+@pytest.mark.parametrize("members", OUTSIDE.values(), ids=OUTSIDE.keys())
+def test_an_archive_is_unpacked_inside_its_folder(tmp_path, members):
+    spelt = [(name.format(root=tmp_path), link and link.format(root=tmp_path)) for name, link in members]
+    tar(tmp_path / "x.tgz", *spelt)
+    (tmp_path / "folder").mkdir()
+    try:
+        unpack(tmp_path / "x.tgz", tmp_path / "folder")
+    except UserError as error:
+        assert "x.tgz" in str(error) and len(str(error).splitlines()) == 1
+    else:  # a path from the root loses its root
+        assert members == OUTSIDE["a path from the root"]
+    assert not (tmp_path / "outside").exists()
+    assert all(not file.is_symlink() for file in (tmp_path / "folder").rglob("*"))
+
+
+def test_so_is_a_zip_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as opened:
+        opened.writestr("../outside", "text")
+    with pytest.raises(UserError, match=r"its member \.\./outside leads out of the folder"):
+        unpack(tmp_path / "x.zip", tmp_path / "folder")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_good_archive_is_unpacked(tmp_path):
+    tar(tmp_path / "x.tgz", ("a/b.txt", None), ("c.txt", None))
+    unpack(tmp_path / "x.tgz", tmp_path / "folder")
+    assert (tmp_path / "folder/a/b.txt").read_text() == (tmp_path / "folder/c.txt").read_text() == "text"
+    (tmp_path / "x.tgz").write_bytes((tmp_path / "x.tgz").read_bytes()[:60])
+    with pytest.raises(UserError, match="is damaged"):
+        unpack(tmp_path / "x.tgz", tmp_path / "again")

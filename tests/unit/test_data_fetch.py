@@ -1,8 +1,10 @@
 """Sources: every kind gives the same stream of sentence pairs, and says clearly what is wrong with a file."""
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import zipfile
 
 import pytest
 
+from nmtprune.data.corpus import own_files
 from nmtprune.data.fetch import Place, fetch
 from nmtprune.errors import UserError
 
@@ -40,9 +43,11 @@ def archive(file, members):
                 opened.addfile(info, io.BytesIO(content))
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_plain_and_gz_files(place, pack):
-    suffix = ".gz" if pack is gzip.compress else ""
+PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix, pack", [("", bytes), *PACKED.items(), (".GZ", gzip.compress)])
+def test_plain_and_packed_files(place, suffix, pack):
     for language, lines in (("en", EN), ("de", DE)):
         (place.data_dir / f"own.{language}{suffix}").write_bytes(pack(text(lines)))
     expected = list(zip(EN, DE, strict=True))
@@ -55,6 +60,49 @@ def test_windows_line_ends_and_byte_order_mark(place):
     (place.data_dir / "a.en").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
     (place.data_dir / "a.de").write_bytes(b"eins\nzwei")
     assert list(fetch({"files": "a.{lang}"}, place)) == [("one", "eins"), ("two", "zwei")]
+
+
+@pytest.mark.parametrize("pack", PACKED.values(), ids=PACKED)
+def test_packed_files_are_told_by_their_first_bytes_too(place, pack):
+    for language, lines in (("en", EN), ("de", DE)):
+        (place.data_dir / f"own.{language}").write_bytes(pack(text(lines)))
+    assert list(fetch({"files": "own.{lang}"}, place)) == list(zip(EN, DE, strict=True))
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".xz", ".gz"])
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-6], lambda packed: b"no such file"])
+def test_packed_files_that_are_damaged(place, suffix, damage):
+    for language in place.languages:
+        (place.data_dir / f"d.{language}{suffix}").write_bytes(damage(PACKED[suffix](text(EN * 50))))
+    with pytest.raises(UserError, match=rf"d\..*\{suffix} is damaged"):
+        list(fetch({"files": f"d.{{lang}}{suffix}"}, place))
+
+
+@pytest.mark.parametrize(
+    "name, begins", [("own.{lang}.7z", b"anything"), ("own.{lang}", b"\x04\x22\x4d\x18 lz4"), ("own.{lang}", b"PK\x03\x04 zip")]
+)
+def test_files_that_nothing_here_unpacks_are_named(place, name, begins):
+    for language in place.languages:
+        (place.data_dir / name.replace("{lang}", language)).write_bytes(begins)
+    said = r"own\.en.* is packed as \.(7z|lz4|zip), .*; valid: plain text, \.gz, \.bz2, \.xz"
+    with pytest.raises(UserError, match=said):
+        list(fetch({"files": name}, place))
+    task = {"title": "Own", "source": "en", "target": "de", "train": [{"files": name}], "dev": [], "test": {}}
+    with pytest.raises(UserError, match=said):
+        own_files(task, place.data_dir)
+
+
+def test_links_and_folders_in_archives_are_no_texts(place):
+    with tarfile.open(place.data_dir / "x.tar", "w") as opened:
+        for name, kind in (("c", tarfile.DIRTYPE), ("c/a.en", tarfile.SYMTYPE), ("c/a.de", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/hostname"
+            opened.addfile(info)
+    source = {"archive": "https://example.org/x.tar", "members": "c/a.{lang}"}
+    with pytest.raises(UserError, match=r"x\.tar: c/a\.en is a link"):
+        list(fetch(source, place))
+    with pytest.raises(UserError, match=r"x\.tar has no member c"):
+        list(fetch({**source, "members": {"en": "c", "de": "c"}}, place))
 
 
 @pytest.mark.parametrize("name", ["corpus.tgz", "corpus.tar", "corpus.zip"])

@@ -335,7 +335,7 @@ class Echo:
 @given(st.lists(st.text(alphabet="ab \u2028", max_size=12), max_size=40))
 def test_translations_come_in_the_order_of_their_lines(lines):
     search = {"max_len_a": 1.0, "max_len_b": 0}
-    about = {"search": search, "max_source_length": 3, "max_target_length": 3, "batch": {"sentences": 4, "pieces": 12}}
+    about = {"search": search, "max_source_length": 3, "batch": {"sentences": 4, "pieces": 12}}
     assert translate.Translation(about, Echo, Echo()).lines(lines) == [" ".join(line.split()) for line in lines]
 
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nmtprune.config import validate
-from nmtprune.data.subwords import Subwords, name_of
+from nmtprune.data.subwords import Subwords, marked_as, name_of
 from nmtprune.errors import UserError
 
 EN = [
@@ -158,3 +158,36 @@ def test_a_reversed_source_is_read_from_its_last_piece_on(tmp_path):
     subwords = Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "data")
     assert subwords.encode("source", "a b c") == "c b a" and subwords.encode("target", "x y z") == "x y z"
     assert name_of(settings) == "words-separate-10-reversed" != name_of({**settings, "reverse_source": False})
+
+
+def long_lines(folder, number, longest):
+    """Six short lines a side and some that are longer than SentencePiece learns from."""
+    for language, lines in (("en", EN), ("de", DE)):
+        short = [] if number is None else lines
+        (folder / f"train.{language}").write_text("".join(f"{line}\n" for line in [*short, *[longest] * (number or 2)]), encoding="utf-8")
+
+
+def test_lines_that_sentencepiece_passes_over_are_counted_and_told(tmp_path, capsys):
+    settings = {"type": "sentencepiece", "size": 110, "joint": True}
+    long_lines(tmp_path, 1, "Straßen " * 500)
+    Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "some")
+    assert capsys.readouterr().out == "subwords are learnt without 2 of 14 lines: they have more than 4,192 bytes\n"
+    long_lines(tmp_path, 1, "x" * 4192)
+    Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "none")
+    assert capsys.readouterr().out == ""
+    long_lines(tmp_path, None, "Straßen " * 500)
+    with pytest.raises(UserError, match=r"^subwords: all 4 lines of the training text have more than 4,192 bytes, .*: split them$"):
+        Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "all")
+
+
+def test_bpe_learns_from_lines_of_any_length(tmp_path):
+    long_lines(tmp_path, None, "Straßen " * 700)
+    subwords = Subwords.train({"type": "bpe", "size": 10, "joint": True}, tmp_path, ("en", "de"), tmp_path / "bpe")
+    assert subwords.encode("source", "Straßen") == "Straßen"
+
+
+def test_dictionaries_tell_their_kind_of_subwords():
+    assert marked_as(["\u2581the 9", "s 3", "\u2581a 1"]) == "sentencepiece"
+    assert marked_as(["the 9", "hou@@ 4", "se 4"]) == "bpe"
+    assert marked_as(["the 9", *(f"word{number} 1" for number in range(30)), "@@ 1"]) is None
+    assert marked_as([]) is None

@@ -30,9 +30,10 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     """Print the resolved configuration: settings, preset, and every recipe and task that the run uses."""
     import yaml
 
-    from nmtprune import papers
+    from nmtprune import checks, papers
 
     asked = papers.chains(config)
+    checks.of_run(config, asked, papers.scored(config))
     recipes = {}
     for chain in asked:
         schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]
@@ -55,8 +56,10 @@ def make_text(config: Config, arguments: argparse.Namespace) -> None:
         from nmtprune.data.distill import make_distilled
 
         return make_distilled(config, arguments.task)
+    from nmtprune import checks
     from nmtprune.data.corpus import make_corpus
 
+    checks.of_task(config, arguments.task)
     make_corpus(config.task(arguments.task), paths.text(arguments.task), config.data_dir, paths.DOWNLOADS)
 
 

@@ -424,9 +424,10 @@ class Config:
         self.teachers(chain.task)
         if chain.root.family.name == "import":
             name = chain.root["name"]
-            for key, value in self.imported(name).items():
-                if value and not Path(value).exists():
-                    raise UserError(f"config: imports.{name}.{key}: there is no {value}")
+            given = self.imported(name)
+            for key in ("checkpoint", "dictionaries", "subwords"):
+                if given.get(key) and not Path(given[key]).exists():
+                    raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
             if ancestor.last.family.name in ("lasso", "slice"):

@@ -10,16 +10,21 @@ import numpy
 import torch
 from torch import Tensor
 
-from nmtprune import paths
+from nmtprune import paths, unpickling
 from nmtprune.chain import DENSE, SLICED, Chain
 from nmtprune.errors import UserError
 from nmtprune.files import atomic
 
 
-def read(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU. Raises UserError where the file is missing, truncated or something else."""
+def read(path: Path, **how: bool) -> Any:
+    """What `torch.save` wrote, on the CPU; `how`: as `unpickling.load` takes it.
+
+    Raises UserError where the file is missing, truncated or something else.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        return unpickling.load(path, **how)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"there is no file {path}{_how_to_make(path)}") from None
     except Exception as error:

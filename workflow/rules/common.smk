@@ -22,7 +22,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, current, errors, free, launch, papers, paths, space, units, warm
+    from nmtprune import analysis, checks, current, errors, launch, papers, paths, units, warm
     from nmtprune import config as configuration
     from nmtprune.data import subwords
     from nmtprune.data.corpus import languages_of, own_files
@@ -51,6 +51,7 @@ try:
     DISTILLED = CONFIG.distilled_tasks()
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
     FETCHED = sorted({str(paths.text(task) / paths.MANIFEST) for task in TASKS if task not in DISTILLED})
+    checks.of_run(CONFIG, papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND}), {*SCORED, *BY_HAND})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
     NOTES = current.notes() if workflow.is_main_process else {}
     OUTDATED = current.outdated(NOTES)
@@ -89,8 +90,9 @@ onstart:
     try:
         if workflow.is_main_process:
             store.only_run(paths.RESULTS)
-        space.check_room(CONFIG, workflow.resource_settings.cores or workflow.resource_settings.nodes or 1)
-        free.check_weights(CONFIG, [Path(file) for job in needed for file in job.output])
+        makes = [Path(file) for job in needed for file in job.output]
+        at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes or 1
+        checks.before_jobs(CONFIG, {*CHAINS, *BY_HAND}, makes, at_once, LOCAL)
         if not workflow.touch:
             begin(needed)
     except UserError as error:

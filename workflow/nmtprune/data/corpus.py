@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import numpy
 
 from nmtprune.data.clean import DROPS, clean
-from nmtprune.data.fetch import Pair, Place, by_language, fetch_all
+from nmtprune.data.fetch import Pair, Place, by_language, check_packing, fetch_all
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, digest, sha256_of, write_json
 
@@ -30,19 +30,26 @@ def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
     return task["source"], task["target"]
 
 
+def sources_of(task: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The sources of every split; none of a development set that is held out of the training data."""
+    return {"train": task["train"], "dev": task["dev"] if isinstance(task["dev"], list) else [], **task["test"]}
+
+
 def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
     """The corpus files of the user's own that a task names: what a workflow watches for changes.
 
-    Raises UserError for one that is not there.
+    Raises UserError for one that is not there or is packed as nothing here unpacks.
     """
     found = []
-    sources = [*task["train"], *(task["dev"] if isinstance(task["dev"], list) else []), *(s for t in task["test"].values() for s in t)]
+    sources = list(itertools.chain.from_iterable(sources_of(task).values()))
     patterns = [source["files"] for source in sources if "files" in source]
     for named in (by_language(pattern, language) for pattern in patterns for language in languages_of(task)):
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
         file = next((candidate for candidate in candidates if candidate.is_file()), None)
         if file is None:
             raise UserError(f"task `{task['title']}` names the file {named}, and there is no {' or '.join(map(str, candidates))}")
+        with open(file, "rb") as stream:
+            check_packing(stream, str(file))
         found.append(str(file))
     return found
 
@@ -66,9 +73,8 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
             moved = Counter(dict.fromkeys(("read", "kept"), writers["dev"].written))
             counts["train"].subtract(moved)
             counts["dev"].update(moved)
-        sources = task["test"] if held_out else {"dev": task["dev"], **task["test"]}
-        for split, listed in sources.items():
-            for source, target, *labels in fetch_all(listed, place):
+        for split, sources in sources_of(task).items():
+            for source, target, *labels in fetch_all(sources, place) if split != "train" else ():
                 counts[split].update(("read", "kept"))
                 writers[split].write(_cased((source.strip(), target.strip(), *labels), cleaning))
         for split, counted in counts.items():

@@ -29,7 +29,7 @@ from nmtprune.scoring.model import Model, of_chain, pieces_of
 from nmtprune.scoring.translate import translate
 from nmtprune.steps.store import link, lock
 
-VERSION = 1  # grows when translations change that nothing in a task or a recipe has changed
+VERSION = 2  # grows when translations change that nothing in a task or a recipe has changed
 
 
 class Teacher:
@@ -40,22 +40,19 @@ class Teacher:
         models = [of_chain(config, chain) for chain in chains]
         self._engine = _engine(models, decoding.get("engine", "auto"), config.settings["device"])
         self._subwords = Subwords.load(config.data_folder(chains[0]))
-        self._model = models[0]
+        self._longest = min(model.max_source_length for model in models)
         self._search = Search(**config.search(chains[0].recipe) | {"beam": beam})
         self.engine = self._engine.name
 
     def translate(self, lines: Sequence[str]) -> list[str | None]:
-        """The best hypothesis of each line, detokenised; None where the line, or its longest hypothesis, outgrows the model's positions."""
+        """The best hypothesis of each line, detokenised; None where the line outgrows the model's positions."""
         sources = [pieces_of(self._subwords.encode("source", line)) for line in lines]
-        taken = [index for index, source in enumerate(sources) if self._takes(len(source))]
+        taken = [index for index, source in enumerate(sources) if len(source) <= self._longest]
         translations: list[str | None] = [None] * len(lines)
         found = translate(self._engine, [sources[index] for index in taken], self._search)
         for index, hypothesis in zip(taken, found, strict=True):
             translations[index] = self._subwords.decode(" ".join(hypothesis)) if hypothesis else ""
         return translations
-
-    def _takes(self, length: int) -> bool:
-        return length <= self._model.max_source_length and self._search.max_length(length) <= self._model.max_target_length
 
 
 def _engine(models: Sequence[Model], name: str, device: str) -> Engine:

@@ -6,6 +6,9 @@ import fcntl
 import hashlib
 import logging
 import os
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -28,6 +31,8 @@ def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Pat
     """
     parts = urlsplit(url)
     place = Path(parts.netloc.replace(":", "_"), *PurePosixPath(unquote(parts.path).lstrip("/")).parts)
+    if len(place.parts) < 2 or ".." in place.parts or "\0" in str(place):
+        raise UserError(f"{url} does not name a file below its host: give the address of the file itself, without `..`")
     if data_dir is not None:
         for file in (data_dir / place, data_dir / place.name):
             if file.is_file():
@@ -37,6 +42,27 @@ def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Pat
     if not file.exists() or _mismatch(file, checksum):
         _download(url, file, checksum)
     return file
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar or zip archive into a folder; other files are left as they are.
+
+    Raises UserError where a member's path or link leads out of the folder, or the archive is damaged; nothing is written outside.
+    """
+    try:
+        if tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as opened:
+                opened.extractall(folder, filter="data")
+        elif zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                for name in opened.namelist():
+                    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                        raise UserError(f"{archive}: its member {name} leads out of the folder that it is unpacked in; get another archive")
+                opened.extractall(folder)
+    except tarfile.FilterError as error:
+        raise UserError(f"{archive}: {error}; get another archive") from None
+    except (tarfile.ReadError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{archive} is damaged ({error}): get it again") from None
 
 
 def verify(file: Path, checksum: str | None) -> None:

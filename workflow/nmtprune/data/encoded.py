@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nmtprune import manifest, paths
+from nmtprune import checks, manifest, paths
 from nmtprune.data.corpus import languages_of, splits_of
 from nmtprune.data.subwords import Subwords, name_of
 from nmtprune.files import digest, sha256_of, write_json
@@ -18,7 +18,7 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
 
     The manifest's digest speaks of what training sees: dictionaries, training and development data. Raises UserError.
     """
-    from nmtprune.toolkit.binarise import FAIRSEQ_SPLIT, binarise
+    from nmtprune.toolkit.binarise import FAIRSEQ_SPLIT, binarise, unknown
 
     languages = languages_of(task)
     text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # of a text that is whole
@@ -29,6 +29,8 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
     else:
         subwords = Subwords.train(settings, text_folder, languages, folder)
     sizes = binarise(text_folder, splits_of(task), subwords, folder / "bin")
+    shares = {split: unknown(folder / "bin", split, languages) for split in splits_of(task)}
+    checks.of_data(task, settings, subwords.settings["type"], shares)
     files = {file.name: sha256_of(file) for file in sorted((folder / "bin").iterdir())}
     seen = ("dict.", "train.", f"{FAIRSEQ_SPLIT['dev']}.")
     write_json(
@@ -37,6 +39,7 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
             "digest": digest({name: checksum for name, checksum in files.items() if name.startswith(seen)}),
             "subwords": name_of(settings),
             "types": sizes,
+            "unknown": shares,
             "text": text,
             "files": files,
         },

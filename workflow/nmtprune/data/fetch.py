@@ -5,8 +5,10 @@ A source is a mapping with one of the keys of `KINDS`; schemas/task.schema.json 
 
 from __future__ import annotations
 
+import bz2
 import fnmatch
 import gzip
+import lzma
 import re
 import tarfile
 import zipfile
@@ -17,13 +19,29 @@ from itertools import chain, zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from nmtprune.data.download import obtain, verify
+from nmtprune.data.download import obtain, unpack, verify
 from nmtprune.errors import UserError
 
 Pair = tuple[str, ...]  # source, target; the toy corpus adds its labels
 Source = Mapping[str, Any]
 
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.ReadError, zipfile.BadZipFile)
+try:
+    from compression import zstd  # from Python 3.14 on
+except ImportError:
+    zstd = None
+
+# suffix -> how such a file begins, and what opens it
+_PACKED: dict[str, tuple[bytes, Callable[..., BinaryIO] | None]] = {
+    ".gz": (b"\x1f\x8b", gzip.open),
+    ".bz2": (b"BZh", bz2.open),
+    ".xz": (b"\xfd7zXZ\0", lzma.open),
+    ".zst": (b"\x28\xb5\x2f\xfd", zstd and zstd.open),
+    ".lz4": (b"\x04\x22\x4d\x18", None),
+    ".zip": (b"PK\x03\x04", None),
+    ".7z": (b"7z\xbc\xaf\x27\x1c", None),
+    ".rar": (b"Rar!", None),
+}
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, tarfile.ReadError, zipfile.BadZipFile)
 _SEGMENT = re.compile(r"<seg id=[^>]*>\s*(.*?)\s*</seg>")
 _METADATA = re.compile(r"</?(url|talkid|keywords|speaker|reviewer|translator|doc)\b")
 _TITLE = re.compile(r"</?(title|description)>")
@@ -66,6 +84,29 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
         raise UserError(f"{name}, line {number}: the text is not UTF-8; convert it, for example with iconv") from None
     except _DAMAGED as error:
         raise UserError(f"{name} is damaged ({error}): get it again") from None
+    except OSError as error:
+        if error.errno is not None:  # the system's: bz2 gives its own none
+            raise
+        raise UserError(f"{name} is damaged ({error}): get it again") from None
+
+
+def check_packing(file: BinaryIO, name: str) -> str | None:
+    """The suffix of what a file is packed as, by its name or by how it begins; None for plain text. Raises UserError where nothing here
+    unpacks it."""
+    begins = file.read(max(len(magic) for magic, _ in _PACKED.values()))
+    suffix = next((suffix for suffix in _PACKED if name.lower().endswith(suffix)), None)
+    suffix = suffix or next((suffix for suffix, (magic, _) in _PACKED.items() if begins.startswith(magic)), None)
+    if suffix and _PACKED[suffix][1] is None:
+        valid = ", ".join(known for known, (_, opens) in _PACKED.items() if opens)
+        raise UserError(f"{name} is packed as {suffix}, which is not unpacked here: unpack it, or pack it anew; valid: plain text, {valid}")
+    return suffix
+
+
+def _unpacked(file: BinaryIO, name: str) -> BinaryIO:
+    """The content of a file that is open at its beginning and can go back there."""
+    suffix = check_packing(file, name)
+    file.seek(0)
+    return _PACKED[suffix][1](file) if suffix else file
 
 
 def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pair]:
@@ -92,8 +133,8 @@ def _checksum(source: Source, language: str) -> str | None:
 
 
 def _read(file: Path) -> Iterator[str]:
-    with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
-        yield from lines_of(stream, str(file))
+    with open(file, "rb") as stream:
+        yield from lines_of(_unpacked(stream, str(file)), str(file))
 
 
 def _files(source: Source, place: Place) -> Iterator[Pair]:
@@ -127,13 +168,16 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
     try:
         with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
             is_zip = isinstance(opened, zipfile.ZipFile)
-            names = sorted(fnmatch.filter(opened.namelist() if is_zip else opened.getnames(), pattern))
+            members = {member.filename: member for member in opened.infolist()} if is_zip else {m.name: m for m in opened.getmembers()}
+            files = [name for name, member in members.items() if not (member.is_dir() if is_zip else member.isdir())]
+            names = sorted(fnmatch.filter(files, pattern))
             if not names:
                 raise UserError(f"{archive} has no member {pattern}")
-            for name in names:
+            for name in names:  # read where they are: nothing of an archive is written, whatever its names and links say
+                if not (is_zip or members[name].isfile()):
+                    raise UserError(f"{archive}: {name} is a link, and no file of text; name the member that it links to")
                 with opened.open(name) if is_zip else opened.extractfile(name) as member:
-                    stream = gzip.GzipFile(fileobj=member) if name.endswith(".gz") else member
-                    yield from _text_of(lines_of(stream, f"{archive}: {name}"), name)
+                    yield from _text_of(lines_of(_unpacked(member, name), f"{archive}: {name}"), name)
     except _DAMAGED as error:
         raise UserError(f"{archive} is damaged ({error}): get it again") from None
 
@@ -189,7 +233,6 @@ def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
     import shutil
 
     from sacrebleu.dataset import DATASETS
-    from sacrebleu.utils import extract_tarball
 
     name, pair = source["sacrebleu"], f"{place.source}-{place.target}"
     if name not in DATASETS:
@@ -204,7 +247,7 @@ def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
         # Where this copy exists sacrebleu neither downloads nor unpacks.
         copy = folder / "raw" / dataset._get_tarball_filename(url)
         shutil.copyfile(place.obtain(url, md5), copy)
-        extract_tarball(str(copy), str(folder / "raw"))
+        unpack(copy, folder / "raw")
     files = [Path(dataset.get_source_file(pair)), Path(dataset.get_reference_files(pair)[0])]
     return paired([_read(file) for file in files], [str(file) for file in files])
 

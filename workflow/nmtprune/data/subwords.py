@@ -19,6 +19,9 @@ SIDES: tuple[Side, Side] = ("source", "target")
 SETTINGS = "subwords.json"
 
 _MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
+_LONGEST = 4192  # bytes of a sentence that SentencePiece learns from: it passes over longer ones
+_MARKS = {"sentencepiece": "\u2581", "bpe": "@@"}  # a word's beginning, and a piece that goes on
+_MARKED = 0.1  # of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
 _EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
 
@@ -37,6 +40,21 @@ def name_of(settings: Mapping[str, Any]) -> str:
     if resolved["character_coverage"] != 1:
         name += f"-coverage{resolved['character_coverage']}"
     return name
+
+
+def kind_of(model: str | Path | None) -> str:
+    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and without one words are."""
+    return "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
+
+
+def marked_as(dictionary: Sequence[str]) -> str | None:
+    """The type of subwords whose mark the pieces in a dictionary's lines have; None where they have none."""
+    pieces = [line.rsplit(" ", 1)[0] for line in dictionary]
+    marked = {
+        "sentencepiece": sum(piece.startswith(_MARKS["sentencepiece"]) for piece in pieces),
+        "bpe": sum(piece.endswith(_MARKS["bpe"]) for piece in pieces),
+    }
+    return next((kind for kind, count in marked.items() if count > _MARKED * len(pieces)), None)
 
 
 def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +118,8 @@ class _Bpe:
         return (pieces + " ").replace("@@ ", "").strip()
 
 
-def _segmenter(kind: str, file: Path) -> _Segmenter:
+def segmenter(kind: str, file: Path) -> _Segmenter:
+    """What splits and joins by a model of this kind. Raises UserError where the file holds none."""
     match kind:
         case "sentencepiece":
             return _SentencePiece(file)
@@ -122,7 +141,7 @@ class Subwords:
         self.folder = folder
         self.settings = read_json(folder / SETTINGS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
-        models = {name: _segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
+        models = {name: segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
         self._segmenters = {side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)}
         self._moses: dict[Side, _Moses] = {}
         if self.settings["moses"]:
@@ -161,7 +180,7 @@ class Subwords:
         Raises UserError where a file is missing.
         """
         model = settings.get("model")
-        kind = "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
+        kind = kind_of(model)
         files = given_files(settings, languages)
         for file in files:
             if not file.is_file():
@@ -244,23 +263,40 @@ def _lines(texts: _Texts) -> Iterator[str]:
 
 
 def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path) -> None:
-    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance."""
+    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance. Says how many are too long.
+
+    Raises UserError where no sentence is short enough, or the size does not suit them.
+    """
     from sentencepiece import SentencePieceTrainer
 
     total = sum(_number_of_lines(text) for text, _ in texts)
+    counts: Counter[str] = Counter()
+
+    def counted() -> Iterator[str]:
+        for line in islice(_lines(texts), 0, None, -(-total // _MOST_SENTENCES)):
+            counts["too long" if len(line.encode()) > _LONGEST else "learnt from"] += 1
+            yield line
+
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
-            sentence_iterator=islice(_lines(texts), 0, None, -(-total // _MOST_SENTENCES)),
+            sentence_iterator=counted(),
             model_writer=model,
             vocab_size=settings["size"],
             character_coverage=settings["character_coverage"],
+            max_sentence_length=_LONGEST,
             num_threads=1,
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).rsplit("] ", 1)[-1].strip()
+        if not counts["learnt from"]:
+            all_of_them = f"all {counts['too long']:,} lines of the training text have more than {_LONGEST:,} bytes"
+            raise UserError(f"subwords: {all_of_them}, and SentencePiece learns from shorter ones alone: split them") from None
+        reason = str(error).rsplit("] ", 1)[-1].strip() or "it has no piece to learn"
         raise UserError(f"subwords: size {settings['size']} does not suit this corpus: {reason}") from None
+    if counts["too long"]:
+        learnt = f"subwords are learnt without {counts['too long']:,} of {counts.total():,} lines"
+        print(f"{learnt}: they have more than {_LONGEST:,} bytes", flush=True)
     file.write_bytes(model.getvalue())
 
 

@@ -75,7 +75,6 @@ def export(
             "shortlist": candidates is not None,
             "search": asdict(search),
             "max_source_length": model.max_source_length,
-            "max_target_length": model.max_target_length,
             "batch": {"sentences": BATCH_SENTENCES, "pieces": BATCH_PIECES},
             "subwords": settings,
         }

@@ -143,7 +143,7 @@ class Translation:
         search = self._settings["search"]
         for batch in batches([len(source) for source in sources], **self._settings["batch"]):
             longest = max(len(sources[index]) for index in batch)
-            limit = min(int(search["max_len_a"] * (longest + 1) + search["max_len_b"]), self._settings["max_target_length"])
+            limit = int(search["max_len_a"] * (longest + 1) + search["max_len_b"])
             for index, pieces in zip(batch, self._engine([sources[index] for index in batch], limit), strict=True):
                 found[index] = self._subwords.decode(pieces)
         return found

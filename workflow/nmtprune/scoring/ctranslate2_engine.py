@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from ctranslate2.specs import common_spec, transformer_spec
 
-from nmtprune.scoring.ctranslate2_runtime import Translator
+from nmtprune.scoring.ctranslate2_runtime import LONGEST, Translator
 from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import END, PADDING, Model
 from nmtprune.scoring.shortlist import Shortlist
@@ -95,6 +95,7 @@ def build_spec(model: Model) -> transformer_spec.TransformerSpec:
     spec.register_target_vocabulary(model.target_dictionary)
     spec.config.decoder_start_token = END
     spec.config.add_source_eos = True
+    spec.config.add_attribute(LONGEST, model.max_target_length)
     return spec
 
 

@@ -8,6 +8,7 @@ Pieces are strings; the end of sentence is added and removed here.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import ctranslate2
 
 PADDING = "<pad>"
+LONGEST = "max_target_length"  # in the folder's config.json: pieces that the decoder has positions for, end of sentence apart
 PIECES_AT_ONCE = 4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
 SAFETY = 2.0  # a score may lose so many times what the scores that were checked have lost
 NOTICEABLE = 0.02  # what scores may lose before the search is another one than fairseq's
@@ -27,12 +29,13 @@ class Translator:
 
     def __init__(self, folder: str | Path, threads: int = 1, shortlist: bool = False) -> None:
         self._model = ctranslate2.Translator(str(folder), device="cpu", inter_threads=1, intra_threads=threads)
+        self._longest = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))[LONGEST]
         self._shortlist = shortlist
 
     def translate(
         self, sources: list[list[str]], beam: int, length_penalty: float, max_length: int, replace_unknowns: bool = False
     ) -> list[list[str]]:
-        """The best hypothesis of each source of one batch, at most `max_length` pieces each.
+        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as the model has positions for.
 
         CTranslate2's beam search is fairseq's but for three things. The probability of what is forbidden, padding and an end before the
         first piece, is shared by the other pieces, where fairseq loses it. A hypothesis cut off at the length limit competes without the
@@ -44,7 +47,7 @@ class Translator:
             "beam_size": beam,
             "num_hypotheses": beam,
             "length_penalty": length_penalty,
-            "max_decoding_length": max_length,
+            "max_decoding_length": min(max_length, self._longest),
             "replace_unknowns": replace_unknowns,
         }
         beams = self._search(sources, suppress_sequences=[[PADDING]], **options)

@@ -37,12 +37,18 @@ class Model:
     @property
     def max_source_length(self) -> int:
         """The longest source in pieces that the model's positions take, end of sentence apart."""
-        return int(self.options.get("max_source_positions") or 1024) - 1
+        return positions(self.options)[0] - 1
 
     @property
     def max_target_length(self) -> int:
         """The longest target in pieces that the model's positions take, end of sentence apart."""
-        return int(self.options.get("max_target_positions") or 1024) - 1
+        return positions(self.options)[1] - 1
+
+
+def positions(options: Mapping[str, Any]) -> tuple[int, int]:
+    """The positions of a model's source and target, end of sentence included, by fairseq's options; its default where they say nothing."""
+    source, target = (int(options.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
+    return source, target
 
 
 def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
@@ -88,11 +94,14 @@ def language_pair(data_bin: str | Path) -> tuple[str, str]:
 
 
 def read_dictionary(path: str | Path) -> list[str]:
-    """The symbols of a fairseq dictionary file in order, special symbols first."""
+    """The symbols of a fairseq dictionary file in order, special symbols first, each once: one whose place a later one takes
+    (`#fairseq:overwrite`), and a later special one, has its number after its name."""
     if not Path(path).is_file():
         raise UserError(f"dictionary `{path}` does not exist: name the binarised data that the model was trained on.")
     entries = (line.removesuffix(" #fairseq:overwrite") for line in read_lines(path))
-    return [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
+    symbols = [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
+    numbers = {symbol: number for number, symbol in enumerate(symbols)} | {symbol: n for n, symbol in enumerate(SPECIAL_SYMBOLS)}
+    return [symbol if numbers[symbol] == number else f"{symbol}#{number}" for number, symbol in enumerate(symbols)]
 
 
 def _single_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -47,7 +47,7 @@ class Translator:
         self._states = {name: inputs[name] for name in inputs if name.split(".")[0] in ("self_keys", "self_values", "state")}
 
     def translate(self, sources: list[list[str]], beam: int, length_penalty: float, max_length: int) -> list[list[str]]:
-        """The best hypothesis of each source of one batch, at most `max_length` pieces each.
+        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as the model has positions for.
 
         Beam search as fairseq's: a hypothesis ends where the end of sentence is among the `beam` best candidates, a sentence is finished
         with `beam` hypotheses, and the best has the highest log-probability over its length, end included, to the power `length_penalty`.

@@ -20,15 +20,22 @@ def tokenizer_of(language: str) -> str:
     return _TOKENIZERS.get(language.lower().replace("_", "-").split("-")[0], "13a")
 
 
+def unavailable(language: str) -> str | None:
+    """Why there is no BLEU of text in a target language, in a sentence without its full stop; None if there can be."""
+    try:
+        BLEU(tokenize=tokenizer_of(language))
+    except (ImportError, RuntimeError):
+        return f"BLEU for target language `{language}` needs `pip install 'sacrebleu[{language[:2].lower()}]'`"
+    return None
+
+
 class Quality:
     """BLEU and chrF2 against one reference per sentence, prepared once for many systems."""
 
     def __init__(self, references: list[str], language: str = "") -> None:
-        try:
-            self._bleu = BLEU(tokenize=tokenizer_of(language), references=[references])
-        except (ImportError, RuntimeError) as error:
-            needed = f"sacrebleu[{language[:2].lower()}]"
-            raise UserError(f"BLEU for target language `{language}` needs `pip install '{needed}'`.") from error
+        if reason := unavailable(language):
+            raise UserError(f"{reason}.")
+        self._bleu = BLEU(tokenize=tokenizer_of(language), references=[references])
         self._references = references
 
     @functools.cached_property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmtprune import models, paths
+from nmtprune import checks, models, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.scoring.model import positions
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import imports
 
@@ -19,6 +20,8 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """
     given = config.imported(chain.root["name"])
     task = config.task(chain.task)
-    checkpoint = imports.convert(Path(given["checkpoint"]), paths.binarised(config.data_folder(chain)), task["source"], task["target"])
+    binarised = paths.binarised(config.data_folder(chain))
+    checkpoint = imports.convert(Path(given["checkpoint"]), binarised, task["source"], task["target"], given.get("trust", False))
+    checks.of_lengths(config, chain, positions(models.options_by_name(checkpoint["cfg"]["model"])))
     models.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": checkpoint["optimizer_history"][-1]["num_updates"], "imported_from": given["checkpoint"]}

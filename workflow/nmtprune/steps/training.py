@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nmtprune import models, paths
+from nmtprune import checks, models, paths
 from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
@@ -21,6 +21,7 @@ from nmtprune.footing import updates_before
 from nmtprune.pruning.component_names import without
 from nmtprune.pruning.components import rewound
 from nmtprune.pruning.slicing import head_size, shape_of
+from nmtprune.scoring.model import positions
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import arguments, session
 from nmtprune.toolkit.student import with_shape
@@ -114,6 +115,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     )
     of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # ours has the scale as an option of its own
     trainer = session.start(cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None)
+    _check_lengths(config, chain, trainer)
     if weights is not None:
         session.load_weights(trainer, weights)
     outputs = outputs_of(state)
@@ -137,6 +139,14 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         "precision": progress.precision,
         "wall_seconds": round(progress.seconds, 3),
     }
+
+
+def _check_lengths(config: Config, chain: Chain, trainer: session.Trainer) -> None:
+    """Raises UserError where the data's lengths do not fit the model or the batches, before the first update."""
+    schedule = config.schedule(chain.recipe, chain.last.schedule)
+    of_scoring = positions(models.options_by_name(trainer.configuration.model))
+    of_model = tuple(map(min, trainer.get_model().max_positions(), of_scoring))
+    checks.of_lengths(config, chain, of_model, session.longest_in_training(trainer, schedule))
 
 
 def _as_csv(history: list[dict[str, Any]]) -> str:

@@ -18,10 +18,13 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
 from nmtprune.data.subwords import SIDES, Side, Subwords
 from nmtprune.errors import UserError
-from nmtprune.files import atomic
+from nmtprune.files import atomic, write_lines
 
 # fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
 FAIRSEQ_SPLIT = {"dev": "valid"}
+
+UNKNOWN = Dictionary().unk()
+AT_ONCE = 1 << 24  # pieces that are compared
 
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
@@ -40,8 +43,7 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
         encoded = {"source": source, "target": target}
         dictionaries = _dictionaries(text_folder, subwords, encoded)
         for side, language, dictionary in zip(SIDES, subwords.languages, dictionaries, strict=True):
-            with atomic(folder / f"dict.{language}.txt") as file:
-                dictionary.save(str(file))
+            _save(dictionary, folder / f"dict.{language}.txt")
             for split in splits:
                 lines = _rewound(encoded[side]) if split == "train" else _encode(text_folder / f"{split}.{language}", side, subwords)
                 name = f"{FAIRSEQ_SPLIT.get(split, split)}.{prefix}.{language}"
@@ -52,10 +54,29 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
 
 def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pairs of a split as ids of pieces without end of sentence: all of them, or about `most` that are evenly spaced."""
-    prefix = f"{FAIRSEQ_SPLIT.get(split, split)}.{'-'.join(languages)}"
-    source, target = (MMapIndexedDataset(str(folder / f"{prefix}.{language}")) for language in languages)
+    source, target = _sides(folder, split, languages)
     for index in range(0, len(source), -(-len(source) // most) or 1):
         yield source[index].numpy()[:-1], target[index].numpy()[:-1]
+
+
+def lengths(folder: Path, split: str, languages: Sequence[str]) -> list[np.ndarray]:
+    """The numbers of pieces [sentences] of a split's source and target, end of sentence included."""
+    return [data.sizes.copy() for data in _sides(folder, split, languages)]  # the file is closed with its data set
+
+
+def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, float]:
+    """The parts of a split's pieces that are unknown, by language, end of sentence apart."""
+    found = {}
+    for language, data in zip(languages, _sides(folder, split, languages), strict=True):
+        pieces = np.frombuffer(data._bin_buffer, data._index.dtype)  # of all sentences, one after the other
+        parts = (pieces[start : start + AT_ONCE] for start in range(0, len(pieces), AT_ONCE))
+        found[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(len(pieces) - len(data), 1)
+    return found
+
+
+def _sides(folder: Path, split: str, languages: Sequence[str]) -> list[MMapIndexedDataset]:
+    prefix = f"{FAIRSEQ_SPLIT.get(split, split)}.{'-'.join(languages)}"
+    return [MMapIndexedDataset(str(folder / f"{prefix}.{language}")) for language in languages]
 
 
 def _encode(file: Path, side: Side, subwords: Subwords) -> Iterator[str]:
@@ -87,8 +108,18 @@ def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[
 def _load(file: Path) -> Dictionary:
     try:
         return Dictionary.load(str(file))
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:  # for a wrong encoding fairseq raises no less
         raise UserError(f"{file} is not a dictionary of fairseq: {error}") from None
+
+
+def _save(dictionary: Dictionary, file: Path) -> None:
+    """As fairseq saves it, and a symbol that takes the place of an earlier one is marked, which fairseq's own `save` forgets."""
+    seen = set(dictionary.symbols[: dictionary.nspecial])
+    lines = []
+    for symbol, count in list(zip(dictionary.symbols, dictionary.count, strict=True))[dictionary.nspecial :]:
+        lines.append(f"{symbol} {count}{' #fairseq:overwrite' if symbol in seen else ''}")
+        seen.add(symbol)
+    write_lines(file, lines)
 
 
 def _dictionary(counts: Counter[str], most_types: int | None) -> Dictionary:

@@ -270,21 +270,19 @@ def training_batches(trainer: Trainer, schedule: Mapping[str, Any], updates_befo
     return batches
 
 
-def load_development_set(trainer: Trainer) -> None:
-    """Its batches are the same whatever the seed, so that a parent and its children are compared by the same sums.
+def longest_in_training(trainer: Trainer, schedule: Mapping[str, Any]) -> tuple[int, int]:
+    """The most pieces of a training pair's source and target, end of sentence included: fairseq leaves out pairs with longer sides."""
+    of_task = (schedule["max_length"],) * 2 if schedule["max_length"] else trainer.task.max_positions()
+    limits = zip(of_task, trainer.get_model().max_positions(), strict=True)
+    source, target = (int(min(*limit, schedule["batch_tokens"])) for limit in limits)
+    return source, target
 
-    Raises UserError where a line is too long to be validated on: fairseq would say so after the first updates only.
-    """
+
+def load_development_set(trainer: Trainer) -> None:
+    """Its batches are the same whatever the seed, so that a parent and its children are compared by the same sums."""
     trainer.task.load_dataset("valid", combine=False, epoch=1)
     dataset = trainer.task.dataset("valid")
     dataset.shuffle = False
-    limit = min(trainer.cfg.dataset.max_tokens, *trainer.get_model().max_positions())
-    for side, sizes in (("source", dataset.src_sizes), ("target", dataset.tgt_sizes)):
-        if sizes.max() > limit:
-            raise UserError(
-                f"line {int(sizes.argmax()) + 1} of the development set's {side} side has {int(sizes.max())} pieces, and a batch "
-                f"or the model takes {limit}: shorten the line or raise batch_tokens"
-            )
 
 
 def validation_nll(trainer: Trainer) -> tuple[float, float, int]:

@@ -1,11 +1,12 @@
 """Make fairseq 0.12.2 run on current Python and PyTorch. Import this module before anything of fairseq.
 
-Three repairs, each needed by itself:
+Four repairs, each needed by itself:
 
 * Python >= 3.11 refuses dataclass defaults that are not hashable; fairseq's configuration classes get `object.__hash__` back.
-* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration.
+* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration, which `unpickling` lets in.
 * The release carries eight duplicate Parameters per encoder layer for a fast path that current PyTorch rejects. They inflate
   parameter counts, look like prunable weights and break distributed training, so they are removed and dropped when loading.
+* Models evaluate some of their options as Python, and a checkpoint's options are whoever's wrote it: literals alone are evaluated.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import sys
 import types
 from typing import Any
 
 import torch
 
-from nmtprune.toolkit import fast_path
+from nmtprune import unpickling
+from nmtprune.toolkit import fast_path, literals
 
 
 def _import_fairseq() -> None:
@@ -43,13 +46,19 @@ def _import_fairseq() -> None:
 def _load_whole_checkpoints() -> None:
     from fairseq import checkpoint_utils
 
-    class TorchThatLoadsAll(types.ModuleType):
-        load = staticmethod(functools.partial(torch.load, weights_only=False))
+    class TorchThatLoadsConfigurations(types.ModuleType):
+        load = staticmethod(lambda file, map_location=None: unpickling.load(file, of_fairseq=True))
 
         def __getattr__(self, name: str) -> Any:
             return getattr(torch, name)
 
-    checkpoint_utils.torch = TorchThatLoadsAll("torch")
+    checkpoint_utils.torch = TorchThatLoadsConfigurations("torch")
+
+
+def _evaluate_literals_alone() -> None:
+    for name, module in list(sys.modules.items()):
+        if name == "fairseq.utils" or name.startswith("fairseq.models."):
+            module.eval = literals.value_of
 
 
 def _remove_fast_path() -> None:
@@ -76,4 +85,5 @@ def _remove_fast_path() -> None:
 logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.ERROR)  # it reports a missing optional package
 _import_fairseq()
 _load_whole_checkpoints()
+_evaluate_literals_alone()
 _remove_fast_path()
