@@ -285,7 +285,7 @@ def main() -> int:
         warnings.filterwarnings("ignore")
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
-        config = configuration.load(arguments.configfile, settings)
+        config = configuration.load([arguments.configfile] if arguments.configfile else [], settings)
         with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)

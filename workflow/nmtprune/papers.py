@@ -425,9 +425,14 @@ def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
     for item in items(config):
         shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
         caption = paths.item(preset, item.paper, item.name, "rst").absolute()
-        marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": {"item": f"{item.number}: {item.title}"}}
+        marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": _labels(item)}
         entries.append((paths.item(preset, item.paper, item.name, shown), marks))
     return entries
+
+
+def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
+    """A function of wildcards, since Snakemake looks for those in text: a title may have braces."""
+    return lambda wildcards: {"item": f"{item.number}: {item.title}"}
 
 
 def files(config: Config) -> list[Path]:

@@ -197,7 +197,7 @@ def import_what_jobs_need() -> None:
     for name in analysis.VERSIONS:
         import_module(f"nmtprune.analysis.{name}")
     import_module("fairseq.quantization_utils")  # fairseq's own, when it first builds a model
-    config.load()  # the first one loads what validates settings
+    config.from_settings({})  # the first one loads what validates settings
 
 
 def leave(status: int) -> NoReturn:

@@ -27,7 +27,7 @@ rule matrix_analysis:
 rule encoder_analysis:
     input:
         data_manifest,
-        files_to_probe,
+        lambda wildcards: watched(files_to_probe(wildcards)),
         model="results/models/{task}/{model}/manifest.json",
     output:
         numbers="results/models/{task}/{model}/{analysis}.csv",
@@ -43,7 +43,7 @@ rule encoder_analysis:
         gpu=GPUS,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        settings=lambda wildcards: analysis_json(wildcards.analysis, wildcards),
+        settings=lambda wildcards: analysis_json(wildcards.analysis, wildcards) + stamps(files_to_probe(wildcards)),
     message:
         "{wildcards.analysis} of {wildcards.task}/{wildcards.model}"
     shell:

@@ -32,8 +32,16 @@ try:
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
 
+
+def doubled(text):
+    """Text for where single braces are Snakemake's: shell lines, paths of environments."""
+    return str(text).replace("{", "{{").replace("}", "}}")
+
+
 try:
-    CONFIG = configuration.from_settings(config)
+    # config.yaml, --configfile and --config as `nmtprune` reads them: what Snakemake makes of them is not asked
+    GIVEN = workflow.config_settings
+    CONFIG = configuration.load(GIVEN.configfiles, GIVEN.config_args or ())
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
@@ -53,9 +61,8 @@ try:
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
     if GPUS and LOCAL:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
-    # for shell lines, where single braces are Snakemake's
-    SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
-    PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
+    SETTINGS = doubled(CONFIG.as_arguments())
+    PAGE_SETTINGS = doubled(f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}")
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
@@ -65,7 +72,7 @@ COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a p
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
-CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
+CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
     workflow.register_resource("gpu", max(1, len(launch.devices())) * CONFIG.settings["jobs_per_gpu"])
@@ -91,6 +98,17 @@ def nmtprune(verb, on_gpu=False):
     among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
     leased = "--lease {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
     return " ".join(filter(None, ["python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
+
+
+def watched(files):
+    """Files of the user's own as inputs of a rule, without those that have braces in their path, which Snakemake takes for wildcards."""
+    return [str(file) for file in files if not set("{}") & set(str(file))]
+
+
+def stamps(files):
+    """For a rule's parameters: size and date of those of the files that are not `watched`. Nothing where all are."""
+    braced = sorted({str(file) for file in files} - set(watched(files)))
+    return "".join(f" {file} {os.stat(file).st_size} {os.stat(file).st_mtime_ns}" for file in braced)
 
 
 def chain_of(wildcards):
@@ -136,6 +154,10 @@ def slices_json(wildcards):
     return slices_json_of(chain_of(wildcards))
 
 
+def import_json(wildcards):
+    return slices_json(wildcards) + stamps(imported_checkpoint(wildcards))
+
+
 @functools.cache
 def slices_json_of(chain):
     return json.dumps([CONFIG.slice(each) for each in chain.of_its_job()], sort_keys=True)
@@ -164,7 +186,7 @@ def files_to_probe(wildcards):
 
 
 def imported_checkpoint(wildcards):
-    return CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]
+    return [CONFIG.imported(chain_of(wildcards).root["name"])["checkpoint"]]
 
 
 VARIANTS = collections.defaultdict(set)

@@ -1,6 +1,6 @@
 rule text:
     input:
-        lambda wildcards: OWN_FILES.get(wildcards.task, []),
+        lambda wildcards: watched(OWN_FILES.get(wildcards.task, [])),
     output:
         "results/data/{task}/text/manifest.json",
     log:
@@ -11,7 +11,7 @@ rule text:
         mem_mb=mem_mb(4000),
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        task=lambda wildcards: json.dumps(CONFIG.corpus(wildcards.task), sort_keys=True),
+        task=lambda wildcards: json.dumps(CONFIG.corpus(wildcards.task), sort_keys=True) + stamps(OWN_FILES.get(wildcards.task, [])),
     message:
         "fetching and cleaning {wildcards.task}"
     shell:
@@ -70,7 +70,7 @@ rule shortlist:
 rule data:
     input:
         "results/data/{task}/text/manifest.json",
-        given_files,
+        lambda wildcards: watched(given_files(wildcards)),
     output:
         "results/data/{task}/{subwords}/manifest.json",
     log:
@@ -83,7 +83,7 @@ rule data:
         mem_mb=mem_mb(16000),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        subwords=lambda wildcards: json.dumps(CONFIG.subwords_named(wildcards.subwords), sort_keys=True),
+        subwords=lambda wildcards: json.dumps(CONFIG.subwords_named(wildcards.subwords), sort_keys=True) + stamps(given_files(wildcards)),
     message:
         "subwords and binarised data of {wildcards.task}: {wildcards.subwords}"
     shell:

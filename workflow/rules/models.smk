@@ -127,6 +127,8 @@ use rule prune as int8 with:
 use rule prune as import_checkpoint with:
     input:
         data=data_manifest,
-        checkpoint=imported_checkpoint,
+        checkpoint=lambda wildcards: watched(imported_checkpoint(wildcards)),
     wildcard_constraints:
         step=r"import-[^/]+",
+    params:
+        slices=import_json,
