@@ -218,7 +218,7 @@ def test_overrides_from_the_command_line(tmp_path, monkeypatch):
     assert (loaded.settings["preset"], loaded.seeds, loaded.settings["device"]) == ("multi30k", [3], "cpu")
     assert loaded.settings["papers"] == ["wang2020/table2"]
     assert config.load().as_arguments(("preset", "seeds")) == ""
-    assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set preset='\"multi30k\"' --set papers='[\"wang2020/table2\"]'"
+    assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set 'preset=\"multi30k\"' --set 'papers=[\"wang2020/table2\"]'"
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def validate(value: Any, schema: str, where: str) -> None:
     """Check a value against schemas/<schema>.schema.json. Raises UserError, a line per mistake."""
     errors = sorted(_validator(schema).iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
-        raise UserError("\n".join(dict.fromkeys(_explain(error, where) for error in errors)))
+        raise UserError(*dict.fromkeys(_explain(error, where) for error in errors))
 
 
 def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:

@@ -222,6 +222,11 @@ def _check_preset(config: Config) -> None:
         for name in config.preset.get(kind, {}):
             if name not in valid:
                 raise UserError(f"{where}: {kind}: no paper has `{name}`; {suggest(name, valid)}")
+    for kind in ("tasks", "recipes"):
+        here = config.names(kind)
+        for name, ours in config.preset[kind].items():
+            if ours is not None and ours not in here:
+                raise UserError(f"{where}: {kind}.{name}: unknown {kind.rstrip('s')} `{ours}`; {suggest(ours, here)}")
 
 
 def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -19,6 +19,7 @@ from nmtprune.errors import UserError
 
 # Unicode's control characters less tab and line end, and halves of surrogate pairs: no file name, title or setting holds one.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+LONGEST_NUMBER = 18  # digits: what fits into 64 bits
 _MERGE = "tag:yaml.org,2002:merge"
 _KNOWN = {  # tag -> what it looks like, and the first characters of what looks so
     "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -46,7 +47,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     def whole_number(self, node: yaml.Node) -> int:
         digits = self.construct_scalar(node)
         base = {"0o": 8, "0x": 16}.get(digits[:2], 10)
-        if len(digits) > 100:  # longer ones than 4,300 digits Python does not read
+        if len(digits) > LONGEST_NUMBER:
             raise _mistake(node, f"a number of {len(digits)} digits")
         return int(digits, base)
 
