@@ -194,7 +194,9 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
 
     folder = paths.data(arguments.task, arguments.subwords)
     if not re.fullmatch(r"[1-9][0-9]*(\+[1-9][0-9]*)?", arguments.top):
-        raise UserError(f"shortlist: `{arguments.top}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces")
+        raise UserError(
+            f"shortlist: `{arguments.top}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces"
+        )
     top, _, frequent = arguments.top.partition("+")
     sizes = int(top), int(frequent or paths.MOST_FREQUENT)
     align(paths.binarised(folder), paths.shortlist(folder, *sizes), *sizes)

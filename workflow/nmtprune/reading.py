@@ -20,6 +20,7 @@ from nmtprune.errors import UserError
 # Unicode's control characters less tab and line end, and halves of surrogate pairs: no file name, title or setting holds one.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_NUMBER = 18  # digits: what fits into 64 bits
+DEEPEST = 50  # values within values
 _MERGE = "tag:yaml.org,2002:merge"
 _KNOWN = {  # tag -> what it looks like, and the first characters of what looks so
     "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -37,6 +38,17 @@ def _mistake(node: yaml.Node, what: str) -> yaml.YAMLError:
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
     yaml_constructors: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: Any) -> None:
+        """PyYAML calls it on its way into each value, and the next one on its way out; without a limit its C code overflows the stack."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.constructor.ConstructorError(None, None, f"values within values, more than {DEEPEST} deep", None)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
 
     def text(self, node: yaml.Node) -> str:
         value = self.construct_scalar(node)
@@ -70,7 +82,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     def name(self, key: yaml.Node) -> str:
         if not isinstance(key, yaml.ScalarNode):
             raise _mistake(key, "a key that is not text")
-        if _CONTROL.search(key.value):
+        if _CONTROL.search(key.value) or set("\t\n") & set(key.value):
             raise _mistake(key, "a control character in a key")
         return key.value
 
@@ -100,8 +112,6 @@ def read_value(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         said = " ".join(str(error).split()).replace(' in "<unicode string>", line', ", line")
         raise UserError(f"{where} is not valid YAML: {said}") from None
-    except RecursionError:
-        raise UserError(f"{where} is not valid YAML: nested too deeply") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

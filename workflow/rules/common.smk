@@ -39,9 +39,11 @@ def doubled(text):
 
 
 try:
-    # config.yaml, --configfile and --config as `nmtprune` reads them: what Snakemake makes of them is not asked
+    # config.yaml, --configfile and --config as `nmtprune` reads them: Snakemake's own reading of them is not used
     GIVEN = workflow.config_settings
     CONFIG = configuration.load(GIVEN.configfiles, GIVEN.config_args or ())
+    if configuration.SETTINGS_FILE.exists():
+        workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for its heading and its report
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
