@@ -1,6 +1,7 @@
 # make demo    the toy run: set up, train, prune, retrain, render; some fifteen minutes on two cores
 # make test    lint and all tests
 # make bench   all benchmarks, for hours; writes docs/performance.md (ROUNDS=1: sooner; BENCH="--only gemm": see benchmarks/report.py)
+# make test-pythons   unit tests and short runs under each Python from 3.11 to 3.13 that is here
 # make setup   only .venv (demo and test do it when needed)
 # make lint, make docs, make results, make clean: see below
 PYTHON ?= python3
@@ -16,7 +17,7 @@ LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/t
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test bench setup lint docs results clean
+.PHONY: demo test test-pythons bench setup lint docs results clean
 
 demo: $(VENV)/installed
 	$(BIN)/snakemake --cores $(CORES) --config preset=toy
@@ -25,6 +26,9 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/dag
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(LONG_TESTS)
+
+test-pythons:
+	sh tests/pythons.sh
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/report.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH)
@@ -50,8 +54,8 @@ clean:
 setup: $(VENV)/installed
 
 $(VENV)/installed: envs/requirements.txt envs/install.sh
-	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON); name a Python of 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version); Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON); name a Python of 3.11 to 3.13: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is $$($(PYTHON) --version); nmtprune needs 3.11, 3.12 or 3.13 (fairseq cannot be imported by later ones): make PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v g++ > /dev/null || { echo "fairseq needs a C++ compiler and there is no g++; install one (Debian, Ubuntu: apt install g++)"; exit 1; }
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "fairseq needs the headers of $(PYTHON) (Debian, Ubuntu: apt install python3-dev)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

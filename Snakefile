@@ -3,9 +3,6 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config.yaml"
-
-
 # for `--sdm conda apptainer`: where the environments of conda are made
 container: "docker://condaforge/miniforge3"
 

@@ -26,6 +26,7 @@ from typing import Any
 from measuring import environment, instruction_sets
 
 import nmtprune
+from nmtprune import versions
 from nmtprune.files import read_json, write_json, write_text
 from nmtprune.scoring.speed import cpu_model
 from nmtprune.toolkit.precision import multiplies_bfloat16
@@ -119,14 +120,14 @@ number of threads, and each round compares neighbours."""
 def machine() -> dict[str, Any]:
     """What numbers depend on beside the code: processor, instruction sets, threads, versions."""
     installed = {distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()}
-    versions = {name: installed[name] for name in PACKAGES if name in installed}
+    recorded = {name: versions.of(name) for name in PACKAGES if name in installed}
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "instruction_sets": instruction_sets(),
         "bfloat16": multiplies_bfloat16("cpu"),
         "threads": 1,
-        "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **versions},
+        "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **recorded},
     }
 
 

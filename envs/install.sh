@@ -2,6 +2,10 @@
 # Installs nmtprune into the environment of $PYTHON (default: the python on the PATH). Run it at the top of the repository.
 set -eu
 python=${PYTHON:-python}
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || {
+    echo "$python is $("$python" --version); nmtprune needs 3.11, 3.12 or 3.13 (fairseq cannot be imported by later ones)" >&2
+    exit 1
+}
 "$python" -m pip install --disable-pip-version-check --quiet -r envs/requirements.txt
 
 # fairseq's metadata asks for versions that no longer install, so its requirements are in ours. It is built apart from the

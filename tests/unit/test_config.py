@@ -214,11 +214,11 @@ def test_overrides_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("preset: toy\nseeds: [3]\n")
     (tmp_path / "other.yaml").write_text("preset: multi30k\n")
-    loaded = config.load(tmp_path / "other.yaml", ["papers=[wang2020/table2]", "device=cpu"])
+    loaded = config.load([tmp_path / "other.yaml"], ["papers=[wang2020/table2]", "device=cpu"])
     assert (loaded.settings["preset"], loaded.seeds, loaded.settings["device"]) == ("multi30k", [3], "cpu")
     assert loaded.settings["papers"] == ["wang2020/table2"]
     assert config.load().as_arguments(("preset", "seeds")) == ""
-    assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set preset='\"multi30k\"' --set papers='[\"wang2020/table2\"]'"
+    assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set 'preset=\"multi30k\"' --set 'papers=[\"wang2020/table2\"]'"
 
 
 @pytest.mark.parametrize(

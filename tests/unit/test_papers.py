@@ -183,7 +183,7 @@ def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
     [
         (
             {"tasks": {"wmt14-en-de": "toyy", "wmt17-zh-en": None, "iwslt14-de-en": None, "iwslt17-en-fr": None}},
-            "wang2020/figure1 row 1: unknown task `toyy`; did you mean `toy`?",
+            "presets/mine.yaml: tasks.wmt14-en-de: unknown task `toyy`; did you mean `toy`?",
         ),
         (
             {"tasks": {"wmt14-en-ed": "toy"}},

@@ -101,6 +101,19 @@ def test_a_job_has_its_own_arguments_environment_directory_streams_and_status(pr
         assert job.returncode == status and int(pid) not in (job.pid, process.pid)
 
 
+def test_a_temporary_folder_of_a_long_name(tmp_path, monkeypatch):
+    """The address of a socket has at most 108 bytes."""
+    long = tmp_path / ("x" * 60) / ("y" * 60)
+    long.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(long))
+    started = Warm(tmp_path)
+    try:
+        assert started.address.exists() and len(str(started.address)) < 104
+    finally:
+        started.owner.kill()
+        started.owner.wait()
+
+
 def test_a_killed_job_kills_its_fork_and_nothing_else(process):
     killed, other = process.job(600, 0), process.job(600, 0)
     fork, beside = (int(job.stdout.readline().split()[0]) for job in (killed, other))

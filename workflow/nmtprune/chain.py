@@ -21,6 +21,7 @@ GROUPS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
 WHERE = ("enc", "dec", "both")
 INT8_ENGINES = ("ctranslate2", "onnx")
 INITIAL = "0"  # of `at`: the weights before the first update
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "quantised"
 
 
@@ -321,7 +322,9 @@ def _not_after(step: Step, before: tuple[Step, ...], state: str) -> str | None:
 def parse(text: str) -> Chain:
     """Read a whole address `<task>/<recipe>/s<seed>/<steps>`. Raises UserError."""
     parts = text.strip("/").split("/", 3)
-    if len(parts) < 4 or not re.fullmatch(r"s(0|[1-9]\d*)", parts[2]):
+    if len(parts) < 4 or not re.fullmatch(r"s(0|[1-9][0-9]{0,99})", parts[2]):
         raise UserError(f"chain `{text}` is not of the form <task>/<recipe>/s<seed>/<step>/..., as in toy/toy/s1/train/prune-local-50")
     task, recipe, seed, steps = parts
+    if int(seed[1:]) > LARGEST_SEED:
+        raise UserError(f"chain `{text}`: the seed {seed[1:]} is above {LARGEST_SEED}")
     return Chain(task, recipe, int(seed[1:]), parse_steps(steps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from nmtprune import chain as chains
 from nmtprune import config as configuration
 from nmtprune import cost, launch, paths
 from nmtprune.config import Config
-from nmtprune.errors import UserError, sentence_of
+from nmtprune.errors import UserError, sentence_of, suggest
 from nmtprune.files import write_json
 
 
@@ -116,8 +117,7 @@ def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
     """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
     from nmtprune import analysis
 
-    shard, shards = int(arguments.shard), int(arguments.shards)
-    trials = analysis.run_shard(arguments.analysis, config, _chain(config, arguments.model), shard, shards)
+    trials = analysis.run_shard(arguments.analysis, config, _chain(config, arguments.model), arguments.shard, arguments.shards)
     write_json(Path(arguments.done), {"trials": trials})
 
 
@@ -200,6 +200,10 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.scoring.shortlist import make_shortlist as align
 
     folder = paths.data(arguments.task, arguments.subwords)
+    if not re.fullmatch(r"[1-9][0-9]*(\+[1-9][0-9]*)?", arguments.top):
+        raise UserError(
+            f"shortlist: `{arguments.top}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces"
+        )
     top, _, frequent = arguments.top.partition("+")
     sizes = int(top), int(frequent or paths.MOST_FREQUENT)
     align(paths.binarised(folder), paths.shortlist(folder, *sizes), *sizes)
@@ -245,6 +249,7 @@ VERBS = {
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
 }
+POSITIONAL = {"steps": {"nargs": "+"}, "models": {"nargs": "+"}, "shard": {"type": int}, "shards": {"type": int}}
 OPTIONS = {
     "plan": {
         "--calibrate": {"action": "store_true", "help": "first measure the recipes here of which nothing has run yet"},
@@ -275,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (function, positional) in VERBS.items():
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         for argument in positional:
-            verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
+            verb.add_argument(argument, **POSITIONAL.get(argument, {}))
         for option, settings in OPTIONS.get(name, {}).items():
             verb.add_argument(option, **settings)
         verb.add_argument("--lease", type=int, default=0, metavar="GPUS", help="wait for so many GPUs that no other job has")
@@ -297,12 +302,15 @@ def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.Abstract
 
 
 def main() -> int:
+    if sys.argv[1:] and not sys.argv[1].startswith("-") and sys.argv[1] not in VERBS:
+        print(f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], VERBS)}", file=sys.stderr)
+        return 2
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
         warnings.filterwarnings("ignore")
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
-        config = configuration.load(arguments.configfile, settings)
+        config = configuration.load([arguments.configfile] if arguments.configfile else [], settings)
         with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]), _noted(config, arguments):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)

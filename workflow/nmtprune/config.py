@@ -7,26 +7,28 @@ import functools
 import itertools
 import json
 import math
+import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from nmtprune import chain as chains
-from nmtprune import paths
+from nmtprune import names, paths
 from nmtprune.chain import Chain
 from nmtprune.errors import UserError, suggest
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
+from nmtprune.reading import merge, read_settings, read_yaml
 
 WORKFLOW = Path(__file__).resolve().parent.parent
+SETTINGS_FILE = Path("config.yaml")
 SCORING_VERSION = 5  # grows when scores change that nothing in a recipe has changed
 TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
+LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu", "kept")
 
@@ -37,31 +39,35 @@ def pooled_sets(names: Iterable[str]) -> list[str]:
     return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises UserError with file and line where it is not YAML."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-
-
 @functools.cache
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
     from referencing import Registry, Resource
 
     folder = WORKFLOW / "schemas"
     resources = [(f.name, Resource.from_contents(json.loads(f.read_text()))) for f in folder.glob("*.json")]
     schema = json.loads((folder / f"{name}.schema.json").read_text())
-    return Draft202012Validator(schema, registry=Registry().with_resources(resources))
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool))
+    return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)(schema, registry=Registry().with_resources(resources))
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    """The keyword of JSON Schema; `$` is the end of the text, and not also before a last line end."""
+    from jsonschema import ValidationError
+
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield ValidationError(f"{json.dumps(value, ensure_ascii=False)} does not match {pattern}")
+
+
+def _alternatives(error: Any) -> bool:
+    """Whether an error is that of keys which exclude each other."""
+    return error.validator == "oneOf" and all(set(branch) == {"required"} for branch in error.validator_value[:1])
 
 
 def _nearest(error: Any) -> Any:
     """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the fewest."""
-    while error.context:
+    while error.context and not _alternatives(error):
         branches: dict[Any, list[Any]] = {}
         for inner in error.context:
             branches.setdefault(inner.schema_path[0], []).append(inner)
@@ -75,46 +81,44 @@ def _explain(error: Any, where: str) -> str:
     error = _nearest(error)
     at = ".".join(str(part) for part in error.absolute_path)
     where = f"{where}: {at}" if at else where
-    value = json.dumps(error.instance, ensure_ascii=False) if not isinstance(error.instance, (dict, list)) else None
+    value = _shown(error.instance)
     match error.validator:
         case "additionalProperties" | "unevaluatedProperties":
             valid = error.schema.get("properties", {})
             unknown = next((key for key in error.instance if key not in valid), "?")
             return f"{where}: unknown key `{unknown}`; {suggest(unknown, valid)}"
         case "enum":
-            return f"{where}: {value or error.instance} is not one of {', '.join(map(str, error.validator_value))}; " + suggest(
-                str(error.instance), map(str, error.validator_value)
-            )
+            valid = list(map(str, error.validator_value))
+            return f"{where}: {value} is not one of {', '.join(valid)}; {suggest(str(error.instance), valid)}"
         case "type":
             kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-            return f"{where}: {value or 'a ' + type(error.instance).__name__} is of the wrong type; expected {' or '.join(kinds)}"
+            return f"{where}: {value} is of the wrong type; expected {' or '.join(kinds)}"
         case "required":
             missing = next(key for key in error.validator_value if key not in error.instance)
             return f"{where}: the key `{missing}` is missing"
+        case "oneOf" if _alternatives(error):
+            valid = ", ".join(dict.fromkeys(branch["required"][0] for branch in error.validator_value))
+            return f"{where}: exactly one of the keys {valid} is needed"
+        case "pattern" if error.validator_value == names.PATTERN:
+            return f"{where}: {value} cannot be a name: {names.RULE}"
+        case "pattern":
+            return f"{where}: {value} is not of the form {error.validator_value}"
         case _:
-            return f"{where}: {error.message}"
+            said = error.message.removeprefix(repr(error.instance)).strip()
+            return f"{where}: {value} {said}"
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
 
 def validate(value: Any, schema: str, where: str) -> None:
     """Check a value against schemas/<schema>.schema.json. Raises UserError, a line per mistake."""
     errors = sorted(_validator(schema).iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
-        raise UserError("\n".join(dict.fromkeys(_explain(error, where) for error in errors)))
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`; mappings are merged key by key, everything else is replaced.
-
-    So is a learning rate, whose forms exclude each other, and an architecture or an optimiser of another `name`: what belonged to the
-    one below means nothing to it.
-    """
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        deep = isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate"
-        same = deep and value.get("name", under.get("name")) == under.get("name")
-        merged[key] = merge(under, value) if same else value
-    return merged
+        raise UserError(*dict.fromkeys(_explain(error, where) for error in errors))
 
 
 def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:
@@ -167,9 +171,8 @@ class Config:
             file = next((f for f in files if f.exists()), None)
             if file is None:
                 raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
+            names.check(kind, name, str(file))
             value = read_yaml(file)
-            if not isinstance(value, dict):
-                raise UserError(f"{file}: expected keys and values")
             validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
             key, base = ("distilled.from", value["distilled"]["from"]) if "distilled" in value else ("extends", value.pop("extends", None))
             if base:
@@ -492,8 +495,9 @@ class Config:
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""
-        said = load().settings
-        return " ".join(f"--set {key}={shlex.quote(json.dumps(self.settings[key]))}" for key in keys if self.settings[key] != said[key])
+        said = _defaults() | layers()
+        differ = {key: self.settings[key] for key in keys if self.settings[key] != said[key]}
+        return shlex.join(word for key, value in differ.items() for word in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}"))
 
     def chains(self) -> list[Chain]:
         """The user's own chains, as config.yaml lists them."""
@@ -538,9 +542,6 @@ def _defaults_of(schema: str, key: str) -> dict[str, Any]:
 
 def from_settings(settings: Mapping[str, Any]) -> Config:
     """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema."""
-    settings = {**settings}
-    if isinstance(settings.get("seeds"), list):  # Snakemake's --config leaves the numbers in a list as text
-        settings["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in settings["seeds"]]
     validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
     for key in ("own", "data_dir", "kept"):
@@ -553,21 +554,12 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     return config
 
 
-def load(file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """config.yaml of the working directory (or `file` laid over it), with `key=value` overrides on top."""
-    files = [*([Path("config.yaml")] if Path("config.yaml").exists() else []), *([file] if file else [])]
-    settings: dict[str, Any] = {}
-    for each in files:
-        value = read_yaml(each)
-        if not isinstance(value, dict):
-            raise UserError(f"{each}: expected keys and values")
-        settings = merge(settings, value)
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise UserError(f"--set {override}: expected key=value")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {override}: `{value}` is not valid YAML") from None
-    return from_settings(settings)
+def layers(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """config.yaml of the working directory where there is one, `files` laid over it, `key=value` overrides on top: merged, not checked."""
+    first = [SETTINGS_FILE] if SETTINGS_FILE.exists() else []
+    return read_settings([*first, *files], list(overrides))
+
+
+def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:
+    """The configuration that the layers of settings make together."""
+    return from_settings(layers(files, overrides))

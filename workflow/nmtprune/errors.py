@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what the system says of a full disk
+_LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_ENDLESS = re.compile(r"(\S{80})\S{1000,}")
 
 
 class UserError(Exception):
-    """One sentence that names the setting, its value and the valid choices. The command line prints it without a traceback."""
+    """One sentence that names the setting, its value and the valid choices, or several. The command line prints each on a line, without a
+    traceback, whatever the value holds."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("\n".join(_ENDLESS.sub(r"\1 ...", _LINE_ENDS.sub(" ", sentence)) for sentence in sentences))
 
 
 def sentence_of(error: OSError) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nmtprune
-from nmtprune import current, paths
+from nmtprune import current, paths, versions
 from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
@@ -52,7 +51,7 @@ def digest_of(config: Config, chain: Chain) -> str:
 
 def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> dict[str, Any]:
     """A model's manifest: identity first, then what happened (`facts`: updates done, the selected one, seconds)."""
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "fairseq")}
+    recorded = {package: versions.of(package) for package in ("torch", "fairseq")}
     return {
         "chain": str(chain),
         "step": chain.last.text,
@@ -61,5 +60,5 @@ def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> 
         "data": str(config.data_folder(chain)),
         "slice": config.slice(chain),
         **facts,
-        "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **versions},
+        "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **recorded},
     }

@@ -224,6 +224,11 @@ def _check_preset(config: Config) -> None:
         for name in config.preset.get(kind, {}):
             if name not in valid:
                 raise UserError(f"{where}: {kind}: no paper has `{name}`; {suggest(name, valid)}")
+    for kind in ("tasks", "recipes"):
+        here = config.names(kind)
+        for name, ours in config.preset[kind].items():
+            if ours is not None and ours not in here:
+                raise UserError(f"{where}: {kind}.{name}: unknown {kind.rstrip('s')} `{ours}`; {suggest(ours, here)}")
 
 
 def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -450,9 +455,14 @@ def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
     for item in items(config):
         shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
         caption = paths.item(preset, item.paper, item.name, "rst").absolute()
-        marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": {"item": f"{item.number}: {item.title}"}}
+        marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": _labels(item)}
         entries.append((paths.item(preset, item.paper, item.name, shown), marks))
     return entries
+
+
+def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
+    """A function of wildcards, since Snakemake looks for those in text: a title may have braces."""
+    return lambda wildcards: {"item": f"{item.number}: {item.title}"}
 
 
 def files(config: Config) -> list[Path]:

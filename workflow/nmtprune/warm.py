@@ -30,6 +30,7 @@ ADDRESS = "NMTPRUNE_WARM"
 SERVED = "NMTPRUNE_WARM_SERVES"  # the environment that the warm process has imported from, and whose jobs alone it does
 COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
 ENOUGH_JOBS = 8  # for the imports of one more process to pay
+LONGEST_FOLDER = 70  # bytes; the whole address of a socket has at most 104 to 108, whatever TMPDIR says
 _PR_SET_PDEATHSIG = 1
 _STARTED: list[subprocess.Popen[bytes]] = []  # their standard inputs stay open as long as this process lives
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")}
@@ -45,7 +46,10 @@ def start() -> int | None:
     NMTPRUNE_COLD is set."""
     if not hasattr(os, "pidfd_open") or os.environ.get(COLD):
         return None
-    address = str(Path(tempfile.mkdtemp(prefix="nmtprune-")) / "warm")
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        folder = "/tmp"
+    address = str(Path(tempfile.mkdtemp(prefix="nmtprune-", dir=folder)) / "warm")
     environment = {**os.environ, **_ONE_THREAD}
     # Its standard input is a pipe that nobody else has: it closes when this process ends, in whatever way.
     command = [sys.executable, "-m", "nmtprune.warm", address]
@@ -205,7 +209,7 @@ def import_what_jobs_need() -> None:
     for name in analysis.VERSIONS:
         import_module(f"nmtprune.analysis.{name}")
     import_module("fairseq.quantization_utils")  # fairseq's own, when it first builds a model
-    config.load()  # the first one loads what validates settings
+    config.from_settings({})  # the first one loads what validates settings
 
 
 def leave(status: int) -> NoReturn:

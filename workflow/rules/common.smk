@@ -34,8 +34,18 @@ try:
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
 
+
+def doubled(text):
+    """Text for where single braces are Snakemake's: shell lines, paths of environments."""
+    return str(text).replace("{", "{{").replace("}", "}}")
+
+
 try:
-    CONFIG = configuration.from_settings(config)
+    # config.yaml, --configfile and --config as `nmtprune` reads them: Snakemake's own reading of them is not used
+    GIVEN = workflow.config_settings
+    CONFIG = configuration.load(GIVEN.configfiles, GIVEN.config_args or ())
+    if configuration.SETTINGS_FILE.exists():
+        workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for its heading and its report
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
@@ -63,9 +73,8 @@ try:
         raise UserError("--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`")
     if GPUS and LOCAL:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
-    # for shell lines, where single braces are Snakemake's
-    SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
-    PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
+    SETTINGS = doubled(CONFIG.as_arguments())
+    PAGE_SETTINGS = doubled(f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}")
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
@@ -75,8 +84,8 @@ COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a p
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
-PACKAGE = shlex.quote(str(Path(workflow.basedir) / "workflow")).replace("{", "{{").replace("}", "}}")
-CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
+PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
+CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
     workflow.register_resource("gpu", max(1, len(launch.devices())) * CONFIG.settings["jobs_per_gpu"])
@@ -137,6 +146,11 @@ def nmtprune(verb, on_gpu=False):
     return " ".join(filter(None, [package, "python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
 
 
+def watched(files):
+    """Files of the user's own as inputs of a rule, without those that have braces in their path, which Snakemake takes for wildcards."""
+    return [str(file) for file in files if not set("{}") & set(str(file))]
+
+
 def chain_of(wildcards):
     """The chain that a rule makes (`parent`, `step`) or scores (`task`, `model`)."""
     spelt = (wildcards.parent, wildcards.step) if "parent" in wildcards.keys() else (wildcards.task, wildcards.model)
@@ -168,7 +182,7 @@ def data_manifest_of(chain):
 
 def by_content(files, made):
     """Files of the user's own, whose dates say nothing as soon as there is a note of the content that `made` was made from."""
-    files = sorted(map(str, files))
+    files = sorted(watched(files))
     return [ancient(file) for file in files] if made in NOTES else files
 
 

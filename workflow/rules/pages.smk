@@ -5,7 +5,7 @@ localrules:
 rule pages:
     input:
         READ,
-        stated=STATED,
+        stated=watched(STATED),
     output:
         PAGES,
         OTHER_FILES,
@@ -17,7 +17,9 @@ rule pages:
         CONDA
     params:
         seeds=CONFIG.seeds,
-        titles=sorted({CONFIG.preset["title"], *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS)}),
+        titles=lambda wildcards: sorted(
+            {CONFIG.preset["title"], *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS)}
+        ),
         papers=[f"{paper}/{item}" for paper, item in papers.selected(CONFIG)],
     message:
         "rendering tables, figures and the page"

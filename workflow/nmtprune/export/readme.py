@@ -10,6 +10,7 @@ from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.files import sha256_of
+from nmtprune.reporting.escape import markdown
 
 
 def readme(config: Config, chain: Chain, about: dict[str, Any], folder: Path) -> str:
@@ -27,7 +28,7 @@ One line out for each line in; Python 3.11 or later. `./translate --help` lists 
 pieces are cut at sentence ends or spaces and translated in parts; `--longest 100` cuts earlier, which suits a model that has learnt
 from single sentences better.
 
-- Model: `{chain}`, digest `{about["digest"]}`, made by nmtprune on {task["title"]}.
+- Model: `{chain}`, digest `{about["digest"]}`, made by nmtprune on {markdown(task["title"])}.
 - Engine: {about["engine"]}, {about["precision"]}, {"with" if about["shortlist"] else "without"} a lexical shortlist.
 - Search: beam {search["beam"]}, length penalty {search["length_penalty"]}; a hypothesis has at most
   {search["max_len_a"]} times the pieces of its source, end of sentence included, and {search["max_len_b"]} more.

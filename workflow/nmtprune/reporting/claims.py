@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from nmtprune.claims import Claim, Finding
 from nmtprune.claims.verdict import FEWEST_SEEDS, MARGIN, Verdict, seeds_to_decide
 from nmtprune.config import Config
 from nmtprune.papers import EXTENSIONS, Item
+from nmtprune.reporting import escape
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.plateau import BLEU_GAIN, MORE, NLL_GAIN
 
@@ -79,7 +79,7 @@ def file_of(config: Config, name: str = papers.CLAIMS) -> Path:
 
 def markdown(config: Config, decided: list[Decided]) -> str:
     """A table a paper; links are relative to the page's folder."""
-    parts = [f"# Claims: {config.preset['title']}", " ".join(filter(None, [summary(decided), CAVEAT]))]
+    parts = [f"# Claims: {escape.markdown(config.preset['title'])}", " ".join(filter(None, [summary(decided), CAVEAT]))]
     for name in dict.fromkeys(each.claim.paper for each in decided):
         lines = [HEADINGS, ["---"] * len(HEADINGS), *(_line(each) for each in decided if each.claim.paper == name)]
         parts += [f"## {papers.paper(name)['short']}", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
@@ -90,7 +90,7 @@ def _line(each: Decided) -> list[str]:
     links = (f"[{shown_name(item, each.claim)}]({item.key}.{_extension(item)})" for item in each.items)
     quoted = f"“{each.claim.text}”{f' {each.claim.note}' if each.claim.note else ''}"
     here = " ".join(filter(None, [each.finding.because, precision(each.finding)]))
-    return [_escaped(quoted), _escaped(each.claim.where), f"**{each.finding.said}**", _escaped(here), ", ".join(links)]
+    return [escape.markdown(quoted), escape.markdown(each.claim.where), f"**{each.finding.said}**", escape.markdown(here), ", ".join(links)]
 
 
 def precision(finding: Finding) -> str:
@@ -139,8 +139,3 @@ def _record(each: Decided) -> dict[str, Any]:
 def _extension(item: Item) -> str:
     """The file in which a reader sees the item: a table's Markdown, a figure's picture."""
     return "md" if "md" in EXTENSIONS[item.kind] else "png"
-
-
-def _escaped(text: str) -> str:
-    """Text that no Markdown reader takes for markup."""
-    return re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)

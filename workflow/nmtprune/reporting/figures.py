@@ -11,6 +11,8 @@ matplotlib.use("Agg")
 
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.axis import Axis
+from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Bbox
 
 from nmtprune.files import atomic
@@ -27,6 +29,7 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "svg.hashsalt": "nmtprune",
+    "text.parse_math": False,  # a label may have a dollar sign
 }
 
 
@@ -48,6 +51,12 @@ def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
     if is_wide(values):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
         getattr(axes, f"{which}axis").set_major_formatter(lambda x, _: f"{x:g}" if abs(x) < PLAIN_UP_TO else f"{x:.0e}".replace("e+0", "e"))
+
+
+def number_powers(axis: Axis) -> None:
+    """Number a logarithmic axis at powers of ten, as `0.001`: formulas are off, for the sake of labels with a dollar sign."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:

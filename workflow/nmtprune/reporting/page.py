@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -13,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import nmtprune
-from nmtprune import papers, paths
+from nmtprune import papers, paths, versions
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.papers import Item
@@ -86,13 +87,11 @@ def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, 
 
 
 def _versions() -> dict[str, str]:
-    versions = {"nmtprune": nmtprune.__version__, "Python": platform.python_version()}
+    found = {"nmtprune": nmtprune.__version__, "Python": platform.python_version()}
     for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = versions.of(package)
+    return found
 
 
 def _model(chain: Chain, measured: Measured, page: Path, to_score: bool) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from nmtprune import papers, paths
 from nmtprune.config import Config
 from nmtprune.files import atomic, write_text
 from nmtprune.papers import Item, files_of, items
-from nmtprune.reporting import claims, figures, kinds, page, tables
+from nmtprune.reporting import claims, escape, figures, kinds, page, tables
 from nmtprune.reporting.captions import caption
 from nmtprune.reporting.measured import Measured
 
@@ -34,15 +33,10 @@ def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:
     files = {file.suffix.removeprefix("."): file for file in files_of(preset, item)}
     with atomic(files["csv"]) as temporary:
         made.numbers.to_csv(temporary, index=False)
-    write_text(files["rst"], _rst(f"{title}. {' '.join([*sentences, *made.footnotes])}"))
+    write_text(files["rst"], escape.rst(f"{title}. {' '.join([*sentences, *made.footnotes])}") + "\n")
     if made.table:
         write_text(files["md"], tables.markdown(made.table, title, sentences, made.widths))
         write_text(files["tex"], tables.latex(made.table, item.key, title, sentences, made.widths))
     if made.figure:
         figures.save(made.figure, files["png"], files["svg"])
     return page.Rendered(item, made, sentences, files)
-
-
-def _rst(text: str) -> str:
-    """Text as reStructuredText without markup; Snakemake also reads its report captions as Jinja templates."""
-    return re.sub(r"([\\*`_|])", r"\\\1", text) + "\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nmtprune import papers
 from nmtprune.errors import UserError
+from nmtprune.reporting import escape
 from nmtprune.reporting.claims import CAVEAT
 
 FOLDER = Path("results/reference")
@@ -96,4 +97,4 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _escaped(text: str) -> str:
     """Text that no Markdown reader takes for markup; bold verdicts stay bold."""
-    return text if text.startswith("**") else re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)
+    return text if text.startswith("**") else escape.markdown(text)

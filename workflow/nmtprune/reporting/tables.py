@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from nmtprune.chain import Chain
 from nmtprune.papers import SPEED, Column, Item, Row
+from nmtprune.reporting import escape
 from nmtprune.reporting.made import Marked, Table
 from nmtprune.reporting.measured import BY_PERPLEXITY, Measured, Way
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
@@ -291,71 +292,42 @@ def _width(record: dict, name: str, has_published: bool) -> str:
     return text if math.isnan(printed) else f"{text} ({printed:.0f})"
 
 
-def _shown(cell: str | Marked, escape: Callable[[str], str], mark: Callable[[str], str]) -> str:
+def _shown(cell: str | Marked, escaped: Callable[[str], str], mark: Callable[[str], str]) -> str:
     """A cell's text with its marked segments in the format's own way."""
     if isinstance(cell, str):
-        return escape(cell)
-    return "".join(mark(escape(text)) if marked else escape(text) for text, marked in cell.segments)
-
-
-def _in_markdown(text: str) -> str:
-    """Text that no Markdown reader takes for markup."""
-    return re.sub(r"([\\`*_|<\[\]~])", r"\\\1", text)
+        return escaped(cell)
+    return "".join(mark(escaped(text)) if marked else escaped(text) for text, marked in cell.segments)
 
 
 def markdown(above: Table, title: str, sentences: list[str], below: Table | None = None) -> str:
     """A table of one block or two."""
-    parts = [f"**{title}.** {' '.join(sentences)}"]
+    parts = [f"**{escape.markdown(title)}.** {escape.markdown(' '.join(sentences))}"]
     for printed in filter(None, (above, below)):
         alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
-        rows = [[_shown(cell, _in_markdown, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
+        rows = [[_shown(cell, escape.markdown, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
         parts.append(tabulate(rows[1:], rows[0], "pipe", disable_numparse=True, colalign=alignment if printed.cells else None))
-        parts += printed.footnotes
+        parts += map(escape.markdown, printed.footnotes)
     return "\n\n".join(parts).rstrip() + "\n"
 
 
 TEXT = {"name", "text"}
 _TEX_COLUMNS = {"name": "l", "text": r"p{0.6\textwidth}"}
-_TEX = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "|": r"\textbar{}",
-        "<": "$<$",
-        ">": "$>$",
-        "±": r"$\pm$",
-        "Δ": r"$\Delta$",
-        "↑": r"$\uparrow$",
-        "⇑": r"$\Uparrow$",
-        "↓": r"$\downarrow$",
-        "⇓": r"$\Downarrow$",
-        "†": r"$\dagger$",
-        "‡": r"$\ddagger$",
-        "–": "--",
-        "−": "$-$",
-    }
-)
 
 
 def latex(above: Table, key: str, title: str, sentences: list[str], below: Table | None = None) -> str:
     """A table environment of one block or two, with booktabs rules, one above every row that begins a part; text is escaped."""
-
-    def escaped(text: str) -> str:
-        return text.translate(_TEX)
 
     marked = r"\textbf{{{}}}".format
     blocks = [block for block in (above, below) if block]
     lines = [r"\begin{table}", r"\centering"]
     for printed in blocks:
         heading, *rows = (
-            " & ".join(_shown(cell, escaped, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]
+            " & ".join(_shown(cell, escape.tex, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]
         )
         rows = [rf"\midrule{chr(10)}{row}" if place and place in printed.ruled else row for place, row in enumerate(rows)]
         columns = "".join(_TEX_COLUMNS.get(kind, "r") for kind in printed.kinds)
         lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
     notes = [note for printed in blocks for note in printed.footnotes]
-    caption = f"{title}. {' '.join([*sentences, *notes])}".translate(_TEX)
+    caption = escape.tex(f"{title}. {' '.join([*sentences, *notes])}")
     lines += [rf"\caption{{{caption}}}", rf"\label{{{key.replace('/', '-')}}}", r"\end{table}"]
     return "\n".join(lines) + "\n"

@@ -67,7 +67,8 @@ def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Fig
                 interpolation="none",
             )
             axes.set(xlabel=f"{matrix.shape[0]} hidden units", ylabel=f"{matrix.shape[1]} inputs")
-            figure.colorbar(image, ax=axes, label="|weight|", pad=0.01, fraction=0.04)
+            bar = figure.colorbar(image, ax=axes, label="|weight|", pad=0.01, fraction=0.04)
+            figures.number_powers(bar.ax.yaxis)
     return figure
 
 

@@ -83,6 +83,7 @@ def _draw(axes: pyplot.Axes, norms: Mapping[str, np.ndarray], names: Mapping[str
     ends = np.log10([min(each.min() for each in values.values()), max(each.max() for each in values.values())])
     bins = np.logspace(np.floor(ends[0] * 2) / 2, np.ceil(ends[1] * 2) / 2 + 0.01, BINS)
     axes.set_xscale("log")
+    figures.number_powers(axes.xaxis)
     for place, (name, each) in enumerate(values.items()):
         axes.hist(each, bins, histtype="step", color=COLOURS[place], linewidth=1.4, label=names[name])
         if (cut := _cut(norms, name)) is not None:

@@ -1,0 +1,46 @@
+"""Text as it is, in the formats that are written: titles, labels and captions may hold anything. HTML is escaped by the page's template."""
+
+from __future__ import annotations
+
+import re
+
+_TEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "<": "$<$",
+        ">": "$>$",
+        "±": r"$\pm$",
+        "Δ": r"$\Delta$",
+        "↑": r"$\uparrow$",
+        "⇑": r"$\Uparrow$",
+        "↓": r"$\downarrow$",
+        "⇓": r"$\Downarrow$",
+        "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
+        "–": "--",
+        "−": "$-$",
+    }
+)
+
+
+def markdown(text: str) -> str:
+    """Text that no reader of Markdown takes for markup, HTML, a character reference or a formula: on one line, also in a table."""
+    return re.sub(r"([\\`*_|<\[\]~&$])", r"\\\1", _in_a_line(text))
+
+
+def tex(text: str) -> str:
+    """Text for LaTeX, with the marks of our tables as formulas."""
+    return _in_a_line(text).translate(_TEX)
+
+
+def rst(text: str) -> str:
+    """reStructuredText without markup, in a Jinja template without expressions: Snakemake reads captions as both."""
+    return re.sub(r"([\\*`_|])", r"\\\1", _in_a_line(text)).replace("{", "{{ '{' }}")
+
+
+def _in_a_line(text: str) -> str:
+    return re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
