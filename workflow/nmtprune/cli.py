@@ -11,8 +11,8 @@ import warnings
 from pathlib import Path
 
 from nmtprune import chain as chains
+from nmtprune import commands, cost, launch, paths
 from nmtprune import config as configuration
-from nmtprune import cost, launch, paths
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.files import write_json
@@ -91,7 +91,8 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune import evaluation
 
     parent = _chain(config, arguments.model)
-    evaluation.score_variants(config, parent, [_chain(config, f"{parent}/{step}") for step in arguments.steps])
+    variants, in_full = ([_chain(config, f"{parent}/{step}") for step in steps] for steps in (arguments.steps, arguments.full))
+    evaluation.score_variants(config, parent, variants, in_full)
 
 
 def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
@@ -118,7 +119,7 @@ def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def render(config: Config, arguments: argparse.Namespace) -> None:
-    """Render tables, figures and the page of the preset from the scores that are there."""
+    """Render tables, figures and the page of the run from the scores that are there."""
     from nmtprune.reporting.render import render as render_all
 
     for path in render_all(config):
@@ -126,7 +127,7 @@ def render(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def keep(config: Config, arguments: argparse.Namespace) -> None:
-    """Copy the preset's page, tables, figures, scores and hypotheses into a folder, checkpoints left out."""
+    """Copy the run's page, tables, figures, scores and hypotheses into a folder, checkpoints left out."""
     from nmtprune.reporting.keep import keep as keep_all
 
     print(f"{len(keep_all(config, Path(arguments.folder)))} files in {arguments.folder}")
@@ -177,8 +178,11 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
     """Make freed models again that the rest of the run needs."""
     from nmtprune.free import restore as restore_all
 
-    for chain in restore_all(config):
+    number = 0
+    for number, chain in enumerate(restore_all(config), 1):
         print(f"made again: {chain}", flush=True)
+    if not number:
+        print(f"Nothing is missing: all weights that the rest of the run {config.name} needs are there.")
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
@@ -248,6 +252,7 @@ OPTIONS = {
         "--yes": {"action": "store_true", "help": "remove it"},
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
     },
+    "variants": {"--full": {"nargs": "+", "default": [], "help": "those of them that are scored on the development set too"}},
     "speed": {"--rounds": {"type": int, "required": True, "help": "how often each model translates the test set"}},
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
@@ -285,6 +290,7 @@ def main() -> int:
         warnings.filterwarnings("ignore")
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
+        commands.remember(arguments.configfile, settings)
         config = configuration.load(arguments.configfile, settings)
         with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]):
             began = time.monotonic()

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import math
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likel
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
 T = TypeVar("T")
+OWN = "own"  # the name of a run of the user's own chains that nothing else names
+TAKEN = ("data", "models", "logs", "costs", "speed", "reference")  # folders under results/
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu")
 
 
@@ -153,17 +156,18 @@ class Config:
             self._loaded["once", name] = make()
         return self._loaded["once", name]
 
-    def _folders(self, kind: str) -> list[Path]:
+    def folders(self, kind: str) -> list[Path]:
+        """Where the files of a kind lie: `tasks`, `recipes`, `presets` or `papers`; the user's own folder first."""
         own = self.settings["own"]
         return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
 
     def names(self, kind: str) -> list[str]:
         """All tasks, recipes or presets, the user's own included."""
-        return sorted({file.stem for folder in self._folders(kind) for file in folder.glob("*.yaml")})
+        return sorted({file.stem for folder in self.folders(kind) for file in folder.glob("*.yaml")})
 
     def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if (kind, name) not in self._loaded:
-            files = [folder / f"{name}.yaml" for folder in self._folders(kind)]
+            files = [folder / f"{name}.yaml" for folder in self.folders(kind)]
             file = next((f for f in files if f.exists()), None)
             if file is None:
                 raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
@@ -210,6 +214,22 @@ class Config:
     @property
     def preset(self) -> dict[str, Any]:
         return self._load("presets", self.settings["preset"])
+
+    @property
+    def name(self) -> str:
+        """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of the user's own folder."""
+        own, chains_too = self.settings["own"], self.settings["chains"]
+        return self.settings["name"] or (_as_name(Path(own).resolve().name if own else OWN) if chains_too else self.settings["preset"])
+
+    @property
+    def title(self) -> str:
+        """What the run is in one line: the preset's title, or that of a run of the user's own."""
+        return self.preset["title"] if self.name == self.settings["preset"] else f"Own chains of {self.name}"
+
+    @property
+    def heading(self) -> str:
+        """Name and title, as reports on a run begin."""
+        return f"{self.name}: {self.title}"
 
     @property
     def speed_rounds(self) -> int:
@@ -494,12 +514,14 @@ class Config:
         said = load().settings
         return " ".join(f"--set {key}={shlex.quote(json.dumps(self.settings[key]))}" for key in keys if self.settings[key] != said[key])
 
+    def differing(self, file: Path | None) -> list[str]:
+        """The settings that config.yaml, with a configuration file laid over it, does not already say, as `key=value`."""
+        said = load(file).settings
+        return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items() if value != said[key]]
+
     def chains(self) -> list[Chain]:
-        """The user's own chains, as config.yaml lists them."""
-        key = ("chains", "of the settings")
-        if key not in self._loaded:
-            self._loaded[key] = self._own_chains()
-        return self._loaded[key]
+        """The user's own chains, as the settings list them."""
+        return self.once("own chains", self._own_chains)
 
     def _own_chains(self) -> list[Chain]:
         parsed = []
@@ -535,13 +557,18 @@ def _defaults_of(schema: str, key: str) -> dict[str, Any]:
     return {name: value["default"] for name, value in properties.items() if "default" in value}
 
 
-def from_settings(settings: Mapping[str, Any]) -> Config:
-    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema."""
+def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:
+    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema.
+
+    `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own that has no other.
+    """
     settings = {**settings}
     if isinstance(settings.get("seeds"), list):  # Snakemake's --config leaves the numbers in a list as text
         settings["seeds"] = [int(seed) if str(seed).isdigit() else seed for seed in settings["seeds"]]
     validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
+    if file and config.settings["chains"] and not (config.settings["name"] or config.settings["own"]):
+        config = Config({**config.settings, "name": _as_name(file.stem)})
     for key in ("own", "data_dir"):
         folder = config.settings[key]
         if folder and not Path(folder).is_dir():
@@ -549,7 +576,17 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     preset = config.settings["preset"]
     if preset not in config.names("presets"):
         raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
+    shipped = (WORKFLOW / "presets" / f"{config.name}.yaml").exists()
+    of_a_preset = config.name in config.names("presets") and (config.name != preset or (shipped and config.settings["chains"]))
+    if config.name in TAKEN or of_a_preset:
+        whose = "a preset" if of_a_preset else "a folder of results"
+        raise UserError(f"config: name: `{config.name}` is the name of {whose}, and this run's page needs one of its own; set another")
     return config
+
+
+def _as_name(text: str) -> str:
+    """The name of a folder or a file as that of a run."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._") or OWN
 
 
 def load(file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -569,4 +606,4 @@ def load(file: Path | None = None, overrides: Iterable[str] = ()) -> Config:
             settings[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"--set {override}: `{value}` is not valid YAML") from None
-    return from_settings(settings)
+    return from_settings(settings, file)

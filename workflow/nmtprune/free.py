@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import papers, paths
+from nmtprune import commands, papers, paths
 from nmtprune.analysis import TRIALS
 from nmtprune.chain import INITIAL, Chain, parse
 from nmtprune.config import Config
@@ -129,15 +129,21 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
     rows = [(what, str(len(files)), human(_bytes(files))) for what, files in kinds.items()]
     lines = [*table([("", "files", "space"), *rows, ("all together", str(len(everything)), human(total))]), ""]
     if not everything:
-        return f"{config.settings['preset']}: nothing is there that a page or a later step of the run will not need"
+        return f"{config.name}: nothing is there that a page or a later step of the run will not need"
     if not do:
-        more = "" if scored_too else "; --models: the weights of scored models too, which export needs"
-        return "\n".join([*lines, f"Nothing is removed yet: --yes removes it{more}."])
+        models = ["--models"] if scored_too else []
+        said = [f"Nothing is removed yet. Remove it: {commands.nmtprune('free', *models, '--yes')}"]
+        said += (
+            []
+            if scored_too
+            else [f"The weights of scored models too, which export needs: {commands.nmtprune('free', '--models', '--yes')}"]
+        )
+        return "\n".join([*lines, *said])
     for file in everything:
         file.unlink(missing_ok=True)
     for folder in sorted({file.parent for file in everything if KEPT in file.parts}, key=lambda path: -len(path.parts)):
         _remove_empty(folder)
-    return "\n".join([*lines, f"{human(total)} freed. What is needed again: python -m nmtprune restore."])
+    return "\n".join([*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"])
 
 
 def _remove_empty(folder: Path) -> None:
@@ -174,7 +180,7 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
     """Raises UserError where jobs that are left need weights that were freed."""
     if gone := missing(config, within):
         these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
-        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: python -m nmtprune restore")
+        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: {commands.nmtprune('restore')}")
 
 
 def restore(config: Config) -> Iterator[Chain]:

@@ -21,7 +21,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, free, launch, papers, paths, space, warm
+    from nmtprune import analysis, commands, free, launch, papers, paths, space, warm
     from nmtprune import config as configuration
     from nmtprune.data.corpus import own_files
     from nmtprune.data.probing import senteval_files
@@ -33,7 +33,10 @@ except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
 
 try:
-    CONFIG = configuration.from_settings(config)
+    CONFIGFILES = [Path(file) for file in workflow.overwrite_configfiles]
+    CONFIGFILE = CONFIGFILES[-1] if CONFIGFILES else None
+    CONFIG = configuration.from_settings(config, CONFIGFILE)
+    commands.remember(CONFIGFILE, CONFIG.differing(CONFIGFILE))
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
@@ -55,16 +58,15 @@ try:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     # for shell lines, where single braces are Snakemake's
     SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
-    PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}"
+    PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains', 'name', 'controls', 'speed'))}"
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
 COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
-PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS else []
-COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a page that was made when all was there
+PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
+COMPLETE = str(paths.page(CONFIG.name) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
-OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()})
 CONDA = str(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
@@ -168,14 +170,17 @@ def imported_checkpoint(wildcards):
 
 
 VARIANTS = collections.defaultdict(set)
+IN_FULL = papers.scored_in_full(CONFIG)
 for each in SCORED:
     if each.last.family.selects:
         VARIANTS[str(each.parent)].add(each.last.text)
 
 
 def variants_of(wildcards):
-    """The steps that only select, on top of one model, that this run asks for."""
-    return sorted(VARIANTS[str(chain_of(wildcards))])
+    """The steps that only select, on top of one model, that this run asks for; after `--full` those that are scored as any other model."""
+    parent = chain_of(wildcards)
+    in_full = sorted(each.last.text for each in IN_FULL if each.last.family.selects and each.parent == parent)
+    return [*sorted(VARIANTS[str(parent)]), *(["--full", *in_full] if in_full else [])]
 
 
 def training_minutes(wildcards, attempt):

@@ -16,15 +16,15 @@ STATISTICS = (paths.SENTENCES, paths.SENTENCES_OF_VARIANTS, *(f"{name}.npz" for 
 
 
 def keep(config: Config, folder: Path) -> list[Path]:
-    """Copy what a reader needs of the preset's run into `folder`, checkpoints left out. Returns what was written.
+    """Copy what a reader needs of the run into `folder`, checkpoints left out. Returns what was written.
 
     Hypotheses are those on the main test set of each task, of models that end with a training; `models/` mirrors results/models.
     """
-    page = paths.page(config.settings["preset"])
+    page = paths.page(config.name)
     written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
     index = folder / "index.html"
     write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
-    for table in (paths.speed(config.settings["preset"], task) for task in papers.speed_groups(config)):
+    for table in (paths.speed(config.name, task) for task in papers.speed_groups(config)):
         written += [_copy(file, folder / "speed" / file.name) for file in (table, paths.left_out(table)) if file.exists()]
     asked = papers.chains(config)
     for chain in sorted({ancestor for each in asked for ancestor in each.ancestors()}, key=str):

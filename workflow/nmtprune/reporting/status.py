@@ -51,7 +51,7 @@ def status(config: Config) -> str:
         _model(config, model, model in asked - scored, model in finished, rate) if model in made else _variant(model, model in scored)
         for model in models
     ]
-    lines = [f"{config.settings['preset']}: {config.preset['title']}", *_table(entries), ""]
+    lines = [f"{config.heading}", *_table(entries), ""]
     lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
     lines += _analyses(config)
     lines += _left(entries)
