@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from nmtprune import chain as chains
 from nmtprune import commands, cost, launch, paths
@@ -178,10 +179,11 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
     """Make freed models again that the rest of the run needs."""
     from nmtprune.free import restore as restore_all
 
-    number = 0
-    for number, chain in enumerate(restore_all(config), 1):
+    made = []
+    for chain in restore_all(config):
+        made.append(chain)
         print(f"made again: {chain}", flush=True)
-    if not number:
+    if not made:
         print(f"Nothing is missing: all weights that the rest of the run {config.name} needs are there.")
 
 
@@ -219,7 +221,22 @@ def export(config: Config, arguments: argparse.Namespace) -> None:
     print(f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt")
 
 
+def run_fairseq(config: Config, arguments: argparse.Namespace) -> None:
+    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python; what follows its name is its own."""
+    from nmtprune.toolkit import tools
+
+    tools.run(arguments.tool, arguments.arguments)
+
+
+def init(config: Config, arguments: argparse.Namespace) -> None:
+    """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each with comments."""
+    from nmtprune.example import write
+
+    print(write(Path(arguments.folder)))
+
+
 VERBS = {
+    "init": (init, ("folder",)),
     "config": (show_config, ()),
     "text": (make_text, ("task",)),
     "data": (make_data, ("task", "subwords")),
@@ -241,7 +258,9 @@ VERBS = {
     "docs": (write_docs, ()),
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
+    "fairseq": (run_fairseq, ("tool", "arguments")),
 }
+WITHOUT_A_RUN = ("init", "fairseq")  # verbs that no configuration concerns, not even one with a mistake
 OPTIONS = {
     "plan": {
         "--calibrate": {"action": "store_true", "help": "first measure the recipes here of which nothing has run yet"},
@@ -271,6 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nmtprune", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     for name, (function, positional) in VERBS.items():
+        if name == "fairseq":
+            _add_fairseq(verbs, function.__doc__)
+            continue
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         for argument in positional:
             verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
@@ -284,6 +306,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_fairseq(verbs: Any, about: str | None) -> None:
+    """A verb without options of its own: all of them, `--help` too, are the tool's."""
+    verb = verbs.add_parser("fairseq", help=about, description=about, add_help=False)
+    verb.add_argument("tool")
+    verb.add_argument("arguments", nargs=argparse.REMAINDER)
+    verb.set_defaults(lease=0, cost=None, configfile=None, preset=None, set=[])
+
+
 def main() -> int:
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
@@ -291,7 +321,8 @@ def main() -> int:
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
         commands.remember(arguments.configfile, settings)
-        config = configuration.load(arguments.configfile, settings)
+        no_run = arguments.verb in WITHOUT_A_RUN
+        config = configuration.from_settings({}) if no_run else configuration.load(arguments.configfile, settings)
         with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)

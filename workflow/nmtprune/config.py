@@ -219,7 +219,7 @@ class Config:
     def name(self) -> str:
         """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of the user's own folder."""
         own, chains_too = self.settings["own"], self.settings["chains"]
-        return self.settings["name"] or (_as_name(Path(own).resolve().name if own else OWN) if chains_too else self.settings["preset"])
+        return self.settings["name"] or (as_name(Path(own).resolve().name if own else OWN) if chains_too else self.settings["preset"])
 
     @property
     def title(self) -> str:
@@ -568,7 +568,7 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
     validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
     if file and config.settings["chains"] and not (config.settings["name"] or config.settings["own"]):
-        config = Config({**config.settings, "name": _as_name(file.stem)})
+        config = Config({**config.settings, "name": as_name(file.stem)})
     for key in ("own", "data_dir"):
         folder = config.settings[key]
         if folder and not Path(folder).is_dir():
@@ -584,7 +584,7 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
     return config
 
 
-def _as_name(text: str) -> str:
+def as_name(text: str) -> str:
     """The name of a folder or a file as that of a run."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._") or OWN
 

@@ -217,8 +217,10 @@ def _plot(config: Config) -> dict[str, Any]:
 
 
 def _rows(config: Config, label: Any) -> Iterator[dict[str, Any]]:
-    """A row for each model: the dense parent, its controls, the chains asked for. `label`: a model's name by its chain and its role, `dense`,
-    `control` or the empty string."""
+    """A row for each model: the dense parent, its controls, the chains asked for.
+
+    `label`: a model's name by its chain and its role, which is `dense`, `control` or nothing.
+    """
     several = len({(block.parent[0].task, block.parent[0].recipe) for block in blocks(config)}) > 1
     for block in blocks(config):
         for chains in block.rows:

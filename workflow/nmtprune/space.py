@@ -208,5 +208,6 @@ def check_room(config: Config, at_once: int = 1, free: Callable[[], int] = lambd
     if needed.left + needed.running > there:
         raise UserError(
             f"the run will leave about {human(needed.left)} and take {human(needed.running)} more while trainings run, and "
-            f"{human(there)} are free here; make room: {commands.nmtprune('free')}; or begin all the same: {commands.snakemake(settings=['check_space=false'])}"
+            f"{human(there)} are free here; make room: {commands.nmtprune('free')}; "
+            f"or begin all the same: {commands.snakemake(settings=['check_space=false'])}"
         )

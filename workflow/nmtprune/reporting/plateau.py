@@ -78,9 +78,9 @@ class Gain:
 def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
     """What training on for MORE of their updates gives trainings from scratch, one a seed; None where no history is there.
 
-    Where they were trained on (by `steps`, else by TRAINED_ON) it is the lowest likelihood within so many updates, and BLEU at the end of that step, however
-    long it is. Where they were not, the end of the training itself: its last updates, as many as are MORE of those before them. A
-    training that its patience stopped is done.
+    Where they were trained on (by `steps`, else by TRAINED_ON) it is the lowest likelihood within so many updates, and BLEU at the end of
+    that step, however long it is. Where they were not, the end of the training itself: its last updates, as many as are MORE of those
+    before them. A training that its patience stopped is done.
     """
     trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
     found = [each for root in roots if (each := _gain(root, measured, trained_on))]
