@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,16 +165,21 @@ def eligible(found: Iterable[Candidate], reference: Candidate, within: float) ->
 
 def how_to_score(chain: Chain) -> str:
     """The command that scores a model on the development set, and makes it first where it is not made yet."""
-    made = chain.parent if chain.last.family.selects else chain
-    if made and paths.manifest(made).exists():
+    if _is_made(chain):
         return commands.nmtprune("score", str(chain))
     return commands.snakemake(str(paths.model(chain) / paths.SCORES))
+
+
+def _is_made(chain: Chain) -> bool:
+    """Whether a model can be scored: it is there, or the one that it selects from is."""
+    made = chain.parent if chain.last.family.selects else chain
+    return made is not None and paths.manifest(made).exists()
 
 
 def report(measured: Measured, found: list[Candidate], reference: Candidate, within: float, unscored: Iterable[Chain] = ()) -> str:
     """A task's choice in words: the reference, and by each criterion the best of the eligible models with the command that exports it.
 
-    `unscored`: models without a BLEU on the development set, which are not among those to choose from; how to score them comes last.
+    `unscored`: models without a BLEU on the development set, which are not among those to choose from; it is said how to score them.
     """
     task, best, unscored = reference.chain.task, eligible(found, reference, within), list(unscored)
     of = "the best on the development set" if reference is found[0] else "as given"
@@ -182,6 +187,7 @@ def report(measured: Measured, found: list[Candidate], reference: Candidate, wit
         f"{task}: {len(best)} of {len(found)} models lose less than {within:g} BLEU on the development set against the reference, {of}"
         + (f"; {len(unscored)} more are not scored there" if unscored else ""),
         *_described("reference", reference, reference),
+        *_how_to_score_all(unscored),
     ]
     for criterion in CRITERIA:
         known = [each for each in best if criterion.cost(each) is not None]
@@ -200,10 +206,17 @@ def report(measured: Measured, found: list[Candidate], reference: Candidate, wit
                 lines += _how_to_time(measured.config, criterion)
         export = commands.nmtprune("export", str(winner.chain), f"exported/{task}-{name}", *(["--engine", engine] if engine else []))
         lines.append(f"{'':11} {export}")
-    if unscored:
-        lines += ["", f"not scored on the development set: {len(unscored)}; score them:", *map(how_to_score, unscored[:MOST_COMMANDS])]
-        lines += ["..."] if len(unscored) > MOST_COMMANDS else []
     return "\n".join(lines)
+
+
+def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
+    """The commands that score models on the development set; one for all those that are not made yet."""
+    made = [chain for chain in unscored if _is_made(chain)]
+    yield from (f"{'':11} score it: {commands.nmtprune('score', str(chain))}" for chain in made[:MOST_COMMANDS])
+    if len(made) > MOST_COMMANDS:
+        yield f"{'':11} and {len(made) - MOST_COMMANDS} more in the same way"
+    if left := len(list(unscored)) - len(made):
+        yield f"{'':11} make and score the {left} that are not there yet: {commands.snakemake()}"
 
 
 def _how_to_time(config: Config, criterion: Criterion) -> list[str]:

@@ -12,7 +12,7 @@ from nmtprune.data import toy
 from nmtprune.errors import UserError
 from nmtprune.files import write_lines, write_text
 
-TASK, RECIPE = "mine", "small"
+TASK, RECIPE = "mine", "my-small"
 LANGUAGES = ("src", "tgt")
 SENTENCES = {"train": 6000, "dev": 200, "test": 500}
 

@@ -104,14 +104,14 @@ def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
     if any(step.family.draws for step in after) or not any(step.family.trains for step in after):
         return None
     wanted = _lengths(config, chain)[len(_lengths(config, parent)) :]
-    variants = {step.get("variant") for step in after}
+    variants = {step.get("variant") for step in after if step.family.trains}
     names = [name for name in config.recipe(chain.recipe)["schedules"] if name == "continue" or name.startswith("continue-")]
     candidates = [_with(parent, _text(parent), *[name] * times) for name in names for times in range(1, MOST_ROUNDS + 1)]
 
     def misfit(control: Chain) -> tuple[Any, ...]:
-        lengths, last = _lengths(config, control)[len(_lengths(config, parent)) :], control.last
-        of_another_kind = last.text != SHORT and last.get("variant") not in {*variants, None}
-        return abs(sum(lengths) - sum(wanted)), of_another_kind, lengths != wanted, len(control.steps), len(last.text)
+        lengths = _lengths(config, control)[len(_lengths(config, parent)) :]
+        variant = None if control.last.text == SHORT else control.last.get("variant")
+        return abs(sum(lengths) - sum(wanted)), variant not in variants, lengths != wanted, len(control.steps), control.last.text
 
     return min(candidates, key=misfit, default=None)
 

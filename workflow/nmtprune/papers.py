@@ -259,8 +259,10 @@ def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any])
 
 
 def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | None:
-    """What the preset takes for a paper's task or recipe; None where it has nothing. In a paper of the user's own, names of tasks and
-    recipes of which the preset says nothing stand for themselves."""
+    """What the preset takes for a paper's task or recipe; None where it has nothing. The run's own chains name their tasks and recipes; in
+    a paper of the user's own those of which the preset says nothing stand for themselves too."""
+    if paper_name == own.PAPER:
+        return name
     known = paper(paper_name, config)[kind]
     if name not in known:
         raise UserError(f"{paper_name} has no {kind.rstrip('s')} `{name}`; {suggest(name, known)}")
@@ -384,7 +386,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
 
 def _is_shipped(config: Config, paper_name: str) -> bool:
     """Whether a paper is the workflow's, not the user's."""
-    return paper_name != own.PAPER and folder_of(paper_name, config).parent == FOLDER
+    return folder_of(paper_name, config).parent == FOLDER
 
 
 def items(config: Config) -> list[Item]:

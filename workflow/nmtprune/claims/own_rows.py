@@ -62,19 +62,23 @@ def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
         if not of_kind:
             continue
         model = of_kind[0]["task"], of_kind[0]["recipe"]
+        against = None
         for row in (row for row in of_kind if (row["task"], row["recipe"]) == model):
             for each in block:
                 values = _match(row["chain"], each.chains[0])
                 if values is None or bool(row.get("baseline")) != each.baseline:
                     continue
-                yield replace(
+                ours = replace(
                     each,
                     label=row["label"].format(**values),
                     group=f"{first.task}, {first.recipe}",
+                    against=against,
                     values=values,
                     paper_task=row["task"],
                     paper_recipe=row["recipe"],
                 )
+                against = ours if each.baseline else against
+                yield ours
 
 
 def _recipe(of_paper: str) -> str | None:
