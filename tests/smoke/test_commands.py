@@ -51,6 +51,10 @@ class Tried:
 AS_PRINTED = Tried()
 HOURS = Tried("hours of training", added=DRY)
 OURS = ("--set preset=multi30k", OWN)
+GENERATE = (
+    "python -m nmtprune fairseq generate results/data/toy/sentencepiece-joint-700/bin "
+    "--path results/models/toy/toy/s1/train/model.pt --beam 5"
+)
 COMMANDS = {
     "git clone <this repository> nmtprune && cd nmtprune": Tried("a place that the reader knows", instead="true"),
     "make demo": Tried("a quarter of an hour", instead="make -n demo"),
@@ -60,7 +64,7 @@ COMMANDS = {
     "snakemake --cores all --configfile own/config.yaml": AS_PRINTED,
     "snakemake --cores all --config own=own 'papers=[]' 'chains=[mine/tiny-128/s1/train/prune-local-50/retrain]'": HOURS,
     "snakemake --cores all --configfile mine.yaml": HOURS,
-    "python -m nmtprune fairseq generate results/data/toy/sentencepiece-joint-700/bin --path results/models/toy/toy/s1/train/model.pt --beam 5": Tried(
+    GENERATE: Tried(
         "the example's model stands in for the toy one",
         replaced=(
             ("results/data/toy/sentencepiece-joint-700/bin", "results/data/mine/sentencepiece-joint-200/bin"),
@@ -204,8 +208,9 @@ def commands_in(said: str) -> list[str]:
 
 
 def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
-    """`choose`, `free`, `restore`, a run that needs freed weights, an export that does: each command is pasted, in the order of a session."""
-    export = next(command for command in commands_in(place.give(f"python -m nmtprune choose --within 100 {OWN}")) if " export " in command)
+    """`choose`, `free`, `restore`, and a run and an export that need freed weights: each command is pasted, in the order of a session."""
+    chosen = commands_in(place.give(f"python -m nmtprune choose --within 100 {OWN}"))
+    export = next(command for command in chosen if " export " in command)
     place.give(export)
     assert (place / "exported" / "mine-smallest" / "translate").exists()
 
