@@ -141,7 +141,7 @@ def about(config: Config) -> dict[str, Any]:
     tasks = dict.fromkeys(chain.task for chain in config.chains())
     recipes = dict.fromkeys(chain.recipe for chain in config.chains())
     return {
-        "title": f"Own chains of {config.name}",
+        "title": "The chains asked for",
         "authors": "This run",
         "short": config.name,
         "where": "not published",
@@ -161,11 +161,11 @@ def _table(config: Config) -> dict[str, Any]:
     one_task = len({chain.task for chain in config.chains()}) == 1
     tests = [names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))]
     timed = [
-        {"metric": "words_per_second", "heading": "Words/s"},
+        {"metric": "words_per_second", "heading": "Source words/s"},
         {"metric": "speed_up", "heading": "Speed-up"},
     ]
     return {
-        "title": "the chains asked for and what they are compared with",
+        "title": "each chain and what it is compared with",
         "kind": "table",
         "caption": " ".join(["The chains of this run, each below the dense model that it begins with.", *_of_controls(config)]),
         "headings": {"group": "Data and model", "label": "Chain"},

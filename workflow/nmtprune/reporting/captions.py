@@ -398,9 +398,10 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
     if item.kind == "table" and "bleu" in metrics and any(row.against for row in item.rows):
+        by_paper = "; published arrows by the paper's sign test" if item.paper != own.PAPER else ""
         sentences.append(
             "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
-            "†/‡: the sign test over sentences agrees, p < 0.05/0.01; published arrows by the paper's sign test."
+            f"†/‡: the sign test over sentences agrees, p < 0.05/0.01{by_paper}."
         )
     return sentences
 
