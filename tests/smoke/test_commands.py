@@ -193,7 +193,14 @@ def test_the_example_has_a_page_with_parents_controls_and_speeds(place):
         for column in ("bleu", "dev_bleu", "sparsity", "size_stored", "words_per_second", "updates"):
             assert float(row[column]) >= 0, (steps, column, row["missing"])
     assert [int(float(rows[steps]["updates"])) for steps in ("train", "train/continue", "train/prune-local-50/retrain")] == [16, 24, 24]
-    assert float(rows["train/int8-ctranslate2"]["size_stored"]) < 0.6 * float(rows["train"]["size_stored"])
+    with open(place / "results/speed/own/mine.csv", encoding="utf-8", newline="") as lines:
+        on_disk = {row["size_on_disk"] for row in csv.DictReader(lines) if row["precision"] == "int8"}
+    with open(place / "results/models/mine/my-small/s1/train/int8-ctranslate2/scores.csv", encoding="utf-8", newline="") as lines:
+        assert (
+            {row["size_stored"] for row in csv.DictReader(lines)}
+            == on_disk
+            == {f"{float(rows['train/int8-ctranslate2']['size_stored']):.0f}"}
+        )
     page = (place / "results/own/index.html").read_text(encoding="utf-8")
     assert "<h1>Own chains of own</h1>" in page and "on its plateau: 20 % more updates give development NLL" in page
     assert not (place / "results/toy").exists()

@@ -184,3 +184,25 @@ def test_settings_that_differ_from_the_files_are_what_a_message_repeats(tmp_path
     (tmp_path / "mine.yaml").write_text(json.dumps({"chains": [RETRAINED], "papers": []}))
     told = config.from_settings({"preset": "toy", "chains": [RETRAINED], "papers": [], "seeds": [3]}, Path("mine.yaml"))
     assert told.differing(Path("mine.yaml")) == ["seeds=[3]"]
+
+
+def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
+    from nmtprune.example import write
+
+    monkeypatch.chdir(tmp_path)
+    assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(Path("my runs"))
+    settings = config.load(Path("my runs/config.yaml"))
+    assert settings.name == "my-runs" and len(own.blocks(settings)) == 1
+    (block,) = own.blocks(settings)
+    assert [str(each[0]) for each in block.controls] == ["mine/my-small/s1/train/continue"]
+    with pytest.raises(UserError, match="init: my runs is there already; name a folder that is new or empty"):
+        write(Path("my runs"))
+    write(Path("toy"))  # a folder of a preset's name gives a run of another one
+    assert config.load(Path("toy/config.yaml")).name == "toy-own"
+
+
+def test_fairseqs_tools_are_named_where_one_is_mistyped():
+    from nmtprune.toolkit import tools
+
+    with pytest.raises(UserError, match="unknown tool `genrate`; did you mean `generate`"):
+        tools.run("genrate", [])

@@ -161,7 +161,7 @@ def _table(config: Config) -> dict[str, Any]:
     one_task = len({chain.task for chain in config.chains()}) == 1
     tests = [names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))]
     timed = [
-        {"metric": "words_per_second", "heading": "Source words/s"},
+        {"metric": "words_per_second", "heading": "Words/s"},
         {"metric": "speed_up", "heading": "Speed-up"},
     ]
     return {
