@@ -176,15 +176,17 @@ def free(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def restore(config: Config, arguments: argparse.Namespace) -> None:
-    """Make freed models again that the rest of the run needs."""
+    """Make freed models again: those named, or all that the rest of the run needs."""
     from nmtprune.free import restore as restore_all
 
     made = []
-    for chain in restore_all(config):
+    for chain in restore_all(config, [_chain(config, model) for model in arguments.freed]):
         made.append(chain)
         print(f"made again: {chain}", flush=True)
     if not made:
-        print(f"Nothing is missing: all weights that the rest of the run {config.name} needs are there.")
+        print(
+            f"Nothing is missing: the weights of {', '.join(arguments.freed) or f'all models that the rest of the run {config.name} needs'} are there."
+        )
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
@@ -254,7 +256,7 @@ VERBS = {
     "plan": (plan, ()),
     "du": (show_usage, ()),
     "free": (free, ()),
-    "restore": (restore, ()),
+    "restore": (restore, ("freed",)),
     "docs": (write_docs, ()),
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
@@ -295,7 +297,7 @@ def _parser() -> argparse.ArgumentParser:
             continue
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         for argument in positional:
-            verb.add_argument(argument, nargs="+" if argument in ("steps", "models") else None)
+            verb.add_argument(argument, nargs={"steps": "+", "models": "+", "freed": "*"}.get(argument))
         for option, settings in OPTIONS.get(name, {}).items():
             verb.add_argument(option, **settings)
         verb.add_argument("--lease", type=int, default=0, metavar="GPUS", help="wait for so many GPUs that no other job has")

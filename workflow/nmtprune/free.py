@@ -160,14 +160,19 @@ def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]
     jobs = Jobs(config)
     left = {job.makes: job for job in jobs.to_do()}
     chosen = left if within is None else {file: left[file] for file in within if file in left}
-    gone: dict[Path, Job] = {}
-    waiting = list(chosen.values())
+    return _gone(config, jobs, set(left), (file for job in chosen.values() for file in _read(config, job)))
+
+
+def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
+    """The made models that checkpoints which will be `read`, or are read to make these again, are missing of. `left`: what is not made."""
+    gone: set[Path] = set()
+    waiting = list(read)
     while waiting:
-        for file in _read(config, waiting.pop()):
-            owner = jobs[paths.manifest(_owner(file))]
-            if not file.exists() and owner.makes not in left and owner.makes not in gone:
-                gone[owner.makes] = owner
-                waiting.append(owner)
+        file = waiting.pop()
+        owner = jobs[paths.manifest(_owner(file))]
+        if not file.exists() and owner.makes not in left | gone:
+            gone.add(owner.makes)
+            waiting += _read(config, owner)
     return [job.chain for file, job in jobs.items() if file in gone]
 
 
@@ -183,11 +188,15 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
         raise UserError(f"the run needs the weights of {these}, which were freed; make them again: {commands.nmtprune('restore')}")
 
 
-def restore(config: Config) -> Iterator[Chain]:
-    """Make freed models again that the rest of the run needs: by their own steps, to the same tensors, and nothing made of them is made
-    again."""
+def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
+    """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps, to the same tensors, and
+    nothing made of them is made again."""
     from nmtprune import steps
 
-    for chain in missing(config):
+    jobs, wanted = Jobs(config), list(wanted)
+    for chain in wanted:
+        jobs.model(chain)  # which need not be of this run
+    gone = _gone(config, jobs, set(), map(paths.checkpoint_of, wanted)) if wanted else missing(config)
+    for chain in gone:
         steps.run(config, chain)
         yield chain

@@ -32,7 +32,7 @@ def _how_to_make(path: Path) -> str:
     folder = path.parents[1] if path.parent.name == "snapshots" else path.parent
     if not (folder / paths.MANIFEST).exists():
         return ""
-    return f", though the model is made: was it freed? Make it again: {commands.nmtprune('run', paths.chain_text(str(folder)))}"
+    return f", though the model is made: was it freed? Make it again: {commands.nmtprune('restore', paths.chain_text(str(folder)))}"
 
 
 def save(value: Any, path: Path) -> None:
