@@ -184,9 +184,8 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
         made.append(chain)
         print(f"made again: {chain}", flush=True)
     if not made:
-        print(
-            f"Nothing is missing: the weights of {', '.join(arguments.freed) or f'all models that the rest of the run {config.name} needs'} are there."
-        )
+        whose = ", ".join(arguments.freed) or f"all models that the rest of the run {config.name} needs"
+        print(f"Nothing is missing: the weights of {whose} are there.")
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
