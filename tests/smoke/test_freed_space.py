@@ -78,7 +78,7 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
     assert {name: (workplace / name).read_bytes() for name in SHOWN} == pages
 
     by_hand = workplace.nmtprune("export", ROOT, "folder")
-    assert by_hand.returncode == 2 and f"python -m nmtprune run {ROOT}" in by_hand.stderr and "Traceback" not in by_hand.stderr
+    assert by_hand.returncode == 2 and f"python -m nmtprune restore {ROOT}" in by_hand.stderr and "Traceback" not in by_hand.stderr
     workplace.configure(chains=[NEW])
     refused = workplace.snakemake("--cores", "2")
     assert refused.returncode != 0 and f"needs the weights of {ROOT}, which were freed" in refused.stdout + refused.stderr

@@ -12,6 +12,7 @@ import pytest
 from nmtprune import cli
 from nmtprune.chain import FAMILIES, parse
 from nmtprune.config import WORKFLOW, from_settings
+from nmtprune.paths import chain_text
 from nmtprune.reporting.docs import PARTS, configuration_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -84,4 +85,4 @@ def test_documented_chains_of_shipped_tasks_are_valid():
     known = [text for text in documented(r"\b([a-z0-9-]+/[a-z0-9-]+/s\d+/[\w/.+-]*\w)") if text.split("/")[0] in config.names("tasks")]
     assert known
     for text in known:
-        config.check(parse(text.removesuffix("/scores.csv")))
+        config.check(parse(chain_text(text)))

@@ -233,7 +233,7 @@ def test_losses_follow_the_weights_through_training_pruning_and_retraining(see):
 def test_losses_of_several_seeds_and_rows(see, monkeypatch):
     stated = papers._stated("see2016", "figure7")
     rows = [*stated["rows"], {**stated["rows"][0], "label": "Continued", "chain": "train/continue"}]
-    monkeypatch.setattr(papers, "_stated", lambda paper, name: {**stated, "rows": rows})
+    monkeypatch.setattr(papers, "_stated", lambda *_: {**stated, "rows": rows})
     run = see(seeds=(1, 2), papers=["see2016/figure7"], grids={})
     found = made(run, "figure7")
     assert found.numbers.groupby(["row", "seed"]).size().tolist() == [8, 8, 8, 8]

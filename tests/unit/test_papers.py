@@ -153,13 +153,6 @@ def test_a_row_has_a_chain_for_each_seed():
     assert list(map(str, row.chains)) == ["toy/toy/s1/train/continue", "toy/toy/s7/train/continue"]
 
 
-def test_the_users_own_chains_are_made_as_well():
-    own_chain = "toy/toy/s3/train/prune-global-90"
-    settings = run("toy", papers=[], chains=[own_chain])
-    assert list(map(str, papers.chains(settings))) == [own_chain]
-    assert list(map(str, papers.outputs(settings))) == [f"results/toy/{name}" for name in ("index.html", "claims.md", "claims.csv")]
-
-
 def test_one_table_can_be_asked_for_and_is_asked_for_once():
     keys = [each.key for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))]
     assert keys == ["wang2020/table2", "wang2020/table6"]
@@ -233,7 +226,7 @@ def test_a_mistake_in_a_preset_is_one_sentence(own, changes, message):
 def test_a_mistake_in_a_row_names_item_row_and_the_nearest(monkeypatch, row, message):
     stated = papers._stated("wang2020", "table2")
     changed = {**stated, "grid": {"percent": [10]}, "rows": [{**stated["rows"][0], **row}]}
-    monkeypatch.setattr(papers, "_stated", lambda paper, name: changed)
+    monkeypatch.setattr(papers, "_stated", lambda *_: changed)
     with pytest.raises(UserError) as error:
         papers.items(run("toy", papers=["wang2020/table2"]))
     assert str(error.value).startswith("wang2020/table2 row 1: ") and message in str(error.value)
@@ -261,7 +254,7 @@ def test_an_items_schema_is_strict(change, message):
 def test_a_column_whose_published_name_does_not_exist_is_refused(monkeypatch):
     stated = papers._stated("wang2020", "table2")
     columns = [{"metric": "bleu", "heading": "BLEU", "published": "blue"}]
-    monkeypatch.setattr(papers, "_stated", lambda paper, name: {**stated, "columns": columns})
+    monkeypatch.setattr(papers, "_stated", lambda *_: {**stated, "columns": columns})
     with pytest.raises(UserError) as error:
         papers.items(run("toy", papers=["wang2020/table2"]))
     said = "wang2020/table2: columns: nothing is published as `blue`; did you mean `bleu`?"

@@ -230,7 +230,7 @@ def test_cells_of_one_and_the_same_run_are_marked(toy):
 
 def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_path, monkeypatch):
     before = {each.key: frame(each, Measured(toy)) for each in papers.items(toy)}
-    monkeypatch.setattr(papers, "_published", lambda paper, name: [])
+    monkeypatch.setattr(papers, "_published", lambda *_: [])
     unpublished = config.from_settings(TOY)
     after = {each.key: frame(each, Measured(unpublished)) for each in papers.items(unpublished)}
     for key, numbers in before.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nmtprune import chain as chains
-from nmtprune import papers, paths
+from nmtprune import commands, papers, paths
 from nmtprune.chain import INT8_ENGINES, SPARSE, Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError, suggest
@@ -45,6 +45,7 @@ class Criterion:
     engine: Callable[[Candidate], str | None]
 
 
+MOST_COMMANDS = 5  # that are printed for models that are not scored
 CRITERIA = (
     Criterion("smallest", "size_stored", lambda model: model.size, lambda model: model.size_engine),
     Criterion("fastest", "words_per_second", lambda model: model.speed and -model.speed, lambda model: model.speed_engine),
@@ -71,13 +72,11 @@ def choose(config: Config, within: float, task: str | None = None, against: Chai
         models = {chain for chain in wanted if chain.task == each} | _scored(config, each) | ({against} if against else set())
         found = candidates(measured, models)
         if found:
-            unscored = sum(_bleu(measured, chain, "dev") is None for chain in models)
+            unscored = [chain for chain in sorted(models, key=str) if not chain.last.get("class") and _bleu(measured, chain, "dev") is None]
             said.append(report(measured, found, _reference(found, against), within, unscored))
     if not said:
-        of = f"task {tasks[0]}" if len(tasks) == 1 else f"preset {config.settings['preset']}"
-        raise UserError(
-            f"choose: no model of {of} has a BLEU on the development set; run the workflow, or score one (nmtprune score <chain>)"
-        )
+        of = f"task {tasks[0]}" if len(tasks) == 1 else f"the run {config.name}"
+        raise UserError(f"choose: no model of {of} has a BLEU on the development set; make and score them: {commands.snakemake()}")
     return "\n\n".join(said)
 
 
@@ -155,7 +154,7 @@ def _reference(found: list[Candidate], against: Chain | None) -> Candidate:
     same = (each for each in found if (each.chain.recipe, each.chain.steps) == (against.recipe, against.steps))
     reference = next(same, None)
     if reference is None:
-        raise UserError(f"choose: --against {against} has no BLEU on the development set; score it (python -m nmtprune score {against})")
+        raise UserError(f"choose: --against {against} has no BLEU on the development set; score it: {how_to_score(against)}")
     return reference
 
 
@@ -164,29 +163,66 @@ def eligible(found: Iterable[Candidate], reference: Candidate, within: float) ->
     return [each for each in found if reference.dev - each.dev < within]
 
 
-def report(measured: Measured, found: list[Candidate], reference: Candidate, within: float, unscored: int = 0) -> str:
-    """A task's choice in words: the reference, and by each criterion the best of the eligible models with the command that exports it."""
-    task, best = reference.chain.task, eligible(found, reference, within)
+def how_to_score(chain: Chain) -> str:
+    """The command that scores a model on the development set, and makes it first where it is not made yet."""
+    if _is_made(chain):
+        return commands.nmtprune("score", str(chain))
+    return commands.snakemake(str(paths.model(chain) / paths.SCORES))
+
+
+def _is_made(chain: Chain) -> bool:
+    """Whether a model can be scored: it is there, or the one that it selects from is."""
+    made = chain.parent if chain.last.family.selects else chain
+    return made is not None and paths.manifest(made).exists()
+
+
+def report(measured: Measured, found: list[Candidate], reference: Candidate, within: float, unscored: Iterable[Chain] = ()) -> str:
+    """A task's choice in words: the reference, and by each criterion the best of the eligible models with the command that exports it.
+
+    `unscored`: models without a BLEU on the development set, which are not among those to choose from; it is said how to score them.
+    """
+    task, best, unscored = reference.chain.task, eligible(found, reference, within), list(unscored)
     of = "the best on the development set" if reference is found[0] else "as given"
     lines = [
         f"{task}: {len(best)} of {len(found)} models lose less than {within:g} BLEU on the development set against the reference, {of}"
-        + (f"; {unscored} more are not scored there" if unscored else ""),
+        + (f"; {len(unscored)} more are not scored there" if unscored else ""),
         *_described("reference", reference, reference),
+        *_how_to_score_all(unscored),
     ]
     for criterion in CRITERIA:
         known = [each for each in best if criterion.cost(each) is not None]
         if not known:
             reason = measured.lacks(reference.chain, criterion.metric) or "none of these models has it in its scores"
-            lines += ["", f"{criterion.name:11} not known: {reason}"]
+            lines += ["", f"{criterion.name:11} not known: {reason}", *_how_to_time(measured.config, criterion)]
             continue
         winner = min(known, key=lambda each: (criterion.cost(each), -each.dev, str(each.chain)))
         engine, name = criterion.engine(winner), criterion.name.replace(" ", "-").lower()
         lines += ["", *_described(criterion.name, winner, reference)]
         if len(known) < len(best):
             lines.append(f"{'':11} of {len(known)} models; of the other {len(best) - len(known)} it is not measured")
-        folder = f"exported/{task}-{name}"
-        lines.append(f"{'':11} python -m nmtprune export {winner.chain} {folder}" + (f" --engine {engine}" if engine else ""))
+            if criterion.metric == "size_stored":
+                lines += [f"{'':11} {how_to_score(each.chain)}" for each in best if each not in known]
+            else:
+                lines += _how_to_time(measured.config, criterion)
+        export = commands.nmtprune("export", str(winner.chain), f"exported/{task}-{name}", *(["--engine", engine] if engine else []))
+        lines.append(f"{'':11} {export}")
     return "\n".join(lines)
+
+
+def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
+    """The commands that score models on the development set; one for all those that are not made yet."""
+    made = [chain for chain in unscored if _is_made(chain)]
+    yield from (f"{'':11} score it: {commands.nmtprune('score', str(chain))}" for chain in made[:MOST_COMMANDS])
+    if len(made) > MOST_COMMANDS:
+        yield f"{'':11} and {len(made) - MOST_COMMANDS} more in the same way"
+    if left := len(list(unscored)) - len(made):
+        yield f"{'':11} make and score the {left} that are not there yet: {commands.snakemake()}"
+
+
+def _how_to_time(config: Config, criterion: Criterion) -> list[str]:
+    """The command that measures the speed of a run's own chains, where that is what is missing."""
+    asks = papers.READ_BY_METRIC.get(criterion.metric) == papers.SPEED and config.chains() and not config.settings["speed"]
+    return [f"{'':11} {commands.snakemake(settings=['speed=true'])}"] if asks else []
 
 
 def _described(name: str, model: Candidate, reference: Candidate) -> list[str]:

@@ -11,10 +11,11 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from nmtprune import chain as chains
+from nmtprune import commands, cost, launch, paths
 from nmtprune import config as configuration
-from nmtprune import cost, launch, paths
 from nmtprune.config import Config
 from nmtprune.errors import UserError, sentence_of, suggest
 from nmtprune.files import write_json
@@ -96,7 +97,8 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune import evaluation
 
     parent = _chain(config, arguments.model)
-    evaluation.score_variants(config, parent, [_chain(config, f"{parent}/{step}") for step in arguments.steps])
+    variants, in_full = ([_chain(config, f"{parent}/{step}") for step in steps] for steps in (arguments.steps, arguments.full))
+    evaluation.score_variants(config, parent, variants, in_full)
 
 
 def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
@@ -122,7 +124,7 @@ def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def render(config: Config, arguments: argparse.Namespace) -> None:
-    """Render tables, figures and the page of the preset from the scores that are there."""
+    """Render tables, figures and the page of the run from the scores that are there."""
     from nmtprune.reporting.render import render as render_all
 
     for path in render_all(config):
@@ -181,11 +183,16 @@ def free(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def restore(config: Config, arguments: argparse.Namespace) -> None:
-    """Make freed models again that the rest of the run needs."""
+    """Make freed models again: those named, or all that the rest of the run needs."""
     from nmtprune.free import restore as restore_all
 
-    for chain in restore_all(config):
+    made = []
+    for chain in restore_all(config, [_chain(config, model) for model in arguments.freed]):
+        made.append(chain)
         print(f"made again: {chain}", flush=True)
+    if not made:
+        whose = ", ".join(arguments.freed) or f"all models that the rest of the run {config.name} needs"
+        print(f"Nothing is missing: the weights of {whose} are there.")
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
@@ -226,7 +233,22 @@ def export(config: Config, arguments: argparse.Namespace) -> None:
     print(f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt")
 
 
+def run_fairseq(config: Config, arguments: argparse.Namespace) -> None:
+    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python; what follows its name is its own."""
+    from nmtprune.toolkit import tools
+
+    tools.run(arguments.tool, arguments.arguments)
+
+
+def init(config: Config, arguments: argparse.Namespace) -> None:
+    """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each with comments."""
+    from nmtprune.example import write
+
+    print(write(Path(arguments.folder)))
+
+
 VERBS = {
+    "init": (init, ("folder",)),
     "config": (show_config, ()),
     "text": (make_text, ("task",)),
     "data": (make_data, ("task", "subwords")),
@@ -244,12 +266,20 @@ VERBS = {
     "plan": (plan, ()),
     "du": (show_usage, ()),
     "free": (free, ()),
-    "restore": (restore, ()),
+    "restore": (restore, ("freed",)),
     "docs": (write_docs, ()),
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
+    "fairseq": (run_fairseq, ("tool", "arguments")),
 }
-POSITIONAL = {"steps": {"nargs": "+"}, "models": {"nargs": "+"}, "shard": {"type": int}, "shards": {"type": int}}
+POSITIONAL = {
+    "steps": {"nargs": "+"},
+    "models": {"nargs": "+"},
+    "freed": {"nargs": "*"},
+    "shard": {"type": int},
+    "shards": {"type": int},
+}
+WITHOUT_A_RUN = ("init", "fairseq")  # verbs that no configuration concerns, not even one with a mistake
 OPTIONS = {
     "plan": {
         "--calibrate": {"action": "store_true", "help": "first measure the recipes here of which nothing has run yet"},
@@ -260,6 +290,7 @@ OPTIONS = {
         "--yes": {"action": "store_true", "help": "remove it"},
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
     },
+    "variants": {"--full": {"nargs": "+", "default": [], "help": "those of them that are scored on the development set too"}},
     "speed": {"--rounds": {"type": int, "required": True, "help": "how often each model translates the test set"}},
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
@@ -278,6 +309,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nmtprune", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
     for name, (function, positional) in VERBS.items():
+        if name == "fairseq":
+            _add_fairseq(verbs, function.__doc__)
+            continue
         verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
         for argument in positional:
             verb.add_argument(argument, **POSITIONAL.get(argument, {}))
@@ -301,6 +335,14 @@ def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.Abstract
     return current.making(job.makes, jobs.read_by(config, job))
 
 
+def _add_fairseq(verbs: Any, about: str | None) -> None:
+    """A verb without options of its own: all of them, `--help` too, are the tool's."""
+    verb = verbs.add_parser("fairseq", help=about, description=about, add_help=False)
+    verb.add_argument("tool")
+    verb.add_argument("arguments", nargs=argparse.REMAINDER)
+    verb.set_defaults(lease=0, cost=None, configfile=None, preset=None, set=[])
+
+
 def main() -> int:
     if sys.argv[1:] and not sys.argv[1].startswith("-") and sys.argv[1] not in VERBS:
         print(f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], VERBS)}", file=sys.stderr)
@@ -310,7 +352,10 @@ def main() -> int:
         warnings.filterwarnings("ignore")
     try:
         settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
-        config = configuration.load([arguments.configfile] if arguments.configfile else [], settings)
+        commands.remember(arguments.configfile, settings)
+        no_run = arguments.verb in WITHOUT_A_RUN
+        files = [arguments.configfile] if arguments.configfile else []
+        config = configuration.from_settings({}) if no_run else configuration.load(files, settings)
         with launch.leased(arguments.lease, config.settings["jobs_per_gpu"]), _noted(config, arguments):
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)

@@ -30,6 +30,8 @@ DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
 LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
+OWN = "own"  # the name of a run of the user's own chains that nothing else names
+TAKEN = ("data", "models", "logs", "costs", "speed", "reference")  # folders under results/
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu", "kept")
 
 
@@ -157,17 +159,18 @@ class Config:
             self._loaded["once", name] = make()
         return self._loaded["once", name]
 
-    def _folders(self, kind: str) -> list[Path]:
+    def folders(self, kind: str) -> list[Path]:
+        """Where the files of a kind lie: `tasks`, `recipes`, `presets` or `papers`; the user's own folder first."""
         own = self.settings["own"]
         return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
 
     def names(self, kind: str) -> list[str]:
         """All tasks, recipes or presets, the user's own included."""
-        return sorted({file.stem for folder in self._folders(kind) for file in folder.glob("*.yaml")})
+        return sorted({file.stem for folder in self.folders(kind) for file in folder.glob("*.yaml")})
 
     def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if (kind, name) not in self._loaded:
-            files = [folder / f"{name}.yaml" for folder in self._folders(kind)]
+            files = [folder / f"{name}.yaml" for folder in self.folders(kind)]
             file = next((f for f in files if f.exists()), None)
             if file is None:
                 raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
@@ -213,6 +216,22 @@ class Config:
     @property
     def preset(self) -> dict[str, Any]:
         return self._load("presets", self.settings["preset"])
+
+    @property
+    def name(self) -> str:
+        """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of the user's own folder."""
+        own, chains_too = self.settings["own"], self.settings["chains"]
+        return self.settings["name"] or (as_name(Path(own).resolve().name if own else OWN) if chains_too else self.settings["preset"])
+
+    @property
+    def title(self) -> str:
+        """What the run is in one line: the preset's title, or that of a run of the user's own."""
+        return self.preset["title"] if self.name == self.settings["preset"] else f"Own chains of {self.name}"
+
+    @property
+    def heading(self) -> str:
+        """Name and title, as reports on a run begin."""
+        return f"{self.name}: {self.title}"
 
     @property
     def speed_rounds(self) -> int:
@@ -499,12 +518,14 @@ class Config:
         differ = {key: self.settings[key] for key in keys if self.settings[key] != said[key]}
         return shlex.join(word for key, value in differ.items() for word in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}"))
 
+    def differing(self, file: Path | None) -> list[str]:
+        """The settings that config.yaml, with a configuration file laid over it, does not already say, as `key=value`."""
+        said = load([file] if file else []).settings
+        return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items() if value != said[key]]
+
     def chains(self) -> list[Chain]:
-        """The user's own chains, as config.yaml lists them."""
-        key = ("chains", "of the settings")
-        if key not in self._loaded:
-            self._loaded[key] = self._own_chains()
-        return self._loaded[key]
+        """The user's own chains, as the settings list them."""
+        return self.once("own chains", self._own_chains)
 
     def _own_chains(self) -> list[Chain]:
         parsed = []
@@ -540,10 +561,15 @@ def _defaults_of(schema: str, key: str) -> dict[str, Any]:
     return {name: value["default"] for name, value in properties.items() if "default" in value}
 
 
-def from_settings(settings: Mapping[str, Any]) -> Config:
-    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema."""
+def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:
+    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema.
+
+    `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own that has no other.
+    """
     validate(settings, "config", "config")
     config = Config({**_defaults(), **settings})
+    if file and config.settings["chains"] and not (config.settings["name"] or config.settings["own"]):
+        config = Config({**config.settings, "name": as_name(file.stem)})
     for key in ("own", "data_dir", "kept"):
         folder = config.settings[key]
         if folder and not Path(folder).is_dir():
@@ -551,7 +577,17 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     preset = config.settings["preset"]
     if preset not in config.names("presets"):
         raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
+    shipped = (WORKFLOW / "presets" / f"{config.name}.yaml").exists()
+    of_a_preset = config.name in config.names("presets") and (config.name != preset or (shipped and config.settings["chains"]))
+    if config.name in TAKEN or of_a_preset:
+        whose = "a preset" if of_a_preset else "a folder of results"
+        raise UserError(f"config: name: `{config.name}` is the name of {whose}, and this run's page needs one of its own; set another")
     return config
+
+
+def as_name(text: str) -> str:
+    """The name of a folder or a file as that of a run."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._") or OWN
 
 
 def layers(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -562,4 +598,5 @@ def layers(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> dict[st
 
 def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:
     """The configuration that the layers of settings make together."""
-    return from_settings(layers(files, overrides))
+    files = list(files)
+    return from_settings(layers(files, overrides), Path(files[-1]) if files else None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from nmtprune import manifest, models, paths
-from nmtprune.chain import SPARSE, Chain
+from nmtprune.chain import SPARSE, Chain, parse
 from nmtprune.config import Config, pooled_sets
 from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
@@ -23,7 +24,7 @@ from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring import comet, sentence_statistics
-from nmtprune.scoring.engine import Search
+from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity, stored_size
@@ -66,15 +67,20 @@ class Evaluation:
     def model(self, chain: Chain) -> Model:
         return of_chain(self.config, chain)
 
-    def rows(self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str]) -> list[dict[str, Any]]:
+    def rows(
+        self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str], in_full: bool = True
+    ) -> list[dict[str, Any]]:
         """A row for each set; from what is kept, where the same model was scored the same way before.
 
         `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured. `seconds` is the time that
-        the model took, in each of its rows; `size_stored` what a sparse model takes on disk, found by storing it.
+        the model took, in each of its rows; `size_stored`, of models that are scored `in_full`, what a sparse model takes on disk, found
+        by storing it, and one in 8 bits as its engine's files.
         """
         directory = paths.model(chain)
         state = paths.state(directory)
-        identity = digest({"model": manifest.digest_of(self.config, chain), "sets": self.sets, "translated": translated, **self.identity})
+        sized = {"sized": True} if chain.quantised_for else {}
+        scored = {"model": manifest.digest_of(self.config, chain), "sets": self.sets, "translated": translated}
+        identity = digest({**scored, **self.identity, **sized})
         kept = state / SCORES
         with lock(state):
             if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
@@ -85,8 +91,7 @@ class Evaluation:
             weights, zeros = sparsity(masked.state, names)
             facts = {"prunable": weights, "sparsity": 100 * zeros, "largest_pruned": _largest_pruned(model.state, masks)}
             rows = self.scorer.score(masked, directory, translated, chain.quantised_for)
-            stores = chain.state == SPARSE and masks is None
-            facts["size_stored"] = stored_size(masked.state, state / "sparse.bin") if stores else None
+            facts["size_stored"] = _size_stored(chain, masked, state) if in_full else None
             facts |= _shape(model)
             facts["seconds"] = round(time.monotonic() - began, 3)
             rows = [{"chain": str(chain), **row, **facts} for row in rows]
@@ -101,6 +106,13 @@ class Evaluation:
             for what, array in self.scorer.sentences(row["set"], paths.model(chain)).items()
             if what != "bleu" or row["hypotheses"]
         }
+
+
+def _size_stored(chain: Chain, model: Model, state: Path) -> int | None:
+    """Bytes of a sparse model's file, or of the files of the engine that runs a model in 8 bits; None of others, which are stored dense."""
+    if chain.quantised_for:
+        return bytes_in_8_bits(model, chain.quantised_for, state)
+    return stored_size(model.state, state / "sparse.bin") if chain.state == SPARSE else None
 
 
 def _shape(model: Model) -> dict[str, Any]:
@@ -134,27 +146,49 @@ def score(config: Config, chain: Chain) -> None:
     """Write scores.csv of a chain's model, and beside it the statistics of sentences: hypotheses of development and test sets, likelihoods
     of a part of the training data too.
 
-    Raises UserError where the model or its data is missing.
+    A model that only selects is scored among its parent's variants too, from which tables read it; it need not have been made. Raises
+    UserError where the model or its data is missing.
     """
+    if chain.last.family.selects and chain.parent:
+        _score_variant(config, chain)
+        if not paths.manifest(chain).exists():
+            return
     evaluation = Evaluation(config, chain, shortlist=config.shortlist(chain))
     rows = evaluation.rows(chain, evaluation.model(chain), None, ["dev", *evaluation.test_sets])
     sentence_statistics.write(paths.model(chain) / paths.SENTENCES, evaluation.sentences(chain, rows))
     _write(paths.model(chain) / paths.SCORES, rows)
 
 
-def score_variants(config: Config, parent: Chain, variants: list[Chain]) -> None:
+def _score_variant(config: Config, chain: Chain) -> None:
+    """Score in full one model that only selects; its rows join those of its parent's other variants."""
+    there = []
+    if paths.scores(chain).exists():
+        with open(paths.scores(chain), encoding="utf-8", newline="") as lines:
+            there = [(parse(row["chain"]), row["set"]) for row in csv.DictReader(lines)]
+    in_full = [each for each, name in there if name == "dev"]
+    variants = dict.fromkeys([*(each for each, _ in there), chain])
+    score_variants(config, chain.parent, list(variants), [*in_full, chain])
+
+
+def score_variants(config: Config, parent: Chain, variants: list[Chain], in_full: Collection[Chain] = ()) -> None:
     """Write variants.csv of a model, and beside it the statistics of sentences: a row for each set of each variant (a step that only
     selects). One process, one model in memory.
 
-    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4).
+    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4); of
+    those `in_full` the development set too, and their size on disk.
     """
     tests = pooled_sets(config.task(parent.task)["test"])
-    evaluation = Evaluation(config, parent, tests, config.shortlist(parent))
+    on_tests = functools.cache(lambda: Evaluation(config, parent, tests, config.shortlist(parent)))
+    on_all = functools.cache(lambda: Evaluation(config, parent, ["dev", *tests], config.shortlist(parent)))
+    evaluation = on_all() if set(variants) <= set(in_full) else on_tests()
     model = evaluation.model(parent)
     masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"], models.masks_of(parent))
     rows, kept = [], {}
     for variant in variants:
-        own = evaluation.rows(variant, model, masks_of_step(variant.last), [] if variant.last.get("class") else tests)
+        full = variant in in_full
+        evaluation = on_all() if full else on_tests()
+        translated = [] if variant.last.get("class") else evaluation.sets
+        own = evaluation.rows(variant, model, masks_of_step(variant.last), translated, full)
         rows, kept = [*rows, *own], kept | evaluation.sentences(variant, own)
         print(f"scored {variant} in {rows[-1]['seconds']} s", flush=True)
     sentence_statistics.write(paths.model(parent) / paths.SENTENCES_OF_VARIANTS, kept)

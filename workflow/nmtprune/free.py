@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import papers, paths, units
+from nmtprune import commands, papers, paths, units
 from nmtprune.analysis import TRIALS
 from nmtprune.chain import INITIAL, Chain, parse
 from nmtprune.config import Config
@@ -128,15 +128,21 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
     rows = [(what, str(len(files)), human(_bytes(files))) for what, files in kinds.items()]
     lines = [*table([("", "files", "space"), *rows, ("all together", str(len(everything)), human(total))]), ""]
     if not everything:
-        return f"{config.settings['preset']}: nothing is there that a page or a later step of the run will not need"
+        return f"{config.name}: nothing is there that a page or a later step of the run will not need"
     if not do:
-        more = "" if scored_too else "; --models: the weights of scored models too, which export needs"
-        return "\n".join([*lines, f"Nothing is removed yet: --yes removes it{more}."])
+        models = ["--models"] if scored_too else []
+        said = [f"Nothing is removed yet. Remove it: {commands.nmtprune('free', *models, '--yes')}"]
+        said += (
+            []
+            if scored_too
+            else [f"The weights of scored models too, which export needs: {commands.nmtprune('free', '--models', '--yes')}"]
+        )
+        return "\n".join([*lines, *said])
     for file in everything:
         file.unlink(missing_ok=True)
     for folder in sorted({file.parent for file in everything if KEPT in file.parts}, key=lambda path: -len(path.parts)):
         _remove_empty(folder)
-    return "\n".join([*lines, f"{human(total)} freed. What is needed again: python -m nmtprune restore."])
+    return "\n".join([*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"])
 
 
 def _remove_empty(folder: Path) -> None:
@@ -153,14 +159,19 @@ def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]
     jobs = Jobs(config)
     left = {job.makes: job for job in jobs.to_do()}
     chosen = left if within is None else {file: left[file] for file in within if file in left}
-    gone: dict[Path, Job] = {}
-    waiting = list(chosen.values())
+    return _gone(config, jobs, set(left), (file for job in chosen.values() for file in _read(config, job)))
+
+
+def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
+    """The made models that checkpoints which will be `read`, or are read to make these again, are missing of. `left`: what is not made."""
+    gone: set[Path] = set()
+    waiting = list(read)
     while waiting:
-        for file in _read(config, waiting.pop()):
-            owner = jobs[paths.manifest(_owner(file))]
-            if not file.exists() and owner.makes not in left and owner.makes not in gone:
-                gone[owner.makes] = owner
-                waiting.append(owner)
+        file = waiting.pop()
+        owner = jobs[paths.manifest(_owner(file))]
+        if not file.exists() and owner.makes not in left | gone:
+            gone.add(owner.makes)
+            waiting += _read(config, owner)
     return [job.chain for file, job in jobs.items() if file in gone]
 
 
@@ -173,14 +184,18 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
     """Raises UserError where jobs that are left need weights that were freed."""
     if gone := missing(config, within):
         these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
-        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: python -m nmtprune restore")
+        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: {commands.nmtprune('restore')}")
 
 
-def restore(config: Config) -> Iterator[Chain]:
-    """Make freed models again that the rest of the run needs: by their own steps, to the same tensors, and nothing made of them is made
-    again."""
+def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
+    """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps, to the same tensors, and
+    nothing made of them is made again."""
     from nmtprune import steps
 
-    for chain in missing(config):
+    jobs, wanted = Jobs(config), list(wanted)
+    for chain in wanted:
+        jobs.model(chain)  # which need not be of this run
+    gone = _gone(config, jobs, set(), map(paths.checkpoint_of, wanted)) if wanted else missing(config)
+    for chain in gone:
         steps.run(config, chain)
         yield chain

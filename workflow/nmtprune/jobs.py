@@ -87,7 +87,7 @@ class Jobs(dict[Path, Job]):
             self._target(target)
 
     def _target(self, file: Path) -> Path:
-        if file.parent == paths.speed(self.config.settings["preset"], "").parent:
+        if file.parent == paths.speed(self.config.name, "").parent:
             return self.speed(file, self._speed_groups[file.stem])
         if file.is_relative_to(paths.DATA):
             return self.text(file.relative_to(paths.DATA).parts[0])
@@ -192,10 +192,8 @@ class Jobs(dict[Path, Job]):
         return found
 
     def of_items(self) -> dict[str, set[Path]]:
-        """By table or figure (`see2016/figure3`) everything that it is made from, however far behind it; `chains`: the user's own."""
-        found = {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
-        own = [paths.scores(chain) for chain in self.config.chains()]
-        return found | ({"chains": self.behind(own)} if own else {})
+        """By table or figure (`see2016/figure3`) everything that it is made from, however far behind it."""
+        return {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
 
     def to_do(self) -> list[Job]:
         """The jobs that are left: those without which a table or figure would lack something, or show what is no longer so.

@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from nmtprune import paths, unpickling
+from nmtprune import commands, paths, unpickling
 from nmtprune.chain import DENSE, SLICED, Chain
 from nmtprune.errors import UserError
 from nmtprune.files import atomic
@@ -37,7 +37,7 @@ def _how_to_make(path: Path) -> str:
     folder = path.parents[1] if path.parent.name == "snapshots" else path.parent
     if not (folder / paths.MANIFEST).exists():
         return ""
-    return f", though the model is made: was it freed? Make it again: python -m nmtprune run {paths.chain_text(str(folder))}"
+    return f", though the model is made: was it freed? Make it again: {commands.nmtprune('restore', paths.chain_text(str(folder)))}"
 
 
 def save(value: Any, path: Path) -> None:

@@ -8,11 +8,11 @@ import itertools
 import re
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmtprune import chain, paths, units
+from nmtprune import chain, own, paths, units
 from nmtprune.chain import Chain
 from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
@@ -130,7 +130,7 @@ class Item:
     """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own models.
 
     `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them. `widths`: what a second block
-    under the table shows of every layer (`ffn`, `attention`).
+    under the table shows of every layer (`ffn`, `attention`). `about`: its paper, as `paper` gives it.
     """
 
     paper: str
@@ -147,6 +147,7 @@ class Item:
     dashed: tuple[str, ...]
     examples: Mapping[str, int]
     widths: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reads(self) -> set[str]:
@@ -166,32 +167,50 @@ class Item:
         return f"{word.capitalize()} {digits or ''}".strip()
 
 
-def names() -> list[str]:
-    """All papers."""
-    return sorted(file.parent.name for file in FOLDER.glob("*/paper.yaml"))
+def names(config: Config | None = None) -> list[str]:
+    """All papers of the workflow; with a configuration the user's own too."""
+    folders = config.folders("papers") if config else [FOLDER]
+    return sorted({file.parent.name for folder in folders for file in folder.glob("*/paper.yaml")})
+
+
+def folder_of(name: str, config: Config | None = None) -> Path:
+    """Where a paper's files are: in the user's own folder or in the workflow. Raises UserError for an unknown one."""
+    known = [folder / name for folder in (config.folders("papers") if config else [FOLDER]) if (folder / name / "paper.yaml").exists()]
+    if not known:
+        raise UserError(f"unknown paper `{name}`; {suggest(name, names(config))}")
+    return known[0]
+
+
+def paper(name: str, config: Config | None = None) -> dict[str, Any]:
+    """A paper's title, authors, tables and figures, and its names for data and models; the run's own chains are one too."""
+    if config and name == own.PAPER:
+        return config.once("own paper", lambda: own.about(config))
+    return _read_paper(folder_of(name, config))
 
 
 @functools.cache
-def paper(name: str) -> dict[str, Any]:
-    """A paper's title, authors, tables and figures, and its names for data and models."""
-    if name not in names():
-        raise UserError(f"unknown paper `{name}`; {suggest(name, names())}")
-    value = read_yaml(FOLDER / name / "paper.yaml")
-    validate(value, "paper", f"{name}/paper.yaml")
+def _read_paper(folder: Path) -> dict[str, Any]:
+    value = read_yaml(folder / "paper.yaml")
+    validate(value, "paper", f"{folder.name}/paper.yaml")
     return value
 
 
 @functools.cache
-def _stated(paper_name: str, name: str) -> dict[str, Any]:
-    """A table or figure as its YAML file states it."""
-    value = read_yaml(FOLDER / paper_name / f"{name}.yaml")
+def _stated(paper_name: str, name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """A table or figure as its YAML file states it; `folder` holds the paper's."""
+    value = read_yaml(folder / paper_name / f"{name}.yaml")
     validate(value, "item", f"{paper_name}/{name}")
     return value
 
 
+def stated(paper_name: str, name: str) -> Mapping[str, Any]:
+    """A table or figure of one of the workflow's papers, as its YAML file states it."""
+    return _stated(paper_name, name)
+
+
 @functools.cache
-def _published(paper_name: str, name: str) -> list[dict[str, str]]:
-    file = FOLDER / paper_name / "published" / f"{name}.csv"
+def _published(paper_name: str, name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
+    file = folder / paper_name / "published" / f"{name}.csv"
     if not file.exists():
         return []
     with open(file, encoding="utf-8", newline="") as lines:
@@ -205,18 +224,22 @@ def selected(config: Config) -> list[tuple[str, str]]:
     chosen: dict[tuple[str, str], None] = {}
     for entry in config.preset["papers"] if asked is None else asked:
         paper_name, _, name = entry.partition("/")
-        if paper_name not in names():
-            raise UserError(f"{where}: papers: unknown paper `{paper_name}`; {suggest(paper_name, names())}")
-        known = paper(paper_name)["items"]
+        if paper_name not in names(config):
+            raise UserError(f"{where}: papers: unknown paper `{paper_name}`; {suggest(paper_name, names(config))}")
+        if paper_name == own.PAPER:
+            raise UserError(f"{where}: papers: `{own.PAPER}` is what the run's own chains are called; give the paper's folder another name")
+        known = paper(paper_name, config)["items"]
         if name and name not in known:
             raise UserError(f"{where}: papers: {paper_name} has no table or figure `{name}`; {suggest(name, known)}")
         chosen |= dict.fromkeys((paper_name, each) for each in ([name] if name else known))
-    return list(chosen)
+    ours = [(own.PAPER, name) for name in (own.TABLE, own.PLOT)] if config.chains() else []
+    return [*ours, *chosen]
 
 
 def _check_preset(config: Config) -> None:
     """Every name in a preset must mean something: a stand-in or a grid for nothing is a typing mistake."""
-    where, papers = f"presets/{config.settings['preset']}.yaml", [paper(name) | {"name": name} for name in names()]
+    where = f"presets/{config.settings['preset']}.yaml"
+    papers = [paper(name, config) | {"name": name} for name in names(config)]
     known = {kind: {name for each in papers for name in each[kind]} for kind in ("tasks", "recipes")}
     known["grids"] = {f"{each['name']}/{item}" for each in papers for item in each["items"]}
     known["seeds_of"] = known["grids"] | {each["name"] for each in papers}
@@ -243,11 +266,16 @@ def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any])
 
 
 def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | None:
-    """What the preset takes for a paper's task or recipe; None where it has nothing."""
-    known = paper(paper_name)[kind]
+    """What the preset takes for a paper's task or recipe; None where it has nothing. The run's own chains name their tasks and recipes; in
+    a paper of the user's own those of which the preset says nothing stand for themselves too."""
+    if paper_name == own.PAPER:
+        return name
+    known = paper(paper_name, config)[kind]
     if name not in known:
         raise UserError(f"{paper_name} has no {kind.rstrip('s')} `{name}`; {suggest(name, known)}")
     given = config.preset[kind]
+    if name not in given and not _is_shipped(config, paper_name) and name in config.names(kind):
+        return name
     if name not in given:
         raise UserError(
             f"presets/{config.settings['preset']}.yaml: {kind}: nothing is said of `{name}`; "
@@ -296,8 +324,14 @@ def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
 
 
 def _item(config: Config, paper_name: str, name: str) -> Item:
-    stated, about = _stated(paper_name, name), paper(paper_name)
-    grid, published = _grid(config, paper_name, name, stated), _published(paper_name, name)
+    about = paper(paper_name, config)
+    if paper_name == own.PAPER:
+        stated, published = own.stated(config, name), []
+        validate(stated, "item", f"{paper_name}/{name}")
+    else:
+        folder = folder_of(paper_name, config).parent
+        stated, published = _stated(paper_name, name, folder), _published(paper_name, name, folder)
+    grid = _grid(config, paper_name, name, stated)
     for column in stated.get("columns", ()) if published else ():
         if (wanted := column.get("published")) and wanted not in published[0]:
             valid = suggest(wanted, published[0])
@@ -315,7 +349,8 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                 missing = about["tasks"][row["task"]] if task is None else about["recipes"][row["recipe"]]
                 left_out[missing] = None
                 continue
-            seeds = [row["seed"]] if "seed" in row else config.seeds_of(paper_name, name)
+            said = row.get("seed", config.seeds_of(paper_name, name))
+            seeds = said if isinstance(said, list) else [said]
             for values in _points(row, grid, functools.partial(config.classes, recipe)):
                 steps = chain.parse_steps(row["chain"].format(**values))
                 chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
@@ -352,12 +387,18 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
         dashed=tuple(stated.get("dashed", ())),
         examples=stated.get("examples", {}),
         widths=tuple(stated.get("widths", ())),
+        about=about,
     )
 
 
 def _is_headline(stated: bool | list[float], values: Mapping[str, Any]) -> bool:
     """Whether a row is marked, or has one of the marked values of its grid variables."""
     return stated if isinstance(stated, bool) else any(value in stated for value in values.values())
+
+
+def _is_shipped(config: Config, paper_name: str) -> bool:
+    """Whether a paper is the workflow's, not the user's."""
+    return folder_of(paper_name, config).parent == FOLDER
 
 
 def items(config: Config) -> list[Item]:
@@ -371,9 +412,8 @@ def _items(config: Config) -> list[Item]:
 
 
 def chains(config: Config) -> list[Chain]:
-    """Every distinct model of the run, the user's own chains and the teachers of distilled tasks included, sorted by address."""
-    wanted = {each for item in items(config) for row in item.rows for each in row.chains}
-    return sorted(with_teachers(config, wanted | set(config.chains())), key=str)
+    """Every distinct model of the run, the teachers of distilled tasks included, sorted by address."""
+    return sorted(with_teachers(config, {each for item in items(config) for row in item.rows for each in row.chains}), key=str)
 
 
 def headline_models(config: Config) -> frozenset[Chain]:
@@ -394,8 +434,13 @@ def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
 
 def scored(config: Config) -> list[Chain]:
     """Those of the run's models that are scored; the others are only trained or analysed."""
-    wanted = {each for item in items(config) if "scores" in item.reads for row in item.rows for each in row.chains}
-    return sorted(wanted | set(config.chains()), key=str)
+    return sorted({each for item in items(config) if "scores" in item.reads for row in item.rows for each in row.chains}, key=str)
+
+
+def scored_in_full(config: Config) -> set[Chain]:
+    """The models that a table shows on the development set: those that only select are otherwise scored on test sets alone."""
+    wanted = [item for item in items(config) if any(column.metric == "dev_bleu" for column in item.columns)]
+    return {each for item in wanted for row in item.rows for each in row.chains}
 
 
 def reads(config: Config, item: Item) -> set[Path]:
@@ -405,18 +450,18 @@ def reads(config: Config, item: Item) -> set[Path]:
     for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
         wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
     if SPEED in item.reads:
-        wanted |= {paths.speed(config.settings["preset"], row.chains[0].task) for row in item.rows}
+        wanted |= {paths.speed(config.name, row.chains[0].task) for row in item.rows}
     return wanted
 
 
 def read(config: Config) -> set[Path]:
-    """Every file of a model that the run's tables and figures are made from, and the scores of the user's own chains."""
-    return {file for item in items(config) for file in reads(config, item)} | {paths.scores(each) for each in config.chains()}
+    """Every file of a model that the run's tables and figures are made from."""
+    return {file for item in items(config) for file in reads(config, item)}
 
 
 def inputs(config: Config) -> list[Path]:
     """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept units are shown beside."""
-    tables = {paths.speed(config.settings["preset"], task): models for task, models in speed_groups(config).items()}
+    tables = {paths.speed(config.name, task): models for task, models in speed_groups(config).items()}
     wanted = read(config) - {table for table, models in tables.items() if units.has_speeds(config, table, models)}
     made = units.to_make(config, wanted)
     return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in units.by_unit(wanted - made)})
@@ -432,31 +477,30 @@ def speed_groups(config: Config) -> dict[str, list[Chain]]:
     return {task: list(chains) for task, chains in groups.items()}
 
 
-def files_of(preset: str, item: Item) -> list[Path]:
-    """The files of one rendered table or figure."""
-    return [paths.item(preset, item.paper, item.name, extension) for extension in EXTENSIONS[item.kind]]
+def files_of(run: str, item: Item) -> list[Path]:
+    """The files of one rendered table or figure of a run, by its name."""
+    return [paths.item(run, item.paper, item.name, extension) for extension in EXTENSIONS[item.kind]]
 
 
 def outputs(config: Config) -> list[Path]:
     """Every file that rendering writes, the page and the claims first."""
-    preset = config.settings["preset"]
+    page = paths.page(config.name)
     return [
-        paths.page(preset) / "index.html",
-        paths.page(preset) / CLAIMS,
-        paths.page(preset) / CLAIMS_TABLE,
-        *(file for item in items(config) for file in files_of(preset, item)),
+        page / "index.html",
+        page / CLAIMS,
+        page / CLAIMS_TABLE,
+        *(file for item in items(config) for file in files_of(config.name, item)),
     ]
 
 
 def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
     """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and label."""
-    preset = config.settings["preset"]
     entries = []
     for item in items(config):
         shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
-        caption = paths.item(preset, item.paper, item.name, "rst").absolute()
-        marks = {"caption": str(caption), "category": paper(item.paper)["short"], "labels": _labels(item)}
-        entries.append((paths.item(preset, item.paper, item.name, shown), marks))
+        caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
+        marks = {"caption": str(caption), "category": item.about["short"], "labels": _labels(item)}
+        entries.append((paths.item(config.name, item.paper, item.name, shown), marks))
     return entries
 
 
@@ -467,8 +511,8 @@ def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
 
 def files(config: Config) -> list[Path]:
     """The YAML and CSV files that state the run's tables and figures."""
-    chosen = selected(config)
-    stated = [FOLDER / paper_name / f"{name}.yaml" for paper_name, name in chosen]
-    printed = [FOLDER / paper_name / "published" / f"{name}.csv" for paper_name, name in chosen]
-    about = {FOLDER / paper_name / "paper.yaml" for paper_name, _ in chosen}
+    chosen = [(folder_of(paper_name, config), name) for paper_name, name in selected(config) if paper_name != own.PAPER]
+    stated = [folder / f"{name}.yaml" for folder, name in chosen]
+    printed = [folder / "published" / f"{name}.csv" for folder, name in chosen]
+    about = {folder / "paper.yaml" for folder, _ in chosen}
     return sorted({*stated, *about, *(file for file in printed if file.exists())})

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmtprune import calibration, manifest, paths
+from nmtprune import calibration, commands, manifest, paths
 from nmtprune.calibration import Calibration
 from nmtprune.chain import Chain, parse
 from nmtprune.config import TRAINING_SAMPLE, Config, from_settings
@@ -336,7 +336,7 @@ def plan(config: Config, cores: int, gpus: int = 1) -> str:
     jobs, estimates, sizes = Jobs(config), Estimates(config), Sizes(config)
     left = {job.makes: job for job in jobs.to_do()}
     costs = {file: estimates.cost(job) for file, job in left.items()}
-    lines = [f"{config.settings['preset']}: {config.preset['title']}", ""]
+    lines = [f"{config.heading}", ""]
 
     whole, of_rule = counts(jobs.values()), counts(left.values())
     rows = [("rule", "jobs", "there", "left", "CPU time", "GPU time")]
@@ -389,7 +389,7 @@ def _notes(
     if unknown:
         yield f"hours leave out, since nothing like it has run here: {_listed(unknown)}"
     if estimates.uncalibrated(unknown):
-        yield "  python -m nmtprune plan --calibrate measures this machine, some seconds a recipe"
+        yield f"  measure this machine, some seconds a recipe: {commands.nmtprune('plan', '--calibrate')}"
     if assumed := sorted({job.task for job in left.values() if estimates.task(job.task).assumed}):
         yield f"sets of {SENTENCES:,} sentences are assumed of {', '.join(assumed)}, whose text is not there"
     yield f"hours are by {estimates.history.jobs} earlier jobs here" + (", else by calibration" if estimates.is_calibrated else "")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import paths
+from nmtprune import commands, paths
 from nmtprune.chain import Chain, parse_step
 from nmtprune.config import Config
 from nmtprune.errors import UserError
@@ -77,7 +77,7 @@ def du(config: Config) -> str:
     of_items = {name: {folder for file in files for folder in jobs[file].folders} for name, files in jobs.of_items().items()}
     run = set().union(*of_items.values())
     shared = {folder for folder in run if sum(folder in folders for folders in of_items.values()) > 1}
-    lines = [f"{config.settings['preset']}: {config.preset['title']}", ""]
+    lines = [f"{config.heading}", ""]
     rows = [("table or figure", "all it needs", "its alone", "state")]
     for name, folders in of_items.items():
         whole = _total(found, folders)
@@ -208,5 +208,6 @@ def check_room(config: Config, at_once: int = 1, free: Callable[[], int] = lambd
     if needed.left + needed.running > there:
         raise UserError(
             f"the run will leave about {human(needed.left)} and take {human(needed.running)} more while trainings run, and "
-            f"{human(there)} are free here; make room (python -m nmtprune free), or begin all the same with --config check_space=false"
+            f"{human(there)} are free here; make room: {commands.nmtprune('free')}; "
+            f"or begin all the same: {commands.snakemake(settings=['check_space=false'])}"
         )

@@ -20,7 +20,7 @@ from nmtprune.errors import UserError
 from nmtprune.files import digest, read_json, read_lines, sha256_of, write_json, write_text
 from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
 from nmtprune.scoring import speed as protocol
-from nmtprune.scoring.engine import Search
+from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, pieces_of
 from nmtprune.steps.store import lock
 
@@ -95,7 +95,7 @@ def _measure(config: Config, chains: list[Chain], rounds: int, folder: Path) -> 
             _save(model, engine, precision, files)
             shortlist = source.shortlist if engine in FAST else None
             case = protocol.Case(str(chain), engine, files, source.batches, search, precision, shortlist, python)
-            facts[case] = {"size_int8": _size_int8(model, engine, folder)}
+            facts[case] = {"size_int8": bytes_in_8_bits(model, engine, folder) if engine in FAST else None}
     core = protocol.idlest_core()
     found = protocol.measure(list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"), rounds)
     sizes = {source.batches: source.sizes for source in sources.values()}
@@ -121,15 +121,6 @@ def _save(model: Model, engine: str, precision: str, folder: Path) -> None:
             pymarian_peer.save(model, folder)
         case _:
             FAST[engine].save(model, folder, precision)
-
-
-def _size_int8(model: Model, engine: str, folder: Path) -> int | None:
-    """Bytes of the engine's files in 8 bits; None for an engine that has none."""
-    if engine not in FAST:
-        return None
-    with tempfile.TemporaryDirectory(dir=folder) as files:
-        FAST[engine].save(model, Path(files), "int8")
-        return protocol.size_of(Path(files))
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

@@ -37,7 +37,7 @@ def where(config: Config, file: Path) -> Path:
     unit = _unit_in(file)
     if unit is not None:
         return _kept_models(config) / file.relative_to(paths.MODELS) if is_kept(config, unit) else file
-    if config.settings["kept"] and not file.exists() and file.parent == paths.speed(config.settings["preset"], "").parent:
+    if config.settings["kept"] and not file.exists() and file.parent == paths.speed(config.name, "").parent:
         return Path(config.settings["kept"]) / paths.SPEED.name / file.name
     return file
 

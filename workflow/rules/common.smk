@@ -22,7 +22,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, checks, current, errors, launch, papers, paths, units, warm
+    from nmtprune import analysis, checks, commands, current, errors, launch, papers, paths, units, warm
     from nmtprune import config as configuration
     from nmtprune.data import subwords
     from nmtprune.data.corpus import languages_of, own_files
@@ -46,6 +46,8 @@ try:
     CONFIG = configuration.load(GIVEN.configfiles, GIVEN.config_args or ())
     if configuration.SETTINGS_FILE.exists():
         workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for its heading and its report
+    CONFIGFILE = Path(GIVEN.configfiles[-1]) if GIVEN.configfiles else None
+    commands.remember(CONFIGFILE, CONFIG.differing(CONFIGFILE))
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
@@ -74,16 +76,16 @@ try:
     if GPUS and LOCAL:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     SETTINGS = doubled(CONFIG.as_arguments())
-    PAGE_SETTINGS = doubled(f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains'))}")
+    OF_THE_PAGE = ("papers", "seeds", "chains", "name", "controls", "speed")
+    PAGE_SETTINGS = doubled(f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(OF_THE_PAGE)}")
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
 COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
-PAGES = [str(paths.page(CONFIG.settings["preset"]) / "index.html")] if ITEMS else []
-COMPLETE = str(paths.page(CONFIG.settings["preset"]) / "complete")  # beside a page that was made when all was there
+PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
+COMPLETE = str(paths.page(CONFIG.name) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
-OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
@@ -244,14 +246,17 @@ def imported_checkpoint(wildcards):
 
 
 VARIANTS = collections.defaultdict(set)
+IN_FULL = papers.scored_in_full(CONFIG)
 for each in SCORED:
     if each.last.family.selects:
         VARIANTS[str(each.parent)].add(each.last.text)
 
 
 def variants_of(wildcards):
-    """The steps that only select, on top of one model, that this run asks for."""
-    return sorted(VARIANTS[str(chain_of(wildcards))])
+    """The steps that only select, on top of one model, that this run asks for; after `--full` those that are scored as any other model."""
+    parent = chain_of(wildcards)
+    in_full = sorted(each.last.text for each in IN_FULL if each.last.family.selects and each.parent == parent)
+    return [*sorted(VARIANTS[str(parent)]), *(["--full", *in_full] if in_full else [])]
 
 
 def training_minutes(wildcards, attempt):

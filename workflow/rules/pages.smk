@@ -12,13 +12,13 @@ rule pages:
         [report(str(file), **marks) for file, marks in RENDERED],
         touch(COMPLETE),
     log:
-        f"results/logs/{CONFIG.settings['preset']}/pages.log",
+        f"results/logs/{CONFIG.name}/pages.log",
     conda:
         CONDA
     params:
         seeds=CONFIG.seeds,
         titles=lambda wildcards: sorted(
-            {CONFIG.preset["title"], *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS)}
+            {CONFIG.title, *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS)}
         ),
         papers=[f"{paper}/{item}" for paper, item in papers.selected(CONFIG)],
     message:

@@ -11,7 +11,7 @@ rule speed:
     log:
         "results/logs/speed/{preset}/{task}.log",
     wildcard_constraints:
-        preset=CONFIG.settings["preset"],
+        preset=re.escape(CONFIG.name),
         task="|".join(map(re.escape, SPEED_GROUPS)) or "none",
     conda:
         CONDA

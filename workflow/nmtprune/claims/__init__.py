@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from nmtprune import papers
-from nmtprune.claims import behnke2021, beyond, see2016, wang2020, wangtu2020  # noqa: F401 (they enter their claims)
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nmtprune import own, papers
+from nmtprune.claims import (
+    behnke2021,  # noqa: F401 (they enter their claims)
+    beyond,  # noqa: F401
+    own_rows,
+    see2016,  # noqa: F401
+    wang2020,  # noqa: F401
+    wangtu2020,  # noqa: F401
+)
 from nmtprune.claims.evidence import Evidence
 from nmtprune.claims.registry import CLAIMS, Claim, Finding
+from nmtprune.claims.verdict import Verdict
 from nmtprune.config import Config
 from nmtprune.reporting.measured import Measured
 
 
 def decide(config: Config, measured: Measured) -> list[tuple[Claim, Finding]]:
     """The claims of the run's papers with what is found of them, in the order of the papers; those of which the run has no table or
-    figure of the paper's are left out."""
+    figure of the paper's are left out. After them the claims that the run's own chains decide, or leave open with a number."""
     items = papers.items(config)
     evidence = Evidence(config, measured, items)
     chosen = [each for name in dict.fromkeys(item.paper for item in items) for each in CLAIMS if each.paper == name]
-    return [(each, each.finding(evidence)) for each in chosen if any(key in evidence.items for key in each.of_its_paper)]
+    decided = [(each, each.finding(evidence)) for each in chosen if any(key in evidence.items for key in each.of_its_paper)]
+    return [*decided, *_by_own_chains(config, measured, {each for each, _ in decided})]
+
+
+def _by_own_chains(config: Config, measured: Measured, known: set[Claim]) -> Iterator[tuple[Claim, Finding]]:
+    """The claims, but those that are `known`, of which the run's own chains say something in numbers."""
+    theirs = own_rows.items(config)
+    evidence = Evidence(config, measured, theirs)
+    for claim in CLAIMS:
+        if claim not in known and any(key in evidence.items for key in claim.of_its_paper):
+            finding = claim.finding(evidence)
+            if finding.deciding is not None or finding.verdict is not Verdict.UNDECIDED:
+                yield claim, replace(finding, items=(f"{own.PAPER}/{own.TABLE}",))

@@ -141,8 +141,7 @@ class Evidence:
             known = self.measured.missing(scratch[0], {"scores"})
             raise Undecidable(known or f"the history of {scratch[0]}, which would say whether it is on its plateau, was not kept")
         if not found.done:
-            name = f"the training {'/'.join(map(str, scratch[0].steps))} of {scratch[0].recipe} on {scratch[0].task}"
-            raise Undecidable(f"{name} is not on its plateau: 20 % more updates give development {found}")
+            raise Undecidable(plateau.said(scratch[0], found))
 
     def by_seed(self, terms: Sequence[tuple[float, Row]], metric: str, sets: tuple[str, ...] | None = None) -> np.ndarray:
         """[seeds, 1 + SAMPLES]: a weighted sum of rows' scores, observed and of bootstrap samples of sentences, a line each seed that

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from nmtprune import footing
+from nmtprune import footing, own
 from nmtprune.chain import Chain, Step
-from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row, paper
+from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row
+from nmtprune.reporting import plateau
 from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
 from nmtprune.training.schedule import learning_rate
 
@@ -59,8 +60,10 @@ def caption(item: Item, measured: Measured) -> list[str]:
     """Sentences: the paper's statement, then data, models, updates, seeds, test set, what is prunable, signatures."""
     if not item.rows:
         return [item.caption, *_left_out(item)]
+    if item.key == f"{own.PAPER}/{own.PLOT}":  # of the same models as the table above it
+        return [item.caption, _seeds(item), *_speed(item, measured)]
     return [
-        item.caption,
+        " ".join([item.caption, *_plateaus(item, measured)]),
         *_stand_ins(item, measured),
         _updates(item, measured),
         *_precision(item, measured),
@@ -84,6 +87,21 @@ def caption(item: Item, measured: Measured) -> list[str]:
     ]
 
 
+def _plateaus(item: Item, measured: Measured) -> list[str]:
+    """Whether the dense models of the run's own chains are on their plateaus, a sentence each."""
+    if item.key != f"{own.PAPER}/{own.TABLE}":
+        return []
+    sentences = []
+    for row in (row for row in item.rows if row.baseline):
+        steps = [each.chains[0].last.text for each in item.rows if each.chains[0].parent == row.chains[0]]
+        gain = plateau.gain(row.chains, measured, [text for text in steps if text.partition("-")[0] == "continue"])
+        if gain:
+            text = plateau.said(row.chains[0], gain)
+            control = "" if gain.done else "; what is pruned and retrained must be compared with the control"
+            sentences.append(f"{text[:1].upper()}{text[1:]}{control}.")
+    return _distinct(sentences)
+
+
 def _distinct(values: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(values))
 
@@ -98,7 +116,7 @@ def _tasks(item: Item) -> list[str]:
 
 def _stand_ins(item: Item, measured: Measured) -> list[str]:
     """`Data: Multi30k En-De for WMT14 En-De.`; a name that stands for itself is given once."""
-    about = paper(item.paper)
+    about = item.about
 
     def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
         titles = measured.config.task if kind == "tasks" else measured.config.recipe
@@ -397,9 +415,10 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
     if item.kind == "table" and "bleu" in metrics and any(row.against for row in item.rows):
+        by_paper = "; published arrows by the paper's sign test" if item.paper != own.PAPER else ""
         sentences.append(
             "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
-            "†/‡: the sign test over sentences agrees, p < 0.05/0.01; published arrows by the paper's sign test."
+            f"†/‡: the sign test over sentences agrees, p < 0.05/0.01{by_paper}."
         )
     return sentences
 
@@ -517,7 +536,7 @@ def _published(item: Item) -> list[str]:
     printed: list[Row] = [row for row in item.rows if row.published]
     if not printed or (item.columns and not any(column.published for column in item.columns)):
         return []
-    about = paper(item.paper)
+    about = item.about
     data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
     models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
     bleu = any(column.metric in NEEDS_BLEU and column.published for column in item.columns)

@@ -69,17 +69,17 @@ def _count(count: int, singular: str, plural: str) -> str:
 
 def shown_name(item: Item, of: Claim) -> str:
     """`Table 2`; of another paper's with its name."""
-    return item.number if item.paper == of.paper else f"{item.number} of {papers.paper(item.paper)['short']}"
+    return item.number if item.paper == of.paper else f"{item.number} of {item.about['short']}"
 
 
 def file_of(config: Config, name: str = papers.CLAIMS) -> Path:
     """The claims of a run, beside its page: as a page, or as a table (papers.CLAIMS_TABLE)."""
-    return paths.page(config.settings["preset"]) / name
+    return paths.page(config.name) / name
 
 
 def markdown(config: Config, decided: list[Decided]) -> str:
     """A table a paper; links are relative to the page's folder."""
-    parts = [f"# Claims: {escape.markdown(config.preset['title'])}", " ".join(filter(None, [summary(decided), CAVEAT]))]
+    parts = [f"# Claims: {escape.markdown(config.title)}", " ".join(filter(None, [summary(decided), CAVEAT]))]
     for name in dict.fromkeys(each.claim.paper for each in decided):
         lines = [HEADINGS, ["---"] * len(HEADINGS), *(_line(each) for each in decided if each.claim.paper == name)]
         parts += [f"## {papers.paper(name)['short']}", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]

@@ -31,12 +31,12 @@ def keep(config: Config, folder: Path) -> Kept:
 
     `models/` mirrors results/models. Hypotheses are those on the main test set of each task, of models that end with a training.
     """
-    page = paths.page(config.settings["preset"])
+    page = paths.page(config.name)
     written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
     index = folder / "index.html"
     if index.exists():
         write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
-    for table in (paths.speed(config.settings["preset"], task) for task in papers.speed_groups(config)):
+    for table in (paths.speed(config.name, task) for task in papers.speed_groups(config)):
         written += [_copy(file, folder / paths.SPEED.name / file.name) for file in (table, paths.left_out(table)) if file.exists()]
     whole, lacking = [], {}
     for unit, chains in _units(config).items():

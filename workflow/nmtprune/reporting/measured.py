@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from nmtprune import current, manifest, paths, units
+from nmtprune import commands, current, manifest, paths, units
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config, pooled_sets
 from nmtprune.files import read_json, read_lines
@@ -92,7 +92,7 @@ class Measured:
             case "size_stored":
                 if chain.quantised_for:
                     sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
-                    return next(sizes, None)
+                    return next(sizes, None) or self._score(chain, "size_stored")
                 return self._score(chain, "size_stored" if chain.state == SPARSE else "size_dense")
             case "ffn_sparsity" | "att_sparsity":
                 return self._sparsity(chain, shapes.FFN if metric == "ffn_sparsity" else shapes.ATTENTION)
@@ -141,11 +141,15 @@ class Measured:
         return _number(row[metric.removesuffix(ALONE)]) if row else None
 
     def _speed_file(self, chain: Chain) -> Path:
-        return self.where(paths.speed(self.config.settings["preset"], chain.task))
+        return self.where(paths.speed(self.config.name, chain.task))
 
     def lacks(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> str | None:
         """Why one number of a scored chain is missing where others of it are there; None where nothing more is known of it."""
-        if READ_BY_METRIC.get(metric) == SPEED or (metric == "size_stored" and chain.quantised_for):
+        if metric == "size_stored":
+            return f"the size of {chain} was not measured when it was scored; score it again: {commands.nmtprune('score', str(chain))}"
+        if metric == "dev_bleu":
+            return f"{chain} is not scored on the development set; score it: {commands.nmtprune('score', str(chain))}"
+        if READ_BY_METRIC.get(metric) == SPEED:
             if not self._table(self._speed_file(chain)):
                 return f"speed on {chain.task} is not measured yet"
             if not self.speeds(chain):

@@ -1,4 +1,4 @@
-"""The page of a preset: every table and figure, the settings behind them, and all models of the run."""
+"""The page of a run: every table and figure, the settings behind them, and all models of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import nmtprune
-from nmtprune import papers, paths, versions
+from nmtprune import own, papers, paths, versions
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.papers import Item
@@ -40,7 +40,7 @@ class Rendered:
 
 
 def html(config: Config, measured: Measured, rendered: list[Rendered], decided: list[Decided]) -> str:
-    """The page; its links are relative to the preset's folder."""
+    """The page; its links are relative to its own folder."""
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -49,16 +49,16 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = paths.page(config.settings["preset"])
-    shown = [each.item.paper for each in rendered]
+    page = paths.page(config.name)
     all_models, scored = papers.chains(config), set(papers.scored(config))
     return environment.get_template("page.html.j2").render(
         config=config,
-        preset=config.preset,
+        own_paper=own.PAPER,
         seeds=sorted({chain.seed for chain in all_models}),
         stand_ins=list(_stand_ins(config, rendered)),
         versions=_versions(),
-        papers={name: papers.paper(name) for name in dict.fromkeys(shown)},
+        papers={each.item.paper: each.item.about for each in rendered},
+        claimed={each.claim.paper: papers.paper(each.claim.paper, config) for each in decided},
         rendered=rendered,
         claims=decided,
         claims_file=papers.CLAIMS,
@@ -77,7 +77,7 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
 
 def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
     """The papers' data and models beside what the run takes for them."""
-    rows = [(papers.paper(each.item.paper), row) for each in rendered for row in each.item.rows]
+    rows = [(each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows]
     tasks = {about["tasks"][row.paper_task]: config.task(row.chains[0].task)["title"] for about, row in rows}
     recipes = {about["recipes"][row.paper_recipe]: config.recipe(row.chains[0].recipe)["title"] for about, row in rows}
     yield from tasks.items()

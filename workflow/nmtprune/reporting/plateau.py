@@ -75,14 +75,15 @@ class Gain:
         return f"NLL {-self.nll:+.1f} %{bleu} ({self.how})".replace(" -", " −")
 
 
-def gain(roots: Iterable[Chain], measured: Measured) -> Gain | None:
+def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
     """What training on for MORE of their updates gives trainings from scratch, one a seed; None where no history is there.
 
-    Where they were trained on (TRAINED_ON) it is the lowest likelihood within so many updates, and BLEU at the end of that step, however
-    long it is. Where they were not, the end of the training itself: its last updates, as many as are MORE of those before them. A
-    training that its patience stopped is done.
+    Where they were trained on (by `steps`, else by TRAINED_ON) it is the lowest likelihood within so many updates, and BLEU at the end of
+    that step, however long it is. Where they were not, the end of the training itself: its last updates, as many as are MORE of those
+    before them. A training that its patience stopped is done.
     """
-    found = [each for root in roots if (each := _gain(root, measured))]
+    trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
+    found = [each for root in roots if (each := _gain(root, measured, trained_on))]
     if not found:
         return None
     known = [each.bleu for each in found if each.bleu is not None]
@@ -90,24 +91,49 @@ def gain(roots: Iterable[Chain], measured: Measured) -> Gain | None:
     return Gain(nll, float(np.mean(known)) if known else None, found[0].how, len(found), max(each.allowed for each in found))
 
 
-def _gain(root: Chain, measured: Measured) -> Gain | None:
+def said(chain: Chain, gain: Gain) -> str:
+    """A sentence without its stop: whether a dense model is on its plateau, and what training it on gives."""
+    name = f"the training {'/'.join(map(str, chain.steps))} of {chain.recipe} on {chain.task}"
+    more = "more updates" if chain.root.family.name == "import" else f"{100 * MORE:.0f} % more updates"
+    return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
+
+
+def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
+    if root.last.family.name == "import":
+        return _gain_of_import(root, measured, trained_on)
     history = measured.history(root)
     if history is None:
         return None
     if (measured.manifest(root) or {}).get("stopped_early"):
         return Gain(0.0, None, "stopped by its patience", 1)
     last = float(history["update"].max())
-    for step in TRAINED_ON:
+    for step in trained_on:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         after = measured.history(longer)
         if after is not None:
             within = after[(after["update"] > 0) & (after["update"] <= MORE * last)]
             best = _nll(within if len(within) else after[after["update"] > 0]).min()
-            scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
-            bleu = None if None in scores else scores[1] - scores[0]
-            return Gain(100 * (1 - best / _selected(root, history, measured)), bleu, "trained on", 1)
+            return Gain(100 * (1 - best / _selected(root, history, measured)), _more_bleu(root, longer, measured), "trained on", 1)
     before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
     return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates, not trained on", 1, OWN_GAIN)
+
+
+def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
+    """What training on gives an import, whose own updates are not known: the lowest likelihood of all of that training, in which the import
+    itself is update 0."""
+    for step in trained_on:
+        longer = replace(root, steps=(*root.steps, parse_step(step)))
+        history = measured.history(longer)
+        if history is not None and (history["update"] == 0).any():
+            before = float(_nll(history[history["update"] == 0]).iloc[0])
+            return Gain(100 * (1 - _nll(history).min() / before), _more_bleu(root, longer, measured), "trained on", 1)
+    return None
+
+
+def _more_bleu(root: Chain, longer: Chain, measured: Measured) -> float | None:
+    """The gain in development BLEU; None where one of the two is not scored."""
+    scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
+    return None if None in scores else scores[1] - scores[0]
 
 
 def _nll(history: pd.DataFrame) -> pd.Series:

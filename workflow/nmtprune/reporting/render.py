@@ -16,9 +16,9 @@ from nmtprune.reporting.measured import Measured
 def render(config: Config) -> list[Path]:
     """Write every table and figure, then claims and page; missing scores are said, never an error. Returns the files."""
     measured = Measured(config)
-    rendered = [_render(config.settings["preset"], item, measured) for item in items(config)]
+    rendered = [_render(config.name, item, measured) for item in items(config)]
     decided = claims.decide(config, measured)
-    index, listed = paths.page(config.settings["preset"]) / "index.html", claims.file_of(config)
+    index, listed = paths.page(config.name) / "index.html", claims.file_of(config)
     table = claims.file_of(config, papers.CLAIMS_TABLE)
     write_text(listed, claims.markdown(config, decided))
     write_text(table, claims.table(decided))
@@ -26,11 +26,11 @@ def render(config: Config) -> list[Path]:
     return [index, listed, table, *(file for each in rendered for file in each.files.values())]
 
 
-def _render(preset: str, item: Item, measured: Measured) -> page.Rendered:
+def _render(run: str, item: Item, measured: Measured) -> page.Rendered:
     made = kinds.make(item, measured)
     sentences = [*caption(item, measured), *made.sentences]
     title = f"{item.number}: {item.title}"
-    files = {file.suffix.removeprefix("."): file for file in files_of(preset, item)}
+    files = {file.suffix.removeprefix("."): file for file in files_of(run, item)}
     with atomic(files["csv"]) as temporary:
         made.numbers.to_csv(temporary, index=False)
     write_text(files["rst"], escape.rst(f"{title}. {' '.join([*sentences, *made.footnotes])}") + "\n")

@@ -52,22 +52,13 @@ def status(config: Config) -> str:
         _model(config, model, model in asked - scored, model in finished, rate) if model in made else _variant(model, model in scored)
         for model in models
     ]
-    lines = [_heading(config), *_table(entries), ""]
+    lines = [config.heading, *_table(entries), ""]
     lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
     lines += _analyses(config, outdated)
     lines += _left(entries)
     lines += _precisions(config, made, finished)
     lines += _failures(entries)
     return "\n".join(lines)
-
-
-def _heading(config: Config) -> str:
-    """What the run makes: the tables of its preset, chains of the user's own, or both."""
-    own = config.chains()
-    titles = ", ".join(dict.fromkeys(config.task(chain.task)["title"] for chain in own))
-    parts = [f"{config.settings['preset']}: {config.preset['title']}"] if papers.selected(config) else []
-    parts += [f"{len(own)} chain{'s' * (len(own) > 1)} of your own: {titles}"] if own else []
-    return "; ".join(parts) or "neither tables nor chains are asked for"
 
 
 def duration(seconds: float) -> str:

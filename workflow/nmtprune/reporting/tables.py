@@ -20,7 +20,7 @@ from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitut
 
 # what a seed changes: printed with its deviation
 VARIES = {
-    *("bleu", "bleu_tokenised", "delta", "chrf", "comet", "perplexity", "perplexity_delta"),
+    *("bleu", "bleu_tokenised", "dev_bleu", "delta", "chrf", "comet", "perplexity", "perplexity_delta"),
     *("nll_per_token", "train_nll", "dev_nll", "gap"),
 }
 # metric -> what of a row and of its baseline it compares, and how

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from nmtprune.errors import UserError
@@ -82,6 +84,17 @@ def open_engine(
     from nmtprune.toolkit.generate import FairseqEngine
 
     return FairseqEngine(model, None if device == "auto" else device)
+
+
+def bytes_in_8_bits(model: Model, name: str, folder: Path) -> int:
+    """Bytes of the files that an engine runs a model in 8 bits from; they are written into a temporary folder in `folder`."""
+    if name == "ctranslate2":  # engines are imported where they are asked for: their libraries take long to load
+        from nmtprune.scoring.ctranslate2_engine import save
+    else:
+        from nmtprune.scoring.onnx_engine import save
+    with tempfile.TemporaryDirectory(dir=folder) as files:
+        save(model, Path(files), "int8")
+        return sum(file.stat().st_size for file in Path(files).rglob("*") if file.is_file())
 
 
 def _ctranslate2() -> tuple[Callable[[Model], str | None], Callable[..., Engine]]:

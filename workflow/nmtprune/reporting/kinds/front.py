@@ -73,7 +73,7 @@ def front(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     families = list(dict.fromkeys(_family(row.label) for row in item.rows))
     many = len(costs) > 1
     with pyplot.rc_context(STYLE):
-        rows, columns = (math.ceil((len(costs) + 1) / 2), 2) if many else (1, 1)
+        rows, columns = (math.ceil(len(costs) / 2), 2) if many else (1, 1)
         size = (9.0, 3.9 * rows) if many else (7.2, 4.6)
         figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
         for axes, cost in zip(panels.flat, costs, strict=False):
@@ -81,8 +81,10 @@ def front(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
         for axes in panels.flat[len(costs) :]:
             axes.set_axis_off()
         handles = _legend(groups, families)
-        if many:
+        if len(costs) < panels.size:
             panels.flat[-1].legend(handles=handles, loc="center", fontsize=8.5, ncols=2)
+        elif many:
+            figure.legend(handles=handles, loc="outside lower center", fontsize=8.5, ncols=len(handles))
         else:
             figure.legend(handles=handles, loc="outside right upper", fontsize=8.5)
         figure.draw_without_rendering()  # labels are placed in the final layout

@@ -1,0 +1,106 @@
+"""The papers' tables and figures with the run's own chains for rows, so that claims can be decided by them."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from nmtprune import own, papers
+from nmtprune.chain import Chain
+from nmtprune.config import TRANSFORMERS, WORKFLOW, Config, read_yaml
+from nmtprune.papers import Item, Row
+
+PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # says which recipe is each of the papers' models
+
+
+def items(config: Config) -> list[Item]:
+    """Tables and figures of the papers' that the run's own chains have rows of, those that the run makes anyway left out.
+
+    A row is one of the run's own where its steps are those of the paper's row, whatever the values of its grid, and its recipe is of the
+    same kind of model. Only what is read from scores, or from speed where that is measured, is looked at.
+    """
+    if not config.chains():
+        return []
+    made = set(papers.selected(config))
+    table = next(item for item in papers.items(config) if item.key == f"{own.PAPER}/{own.TABLE}")
+    found = []
+    for paper in papers.names():
+        for name in papers.paper(paper)["items"]:
+            if (paper, name) not in made and (item := _item(config, paper, name, table)):
+                found.append(item)
+    return found
+
+
+def _item(config: Config, paper: str, name: str, table: Item) -> Item | None:
+    stated = papers.stated(paper, name)
+    item = replace(
+        table,
+        paper=paper,
+        name=name,
+        kind=stated["kind"],
+        title=stated["title"],
+        columns=tuple(papers.Column(**column) for column in stated.get("columns", ())),
+        about=papers.paper(paper),
+    )
+    if not item.reads <= table.reads:
+        return None
+    rows = tuple(_rows(config, stated, table))
+    return replace(item, rows=rows) if any(row.against for row in rows) else None
+
+
+def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
+    """The run's own rows in the order of the paper's, block by block; of a paper's several models the first of the kind."""
+    for baseline in (row for row in table.rows if row.baseline):
+        block = [baseline, *(row for row in table.rows if row.against is baseline)]
+        first = baseline.chains[0]
+        of_kind = [row for row in stated["rows"] if _kind(config, _recipe(row["recipe"])) == _kind(config, first.recipe)]
+        if not of_kind:
+            continue
+        model = of_kind[0]["task"], of_kind[0]["recipe"]
+        against = None
+        for row in (row for row in of_kind if (row["task"], row["recipe"]) == model):
+            for each in block:
+                values = _match(row["chain"], each.chains[0])
+                if values is None or bool(row.get("baseline")) != each.baseline:
+                    continue
+                ours = replace(
+                    each,
+                    label=row["label"].format(**values),
+                    group=f"{first.task}, {first.recipe}",
+                    against=against,
+                    values=values,
+                    paper_task=row["task"],
+                    paper_recipe=row["recipe"],
+                )
+                against = ours if each.baseline else against
+                yield ours
+
+
+def _recipe(of_paper: str) -> str | None:
+    """The recipe that is a paper's own model."""
+    return read_yaml(PAPERS_OWN)["recipes"].get(of_paper)
+
+
+def _kind(config: Config, recipe: str | None) -> str | None:
+    """What kind of model a recipe is of: all Transformers are of one."""
+    if recipe is None:
+        return None
+    name = config.recipe(recipe)["architecture"]["name"]
+    return "transformer" if name in TRANSFORMERS else "lstm" if "lstm" in name else name
+
+
+def _match(template: str, chain: Chain) -> dict[str, Any] | None:
+    """The values of a stated row's variables in the steps of a chain; None where it is another model."""
+    pattern, seen = "", set()
+    for text, variable, _, _ in string.Formatter().parse(template):
+        pattern += re.escape(text)
+        if variable:
+            pattern += f"(?P={variable})" if variable in seen else f"(?P<{variable}>[A-Za-z0-9.]+)"
+            seen.add(variable)
+    match = re.fullmatch(pattern, "/".join(map(str, chain.steps)))
+    return None if match is None else {name: yaml.safe_load(value) for name, value in match.groupdict().items()}

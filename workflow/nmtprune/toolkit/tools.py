@@ -1,0 +1,24 @@
+"""fairseq's own command-line tools, with the repairs of `shim`, without which the release does not start on a current Python, and with our
+architectures and our criterion registered."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from nmtprune.errors import UserError, suggest
+from nmtprune.toolkit import (
+    nmtprune_plugin,  # noqa: F401 (registers what our models are made of)
+    shim,  # noqa: F401
+)
+
+TOOLS = ("eval-lm", "generate", "interactive", "preprocess", "score", "train", "validate")
+
+
+def run(tool: str, arguments: Sequence[str]) -> None:
+    """Run `fairseq-<tool>` with its own arguments in this process. Raises UserError for a tool that fairseq does not have."""
+    if tool not in TOOLS:
+        raise UserError(f"fairseq: unknown tool `{tool}`; {suggest(tool, TOOLS)}")
+    sys.argv = [f"fairseq-{tool}", *arguments]
+    importlib.import_module(f"fairseq_cli.{tool.replace('-', '_')}").cli_main()
