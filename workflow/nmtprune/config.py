@@ -23,7 +23,7 @@ from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
 
 WORKFLOW = Path(__file__).resolve().parent.parent
-SCORING_VERSION = 5  # grows when scores change that nothing in a recipe has changed
+SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
 TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")

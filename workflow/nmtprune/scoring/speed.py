@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from nmtprune.files import evenly_spaced
+
 BATCH_SIZES = (32, 1)
 SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
 COLUMNS = (
@@ -214,7 +216,7 @@ def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, lis
     One by one, SINGLE_SENTENCES evenly spaced ones of the sorted set are. Empty sources are left out.
     """
     order = sorted((index for index, source in enumerate(sources) if source), key=lambda index: -len(sources[index]))
-    chosen = {size: order if size > 1 else order[:: -(-len(order) // SINGLE_SENTENCES)] for size in BATCH_SIZES}
+    chosen = {size: order if size > 1 else [order[place] for place in evenly_spaced(len(order), SINGLE_SENTENCES)] for size in BATCH_SIZES}
     batches = {
         size: [[sources[index] for index in indices[start : start + size]] for start in range(0, len(indices), size)]
         for size, indices in chosen.items()
