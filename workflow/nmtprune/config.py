@@ -294,8 +294,8 @@ class Config:
             rates, updates = schedule["learning_rate"], schedule["updates"]
             if rates.get("decay") == "linear" and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED:
                 sentences.append(
-                    f"recipes/{recipe}.yaml: schedules.{name}: the learning rate is still {left:.0%} of its peak at the last update, {updates:,}: "
-                    f"it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
+                    f"recipes/{recipe}.yaml: schedules.{name}: the learning rate is still {left:.0%} of its peak at the last update, "
+                    f"{updates:,}: it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
                     "say `warm_up` and `updates` of its `learning_rate` anew"
                 )
         return sentences
