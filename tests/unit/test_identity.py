@@ -28,7 +28,7 @@ GOLDEN = {
     "micro/micro/s1/train/prune-local-50/restart-ticket": "48eac9ade6f52f8e",
     "toy/toy/s1/train": "fad9ad79c2bed01c",
     "toy/toy/s1/train/prune-local-50/retrain": "597081a9cce0fefc",
-    "toy/toy-lstm/s1/train": "91f4cd3a0768602a",
+    "toy/toy-lstm/s1/train": "f3a5c326c507b1d0",
     "toy-distilled/toy-student-2-2/s1/train": "981e006ae7d7db79",
     "multi30k-en-de/tiny-96/s1/train": "974f8671f66a461c",
     "multi30k-en-de/tiny-96/s1/train/continue": "5f8866e07c7b61fe",
