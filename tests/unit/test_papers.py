@@ -109,7 +109,7 @@ def test_direct_pruning_comes_before_retraining():
 
 def test_a_preset_runs_a_part_of_a_grid():
     figure = item(run("toy"), "wang2020/figure1")
-    assert [row.values["retrained"] for row in figure.rows if row.label == "PruTrain"] == [50]
+    assert [row.values["retrained"] for row in figure.rows if row.label == "PruTrain"] == 2 * [50]
 
 
 def test_every_published_value_of_the_paper_is_in_exactly_one_row():
