@@ -1,4 +1,4 @@
-# make demo    the toy run: set up, train, prune, retrain, render; some fifteen minutes on two cores
+# make demo    the toy run: set up, train, prune, retrain, render; some twenty minutes on two cores
 # make test    lint and all tests
 # make bench   all benchmarks, for hours; writes docs/performance.md (ROUNDS=1: sooner; BENCH="--only gemm": see benchmarks/report.py)
 # make test-pythons   unit tests and short runs under each Python from 3.11 to 3.13 that is here

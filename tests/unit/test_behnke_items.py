@@ -329,6 +329,7 @@ def test_a_table_holds_measures_shapes_and_the_print(behnke):
     assert record["ffn_sparsity_published"] == 45 and record["ffn_encoder_1_published"] == 330
     assert record["size_stored_published"] == 51 * 2**20 and record["words_per_second_published"] == 2613
     assert record["speed_up"] == pytest.approx(record["words_per_second"] / found.numbers.iloc[0]["words_per_second"])
+    assert found.numbers.iloc[0]["speed_up"] == 1
     block = found.widths
     assert block.headings == ["", "Baseline", CONTROL, "λ = 0.3", "λ = 0.4", "λ = 0.5", "λ = 0.7", "λ = 1"]
     assert [line[0] for line in block.cells] == [*(f"Encoder {n}, FFN" for n in range(1, 7)), "Decoder 1, FFN"]

@@ -85,3 +85,22 @@ def test_a_footing_in_numbers():
     assert of(parse("micro/micro/s1/train/continue")) == found
     assert of(parse("micro/micro/s1/train/prune-local-50/restart")).lengths == (12,)
     assert of(parse("micro/micro/s1/train-half")).precision == ("fp16",)
+
+
+# a student's phases, beside one trained from scratch
+PHASES = r"train-pretrain/lasso-[\w+]+-\w+-[\w.]+(/slice)?/converge"
+
+
+@pytest.mark.parametrize("preset", ["toy", "multi30k"])
+def test_students_in_phases_have_the_updates_of_one_from_scratch(preset):
+    """In the presets whose schedules end at a number of updates that was chosen here; the papers' end by their patience."""
+    pairs = 0
+    for item in items(preset):
+        for rows in blocks(item):
+            scratch = {row.chains[0].recipe: row for row in rows if steps(row) == "train" or steps(row).endswith("/restart")}
+            for row in rows:
+                if (other := scratch.get(row.chains[0].recipe)) and re.fullmatch(PHASES, steps(row)):
+                    ours, theirs = (footing.of(run(preset), each.chains[0]).updates for each in (row, other))
+                    assert ours == theirs, (item.key, row.name, ours, theirs)
+                    pairs += 1
+    assert pairs > 10

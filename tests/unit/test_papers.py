@@ -2,11 +2,13 @@
 
 import csv
 import itertools
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
+from conftest import MICRO
 
 from nmtprune import config, papers
 from nmtprune.errors import UserError
@@ -45,7 +47,9 @@ def test_every_preset_resolves(preset):
     asked = papers.chains(settings)
     assert asked == sorted(set(asked), key=str) and asked
     assert [each.key for each in papers.items(settings)] == [
-        f"{paper}/{name}" for paper in settings.preset["papers"] for name in papers.paper(paper)["items"]
+        name
+        for entry in settings.preset["papers"]
+        for name in ([entry] if "/" in entry else [f"{entry}/{name}" for name in papers.paper(entry)["items"]])
     ]
 
 
@@ -106,7 +110,7 @@ def test_direct_pruning_comes_before_retraining():
 
 def test_a_preset_runs_a_part_of_a_grid():
     figure = item(run("toy"), "wang2020/figure1")
-    assert [row.values["retrained"] for row in figure.rows if row.label == "PruTrain"] == 2 * [50, 80]
+    assert [row.values["retrained"] for row in figure.rows if row.label == "PruTrain"] == 2 * [50]
 
 
 def test_every_published_value_of_the_paper_is_in_exactly_one_row():
@@ -266,3 +270,52 @@ def test_reading_the_papers_loads_no_heavy_library():
     code = f"import sys; from nmtprune import papers; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# what a label, a caption or a note may say of a setting: a pattern, and what a row's model has of it
+SETTINGS = {
+    r"λ = (\d[\d.]*|to\d+)": lambda run, model: {step.get("lambda") for step in model.steps},
+    r"(?<![\d.])(\d+) %": lambda run, model: {str(step.get("percent")) for step in model.steps} | {"100"},
+    r"FFN (\d+)": lambda run, model: {str(architecture(run, model).get("ffn_dim"))},
+    r"(\d+) heads": lambda run, model: {str(architecture(run, model).get("heads"))},
+    r"[Dd]ropout (\d\.\d+)": lambda run, model: {str(float(architecture(run, model)["dropout"]))},
+    r"rate (\d\.\d+)": lambda run, model: {str(architecture(run, model).get(name)) for name in ("sub_layer_drop", "layer_drop")},
+    r"(\d[\d.,]*M?) pairs": lambda run, model: {sampled(run, model)},
+}
+OF_THE_PAPER = ("paper", "print", "0 % are the initial")  # sentences on what is published
+
+
+def architecture(run, model):
+    return run.recipe(model.recipe)["architecture"]
+
+
+def sampled(run, model):
+    pairs = run.task(model.task).get("sample", {}).get("pairs") or (run.distilled(model.task) or {}).get("sample")
+    return pairs and (f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}")
+
+
+@pytest.mark.parametrize("preset", ["toy", "multi30k", "iwslt14", "wmt14", "paper", "micro-papers"])
+def test_settings_in_labels_and_captions_are_those_of_the_run(preset):
+    """Where another model or another strength stands in for the paper's, nothing printed has the paper's own."""
+    run = config.from_settings({"preset": preset, "own": str(MICRO)})
+    said, wrong = 0, []
+    for item in papers.items(run):
+        models = [row.chains[0] for row in item.rows]
+        texts = [(f"{row.group} {row.label}", [row.chains[0]]) for row in item.rows]
+        texts += [(text, models) for text in (item.title, item.caption, *item.notes) if not any(word in text for word in OF_THE_PAPER)]
+        texts += [(text, models) for text in re.split(r"[.;] ", item.caption) if not any(word in text for word in OF_THE_PAPER)]
+        for (text, of), (pattern, known) in itertools.product(texts, SETTINGS.items()):
+            for value in re.findall(pattern, text) if of else ():
+                said += 1
+                if not any(value in known(run, model) for model in of):
+                    wrong.append((item.key, text, value))
+    assert said > 20 and wrong == []
+
+
+def test_a_caption_lists_the_values_that_are_run():
+    def caption(**grid):
+        run = config.from_settings({"preset": "toy", "papers": ["behnke2021/table9"]})
+        run.preset["grids"]["behnke2021/table9"] = grid
+        return papers.items(run)[0].caption
+
+    assert "pruned at λ = 8," in caption(**{"lambda": [8]}) and "pruned at λ = 2 or 8," in caption(**{"lambda": [2, 8]})

@@ -248,7 +248,7 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     for said in (
         "Toy, task toy, for WMT14 En-De",
         "recipe toy-big, for Transformer big",
-        f"Updates at most (learning rates): toy: {train} by Adam (",
+        f"Updates at most (learning rates): {train} by Adam (",  # toy and toy-big have one schedule
         *(f", {each} (" for each in others),
         "Seed 1.",
         "Test set: test (80 sentences)",
@@ -258,7 +258,9 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
         "Published: Wang et al. 2020, Table 2, WMT14 En-De, Transformer base, Transformer big.",
     ):
         assert said in text
-    assert "Left out, since nothing stands in for it: IWSLT17 En-Fr." in (paths.item("toy", "wang2020", "table3", "md").read_text())
+    assert "Left out, since nothing stands in for it: IWSLT14 De-En, IWSLT17 En-Fr." in (
+        paths.item("toy", "wang2020", "table3", "md").read_text()
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nmtprune import config
+from nmtprune import config, papers
+from nmtprune.chain import parse
 from nmtprune.errors import UserError
 from nmtprune.training.schedule import learning_rate
 
@@ -85,7 +86,10 @@ def test_rejuvenation_is_one_order_below_retraining(recipe):
 
 SCHEDULES = {
     "sum": ({"updates": 10, "learning_rate": {"phases": [{"updates": 9, "rate": 0.1}]}}, "make 9 updates and `updates` says 10"),
-    "endless": ({"updates": 10, "learning_rate": {"peak": 1, "warm_up": 2, "decay": "linear"}}, "the key `updates` is missing"),
+    "endless": (
+        {"updates": 10, "learning_rate": {"peak": 1, "warm_up": 12, "decay": "linear"}},
+        "a linear decay needs `updates` beyond its warm_up 12",
+    ),
     "reset": (
         {"updates": 10, "reset_after": [10], "learning_rate": {"phases": [{"updates": 10, "rate": 1}]}},
         "10 is not before the last update 10",
@@ -132,6 +136,58 @@ schedules:
 """,
     )
     assert [p["rate"] for p in run.schedule("mine", "retrain")["learning_rate"]["phases"]] == [0.25, 1.0, 0.1]
+
+
+def test_a_linear_decay_ends_a_tenth_beyond_the_updates_unless_it_is_said(tmp_path):
+    run = own(
+        tmp_path,
+        """
+extends: toy
+title: Shorter
+schedules:
+  train: {updates: 400}
+  fresh: {updates: 400, learning_rate: {peak: 0.01, warm_up: 40, decay: linear}}
+""",
+    )
+    assert run.schedule("mine", "fresh")["learning_rate"]["updates"] == 440
+    assert trajectory_of(run, "fresh")[-1] == pytest.approx(0.001)
+    said = run.recipe("toy")["schedules"]["train"]["learning_rate"]["updates"]
+    assert run.schedule("mine", "train")["learning_rate"]["updates"] == said  # inherited
+
+
+def trajectory_of(run, name):
+    schedule = run.schedule("mine", name)
+    return [learning_rate(schedule["learning_rate"], update) for update in range(1, schedule["updates"] + 1)]
+
+
+def test_a_linear_decay_that_is_far_from_its_end_is_told(tmp_path):
+    """Updates that were changed, and a warm-up and a decay that stayed."""
+    run = own(
+        tmp_path,
+        """
+extends: transformer
+title: Shorter
+architecture: {encoder_layers: 1, decoder_layers: 1}
+training: {batch_tokens: 100, validate_every: 5}
+schedules:
+  train: {updates: 400, learning_rate: {peak: 0.01, warm_up: 300, decay: linear, updates: 1633}}
+  converge: {updates: 400, learning_rate: {peak: 0.01, warm_up: 40, decay: linear, updates: 440}}
+  lasso: {updates: 400, learning_rate: {peak: 0.01, warm_up: 40, decay: inverse_sqrt}}
+""",
+    )
+    (said,) = run.unfinished_decays([parse("toy/mine/s1/train/prune-global-50"), parse("toy/mine/s2/train")])
+    assert said == (
+        "recipes/mine.yaml: schedules.train: the learning rate is still 92% of its peak at the last update, 400: it rises for 300 updates "
+        "and falls until 1,633; say `warm_up` and `updates` of its `learning_rate` anew"
+    )
+    phases = "toy/mine/s1/train/lasso-ffn-both-0/converge"
+    assert run.unfinished_decays([parse(phases)]) == []  # which goes on from it
+
+
+@pytest.mark.parametrize("preset", ["toy", "multi30k", "iwslt14", "wmt14", "paper"])
+def test_decays_of_the_presets_end(preset):
+    run = config.from_settings({"preset": preset})
+    assert run.unfinished_decays(papers.chains(run)) == []
 
 
 def test_rates_need_a_train_schedule_that_does_not_speak_of_itself(tmp_path):

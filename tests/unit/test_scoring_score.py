@@ -6,15 +6,18 @@ import json
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_scoring_engines import build
 
 from nmtprune.errors import UserError
-from nmtprune.files import read_lines, write_lines
+from nmtprune.files import evenly_spaced, read_lines, write_lines
 from nmtprune.scoring.quality import bleu_chrf, tokenizer_of
-from nmtprune.scoring.score import COLUMNS, Scorer
+from nmtprune.scoring.score import COLUMNS, Scorer, _lines
 from nmtprune.scoring.significance import bleu
 
 
@@ -52,6 +55,23 @@ def test_a_row_per_set_and_what_it_counts(sets, tmp_path, monkeypatch):
     assert rows[0]["hypotheses"] == "out/hypotheses/a.txt"
     assert rows[0]["target_tokens"] == 4 + 1 + 2 + 5 + 4
     assert read_lines(rows[0]["hypotheses"])[1] == ""
+
+
+@pytest.mark.parametrize("lines", [3, 4, 5, 6, 7, 8, 39])
+def test_a_sample_covers_the_whole_set_whatever_its_size(lines, tmp_path):
+    """Four of 6 or 7 lines were the first four."""
+    file = tmp_path / "lines"
+    write_lines(file, list(map(str, range(lines))))
+    sampled = list(map(int, _lines("a", file, 4)))
+    assert sampled == list(evenly_spaced(lines, 4)) and sampled[0] == 0
+    assert lines <= 4 or sampled[-1] >= 0.7 * (lines - 1)
+
+
+@given(st.integers(0, 80), st.integers(1, 80))
+def test_places_are_evenly_spaced(total, most):
+    places = list(evenly_spaced(total, most))
+    gaps = [after - before for before, after in pairwise([*places, total])]
+    assert len(places) == min(total, most) and max(gaps, default=0) - min(gaps, default=0) <= 1
 
 
 def test_a_set_that_is_not_translated_keeps_its_likelihoods(sets, tmp_path):

@@ -93,6 +93,53 @@ def test_where_memory_is_short_models_are_measured_in_groups_each_with_the_ancho
     assert protocol.speed_ups(found[cases[3]], found[cases[0]], 32) == [2, 2, 2]
 
 
+def table(found, cases):
+    """The rows as they are read from the table, by model."""
+    rows = (row for _, row in protocol.rows(found, {cases[0].batches: {32: (10, 120)}}, core=None))
+    return {row["chain"]: {name: "" if value is None else str(value) for name, value in row.items()} for row in rows}
+
+
+class Invented:
+    """A model whose times are given, a round each."""
+
+    def __init__(self, times):
+        self.loaded, self._times = Loaded("invented 1", 0.5, 100), iter(times)
+
+    def run(self, batch_size):
+        return Run(next(self._times), 1.0, 7, 1000, 0.0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_a_speed_up_is_that_of_the_words_a_second_beside_it(tmp_path):
+    """By medians of each one's ratio to the anchor, which is slow in another round for each, it would be 2."""
+    cases = [case(tmp_path, name) for name in ("anchor", "dense", "sliced")]
+    times = dict(zip(cases, ([1, 1, 4, 4, 1], [1, 2, 4, 8, 2], [2, 1, 2, 2, 1]), strict=True))
+    rows = table(protocol.measure(cases, lambda each: Invented(times[each]), 5, batch_sizes=(32,)), cases)
+    dense, sliced = rows["dense"], rows["sliced"]
+    assert protocol.speed_up(sliced, dense) == 1 == float(sliced["words_per_second"]) / float(dense["words_per_second"])
+    assert float(sliced["speed_up"]) / float(dense["speed_up"]) == 2
+    assert protocol.speed_up(dense, dense) == 1
+
+
+def test_a_speed_up_is_of_the_rounds_that_both_were_in(tmp_path):
+    cases = [case(tmp_path, name) for name in ("anchor", "small", "smaller")]
+    two = 2 * cases[0].memory
+    slow = {cases[0]: [1, 1, 1, 3, 3, 3], cases[1]: [0.5, 0.5, 0.5], cases[2]: [1, 1, 1]}  # by the second group three times as slow
+    begun = {each: iter(times) for each, times in slow.items()}
+    found = protocol.measure(cases, lambda each: Invented(begun[each]), 3, batch_sizes=(32,), memory=two)
+    rows = table(found, cases)
+    assert [protocol.speed_up(rows[name], rows["anchor"]) for name in ("small", "smaller")] == [2, 3]
+    assert float(rows["anchor"]["seconds"]) == 2  # of all six rounds
+    assert protocol.speed_up(rows["smaller"], rows["small"]) == 1.5  # which share none
+    old = [{name: value for name, value in row.items() if name != "seconds_by_round"} for row in (rows["smaller"], rows["anchor"])]
+    assert protocol.speed_up(*old) == 2
+
+
 def test_one_model_is_measured_in_all_its_engines(tmp_path):
     cases = [case(tmp_path, "dense", engine) for engine in ("ctranslate2", "onnx", "fairseq")]
     assert list(protocol.groups(cases, memory=10**12)) == [cases]

@@ -474,6 +474,6 @@ def test_the_published_bleu_is_the_papers():
     found = {name: [each["bleu"] for each in papers._published("wangtu2020", name)] for name in ("figure6", "figure7")}
     assert found == {"figure6": ["25.58", "27.56", "27.43", "25.72"], "figure7": ["39.67", "39.94", "40.44", "40.71"]}
     for name in found:
-        rows = papers._stated("wangtu2020", name)["rows"]
-        labels = {each["published"]: each["label"] for each in rows if "published" in each}
-        assert [labels[number] for number in range(1, 5)] == [each["model"] for each in papers._published("wangtu2020", name)]
+        (item,) = papers.items(config.from_settings({"preset": "paper", "papers": [f"wangtu2020/{name}"]}))
+        labels = [row.label for row in item.rows if row.published]
+        assert labels == [each["model"] for each in papers._published("wangtu2020", name)]

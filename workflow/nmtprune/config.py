@@ -9,22 +9,24 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nmtprune import chain as chains
 from nmtprune import names, paths
-from nmtprune.chain import Chain
+from nmtprune.chain import Chain, Step
 from nmtprune.errors import UserError, suggest
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
 from nmtprune.reading import merge, read_settings, read_yaml
+from nmtprune.training.schedule import decay_length, learning_rate
 
 WORKFLOW = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = Path("config.yaml")
-SCORING_VERSION = 5  # grows when scores change that nothing in a recipe has changed
+UNFINISHED = 0.3  # of the peak: a linear decay that ends higher is told
+SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
 TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 TRANSFORMERS = ("transformer", "nmtprune_transformer")
@@ -279,7 +281,9 @@ class Config:
         schedule = merge(_schedule_defaults() | defaults, whole["schedules"][name])
         validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
         rates = schedule["learning_rate"]
-        if rates.get("decay") == "linear" and rates.get("updates", 0) <= rates["warm_up"]:
+        if rates.get("decay") == "linear" and "updates" not in rates:
+            rates = schedule["learning_rate"] = {**rates, "updates": decay_length(schedule["updates"])}
+        if rates.get("decay") == "linear" and rates["updates"] <= rates["warm_up"]:
             raise UserError(
                 f"recipes/{recipe}.yaml: schedules.{name}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}"
             )
@@ -300,10 +304,26 @@ class Config:
             schedule["learning_rate"] = {"phases": phases}
         return schedule
 
+    def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
+        """A sentence for each schedule of the chains whose linear decay is far from its end at the last update.
+
+        A training that the next step goes on from is left out: it is one of several phases.
+        """
+        ends = {(each.recipe, step.schedule): None for each in chains for step, after in _with_next(each.steps) if _ends(step, after)}
+        sentences = []
+        for recipe, name in ends:
+            schedule = self.schedule(recipe, name)
+            rates, updates = schedule["learning_rate"], schedule["updates"]
+            if rates.get("decay") == "linear" and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED:
+                sentences.append(
+                    f"recipes/{recipe}.yaml: schedules.{name}: the learning rate is still {left:.0%} of its peak at the last update, "
+                    f"{updates:,}: it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
+                    "say `warm_up` and `updates` of its `learning_rate` anew"
+                )
+        return sentences
+
     def _rate(self, value: float | str, recipe: str, schedule: str) -> float:
         """A learning rate in numbers: `peak`, `last` and parts of them as `peak/10` speak of the recipe's `train` schedule."""
-        from nmtprune.training.schedule import learning_rate
-
         if not isinstance(value, str):
             return float(value)
         if schedule == "train":
@@ -545,6 +565,15 @@ def _defaults() -> dict[str, Any]:
 
 
 @functools.cache
+def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
+    return zip(steps, [*steps[1:], None], strict=True)
+
+
+def _ends(step: Step, after: Step | None) -> bool:
+    """Whether a step trains and the next one does not."""
+    return step.family.trains and (after is None or not after.family.trains)
+
+
 def _schedule_defaults() -> dict[str, Any]:
     schema = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())
     return {key: value["default"] for key, value in schema["$defs"]["keys"]["properties"].items() if "default" in value}

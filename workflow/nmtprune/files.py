@@ -54,6 +54,12 @@ def write_lines(path: str | Path, lines: list[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
+def evenly_spaced(total: int, most: int) -> Iterator[int]:
+    """Places of at most `most` of `total` things in their order, as far from each other as the numbers allow; all where there are fewer."""
+    count = min(most, total)
+    return (place * total // count for place in range(count))
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:

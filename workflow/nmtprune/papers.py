@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -284,13 +284,27 @@ def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | No
     return given[name]
 
 
-def _points(row: Mapping[str, Any], grid: Mapping[str, Any], classes: Callable[[], list[str]]) -> list[dict[str, Any]]:
+def _fields(text: str) -> list[str]:
+    """The names that a text has in braces, each once."""
+    return list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(text) if name is not None))
+
+
+def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
+    """What a label may say of the model and the data that stand in: the architecture's settings by name, and `pairs`, of a sampled task."""
+    stated = config.task(task)
+    pairs = stated.get("sample", {}).get("pairs") or (config.distilled(task) or {}).get("sample")
+    said = "All" if pairs is None else f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}"
+    return {**config.recipe(recipe)["architecture"], "pairs": said}
+
+
+def _points(
+    row: Mapping[str, Any], grid: Mapping[str, Any], facts: Mapping[str, Any], classes: Callable[[], list[str]]
+) -> list[dict[str, Any]]:
     """The values of the grid variables that a stated row names in braces: one empty point where it names none.
 
     A variable whose values are given as the word `classes` runs over the weight classes of the row's model.
     """
-    fields = string.Formatter().parse(row["label"] + row["chain"])
-    variables = list(dict.fromkeys(name for _, name, _, _ in fields if name is not None))
+    variables = [name for name in _fields(row["label"] + row["chain"]) if name in grid or name not in facts]
     if unknown := [variable for variable in variables if variable not in grid]:
         raise UserError(f"unknown grid variable `{unknown[0]}`; {suggest(unknown[0], grid)}")
     spans = [classes() if grid[variable] == "classes" else grid[variable] for variable in variables]
@@ -351,14 +365,15 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
                 continue
             said = row.get("seed", config.seeds_of(paper_name, name))
             seeds = said if isinstance(said, list) else [said]
-            for values in _points(row, grid, functools.partial(config.classes, recipe)):
+            facts = _facts(config, task, recipe)
+            for values in _points(row, grid, facts, functools.partial(config.classes, recipe)):
                 steps = chain.parse_steps(row["chain"].format(**values))
                 chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
                 config.check(chains[0])
                 rows.append(
                     Row(
-                        label=row["label"].format(**values),
-                        group=row.get("group", ""),
+                        label=row["label"].format(**{**facts, **values}),
+                        group=row.get("group", "").format(**facts),
                         chains=chains,
                         published=_printed(row, published, values),
                         baseline=baseline,
@@ -377,7 +392,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
         name=name,
         kind=stated["kind"],
         title=stated["title"],
-        caption=stated["caption"],
+        caption=_caption(stated["caption"], rows),
         notes=tuple(stated.get("notes", ())),
         headings=stated.get("headings", {}),
         columns=tuple(Column(**column) for column in stated.get("columns", ())),
@@ -399,6 +414,12 @@ def _is_headline(stated: bool | list[float], values: Mapping[str, Any]) -> bool:
 def _is_shipped(config: Config, paper_name: str) -> bool:
     """Whether a paper is the workflow's, not the user's."""
     return folder_of(paper_name, config).parent == FOLDER
+
+
+def _caption(text: str, rows: Iterable[Row]) -> str:
+    """A caption with the values that the rows have of the grid variables it names in braces: `λ = {lambda}` becomes `λ = 8 or 20`."""
+    listed = {name: dict.fromkeys(str(row.values[name]) for row in rows if name in row.values) for name in _fields(text)}
+    return text.format(**{name: " or ".join(values) or "–" for name, values in listed.items()})
 
 
 def items(config: Config) -> list[Item]:

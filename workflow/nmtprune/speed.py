@@ -24,7 +24,7 @@ from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, pieces_of
 from nmtprune.steps.store import lock
 
-VERSION = 1  # grows when the protocol changes
+VERSION = 2  # grows when the protocol changes
 FAST = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
 

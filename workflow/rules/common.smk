@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 gc.set_threshold(200_000, 50, 100)  # a DAG of thousands of jobs is all live objects: looking for garbage takes a sixth of its time
 
@@ -80,6 +81,10 @@ try:
     PAGE_SETTINGS = doubled(f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(OF_THE_PAGE)}")
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
+
+if workflow.is_main_process:
+    for sentence in CONFIG.unfinished_decays([*CHAINS, *BY_HAND]):
+        logger.warning(sentence)
 
 COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
 PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []

@@ -26,9 +26,9 @@ VERSIONS = {
     "representations": 1,
     "probing": 2,
     "matrices": 1,
-    "contribution": 1,
-    "criticality": 1,
-    "order": 1,
+    "contribution": 2,
+    "criticality": 2,
+    "order": 2,
     "similarity": 1,
     "isometry": 2,
 }

@@ -9,7 +9,7 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
-from nmtprune.files import read_lines
+from nmtprune.files import evenly_spaced, read_lines
 from nmtprune.scoring.model import Model, pieces_of
 
 
@@ -28,8 +28,7 @@ def development(config: Config, chain: Chain, model: Model, most: int) -> list[P
     task, subwords = config.task(chain.task), Subwords.load(config.data_folder(chain))
     sources, targets = (read_lines(paths.text(chain.task) / f"dev.{task[side]}") for side in ("source", "target"))
     lines = list(zip(sources, targets, strict=True))
-    count = min(most, len(lines))
-    chosen = [lines[place * len(lines) // count] for place in range(count)]
+    chosen = [lines[place] for place in evenly_spaced(len(lines), most)]
     pairs = [Pair(pieces_of(subwords.encode("source", source)), pieces_of(subwords.encode("target", target))) for source, target in chosen]
     fitting = [p for p in pairs if len(p.source) <= model.max_source_length and len(p.target) <= model.max_target_length]
     if not fitting:

@@ -258,7 +258,7 @@ class Evidence:
         seeds = max(1, len(ratios))
         spread = float(np.var(ratios, ddof=1)) if seeds > 1 else 0.0
         noise = sum((error / seconds) ** 2 for seconds, error in pair)
-        value = math.log(pair[1][0] / pair[0][0])
+        value = math.log(self.measured.speed_up(ours.chains[0], theirs.chains[0], way))
         return Estimate(value, seeds * spread, noise, seeds, max(1, seeds - 1), " as fast", "ratio")
 
     def seconds(self, row: Row, way: Way | None) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from typing import Any
 from nmtprune.data import toy
 from nmtprune.data.fetch import lines_of
 from nmtprune.errors import UserError
+from nmtprune.files import evenly_spaced
 
 # name -> category, as Wang et al. (2020) call them; Conneau et al.'s surface tasks are "lexical" there
 CATEGORIES = {
@@ -179,8 +180,7 @@ def _senteval(file: Path, sizes: Mapping[str, int], spelt: Spelling) -> Examples
 
 
 def _spaced(examples: Sequence[Labelled], most: int) -> list[Labelled]:
-    count = min(most, len(examples))
-    return [examples[place * len(examples) // count] for place in range(count)]
+    return [examples[place] for place in evenly_spaced(len(examples), most)]
 
 
 def _detokeniser() -> Callable[[str], str]:

@@ -512,6 +512,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         f"{BATCH_SIZE} sentences a batch{' or one' if alone else ''}",
         f"beam {distinct('beam')}",
         f"medians of {distinct('runs')} runs, loading apart",
+        *(["speed-up over the baseline in the rounds of both"] if any(column.metric == "speed_up" for column in item.columns) else []),
         distinct("cpu"),
         _spread(rows),
     ]

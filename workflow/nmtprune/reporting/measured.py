@@ -18,6 +18,7 @@ from nmtprune.files import read_json, read_lines
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item
 from nmtprune.pruning import shapes
 from nmtprune.scoring import comet, sentence_statistics, significance
+from nmtprune.scoring import speed as protocol
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.tokenised import tokenised_bleu
 
@@ -135,6 +136,11 @@ class Measured:
         timed = {way: sum(self.speed(row.chains[0], way) is not None for row in item.rows) for way in WAYS}
         best = max(timed, key=timed.get)
         return best if timed[best] else None
+
+    def speed_up(self, ours: Chain, theirs: Chain, way: Way | None) -> float | None:
+        """How many times as fast one chain translates as another; None where one of them is not measured in that way."""
+        rows = [self.speed(chain, way) for chain in (ours, theirs)]
+        return None if None in rows else protocol.speed_up(*rows)
 
     def _speed(self, chain: Chain, metric: str, way: Way | None) -> float | None:
         row = self.speed(chain, way, 1 if metric.endswith(ALONE) else BATCH_SIZE)

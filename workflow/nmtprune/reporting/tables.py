@@ -28,7 +28,6 @@ AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "delta": ("bleu", operator.sub),
     "perplexity_delta": ("perplexity", operator.sub),
     "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
-    "speed_up": ("speed_up", operator.truediv),
 }
 TRANSLATED = {"bleu", "bleu_tokenised", "delta", "chrf"}  # what needs hypotheses
 RANKS = {"source_rank_gone", "target_rank_gone"}  # of words that are gone: none where no word is
@@ -91,6 +90,10 @@ def _values(row: Row, column: Column, measured: Measured, way: Way | None) -> li
     def value(chain: Chain, metric: str) -> float | None:
         return measured.value(chain, metric, column.test_set, way)
 
+    if column.metric == "speed_up":
+        against = row if row.baseline else row.against
+        pairs = zip(row.chains, against.chains if against else (), strict=False)
+        return [found for ours, theirs in pairs if (found := measured.speed_up(ours, theirs, way)) is not None]
     if column.metric in AGAINST:
         of, compare = AGAINST[column.metric]
         pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import numpy as np
 
 from nmtprune.config import TRAINING_SAMPLE
 from nmtprune.errors import UserError
-from nmtprune.files import read_lines, write_lines
+from nmtprune.files import evenly_spaced, read_lines, write_lines
 from nmtprune.pruning.slicing import macs_per_word
 from nmtprune.scoring import comet
 from nmtprune.scoring.engine import Search, open_engine
@@ -236,9 +235,9 @@ def _lines(name: str, file: str | Path, limit: int | None) -> list[str]:
     if limit is None:
         return read_lines(file)
     with open(file, "rb") as counted:
-        step = max(1, sum(1 for _ in counted) // limit)
+        chosen = set(evenly_spaced(sum(1 for _ in counted), limit))
     with open(file, encoding="utf-8", newline="\n") as lines:
-        return [line.rstrip("\n") for line in islice(lines, 0, step * limit, step)]
+        return [line.rstrip("\n") for place, line in enumerate(lines) if place in chosen]
 
 
 def _check_lengths(model: Model, test_set: _Set) -> None:

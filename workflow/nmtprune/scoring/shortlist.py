@@ -87,7 +87,7 @@ def make_shortlist(data_bin: str | Path, path: str | Path, top: int = 50, freque
     """Align the training data of a folder of binarised data and write the shortlist.
 
     `top`: the most candidates of a source piece. `frequent`: how many of the target's most frequent pieces are always candidates.
-    About MOST_PAIRS evenly spaced pairs are aligned, those of over LONGEST pieces left out. The same data give the same file, whatever
+    At most MOST_PAIRS evenly spaced pairs are aligned, those of over LONGEST pieces left out. The same data give the same file, whatever
     the number of threads. Raises UserError where sil-thot is missing or no pair is left.
     """
     from nmtprune.scoring.model import language_pair, read_dictionary

@@ -2,8 +2,8 @@
 
 Every model is loaded by every engine in a process of its own (`speed_worker`), with one thread, all pinned to one core; one of them
 works at a time. After a warm-up the models take turns: first each translates the set once, then each does again, ..., so that what
-slows the machine for a while slows all. The first model, the anchor, takes part in every round; a speed-up is the median over rounds
-of its time over the other's in the same round, in the same engine.
+slows the machine for a while slows all. The first model, the anchor, takes part in every round; `speed_up` is the median over rounds
+of its time over the other's in the same round, in the same engine. Any two rows are compared by `speed_up`, over the rounds of both.
 
 The clock runs while an engine turns pieces into pieces: search and shortlist included; subword encoding, detokenisation, conversion
 and the loading of the model (which has a clock of its own) are not.
@@ -28,6 +28,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from nmtprune.files import evenly_spaced
+
 BATCH_SIZES = (32, 1)
 SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
 COLUMNS = (
@@ -46,6 +48,7 @@ COLUMNS = (
     "seconds",
     "seconds_low",
     "seconds_high",
+    "seconds_by_round",
     "cpu_seconds",
     "words_per_second",
     "speed_up",
@@ -214,7 +217,7 @@ def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, lis
     One by one, SINGLE_SENTENCES evenly spaced ones of the sorted set are. Empty sources are left out.
     """
     order = sorted((index for index, source in enumerate(sources) if source), key=lambda index: -len(sources[index]))
-    chosen = {size: order if size > 1 else order[:: -(-len(order) // SINGLE_SENTENCES)] for size in BATCH_SIZES}
+    chosen = {size: order if size > 1 else [order[place] for place in evenly_spaced(len(order), SINGLE_SENTENCES)] for size in BATCH_SIZES}
     batches = {
         size: [[sources[index] for index in indices[start : start + size]] for start in range(0, len(indices), size)]
         for size, indices in chosen.items()
@@ -291,6 +294,26 @@ def speed_ups(measured: Measured, anchor: Measured, batch_size: int) -> list[flo
     return [anchors[number].seconds / run.seconds for number, run in measured.runs[batch_size].items() if number in anchors]
 
 
+def speed_up(ours: Mapping[str, str], theirs: Mapping[str, str]) -> float:
+    """How many times as fast one row of a table of speeds is as another of the same engine and batch size.
+
+    It is the ratio of their median times in the rounds that both took part in: where all models were measured in the same rounds, that of
+    the words a second. Two models of different groups share no round, and are compared through the anchor, which was in all of them.
+    """
+    ours_by_round, theirs_by_round = _by_round(ours), _by_round(theirs)
+    if not ours_by_round or not theirs_by_round:  # a table of before these were kept
+        return float(theirs["seconds"]) / float(ours["seconds"])
+    shared = [number for number in ours_by_round if number in theirs_by_round]
+    if not shared:
+        return float(ours["speed_up"]) / float(theirs["speed_up"])
+    return statistics.median(theirs_by_round[number] for number in shared) / statistics.median(ours_by_round[number] for number in shared)
+
+
+def _by_round(row: Mapping[str, str]) -> dict[str, float]:
+    pairs = (each.split(":") for each in (row.get("seconds_by_round") or "").split())
+    return {number: float(seconds) for number, seconds in pairs}
+
+
 def rows(found: Mapping[Case, Measured], sizes: Sizes, core: int | None) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Each case's rows, one a batch size, with the columns COLUMNS; `size_int8` is left empty."""
     cases, cpu = list(found), cpu_model()
@@ -318,6 +341,7 @@ def rows(found: Mapping[Case, Measured], sizes: Sizes, core: int | None) -> Iter
                 "seconds": statistics.median(seconds),
                 "seconds_low": min(seconds),
                 "seconds_high": max(seconds),
+                "seconds_by_round": " ".join(f"{number}:{run.seconds:.6g}" for number, run in by_round.items()),
                 "cpu_seconds": statistics.median(run.cpu_seconds for run in runs),
                 "words_per_second": words / statistics.median(seconds),
                 "speed_up": statistics.median(ratios) if ratios else None,

@@ -18,7 +18,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
 from nmtprune.data.subwords import SIDES, Side, Subwords
 from nmtprune.errors import UserError
-from nmtprune.files import atomic, write_lines
+from nmtprune.files import atomic, evenly_spaced, write_lines
 
 # fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
 FAIRSEQ_SPLIT = {"dev": "valid"}
@@ -53,9 +53,9 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
 
 
 def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of a split as ids of pieces without end of sentence: all of them, or about `most` that are evenly spaced."""
+    """The pairs of a split as ids of pieces without end of sentence: all of them, or `most` that are evenly spaced."""
     source, target = _sides(folder, split, languages)
-    for index in range(0, len(source), -(-len(source) // most) or 1):
+    for index in evenly_spaced(len(source), most):
         yield source[index].numpy()[:-1], target[index].numpy()[:-1]
 
 

@@ -23,6 +23,12 @@ def update_at(percent: float | str, updates: int) -> int:
     return math.ceil(Fraction(str(percent)) * updates / 100)
 
 
+def decay_length(updates: int) -> int:
+    """Where a linear decay ends that does not say it: a tenth beyond the schedule's updates, the last of which has about a tenth of the
+    peak, at which the steps that follow go on."""
+    return math.ceil(Fraction(11, 10) * updates)
+
+
 def learning_rate(schedule: Mapping[str, Any], update: int) -> float:
     """The rate used for update number `update` (the first is 1).
 
