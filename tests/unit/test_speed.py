@@ -350,3 +350,18 @@ def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_pat
     done = subprocess.run([pymarian_peer.interpreter(), "-c", code, given], capture_output=True, text=True, env=environment, check=True)
     theirs = [hypothesis[:10] for hypothesis in json.loads(done.stdout.splitlines()[-1])]
     assert theirs == [hypothesis[:10] for hypothesis in ours]
+
+
+def test_a_measurement_waits_for_an_idle_machine_and_is_refused_on_a_busy_one(capsys):
+    looks = iter([1.4, 0.9, 0.1, 9.0])
+    protocol.wait_until_idle(look=lambda: next(looks))
+    assert next(looks) == 9.0 and capsys.readouterr().out.count("cores busy; waiting") == 2
+    with pytest.raises(UserError, match=r"other processes keep 1\.3 cores busy; the same command"):
+        protocol.wait_until_idle(patience=-1, look=lambda: 1.3)
+
+
+def test_the_work_of_others_is_seen():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        busy = protocol.cores_of_others(1.0)
+        other.kill()
+    assert busy > 0.1

@@ -105,7 +105,7 @@ def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
     """Measure the speed of models of one task side by side; the first one is the others' anchor."""
     from nmtprune import speed
 
-    speed.measure(config, Path(arguments.table), [_chain(config, model) for model in arguments.models], arguments.rounds)
+    speed.measure(config, Path(arguments.table), [_chain(config, model) for model in arguments.models], arguments.rounds, arguments.idle)
 
 
 def analyse(config: Config, arguments: argparse.Namespace) -> None:
@@ -291,7 +291,10 @@ OPTIONS = {
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
     },
     "variants": {"--full": {"nargs": "+", "default": [], "help": "those of them that are scored on the development set too"}},
-    "speed": {"--rounds": {"type": int, "required": True, "help": "how often each model translates the test set"}},
+    "speed": {
+        "--rounds": {"type": int, "required": True, "help": "how often each model translates the test set"},
+        "--idle": {"action": "store_true", "help": "wait for an idle machine, and refuse a measurement beside another busy core"},
+    },
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
         "--task": {"help": "one task (default: all of the run)"},

@@ -241,6 +241,11 @@ class Config:
         return self.preset.get("speed_rounds", _preset_default("speed_rounds"))
 
     @property
+    def speed_on_idle(self) -> bool:
+        """Whether speed is measured only where no other process keeps a core busy."""
+        return self.preset.get("speed_on_idle", _preset_default("speed_on_idle"))
+
+    @property
     def seeds(self) -> list[int]:
         return self.settings["seeds"] or self.preset["seeds"]
 

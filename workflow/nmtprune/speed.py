@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import importlib.metadata
 import io
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,13 +29,14 @@ VERSION = 2  # grows when the protocol changes
 FAST = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
 
-def measure(config: Config, out: Path, chains: list[Chain], rounds: int) -> None:
+def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: bool = False) -> None:
     """Write the table of speeds `out` of one task's models, the first of them the anchor, and `<out>.left_out.csv`: which engines were
     not measured with which model, and why.
 
     Numbers of two jobs are not mixed: with one model more or another everything is measured again, and a killed job begins anew. What
     was measured is kept by digest under `out`'s folder, so that the same models on the same machine are not measured twice.
-    Only one job on this folder measures at a time; others wait. Raises UserError where models are of different tasks or one is missing.
+    Only one job on this folder measures at a time; others wait. Raises UserError where models are of different tasks, where one is
+    missing, and, with `idle`, where other processes keep a core busy before or while it measures.
     """
     if other := next((chain for chain in chains if chain.task != chains[0].task), None):
         raise UserError(f"speed: {other} is of another task than {chains[0]}; measure one task's models at a time")
@@ -43,8 +45,13 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int) -> None
     with lock(paths.RESULTS / "speed"):
         found = read_json(kept) if kept.exists() else {}
         if found.get("digest") != identity:
+            if idle:
+                protocol.wait_until_idle()
             with tempfile.TemporaryDirectory(prefix="nmtprune-speed-") as folder:
                 measured, left_out = _measure(config, chains, rounds, Path(folder))
+            others = statistics.median(row["others_cpu"] for row in measured)
+            if idle and others > protocol.IDLE:
+                raise UserError(protocol.refused(others))
             found = {"digest": identity, "rows": measured, "left_out": left_out}
             write_json(kept, found)
     _write(paths.left_out(out), protocol.LEFT_OUT_COLUMNS, found["left_out"])

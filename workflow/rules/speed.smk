@@ -29,4 +29,4 @@ rule speed:
     message:
         "measuring the speed of {wildcards.task}'s models, alone on the machine"
     shell:
-        nmtprune("speed {output.table} --rounds {params.rounds} {params.chains}")
+        nmtprune(f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.speed_on_idle} {{params.chains}}")

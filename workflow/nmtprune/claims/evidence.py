@@ -34,12 +34,12 @@ from nmtprune.papers import Item, Row
 from nmtprune.reporting import plateau
 from nmtprune.reporting.measured import Measured, Way
 from nmtprune.scoring.significance import bleu, nll_per_token
+from nmtprune.scoring.speed import IDLE
 
 BLEU, NLL = "bleu", "nll_per_token"
 UNITS = {BLEU: " BLEU", NLL: " nats per token"}
 SAMPLES = 1000  # bootstrap replicates over sentences
 BEGINS_ANEW = ("train", "restart", "drop", "import")  # steps whose weights are not their parent's
-BUSY = 0.2  # cores that other processes may take while speed is measured
 RANGE = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534, 7: 2.704, 8: 2.847, 9: 2.970, 10: 3.078}  # of n normal draws, in deviations
 MEDIAN = 1.2533  # its standard error over that of the mean
 FP32 = "fp32"
@@ -271,7 +271,7 @@ class Evidence:
         if measured is None:
             raise Undecidable(self.measured.lacks(chain, "speed_up", 1, way) or f"the speed of {chain} is not measured yet")
         others = float(measured.get("others_cpu") or 0)
-        if others > BUSY:
+        if others > IDLE:
             raise Undecidable(f"other processes kept {others:.1f} cores busy while the speed of {chain} was measured")
         value, low, high = (float(measured[name]) for name in ("seconds", "seconds_low", "seconds_high"))
         runs = max(2, min(int(measured["runs"]), max(RANGE)))

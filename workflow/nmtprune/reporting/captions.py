@@ -11,12 +11,12 @@ from nmtprune.chain import Chain, Step
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row
 from nmtprune.reporting import plateau
 from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
+from nmtprune.scoring.speed import IDLE
 from nmtprune.training.schedule import learning_rate
 
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
 PRECISIONS = {"fp32": "single precision", "fp16": "half precision", "bf16": "bfloat16 (mixed precision)"}
-IDLE = 0.1  # of a core; what other processes may take while speed is measured
 SELECTED_BY = {
     "nll": "by negative log-likelihood on the development set",
     "bleu": "by BLEU on the development set",

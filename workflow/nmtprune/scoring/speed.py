@@ -19,6 +19,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,9 +29,12 @@ from typing import Any, Protocol
 
 import psutil
 
+from nmtprune.errors import UserError
 from nmtprune.files import evenly_spaced
 
 BATCH_SIZES = (32, 1)
+IDLE = 0.2  # cores that other processes may keep busy while speed is measured
+PATIENCE = 1800.0  # seconds that a measurement waits for an idle machine
 SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
 COLUMNS = (
     "chain",
@@ -187,6 +191,27 @@ def _busy_seconds() -> float:
     """CPU seconds that all cores have worked since the start of the system; time that a host took from this machine counts as work."""
     times = psutil.cpu_times()
     return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+
+
+def cores_of_others(seconds: float = 5.0) -> float:
+    """How many cores other processes keep busy, over some seconds in which this one waits."""
+    busy, own, began = _busy_seconds(), _own_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return max(0.0, _busy_seconds() - busy - (_own_seconds() - own)) / (time.monotonic() - began)
+
+
+def wait_until_idle(patience: float = PATIENCE, look: Callable[[], float] = cores_of_others) -> None:
+    """Return as soon as other processes keep less than IDLE cores busy. Raises UserError where they do not within `patience` seconds."""
+    began = time.monotonic()
+    while (others := look()) > IDLE:
+        if time.monotonic() - began > patience:
+            raise UserError(f"{refused(others)}; the same command goes on once they have ended")
+        print(f"other processes keep {others:.1f} cores busy; waiting for them before speed is measured", flush=True)
+
+
+def refused(others: float) -> str:
+    """Why a measurement beside so many busy cores does not count."""
+    return f"speed is measured on an idle machine (`speed_on_idle` of the preset), and other processes keep {others:.1f} cores busy"
 
 
 def _own_seconds() -> float:
