@@ -157,6 +157,21 @@ def test_a_file_that_a_verb_writes_elsewhere_has_no_note(tmp_path):
     assert set(current.notes()) == ALL
 
 
+def test_a_change_while_a_file_is_read_is_noticed_afterwards(monkeypatch):
+    checksum = current.sha256_of
+
+    def read_and_replace(file):
+        read = checksum(file)
+        replace(file, "b sentence\n", 0)
+        return read
+
+    current._content.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(current, "sha256_of", read_and_replace)
+        make(TEXT, Path("corpus.en"), text=read_json(TEXT))
+    assert current.outdated() == ALL
+
+
 def test_what_has_no_note_is_left_to_snakemake():
     shutil.rmtree(paths.ORIGINS)
     replace("corpus.en", "b sentence\n", 0)
@@ -189,8 +204,8 @@ def test_a_file_that_was_only_touched_is_read_once(monkeypatch):
     os.utime("corpus.en", (1, 1))
     known = current.notes()
     current.renew(known, current.outdated(known))
-    monkeypatch.setattr(current, "sha256_of", None)
     current._content.cache_clear()
+    monkeypatch.setattr(current, "sha256_of", None)
     assert current.outdated() == set()
 
 

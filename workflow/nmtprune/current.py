@@ -57,7 +57,8 @@ def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
     note = paths.origin(made)
     if not made.exists():
         note.unlink(missing_ok=True)
-    origins = {str(file): {"content": content_of(file), "stat": _status(file)} for file in read if file.exists()}
+    # the status first: what changes while it is read has another one
+    origins = {str(file): {"stat": (status := _status(file)), "content": _content(file, tuple(status))} for file in read if file.exists()}
     try:
         yield
     finally:
@@ -124,6 +125,7 @@ def renew(known: Notes, outdated: set[Path]) -> None:
     for made in known.keys() - outdated:
         origins, note = known[made], paths.origin(made)
         moved = {file: status for file, origin in origins.items() if file.exists() and (status := _status(file)) != origin["stat"]}
+        moved = {file: status for file, status in moved.items() if _content(file, tuple(status)) == origins[file]["content"]}
         with suppress(OSError):  # results that one may only read are as current as others
             if moved and _read(note) == origins:  # no job has written it meanwhile
                 write_json(note, {str(file): {**origin, "stat": moved.get(file, origin["stat"])} for file, origin in origins.items()})
