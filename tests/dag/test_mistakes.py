@@ -76,6 +76,14 @@ def grid(**changes):
     return write
 
 
+def one_language(workplace):
+    """A task of simplification, whose two sides have the name of their language."""
+    corpus(workplace)
+    file = workplace / "own" / "tasks" / "mine.yaml"
+    file.write_text(file.read_text().replace("target: de", "target: en"))
+    workplace.configure(own="own", chains=["mine/micro/s1/train"])
+
+
 MISTAKES = {
     "a step": (chains("train/prun-local-50"), "unknown step `prun-local-50`; did you mean `prune`?"),
     "a scheme": (chains("train/prune-locl-50"), "unknown scheme `locl`; did you mean `local`?"),
@@ -142,6 +150,11 @@ MISTAKES = {
     "a key of the lasso": (recipe(lasso={"gama": "none"}), "recipes/micro.yaml: lasso: unknown key `gama`; did you mean `gamma`?"),
     "a shortlist": (recipe(decoding={"shortlist": "many"}), 'decoding.shortlist: "many" is of the wrong type; expected integer or null'),
     "YAML": (lambda workplace: (workplace / "own" / "recipes" / "micro.yaml").write_text("title: ["), "is not valid YAML"),
+    "source and target of one language": (
+        one_language,
+        "tasks/mine.yaml: source and target are both `en`, and each side has files of its own: call one of them otherwise, as `en_simple`",
+    ),
+    "a model of COMET": (settings(comet_model="no/such.ckpt"), "config: comet_model: there is no file no/such.ckpt"),
     "a checkpoint that is not there": (
         settings(
             chains=["micro/micro/s1/import-mine/prune-local-50"],
@@ -169,7 +182,9 @@ def test_mistakes_are_told_in_a_sentence(mine, mistake):
     assert (mine / "results" / "kept.txt").exists()
 
 
-@pytest.mark.parametrize("mistake", ["a step", "a key of the preset", "a checkpoint that is not there"])
+@pytest.mark.parametrize(
+    "mistake", ["a step", "a key of the preset", "source and target of one language", "a checkpoint that is not there"]
+)
 def test_snakemake_tells_the_same_before_its_first_job(mine, mistake):
     make, said = MISTAKES[mistake]
     make(mine)

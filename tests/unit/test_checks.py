@@ -64,11 +64,7 @@ REFUSED = {
         r"tasks/mine\.yaml: train: `mtdata` needs a library that is not installed: pip install mtdata",
     ),
     "a packed file": (
-        lambda place: (
-            write_lines(place / "c.en.7z", []),
-            write_lines(place / "c.de.7z", []),
-            task(place, train=[{"files": "c.{lang}.7z"}]),
-        ),
+        lambda place: (write_lines(place / "c.7z", []), task(place, train=[{"files": {"en": "c.7z", "de": "corpus.de"}}])),
         r"c\.7z is packed as \.7z",
     ),
     "an engine": (

@@ -41,8 +41,8 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
         for ancestor in chain.ancestors():
             if ancestor.last.family.trains:
                 _training(config, ancestor)
-        if chain.root.family.name == "import":
-            _given(config, chain)
+    for name, task in sorted({(chain.root["name"], chain.task) for chain in chains if chain.root.family.name == "import"}):
+        _given(config, name, task)
     for recipe in sorted({chain.recipe for chain in scored if chain.root.family.name != "import"}):
         _decoding(config, recipe)
     for chain in scored:
@@ -115,12 +115,11 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
             raise UserError(f"tasks/{task}.yaml: {reason}")
 
 
-def _given(config: Config, chain: Chain) -> None:
+def _given(config: Config, name: str, task: str) -> None:
     """Dictionaries that came with a checkpoint, and the subwords that they are of."""
-    name, task = chain.root["name"], config.task(chain.task)
     given = config.imported(name)
     kind = kind_of(given.get("subwords"))
-    for language in (task["source"], task["target"]):
+    for language in corpus.languages_of(config.task(task)):
         file = Path(given["dictionaries"]) / f"dict.{language}.txt"
         if not file.is_file():
             raise UserError(f"config: imports.{name}.dictionaries: there is no {file}, the dictionary of `{language}`")
