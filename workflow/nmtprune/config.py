@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -168,7 +169,7 @@ class Config:
     def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if (kind, name) not in self._loaded:
             files = [folder / f"{name}.yaml" for folder in self._folders(kind)]
-            file = next((f for f in files if f.exists()), None)
+            file = next(filter(os.path.isfile, files), None)
             if file is None:
                 raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
             names.check(kind, name, str(file))
@@ -428,7 +429,7 @@ class Config:
         if chain.root.family.name == "import":
             name = chain.root["name"]
             for key, value in self.imported(name).items():
-                if value and not Path(value).exists():
+                if value and not os.path.exists(value):
                     raise UserError(f"config: imports.{name}.{key}: there is no {value}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
@@ -545,7 +546,7 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     config = Config({**_defaults(), **settings})
     for key in ("own", "data_dir"):
         folder = config.settings[key]
-        if folder and not Path(folder).is_dir():
+        if folder and not os.path.isdir(folder):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
             raise UserError(f"config: {key}: there is no folder {folder}")
     preset = config.settings["preset"]
     if preset not in config.names("presets"):

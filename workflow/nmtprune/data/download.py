@@ -30,7 +30,7 @@ def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Pat
     place = Path(parts.netloc.replace(":", "_"), *PurePosixPath(unquote(parts.path).lstrip("/")).parts)
     if data_dir is not None:
         for file in (data_dir / place, data_dir / place.name):
-            if file.is_file():
+            if os.path.isfile(file):
                 verify(file, checksum)
                 return file
     file = downloads / place

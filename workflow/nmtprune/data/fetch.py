@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import os
 import re
 import tarfile
 import zipfile
@@ -101,7 +102,7 @@ def _files(source: Source, place: Place) -> Iterator[Pair]:
     for language in place.languages:
         named = Path(by_language(source["files"], language))
         candidates = [named] if place.data_dir is None else [named, place.data_dir / named]
-        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        file = next(filter(os.path.isfile, candidates), None)
         if file is None:
             raise UserError(f"there is no file {' or '.join(map(str, candidates))}, which the task names as its `{language}` side")
         verify(file, _checksum(source, language))
