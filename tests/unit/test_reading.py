@@ -190,3 +190,9 @@ def test_good_names(here, name):
     (here / "own" / "tasks").mkdir(parents=True)
     (here / "own" / "tasks" / f"{name}.yaml").write_text("{title: Mine, extends: toy}")
     assert config.from_settings({"own": "own"}).task(name)["source"] == "src"
+
+
+@pytest.mark.parametrize("key", ["own", "data_dir"])
+def test_a_path_that_is_too_long_for_any_system(here, key):
+    with pytest.raises(UserError, match=f"config: {key}: there is no folder x+"):
+        config.load(overrides=[f"{key}={'x' * 5000}"])

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -173,7 +174,7 @@ class Config:
     def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if (kind, name) not in self._loaded:
             files = [folder / f"{name}.yaml" for folder in self.folders(kind)]
-            file = next((f for f in files if f.exists()), None)
+            file = next(filter(os.path.isfile, files), None)
             if file is None:
                 raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
             names.check(kind, name, str(file))
@@ -473,7 +474,7 @@ class Config:
             name = chain.root["name"]
             given = self.imported(name)
             for key in ("checkpoint", "dictionaries", "subwords"):
-                if given.get(key) and not Path(given[key]).exists():
+                if given.get(key) and not os.path.exists(given[key]):
                     raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
@@ -606,7 +607,7 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
         config = Config({**config.settings, "name": as_name(file.stem)})
     for key in ("own", "data_dir", "kept"):
         folder = config.settings[key]
-        if folder and not Path(folder).is_dir():
+        if folder and not os.path.isdir(folder):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
             raise UserError(f"config: {key}: there is no folder {folder}")
     preset = config.settings["preset"]
     if preset not in config.names("presets"):

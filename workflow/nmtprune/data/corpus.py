@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -45,7 +46,7 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
     patterns = [source["files"] for source in sources if "files" in source]
     for named in (by_language(pattern, language) for pattern in patterns for language in languages_of(task)):
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
-        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        file = next(filter(os.path.isfile, candidates), None)
         if file is None:
             raise UserError(f"task `{task['title']}` names the file {named}, and there is no {' or '.join(map(str, candidates))}")
         with open(file, "rb") as stream:

@@ -35,7 +35,7 @@ def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Pat
         raise UserError(f"{url} does not name a file below its host: give the address of the file itself, without `..`")
     if data_dir is not None:
         for file in (data_dir / place, data_dir / place.name):
-            if file.is_file():
+            if os.path.isfile(file):
                 verify(file, checksum)
                 return file
     file = downloads / place

@@ -9,6 +9,7 @@ import bz2
 import fnmatch
 import gzip
 import lzma
+import os
 import re
 import tarfile
 import zipfile
@@ -142,7 +143,7 @@ def _files(source: Source, place: Place) -> Iterator[Pair]:
     for language in place.languages:
         named = Path(by_language(source["files"], language))
         candidates = [named] if place.data_dir is None else [named, place.data_dir / named]
-        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        file = next(filter(os.path.isfile, candidates), None)
         if file is None:
             raise UserError(f"there is no file {' or '.join(map(str, candidates))}, which the task names as its `{language}` side")
         verify(file, _checksum(source, language))

@@ -12,6 +12,7 @@ A probe that none of them gives is `Missing`, with the reason.
 from __future__ import annotations
 
 import functools
+import os
 import random
 import re
 from bisect import bisect_right
@@ -112,7 +113,7 @@ def senteval_files(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, 
     if data_dir is None or task["source"] != "en":
         return {}
     places = {name: [data_dir / "probing" / file, data_dir / file] for name, file in FILES.items()}
-    return {name: next(file for file in files if file.is_file()) for name, files in places.items() if any(map(Path.is_file, files))}
+    return {name: next(filter(os.path.isfile, files)) for name, files in places.items() if any(map(os.path.isfile, files))}
 
 
 def _unannotated(task: Mapping[str, Any], name: str) -> str:

@@ -90,7 +90,7 @@ def _line(each: Decided) -> list[str]:
     links = (f"[{shown_name(item, each.claim)}]({item.key}.{_extension(item)})" for item in each.items)
     quoted = f"“{each.claim.text}”{f' {each.claim.note}' if each.claim.note else ''}"
     here = " ".join(filter(None, [each.finding.because, precision(each.finding)]))
-    return [escape.markdown(quoted), escape.markdown(each.claim.where), f"**{each.finding.said}**", escape.markdown(here), ", ".join(links)]
+    return [escape.cell(quoted), escape.cell(each.claim.where), f"**{each.finding.said}**", escape.cell(here), ", ".join(links)]
 
 
 def precision(finding: Finding) -> str:

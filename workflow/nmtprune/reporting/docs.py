@@ -24,6 +24,10 @@ PARTS = {
 HEAD = """# Configuration
 
 Made from `workflow/schemas` by `make docs`. Unknown keys and wrong types are errors, found before the first job starts.
+Files and values of `--config` and `--set` are YAML 1.2: `true` and `false` are the only truth values (`no` is a word), `1e-4` is a number,
+keys are text (a test set may be called 2016), and a key that is written twice is an error. Titles and paths may hold any character. The
+names of tasks, recipes, presets and schedules become folders and words of shell lines: at most 60 letters, digits and . _ + -, a letter,
+digit or _ first.
 In the tables `a.b` is the key `b` under `a`, `a[].b` a key of every entry of a list, and `a.<name>.b` a key of every entry that is
 named at will; a required key is marked with *.
 """

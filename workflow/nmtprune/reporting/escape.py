@@ -28,8 +28,13 @@ _TEX = str.maketrans(
 
 
 def markdown(text: str) -> str:
-    """Text that no reader of Markdown takes for markup, HTML, a character reference or a formula: on one line, also in a table."""
-    return re.sub(r"([\\`*_|<\[\]~&$])", r"\\\1", _in_a_line(text))
+    """Text that no reader of Markdown takes for markup, HTML, a character reference or a formula, on one line."""
+    return re.sub(r"([\\`*_<\[\]~$]|&(?=#?\w+;))", r"\\\1", _in_a_line(text))
+
+
+def cell(text: str) -> str:
+    """The same in a table of Markdown."""
+    return markdown(text).replace("|", r"\|")
 
 
 def tex(text: str) -> str:

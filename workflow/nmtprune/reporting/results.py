@@ -97,4 +97,4 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _escaped(text: str) -> str:
     """Text that no Markdown reader takes for markup; bold verdicts stay bold."""
-    return text if text.startswith("**") else escape.markdown(text)
+    return text if text.startswith("**") else escape.cell(text)

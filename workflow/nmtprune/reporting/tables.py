@@ -307,7 +307,7 @@ def markdown(above: Table, title: str, sentences: list[str], below: Table | None
     parts = [f"**{escape.markdown(title)}.** {escape.markdown(' '.join(sentences))}"]
     for printed in filter(None, (above, below)):
         alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
-        rows = [[_shown(cell, escape.markdown, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
+        rows = [[_shown(cell, escape.cell, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
         parts.append(tabulate(rows[1:], rows[0], "pipe", disable_numparse=True, colalign=alignment if printed.cells else None))
         parts += map(escape.markdown, printed.footnotes)
     return "\n\n".join(parts).rstrip() + "\n"

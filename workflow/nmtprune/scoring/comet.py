@@ -19,7 +19,7 @@ def unavailable(model_path: str | Path | None) -> str | None:
         return "no comet_model is set"
     settings = Path(model_path).parent.parent / "hparams.yaml"  # where COMET looks for it
     for file in (Path(model_path), settings):
-        if not file.is_file():
+        if not os.path.isfile(file):
             return f"there is no file {file}"
     if importlib.util.find_spec("comet") is None:
         return "COMET is not installed: pip install unbabel-comet"
