@@ -58,7 +58,9 @@ try:
         launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     # for shell lines, where single braces are Snakemake's
     SETTINGS = CONFIG.as_arguments().replace("{", "{{").replace("}", "}}")
-    PAGE_SETTINGS = f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains', 'name', 'controls', 'speed'))}"
+    PAGE_SETTINGS = (
+        f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(('papers', 'seeds', 'chains', 'name', 'controls', 'speed'))}"
+    )
 except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
