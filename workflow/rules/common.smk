@@ -34,7 +34,7 @@ except ImportError as error:
 
 try:
     CONFIGFILES = [Path(file) for file in workflow.overwrite_configfiles]
-    CONFIGFILE = CONFIGFILES[-1] if CONFIGFILES else None
+    CONFIGFILE = Path(os.path.relpath(CONFIGFILES[-1])) if CONFIGFILES else None
     CONFIG = configuration.from_settings(config, CONFIGFILE)
     commands.remember(CONFIGFILE, CONFIG.differing(CONFIGFILE))
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
