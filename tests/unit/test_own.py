@@ -206,3 +206,27 @@ def test_fairseqs_tools_are_named_where_one_is_mistyped():
 
     with pytest.raises(UserError, match="unknown tool `genrate`; did you mean `generate`"):
         tools.run("genrate", [])
+
+
+def test_only_claims_that_own_chains_say_something_of_in_numbers_are_shown(monkeypatch):
+    from nmtprune import claims
+    from nmtprune.claims.verdict import Decision, Undecidable, Verdict
+    from nmtprune.reporting.claims import decide
+    from nmtprune.reporting.measured import Measured
+
+    def claim(name, decision, item="wang2020/figure1"):
+        return claims.Claim("wang2020", name, "text", "where", (item,), decision)
+
+    def missing(evidence):
+        raise Undecidable("there is no row of another scheme here")
+
+    def rows_of_figure_1(evidence):
+        return Decision(Verdict.HOLDS, f"{len(evidence.rows('wang2020/figure1'))} rows")
+
+    entered = [claim("seen", rows_of_figure_1), claim("missing", missing), claim("other", rows_of_figure_1, "wang2020/figure2")]
+    monkeypatch.setattr(claims, "CLAIMS", entered)
+    settings = run(PRUNED, RETRAINED)
+    (decided,) = decide(settings, Measured(settings))
+    assert (decided.claim.name, decided.finding.because) == ("seen", "3 rows.")
+    assert [item.key for item in decided.items] == ["chains/models"]
+    assert decide(config.from_settings({"papers": []}), Measured(settings)) == []

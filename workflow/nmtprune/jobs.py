@@ -5,6 +5,7 @@ It says what workflow/rules say; tests hold the two together.
 
 from __future__ import annotations
 
+import csv
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -222,16 +223,26 @@ class Jobs(dict[Path, Job]):
 
 
 def _is_there(config: Config, job: Job) -> bool:
-    """Whether what a job makes is there and, of a model, of the settings that hold now."""
+    """Whether what a job makes is there: a model of the settings that hold now, a table with all the models that are asked for."""
     if not job.makes.exists():
         return False
     if job.does != STEP:
-        return True
+        return set(map(str, job.models)) <= _models_in(job.makes) if job.models else True
     made = [each for each in job.chain.of_its_job() if paths.manifest(each).exists()]
     try:
         return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in made)
     except UserError:
         return False
+
+
+def _models_in(table: Path) -> set[str]:
+    """The models that a table of variants or of speeds has, or says that no engine took."""
+    found = set()
+    for file in (table, paths.left_out(table)):
+        if file.exists():
+            with open(file, encoding="utf-8", newline="") as lines:
+                found |= {row["chain"] for row in csv.DictReader(lines)}
+    return found
 
 
 def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:

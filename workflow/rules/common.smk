@@ -47,7 +47,7 @@ try:
     CONFIG = configuration.load(GIVEN.configfiles, GIVEN.config_args or ())
     if configuration.SETTINGS_FILE.exists():
         workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for its heading and its report
-    CONFIGFILE = Path(GIVEN.configfiles[-1]) if GIVEN.configfiles else None
+    CONFIGFILE = Path(os.path.relpath(GIVEN.configfiles[-1])) if GIVEN.configfiles else None
     commands.remember(CONFIGFILE, CONFIG.differing(CONFIGFILE))
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
     # models asked for by hand: a typing mistake in an address gets its sentence too
