@@ -29,7 +29,7 @@ GOLDEN = {
     "toy/toy/s1/train": "fad9ad79c2bed01c",
     "toy/toy/s1/train/prune-local-50/retrain": "597081a9cce0fefc",
     "toy/toy-lstm/s1/train": "f3a5c326c507b1d0",
-    "toy-distilled/toy-student-2-2/s1/train": "981e006ae7d7db79",
+    "toy-distilled/toy-student-2-2/s1/train": "f8ec96a15744d423",
     "multi30k-en-de/tiny-96/s1/train": "974f8671f66a461c",
     "multi30k-en-de/tiny-96/s1/train/continue": "5f8866e07c7b61fe",
     "multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain": "84383111ae40ec0e",
