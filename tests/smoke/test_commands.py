@@ -239,7 +239,7 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
     whole = file.read_text(encoding="utf-8")
     file.write_text(whole.replace("chains:\n", "chains:\n  - mine/my-small/s1/train/prune-local-20/retrain\n"), encoding="utf-8")
     refused = place.give(f"snakemake --cores all {OWN}", status=1)
-    assert set(commands_in(refused)) == {restore}, refused[-4000:]
+    assert {command for command in commands_in(refused) if "nmtprune" in command} == {restore}, refused[-4000:]  # the log repeats its own
     assert "made again: mine/my-small/s1/train" in place.give(restore) and model.exists()
 
     against = "mine/my-small/s1/train/prune-local-20"
