@@ -13,7 +13,7 @@ import pytest
 from nmtprune import chain as chains
 from nmtprune import claims, config, papers
 from nmtprune.analysis import importance
-from nmtprune.claims.evidence import BUSY, Evidence, pooled_variance, relation, steps
+from nmtprune.claims.evidence import Evidence, pooled_variance, relation, steps
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.claims.verdict import Verdict
 from nmtprune.data.probing import CATEGORIES
@@ -23,6 +23,7 @@ from nmtprune.pruning.component_names import of_shape
 from nmtprune.reporting import claims as shown
 from nmtprune.reporting.measured import Measured, Way
 from nmtprune.scoring import significance
+from nmtprune.scoring.speed import IDLE
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SENTENCES, WORDS = 200, 20
@@ -153,7 +154,7 @@ def swapped(function, one, other):
 
 
 def test_every_claim_is_listed_once_with_its_place_and_tables_that_exist():
-    assert len(BY_KEY) == len(CLAIMS) == 66
+    assert len(BY_KEY) == len(CLAIMS) == 67
     assert [each for each in papers.names() if not any(claim.paper == each for claim in CLAIMS)] == []
     for claim in CLAIMS:
         assert re.fullmatch(r"[a-z0-9-]+", claim.name) and claim.of_its_paper
@@ -616,7 +617,7 @@ def test_one_step_back_is_enough_to_fail():
 
 
 def test_speed_beside_a_busy_core_is_refused():
-    found = verdict("behnke2021/speed", seconds=lambda chain: 10 / (1 + strength(chain)), others=BUSY + 1)
+    found = verdict("behnke2021/speed", seconds=lambda chain: 10 / (1 + strength(chain)), others=IDLE + 1)
     assert found.verdict is UNDECIDED and "ther processes kept 1.2 cores busy" in found.because
 
 
@@ -991,7 +992,8 @@ def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeyp
             assert preset != "paper" and STANDS_IN in found.because, (claim.key, found.because)
             left_out.add(claim.key)
             continue
-        assert found.of_method, (claim.key, found.because)
+        of_one_seed = preset == "multi30k" and claim.key == "beyond/scale"  # whose models take as long as all others of a seed
+        assert found.of_method != of_one_seed, (claim.key, found.because)
     without = {"large-data", "u-shape", "patterns", "whole-heads", "context-attention"}  # Es-En and Et-En
     assert left_out == (set() if preset == "paper" else {f"behnke2021/{name}" for name in without})
 

@@ -52,6 +52,9 @@ class FromPrint(Evidence):
             raise Undecidable(f"the widths of {row.name} are not printed")
         return dict.fromkeys(SEEDS, widths)
 
+    def speed_up(self, ours, theirs, way):
+        return self.seconds(theirs, way)[0] / self.seconds(ours, way)[0]
+
     def seconds(self, row, way):
         printed = {name: number(row.published.get(name)) for name in ("seconds", "wps")}
         seconds = printed["seconds"] or (1e4 / printed["wps"] if printed["wps"] else None)

@@ -92,7 +92,7 @@ def test_every_mistake_is_told_at_once():
         ("toi/toy/s1/train", r"unknown task `toi`; did you mean `toy`\?"),
         ("toy/tiny-lightcon/s1/train", r"unknown recipe `tiny-lightcon`; did you mean `tiny-lightconv`\?"),
         ("toy/toy/s1/train/continue-peek", r"recipe `toy` has no schedule `continue-peek`; did you mean `continue-peak`\?"),
-        ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at 33, 67 percent, not at 50"),
+        ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at 15, 33, 67 percent, not at 50"),
         ("toy/toy/s1/import-mine", r"there is no `mine` under `imports`"),
         ("toy/toy/s1/train/prune-lokal-50", "config: chains: entry 1: .*did you mean `local`"),
     ],
@@ -187,7 +187,7 @@ def changed(own, change):
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 60, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
+        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 300, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
         ({"schedules": {"retrain": {"label_smoothing": 0}}}, {"retrain"}),
         ({"prunable": {"embeddings": "out"}}, {"prune-local-50"}),
         ({"architecture": {"heads": 2}}, {"train"}),

@@ -32,7 +32,7 @@ def rows(settings):
 
 def test_a_chain_has_its_dense_parent_and_its_control_beside_it():
     table = rows(run(RETRAINED))
-    assert list(table) == ["train", "train/continue-short", "train/prune-local-50/retrain"]
+    assert list(table) == ["train", "train/continue-retrain", "train/prune-local-50/retrain"]
     parent = table["train"]
     assert parent.baseline and all(row.against is parent for row in table.values() if row is not parent)
 
@@ -40,11 +40,12 @@ def test_a_chain_has_its_dense_parent_and_its_control_beside_it():
 @pytest.mark.parametrize(
     ("chain", "parent", "control"),
     [
-        (RETRAINED, "train", "train/continue-short"),  # 60 updates each
-        (REJUVENATED, "train", "train/continue"),  # 60 + 60, with fresh optimisers after 60
+        (RETRAINED, "train", "train/continue-retrain"),  # 300 updates each
+        (f"{PRUNED}/retrain-peak", "train", "train/continue-retrain-peak"),
+        (REJUVENATED, "train", "train/continue"),  # 300 + 300, with fresh optimisers after 300
         ("toy/toy/s1/train/prune-local-50/retrain-peak/rejuvenate-zero-peak", "train", "train/continue-peak"),
         (f"{REJUVENATED}/prune-local-50/retrain/rejuvenate-zero", "train", "train/continue/continue"),
-        ("toy/toy/s1/train/continue/prune-local-50/retrain", "train/continue", "train/continue/continue-short"),
+        ("toy/toy/s1/train/continue/prune-local-50/retrain", "train/continue", "train/continue/continue-retrain"),
         ("toy/toy/s1/train/prune-local-50/restart", "train", "train/continue-short"),  # nothing is trained on: for the plateau alone
         (f"{STUDENT}/train-pretrain/lasso-ffn-both-8/slice/converge", "train", "train-pretrain/lasso-ffn-both-0/converge"),
         (f"{STUDENT}/train-pretrain/lasso-ffn-both-to50-long/slice/converge", "train", "train-pretrain/lasso-ffn-both-0-long/converge"),
@@ -60,9 +61,9 @@ def test_controls_can_be_left_out():
 
 
 def test_a_control_that_is_asked_for_is_there_once():
-    assert list(rows(run(RETRAINED, "toy/toy/s1/train/continue-short"))) == [
+    assert list(rows(run(RETRAINED, "toy/toy/s1/train/continue-retrain"))) == [
         "train",
-        "train/continue-short",
+        "train/continue-retrain",
         "train/prune-local-50/retrain",
     ]
 
@@ -86,7 +87,7 @@ def test_speed_is_a_job_of_the_run_where_it_is_asked_for():
     assert papers.speed_groups(run(RETRAINED)) == {}
     settings = run(RETRAINED, speed=True, name="mine")
     (timed,) = papers.speed_groups(settings).values()
-    assert list(map(str, timed)) == ["toy/toy/s1/train", "toy/toy/s1/train/continue-short", RETRAINED]
+    assert list(map(str, timed)) == ["toy/toy/s1/train", "toy/toy/s1/train/continue-retrain", RETRAINED]
     assert Path("results/speed/mine/toy.csv") in Jobs(settings)
 
 
@@ -119,7 +120,7 @@ def test_the_run_has_a_name_of_its_own(tmp_path, monkeypatch, settings, file, na
         ("toy", "`toy` is the name of a preset"),
         ("paper", "`paper` is the name of a preset"),
         ("models", "`models` is the name of a folder of results"),
-        ("../up", "does not match"),
+        ("../up", "is not of the form"),
     ],
 )
 def test_a_name_that_is_taken_is_refused(name, said):
@@ -191,14 +192,14 @@ def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(Path("my runs"))
-    settings = config.load(Path("my runs/config.yaml"))
+    settings = config.load([Path("my runs/config.yaml")])
     assert settings.name == "my-runs" and len(own.blocks(settings)) == 1
     (block,) = own.blocks(settings)
     assert [str(each[0]) for each in block.controls] == ["mine/my-small/s1/train/continue"]
     with pytest.raises(UserError, match="init: my runs is there already; name a folder that is new or empty"):
         write(Path("my runs"))
     write(Path("toy"))  # a folder of a preset's name gives a run of another one
-    assert config.load(Path("toy/config.yaml")).name == "toy-own"
+    assert config.load([Path("toy/config.yaml")]).name == "toy-own"
 
 
 def test_fairseqs_tools_are_named_where_one_is_mistyped():

@@ -389,14 +389,15 @@ def test_captions_say_the_precision_and_which_rows_differ(used, said):
 def test_status_says_in_which_precision_trainings_compute(tmp_path, monkeypatch, processor):
     monkeypatch.chdir(tmp_path)
     text = f"{AUTO}/prune-local-50/retrain"
-    run = config.from_settings({"own": str(MICRO), "device": "cpu", "papers": [], "chains": [text]})
+    settings = {"own": str(MICRO), "device": "cpu", "papers": [], "name": "mine", "controls": False}
+    run = config.from_settings({**settings, "chains": [text]})
     write_json(run.data_folder(chain.parse(AUTO)) / paths.MANIFEST, {"digest": "data"})
     processor(False)
     assert "training precision: 2 to come in fp32 (this processor has no instructions for bfloat16)" in status.status(run).splitlines()
     pretend(AUTO, "bf16", digest=status.manifest.digest_of(run, chain.parse(AUTO)))
     processor(True)
     assert "training precision: 1 in bf16, 1 to come in bf16" in status.status(run).splitlines()
-    plain = config.from_settings({"own": str(MICRO), "device": "cpu", "papers": [], "chains": ["micro/micro/s1/train"]})
+    plain = config.from_settings({**settings, "chains": ["micro/micro/s1/train"]})
     assert "precision" not in status.status(plain)
 
 

@@ -142,7 +142,7 @@ def test_a_linear_decay_ends_a_tenth_beyond_the_updates_unless_it_is_said(tmp_pa
     run = own(
         tmp_path,
         """
-extends: toy
+extends: tiny-64
 title: Shorter
 schedules:
   train: {updates: 400}
@@ -151,7 +151,7 @@ schedules:
     )
     assert run.schedule("mine", "fresh")["learning_rate"]["updates"] == 440
     assert trajectory_of(run, "fresh")[-1] == pytest.approx(0.001)
-    said = run.recipe("toy")["schedules"]["train"]["learning_rate"]["updates"]
+    said = run.recipe("tiny-64")["schedules"]["train"]["learning_rate"]["updates"]
     assert run.schedule("mine", "train")["learning_rate"]["updates"] == said  # inherited
 
 

@@ -117,7 +117,8 @@ def row(label, *chains, **more):
 
 def item(kind, columns, *rows):
     empty = {"notes": (), "headings": {}, "left_out": (), "x": None, "dashed": (), "examples": {}}
-    return Item("wangtu2020", "figure3", kind, "Made up", "Made up.", columns=tuple(columns), rows=rows, **empty)
+    about = papers.paper("wangtu2020")
+    return Item("wangtu2020", "figure3", kind, "Made up", "Made up.", columns=tuple(columns), rows=rows, about=about, **empty)
 
 
 @pytest.fixture

@@ -546,7 +546,7 @@ class Config:
 
     def differing(self, file: Path | None) -> list[str]:
         """The settings that config.yaml, with a configuration file laid over it, does not already say, as `key=value`."""
-        said = load([file] if file else []).settings
+        said = _defaults() | layers([file] if file else [])
         return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items() if value != said[key]]
 
     def chains(self) -> list[Chain]:

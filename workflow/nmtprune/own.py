@@ -45,7 +45,7 @@ def _blocks(config: Config) -> Iterator[Block]:
     asked: dict[tuple[Chain, ...], list[Chain]] = {}
     for (task, recipe, text), of_model in seeds.items():
         chain = Chain(task, recipe, of_model[0], parse_steps(text))
-        models = tuple(dict.fromkeys(of_model))
+        models = tuple(sorted(set(of_model)))
         asked.setdefault(_seeds(dense_parent(config, chain), models), []).append(chain)
     for parent, chains in asked.items():
         models = tuple(chain.seed for chain in parent)
@@ -111,6 +111,7 @@ def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
     def misfit(control: Chain) -> tuple[Any, ...]:
         lengths = _lengths(config, control)[len(_lengths(config, parent)) :]
         variant = None if control.last.text == SHORT else control.last.get("variant")
+        variant = (variant and variant.removeprefix("retrain").removeprefix("-")) or None  # `continue-retrain-peak` is the control of -peak
         return abs(sum(lengths) - sum(wanted)), variant not in variants, lengths != wanted, len(control.steps), control.last.text
 
     return min(candidates, key=misfit, default=None)

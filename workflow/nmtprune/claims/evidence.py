@@ -258,8 +258,12 @@ class Evidence:
         seeds = max(1, len(ratios))
         spread = float(np.var(ratios, ddof=1)) if seeds > 1 else 0.0
         noise = sum((error / seconds) ** 2 for seconds, error in pair)
-        value = math.log(self.measured.speed_up(ours.chains[0], theirs.chains[0], way))
+        value = math.log(self.speed_up(ours, theirs, way))
         return Estimate(value, seeds * spread, noise, seeds, max(1, seeds - 1), " as fast", "ratio")
+
+    def speed_up(self, ours: Row, theirs: Row, way: Way | None) -> float:
+        """How many times as fast the first seed's model of a row translated as that of another, whose `seconds` are there."""
+        return self.measured.speed_up(ours.chains[0], theirs.chains[0], way)
 
     def seconds(self, row: Row, way: Way | None) -> tuple[float, float]:
         """Seconds for the test set and their standard error, that of the median of the runs; from their range, all that is kept of them.
