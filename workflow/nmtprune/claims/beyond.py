@@ -14,7 +14,7 @@ from nmtprune.reporting.kinds.ladder import families, width
 @claim(
     "beyond/scale",
     "wider models have more to spare",
-    "no paper's; a question to all four, whose models are wider than those that a laptop trains",
+    "no paper: a figure of this workflow, on what all four leave open",
     "beyond/scale",
     note=f"Of models of one depth, each at its plateau: the share of weights that can go for {MARGIN:g} BLEU must grow with the width, "
     "pruned directly and pruned and retrained.",
