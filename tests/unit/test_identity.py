@@ -29,7 +29,7 @@ GOLDEN = {
     "toy/toy/s1/train": "fad9ad79c2bed01c",
     "toy/toy/s1/train/prune-local-50/retrain": "597081a9cce0fefc",
     "toy/toy-lstm/s1/train": "f3a5c326c507b1d0",
-    "toy-distilled/toy-student-2-2/s1/train": "f8ec96a15744d423",
+    "toy-distilled/toy-student-2-2/s1/train": "395b965ec87fc709",
     "multi30k-en-de/tiny-96/s1/train": "729827f52d047f28",
     "multi30k-en-de/tiny-96/s1/train/continue": "e7a6371a0768fe8e",
     "multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain": "16a2658fc47a65b0",
