@@ -546,7 +546,7 @@ class Config:
 
     def differing(self, file: Path | None) -> list[str]:
         """The settings that config.yaml, with a configuration file laid over it, does not already say, as `key=value`."""
-        said = _defaults() | layers([file] if file else [])
+        said = _named(_defaults() | layers([file] if file else []), file)
         return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items() if value != said[key]]
 
     def chains(self) -> list[Chain]:
@@ -602,9 +602,7 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
     `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own that has no other.
     """
     validate(settings, "config", "config")
-    config = Config({**_defaults(), **settings})
-    if file and config.settings["chains"] and not (config.settings["name"] or config.settings["own"]):
-        config = Config({**config.settings, "name": as_name(file.stem)})
+    config = Config(_named({**_defaults(), **settings}, file))
     for key in ("own", "data_dir", "kept"):
         folder = config.settings[key]
         if folder and not os.path.isdir(folder):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
@@ -618,6 +616,12 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
         whose = "a preset" if of_a_preset else "a folder of results"
         raise UserError(f"config: name: `{config.name}` is the name of {whose}, and this run's page needs one of its own; set another")
     return config
+
+
+def _named(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    """Settings with the name of the configuration file for a run of the user's own that nothing else names."""
+    unnamed = file and settings["chains"] and not (settings["name"] or settings["own"])
+    return {**settings, "name": as_name(file.stem)} if unnamed else settings
 
 
 def as_name(text: str) -> str:
