@@ -446,6 +446,18 @@ def test_a_baseline_is_done_when_a_fifth_more_updates_hardly_help(toy):
     assert plateau.gain([chain.parse("toy/toy/s7/train")], Measured(toy)) is None
 
 
+@pytest.mark.parametrize(("sentences", "bleu"), [(1000, pytest.approx(2.0)), (250, None)])
+def test_bleu_of_a_small_development_set_does_not_say_that_a_baseline_is_not_done(toy, monkeypatch, sentences, bleu):
+    train, longer = (chain.parse(f"toy/toy/s1/{steps}") for steps in ("train", "train/continue"))
+    write_text(paths.history(train), "update,dev_nll\n100,3.0\n600,2.0\n")
+    write_text(paths.history(longer), "update,dev_nll\n0,2.0\n60,2.0\n")
+    measured = Measured(toy)
+    monkeypatch.setattr(measured, "value", lambda each, metric: 22.0 if each == longer else 20.0)
+    monkeypatch.setattr(measured, "scores", lambda each, name: {"sentences": str(sentences)})
+    found = plateau.gain([train], measured)
+    assert found.bleu == bleu and found.done == (bleu is None)
+
+
 def test_a_plateau_is_what_the_last_tenth_of_a_training_took_off(toy):
     train = chain.parse("toy/toy/s1/train")
     rows = "".join(f"{update},{perplexity}\n" for update, perplexity in ((100, 10.0), (400, 5.0), (500, 4.0)))

@@ -13,6 +13,7 @@ from nmtprune.reporting.measured import Measured
 
 MORE = 0.2  # of its updates that a baseline is trained on for
 NLL_GAIN, BLEU_GAIN = 1.0, 0.5  # percent of the development likelihood, and BLEU there, that training on may give a baseline that is done
+FEWEST_SENTENCES = 1000  # of a development set whose BLEU is looked at: on these the difference of equal models has a standard error of 0.5
 OWN_GAIN = 2.0  # percent that a training's own last updates may give, in which the rate still falls: about twice what training on gives
 TRAINED_ON = ("continue-short", "continue")
 
@@ -131,9 +132,12 @@ def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]
 
 
 def _more_bleu(root: Chain, longer: Chain, measured: Measured) -> float | None:
-    """The gain in development BLEU; None where one of the two is not scored."""
+    """The gain in development BLEU; None where one of the two is not scored, and where the set is so small that equal models differ by more
+    than BLEU_GAIN."""
     scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
-    return None if None in scores else scores[1] - scores[0]
+    if None in scores or int((measured.scores(root, "dev") or {}).get("sentences") or FEWEST_SENTENCES) < FEWEST_SENTENCES:
+        return None
+    return scores[1] - scores[0]
 
 
 def _nll(history: pd.DataFrame) -> pd.Series:
