@@ -76,8 +76,12 @@ def workplace(folder: Path, options: argparse.Namespace) -> Config:
         write_text(folder / "own" / kind / "benchmark.yaml", yaml.safe_dump(value))
     config = from_settings({"own": str(folder / "own"), "device": "cpu"})
     binarised = folder / paths.binarised(config.data_folder(parse_chain(CHAIN)))
-    binarised.parent.mkdir(parents=True)
-    binarised.symlink_to(options.data.resolve())
+    binarised.mkdir(parents=True)
+    for file in options.data.resolve().iterdir():
+        (binarised / file.name).symlink_to(file)
+        if file.name.startswith("valid."):  # nothing is tested, but a training looks at the lengths of a test set
+            (binarised / file.name.replace("valid.", "test.", 1)).unlink(missing_ok=True)
+            (binarised / file.name.replace("valid.", "test.", 1)).symlink_to(file)
     return config
 
 

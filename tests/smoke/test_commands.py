@@ -257,7 +257,7 @@ def test_a_run_without_room_prints_a_command_that_begins_all_the_same(place, mon
     commands.remember(Path("own/config.yaml"))
     try:
         with pytest.raises(UserError) as error:
-            check_room(config.load(Path("own/config.yaml"), ["name=elsewhere", "speed=false"]), free=lambda: -1)
+            check_room(config.load([Path("own/config.yaml")], ["name=elsewhere", "speed=false"]), free=lambda: -1)
     finally:
         commands.remember()
     room, begin = commands_in(str(error.value))

@@ -73,14 +73,14 @@ def place(made, tmp_path):
     return copy
 
 
-EVERYTHING = {"text", "data", "train", "score", "all"}
+EVERYTHING = {"text", "data", "train", "score", "pages", "all"}
 
 
 def test_content_decides_and_not_the_date(place):
     assert planned(place) == set()
     corpus(place, 1)
     dated(place, YEARS)
-    assert planned(place) == EVERYTHING == left(place) | {"all"}
+    assert planned(place) == EVERYTHING == left(place) | {"all", "pages"}
     corpus(place, 0)
     dated(place, -YEARS)
     assert planned(place) == set() == left(place)
