@@ -119,7 +119,7 @@ def test_a_failed_training_of_other_settings_is_not_forgotten(place):
     data = next(place.folder.glob("results/data/mine/*/bin/train.en-de.en.bin"))
     data.rename(f"{data}.away")
     assert place.snakemake("--cores", "1", manifest).returncode != 0
-    assert planned(place) == {"train", "score", "all"}
+    assert planned(place) == {"train", "score", "pages", "all"}
     data.with_name(f"{data.name}.away").rename(data)
     place.finish()
     assert planned(place) == set()
