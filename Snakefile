@@ -26,6 +26,7 @@ rule all:
     input:
         PAGES,
         COMPLETE if PAGES else [],
+        OWN_SCORES,
 
 
 # All that a run needs from the internet, verified and cleaned: once, where there is a network.

@@ -91,6 +91,7 @@ PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
 COMPLETE = str(paths.page(CONFIG.name) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 READ = [str(file) for file in papers.inputs(CONFIG)]
+OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
