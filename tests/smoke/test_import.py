@@ -20,6 +20,7 @@ TRAINING += " --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --n
 CONFIG = """\
 own: {own}
 papers: []
+name: imported
 imports:
   mine: {{checkpoint: outside/checkpoint_best.pt, dictionaries: outside/data-bin, subwords: outside/spm.model}}
 chains: [micro/micro/s1/import-mine/prune-global-50/retrain]

@@ -75,7 +75,7 @@ def test_a_second_run_makes_nothing(finished):
 
 def test_direct_grids_are_scored_by_one_process_a_model(finished):
     tables = {str(file.relative_to(finished / "results/models")) for file in (finished / "results/models").rglob("variants.csv")}
-    assert tables == {f"micro/{recipe}/s1/train/variants.csv" for recipe in ("micro-lstm", "micro-snapshots")}
+    assert tables == {f"micro/{recipe}/s1/train/variants.csv" for recipe in ("micro", "micro-lstm", "micro-snapshots")}
     with open(finished / "results/models/micro/micro-lstm/s1/train/variants.csv", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     only = [row for row in rows if row["chain"].rsplit("/", 1)[1].count("-") == 3]
@@ -98,10 +98,10 @@ def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tm
     assert len(tables) > 50
     for file in tables:
         assert (fresh / file).read_bytes() == (finished / file).read_bytes(), file
-    fresh.configure(preset="micro-papers", kept=str(kept), papers=[], chains=["micro-distilled/micro-student/s7/train"])
+    fresh.configure(preset="micro-papers", kept=str(kept), papers=[], chains=["micro-distilled/micro-student/s7/train"], name="mine")
     done = fresh.snakemake("-n", "--quiet", "rules")
     made = done.stdout.partition("Job stats:")[2].partition("\n\n")[0]
-    assert {line.split()[0] for line in made.splitlines()[3:]} == {"all", "data", "score", "train", "total"}, done.stdout
+    assert {line.split()[0] for line in made.splitlines()[3:]} == {"all", "data", "pages", "score", "shortlist", "train", "total"}, done.stdout
     assert " 1" in next(line for line in made.splitlines() if line.startswith("train"))
 
 
