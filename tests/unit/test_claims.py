@@ -529,7 +529,7 @@ def strength(chain):
 
 
 def number(penalty):
-    """Of `to67` the units that go for each that stays."""
+    """Units that go for each that stays, where `to67` asks for a share."""
     if not penalty.startswith("to"):
         return float(penalty)
     share = float(penalty.removeprefix("to")) / 100

@@ -152,7 +152,7 @@ def test_a_dictionary_may_overwrite_its_symbols(text, tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "dev", "news"])
 def test_a_set_of_unknown_pieces_is_refused(split):
-    """Of a model from elsewhere beyond a bound, of our own far beyond the training data's."""
+    """Too many unknown pieces: beyond a bound for an imported model, far beyond the training data's for one of ours."""
     shares = {name: {"en": 0.0, "de": 0.0} for name in ("train", "dev", "news")}
     shares[split]["de"] = 0.11
     given = {"type": "given", "name": "mine", "dictionaries": "dicts", "model": "spm.model"}

@@ -143,7 +143,7 @@ def _tail(distance: float, error: float, freedom: float) -> float:
 
 
 def quantile(share: float, freedom: float) -> float:
-    """Of Student's distribution."""
+    """Quantile of Student's distribution."""
     return float(special.stdtrit(min(freedom, LARGE), share))
 
 

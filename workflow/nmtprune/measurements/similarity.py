@@ -53,7 +53,7 @@ def similar(chain: Chain, measured: Measured) -> Similar | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of models of several seeds: `models` by seed, the mean PWCCA of their most important components less that of their least important
+    """Several seeds together: `models` by seed, the mean PWCCA of their most important components less that of their least important
     ones, and its two-sided p-value (`permutation`)."""
 
     models: tuple[Similar, ...]
