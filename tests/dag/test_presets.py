@@ -77,6 +77,13 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     assert not (workplace / "results").exists()
 
 
+def test_a_run_of_some_units_makes_what_headline_claims_need_of_them(workplace):
+    asked = {"only_headlines": True, "only_units": ["multi30k-en-de/tiny-128/s1", "multi30k-en-de/tiny-128/s2"]}
+    workplace.configure(preset="multi30k", own=None, papers=["wang2020"], **asked)
+    steps = dict.fromkeys(("train", "continue_training", "retrain", "rejuvenate", "variants"), 2)
+    assert dry_run(workplace) == steps | {"score": 8, "text": 1, "data": 1, "pages": 1, "all": 1, "total": 22}
+
+
 # Snakemake, which writes each job's message and priority to a file once it has set them
 PRIORITIES = """
 import csv, sys

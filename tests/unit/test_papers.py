@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import MICRO
 
-from nmtprune import config, papers
+from nmtprune import config, papers, paths, units
 from nmtprune.errors import UserError
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
@@ -319,3 +319,25 @@ def test_a_caption_lists_the_values_that_are_run():
         return papers.items(run)[0].caption
 
     assert "pruned at λ = 8," in caption(**{"lambda": [8]}) and "pruned at λ = 2 or 8," in caption(**{"lambda": [2, 8]})
+
+
+def made_by(**settings):
+    """The models of which a run of the preset multi30k asks for a file: by unit their steps."""
+    made = {}
+    for unit, files in units.by_unit(papers.inputs(run("multi30k", papers=["wang2020"], **settings))).items():
+        made[unit.as_posix()] = {file.parent.relative_to(paths.MODELS / unit).as_posix() for file in files}
+    return made
+
+
+def test_a_run_may_make_some_units_and_of_them_what_headline_claims_need():
+    rejuvenated = "train/prune-local-50/retrain/rejuvenate-zero"
+    headline = {"train", "train/continue", "train/prune-local-50/retrain", rejuvenated}
+    assert made_by(only_headlines=True, only_units=["multi30k-en-de/tiny-128/s2"]) == {"multi30k-en-de/tiny-128/s2": headline}
+    assert set(made_by(only_units=["multi30k-en-de/tiny-128"])) == {f"multi30k-en-de/tiny-128/s{seed}" for seed in (1, 2, 3)}
+    assert made_by(only_units=["multi30k-en-de/tiny-128/s1"])["multi30k-en-de/tiny-128/s1"] > headline
+    assert set(made_by(only_headlines=True)) > {"multi30k-en-de/tiny-192/s1", "multi30k-cs-en/tiny-96/s3"}
+
+
+def test_a_unit_that_the_run_has_not_is_refused():
+    with pytest.raises(UserError, match=r"only_units: the run has no unit `multi30k-en-de/tiny-1288`; did you mean `multi30k-en-de/tiny-128`"):
+        papers.items(run("multi30k", only_units=["multi30k-en-de/tiny-1288"]))

@@ -7,8 +7,8 @@ import functools
 import itertools
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -429,7 +429,9 @@ def items(config: Config) -> list[Item]:
 
 def _items(config: Config) -> list[Item]:
     _check_preset(config)
-    return [_item(config, paper_name, name) for paper_name, name in selected(config)]
+    made = [_item(config, paper_name, name) for paper_name, name in selected(config)]
+    _check_units(config, {each for item in made for row in item.rows for each in row.chains})
+    return made
 
 
 def chains(config: Config) -> list[Chain]:
@@ -443,8 +445,12 @@ def headline_models(config: Config) -> frozenset[Chain]:
     rows = [row for item in items(config) for row in item.rows if row.headline]
     wanted = {each for row in rows for each in (*row.chains, *(row.against.chains if row.against else ()))}
     wanted = {ancestor for each in with_teachers(config, wanted) for ancestor in each.ancestors()}
-    trained_on = {each for each in chains(config) if each.last.family.name == "continue" and len(each.steps) == 2 and each.parent in wanted}
-    return frozenset(wanted | trained_on)
+    return frozenset(wanted | _trained_on(config, wanted))
+
+
+def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
+    """The run's models that train a baseline on, of those in `models`."""
+    return {each for each in chains(config) if each.last.family.name == "continue" and len(each.steps) == 2 and each.parent in models}
 
 
 def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
@@ -464,20 +470,48 @@ def scored_in_full(config: Config) -> set[Chain]:
     return {each for item in wanted for row in item.rows for each in row.chains}
 
 
+def _rows_to_make(config: Config, item: Item) -> list[Row]:
+    """The rows of a table or figure that the run makes, each with the models that it makes: all, unless `only_headlines` or `only_units`
+    are set. A headline row brings its baseline."""
+    rows = item.rows
+    if config.settings["only_headlines"]:
+        headlines = [row for row in rows if row.headline]
+        rows = tuple(row for row in rows if row in headlines or any(row is headline.against for headline in headlines))
+    chosen = [replace(row, chains=tuple(each for each in row.chains if _is_in_units(config, each))) for row in rows]
+    return [row for row in chosen if row.chains]
+
+
+def _is_in_units(config: Config, model: Chain) -> bool:
+    """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`."""
+    names = config.settings["only_units"]
+    return names is None or not {f"{model.task}/{model.recipe}", units.unit_of(model).as_posix()}.isdisjoint(names)
+
+
+def _check_units(config: Config, models: Iterable[Chain]) -> None:
+    known = {name for each in models for name in (f"{each.task}/{each.recipe}", units.unit_of(each).as_posix())}
+    for name in config.settings["only_units"] or ():
+        if name not in known:
+            raise UserError(f"only_units: the run has no unit `{name}`; {suggest(name, known)}")
+
+
 def reads(config: Config, item: Item) -> set[Path]:
-    """Every file of a model, and every table of speeds, that one table or figure is made from."""
-    models = [each for row in item.rows for each in row.chains]
+    """Every file of a model, and every table of speeds, that the rows of one table or figure are made from which the run makes."""
+    rows = _rows_to_make(config, item)
+    models = [each for row in rows for each in row.chains]
     wanted = {paths.scores(each) for each in models} if "scores" in item.reads else set()
     for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
         wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
     if SPEED in item.reads:
-        wanted |= {paths.speed(config.name, row.chains[0].task) for row in item.rows}
+        wanted |= {paths.speed(config.name, row.chains[0].task) for row in rows}
     return wanted
 
 
 def read(config: Config) -> set[Path]:
-    """Every file of a model that the run's tables and figures are made from."""
-    return {file for item in items(config) for file in reads(config, item)}
+    """Every file of a model that the run's tables and figures are made from, and of each headline's baseline that it is done."""
+    files = {file for item in items(config) for file in reads(config, item)}
+    if config.settings["only_headlines"]:
+        files |= {paths.scores(each) for each in _trained_on(config, headline_models(config)) if _is_in_units(config, each)}
+    return files
 
 
 def inputs(config: Config) -> list[Path]:
@@ -491,7 +525,7 @@ def inputs(config: Config) -> list[Path]:
 def speed_groups(config: Config) -> dict[str, list[Chain]]:
     """By task the models whose speed is measured together, of each row the first seed's; the first is the anchor of the others: the
     baseline of the first table or figure that asks."""
-    rows = [row for item in items(config) if SPEED in item.reads for row in item.rows]
+    rows = [row for item in items(config) if SPEED in item.reads for row in _rows_to_make(config, item)]
     groups: dict[str, dict[Chain, None]] = {}
     for row in sorted(rows, key=lambda row: not row.baseline):
         groups.setdefault(row.chains[0].task, {})[row.chains[0]] = None
