@@ -331,7 +331,7 @@ def made_by(**settings):
 
 def test_a_run_may_make_some_units_and_of_them_what_headline_claims_need():
     rejuvenated = "train/prune-local-50/retrain/rejuvenate-zero"
-    headline = {"train", "train/continue", "train/prune-local-50/retrain", rejuvenated}
+    headline = {"train", "train/continue", "train/continue-short", "train/prune-local-50/retrain", rejuvenated}
     assert made_by(only_headlines=True, only_units=["multi30k-en-de/tiny-128/s2"]) == {"multi30k-en-de/tiny-128/s2": headline}
     assert set(made_by(only_units=["multi30k-en-de/tiny-128"])) == {f"multi30k-en-de/tiny-128/s{seed}" for seed in (1, 2, 3)}
     assert made_by(only_units=["multi30k-en-de/tiny-128/s1"])["multi30k-en-de/tiny-128/s1"] > headline
@@ -339,5 +339,7 @@ def test_a_run_may_make_some_units_and_of_them_what_headline_claims_need():
 
 
 def test_a_unit_that_the_run_has_not_is_refused():
-    with pytest.raises(UserError, match=r"only_units: the run has no unit `multi30k-en-de/tiny-1288`; did you mean `multi30k-en-de/tiny-128`"):
+    with pytest.raises(
+        UserError, match=r"only_units: the run has no unit `multi30k-en-de/tiny-1288`; did you mean `multi30k-en-de/tiny-128`"
+    ):
         papers.items(run("multi30k", only_units=["multi30k-en-de/tiny-1288"]))

@@ -11,7 +11,8 @@ RUN = config.from_settings({})
 ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}  # what others extend
 RECIPES = [name for name in RUN.names("recipes") if name not in ABSTRACT]
 # those whose trainings come in rounds of pruning, retraining and rejuvenation (Wang et al. 2020)
-IN_ROUNDS = [name for name in RECIPES if "retrain-peak" in RUN.recipe(name)["schedules"]]
+READINGS = [(name, reading) for name in RECIPES for reading in ("-peak", "-last") if f"retrain{reading}" in RUN.recipe(name)["schedules"]]
+IN_ROUNDS = {name for name, _ in READINGS}
 
 
 def test_inverse_square_root():
@@ -54,8 +55,7 @@ def trajectory(recipe, *schedules):
     return [learning_rate(each["learning_rate"], update) for each in found for update in range(1, each["updates"] + 1)]
 
 
-@pytest.mark.parametrize("reading", ["", "-peak"])
-@pytest.mark.parametrize("recipe", IN_ROUNDS)
+@pytest.mark.parametrize(("recipe", "reading"), [*((name, "") for name in sorted(IN_ROUNDS)), *READINGS])
 def test_continued_training_has_the_updates_rates_and_fresh_optimisers_of_one_round(recipe, reading):
     parts = [f"retrain{reading}", f"rejuvenate{reading}"]
     assert trajectory(recipe, f"continue{reading}") == trajectory(recipe, *parts)
@@ -65,7 +65,7 @@ def test_continued_training_has_the_updates_rates_and_fresh_optimisers_of_one_ro
     assert all(whole[key] == first[key] == second[key] for key in said)
 
 
-@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(IN_ROUNDS)))
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - IN_ROUNDS))
 def test_the_control_of_see_et_al_has_the_updates_and_rates_of_retraining(recipe):
     assert trajectory(recipe, "continue") == trajectory(recipe, "retrain")
 
@@ -76,12 +76,11 @@ def test_sparse_from_the_start_is_trained_as_the_baseline(recipe):
     assert restart == train
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_rejuvenation_is_one_order_below_retraining(recipe):
+@pytest.mark.parametrize(("recipe", "reading"), [*((name, "") for name in RECIPES), *READINGS])
+def test_rejuvenation_is_one_order_below_retraining(recipe, reading):
     """Wang et al. 2020, section 2."""
-    for reading in ("", "-peak") if recipe in IN_ROUNDS else ("",):
-        (rate,) = set(trajectory(recipe, f"rejuvenate{reading}"))
-        assert rate == pytest.approx(max(trajectory(recipe, f"retrain{reading}")) / 10)
+    (rate,) = set(trajectory(recipe, f"rejuvenate{reading}"))
+    assert rate == pytest.approx(max(trajectory(recipe, f"retrain{reading}")) / 10)
 
 
 SCHEDULES = {

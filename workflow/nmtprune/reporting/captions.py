@@ -22,6 +22,11 @@ SELECTED_BY = {
     "bleu": "by BLEU on the development set",
     "last": "the latest",
 }
+# by the schedules of the other reading: the rate of retraining here, and there
+READINGS = {
+    "peak": ("that of the end of the baseline's training", "near its peak"),
+    "last": ("near the peak of the baseline's training", "that of its end"),
+}
 DEAD = {  # what `lasso.dead` says of a group; the paper says "with a sum less than 1e-5"
     "squares": "whose squares sum to less than {:g} (the paper's sum, of absolute values, would leave none)",
     "threshold": "whose absolute values sum to less than {:g}",
@@ -164,12 +169,11 @@ def _rejuvenation(item: Item, measured: Measured) -> list[str]:
     recipes = _distinct(recipe for recipe, _ in _steps(item, "rejuvenate"))
     if not recipes:
         return []
-    other = any("rejuvenate-peak" in measured.config.recipe(recipe)["schedules"] for recipe in recipes)
-    also = (
-        "; which rate that is it does not say: here that of the end of the baseline's training, and near its peak in the schedules `-peak`"
-        if other
-        else ""
-    )
+    schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
+    readings = [
+        f"{here}, and {there} in the schedules `-{name}`" for name, (here, there) in READINGS.items() if f"rejuvenate-{name}" in schedules
+    ]
+    also = f"; which rate that is it does not say: here that {' or '.join(readings)}" if readings else ""
     return [f"Rejuvenation has a tenth of the rate of retraining, as the paper says{also}."]
 
 

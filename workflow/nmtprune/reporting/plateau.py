@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ MORE = 0.2  # of its updates that a baseline is trained on for
 NLL_GAIN, BLEU_GAIN = 1.0, 0.5  # percent of the development likelihood, and BLEU there, that training on may give a baseline that is done
 FEWEST_SENTENCES = 1000  # of a development set whose BLEU is looked at: on these the difference of equal models has a standard error of 0.5
 OWN_GAIN = 2.0  # percent that a training's own last updates may give, in which the rate still falls: about twice what training on gives
+HIGHER = 1.5  # times a training's last rate: from here on training on is not going on
 TRAINED_ON = ("continue-short", "continue")
 
 
@@ -22,7 +23,7 @@ TRAINED_ON = ("continue-short", "continue")
 class Plateau:
     """Development perplexity of a training at shares of its updates, between two validations on a straight line.
 
-    `trained_on`: the lowest of its `continue` step, where that is there.
+    `trained_on`: the lowest after it, where it was trained on at no higher rate.
     """
 
     chain: Chain
@@ -50,8 +51,8 @@ def plateaus(chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...
         if history is not None:
             last = int(history["update"].max())
             at = {share: float(np.interp(share * last / 100, history["update"], history["dev_perplexity"])) for share in shares}
-            longer = measured.history(replace(root, steps=(*root.steps, parse_step("continue"))))
-            found.append(Plateau(root, last, at, None if longer is None else float(longer["dev_perplexity"].min())))
+            longer = min((after["dev_perplexity"].min() for _, after in _trained_on(root, history, measured, TRAINED_ON)), default=None)
+            found.append(Plateau(root, last, at, longer))
     return found
 
 
@@ -79,9 +80,9 @@ class Gain:
 def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
     """What training on for MORE of their updates gives trainings from scratch, one a seed; None where no history is there.
 
-    Where they were trained on (by `steps`, else by TRAINED_ON) it is the lowest likelihood within so many updates, and BLEU at the end of
-    that step, however long it is. Where they were not, the end of the training itself: its last updates, as many as are MORE of those
-    before them. A training that its patience stopped is done.
+    Where they were trained on (by `steps`, else by TRAINED_ON) at no higher rate than their last, it is the lowest likelihood within so
+    many updates, and BLEU at the end of that step, however long it is. Where they were not, the end of the training itself: its last
+    updates, as many as are MORE of those before them. A training that its patience stopped is done.
     """
     trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
     found = [each for root in roots if (each := _gain(root, measured, trained_on))]
@@ -108,15 +109,24 @@ def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain 
     if (measured.manifest(root) or {}).get("stopped_early"):
         return Gain(0.0, None, "stopped by its patience", 1)
     last = float(history["update"].max())
-    for step in trained_on:
+    for longer, after in _trained_on(root, history, measured, trained_on):
+        within = after[after["update"] <= MORE * last]
+        best = _nll(within if len(within) else after).min()
+        return Gain(100 * (1 - best / _selected(root, history, measured)), _more_bleu(root, longer, measured), "trained on", 1)
+    before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
+    return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates, not trained on", 1, OWN_GAIN)
+
+
+def _trained_on(root: Chain, history: pd.DataFrame, measured: Measured, steps: Iterable[str]) -> Iterator[tuple[Chain, pd.DataFrame]]:
+    """The models, and their histories after update 0, that train a baseline on at no higher rate than it ended with: a higher one tells
+    nothing of whether it is done."""
+    for step in steps:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         after = measured.history(longer)
         if after is not None:
-            within = after[(after["update"] > 0) & (after["update"] <= MORE * last)]
-            best = _nll(within if len(within) else after[after["update"] > 0]).min()
-            return Gain(100 * (1 - best / _selected(root, history, measured)), _more_bleu(root, longer, measured), "trained on", 1)
-    before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
-    return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates, not trained on", 1, OWN_GAIN)
+            after = after[after["update"] > 0]
+            if "learning_rate" not in after or not (after["learning_rate"] > HIGHER * history["learning_rate"].iloc[-1]).any():
+                yield longer, after
 
 
 def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
