@@ -133,9 +133,9 @@ def test_published_rows_carry_the_papers_own_labels():
 
 def test_rows_are_compared_with_the_baseline_above_them():
     rows = item(run("toy"), "wang2020/table2").rows
-    assert [row.baseline for row in rows] == [True, *6 * [False], True, False, False]
-    assert all(row.against is rows[0] for row in rows[1:7]) and all(row.against is rows[7] for row in rows[8:])
-    assert rows[0].against is None and rows[7].against is None
+    assert [row.baseline for row in rows] == [True, *7 * [False], True, False, False]
+    assert all(row.against is rows[0] for row in rows[1:8]) and all(row.against is rows[8] for row in rows[9:])
+    assert rows[0].against is None and rows[8].against is None
 
 
 @pytest.mark.parametrize(("rounds", "control"), [("second", "twice"), ("third", "three times")])
