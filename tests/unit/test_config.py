@@ -245,3 +245,10 @@ def test_depth_is_said(own):
     mine = {"title": "Mine", **settings, "architecture": {"name": "transformer", "encoder_layers": 2}}
     with pytest.raises(UserError, match=r"recipes/mine\.yaml: architecture: the key `decoder_layers` is missing"):
         own("recipes", "mine", mine).recipe("mine")
+
+
+def test_a_recipe_without_it_can_be_continued_for_a_fifth_of_its_updates():
+    of_base = RUN.schedule("base", "continue-short")
+    assert "continue-short" not in RUN.recipe("base")["schedules"]
+    assert (of_base["updates"], of_base["learning_rate"]["phases"][0]["rate"]) == (20_000, pytest.approx(7e-4 * 0.2))
+    assert RUN.schedule("tiny-6-6", "continue-short")["validate_every"] == 100  # its own

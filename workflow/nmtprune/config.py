@@ -281,10 +281,11 @@ class Config:
 
     def _resolved(self, recipe: str, name: str) -> dict[str, Any]:
         whole = self.recipe(recipe)
-        if name not in whole["schedules"]:
-            raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, whole['schedules'])}")
+        schedules = _continued(whole["schedules"]) | whole["schedules"]
+        if name not in schedules:
+            raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
         defaults = whole.get("training", {})
-        schedule = merge(_schedule_defaults() | defaults, whole["schedules"][name])
+        schedule = merge(_schedule_defaults() | defaults, schedules[name])
         validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
         rates = schedule["learning_rate"]
         if rates.get("decay") == "linear" and "updates" not in rates:
@@ -578,6 +579,16 @@ def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
 def _ends(step: Step, after: Step | None) -> bool:
     """Whether a step trains and the next one does not."""
     return step.family.trains and (after is None or not after.family.trains)
+
+
+def _continued(schedules: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedule `continue-short` of recipes that state none: a fifth of the updates of `train` more, at its last rate, which shows
+    whether a baseline is done."""
+    updates = schedules.get("train", {}).get("updates")
+    if not isinstance(updates, int) or updates < 1:
+        return {}
+    more = math.ceil(updates / 5)
+    return {"continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}}
 
 
 def _schedule_defaults() -> dict[str, Any]:
