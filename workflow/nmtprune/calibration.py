@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from nmtprune import paths, warm
+from nmtprune import launch, paths, warm
 from nmtprune.analysis import VERSIONS
 from nmtprune.chain import Chain
 from nmtprune.config import Config
@@ -28,8 +28,6 @@ from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.parameters import parameters
 from nmtprune.toolkit import precision
 
-FILE = paths.RESULTS / "costs" / "calibration.json"
-LEAST = paths.RESULTS / "costs" / "least.json"
 SENTENCES = 64  # that are translated, one batch; fewer where the model is large
 UPDATES = 8  # that are timed, after one that is not
 SECONDS = 1.5  # after which nothing is repeated any more
@@ -95,7 +93,7 @@ TINY_JOBS = {
 
 def read() -> dict[str, Calibration]:
     """The calibrations that were made here, by identity."""
-    return {key: Calibration(**value) for key, value in read_json(FILE).items()} if FILE.exists() else {}
+    return {key: Calibration(**value) for key, value in read_json(paths.CALIBRATIONS).items()} if paths.CALIBRATIONS.exists() else {}
 
 
 def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
@@ -110,7 +108,7 @@ def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Ite
         process.join()
         if isinstance(found, str):
             raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {found}")
-        write_json(FILE, {name: asdict(each) for name, each in (read() | {key: found}).items()})
+        write_json(paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: found}).items()})
         yield chain
 
 
@@ -123,7 +121,7 @@ def run_tiny(device: str) -> dict[str, float]:
     settings = ["--set", "own=own", "--set", f"device={device}"]
     found = {}
     for name, arguments in TINY_JOBS.items():
-        log = paths.RESULTS / "logs" / f"{name}.log"
+        log = paths.LOGS / f"{name}.log"
         process = get_context("fork").Process(target=_as_job, args=([*arguments, *settings, "--cost", str(log)], log))
         process.start()
         process.join()
@@ -131,7 +129,7 @@ def run_tiny(device: str) -> dict[str, float]:
             raise UserError(f"a tiny model cannot be made here: {log.read_text().strip().splitlines()[-1]}")
         took = read_json(paths.cost(log))
         found[name] = took["seconds"] if "gpu" in took else took["cpu_seconds"]
-    shutil.rmtree(paths.RESULTS / "costs")
+    shutil.rmtree(paths.COSTS)
     return found
 
 
@@ -217,7 +215,7 @@ def _clock(device: str) -> Callable[[], float]:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    return on_gpu if device != "cpu" and torch.cuda.is_available() else time.process_time
+    return on_gpu if launch.torch_device(device) == "cuda" else time.process_time
 
 
 def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> float:

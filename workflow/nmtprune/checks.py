@@ -17,18 +17,18 @@ from typing import Any
 
 from nmtprune import free, launch, paths, space
 from nmtprune.chain import Chain
-from nmtprune.config import TRANSFORMERS, Config
+from nmtprune.config import Config
 from nmtprune.data import corpus
 from nmtprune.data.subwords import SIDES, kind_of, marked_as, segmenter
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines
+from nmtprune.pruning import shapes
 from nmtprune.scoring import comet
 
 # the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and beyond those of its
 # training data of our own
 UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
 UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
-OF_TRANSFORMERS = ("lasso", "slice", "ablate", "rewind", "drop", "int8")
 LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # what asks for it -> the module
 
 
@@ -93,7 +93,7 @@ def _decoding(config: Config, recipe: str) -> None:
     whole, where = config.recipe(recipe), f"recipes/{recipe}.yaml: decoding"
     decoding, architecture = whole.get("decoding", {}), whole["architecture"]
     engine = decoding.get("engine", "auto")
-    if engine in ("ctranslate2", "onnx") and architecture["name"] not in TRANSFORMERS:
+    if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
         raise UserError(f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; valid: auto, fairseq")
     if engine == "ctranslate2" and architecture.get("decoder_self") == "ssru":
         raise UserError(f"{where}: engine `ctranslate2` does not know the recipe's SSRU; valid: auto, onnx, fairseq")
@@ -143,10 +143,7 @@ def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], 
     space.check_room(config, at_once)
     free.check_weights(config, makes)
     if here and config.settings["device"] == "cuda" and not launch.devices():
-        import torch  # which takes seconds, and knows of other makers' devices
-
-        if not torch.cuda.is_available():
-            raise UserError("device: `cuda` is asked for and there is no GPU here; valid: auto, cpu")
+        launch.torch_device("cuda")
     _imports(config, [chain for chain in chains if chain.root.family.name == "import"])
 
 
@@ -163,7 +160,7 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
         cfg = imports.read(Path(given["checkpoint"]), given.get("trust", False))["cfg"]
         transformers[name] = models.is_transformer(models.options_by_name(cfg.model))
     for chain in chains:
-        step = next((step for step in chain.steps if step.family.name in OF_TRANSFORMERS), None)
+        step = next((step for step in chain.steps if step.family.of_transformers), None)
         if step and not transformers[chain.root["name"]]:
             raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none")
 

@@ -5,7 +5,6 @@ It says what workflow/rules say; tests hold the two together.
 
 from __future__ import annotations
 
-import csv
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,11 +14,12 @@ from pathlib import Path
 from nmtprune import analysis, current, manifest, papers, paths, units
 from nmtprune.ablation_order import ANALYSIS as ORDER
 from nmtprune.chain import Chain, parse
-from nmtprune.config import TRANSFORMERS, Config
+from nmtprune.config import Config
 from nmtprune.data.corpus import languages_of, own_files
 from nmtprune.data.probing import senteval_files
 from nmtprune.data.subwords import given_files
 from nmtprune.errors import UserError
+from nmtprune.files import read_table
 
 # the rule of a family of steps or of an analysis, where it is not named as that is
 RULES = {
@@ -159,7 +159,7 @@ class Jobs(dict[Path, Job]):
     def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
         part = f"{name}-{shard}-of-{shards}"
         log = paths.log(paths.analysis(chain, part))
-        return self._looked_at("shard", name, paths.model(chain) / "shards" / f"{part}.json", chain, log=log)
+        return self._looked_at("shard", name, paths.shard(chain, part), chain, log=log)
 
     def _looked_at(
         self,
@@ -240,8 +240,7 @@ def _models_in(table: Path) -> set[str]:
     found = set()
     for file in (table, paths.left_out(table)):
         if file.exists():
-            with open(file, encoding="utf-8", newline="") as lines:
-                found |= {row["chain"] for row in csv.DictReader(lines)}
+            found |= {row["chain"] for row in read_table(file)}
     return found
 
 
@@ -313,11 +312,5 @@ def takes_gpu(config: Config, job: Job) -> bool:
         return True
     if job.rule == "distil":
         teachers = config.teachers(job.task)
-        return len(teachers) > 1 or not _has_engine(config, teachers[0].recipe)
-    return job.does in ("score", "variants", *AFTER_SHORTLIST) and not _has_engine(config, job.chain.recipe)
-
-
-def _has_engine(config: Config, recipe: str) -> bool:
-    """CTranslate2 and ONNX Runtime, which run on the CPU, take Transformers."""
-    whole: Mapping[str, Mapping[str, str]] = config.recipe(recipe)
-    return whole["architecture"]["name"] in TRANSFORMERS and whole.get("decoding", {}).get("engine") != "fairseq"
+        return len(teachers) > 1 or config.searched_by_fairseq(teachers[0].recipe)
+    return job.does in ("score", "variants", *AFTER_SHORTLIST) and config.searched_by_fairseq(job.chain.recipe)

@@ -7,7 +7,6 @@ calibration; where there is neither, nothing is guessed.
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 import shutil
 import tempfile
@@ -17,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmtprune import calibration, commands, manifest, paths
+from nmtprune import calibration, commands, launch, manifest, paths
 from nmtprune.calibration import Calibration
 from nmtprune.chain import Chain, parse
 from nmtprune.config import TRAINING_SAMPLE, Config, from_settings
 from nmtprune.errors import UserError
-from nmtprune.files import read_json, write_json
+from nmtprune.files import read_json, read_table, write_json
 from nmtprune.jobs import AFTER_SHORTLIST, RULES, STEP, Job, Jobs, counts, takes_gpu
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
@@ -55,8 +54,8 @@ class History:
         self._config = config
         self._sums: dict[Key, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self.jobs = 0
-        for file in sorted((paths.RESULTS / "costs").rglob("*.json")):
-            if file not in (calibration.FILE, calibration.LEAST) and (found := read_json(file))["verb"] != "render":
+        for file in sorted(paths.COSTS.rglob("*.json")):
+            if file not in (paths.CALIBRATIONS, paths.LEAST_COSTS) and (found := read_json(file))["verb"] != "render":
                 self._add(file, found)
 
     def _add(self, file: Path, found: Mapping[str, Any]) -> None:
@@ -83,7 +82,7 @@ class History:
 
 def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     """The job that a file of results/costs is of, and how much work it was."""
-    made = file.relative_to(paths.RESULTS / "costs").with_suffix("")
+    made = file.relative_topaths.COSTS.with_suffix("")
     if verb in ("text", "data", "shortlist"):
         return Job(verb, verb, file, file, made.parts[1]), 1
     if verb == "speed":
@@ -100,9 +99,8 @@ def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     return Job(verb if verb == "shard" else RULES.get(does, does), does, file, file, chain.task, chain=chain), units
 
 
-def _chains_in(file: Path) -> int:
-    with open(file, encoding="utf-8", newline="") as lines:
-        return len({row["chain"] for row in csv.DictReader(lines)})
+def _chains_in(table: Path) -> int:
+    return len({row["chain"] for row in read_table(table)})
 
 
 def _updates_work(config: Config, chain: Chain, updates: int) -> float:
@@ -146,20 +144,21 @@ class Estimates:
     def __init__(self, config: Config) -> None:
         self.config, self.history = config, History(config)
         self._tasks: dict[str, Task] = {}
+        self._on_gpu = launch.on_gpu(config.settings["device"])
         self._calibrations = calibration.read()
-        self._least: Mapping[str, float] = read_json(calibration.LEAST) if calibration.LEAST.exists() else {}
+        self._least: Mapping[str, float] = read_json(paths.LEAST_COSTS) if paths.LEAST_COSTS.exists() else {}
 
     def task(self, name: str) -> Task:
         return self._tasks.setdefault(name, Task(self.config, name))
 
     def identity(self, job: Job) -> str:
         """Which calibration speaks of a job's model."""
-        gpu = self.config.on_gpu
+        gpu = self._on_gpu
         return calibration.identity(self.config, job.chain, gpu, self.task(job.task).pieces(self.config.data_folder(job.chain)))
 
     def cost(self, job: Job) -> Cost | None:
         """None where nothing is known of it."""
-        gpu, units = self.config.on_gpu and takes_gpu(self.config, job), _units(self.config, job)
+        gpu, units = self._on_gpu and takes_gpu(self.config, job), _units(self.config, job)
         seconds = self.history.seconds(job, gpu, units, OF_ITS_KIND)
         if seconds is None:
             parts = self.parts(job)
@@ -189,7 +188,7 @@ class Estimates:
         """The calibrations without which some job's cost is not known: a job that it speaks of, and the pieces of a sentence."""
         wanted = {}
         for job in jobs:
-            gpu = self.config.on_gpu and takes_gpu(self.config, job)
+            gpu = self._on_gpu and takes_gpu(self.config, job)
             if self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None and (model := self._model_of(job)) and _can_calibrate(model):
                 wanted[self.identity(model)] = (model, self.task(model.task).pieces(self.config.data_folder(model.chain)))
         return {key: found for key, found in wanted.items() if key not in self._calibrations}
@@ -428,8 +427,8 @@ def _listed(jobs: Iterable[Job]) -> str:
 
 def calibrate(config: Config) -> Iterator[str]:
     """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields."""
-    if not calibration.LEAST.exists():
-        write_json(calibration.LEAST, _least(config))
+    if not paths.LEAST_COSTS.exists():
+        write_json(paths.LEAST_COSTS, _least(config))
         yield "what every job takes at least"
     estimates = Estimates(config)
     wanted = estimates.uncalibrated(Jobs(config).to_do())

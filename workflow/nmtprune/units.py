@@ -6,7 +6,6 @@ none of it again, and its tables and claims are read from there. So a run can gr
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +14,7 @@ from nmtprune import chain as chains
 from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
-from nmtprune.files import read_json, sha256_of, write_text
-
-UNIT = "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
+from nmtprune.files import read_json, read_table, sha256_of, write_text
 
 
 def unit_of(chain: Chain) -> Path:
@@ -27,9 +24,9 @@ def unit_of(chain: Chain) -> Path:
 
 def seal(folder: Path) -> None:
     """Say that a unit is whole: list its files, in a file that is written last."""
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != UNIT)
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != paths.UNIT)
     listed = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
-    write_text(folder / UNIT, json.dumps(listed, indent=1) + "\n")
+    write_text(folder / paths.UNIT, json.dumps(listed, indent=1) + "\n")
 
 
 def where(config: Config, file: Path) -> Path:
@@ -70,8 +67,7 @@ def has_speeds(config: Config, table: Path, chains: Iterable[Chain]) -> bool:
     kept = where(config, table)
     if kept == table or not kept.exists():
         return False
-    with open(kept, encoding="utf-8", newline="") as lines:
-        return {row["chain"] for row in csv.DictReader(lines)} >= set(map(str, chains))
+    return {row["chain"] for row in read_table(kept)} >= set(map(str, chains))
 
 
 def kept_text(config: Config, task: str) -> Path | None:
@@ -93,7 +89,7 @@ def teachers(config: Config, task: str) -> list[Chain]:
 def damaged(folder: Path) -> list[Path]:
     """The files of all units below a folder that are gone or are not as they were kept."""
     found = []
-    for listed in sorted(folder.rglob(UNIT)):
+    for listed in sorted(folder.rglob(paths.UNIT)):
         files = {listed.parent / name: checksum for name, checksum in read_json(listed).items()}
         found += [file for file, checksum in files.items() if not file.exists() or sha256_of(file) != checksum]
     return found
@@ -107,7 +103,7 @@ def _is_kept(config: Config, unit: Path) -> bool:
     if not config.settings["kept"] or (paths.MODELS / unit).exists():
         return False
     folder = _kept_models(config) / unit
-    return (folder / UNIT).exists() and all(_is_of_now(config, file) for file in folder.rglob(paths.MANIFEST))
+    return (folder / paths.UNIT).exists() and all(_is_of_now(config, file) for file in folder.rglob(paths.MANIFEST))
 
 
 def _is_of_now(config: Config, manifest: Path) -> bool:

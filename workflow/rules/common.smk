@@ -69,7 +69,7 @@ try:
     NOTES = current.notes() if workflow.is_main_process else {}
     OUTDATED = current.outdated(NOTES)
     current.renew(NOTES, OUTDATED)
-    GPUS = int(CONFIG.on_gpu)
+    GPUS = int(launch.on_gpu(CONFIG.settings["device"]))
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
     DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}  # environments that jobs run in, by `--sdm`
     if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
@@ -297,12 +297,7 @@ def scoring_gpus(wildcards):
 
 
 def translating_gpus(recipe):
-    """CTranslate2 and ONNX Runtime run Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
-    recipe = CONFIG.recipe(recipe)
-    fast = (
-        recipe["architecture"]["name"] in ("transformer", "nmtprune_transformer") and recipe.get("decoding", {}).get("engine") != "fairseq"
-    )
-    return 0 if fast else GPUS
+    return GPUS if CONFIG.searched_by_fairseq(recipe) else 0
 
 
 def teachers_of(wildcards):

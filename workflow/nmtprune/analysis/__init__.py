@@ -94,7 +94,7 @@ def run(name: str, config: Config, chain: Chain) -> None:
     if found.arrays:
         import numpy as np
 
-        with atomic(table.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+        with atomic(paths.arrays(table)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **found.arrays)
     with atomic(table) as temporary:
         found.numbers.to_csv(temporary, index=False)

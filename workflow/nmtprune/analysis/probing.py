@@ -18,10 +18,9 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.data.probing import CATEGORIES, SPLITS, Examples, Labelled, Missing, probes, senteval_files
 from nmtprune.files import digest, read_json, sha256_of, write_json
-from nmtprune.steps.store import PROBES
+from nmtprune.scoring.significance import NORMAL_95
 
 SEED = 1  # of the classifiers: the same for all models, so that they differ in nothing else
-NORMAL_95 = 1.959964
 COLUMNS = (
     "name",
     "category",
@@ -49,7 +48,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     """
     settings, encoder = config.probing(chain.task), Encoder(config, chain)
     sizes = {split: settings[split] for split in SPLITS.values()}
-    kept, identity = paths.state(paths.model(chain)) / PROBES, _identity(config, chain)
+    kept, identity = paths.state(paths.model(chain)) / paths.KEPT_PROBES, _identity(config, chain)
     before = read_json(kept) if kept.exists() else {}
     rows: dict[str, dict[str, Any]] = before["rows"] if before.get("digest") == identity else {}
     for name, examples in probes(config.task(chain.task), paths.text(chain.task), config.data_dir, sizes):

@@ -60,7 +60,7 @@ def _engine(models: Sequence[Model], name: str, device: str) -> Engine:
         return open_engine(models[0], name, device=device)
     from nmtprune.toolkit.generate import FairseqEngine
 
-    return FairseqEngine(models[0], None if device == "auto" else device, models[1:])
+    return FairseqEngine(models[0], device, models[1:])
 
 
 def make_distilled(config: Config, name: str) -> None:

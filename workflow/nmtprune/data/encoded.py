@@ -22,19 +22,19 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
 
     languages = languages_of(task)
     text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # of a text that is whole
-    (folder / "manifest.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / "bin", ignore_errors=True)
+    (folder / paths.MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(paths.binarised(folder), ignore_errors=True)
     if settings["type"] == "given":
         subwords = Subwords.given(settings, languages, folder)
     else:
         subwords = Subwords.train(settings, text_folder, languages, folder)
-    sizes = binarise(text_folder, splits_of(task), subwords, folder / "bin")
-    shares = {split: unknown(folder / "bin", split, languages) for split in splits_of(task)}
+    sizes = binarise(text_folder, splits_of(task), subwords, paths.binarised(folder))
+    shares = {split: unknown(paths.binarised(folder), split, languages) for split in splits_of(task)}
     checks.of_data(task, settings, subwords.settings["type"], shares)
-    files = {file.name: sha256_of(file) for file in sorted((folder / "bin").iterdir())}
+    files = {file.name: sha256_of(file) for file in sorted(paths.binarised(folder).iterdir())}
     seen = ("dict.", "train.", f"{FAIRSEQ_SPLIT['dev']}.")
     write_json(
-        folder / "manifest.json",
+        folder / paths.MANIFEST,
         {
             "digest": digest({name: checksum for name, checksum in files.items() if name.startswith(seen)}),
             "subwords": name_of(settings),

@@ -11,12 +11,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from nmtprune import paths
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, read_json, write_json
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
-SETTINGS = "subwords.json"
 
 _MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
 _LONGEST = 4192  # bytes of a sentence that SentencePiece learns from: it passes over longer ones
@@ -139,7 +139,7 @@ class Subwords:
     def __init__(self, folder: Path) -> None:
         """Load what `train` or `given` wrote."""
         self.folder = folder
-        self.settings = read_json(folder / SETTINGS)
+        self.settings = read_json(folder / paths.SUBWORDS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
         models = {name: segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
         self._segmenters = {side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)}
@@ -168,7 +168,7 @@ class Subwords:
             for name, group in groups.items():
                 with atomic(folder / f"{name}.{_EXTENSIONS[settings['type']]}") as file:
                     learn(group, settings, file)
-        write_json(folder / SETTINGS, {**settings, "source": languages[0], "target": languages[1]})
+        write_json(folder / paths.SUBWORDS, {**settings, "source": languages[0], "target": languages[1]})
         return cls(folder)
 
     @classmethod
@@ -194,7 +194,7 @@ class Subwords:
             with atomic(folder / f"joint.{_EXTENSIONS[kind]}") as copy:
                 shutil.copyfile(model, copy)
         resolved = {"type": kind, "joint": True, "moses": settings.get("moses", kind == "bpe"), "given": True}
-        write_json(folder / SETTINGS, {**resolved, "source": languages[0], "target": languages[1]})
+        write_json(folder / paths.SUBWORDS, {**resolved, "source": languages[0], "target": languages[1]})
         return cls(folder)
 
     def encode(self, side: Side, line: str) -> str:

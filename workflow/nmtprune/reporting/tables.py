@@ -40,6 +40,11 @@ KEPT_PARENT = "°"  # a row whose selected checkpoint is its parent's
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 
 
+def columns_of(chain: Chain) -> dict[str, str]:
+    """The columns by which frames name a model; its seed apart, since a row may stand for several."""
+    return {"task": chain.task, "recipe": chain.recipe, "chain": chain.steps_text}
+
+
 def frame(item: Item, measured: Measured) -> pd.DataFrame:
     """Raw numbers of all rows at full precision; published values in columns of their own, after ours.
 
@@ -54,8 +59,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     for number, row in enumerate(item.rows, 1):
         record = {"row": number, "group": row.group, "label": row.label}
         record |= {variable: row.values.get(variable) for variable in variables}
-        record |= {"task": row.chains[0].task, "recipe": row.chains[0].recipe}
-        record["chain"] = "/".join(map(str, row.chains[0].steps))
+        record |= columns_of(row.first)
         same = first.setdefault(row.chains, number)
         record["same_as"] = same if same != number else None
         for column in item.columns:
@@ -201,7 +205,7 @@ def _ours(record: dict, against: dict | None, row: Row, column: Column, footnote
 def _not_recorded(row: Row, column: Column) -> str:
     """Why a cell is empty although its row has been scored or analysed."""
     read = [row, *([row.against] if row.against and column.metric in AGAINST else [])] if column.metric in TRANSLATED else []
-    limited = next((each.chains[0] for each in read if each.chains[0].last.get("class")), None)
+    limited = next((each.first for each in read if each.first.last.get("class")), None)
     return f"{limited} is {BY_PERPLEXITY}" if limited else f"{column.heading} is not recorded"
 
 

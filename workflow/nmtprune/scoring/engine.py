@@ -83,7 +83,7 @@ def open_engine(
         raise UserError(f"no engine with {wish} can run this model ({why}); use `fairseq` in float32 and without a shortlist.")
     from nmtprune.toolkit.generate import FairseqEngine
 
-    return FairseqEngine(model, None if device == "auto" else device)
+    return FairseqEngine(model, device)
 
 
 def bytes_in_8_bits(model: Model, name: str, folder: Path) -> int:

@@ -14,6 +14,7 @@ from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.kinds import probing
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.tables import columns_of
 
 HATCHES = ("", "////", "....", "xxxx")
 
@@ -52,9 +53,7 @@ def _record(category: str, probes: list[str], row: Row, against: Row, measured: 
     return {
         "category": category,
         "label": row.label,
-        "task": row.chains[0].task,
-        "recipe": row.chains[0].recipe,
-        "chain": "/".join(map(str, row.chains[0].steps)),
+        **columns_of(row.first),
         "averaged": " ".join(probes),
         "change": float(np.mean(values)) if values else math.nan,
         "half_width": half_width,

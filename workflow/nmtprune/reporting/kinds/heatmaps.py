@@ -60,8 +60,7 @@ def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
     """
     frames = []
     for place, row in enumerate(item.rows):
-        about = {"row": place + 1, "group": row.group, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
-        about["chain"] = "/".join(map(str, row.chains[0].steps))
+        about = {"row": place + 1, "group": row.group, "label": row.label, **tables.columns_of(row.first)}
         for column in item.columns:
             source = READ_BY_METRIC.get(column.metric, "scores")
             absent = [reason for chain in row.chains if (reason := measured.missing(chain, {source}))]

@@ -31,7 +31,7 @@ def families(item: Item) -> list[tuple[Row, str, dict[float, Row]]]:
 
 def width(row: Row, measured: Measured) -> int:
     """The model dimension of a row's recipe."""
-    return measured.config.recipe(row.chains[0].recipe)["architecture"]["embed_dim"]
+    return measured.config.recipe(row.first.recipe)["architecture"]["embed_dim"]
 
 
 def ladder(item: Item, measured: Measured) -> pd.DataFrame:
@@ -52,9 +52,9 @@ def _record(base: Row, label: str, rows: dict[float, Row], measured: Measured) -
         bounds.append(bool(is_bound(losses)))
     return {
         "label": label,
-        "recipe": base.chains[0].recipe,
+        "recipe": base.first.recipe,
         "width": width(base, measured),
-        "parameters": measured.value(base.chains[0], "parameters"),
+        "parameters": measured.value(base.first, "parameters"),
         "spare": float(np.mean(shares)) if shares else np.nan,
         "spare_sd": float(np.std(shares, ddof=1)) if len(shares) > 1 else np.nan,
         "bound": any(bounds),

@@ -15,6 +15,7 @@ from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.tables import columns_of
 
 CURVES = {"train_nll": ("training", "-", "o"), "dev_nll": ("development", "--", "s")}
 COLUMNS = ("row", "group", "label", "task", "recipe", "seed", "chain", "update", "update_of_step", "epoch_of_step", "learning_rate")
@@ -29,14 +30,14 @@ def make(item: Item, measured: Measured) -> Made:
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
     """A record for each validation on the way to each of a row's models, or one that says why it is missing."""
     for chain in row.chains:
-        known = {"row": number, "group": row.group, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
+        known = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
         if reason := measured.missing(chain, ["history"]):
-            yield {**known, "chain": "/".join(map(str, chain.steps)), "missing": reason}
+            yield {**known, **columns_of(chain), "missing": reason}
             continue
         for training, update, validation in _way(chain, measured):
             yield {
                 **known,
-                "chain": "/".join(map(str, training.steps)),
+                **columns_of(training),
                 "update": update,
                 "update_of_step": validation["update"],
                 "epoch_of_step": validation["epoch"],

@@ -13,6 +13,7 @@ from nmtprune.data.probing import CATEGORIES
 from nmtprune.papers import Item, Row
 from nmtprune.reporting.made import Made, Table
 from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.tables import columns_of
 
 AVERAGE = "Avg."
 # as Wang et al. (2020, table 7) spell them
@@ -104,8 +105,7 @@ def accuracies(item: Item, measured: Measured) -> pd.DataFrame:
 def _record(category: str, name: str, averaged: list[str], row: Row, measured: Measured) -> dict:
     there = [each for each in analyses(row, measured) if each is not None]
     absent = [reason for chain in row.chains if (reason := measured.missing(chain, {"probing"}))]
-    record = {"category": category, "probe": name, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
-    record["chain"] = "/".join(map(str, row.chains[0].steps))
+    record = {"category": category, "probe": name, "label": row.label, **columns_of(row.first)}
     if name == AVERAGE:
         found = accuracy(row, averaged, measured)
         record["averaged"] = " ".join(averaged)

@@ -14,6 +14,7 @@ from nmtprune.reporting import figures
 from nmtprune.reporting.figures import STYLE
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.tables import columns_of
 
 _WIDTH = re.compile(r"(encoder|decoder)\.(\d+)\.ffn")
 COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "update", "lambda", "ffn_sparsity", "missing")
@@ -29,8 +30,7 @@ def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
     frames = []
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
-            known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
-            known |= {"chain": "/".join(map(str, chain.steps))}
+            known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
             reason, history = measured.missing(chain, ["history"]), measured.history(chain)
             if reason or history is None:
                 frames.append(pd.DataFrame([{**known, "missing": reason or measured.reason(chain, "history")}]))
