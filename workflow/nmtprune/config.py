@@ -22,6 +22,7 @@ from nmtprune.errors import UserError, suggest
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
 from nmtprune.reading import merge, read_settings, read_yaml
+from nmtprune.subword_names import name_of
 from nmtprune.training.schedule import decay_length, learning_rate
 
 WORKFLOW = Path(__file__).resolve().parent.parent
@@ -346,14 +347,10 @@ class Config:
         return self.recipe(chain.recipe)["subwords"]
 
     def data_folder(self, chain: Chain) -> Path:
-        from nmtprune.data.subwords import name_of
-
         return paths.data(chain.task, name_of(self.subwords(chain)))
 
     def subwords_named(self, name: str) -> dict[str, Any]:
         """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where there are none."""
-        from nmtprune.data.subwords import name_of
-
         given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
         loaded = [key for kind, key in self._loaded if kind == "recipes"]  # the run's own: no need to read on
         of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in dict.fromkeys([*loaded, *self.names("recipes")]))

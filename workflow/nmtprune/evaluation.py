@@ -20,13 +20,14 @@ from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.files import digest, read_json, read_table, write_json, write_table
 from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring import comet, sentence_statistics
-from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, read_dictionary
+from nmtprune.scoring.opening import bytes_in_8_bits
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity, stored_size
-from nmtprune.steps.select import masks_of_steps
+from nmtprune.search import Search
 from nmtprune.steps.store import lock
 
 

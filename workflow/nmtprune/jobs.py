@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import analysis, current, manifest, papers, paths, units
+from nmtprune import analysis, current, manifest, papers, paths, senteval, units
 from nmtprune.ablation_order import ANALYSIS as ORDER
 from nmtprune.chain import Chain, parse
 from nmtprune.config import Config
 from nmtprune.data.corpus import languages_of, own_files
-from nmtprune.data.probing import senteval_files
-from nmtprune.data.subwords import given_files
 from nmtprune.errors import UserError
 from nmtprune.files import read_table
+from nmtprune.subword_names import given_files
 
 # the rule of a family of steps or of an analysis, where it is not named as that is
 RULES = {
@@ -82,7 +81,7 @@ class Jobs(dict[Path, Job]):
         for chain in papers.scored(config):
             if chain.last.family.selects:
                 self._variants.setdefault(chain.parent, set()).add(chain)
-        self.targets = papers.inputs(config)
+        self.targets = units.inputs(config)
         self._chains = {paths.manifest(ancestor): ancestor for chain in papers.chains(config) for ancestor in chain.ancestors()}
         for target in self.targets:
             self._target(target)
@@ -291,7 +290,7 @@ def read_by(config: Config, job: Job) -> list[Path]:
             settings = config.subwords_named(job.makes.parent.name)
             own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
         case "probing":
-            own = senteval_files(task, config.data_dir).values()
+            own = senteval.files_of(task, config.data_dir).values()
         case "step" if job.chain.last.family.name == "import":
             own = [config.imported(job.chain.last["name"])["checkpoint"]]
         case _:

@@ -16,7 +16,7 @@ from nmtprune.errors import UserError
 from nmtprune.files import atomic
 
 
-def read(path: Path, **how: bool) -> Any:
+def read(path: Path, **how: Any) -> Any:
     """What `torch.save` wrote, on the CPU; `how`: as `unpickling.load` takes it.
 
     Raises UserError where the file is missing, truncated or something else.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nmtprune import chain, own, paths, units
+from nmtprune import chain, own, paths
 from nmtprune.chain import Chain
 from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
@@ -513,14 +513,6 @@ def read(config: Config) -> set[Path]:
     if config.settings["only_headlines"]:
         files |= {paths.scores(each) for each in _trained_on(config, headline_models(config)) if _is_in_units(config, each)}
     return files
-
-
-def inputs(config: Config) -> list[Path]:
-    """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept units are shown beside."""
-    tables = {paths.speed(config.name, task): models for task, models in speed_groups(config).items()}
-    wanted = read(config) - {table for table, models in tables.items() if units.has_speeds(config, table, models)}
-    made = units.to_make(config, wanted)
-    return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in units.by_unit(wanted - made)})
 
 
 def speed_groups(config: Config) -> dict[str, list[Chain]]:

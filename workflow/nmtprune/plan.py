@@ -11,14 +11,14 @@ import math
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nmtprune import calibration, commands, launch, manifest, paths
 from nmtprune.calibration import Calibration
-from nmtprune.chain import Chain, parse
+from nmtprune.chain import INT8_ENGINES, Chain, parse
 from nmtprune.config import TRAINING_SAMPLE, Config, from_settings
 from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_table, write_json
@@ -35,7 +35,6 @@ from nmtprune.training.schedule import tokens_per_update
 Key = tuple[str, ...]
 SAVED = 3  # checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes from
 OF_ITS_KIND = slice(2)  # of the keys of a job: those of jobs of the same kind and recipe
-ENGINES = 2  # in which a model is timed
 LOOKED_AT = {"score": paths.SCORES, "variants": paths.VARIANTS}
 
 
@@ -275,7 +274,7 @@ class Estimates:
         """Every model in both engines: batches, single sentences, round by round."""
         sentences = self.task(job.task).sentences(self.task(job.task).tests[0])
         rounds = self.config.speed_rounds * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
-        return len(job.models) * ENGINES * (parts.start + parts.open + rounds)
+        return len(job.models) * len(INT8_ENGINES) * (parts.start + parts.open + rounds)
 
 
 def _named(job: Job) -> str:
@@ -394,10 +393,10 @@ def _notes(
     yield f"hours are by {estimates.history.jobs} earlier jobs here" + (", else by calibration" if estimates.is_calibrated else "")
 
 
-def _least(config: Config) -> dict[str, float]:
+def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
     """Of every kind of job what is not explained by its parts: what it took of a tiny model beyond them."""
     with tempfile.TemporaryDirectory(prefix="nmtprune-tiny-") as folder, contextlib.chdir(folder):
-        took = calibration.run_tiny(config.settings["device"])
+        took = calibration.run_tiny(config.settings["device"], main)
         chain = parse(calibration.TINY_MODEL)
         tiny = from_settings({"own": "own", "device": config.settings["device"], "chains": [calibration.TINY_MODEL], "papers": []})
         estimates = Estimates(tiny)
@@ -425,10 +424,11 @@ def _listed(jobs: Iterable[Job]) -> str:
     return ", ".join(f"{number} {rule}" for rule, number in sorted(counts(jobs).items()))
 
 
-def calibrate(config: Config) -> Iterator[str]:
-    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields."""
+def calibrate(config: Config, main: Callable[[], int]) -> Iterator[str]:
+    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields. `main`: as in
+    `calibration.run_tiny`."""
     if not paths.LEAST_COSTS.exists():
-        write_json(paths.LEAST_COSTS, _least(config))
+        write_json(paths.LEAST_COSTS, _least(config, main))
         yield "what every job takes at least"
     estimates = Estimates(config)
     wanted = estimates.uncalibrated(Jobs(config).to_do())

@@ -17,14 +17,14 @@ from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import digest, read_json, read_lines, sha256_of, write_json, write_table
-from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
+from nmtprune.scoring import pymarian_peer
 from nmtprune.scoring import speed as protocol
-from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, pieces_of
+from nmtprune.scoring.opening import FAST, bytes_in_8_bits, module_of
+from nmtprune.search import Search
 from nmtprune.steps.store import lock
 
 VERSION = 2  # grows when the protocol changes
-FAST = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
 
 def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: bool = False) -> None:
@@ -109,9 +109,9 @@ def _measure(config: Config, chains: list[Chain], rounds: int, folder: Path) -> 
 
 def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tuple[str, str | None]]:
     """Engines, and why they do not take the model if so; of a model in 8 bits its own. `slow`: fairseq's generator and pymarian too."""
-    for name, engine in FAST.items():
+    for name in FAST:
         if quantised_for in (None, name):
-            yield name, engine.supports(model)
+            yield name, module_of(name).supports(model)
     if slow:
         yield "fairseq", None
         yield pymarian_peer.NAME, pymarian_peer.missing() or pymarian_peer.supports(model)
@@ -125,4 +125,4 @@ def _save(model: Model, engine: str, precision: str, folder: Path) -> None:
         case pymarian_peer.NAME:
             pymarian_peer.save(model, folder)
         case _:
-            FAST[engine].save(model, folder, precision)
+            module_of(engine).save(model, folder, precision)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nmtprune import chain as chains
-from nmtprune import paths
+from nmtprune import papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.files import read_json, read_table, sha256_of, write_text
@@ -51,6 +51,14 @@ def by_unit(files: Iterable[Path]) -> dict[Path, list[Path]]:
         if unit := _unit_in(file):
             found.setdefault(unit, []).append(file)
     return found
+
+
+def inputs(config: Config) -> list[Path]:
+    """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept units are shown beside."""
+    tables = {paths.speed(config.name, task): models for task, models in papers.speed_groups(config).items()}
+    wanted = papers.read(config) - {table for table, models in tables.items() if has_speeds(config, table, models)}
+    made = to_make(config, wanted)
+    return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in by_unit(wanted - made)})
 
 
 def to_make(config: Config, wanted: set[Path]) -> set[Path]:

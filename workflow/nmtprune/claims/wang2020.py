@@ -21,8 +21,8 @@ from nmtprune.claims.verdict import (
     over_seeds,
     together,
 )
+from nmtprune.measurements.probing import changes
 from nmtprune.papers import Row
-from nmtprune.reporting.kinds.changes import changes
 from nmtprune.scoring.significance import NORMAL_95
 
 PRUNED = r"train/prune-local-(?P<percent>[\d.]+)"

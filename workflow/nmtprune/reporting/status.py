@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from nmtprune import current, manifest, papers, paths
+from nmtprune import current, manifest, papers, paths, units
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
@@ -191,7 +191,7 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
 
 def _analyses(config: Config, outdated: set[Path]) -> list[str]:
     """How many of the analyses that tables and figures read are there."""
-    wanted = [file for file in papers.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
+    wanted = [file for file in units.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
     return [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
 
 

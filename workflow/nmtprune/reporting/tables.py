@@ -12,6 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import SPEED, Column, Item, Row
 from nmtprune.reporting import escape
 from nmtprune.reporting.made import Marked, Table
@@ -38,11 +39,6 @@ PARTS = {"ffn": "FFN", "self": "self-attention", "cross": "context attention"}
 _WIDTH = re.compile(r"(ffn|self|cross)_(encoder|decoder)_(\d+)")  # a column with the widths of a layer
 KEPT_PARENT = "°"  # a row whose selected checkpoint is its parent's
 PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
-
-
-def columns_of(chain: Chain) -> dict[str, str]:
-    """The columns by which frames name a model; its seed apart, since a row may stand for several."""
-    return {"task": chain.task, "recipe": chain.recipe, "chain": chain.steps_text}
 
 
 def frame(item: Item, measured: Measured) -> pd.DataFrame:

@@ -12,10 +12,14 @@ from typing import Any
 import torch
 from ctranslate2.specs import common_spec, transformer_spec
 
+from nmtprune.scoring import ctranslate2_runtime
 from nmtprune.scoring.ctranslate2_runtime import LONGEST, Translator
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import END, PADDING, Model
 from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.search import Search
+
+PACKAGES = ("ctranslate2",)
+RUNTIME = ctranslate2_runtime
 
 _ACTIVATIONS = {
     "relu": common_spec.Activation.RELU,
@@ -58,6 +62,9 @@ class CTranslate2Engine:
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         return self._translator.negative_log_likelihoods(sources, targets)
+
+
+ENGINE = CTranslate2Engine
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:

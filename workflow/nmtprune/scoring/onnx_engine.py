@@ -7,10 +7,13 @@ from pathlib import Path
 
 from nmtprune.errors import UserError
 from nmtprune.files import write_json, write_lines
-from nmtprune.scoring import onnx_graph
-from nmtprune.scoring.engine import Search
+from nmtprune.scoring import onnx_graph, onnx_runtime
 from nmtprune.scoring.model import END, PADDING, SPECIAL_SYMBOLS, UNKNOWN, Model
 from nmtprune.scoring.onnx_runtime import Shortlist, Translator
+from nmtprune.search import Search
+
+PACKAGES = ("numpy", "onnxruntime")
+RUNTIME = onnx_runtime
 
 
 class OnnxEngine:
@@ -38,6 +41,9 @@ class OnnxEngine:
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         return self._translator.negative_log_likelihoods(sources, targets)
+
+
+ENGINE = OnnxEngine
 
 
 def supports(model: Model) -> str | None:

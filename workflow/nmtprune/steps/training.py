@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nmtprune import checks, models, paths
+from nmtprune import models, paths
 from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
@@ -20,6 +20,7 @@ from nmtprune.pruning.component_names import without
 from nmtprune.pruning.components import rewound
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring.model import positions
+from nmtprune.steps.lengths import check_lengths
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import arguments, session
 from nmtprune.toolkit.student import with_shape
@@ -144,4 +145,4 @@ def _check_lengths(config: Config, chain: Chain, trainer: session.Trainer) -> No
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     of_scoring = positions(models.options_by_name(trainer.configuration.model))
     of_model = tuple(map(min, trainer.get_model().max_positions(), of_scoring))
-    checks.of_lengths(config, chain, of_model, session.longest_in_training(trainer, schedule))
+    check_lengths(config, chain, of_model, session.longest_in_training(trainer, schedule))

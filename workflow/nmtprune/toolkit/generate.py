@@ -18,8 +18,8 @@ from fairseq.utils import move_to_cuda
 
 from nmtprune import launch
 from nmtprune.errors import UserError
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, Model
+from nmtprune.search import Search
 from nmtprune.toolkit import lstm, student  # noqa: F401  (which register themselves)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.pruning.component_names import KINDS
 from nmtprune.reporting.made import Made, Table
 from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.tables import columns_of
 
 PUBLISHED = "Published"
 

@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib import pyplot
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.tables import columns_of
 
 CURVES = {"train_nll": ("training", "-", "o"), "dev_nll": ("development", "--", "s")}
 COLUMNS = ("row", "group", "label", "task", "recipe", "seed", "chain", "update", "update_of_step", "epoch_of_step", "learning_rate")

@@ -15,6 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from nmtprune import paths
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.pruning.class_names import EMBEDDINGS
 from nmtprune.reporting import tables
@@ -61,7 +62,7 @@ def shares(item: Item, measured: Measured) -> pd.DataFrame:
     for number, row in enumerate(item.rows, 1):
         found = [each for chain in row.chains if (each := measured.analysis(chain, "weights")) is not None]
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
-        about = {"row": number, "label": row.name, **tables.columns_of(row.first)}
+        about = {"row": number, "label": row.name, **columns_of(row.first)}
         about |= {"seeds": len(found), "missing": "; ".join(absent)}
         if not found:
             frames.append(pd.DataFrame([about]))

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nmtprune.ablation_order import ITERATIVE
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape, read_component
@@ -21,7 +22,6 @@ from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST, WIDTH, absent, cells, text_size, write
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.tables import columns_of
 
 KEPT, ABLATED = "#a9c8e6", "#ffffff"  # the lighter the less important
 GREY = "#555555"

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.measurements import similarity
+from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.similarity import GROUPS, SAMPLES
 from nmtprune.papers import Item, Row
 from nmtprune.reporting.made import Made, Table
 from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.tables import columns_of
 
 
 def make(item: Item, measured: Measured) -> Made:
