@@ -10,6 +10,7 @@ from nmtprune.files import write_json, write_lines
 from nmtprune.scoring import onnx_graph, onnx_runtime
 from nmtprune.scoring.model import END, PADDING, SPECIAL_SYMBOLS, UNKNOWN, Model
 from nmtprune.scoring.onnx_runtime import Shortlist, Translator
+from nmtprune.scoring.parameters import NotATransformer
 from nmtprune.search import Search
 
 PACKAGES = ("numpy", "onnxruntime")
@@ -50,7 +51,7 @@ def supports(model: Model) -> str | None:
     """Why ONNX Runtime cannot run `model` as fairseq would, or None if it can."""
     try:
         onnx_graph.build(model)
-    except onnx_graph.NotATransformer as reason:
+    except NotATransformer as reason:
         return str(reason)
     return None
 
@@ -59,7 +60,7 @@ def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
     """Write the files that `onnx_runtime.Translator` loads. Raises UserError if the model is not one that the engine `supports`."""
     try:
         graphs, weights = onnx_graph.build(model, precision)
-    except onnx_graph.NotATransformer as reason:
+    except NotATransformer as reason:
         raise UserError(f"engine `onnx` cannot run this model: {reason}; use `fairseq` or `auto`.") from None
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
