@@ -485,11 +485,11 @@ def _rows_to_make(config: Config, item: Item) -> list[Row]:
 def _is_in_units(config: Config, model: Chain) -> bool:
     """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`."""
     names = config.settings["only_units"]
-    return names is None or not {f"{model.task}/{model.recipe}", units.unit_of(model).as_posix()}.isdisjoint(names)
+    return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(names)
 
 
 def _check_units(config: Config, models: Iterable[Chain]) -> None:
-    known = {name for each in models for name in (f"{each.task}/{each.recipe}", units.unit_of(each).as_posix())}
+    known = {name for each in models for name in (f"{each.task}/{each.recipe}", paths.unit(each).as_posix())}
     for name in config.settings["only_units"] or ():
         if name not in known:
             raise UserError(f"only_units: the run has no unit `{name}`; {suggest(name, known)}")

@@ -58,6 +58,11 @@ def model(chain: Chain) -> Path:
     return MODELS / str(chain)
 
 
+def unit(chain: Chain) -> Path:
+    """The folder of all that is made of one task, recipe and seed, below the folder of models: `<task>/<recipe>/s<seed>`."""
+    return Path(chain.task, chain.recipe, f"s{chain.seed}")
+
+
 def manifest(chain: Chain) -> Path:
     return model(chain) / MANIFEST
 

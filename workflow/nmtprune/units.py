@@ -17,11 +17,6 @@ from nmtprune.config import Config
 from nmtprune.files import read_json, read_table, sha256_of, write_text
 
 
-def unit_of(chain: Chain) -> Path:
-    """The folder of a chain's unit, below the folder of models: `<task>/<recipe>/s<seed>`."""
-    return Path(chain.task, chain.recipe, f"s{chain.seed}")
-
-
 def seal(folder: Path) -> None:
     """Say that a unit is whole: list its files, in a file that is written last."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != paths.UNIT)

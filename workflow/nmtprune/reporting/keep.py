@@ -56,7 +56,7 @@ def _units(config: Config) -> dict[Path, list[Chain]]:
     """All models of the run, those that others begin with included, by unit."""
     found: dict[Path, list[Chain]] = {}
     for chain in sorted({ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str):
-        found.setdefault(units.unit_of(chain), []).append(chain)
+        found.setdefault(paths.unit(chain), []).append(chain)
     return found
 
 
