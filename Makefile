@@ -36,6 +36,7 @@ bench: $(VENV)/installed
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
 

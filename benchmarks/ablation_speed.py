@@ -28,7 +28,7 @@ from pathlib import Path
 from nmtprune import models
 from nmtprune.data.subwords import Subwords
 from nmtprune.pruning.components import ablation, components_of
-from nmtprune.scoring.engine import Search
+from nmtprune.search import Search
 from nmtprune.scoring.model import from_checkpoint
 from nmtprune.scoring.score import Scorer
 checkpoint, data, source, reference, beam, count, what = sys.argv[1:]

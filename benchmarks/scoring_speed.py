@@ -40,7 +40,7 @@ SCORE = """
 import sys
 from pathlib import Path
 from nmtprune.data.subwords import Subwords
-from nmtprune.scoring.engine import Search
+from nmtprune.search import Search
 from nmtprune.scoring.model import from_checkpoint
 from nmtprune.scoring.score import Scorer
 checkpoint, data, source, reference, beam, out = sys.argv[1:]
@@ -53,7 +53,8 @@ import sys, time
 from pathlib import Path
 from nmtprune.data.subwords import Subwords
 from nmtprune.files import read_lines
-from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.opening import open_engine
+from nmtprune.search import Search
 from nmtprune.scoring.model import from_checkpoint
 from nmtprune.scoring.translate import translate
 checkpoint, data, source, beam = sys.argv[1:]

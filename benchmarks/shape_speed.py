@@ -33,9 +33,9 @@ import torch
 from measuring import command_line, parse, publish, ratio
 
 from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer, speed
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import END, SPECIAL_SYMBOLS, Model
 from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.search import Search
 
 WIDTH, FFN, HEADS, HEAD_DIM = 256, 1536, 8, 32
 # FFN widths of encoder and decoder. 6-6: table 3, lambda 0.2 (69 % removed). 6-2: table 1a, lambda 0.5, both decoder layers as wide as its

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import MICRO, SETTINGS, Workplace
 
-from nmtprune import config, papers, paths
+from nmtprune import config, papers, paths, units
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
 
@@ -37,14 +37,14 @@ RULE_OF |= {"continue": "continue_training", "import": "import_checkpoint", "sli
 
 def expected(settings):
     """Jobs by rule, counted from the files that the tables and figures ask for."""
-    wanted = {file for file in papers.inputs(settings) if file.name != "manifest.json"}
+    wanted = {file for file in units.inputs(settings) if file.name != "manifest.json"}
     every = {ancestor for each in papers.chains(settings) for ancestor in each.ancestors()}
     ordered = {each.parent for each in every if each.last.needs_order} | {each for each in every if paths.analysis(each, "order") in wanted}
     wanted |= {paths.analysis(each, name) for each in ordered for name in ("order", "contribution")}
     counts = Counter({"pages": 1, "all": 1})
     counts.update("speed" if "speed" in file.parts else RULE_OF.get(file.stem, file.stem) for file in wanted)
     made = set()
-    looked_at = {file.parent for file in papers.inputs(settings)}
+    looked_at = {file.parent for file in units.inputs(settings)}
     for each in papers.chains(settings):  # what only selects is made by the job of what follows it, unless something is asked of itself
         made |= {one for one in each.ancestors() if not one.last.family.selects or paths.model(one) in looked_at}
     counts.update(RULE_OF.get(each.last.family.name, each.last.family.name) for each in made)

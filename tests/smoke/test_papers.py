@@ -113,7 +113,7 @@ def test_a_kept_unit_that_lacks_what_is_asked_or_is_of_other_settings_is_made_ag
 
     def to_make():
         with fresh.inside():
-            return {units.unit_of(each) for each in papers.chains(fresh.config) if paths.scores(each) in papers.inputs(fresh.config)}
+            return {paths.unit(each) for each in papers.chains(fresh.config) if paths.scores(each) in units.inputs(fresh.config)}
 
     assert to_make() == set()
     unit = Path("micro/micro-lstm/s1")

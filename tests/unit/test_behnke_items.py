@@ -21,6 +21,7 @@ from nmtprune.reporting import kinds
 from nmtprune.reporting.kinds.front import on_front
 from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.render import render
+from nmtprune.units import inputs
 
 TASKS = {"wmt-es-en-distilled": "multi30k-de-en", "wmt-es-en-distilled-13m": None}
 STUDENTS = {file.stem for file in (config.WORKFLOW / "recipes").glob("student-*.yaml")}
@@ -312,7 +313,7 @@ def test_speed_is_measured_once_a_model_with_a_baseline_as_the_anchor(behnke):
     assert list(groups) == ["multi30k-en-de", "multi30k-de-en"]
     for chains in groups.values():
         assert len(chains) == len(set(chains)) and {each.seed for each in chains} == {1}
-    assert {paths.speed("made", task) for task in groups} <= set(papers.inputs(run))
+    assert {paths.speed("made", task) for task in groups} <= set(inputs(run))
     assert papers.speed_groups(behnke_of(run, ["behnke2021/table2"])) == {}
 
 

@@ -11,6 +11,7 @@ from nmtprune import chain, checks, papers, paths
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines, write_lines
 from nmtprune.scoring import quality
+from nmtprune.steps.lengths import check_lengths
 
 TRAIN = "mine/micro/s1/train"
 
@@ -204,11 +205,11 @@ def test_a_line_beyond_the_positions_is_refused_before_training(studio, side):
         split = next(split for split, each in sizes.items() if each.max() == longest)
         positions = [MANY, MANY]
         positions[side] = longest
-        checks.of_lengths(config, MICRO_TRAIN, positions)
+        check_lengths(config, MICRO_TRAIN, positions)
         positions[side] = longest - 1
         where = f"line {int(sizes[split].argmax()) + 1} of the {('source', 'target')[side]} side of `{split}`"
         with pytest.raises(UserError, match=f"{where} has {longest} pieces, .* the model has positions for {longest - 1}"):
-            checks.of_lengths(config, MICRO_TRAIN, positions)
+            check_lengths(config, MICRO_TRAIN, positions)
 
 
 def test_training_pairs_beyond_the_limits(studio, capsys):
@@ -219,15 +220,15 @@ def test_training_pairs_beyond_the_limits(studio, capsys):
         source, target = lengths(paths.binarised(config.data_folder(MICRO_TRAIN)), "train", ("src", "tgt"))
         limit = int(sorted(source)[len(source) // 2])
         left_out = sum((source > limit) | (target > MANY))
-        checks.of_lengths(config, MICRO_TRAIN, [MANY, MANY], [limit, MANY])
+        check_lengths(config, MICRO_TRAIN, [MANY, MANY], [limit, MANY])
         assert (
             f"{left_out} of 300 training pairs are left out: a side has more than {limit} (source) or {MANY} (target)"
             in capsys.readouterr().out
         )
-        checks.of_lengths(config, MICRO_TRAIN, [MANY, MANY], [MANY, MANY])
+        check_lengths(config, MICRO_TRAIN, [MANY, MANY], [MANY, MANY])
         assert capsys.readouterr().out == ""
         with pytest.raises(UserError, match=r"\.train: each of the 300 training pairs has a side of more than 1 pieces, .*batch_tokens"):
-            checks.of_lengths(config, MICRO_TRAIN, [MANY, MANY], [1, 1])
+            check_lengths(config, MICRO_TRAIN, [MANY, MANY], [1, 1])
 
 
 def test_a_training_asks_before_its_first_update(bench):

@@ -16,7 +16,6 @@ from nmtprune.analysis import importance
 from nmtprune.claims.evidence import Evidence, pooled_variance, relation, steps
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.claims.verdict import Verdict
-from nmtprune.data.probing import CATEGORIES
 from nmtprune.measurements import importances, similarity
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
@@ -24,6 +23,7 @@ from nmtprune.reporting import claims as shown
 from nmtprune.reporting.measured import Measured, Way
 from nmtprune.scoring import significance
 from nmtprune.scoring.speed import IDLE
+from nmtprune.senteval import CATEGORIES
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SENTENCES, WORDS = 200, 20

@@ -9,8 +9,10 @@ import pytest
 import torch
 from test_steps import interrupted, same, weights
 
-from nmtprune import analysis, chain, models, paths, steps
+from nmtprune import chain, models, paths, steps
 from nmtprune.analysis import trials
+from nmtprune.analysis.run import run as analyse
+from nmtprune.analysis.run import run_shard
 from nmtprune.errors import UserError
 from nmtprune.pruning.components import components_of, parameters
 from nmtprune.scoring.significance import bleu
@@ -28,7 +30,7 @@ def trained(studio, bench):
     def bring(*names):
         with workplace.inside():
             for name in names:
-                analysis.run(name, workplace.config, chain.parse(TRAIN))
+                analyse(name, workplace.config, chain.parse(TRAIN))
         return workplace
 
     return bring
@@ -130,7 +132,7 @@ def test_what_a_kill_has_torn_is_measured_again_and_nothing_else_is(trained, mon
     workplace = trained()
     with workplace.inside():
         with interrupted(monkeypatch, trials, "_line", 5):
-            analysis.run("contribution", workplace.config, chain.parse(TRAIN))
+            analyse("contribution", workplace.config, chain.parse(TRAIN))
         kept = workplace.model(TRAIN) / "state/contribution/all/trials.jsonl"
         whole = kept.read_text().splitlines(keepends=True)
         assert len(whole) == 4
@@ -138,7 +140,7 @@ def test_what_a_kill_has_torn_is_measured_again_and_nothing_else_is(trained, mon
         measured = []
         plain = trials._line
         monkeypatch.setattr(trials, "_line", lambda key, *rest: measured.append(key) or plain(key, *rest))
-        analysis.run("contribution", workplace.config, chain.parse(TRAIN))
+        analyse("contribution", workplace.config, chain.parse(TRAIN))
     assert [key.split()[0] for key in measured] == NAMES[2:]
     assert len(rows(workplace.model(TRAIN) / "contribution.csv")) == 1 + len(NAMES)
 
@@ -149,9 +151,9 @@ def test_shards_measure_each_trial_once_and_the_analysis_only_collects(trained, 
     (workplace.model(TRAIN) / "state/contribution/all/trials.jsonl").unlink()
     with workplace.inside():
         config, model = workplace.config, chain.parse(TRAIN)
-        assert [analysis.run_shard("contribution", config, model, shard, 3) for shard in (1, 2, 3)] == [4, 4, 3]
+        assert [run_shard("contribution", config, model, shard, 3) for shard in (1, 2, 3)] == [4, 4, 3]
         monkeypatch.setattr(trials, "_line", lambda *_: pytest.fail("measured again"))
-        analysis.run("contribution", config, model)
+        analyse("contribution", config, model)
     assert (workplace.model(TRAIN) / "contribution.csv").read_text() == together
 
 
@@ -159,7 +161,7 @@ def test_shards_measure_each_trial_once_and_the_analysis_only_collects(trained, 
 def test_shards_that_are_none(trained, name, shard, said):
     workplace = trained()
     with workplace.inside(), pytest.raises(UserError, match=said):
-        analysis.run_shard(name, workplace.config, chain.parse(TRAIN), shard, 3)
+        run_shard(name, workplace.config, chain.parse(TRAIN), shard, 3)
 
 
 def test_another_model_forgets_the_trials_of_the_one_before(trained, tmp_path):
@@ -175,7 +177,7 @@ def test_components_of_an_lstm(studio, bench):
     studio.make_encoded(recipe="micro-lstm")
     workplace = bench("micro/micro-lstm/s1/train")
     with workplace.inside(), pytest.raises(UserError, match="components are a Transformer's"):
-        analysis.run("contribution", workplace.config, chain.parse("micro/micro-lstm/s1/train"))
+        analyse("contribution", workplace.config, chain.parse("micro/micro-lstm/s1/train"))
 
 
 def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_trains_all(trained):

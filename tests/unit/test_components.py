@@ -12,9 +12,11 @@ from test_slicing import HEAD_DIM, SYMBOLS, student
 from nmtprune.errors import UserError
 from nmtprune.pruning import components as c
 from nmtprune.pruning.component_names import KINDS, Component, of_shape, read_component, without
+from nmtprune.pruning.components import sub_layer_of
 from nmtprune.pruning.slicing import shape_of
-from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.model import Model
+from nmtprune.scoring.opening import open_engine
+from nmtprune.search import Search
 from nmtprune.toolkit import generate
 
 names = st.builds(Component, st.sampled_from(list(KINDS)), st.integers(1, 99))
@@ -65,7 +67,7 @@ def silent(output):
 def test_ablating_equals_a_hook_that_zeroes_the_output_exactly(number):
     options, state = student("6-6")
     component = c.components_of(state)[number]
-    side, layer, part = component.sub_layer
+    side, layer, part = sub_layer_of(component)
     masked = {name: tensor.masked_fill(~mask, 0) for name, tensor in state.items() for mask in [kept(state, component, name)]}
     hooked = module_of(options, state)
     owner = getattr(hooked, side).layers[layer]

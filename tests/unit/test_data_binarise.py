@@ -2,9 +2,8 @@
 
 import pytest
 
-from nmtprune import checks
 from nmtprune.data.corpus import make_corpus
-from nmtprune.data.encoded import make_data
+from nmtprune.data.encoded import check_unknown, make_data
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_lines
@@ -159,16 +158,16 @@ def test_a_set_of_unknown_pieces_is_refused(split):
     with pytest.raises(
         UserError, match=rf"import `mine`: 11% of the pieces of `{split}` \(de\) are unknown to dicts/dict\.de\.txt, where 5% .*spm\.model"
     ):
-        checks.of_data({"title": "Own"}, given, "sentencepiece", shares)
-    checks.of_data({"title": "Own"}, {**given, "model": None}, "words", shares)  # words of a text are not all in a dictionary
-    checks.of_data({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
+        check_unknown({"title": "Own"}, given, "sentencepiece", shares)
+    check_unknown({"title": "Own"}, {**given, "model": None}, "words", shares)  # words of a text are not all in a dictionary
+    check_unknown({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
     shares[split]["de"] = 0.6
     if split != "train":
         with pytest.raises(UserError, match=rf"60% of the pieces of `{split}` \(de\) are unknown, and 0% of the training data's"):
-            checks.of_data({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
+            check_unknown({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
     shares["train"]["de"] = 0.5  # a vocabulary of few words
     shares[split]["de"] = 0.6
-    checks.of_data({"title": "Own"}, SETTINGS["words"], "words", shares)
+    check_unknown({"title": "Own"}, SETTINGS["words"], "words", shares)
 
 
 def test_shares_of_unknown_pieces_and_lengths(data, text):

@@ -20,9 +20,10 @@ from nmtprune.data.distill import evenly_spaced, make_distilled
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_lines
-from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.model import PADDING, Model, of_chain
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.translate import translate
+from nmtprune.search import Search
 
 TEACHER, OTHER = "micro/micro-teacher/s1/train", "micro/micro-teacher/s2/train"
 

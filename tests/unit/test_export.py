@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from test_subwords import DE, EN, SETTINGS
 
 from nmtprune import chain, config, evaluation, paths
-from nmtprune.data.subwords import Subwords, model_files, name_of
+from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.export import export, translate
 from nmtprune.files import read_json, read_lines
 from nmtprune.scoring import translate as scoring
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, of_chain, pieces_of, read_dictionary
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.search import Search
+from nmtprune.subword_names import model_files, name_of
 
 TEACHER, STUDENT = "micro/micro-teacher/s1/train", "micro/micro-student/s1/train"
 ENGINES = ("ctranslate2", "onnx")

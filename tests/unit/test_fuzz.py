@@ -17,7 +17,7 @@ from conftest import MICRO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmtprune import chain, config, papers, paths
+from nmtprune import chain, config, papers, paths, units
 from nmtprune.data.corpus import make_corpus, own_files, splits_of
 from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_lines
@@ -231,7 +231,7 @@ def everything(run):
     """What Snakemake asks of a configuration before it makes its plan."""
     asked = papers.chains(run)
     scored, items = papers.scored(run), papers.items(run)
-    assert set(scored) <= set(asked) and papers.outputs(run) and papers.inputs(run) is not None
+    assert set(scored) <= set(asked) and papers.outputs(run) and units.inputs(run) is not None
     papers.selected(run), papers.speed_groups(run), papers.files(run), run.distilled_tasks(), run.seeds, run.as_arguments()
     for each in sorted(papers.with_teachers(run, set(asked)), key=str):
         for ancestor in each.ancestors():

@@ -16,8 +16,8 @@ from test_scoring_engines import build, sentences
 
 from nmtprune.errors import UserError
 from nmtprune.scoring import ctranslate2_engine
-from nmtprune.scoring.engine import open_engine
 from nmtprune.scoring.int8 import on_grid, restore, rounded, swap_in
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.translate import translate
 
 MATRICES = arrays.arrays(

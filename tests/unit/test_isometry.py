@@ -7,10 +7,11 @@ import pytest
 import torch
 from test_sublayers import ARCHITECTURES, SOURCES, TARGETS, model
 
-from nmtprune import analysis, chain, paths
+from nmtprune import chain, paths
 from nmtprune.analysis import isometry, similarity
 from nmtprune.analysis.development import Pair, development
 from nmtprune.analysis.isometry import jacobian, mean_singular_value
+from nmtprune.analysis.run import run as analyse
 from nmtprune.errors import UserError
 from nmtprune.scoring.model import of_chain
 from nmtprune.toolkit import student
@@ -92,7 +93,7 @@ def test_analyses_of_a_trained_model(bench):
     with workplace.inside():
         trained = chain.parse(TRAINED)
         for name in ("similarity", "isometry"):
-            analysis.run(name, workplace.config, trained)
+            analyse(name, workplace.config, trained)
         similar, values = (pd.read_csv(paths.analysis(trained, name)) for name in ("similarity", "isometry"))
         known = {kind: similar["pwcca"][similar["kind"] == kind].item() for kind in ("E.SA", "E.FF", "D.SA", "D.EA", "D.FF")}
     assert similar["component"].tolist() == ["E.SA.1", "E.FF.1", "D.SA.1", "D.EA.1", "D.FF.1"]
@@ -131,7 +132,7 @@ def test_development_pairs_are_evenly_spaced(bench):
 def test_only_a_transformer_is_analysed(bench, name):
     workplace = bench("micro/micro-lstm/s1/train")
     with workplace.inside(), pytest.raises(UserError, match="components are sub-layers of a Transformer, and this model is of"):
-        analysis.run(name, workplace.config, chain.parse("micro/micro-lstm/s1/train"))
+        analyse(name, workplace.config, chain.parse("micro/micro-lstm/s1/train"))
 
 
 def test_too_small_a_development_set_is_told(bench, monkeypatch):

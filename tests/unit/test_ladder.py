@@ -12,9 +12,9 @@ from nmtprune import config, papers
 from nmtprune.claims import CLAIMS
 from nmtprune.claims.evidence import Evidence
 from nmtprune.claims.verdict import Verdict
+from nmtprune.measurements.ladder import families, ladder
 from nmtprune.measurements.spare import is_bound, slope, spare
 from nmtprune.reporting import kinds
-from nmtprune.reporting.kinds.ladder import families, ladder
 
 SHARES = [20, 40, 60]
 

@@ -13,9 +13,10 @@ from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, history, inte
 from nmtprune import chain, models, paths
 from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.slicing import dead_units, shape_of, zeroed
-from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.int8 import rounded
 from nmtprune.scoring.model import of_chain
+from nmtprune.scoring.opening import open_engine
+from nmtprune.search import Search
 from nmtprune.training import loop
 from nmtprune.training.penalties import GroupLasso
 from nmtprune.training.regularised import Regularised

@@ -37,6 +37,14 @@ class Jobs:
         return job
 
 
+@pytest.mark.parametrize(("visible", "devices"), [("3", ["3"]), ("0,1", ["0", "1"]), ("", []), ("-1", []), ("2,-1,0", ["2"])])
+def test_the_visible_devices_say_whether_there_is_a_gpu(monkeypatch, visible, devices):
+    """A container that is given the fourth GPU alone has one; `-1` hides all that come after it."""
+    monkeypatch.setenv(launch.VISIBLE, visible)
+    assert launch.devices() == devices
+    assert [launch.on_gpu(device) for device in ("auto", "cuda", "cpu")] == [bool(devices), True, False]
+
+
 @pytest.fixture
 def jobs(tmp_path):
     made = []

@@ -17,9 +17,9 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from nmtprune import config, models
 from nmtprune.errors import UserError
 from nmtprune.pruning.classes import class_of, classes
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
 from nmtprune.scoring.translate import negative_log_likelihoods, translate
+from nmtprune.search import Search
 from nmtprune.toolkit import arguments, generate
 from nmtprune.toolkit.loss import label_smoothed_cross_entropy
 from nmtprune.toolkit.recurrence import SEGMENT, StackedLstm, segments_of

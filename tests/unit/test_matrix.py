@@ -15,9 +15,10 @@ from nmtprune.pruning.class_names import EMBEDDINGS, class_names
 from nmtprune.pruning.classes import GATES, class_of, classes, layer_of, prunable, subgroups, untied
 from nmtprune.pruning.dead import by_percent
 from nmtprune.pruning.schemes import GROUPS
+from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import dead_units, head_size, shape_of, zeroed
-from nmtprune.scoring.engine import Search, open_engine
-from nmtprune.steps.select import masks_of_steps
+from nmtprune.scoring.opening import open_engine
+from nmtprune.search import Search
 from nmtprune.training import loop
 
 ARCHITECTURES = {

@@ -18,10 +18,10 @@ from test_scoring_engines import train_to_copy
 
 from nmtprune.errors import UserError
 from nmtprune.scoring import int8, onnx_engine, onnx_graph, onnx_runtime
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
 from nmtprune.scoring.onnx_engine import OnnxEngine
 from nmtprune.scoring.translate import negative_log_likelihoods, translate
+from nmtprune.search import Search
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(36))]
 SHAPE = {

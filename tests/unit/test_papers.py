@@ -324,7 +324,7 @@ def test_a_caption_lists_the_values_that_are_run():
 def made_by(**settings):
     """The models of which a run of the preset multi30k asks for a file: by unit their steps."""
     made = {}
-    for unit, files in units.by_unit(papers.inputs(run("multi30k", papers=["wang2020"], **settings))).items():
+    for unit, files in units.by_unit(units.inputs(run("multi30k", papers=["wang2020"], **settings))).items():
         made[unit.as_posix()] = {file.parent.relative_to(paths.MODELS / unit).as_posix() for file in files}
     return made
 

@@ -8,9 +8,10 @@ from test_scoring_engines import SYMBOLS, build, sentences
 
 from nmtprune.chain import INT8_ENGINES
 from nmtprune.scoring import ctranslate2_engine, ctranslate2_runtime, onnx_engine, onnx_runtime
-from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.shortlist import shortlist_of
 from nmtprune.scoring.translate import negative_log_likelihoods, translate
+from nmtprune.search import Search
 from nmtprune.toolkit.generate import FairseqEngine
 
 POSITIONS = 12

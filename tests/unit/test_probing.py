@@ -26,9 +26,8 @@ from nmtprune.data.probing import (
     word_contents,
 )
 from nmtprune.errors import UserError
+from nmtprune.measurements.probing import accuracies, changes
 from nmtprune.reporting import kinds
-from nmtprune.reporting.kinds.changes import changes
-from nmtprune.reporting.kinds.probing import accuracies
 from nmtprune.reporting.measured import Measured
 from nmtprune.steps.store import begin
 

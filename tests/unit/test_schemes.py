@@ -11,7 +11,7 @@ from nmtprune.chain import SCHEMES, parse_step
 from nmtprune.errors import UserError
 from nmtprune.pruning.classes import class_of, layer_of
 from nmtprune.pruning.schemes import GROUPS, counts, masks
-from nmtprune.steps.select import masks_of_steps
+from nmtprune.pruning.selection import masks_of_steps
 
 NAMES = (
     "encoder.embed_tokens.weight",

@@ -14,11 +14,12 @@ from conftest import needs_exact_bytes
 
 from nmtprune.errors import UserError
 from nmtprune.scoring import ctranslate2_engine
-from nmtprune.scoring.engine import PRECISIONS, Search, open_engine
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
+from nmtprune.scoring.opening import PRECISIONS, open_engine
 from nmtprune.scoring.perplexity import likelihood
 from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.translate import batches, negative_log_likelihoods, translate
+from nmtprune.search import Search
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(36))]
 SHAPE = {

@@ -11,9 +11,10 @@ from test_scoring_engines import SYMBOLS, build, sentences
 
 from nmtprune.errors import UserError
 from nmtprune.files import sha256_of
-from nmtprune.scoring.engine import Search, open_engine
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.shortlist import SPECIAL, Shortlist, make_shortlist, shortlist_of
 from nmtprune.scoring.translate import negative_log_likelihoods, translate
+from nmtprune.search import Search
 
 TYPES = 40
 SOURCE = [*SYMBOLS[:SPECIAL], *(f"s{number}" for number in range(TYPES))]

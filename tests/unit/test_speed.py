@@ -231,7 +231,7 @@ def warm_process(monkeypatch):
     """The number of a warm process, which jobs of the test find."""
     monkeypatch.setenv(warm.ADDRESS, "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    started = warm.start()
+    started = warm.start("nmtprune.preload")
     while not os.path.exists(os.environ[warm.ADDRESS]):
         assert warm._STARTED[-1].poll() is None, "the warm process has ended"
         time.sleep(0.05)

@@ -20,8 +20,8 @@ from nmtprune import models
 from nmtprune.errors import UserError
 from nmtprune.pruning.class_names import class_names
 from nmtprune.pruning.classes import classes, prunable
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
+from nmtprune.search import Search
 from nmtprune.toolkit import arguments, generate, student
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]

@@ -13,6 +13,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from nmtprune import models
 from nmtprune.errors import UserError
+from nmtprune.pruning.components import sub_layer_of
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
 from nmtprune.toolkit import arguments, generate
 from nmtprune.toolkit.sublayers import ObservedEngine
@@ -63,10 +64,10 @@ def norms(engine, side):
     """The layer norms of a side by component, and whether they come before."""
     found = {}
     for each in engine.components:
-        if each.sub_layer.side == side:
+        if sub_layer_of(each).side == side:
             layer = getattr(engine._model, side).layers[each.layer - 1]
             name = {"self": "self_attn_layer_norm", "cross": "encoder_attn_layer_norm", "ffn": "final_layer_norm"}
-            found[each] = getattr(layer, name[each.sub_layer.component]), layer.normalize_before
+            found[each] = getattr(layer, name[sub_layer_of(each).component]), layer.normalize_before
     return dict(sorted(found.items(), key=lambda pair: (pair[0].layer, ["SA", "EA", "FF"].index(pair[0].kind[2:]))))
 
 
@@ -90,8 +91,8 @@ def test_what_a_component_adds_is_the_difference_of_the_residual_stream(engine, 
 def test_an_output_is_silenced_with_its_last_matrix(engine):
     """Where a component's outgoing matrix and bias are zero it adds nothing, and all else still runs."""
     for each in engine.components:
-        layer = getattr(engine._model, each.sub_layer.side).layers[each.layer - 1]
-        module = {"self": "self_attn.out_proj", "cross": "encoder_attn.out_proj", "ffn": "fc2"}[each.sub_layer.component]
+        layer = getattr(engine._model, sub_layer_of(each).side).layers[each.layer - 1]
+        module = {"self": "self_attn.out_proj", "cross": "encoder_attn.out_proj", "ffn": "fc2"}[sub_layer_of(each).component]
         for parameter in layer.get_submodule(module).parameters():
             parameter.data.zero_()
     passed = engine.observe(SOURCES, TARGETS)

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nmtprune.config import validate
-from nmtprune.data.subwords import Subwords, marked_as, name_of
+from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
+from nmtprune.subword_names import marked_as, name_of
 
 EN = [
     "A man in an orange hat stares at something.",

@@ -7,9 +7,10 @@ import torch
 from test_scoring_engines import build, sentences, train_to_copy
 
 from nmtprune.errors import UserError
-from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.model import UNKNOWN
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.translate import translate
+from nmtprune.search import Search
 from nmtprune.toolkit.generate import replace_unknowns
 
 

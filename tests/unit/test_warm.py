@@ -19,7 +19,7 @@ TRAIN = "micro/micro/s1/train"
 OWNER = """
 import sys, time
 from nmtprune import warm
-pid = warm.start()
+pid = warm.start('nmtprune.preload')
 import os
 print(os.environ[warm.ADDRESS], pid, flush=True)
 time.sleep(600)
@@ -68,7 +68,7 @@ class Warm:
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, **streams)
 
     def job(self, seconds, status):
-        return self.python("import sys; from nmtprune import warm; sys.exit(warm.run_there(sys.argv))", seconds, status)
+        return self.python("import sys; from nmtprune import warm; sys.exit(warm.run_there(sys.argv, 'nmtprune.cli'))", seconds, status)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_without_the_warm_process_jobs_say_so_and_later_ones_do_without(process)
     assert job.wait(timeout=30) == 128 + signal.SIGKILL
     assert "the process that runs the jobs was killed" in job.stderr.read()
     until(lambda: not alive(fork))
-    assert process.python("from nmtprune import warm; print(warm.run_there(['x']))").communicate()[0] == "None\n"
+    assert process.python("from nmtprune import warm; print(warm.run_there(['x'], 'nmtprune.cli'))").communicate()[0] == "None\n"
 
 
 def test_the_warm_process_has_one_thread(process):
@@ -152,19 +152,19 @@ def test_the_warm_process_has_one_thread(process):
 @pytest.mark.parametrize("difference", ["sys.prefix = '/another/environment'", "sys.executable = '/bin/another'", "sys.version = '3.99'"])
 def test_a_job_of_another_environment_is_not_handed_over(process, difference):
     """As one under `--sdm conda`, whose packages are those of its own environment."""
-    job = process.python(f"import sys; {difference}; from nmtprune import warm; print(warm.run_there(['x', '0', '3']))")
+    job = process.python(f"import sys; {difference}; from nmtprune import warm; print(warm.run_there(['x', '0', '3'], 'nmtprune.cli'))")
     assert job.communicate()[0] == "None\n"
 
 
 def test_a_job_of_another_copy_of_the_package_is_not_handed_over(process):
     shutil.copytree(Path(warm.__file__).parent, process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__"))
     process.environment["PYTHONPATH"] = str(process.folder / "other")
-    assert process.python("from nmtprune import warm; print(warm.run_there(['x', '0', '3']))").communicate()[0] == "None\n"
+    assert process.python("from nmtprune import warm; print(warm.run_there(['x', '0', '3'], 'nmtprune.cli'))").communicate()[0] == "None\n"
 
 
 def test_jobs_of_several_threads_do_without(process):
     process.environment["OMP_NUM_THREADS"] = "2"
-    assert process.python("from nmtprune import warm; print(warm.run_there(['x']))").communicate()[0] == "None\n"
+    assert process.python("from nmtprune import warm; print(warm.run_there(['x'], 'nmtprune.cli'))").communicate()[0] == "None\n"
 
 
 def test_a_model_of_a_warm_process_is_that_of_a_cold_one(workplace, studio, tmp_path):

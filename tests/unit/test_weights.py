@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmtprune import analysis, chain, config, models, papers, paths
+from nmtprune.analysis.run import run as analyse
 from nmtprune.analysis.weights import CELLS, are_words, facts, picture, pictures
 from nmtprune.reporting import figures, kinds
 from nmtprune.reporting.measured import Measured
@@ -153,7 +154,7 @@ def items_of(*chains):
 
 def test_an_analysis_needs_no_weights_of_a_sparse_model_and_single_facts_are_read_by_name(pruned):
     settings, model = pruned
-    analysis.run("weights", settings, model)
+    analyse("weights", settings, model)
     measured = Measured(settings)
     assert measured.value(model, "source_words_gone") == 5 and measured.value(model, "source_rank_gone") == pytest.approx(90)
     assert measured.value(model, "target_words_gone") == 0 and measured.value(model, "target_rank_gone") is None
@@ -170,7 +171,7 @@ def test_of_a_dense_model_everything_is_kept(pruned):
 
 def test_a_figure_of_pictures_with_its_table(pruned, tmp_path):
     settings, model = pruned
-    analysis.run("weights", settings, model)
+    analyse("weights", settings, model)
     missing = chain.parse("toy/toy/s1/train/prune-uniform-80")
     made = kinds.make(items_of(model, missing), Measured(settings))
     figures.save(made.figure, tmp_path / "figure.svg", tmp_path / "figure.png")

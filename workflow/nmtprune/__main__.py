@@ -4,9 +4,11 @@ import sys
 
 from nmtprune import warm
 
+CLI = "nmtprune.cli"
+
 
 def main() -> int:
-    status = warm.run_there(sys.argv)
+    status = warm.run_there(sys.argv, CLI)
     if status is not None:
         return status
     from nmtprune import cli

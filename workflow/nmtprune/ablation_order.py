@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-
 from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.errors import UserError
+from nmtprune.files import read_table
 from nmtprune.pruning.component_names import Component, read_component
 
 ANALYSIS, ITERATIVE, ONE_SHOT = "order", "iterative", "one-shot"
@@ -18,8 +17,7 @@ def least_important(chain: Chain) -> list[Component]:
     file, count = paths.analysis(chain.parent, ANALYSIS), int(chain.last["count"])
     if not file.exists():
         raise UserError(f"there is no {file}: make it first (snakemake {file})")
-    with open(file, encoding="utf-8", newline="") as lines:
-        found = [row["component"] for row in csv.DictReader(lines) if row["method"] == ITERATIVE and row["number"] != "0"]
+    found = [row["component"] for row in read_table(file) if row["method"] == ITERATIVE and row["number"] != "0"]
     if len(found) < count:
         raise UserError(f"`{chain.last}` takes {count} components and {file} has the first {len(found)} of them; raise `importance.group`")
     return [read_component(name) for name in found[:count]]

@@ -1,6 +1,6 @@
 """What this machine takes for the parts of a job, measured on made-up sentences: what plans go by where nothing has run yet.
 
-Each recipe is measured in a fork of one process that has imported everything, as jobs are run; imports are not counted.
+Each recipe is measured in a fork of this process, which has imported everything (`preload`), as jobs are run; imports are not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from nmtprune import paths, warm
+from nmtprune import launch, paths
 from nmtprune.analysis import VERSIONS
 from nmtprune.chain import Chain
 from nmtprune.config import Config
@@ -28,8 +28,6 @@ from nmtprune.files import digest, read_json, write_json, write_text
 from nmtprune.pruning.parameters import parameters
 from nmtprune.toolkit import precision
 
-FILE = paths.RESULTS / "costs" / "calibration.json"
-LEAST = paths.RESULTS / "costs" / "least.json"
 SENTENCES = 64  # that are translated, one batch; fewer where the model is large
 UPDATES = 8  # that are timed, after one that is not
 SECONDS = 1.5  # after which nothing is repeated any more
@@ -95,12 +93,11 @@ TINY_JOBS = {
 
 def read() -> dict[str, Calibration]:
     """The calibrations that were made here, by identity."""
-    return {key: Calibration(**value) for key, value in read_json(FILE).items()} if FILE.exists() else {}
+    return {key: Calibration(**value) for key, value in read_json(paths.CALIBRATIONS).items()} if paths.CALIBRATIONS.exists() else {}
 
 
 def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
     """Measure the recipe of each chain that begins with a training, with sentences of so many pieces, and keep it under its identity."""
-    warm.import_what_jobs_need()
     context = get_context("fork")
     for key, chain, pieces in wanted:
         queue = context.SimpleQueue()
@@ -110,40 +107,37 @@ def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Ite
         process.join()
         if isinstance(found, str):
             raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {found}")
-        write_json(FILE, {name: asdict(each) for name, each in (read() | {key: found}).items()})
+        write_json(paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: found}).items()})
         yield chain
 
 
-def run_tiny(device: str) -> dict[str, float]:
+def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
     """Make a tiny model in the working directory, an empty one, and look at it in every way; CPU seconds of each job (seconds by the
-    clock where it took a GPU), by what it does."""
-    warm.import_what_jobs_need()
+    clock where it took a GPU), by what it does. `main`: runs the verb that `sys.argv` says, and returns the exit status."""
     for kind, said in TINY.items():
         write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
     settings = ["--set", "own=own", "--set", f"device={device}"]
     found = {}
     for name, arguments in TINY_JOBS.items():
-        log = paths.RESULTS / "logs" / f"{name}.log"
-        process = get_context("fork").Process(target=_as_job, args=([*arguments, *settings, "--cost", str(log)], log))
+        log = paths.LOGS / f"{name}.log"
+        process = get_context("fork").Process(target=_as_job, args=(main, [*arguments, *settings, "--cost", str(log)], log))
         process.start()
         process.join()
         if process.exitcode:
             raise UserError(f"a tiny model cannot be made here: {log.read_text().strip().splitlines()[-1]}")
         took = read_json(paths.cost(log))
         found[name] = took["seconds"] if "gpu" in took else took["cpu_seconds"]
-    shutil.rmtree(paths.RESULTS / "costs")
+    shutil.rmtree(paths.COSTS)
     return found
 
 
-def _as_job(arguments: list[str], log: Path) -> None:
-    from nmtprune import cli
-
+def _as_job(main: Callable[[], int], arguments: list[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     sys.argv = ["nmtprune", *arguments]
-    sys.exit(cli.main())
+    sys.exit(main())
 
 
 def _tried(config: Config, chain: Chain, pieces: float) -> Calibration | str:
@@ -156,11 +150,12 @@ def _tried(config: Config, chain: Chain, pieces: float) -> Calibration | str:
 
 def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibration:
     from nmtprune import models
-    from nmtprune.scoring.engine import Search, open_engine
     from nmtprune.scoring.model import Model, read_dictionary
+    from nmtprune.scoring.opening import open_engine
     from nmtprune.scoring.perplexity import likelihood
     from nmtprune.scoring.quality import Quality
     from nmtprune.scoring.translate import translate
+    from nmtprune.search import Search
     from nmtprune.toolkit import arguments, session
 
     recipe, schedule = config.recipe(chain.recipe), config.schedule(chain.recipe, chain.root.schedule)
@@ -217,7 +212,7 @@ def _clock(device: str) -> Callable[[], float]:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    return on_gpu if device != "cpu" and torch.cuda.is_available() else time.process_time
+    return on_gpu if launch.torch_device(device) == "cuda" else time.process_time
 
 
 def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> float:

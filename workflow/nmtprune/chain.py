@@ -20,6 +20,7 @@ INITIALISATIONS = ("zero", "external")
 GROUPS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
 WHERE = ("enc", "dec", "both")
 INT8_ENGINES = ("ctranslate2", "onnx")
+SOUGHT = "to"  # before the sparsity in percent that a lambda is sought for
 INITIAL = "0"  # of `at`: the weights before the first update
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "quantised"
@@ -32,8 +33,8 @@ class Family:
     `follows`: the states of a model it may follow; none for the root of a chain. `leaves`: the state it leaves, or None where the
     parent's state stays. `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask), not a
     model. `latest`: it goes on from the parent's latest checkpoint, not from the selected one. `draws`: it begins with newly drawn
-    weights. `competes`: the parent may be selected, as the checkpoint of update 0. `version` grows when the implementation changes what
-    the step computes.
+    weights. `competes`: the parent may be selected, as the checkpoint of update 0. `of_transformers`: only a Transformer can take it.
+    `version` grows when the implementation changes what the step computes.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Family:
     latest: bool = False
     draws: bool = False
     competes: bool = False
+    of_transformers: bool = False
     version: int = 1
 
 
@@ -102,13 +104,18 @@ def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
     for value, valid, what in ((groups, GROUPS, "groups"), (where, WHERE, "place")):
         if value not in valid:
             raise ValueError(f"unknown {what} `{value}`; {suggest(value, valid)}")
-    if penalty.startswith("to"):
-        _percent(penalty.removeprefix("to"))
+    if penalty.startswith(SOUGHT):
+        _percent(penalty.removeprefix(SOUGHT))
         if groups == "blocks8":
             raise ValueError("a sparsity is of hidden units, which `blocks8` does not speak of; give a lambda")
     elif not re.fullmatch(_NUMBER, penalty):
         raise ValueError(f"`{penalty}` is no lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a sparsity of 67 %")
     return {"groups": groups, "where": where, "lambda": penalty, **_schedule(tuple(variant))}
+
+
+def sparsity_sought(penalty: str) -> float | None:
+    """The percentage of a lasso's `to67`, which seeks the lambda that leads there; None of a lambda itself."""
+    return float(penalty.removeprefix(SOUGHT)) if penalty.startswith(SOUGHT) else None
 
 
 def _part_of_training(arguments: tuple[str, ...]) -> dict[str, str]:
@@ -168,13 +175,31 @@ FAMILIES: dict[str, Family] = {
             draws=True,
             version=2,
         ),
-        Family("lasso", "lasso-<groups>-<where>-<lambda>[-<schedule>]", (DENSE, SLICED), None, _lasso, trains=True, version=2, latest=True),
-        Family("slice", "slice", (DENSE, SLICED), SLICED, _nothing, latest=True),
+        Family(
+            "lasso",
+            "lasso-<groups>-<where>-<lambda>[-<schedule>]",
+            (DENSE, SLICED),
+            None,
+            _lasso,
+            trains=True,
+            version=2,
+            latest=True,
+            of_transformers=True,
+        ),
+        Family("slice", "slice", (DENSE, SLICED), SLICED, _nothing, latest=True, of_transformers=True),
         Family("converge", "converge[-<schedule>]", (DENSE, SLICED), None, _schedule, trains=True, version=2, latest=True),
-        Family("ablate", "ablate-<component>[+<component>...]", (DENSE, SPARSE, SLICED), SPARSE, _components, selects=True),
-        Family("rewind", "rewind-<k>[-<schedule>]", (DENSE,), None, _count, trains=True, competes=True, version=2),
-        Family("drop", "drop-<k>[-<schedule>]", (DENSE,), SLICED, _count, trains=True, draws=True, version=2),
-        Family("int8", "int8-<engine>", (DENSE, SPARSE, SLICED), INT8, _one_of("engine", INT8_ENGINES)),
+        Family(
+            "ablate",
+            "ablate-<component>[+<component>...]",
+            (DENSE, SPARSE, SLICED),
+            SPARSE,
+            _components,
+            selects=True,
+            of_transformers=True,
+        ),
+        Family("rewind", "rewind-<k>[-<schedule>]", (DENSE,), None, _count, trains=True, competes=True, of_transformers=True, version=2),
+        Family("drop", "drop-<k>[-<schedule>]", (DENSE,), SLICED, _count, trains=True, draws=True, of_transformers=True, version=2),
+        Family("int8", "int8-<engine>", (DENSE, SPARSE, SLICED), INT8, _one_of("engine", INT8_ENGINES), of_transformers=True),
         Family("finetune", "finetune[-<schedule>]", (INT8,), None, _schedule, trains=True, competes=True, version=2),
         Family("at", "at-<percent>", (DENSE, SPARSE, SLICED, INT8), None, _part_of_training),
     )
@@ -233,6 +258,11 @@ class Chain:
         return Chain(self.task, self.recipe, self.seed, self.steps[:-1]) if len(self.steps) > 1 else None
 
     @property
+    def steps_text(self) -> str:
+        """The steps as in the address: `train/prune-local-50/retrain`."""
+        return "/".join(map(str, self.steps))
+
+    @property
     def state(self) -> str:
         """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `quantised` where an engine runs it in 8 bits."""
         return next(step.family.leaves for step in reversed(self.steps) if step.family.leaves)
@@ -260,7 +290,7 @@ class Chain:
         return self.of_its_job()[0].parent
 
     def __str__(self) -> str:
-        return "/".join((self.task, self.recipe, f"s{self.seed}", *map(str, self.steps)))
+        return f"{self.task}/{self.recipe}/s{self.seed}/{self.steps_text}"
 
 
 @functools.cache  # the grids of a run say the same steps thousands of times

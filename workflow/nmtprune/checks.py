@@ -2,8 +2,8 @@
 
 * `of_run`: what the configuration alone tells, as it is read; of one task `of_task`.
 * `before_jobs`: what this machine and the files that a run begins with tell, before the first job.
-* `of_data`: what a text tells once it is in pieces, before anything is trained on it.
-* `of_lengths`: what a text's lengths tell once a model's positions are known: before its first update, or as it is imported.
+
+What a text tells once it is in pieces is asked by `data.encoded`, what its lengths tell a model by `steps.lengths`.
 
 Who uses what is asked for here knows how to ask: metrics, sources, engines and steps have an `unavailable`, or raise their sentence.
 """
@@ -11,24 +11,20 @@ Who uses what is asked for here knows how to ask: metrics, sources, engines and 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from nmtprune import free, launch, paths, space
+from nmtprune import free, launch, space
 from nmtprune.chain import Chain
-from nmtprune.config import TRANSFORMERS, Config
+from nmtprune.config import Config
 from nmtprune.data import corpus
-from nmtprune.data.subwords import SIDES, kind_of, marked_as, segmenter
+from nmtprune.data.subwords import segmenter
 from nmtprune.errors import UserError
 from nmtprune.files import read_lines
+from nmtprune.pruning import shapes
 from nmtprune.scoring import comet
+from nmtprune.subword_names import kind_of, marked_as
 
-# the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and beyond those of its
-# training data of our own
-UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
-UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
-OF_TRANSFORMERS = ("lasso", "slice", "ablate", "rewind", "drop", "int8")
 LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # what asks for it -> the module
 
 
@@ -93,7 +89,7 @@ def _decoding(config: Config, recipe: str) -> None:
     whole, where = config.recipe(recipe), f"recipes/{recipe}.yaml: decoding"
     decoding, architecture = whole.get("decoding", {}), whole["architecture"]
     engine = decoding.get("engine", "auto")
-    if engine in ("ctranslate2", "onnx") and architecture["name"] not in TRANSFORMERS:
+    if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
         raise UserError(f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; valid: auto, fairseq")
     if engine == "ctranslate2" and architecture.get("decoder_self") == "ssru":
         raise UserError(f"{where}: engine `ctranslate2` does not know the recipe's SSRU; valid: auto, onnx, fairseq")
@@ -143,10 +139,7 @@ def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], 
     space.check_room(config, at_once)
     free.check_weights(config, makes)
     if here and config.settings["device"] == "cuda" and not launch.devices():
-        import torch  # which takes seconds, and knows of other makers' devices
-
-        if not torch.cuda.is_available():
-            raise UserError("device: `cuda` is asked for and there is no GPU here; valid: auto, cpu")
+        launch.torch_device("cuda")
     _imports(config, [chain for chain in chains if chain.root.family.name == "import"])
 
 
@@ -163,62 +156,6 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
         cfg = imports.read(Path(given["checkpoint"]), given.get("trust", False))["cfg"]
         transformers[name] = models.is_transformer(models.options_by_name(cfg.model))
     for chain in chains:
-        step = next((step for step in chain.steps if step.family.name in OF_TRANSFORMERS), None)
+        step = next((step for step in chain.steps if step.family.of_transformers), None)
         if step and not transformers[chain.root["name"]]:
             raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none")
-
-
-def of_data(task: Mapping[str, Any], settings: Mapping[str, Any], kind: str, unknown: Mapping[str, Mapping[str, float]]) -> None:
-    """Raises UserError where the pieces of a set are not those of its dictionary. `kind`: of subwords; `unknown`: parts of all pieces by
-    split and language."""
-    given = settings["type"] == "given"
-    for split, shares in unknown.items():
-        for language, share in shares.items():
-            if given and share > UNKNOWN_OF_GIVEN[kind]:
-                dictionary, model = Path(settings["dictionaries"]) / f"dict.{language}.txt", settings.get("model") or "null"
-                raise UserError(
-                    f"import `{settings['name']}`: {share:.0%} of the pieces of `{split}` ({language}) are unknown to {dictionary}, where "
-                    f"{UNKNOWN_OF_GIVEN[kind]:.0%} are the most; was the model trained with other subwords than `subwords: {model}`?"
-                )
-            if not given and share - unknown["train"][language] > UNKNOWN_BEYOND_TRAINING[kind]:
-                raise UserError(
-                    f"task `{task['title']}`: {share:.0%} of the pieces of `{split}` ({language}) are unknown, and "
-                    f"{unknown['train'][language]:.0%} of the training data's: is the set in another language, script or encoding?"
-                )
-
-
-def of_lengths(config: Config, chain: Chain, positions: Sequence[int], limits: Sequence[int] | None = None) -> None:
-    """Raises UserError where a line of a development or test set has more pieces than the model has `positions` [source, target], end of
-    sentence included, or where training is to leave out all pairs.
-
-    `limits` [source, target]: what a side of a training pair may have; a batch must hold each side of the development set too.
-    """
-    from nmtprune.toolkit.binarise import lengths  # fairseq's library takes seconds
-
-    task, folder = config.task(chain.task), paths.binarised(config.data_folder(chain))
-    languages = (task["source"], task["target"])
-    for split in ("dev", *task["test"]):
-        room = config.schedule(chain.recipe, chain.last.schedule)["batch_tokens"] if limits is not None and split == "dev" else None
-        for side, sizes, most in zip(SIDES, lengths(folder, split, languages), positions, strict=True):
-            limit = min(most, room or most)
-            if len(sizes) and sizes.max() > limit:
-                line, pieces = int(sizes.argmax()) + 1, int(sizes.max())
-                why = f"a batch takes {limit} (batch_tokens)" if limit < most else f"the model has positions for {limit}"
-                raise UserError(
-                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} pieces, end of sentence included, "
-                    f"and {why}: shorten the line"
-                )
-    if limits is None:
-        return
-    source, target = lengths(folder, "train", languages)
-    fitting = (source <= limits[0]) & (target <= limits[1])
-    left_out = len(fitting) - int(fitting.sum())
-    where = f"recipes/{chain.recipe}.yaml: schedules.{chain.last.schedule}"
-    most = f"{limits[0]}" if limits[0] == limits[1] else f"{limits[0]} (source) or {limits[1]} (target)"
-    if left_out == len(fitting):
-        raise UserError(
-            f"{where}: each of the {len(fitting)} training pairs has a side of more than {most} pieces, the most that batch_tokens, "
-            "max_length and the model's positions allow: raise batch_tokens, or split the lines"
-        )
-    if left_out:
-        print(f"{left_out:,} of {len(fitting):,} training pairs are left out: a side has more than {most} pieces", flush=True)

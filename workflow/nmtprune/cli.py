@@ -110,16 +110,16 @@ def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
 
 def analyse(config: Config, arguments: argparse.Namespace) -> None:
     """Analyse a model: its weights, its encoder's representations or what probes find in them."""
-    from nmtprune import analysis
+    from nmtprune.analysis.run import run
 
-    analysis.run(arguments.analysis, config, _chain(config, arguments.model))
+    run(arguments.analysis, config, _chain(config, arguments.model))
 
 
 def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
     """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
-    from nmtprune import analysis
+    from nmtprune.analysis.run import run_shard
 
-    trials = analysis.run_shard(arguments.analysis, config, _chain(config, arguments.model), arguments.shard, arguments.shards)
+    trials = run_shard(arguments.analysis, config, _chain(config, arguments.model), arguments.shard, arguments.shards)
     write_json(Path(arguments.done), {"trials": trials})
 
 
@@ -170,7 +170,10 @@ def plan(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune import plan as plans
 
     if arguments.calibrate:
-        for recipe in plans.calibrate(config):
+        from nmtprune import preload
+
+        preload.import_what_jobs_need()
+        for recipe in plans.calibrate(config, main):
             print(f"measured: {recipe}", file=sys.stderr, flush=True)
     print(plans.plan(config, arguments.cores, arguments.gpus))
 

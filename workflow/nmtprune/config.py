@@ -22,6 +22,7 @@ from nmtprune.errors import UserError, suggest
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
 from nmtprune.reading import merge, read_settings, read_yaml
+from nmtprune.subword_names import name_of
 from nmtprune.training.schedule import decay_length, learning_rate
 
 WORKFLOW = Path(__file__).resolve().parent.parent
@@ -30,7 +31,6 @@ UNFINISHED = 0.3  # of the peak: a linear decay that ends higher is told
 SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
 TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
-TRANSFORMERS = ("transformer", "nmtprune_transformer")
 LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 OWN = "own"  # the name of a run of the user's own chains that nothing else names
@@ -149,6 +149,10 @@ def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, 
         raise UserError(f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages (subwords: joint: true)")
 
 
+def _searched_by_fairseq(recipe: Mapping[str, Any]) -> bool:
+    return recipe.get("decoding", {}).get("engine") == "fairseq" or not shapes.is_transformer(recipe["architecture"])
+
+
 @dataclass(frozen=True)
 class Config:
     """The run: validated settings, and tasks, recipes and presets by name."""
@@ -209,8 +213,7 @@ class Config:
             raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
         _check_architecture(recipe["architecture"], recipe["subwords"], f"recipes/{name}.yaml")
         decoding = recipe.get("decoding", {})
-        slow = decoding.get("engine") == "fairseq" or recipe["architecture"]["name"] not in TRANSFORMERS
-        if decoding.get("shortlist") and slow:
+        if decoding.get("shortlist") and _searched_by_fairseq(recipe):
             raise UserError(f"recipes/{name}.yaml: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here")
         if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get("replace_unknowns"):
             raise UserError(f"recipes/{name}.yaml: decoding: replace_unknowns needs attention, and architecture.attention says none")
@@ -258,12 +261,6 @@ class Config:
     @property
     def data_dir(self) -> Path | None:
         return Path(self.settings["data_dir"]) if self.settings["data_dir"] else None
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether trainings ask for a GPU. The driver's file says whether one is there; importing PyTorch to ask takes seconds."""
-        device = self.settings["device"]
-        return device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
 
     def workers(self, chain: Chain) -> tuple[int, int]:
         """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can share out the batches of
@@ -351,14 +348,10 @@ class Config:
         return self.recipe(chain.recipe)["subwords"]
 
     def data_folder(self, chain: Chain) -> Path:
-        from nmtprune.data.subwords import name_of
-
         return paths.data(chain.task, name_of(self.subwords(chain)))
 
     def subwords_named(self, name: str) -> dict[str, Any]:
         """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where there are none."""
-        from nmtprune.data.subwords import name_of
-
         given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
         loaded = [key for kind, key in self._loaded if kind == "recipes"]  # the run's own: no need to read on
         of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in dict.fromkeys([*loaded, *self.names("recipes")]))
@@ -421,6 +414,10 @@ class Config:
             key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist", "frequent")
         }
 
+    def searched_by_fairseq(self, recipe: str) -> bool:
+        """Whether fairseq searches a recipe's hypotheses, which takes a GPU where trainings do; the other engines run on the CPU."""
+        return _searched_by_fairseq(self.recipe(recipe))
+
     def shortlist(self, chain: Chain) -> Path | None:
         """The lexical shortlist that a chain's models translate with; None where all target pieces are candidates."""
         decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
@@ -479,8 +476,6 @@ class Config:
                     raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
-            if ancestor.last.family.name in ("lasso", "slice"):
-                self._check_transformer(chain, ancestor.last)
             if only := ancestor.last.get("class"):
                 self._check_class(chain, only)
             if chain.root.family.name != "import":  # whose architecture comes with the checkpoint
@@ -492,12 +487,6 @@ class Config:
                         f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` "
                         f"at {', '.join(kept) or 'no'} percent, not at {ancestor.last['percent']}"
                     )
-
-    def _check_transformer(self, chain: Chain, step: chains.Step) -> None:
-        """Raises UserError for a step that only a Transformer can take. An import brings an architecture of its own."""
-        name = self.recipe(chain.recipe)["architecture"]["name"]
-        if chain.root.family.name != "import" and "transformer" not in name:
-            raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{name}`")
 
     def classes(self, recipe: str) -> list[str]:
         """The prunable weight classes of a recipe's model, as steps spell them."""
@@ -516,12 +505,12 @@ class Config:
     def _check_step(self, chain: Chain, step: chains.Step) -> None:
         """Raises UserError for a step that means nothing to the recipe's architecture."""
         architecture, name = self.recipe(chain.recipe)["architecture"], step.family.name
-        if name not in ("lasso", "slice", "int8", "ablate", "rewind", "drop"):
+        if not step.family.of_transformers:
             return
-        if architecture["name"] not in TRANSFORMERS:
+        if not shapes.is_transformer(architecture):
             raise UserError(
-                f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has `{architecture['name']}`; "
-                f"valid: {', '.join(TRANSFORMERS)}"
+                f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{architecture['name']}`; "
+                f"valid: {', '.join(shapes.TRANSFORMERS)}"
             )
         if step.needs_order and int(step["count"]) > (most := self.importance(chain.recipe)["group"]):
             raise UserError(f"chain `{chain}`: `{step}` takes more components than `importance.group` of recipe `{chain.recipe}`: {most}")

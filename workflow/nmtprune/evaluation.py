@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,16 +18,17 @@ from nmtprune.chain import SPARSE, Chain, parse
 from nmtprune.config import Config, pooled_sets
 from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
-from nmtprune.files import digest, read_json, write_json, write_text
+from nmtprune.files import digest, read_json, read_table, write_json, write_table
 from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring import comet, sentence_statistics
-from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, read_dictionary
+from nmtprune.scoring.opening import bytes_in_8_bits
 from nmtprune.scoring.score import Scorer
 from nmtprune.scoring.size import sparsity, stored_size
-from nmtprune.steps.select import masks_of_steps
-from nmtprune.steps.store import SCORES, lock
+from nmtprune.search import Search
+from nmtprune.steps.store import lock
 
 
 class Evaluation:
@@ -81,7 +80,7 @@ class Evaluation:
         sized = {"sized": True} if chain.quantised_for else {}
         scored = {"model": manifest.digest_of(self.config, chain), "sets": self.sets, "translated": translated}
         identity = digest({**scored, **self.identity, **sized})
-        kept = state / SCORES
+        kept = state / paths.KEPT_SCORES
         with lock(state):
             if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
                 return found["rows"]
@@ -156,15 +155,14 @@ def score(config: Config, chain: Chain) -> None:
     evaluation = Evaluation(config, chain, shortlist=config.shortlist(chain))
     rows = evaluation.rows(chain, evaluation.model(chain), None, ["dev", *evaluation.test_sets])
     sentence_statistics.write(paths.model(chain) / paths.SENTENCES, evaluation.sentences(chain, rows))
-    _write(paths.model(chain) / paths.SCORES, rows)
+    write_table(paths.model(chain) / paths.SCORES, rows)
 
 
 def _score_variant(config: Config, chain: Chain) -> None:
     """Score in full one model that only selects; its rows join those of its parent's other variants."""
     there = []
     if paths.scores(chain).exists():
-        with open(paths.scores(chain), encoding="utf-8", newline="") as lines:
-            there = [(parse(row["chain"]), row["set"]) for row in csv.DictReader(lines)]
+        there = [(parse(row["chain"]), row["set"]) for row in read_table(paths.scores(chain))]
     in_full = [each for each, name in there if name == "dev"]
     variants = dict.fromkeys([*(each for each, _ in there), chain])
     score_variants(config, chain.parent, list(variants), [*in_full, chain])
@@ -192,12 +190,4 @@ def score_variants(config: Config, parent: Chain, variants: list[Chain], in_full
         rows, kept = [*rows, *own], kept | evaluation.sentences(variant, own)
         print(f"scored {variant} in {rows[-1]['seconds']} s", flush=True)
     sentence_statistics.write(paths.model(parent) / paths.SENTENCES_OF_VARIANTS, kept)
-    _write(paths.model(parent) / paths.VARIANTS, rows)
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, out.getvalue())
+    write_table(paths.model(parent) / paths.VARIANTS, rows)

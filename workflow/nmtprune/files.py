@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,25 @@ def read_lines(path: str | Path) -> list[str]:
 
 def write_lines(path: str | Path, lines: list[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_table(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, cells by the names of their columns."""
+    with open(path, encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> str:
+    """Rows as CSV with these columns, or those of the first row."""
+    rows, out = list(rows), io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0] if columns is None else columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def write_table(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+    write_text(path, as_csv(rows, columns))
 
 
 def evenly_spaced(total: int, most: int) -> Iterator[int]:

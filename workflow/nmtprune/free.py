@@ -19,7 +19,6 @@ from nmtprune.jobs import STEP, Job, Jobs
 from nmtprune.space import BLOCK, human, table
 from nmtprune.steps.store import is_locked, outputs_of
 
-RESUME, KEPT = "resume.pt", "kept"
 TEMPORARY = "*.tmp"
 UNFINISHED, OTHERS, TRIED = "resume files and torn files", "models of other settings, kept", "trials and shards of what is finished"
 LATEST, FIRST, PART, INTERMEDIATE = "latest checkpoints", "first weights", "snapshots", "models on the way, not scored"
@@ -79,7 +78,7 @@ def spare(config: Config, scored_too: bool = False) -> list[Spare]:
             there = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
             candidates = (spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too))
         elif job.does in TRIALS:
-            candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/trials.jsonl"))
+            candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/{paths.TRIALS}"))
         else:
             candidates = ((TRIED, each) for each in state.glob("*/shard-*.json"))
         for what, each in candidates:
@@ -91,13 +90,13 @@ def spare(config: Config, scored_too: bool = False) -> list[Spare]:
 def _of_model(directory: Path, wanted: bool, scored_too: bool) -> Iterator[tuple[str, Path]]:
     """The files of a finished model that may go if nothing that is left to do reads them."""
     state = paths.state(directory)
-    for torn in (*directory.glob(f".{TEMPORARY}"), *state.rglob(f".{TEMPORARY}"), state / RESUME):
+    for torn in (*directory.glob(f".{TEMPORARY}"), *state.rglob(f".{TEMPORARY}"), state / paths.RESUME):
         yield UNFINISHED, torn
-    for kept in (state / KEPT).rglob("*"):
+    for kept in (state / paths.KEPT).rglob("*"):
         yield OTHERS, kept
     yield LATEST, directory / paths.LAST
     yield FIRST, directory / paths.INITIAL
-    for snapshot in (directory / "snapshots").glob("*.pt"):
+    for snapshot in paths.snapshots(directory).glob("*.pt"):
         yield PART, snapshot
     if scored_too or not wanted:
         yield SCORED if wanted else INTERMEDIATE, directory / paths.MODEL
@@ -105,7 +104,7 @@ def _of_model(directory: Path, wanted: bool, scored_too: bool) -> Iterator[tuple
 
 def _names(file: Path) -> list[Path]:
     """A file of a model, and what a step keeps of it to restore it by."""
-    folder = file.parents[1] if file.parent.name == "snapshots" else file.parent
+    folder = paths.folder_of(file)
     kept = outputs_of(paths.state(folder)) / file.relative_to(folder)
     return [file, *([kept] if kept.exists() else [])]
 
@@ -140,13 +139,13 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
         return "\n".join([*lines, *said])
     for file in everything:
         file.unlink(missing_ok=True)
-    for folder in sorted({file.parent for file in everything if KEPT in file.parts}, key=lambda path: -len(path.parts)):
+    for folder in sorted({file.parent for file in everything if paths.KEPT in file.parts}, key=lambda path: -len(path.parts)):
         _remove_empty(folder)
     return "\n".join([*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"])
 
 
 def _remove_empty(folder: Path) -> None:
-    while KEPT in folder.parts and folder.exists() and not any(folder.iterdir()):
+    while paths.KEPT in folder.parts and folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
 
@@ -176,7 +175,7 @@ def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> 
 
 
 def _owner(file: Path) -> Chain:
-    folder = file.parents[1] if file.parent.name == "snapshots" else file.parent
+    folder = paths.folder_of(file)
     return parse(paths.chain_text(str(folder)))
 
 

@@ -5,21 +5,20 @@ It says what workflow/rules say; tests hold the two together.
 
 from __future__ import annotations
 
-import csv
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune import analysis, current, manifest, papers, paths, units
+from nmtprune import analysis, current, manifest, papers, paths, senteval, units
 from nmtprune.ablation_order import ANALYSIS as ORDER
 from nmtprune.chain import Chain, parse
-from nmtprune.config import TRANSFORMERS, Config
+from nmtprune.config import Config
 from nmtprune.data.corpus import languages_of, own_files
-from nmtprune.data.probing import senteval_files
-from nmtprune.data.subwords import given_files
 from nmtprune.errors import UserError
+from nmtprune.files import read_table
+from nmtprune.subword_names import given_files
 
 # the rule of a family of steps or of an analysis, where it is not named as that is
 RULES = {
@@ -82,7 +81,7 @@ class Jobs(dict[Path, Job]):
         for chain in papers.scored(config):
             if chain.last.family.selects:
                 self._variants.setdefault(chain.parent, set()).add(chain)
-        self.targets = papers.inputs(config)
+        self.targets = units.inputs(config)
         self._chains = {paths.manifest(ancestor): ancestor for chain in papers.chains(config) for ancestor in chain.ancestors()}
         for target in self.targets:
             self._target(target)
@@ -159,7 +158,7 @@ class Jobs(dict[Path, Job]):
     def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
         part = f"{name}-{shard}-of-{shards}"
         log = paths.log(paths.analysis(chain, part))
-        return self._looked_at("shard", name, paths.model(chain) / "shards" / f"{part}.json", chain, log=log)
+        return self._looked_at("shard", name, paths.shard(chain, part), chain, log=log)
 
     def _looked_at(
         self,
@@ -240,8 +239,7 @@ def _models_in(table: Path) -> set[str]:
     found = set()
     for file in (table, paths.left_out(table)):
         if file.exists():
-            with open(file, encoding="utf-8", newline="") as lines:
-                found |= {row["chain"] for row in csv.DictReader(lines)}
+            found |= {row["chain"] for row in read_table(file)}
     return found
 
 
@@ -292,7 +290,7 @@ def read_by(config: Config, job: Job) -> list[Path]:
             settings = config.subwords_named(job.makes.parent.name)
             own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
         case "probing":
-            own = senteval_files(task, config.data_dir).values()
+            own = senteval.files_of(task, config.data_dir).values()
         case "step" if job.chain.last.family.name == "import":
             own = [config.imported(job.chain.last["name"])["checkpoint"]]
         case _:
@@ -313,11 +311,5 @@ def takes_gpu(config: Config, job: Job) -> bool:
         return True
     if job.rule == "distil":
         teachers = config.teachers(job.task)
-        return len(teachers) > 1 or not _has_engine(config, teachers[0].recipe)
-    return job.does in ("score", "variants", *AFTER_SHORTLIST) and not _has_engine(config, job.chain.recipe)
-
-
-def _has_engine(config: Config, recipe: str) -> bool:
-    """CTranslate2 and ONNX Runtime, which run on the CPU, take Transformers."""
-    whole: Mapping[str, Mapping[str, str]] = config.recipe(recipe)
-    return whole["architecture"]["name"] in TRANSFORMERS and whole.get("decoding", {}).get("engine") != "fairseq"
+        return len(teachers) > 1 or config.searched_by_fairseq(teachers[0].recipe)
+    return job.does in ("score", "variants", *AFTER_SHORTLIST) and config.searched_by_fairseq(job.chain.recipe)

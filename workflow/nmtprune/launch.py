@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +24,29 @@ _SECONDS_BETWEEN_TRIES = 0.5
 def devices() -> list[str]:
     """The GPUs that jobs may use: those that the environment leaves visible, or all of this machine."""
     if os.environ.get(VISIBLE) is not None:
-        return [name for name in os.environ[VISIBLE].split(",") if name]
+        named = (name.strip() for name in os.environ[VISIBLE].split(","))
+        return [name for name in takewhile(lambda name: not name.startswith("-"), named) if name]  # CUDA's way of naming none: -1
     return sorted((file.name.removeprefix("nvidia") for file in Path("/dev").glob("nvidia[0-9]*")), key=int)
+
+
+def on_gpu(device: str) -> bool:
+    """Whether trainings ask for a GPU, by the setting `device` (auto, cpu, cuda): what rules and plans go by, without PyTorch."""
+    return device == "cuda" or (device == "auto" and bool(devices()))
+
+
+def torch_device(device: str = "auto") -> str:
+    """Where PyTorch computes in this process, `cuda` or `cpu`, by the setting `device`. It knows GPUs of other makers too.
+
+    Raises UserError where a GPU is asked for and there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    import torch  # which takes seconds
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise UserError("device: `cuda` is asked for and there is no GPU here; valid: auto, cpu")
+    return "cuda" if there else "cpu"
 
 
 def check(nodes: int, workers: int) -> None:

@@ -16,7 +16,7 @@ from nmtprune.errors import UserError
 from nmtprune.files import atomic
 
 
-def read(path: Path, **how: bool) -> Any:
+def read(path: Path, **how: Any) -> Any:
     """What `torch.save` wrote, on the CPU; `how`: as `unpickling.load` takes it.
 
     Raises UserError where the file is missing, truncated or something else.
@@ -34,7 +34,7 @@ def read(path: Path, **how: bool) -> Any:
 
 def _how_to_make(path: Path) -> str:
     """What to do where a model is made and a file of it is missing, as after `free`."""
-    folder = path.parents[1] if path.parent.name == "snapshots" else path.parent
+    folder = paths.folder_of(path)
     if not (folder / paths.MANIFEST).exists():
         return ""
     return f", though the model is made: was it freed? Make it again: {commands.nmtprune('restore', paths.chain_text(str(folder)))}"

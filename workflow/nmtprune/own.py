@@ -58,7 +58,7 @@ def _seeds(chain: Chain, seeds: Iterable[int]) -> tuple[Chain, ...]:
 
 
 def _text(chain: Chain) -> str:
-    return "/".join(map(str, chain.steps))
+    return chain.steps_text
 
 
 def _with(chain: Chain, *steps: str) -> Chain:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import itertools
 import re
@@ -12,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nmtprune import chain, own, paths, units
+from nmtprune import chain, own, paths
 from nmtprune.chain import Chain
 from nmtprune.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.errors import UserError, suggest
+from nmtprune.files import read_table
 
 FOLDER = WORKFLOW / "papers"
-CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside the page
 _TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
 # kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
 EXTENSIONS = {
@@ -124,6 +123,11 @@ class Row:
     def name(self) -> str:
         return f"{self.group} {self.label}".strip()
 
+    @property
+    def first(self) -> Chain:
+        """The first seed's model, which stands for the others where they have the same in common: task, recipe, steps."""
+        return self.chains[0]
+
 
 @dataclass(frozen=True)
 class Item:
@@ -211,10 +215,7 @@ def stated(paper_name: str, name: str) -> Mapping[str, Any]:
 @functools.cache
 def _published(paper_name: str, name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
     file = folder / paper_name / "published" / f"{name}.csv"
-    if not file.exists():
-        return []
-    with open(file, encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+    return read_table(file) if file.exists() else []
 
 
 def selected(config: Config) -> list[tuple[str, str]]:
@@ -484,11 +485,11 @@ def _rows_to_make(config: Config, item: Item) -> list[Row]:
 def _is_in_units(config: Config, model: Chain) -> bool:
     """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`."""
     names = config.settings["only_units"]
-    return names is None or not {f"{model.task}/{model.recipe}", units.unit_of(model).as_posix()}.isdisjoint(names)
+    return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(names)
 
 
 def _check_units(config: Config, models: Iterable[Chain]) -> None:
-    known = {name for each in models for name in (f"{each.task}/{each.recipe}", units.unit_of(each).as_posix())}
+    known = {name for each in models for name in (f"{each.task}/{each.recipe}", paths.unit(each).as_posix())}
     for name in config.settings["only_units"] or ():
         if name not in known:
             raise UserError(f"only_units: the run has no unit `{name}`; {suggest(name, known)}")
@@ -502,7 +503,7 @@ def reads(config: Config, item: Item) -> set[Path]:
     for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
         wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
     if SPEED in item.reads:
-        wanted |= {paths.speed(config.name, row.chains[0].task) for row in rows}
+        wanted |= {paths.speed(config.name, row.first.task) for row in rows}
     return wanted
 
 
@@ -514,21 +515,13 @@ def read(config: Config) -> set[Path]:
     return files
 
 
-def inputs(config: Config) -> list[Path]:
-    """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept units are shown beside."""
-    tables = {paths.speed(config.name, task): models for task, models in speed_groups(config).items()}
-    wanted = read(config) - {table for table, models in tables.items() if units.has_speeds(config, table, models)}
-    made = units.to_make(config, wanted)
-    return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in units.by_unit(wanted - made)})
-
-
 def speed_groups(config: Config) -> dict[str, list[Chain]]:
     """By task the models whose speed is measured together, of each row the first seed's; the first is the anchor of the others: the
     baseline of the first table or figure that asks."""
     rows = [row for item in items(config) if SPEED in item.reads for row in _rows_to_make(config, item)]
     groups: dict[str, dict[Chain, None]] = {}
     for row in sorted(rows, key=lambda row: not row.baseline):
-        groups.setdefault(row.chains[0].task, {})[row.chains[0]] = None
+        groups.setdefault(row.first.task, {})[row.first] = None
     return {task: list(chains) for task, chains in groups.items()}
 
 
@@ -542,8 +535,8 @@ def outputs(config: Config) -> list[Path]:
     page = paths.page(config.name)
     return [
         page / "index.html",
-        page / CLAIMS,
-        page / CLAIMS_TABLE,
+        page / paths.CLAIMS,
+        page / paths.CLAIMS_TABLE,
         *(file for item in items(config) for file in files_of(config.name, item)),
     ]
 

@@ -12,12 +12,23 @@ SPEED = RESULTS / "speed"
 DATA = RESULTS / "data"
 DOWNLOADS = DATA / "downloads"
 ORIGINS = RESULTS / "origins"
+LOGS = RESULTS / "logs"
+COSTS = RESULTS / "costs"
+CALIBRATIONS, LEAST_COSTS = COSTS / "calibration.json", COSTS / "least.json"  # what plans go by where nothing has run yet
+RUN_LOCK = ".run.lock"  # in the folder of results, held by the run that works on it
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
 SCORES, VARIANTS = "scores.csv", "variants.csv"
 SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
+CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside a page
+UNIT = "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
+COUNTS = "counts.csv"  # beside a text: how many pairs were read, kept and dropped
+SUBWORDS = "subwords.json"  # beside subword models: their settings
+# in `state`: what locks and names a step, what it goes on from, what is kept of its scores, probes and trials
+LOCK, DIGEST, RESUME, KEPT = ".lock", "digest", "resume.pt", "kept"
+KEPT_SCORES, KEPT_PROBES, TRIALS = "scores.json", "probes.json", "trials.jsonl"
 BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)  # what a step leaves with it, as far as it leaves that
 
 
@@ -47,6 +58,11 @@ def model(chain: Chain) -> Path:
     return MODELS / str(chain)
 
 
+def unit(chain: Chain) -> Path:
+    """The folder of all that is made of one task, recipe and seed, below the folder of models: `<task>/<recipe>/s<seed>`."""
+    return Path(chain.task, chain.recipe, f"s{chain.seed}")
+
+
 def manifest(chain: Chain) -> Path:
     return model(chain) / MANIFEST
 
@@ -56,9 +72,19 @@ def state(directory: Path) -> Path:
     return directory / "state"
 
 
+def snapshots(directory: Path) -> Path:
+    """The checkpoints of a training step part of the way through."""
+    return directory / "snapshots"
+
+
 def snapshot(directory: Path, percent: str) -> Path:
-    """The checkpoint of a training step part of the way through."""
-    return directory / "snapshots" / f"{percent}.pt"
+    """The checkpoint of a training step after this share of its updates."""
+    return snapshots(directory) / f"{percent}.pt"
+
+
+def folder_of(file: Path) -> Path:
+    """The directory of the step that a checkpoint is of."""
+    return file.parents[1] if file.parent.name == snapshots(file.parent).name else file.parent
 
 
 def checkpoint_of(chain: Chain) -> Path:
@@ -98,9 +124,24 @@ def analysis(chain: Chain, name: str) -> Path:
     return model(chain) / f"{name}.csv"
 
 
+def arrays(numbers: Path) -> Path:
+    """The arrays that an analysis leaves beside its numbers."""
+    return numbers.with_suffix(".npz")
+
+
+def shard(chain: Chain, part: str) -> Path:
+    """Says that a part of an analysis' trials, shared out over jobs, is done."""
+    return model(chain) / "shards" / f"{part}.json"
+
+
 def speed(preset: str, task: str) -> Path:
     """The speed of a task's models, measured by one job."""
     return SPEED / preset / f"{task}.csv"
+
+
+def kept_speed(table: Path) -> Path:
+    """What was measured for a table of speeds, by digest."""
+    return state(table.parent) / f"{table.stem}.json"
 
 
 def left_out(table: Path) -> Path:
@@ -120,12 +161,12 @@ def history(chain: Chain) -> Path:
 def log(made: Path) -> Path:
     """What the job that makes a directory, or a table or a shortlist in one, prints: where the rules send it."""
     name = f"{made.parent}.{made.stem}.log" if made.suffix in (".csv", ".npz") else f"{made}.log"
-    return RESULTS / "logs" / Path(name).relative_to(RESULTS)
+    return LOGS / Path(name).relative_to(RESULTS)
 
 
 def cost(log: Path) -> Path:
     """What a rule's job has cost, by the name of its log."""
-    return RESULTS / "costs" / log.relative_to(RESULTS / "logs").with_suffix(".json")
+    return COSTS / log.relative_to(LOGS).with_suffix(".json")
 
 
 def origin(made: Path) -> Path:

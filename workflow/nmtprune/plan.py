@@ -7,22 +7,21 @@ calibration; where there is neither, nothing is guessed.
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmtprune import calibration, commands, manifest, paths
+from nmtprune import calibration, commands, launch, manifest, paths
 from nmtprune.calibration import Calibration
-from nmtprune.chain import Chain, parse
+from nmtprune.chain import INT8_ENGINES, Chain, parse
 from nmtprune.config import TRAINING_SAMPLE, Config, from_settings
 from nmtprune.errors import UserError
-from nmtprune.files import read_json, write_json
+from nmtprune.files import read_json, read_table, write_json
 from nmtprune.jobs import AFTER_SHORTLIST, RULES, STEP, Job, Jobs, counts, takes_gpu
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape
@@ -36,7 +35,6 @@ from nmtprune.training.schedule import tokens_per_update
 Key = tuple[str, ...]
 SAVED = 3  # checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes from
 OF_ITS_KIND = slice(2)  # of the keys of a job: those of jobs of the same kind and recipe
-ENGINES = 2  # in which a model is timed
 LOOKED_AT = {"score": paths.SCORES, "variants": paths.VARIANTS}
 
 
@@ -55,8 +53,8 @@ class History:
         self._config = config
         self._sums: dict[Key, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self.jobs = 0
-        for file in sorted((paths.RESULTS / "costs").rglob("*.json")):
-            if file not in (calibration.FILE, calibration.LEAST) and (found := read_json(file))["verb"] != "render":
+        for file in sorted(paths.COSTS.rglob("*.json")):
+            if file not in (paths.CALIBRATIONS, paths.LEAST_COSTS) and (found := read_json(file))["verb"] != "render":
                 self._add(file, found)
 
     def _add(self, file: Path, found: Mapping[str, Any]) -> None:
@@ -83,7 +81,7 @@ class History:
 
 def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     """The job that a file of results/costs is of, and how much work it was."""
-    made = file.relative_to(paths.RESULTS / "costs").with_suffix("")
+    made = file.relative_topaths.COSTS.with_suffix("")
     if verb in ("text", "data", "shortlist"):
         return Job(verb, verb, file, file, made.parts[1]), 1
     if verb == "speed":
@@ -100,9 +98,8 @@ def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     return Job(verb if verb == "shard" else RULES.get(does, does), does, file, file, chain.task, chain=chain), units
 
 
-def _chains_in(file: Path) -> int:
-    with open(file, encoding="utf-8", newline="") as lines:
-        return len({row["chain"] for row in csv.DictReader(lines)})
+def _chains_in(table: Path) -> int:
+    return len({row["chain"] for row in read_table(table)})
 
 
 def _updates_work(config: Config, chain: Chain, updates: int) -> float:
@@ -146,20 +143,21 @@ class Estimates:
     def __init__(self, config: Config) -> None:
         self.config, self.history = config, History(config)
         self._tasks: dict[str, Task] = {}
+        self._on_gpu = launch.on_gpu(config.settings["device"])
         self._calibrations = calibration.read()
-        self._least: Mapping[str, float] = read_json(calibration.LEAST) if calibration.LEAST.exists() else {}
+        self._least: Mapping[str, float] = read_json(paths.LEAST_COSTS) if paths.LEAST_COSTS.exists() else {}
 
     def task(self, name: str) -> Task:
         return self._tasks.setdefault(name, Task(self.config, name))
 
     def identity(self, job: Job) -> str:
         """Which calibration speaks of a job's model."""
-        gpu = self.config.on_gpu
+        gpu = self._on_gpu
         return calibration.identity(self.config, job.chain, gpu, self.task(job.task).pieces(self.config.data_folder(job.chain)))
 
     def cost(self, job: Job) -> Cost | None:
         """None where nothing is known of it."""
-        gpu, units = self.config.on_gpu and takes_gpu(self.config, job), _units(self.config, job)
+        gpu, units = self._on_gpu and takes_gpu(self.config, job), _units(self.config, job)
         seconds = self.history.seconds(job, gpu, units, OF_ITS_KIND)
         if seconds is None:
             parts = self.parts(job)
@@ -189,7 +187,7 @@ class Estimates:
         """The calibrations without which some job's cost is not known: a job that it speaks of, and the pieces of a sentence."""
         wanted = {}
         for job in jobs:
-            gpu = self.config.on_gpu and takes_gpu(self.config, job)
+            gpu = self._on_gpu and takes_gpu(self.config, job)
             if self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None and (model := self._model_of(job)) and _can_calibrate(model):
                 wanted[self.identity(model)] = (model, self.task(model.task).pieces(self.config.data_folder(model.chain)))
         return {key: found for key, found in wanted.items() if key not in self._calibrations}
@@ -276,7 +274,7 @@ class Estimates:
         """Every model in both engines: batches, single sentences, round by round."""
         sentences = self.task(job.task).sentences(self.task(job.task).tests[0])
         rounds = self.config.speed_rounds * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
-        return len(job.models) * ENGINES * (parts.start + parts.open + rounds)
+        return len(job.models) * len(INT8_ENGINES) * (parts.start + parts.open + rounds)
 
 
 def _named(job: Job) -> str:
@@ -395,10 +393,10 @@ def _notes(
     yield f"hours are by {estimates.history.jobs} earlier jobs here" + (", else by calibration" if estimates.is_calibrated else "")
 
 
-def _least(config: Config) -> dict[str, float]:
+def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
     """Of every kind of job what is not explained by its parts: what it took of a tiny model beyond them."""
     with tempfile.TemporaryDirectory(prefix="nmtprune-tiny-") as folder, contextlib.chdir(folder):
-        took = calibration.run_tiny(config.settings["device"])
+        took = calibration.run_tiny(config.settings["device"], main)
         chain = parse(calibration.TINY_MODEL)
         tiny = from_settings({"own": "own", "device": config.settings["device"], "chains": [calibration.TINY_MODEL], "papers": []})
         estimates = Estimates(tiny)
@@ -426,10 +424,11 @@ def _listed(jobs: Iterable[Job]) -> str:
     return ", ".join(f"{number} {rule}" for rule, number in sorted(counts(jobs).items()))
 
 
-def calibrate(config: Config) -> Iterator[str]:
-    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields."""
-    if not calibration.LEAST.exists():
-        write_json(calibration.LEAST, _least(config))
+def calibrate(config: Config, main: Callable[[], int]) -> Iterator[str]:
+    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields. `main`: as in
+    `calibration.run_tiny`."""
+    if not paths.LEAST_COSTS.exists():
+        write_json(paths.LEAST_COSTS, _least(config, main))
         yield "what every job takes at least"
     estimates = Estimates(config)
     wanted = estimates.uncalibrated(Jobs(config).to_do())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import importlib.metadata
-import io
 import statistics
 import sys
 import tempfile
@@ -18,15 +16,15 @@ from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
-from nmtprune.files import digest, read_json, read_lines, sha256_of, write_json, write_text
-from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
+from nmtprune.files import digest, read_json, read_lines, sha256_of, write_json, write_table
+from nmtprune.scoring import pymarian_peer
 from nmtprune.scoring import speed as protocol
-from nmtprune.scoring.engine import Search, bytes_in_8_bits
 from nmtprune.scoring.model import Model, of_chain, pieces_of
+from nmtprune.scoring.opening import FAST, bytes_in_8_bits, module_of
+from nmtprune.search import Search
 from nmtprune.steps.store import lock
 
 VERSION = 2  # grows when the protocol changes
-FAST = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
 
 def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: bool = False) -> None:
@@ -40,9 +38,9 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
     """
     if other := next((chain for chain in chains if chain.task != chains[0].task), None):
         raise UserError(f"speed: {other} is of another task than {chains[0]}; measure one task's models at a time")
-    kept = out.parent / "state" / f"{out.stem}.json"
+    kept = paths.kept_speed(out)
     identity = _identity(config, chains, rounds)
-    with lock(paths.RESULTS / "speed"):
+    with lock(paths.SPEED):
         found = read_json(kept) if kept.exists() else {}
         if found.get("digest") != identity:
             if idle:
@@ -54,8 +52,8 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
                 raise UserError(protocol.refused(others))
             found = {"digest": identity, "rows": measured, "left_out": left_out}
             write_json(kept, found)
-    _write(paths.left_out(out), protocol.LEFT_OUT_COLUMNS, found["left_out"])
-    _write(out, protocol.COLUMNS, found["rows"])
+    write_table(paths.left_out(out), found["left_out"], protocol.LEFT_OUT_COLUMNS)
+    write_table(out, found["rows"], protocol.COLUMNS)
 
 
 def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
@@ -111,9 +109,9 @@ def _measure(config: Config, chains: list[Chain], rounds: int, folder: Path) -> 
 
 def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tuple[str, str | None]]:
     """Engines, and why they do not take the model if so; of a model in 8 bits its own. `slow`: fairseq's generator and pymarian too."""
-    for name, engine in FAST.items():
+    for name in FAST:
         if quantised_for in (None, name):
-            yield name, engine.supports(model)
+            yield name, module_of(name).supports(model)
     if slow:
         yield "fairseq", None
         yield pymarian_peer.NAME, pymarian_peer.missing() or pymarian_peer.supports(model)
@@ -127,12 +125,4 @@ def _save(model: Model, engine: str, precision: str, folder: Path) -> None:
         case pymarian_peer.NAME:
             pymarian_peer.save(model, folder)
         case _:
-            FAST[engine].save(model, folder, precision)
-
-
-def _write(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, out.getvalue())
+            module_of(engine).save(model, folder, precision)

@@ -6,30 +6,22 @@ none of it again, and its tables and claims are read from there. So a run can gr
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from nmtprune import chain as chains
-from nmtprune import paths
+from nmtprune import papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
-from nmtprune.files import read_json, sha256_of, write_text
-
-UNIT = "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
-
-
-def unit_of(chain: Chain) -> Path:
-    """The folder of a chain's unit, below the folder of models: `<task>/<recipe>/s<seed>`."""
-    return Path(chain.task, chain.recipe, f"s{chain.seed}")
+from nmtprune.files import read_json, read_table, sha256_of, write_text
 
 
 def seal(folder: Path) -> None:
     """Say that a unit is whole: list its files, in a file that is written last."""
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != UNIT)
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != paths.UNIT)
     listed = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
-    write_text(folder / UNIT, json.dumps(listed, indent=1) + "\n")
+    write_text(folder / paths.UNIT, json.dumps(listed, indent=1) + "\n")
 
 
 def where(config: Config, file: Path) -> Path:
@@ -56,6 +48,14 @@ def by_unit(files: Iterable[Path]) -> dict[Path, list[Path]]:
     return found
 
 
+def inputs(config: Config) -> list[Path]:
+    """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept units are shown beside."""
+    tables = {paths.speed(config.name, task): models for task, models in papers.speed_groups(config).items()}
+    wanted = papers.read(config) - {table for table, models in tables.items() if has_speeds(config, table, models)}
+    made = to_make(config, wanted)
+    return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in by_unit(wanted - made)})
+
+
 def to_make(config: Config, wanted: set[Path]) -> set[Path]:
     """The files, of all that a run reads, which no kept unit has; where a kept unit lacks one of them, all of that unit."""
     made = set(wanted)
@@ -70,8 +70,7 @@ def has_speeds(config: Config, table: Path, chains: Iterable[Chain]) -> bool:
     kept = where(config, table)
     if kept == table or not kept.exists():
         return False
-    with open(kept, encoding="utf-8", newline="") as lines:
-        return {row["chain"] for row in csv.DictReader(lines)} >= set(map(str, chains))
+    return {row["chain"] for row in read_table(kept)} >= set(map(str, chains))
 
 
 def kept_text(config: Config, task: str) -> Path | None:
@@ -93,7 +92,7 @@ def teachers(config: Config, task: str) -> list[Chain]:
 def damaged(folder: Path) -> list[Path]:
     """The files of all units below a folder that are gone or are not as they were kept."""
     found = []
-    for listed in sorted(folder.rglob(UNIT)):
+    for listed in sorted(folder.rglob(paths.UNIT)):
         files = {listed.parent / name: checksum for name, checksum in read_json(listed).items()}
         found += [file for file, checksum in files.items() if not file.exists() or sha256_of(file) != checksum]
     return found
@@ -107,7 +106,7 @@ def _is_kept(config: Config, unit: Path) -> bool:
     if not config.settings["kept"] or (paths.MODELS / unit).exists():
         return False
     folder = _kept_models(config) / unit
-    return (folder / UNIT).exists() and all(_is_of_now(config, file) for file in folder.rglob(paths.MANIFEST))
+    return (folder / paths.UNIT).exists() and all(_is_of_now(config, file) for file in folder.rglob(paths.MANIFEST))
 
 
 def _is_of_now(config: Config, manifest: Path) -> bool:

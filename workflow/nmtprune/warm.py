@@ -41,9 +41,9 @@ def own_environment() -> str:
     return os.pathsep.join([os.path.realpath(sys.executable), sys.prefix, sys.version, str(Path(__file__).resolve().parent)])
 
 
-def start() -> int | None:
+def start(preload: str) -> int | None:
     """Start the warm process of this one, which ends when this one does, and return its number. None where the system has no pidfd, or
-    NMTPRUNE_COLD is set."""
+    NMTPRUNE_COLD is set. `preload`: the name of the module whose `import_what_jobs_need` it calls first."""
     if not hasattr(os, "pidfd_open") or os.environ.get(COLD):
         return None
     folder = tempfile.gettempdir()
@@ -52,14 +52,14 @@ def start() -> int | None:
     address = str(Path(tempfile.mkdtemp(prefix="nmtprune-", dir=folder)) / "warm")
     environment = {**os.environ, **_ONE_THREAD}
     # Its standard input is a pipe that nobody else has: it closes when this process ends, in whatever way.
-    command = [sys.executable, "-m", "nmtprune.warm", address]
+    command = [sys.executable, "-m", "nmtprune.warm", address, preload]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
     os.environ.update({ADDRESS: address, SERVED: own_environment()})
     _STARTED.append(process)
     return process.pid
 
 
-def run_there(arguments: list[str], module: str = "nmtprune.cli") -> int | None:
+def run_there(arguments: list[str], module: str) -> int | None:
     """Have the warm process do what these arguments say to `main` of a module, and return the exit status; None where it cannot.
 
     It cannot where there is none, for jobs of another environment (its own packages are what such a job asks for), and for jobs that may
@@ -196,22 +196,6 @@ class _Server:
         job.waiting = None
 
 
-def import_what_jobs_need() -> None:
-    """What most jobs import, and nothing that starts threads: those do not live on in a fork."""
-    import nmtprune.cli
-    import nmtprune.evaluation
-    import nmtprune.jobs
-    import nmtprune.scoring.ctranslate2_engine
-    import nmtprune.steps.training
-    import nmtprune.toolkit.session  # noqa: F401
-    from nmtprune import analysis, config
-
-    for name in analysis.VERSIONS:
-        import_module(f"nmtprune.analysis.{name}")
-    import_module("fairseq.quantization_utils")  # fairseq's own, when it first builds a model
-    config.from_settings({})  # the first one loads what validates settings
-
-
 def leave(status: int) -> NoReturn:
     """End this process at once. Python would first take all that was imported apart, which takes a second, most of a short job's time."""
     sys.stdout.flush()
@@ -220,10 +204,10 @@ def leave(status: int) -> NoReturn:
 
 
 def main() -> int:
-    address = Path(sys.argv[1])
+    address, preload = Path(sys.argv[1]), sys.argv[2]
     request = None
     try:
-        import_what_jobs_need()
+        import_module(preload).import_what_jobs_need()
         listener = socket.socket(socket.AF_UNIX)
         unheard = address.with_suffix(".new")
         listener.bind(str(unheard))

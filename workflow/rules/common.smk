@@ -23,11 +23,9 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune import chain as chains
-    from nmtprune import analysis, checks, commands, current, errors, launch, papers, paths, units, warm
+    from nmtprune import analysis, checks, commands, current, errors, launch, papers, paths, senteval, subword_names, units, warm
     from nmtprune import config as configuration
-    from nmtprune.data import subwords
     from nmtprune.data.corpus import languages_of, own_files
-    from nmtprune.data.probing import senteval_files
     from nmtprune.errors import UserError
     from nmtprune.scoring import comet
     from nmtprune.steps import store
@@ -69,7 +67,7 @@ try:
     NOTES = current.notes() if workflow.is_main_process else {}
     OUTDATED = current.outdated(NOTES)
     current.renew(NOTES, OUTDATED)
-    GPUS = int(CONFIG.on_gpu)
+    GPUS = int(launch.on_gpu(CONFIG.settings["device"]))
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
     DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}  # environments that jobs run in, by `--sdm`
     if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
@@ -90,7 +88,7 @@ COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.se
 PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
 COMPLETE = str(paths.page(CONFIG.name) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
-READ = [str(file) for file in papers.inputs(CONFIG)]
+READ = [str(file) for file in units.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
@@ -117,7 +115,7 @@ onstart:
     except OSError as error:
         raise WorkflowError(f"nmtprune: {errors.sentence_of(error)}")
     if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
-        warm.start()
+        warm.start("nmtprune.preload")
 
 
 def begin(needed):
@@ -203,7 +201,7 @@ def corpus_files(wildcards):
 def given_files(wildcards):
     """The dictionaries and the subword model that came with an imported checkpoint."""
     settings = CONFIG.subwords_named(wildcards.subwords)
-    files = subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
+    files = subword_names.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
     return by_content(files, paths.data(wildcards.task, wildcards.subwords) / paths.MANIFEST)
 
 
@@ -242,7 +240,7 @@ def files_to_probe(wildcards):
     """The files of SentEval that a model is probed with."""
     if wildcards.analysis != "probing":
         return []
-    found = senteval_files(CONFIG.task(wildcards.task), CONFIG.data_dir).values()
+    found = senteval.files_of(CONFIG.task(wildcards.task), CONFIG.data_dir).values()
     return by_content(found, paths.analysis(chain_of(wildcards), wildcards.analysis))
 
 
@@ -297,12 +295,7 @@ def scoring_gpus(wildcards):
 
 
 def translating_gpus(recipe):
-    """CTranslate2 and ONNX Runtime run Transformers on the CPU; fairseq's generator takes a GPU where trainings do."""
-    recipe = CONFIG.recipe(recipe)
-    fast = (
-        recipe["architecture"]["name"] in ("transformer", "nmtprune_transformer") and recipe.get("decoding", {}).get("engine") != "fairseq"
-    )
-    return 0 if fast else GPUS
+    return GPUS if CONFIG.searched_by_fairseq(recipe) else 0
 
 
 def teachers_of(wildcards):

@@ -26,7 +26,7 @@ class Encoder:
         device = config.settings["device"]
         self._subwords = Subwords.load(data)
         self._limit = model.max_source_length
-        self._engine = FairseqEngine(model, None if device == "auto" else device)
+        self._engine = FairseqEngine(model, device)
 
     def mean_pooled(self, lines: Sequence[str]) -> torch.Tensor:
         """The last encoder layer's output for raw source lines, averaged over positions, the end of sentence included.

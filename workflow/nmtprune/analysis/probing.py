@@ -10,18 +10,18 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nmtprune import analysis, manifest, paths
+from nmtprune import analysis, manifest, paths, senteval
 from nmtprune.analysis import Analysis
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder
 from nmtprune.chain import Chain
 from nmtprune.config import Config
-from nmtprune.data.probing import CATEGORIES, SPLITS, Examples, Labelled, Missing, probes, senteval_files
+from nmtprune.data.probing import SPLITS, Examples, Labelled, Missing, probes
 from nmtprune.files import digest, read_json, sha256_of, write_json
-from nmtprune.steps.store import PROBES
+from nmtprune.scoring.significance import NORMAL_95
+from nmtprune.senteval import CATEGORIES
 
 SEED = 1  # of the classifiers: the same for all models, so that they differ in nothing else
-NORMAL_95 = 1.959964
 COLUMNS = (
     "name",
     "category",
@@ -49,7 +49,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     """
     settings, encoder = config.probing(chain.task), Encoder(config, chain)
     sizes = {split: settings[split] for split in SPLITS.values()}
-    kept, identity = paths.state(paths.model(chain)) / PROBES, _identity(config, chain)
+    kept, identity = paths.state(paths.model(chain)) / paths.KEPT_PROBES, _identity(config, chain)
     before = read_json(kept) if kept.exists() else {}
     rows: dict[str, dict[str, Any]] = before["rows"] if before.get("digest") == identity else {}
     for name, examples in probes(config.task(chain.task), paths.text(chain.task), config.data_dir, sizes):
@@ -63,7 +63,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 def _identity(config: Config, chain: Chain) -> str:
     """A digest of all that the rows depend on: the model, the settings, the text and the files of SentEval."""
-    files = senteval_files(config.task(chain.task), config.data_dir)
+    files = senteval.files_of(config.task(chain.task), config.data_dir)
     return digest(
         {
             "model": manifest.digest_of(config, chain),

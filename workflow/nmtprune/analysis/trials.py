@@ -30,7 +30,6 @@ from nmtprune.steps.store import lock
 
 State = Mapping[str, Tensor]
 DEV = "dev"
-FILE = "trials.jsonl"
 
 
 class Trials:
@@ -60,10 +59,10 @@ class Trials:
 
     def __enter__(self) -> Trials:
         self._stack.enter_context(lock(self._folder))
-        self._file = self._stack.enter_context(open(self._folder / FILE, "ab"))
-        if self._file.tell() and not (self._folder / FILE).read_bytes().endswith(b"\n"):
+        self._file = self._stack.enter_context(open(self._folder / paths.TRIALS, "ab"))
+        if self._file.tell() and not (self._folder / paths.TRIALS).read_bytes().endswith(b"\n"):
             self._file.write(b"\n")  # after a line that a kill has torn
-        for file in sorted(self._all.glob(f"*/{FILE}")):
+        for file in sorted(self._all.glob(f"*/{paths.TRIALS}")):
             self._kept |= dict(_read(file, self._digest))
         return self
 

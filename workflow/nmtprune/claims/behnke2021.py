@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from nmtprune.chain import SOUGHT
 from nmtprune.claims.evidence import BLEU, Evidence, matching, over_cases, steps
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
@@ -112,8 +113,8 @@ def pruned_is_better_than_reinitialised(evidence: Evidence) -> Decision:
 def _reinitialised(rows: Iterable[Row]) -> dict[str, tuple[Row, Row]]:
     """By λ the pruned row and that of the same shape trained from scratch."""
     rows = list(rows)
-    again = {row.chains[0].parent: row for row in rows if row.chains[0].last.family.name == "restart"}
-    return {m["lambda"]: (row, again[row.chains[0].parent]) for m, row in matching(rows, PRUNED) if row.chains[0].parent in again}
+    again = {row.first.parent: row for row in rows if row.first.last.family.name == "restart"}
+    return {m["lambda"]: (row, again[row.first.parent]) for m, row in matching(rows, PRUNED) if row.first.parent in again}
 
 
 @claim(
@@ -134,7 +135,7 @@ def on_much_data_reinitialised_models_are_as_good(evidence: Evidence) -> Decisio
 
 def _strength(found: tuple) -> tuple[float, str]:
     """λ, or the sparsity it leads to, as a number."""
-    text = found[0]["lambda"].removeprefix("to")
+    text = found[0]["lambda"].removeprefix(SOUGHT)
     return (float(text), "") if text.replace(".", "", 1).isdigit() else (math.inf, text)
 
 
@@ -223,7 +224,7 @@ def _shares(evidence: Evidence, row: Row, part: str, side: str) -> pd.DataFrame:
     names = [name for name in widths if name.startswith(f"{part}_{side}_")]
     if not names:
         raise Undecidable(f"{row.name} has no {part} layers in the {side}")
-    whole = evidence.config.recipe(row.chains[0].recipe)["architecture"]["ffn_dim" if part == "ffn" else "heads"]
+    whole = evidence.config.recipe(row.first.recipe)["architecture"]["ffn_dim" if part == "ffn" else "heads"]
     return 100 * widths[names] / whole
 
 
@@ -345,7 +346,7 @@ def most_is_pruned_in_the_first_half(evidence: Evidence) -> Decision:
             half = float(np.interp(history["update"].max() / 2, history["update"], history["ffn_sparsity"]))
             shares.append(100 * half / end - 50)
     if not shares:
-        raise Undecidable(evidence.measured.missing(row.chains[0], {"history"}) or "nothing was pruned in the regularised training")
+        raise Undecidable(evidence.measured.missing(row.first, {"history"}) or "nothing was pruned in the regularised training")
     found = over_seeds(shares, " percentage points")
     return every([Requirement("share pruned at half of the updates, less 50 %:", found)])
 
@@ -354,7 +355,7 @@ def _heads(evidence: Evidence, row: Row) -> pd.Series:
     """Share of all heads left, in percent, by seed."""
     parts = [pd.DataFrame(evidence.widths(row)).T.filter(regex=f"^{part}_") for part in ("self", "cross")]
     left = pd.concat(parts, axis=1)
-    return 100 * left.sum(axis=1) / (left.shape[1] * evidence.config.recipe(row.chains[0].recipe)["architecture"]["heads"])
+    return 100 * left.sum(axis=1) / (left.shape[1] * evidence.config.recipe(row.first.recipe)["architecture"]["heads"])
 
 
 def _by_groups(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
@@ -451,7 +452,7 @@ def _int8(evidence: Evidence) -> dict[tuple[str, str], tuple[Row, Row]]:
     rows = evidence.rows("behnke2021/table9")
     found: dict[tuple[str, str], tuple[Row, Row]] = {}
     for match, row in matching(rows, rf"{PRUNED}/int8-(?P<engine>\w+)"):
-        dense = next((each for each in rows if each.chains[0] == row.chains[0].parent), None)
+        dense = next((each for each in rows if each.first == row.first.parent), None)
         if dense:
             found[row.paper_recipe, match["groups"]] = (dense, row)
     if not found:
@@ -489,7 +490,7 @@ def _tuned(evidence: Evidence) -> dict[str, Row]:
     rows = evidence.rows("behnke2021/table9")
     of = {}
     for name, (_, int8) in _named(_int8(evidence)).items():
-        of[name] = next((row for row in rows if row.chains[0].parent == int8.chains[0]), None)
+        of[name] = next((row for row in rows if row.first.parent == int8.first), None)
     if not any(of.values()):
         raise Undecidable("no model was fine-tuned in 8 bits here")
     return {name: row for name, row in of.items() if row}
@@ -521,6 +522,6 @@ def pruned_and_quantised_models_are_faster(evidence: Evidence) -> Decision:
     rows = evidence.rows("behnke2021/table9")
     pairs = {name: (row, _baseline(row)) for name, row in _tuned(evidence).items()}
     way = _way(evidence, "behnke2021/table9")
-    sets = evidence.measured.pooled_sets(rows[0].chains[0].task)[-1:]
+    sets = evidence.measured.pooled_sets(rows[0].first.task)[-1:]
     speeds = [Requirement(name, evidence.faster(*pair, way), math.log(1 + SHARE * 0.9)) for name, pair in pairs.items()]
     return all_of([every(speeds), evidence.in_all(pairs, COST_OF_INT8, sets=tuple(sets))])

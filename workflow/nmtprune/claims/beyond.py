@@ -7,8 +7,8 @@ import numpy as np
 from nmtprune.claims.evidence import BLEU, Evidence
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import Decision, Requirement, Undecidable, every, over_replicates
+from nmtprune.measurements.ladder import families, width
 from nmtprune.measurements.spare import MARGIN, slope, spare
-from nmtprune.reporting.kinds.ladder import families, width
 
 
 @claim(

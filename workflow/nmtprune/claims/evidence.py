@@ -33,12 +33,12 @@ from nmtprune.measurements import importances, similarity
 from nmtprune.papers import Item, Row
 from nmtprune.reporting import plateau
 from nmtprune.reporting.measured import Measured, Way
-from nmtprune.scoring.significance import bleu, nll_per_token
+from nmtprune.scoring import significance
+from nmtprune.scoring.significance import SAMPLES, bleu, nll_per_token
 from nmtprune.scoring.speed import IDLE
 
 BLEU, NLL = "bleu", "nll_per_token"
 UNITS = {BLEU: " BLEU", NLL: " nats per token"}
-SAMPLES = 1000  # bootstrap replicates over sentences
 BEGINS_ANEW = ("train", "restart", "drop", "import")  # steps whose weights are not their parent's
 RANGE = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534, 7: 2.704, 8: 2.847, 9: 2.970, 10: 3.078}  # of n normal draws, in deviations
 MEDIAN = 1.2533  # its standard error over that of the mean
@@ -84,7 +84,7 @@ class Evidence:
         known = {chain.seed: self.measured.value(chain, metric, test_set) for chain in row.chains}
         there = {seed: value for seed, value in known.items() if value is not None}
         if not there:
-            raise Undecidable(self.lacks(row.chains[0], metric, test_set))
+            raise Undecidable(self.lacks(row.first, metric, test_set))
         return there
 
     def lacks(self, chain: Chain, metric: str, test_set: int | str = 1) -> str:
@@ -104,7 +104,7 @@ class Evidence:
             self.compare(ours, theirs)
         terms = [term for ours, theirs in pairs for term in ((1 / len(pairs), ours), (-1 / len(pairs), theirs))]
         ours, theirs = pairs[0]
-        known = self.spread(self.paper_of(ours), relation(ours.chains[0], theirs.chains[0]), metric)
+        known = self.spread(self.paper_of(ours), relation(ours.first, theirs.first), metric)
         pool = (known[0] * shared_trainings(pairs), known[1]) if known else None
         return over_replicates(self.by_seed(terms, metric, sets), UNITS[metric], pool)
 
@@ -212,7 +212,7 @@ class Evidence:
                 beside = before if before and before.against is row.against else None
                 for other in filter(None, (row.against, beside)):
                     if other.chains != row.chains and (row.chains, other.chains) not in found:
-                        kind = relation(row.chains[0], other.chains[0])
+                        kind = relation(row.first, other.first)
                         found[row.chains, other.chains] = (item.paper, kind, other.chains, self._differences(row, other, metric))
         return [each for each in found.values() if len(each[-1]) > 1]
 
@@ -240,7 +240,7 @@ class Evidence:
             raise Undecidable(absent[0] if absent else "there is nothing to compare")
         by_task: dict[str, list[tuple[Row, Row]]] = {}
         for name in cases:
-            by_task.setdefault(pairs[name][0].chains[0].task, []).append(pairs[name])
+            by_task.setdefault(pairs[name][0].first.task, []).append(pairs[name])
         means = [self.mean_difference(of_task, metric, sets) for of_task in by_task.values()]
         requirements = [Requirement(name, estimate, -margin) for name, estimate in cases.items()]
         return together(requirements, [Requirement("mean", pooled(means), -margin)]).while_missing(absent)
@@ -263,14 +263,14 @@ class Evidence:
 
     def speed_up(self, ours: Row, theirs: Row, way: Way | None) -> float:
         """How many times as fast the first seed's model of a row translated as that of another, whose `seconds` are there."""
-        return self.measured.speed_up(ours.chains[0], theirs.chains[0], way)
+        return self.measured.speed_up(ours.first, theirs.first, way)
 
     def seconds(self, row: Row, way: Way | None) -> tuple[float, float]:
         """Seconds for the test set and their standard error, that of the median of the runs; from their range, all that is kept of them.
 
         Raises Undecidable where other processes kept the machine busy meanwhile.
         """
-        chain = row.chains[0]
+        chain = row.first
         measured = self.measured.speed(chain, way)
         if measured is None:
             raise Undecidable(self.measured.lacks(chain, "speed_up", 1, way) or f"the speed of {chain} is not measured yet")
@@ -285,7 +285,7 @@ class Evidence:
         """Units and heads left by name, of each seed that is there."""
         there = {chain.seed: widths for chain in row.chains if (widths := self.measured.widths(chain))}
         if not there:
-            raise Undecidable(self.lacks(row.chains[0], "shape"))
+            raise Undecidable(self.lacks(row.first, "shape"))
         return there
 
     # --- components
@@ -295,7 +295,7 @@ class Evidence:
         found = importances.importance(row, metric, self.measured)
         if found is None:
             source = "criticality" if "criticality" in metric else "contribution"
-            raise Undecidable(self.measured.missing(row.chains[0], {source}) or f"the {metric} of {row.chains[0]} is not there yet")
+            raise Undecidable(self.measured.missing(row.first, {source}) or f"the {metric} of {row.first} is not there yet")
         self.require_plateau(row)
         return found.take([name for name in found.components if not np.isnan(found.mean[name])])
 
@@ -303,8 +303,8 @@ class Evidence:
         """How similar the most and the least important components' output is to the model's, as table 1 of Wang and Tu prints it."""
         found = similarity.difference(row.chains, self.measured)
         if not found.models:
-            known = self.measured.missing(row.chains[0], {"similarity", "contribution", "order"})
-            raise Undecidable(known or f"the similarity of {row.chains[0]} is not there yet")
+            known = self.measured.missing(row.first, {"similarity", "contribution", "order"})
+            raise Undecidable(known or f"the similarity of {row.first} is not there yet")
         self.require_plateau(row)
         return found
 
@@ -312,8 +312,7 @@ class Evidence:
 @functools.lru_cache(maxsize=4)
 def draws(name: str, sentences: int) -> np.ndarray:
     """[SAMPLES, sentences]: how often each sentence of a set is in each bootstrap sample; the same for all models."""
-    generator = np.random.default_rng(zlib.crc32(name.encode()))
-    return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=SAMPLES).astype(np.float64)
+    return significance.draws(np.random.default_rng(zlib.crc32(name.encode())), sentences, SAMPLES)
 
 
 def trainings(chain: Chain) -> list[Chain]:
@@ -336,7 +335,7 @@ def from_scratch(chain: Chain) -> Chain | None:
 def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:
     """How much of the variance between trainings the mean of several differences has, 1 / their number to 1: two of them are taken to
     correlate fully where both their sides are of the same trainings, by one half where one side is."""
-    sides = [[tuple(identity(each) for each in trainings(row.chains[0])) for row in pair] for pair in pairs]
+    sides = [[tuple(identity(each) for each in trainings(row.first)) for row in pair] for pair in pairs]
     return float(np.mean([[np.mean([a == b for a, b in zip(one, other, strict=True)]) for one in sides] for other in sides]))
 
 
@@ -374,7 +373,7 @@ def pooled_variance(comparisons: Sequence[tuple[tuple[Chain, ...], np.ndarray]])
 
 def steps(row: Row) -> str:
     """The steps that made a row's models: `train/prune-local-50/retrain`."""
-    return "/".join(map(str, row.chains[0].steps))
+    return row.first.steps_text
 
 
 def matching(rows: Iterable[Row], pattern: str) -> list[tuple[re.Match[str], Row]]:

@@ -12,8 +12,9 @@ import yaml
 
 from nmtprune import own, papers
 from nmtprune.chain import Chain
-from nmtprune.config import TRANSFORMERS, WORKFLOW, Config, read_yaml
+from nmtprune.config import WORKFLOW, Config, read_yaml
 from nmtprune.papers import Item, Row
+from nmtprune.pruning.shapes import is_transformer
 
 PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # says which recipe is each of the papers' models
 
@@ -57,7 +58,7 @@ def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
     """The run's own rows in the order of the paper's, block by block; of a paper's several models the first of the kind."""
     for baseline in (row for row in table.rows if row.baseline):
         block = [baseline, *(row for row in table.rows if row.against is baseline)]
-        first = baseline.chains[0]
+        first = baseline.first
         of_kind = [row for row in stated["rows"] if _kind(config, _recipe(row["recipe"])) == _kind(config, first.recipe)]
         if not of_kind:
             continue
@@ -65,7 +66,7 @@ def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
         against = None
         for row in (row for row in of_kind if (row["task"], row["recipe"]) == model):
             for each in block:
-                values = _match(row["chain"], each.chains[0])
+                values = _match(row["chain"], each.first)
                 if values is None or bool(row.get("baseline")) != each.baseline:
                     continue
                 ours = replace(
@@ -90,8 +91,8 @@ def _kind(config: Config, recipe: str | None) -> str | None:
     """What kind of model a recipe is of: all Transformers are of one."""
     if recipe is None:
         return None
-    name = config.recipe(recipe)["architecture"]["name"]
-    return "transformer" if name in TRANSFORMERS else "lstm" if "lstm" in name else name
+    architecture = config.recipe(recipe)["architecture"]
+    return "transformer" if is_transformer(architecture) else "lstm" if "lstm" in architecture["name"] else architecture["name"]
 
 
 def _match(template: str, chain: Chain) -> dict[str, Any] | None:
@@ -102,5 +103,5 @@ def _match(template: str, chain: Chain) -> dict[str, Any] | None:
         if variable:
             pattern += f"(?P={variable})" if variable in seen else f"(?P<{variable}>[A-Za-z0-9.]+)"
             seen.add(variable)
-    match = re.fullmatch(pattern, "/".join(map(str, chain.steps)))
+    match = re.fullmatch(pattern, chain.steps_text)
     return None if match is None else {name: yaml.safe_load(value) for name, value in match.groupdict().items()}

@@ -253,7 +253,7 @@ def more_pruned_models_have_a_smaller_gap(evidence: Evidence) -> Decision:
     evidence.compare(rows[least], rows[most])
     terms = [(1.0, rows[least]), (-1.0, rows[most])]
     gaps = evidence.by_seed(terms, NLL, ("dev",)) - evidence.by_seed(terms, NLL, ("train",))
-    known = evidence.spread("see2016", relation(rows[least].chains[0], rows[most].chains[0]), "gap")
+    known = evidence.spread("see2016", relation(rows[least].first, rows[most].first), "gap")
     found = over_replicates(gaps, " nats per token", known)
     return every([Requirement(f"gap at {least:g} % less gap at {most:g} %", found)])
 
@@ -283,7 +283,7 @@ def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
     row = evidence.rows(key)[0]
     frames = [found.assign(seed=c.seed) for c in row.chains if (found := evidence.measured.analysis(c, "weights")) is not None]
     if not frames:
-        raise Undecidable(evidence.measured.reason(row.chains[0], "weights"))
+        raise Undecidable(evidence.measured.reason(row.first, "weights"))
     evidence.require_plateau(row)
     whole = pd.concat(frames)
     return whole[whole["name"].isin(names)]

@@ -21,10 +21,10 @@ from nmtprune.claims.verdict import (
     over_seeds,
     together,
 )
+from nmtprune.measurements.probing import changes
 from nmtprune.papers import Row
-from nmtprune.reporting.kinds.changes import changes
+from nmtprune.scoring.significance import NORMAL_95
 
-NORMAL = 1.959964  # half the width of a 95 % interval, in standard errors
 PRUNED = r"train/prune-local-(?P<percent>[\d.]+)"
 REJUVENATED = r"train/prune-local-[\d.]+/retrain/rejuvenate-zero"
 TWICE = f"{REJUVENATED}{REJUVENATED.removeprefix('train')}"
@@ -159,7 +159,7 @@ def _trained(evidence: Evidence, ours: str, theirs: str, only_of: str | None = N
     for row in (row for rows in evidence.some_rows(*GAINED).values() for row in rows):
         for pattern in (ours, theirs):
             if matching([row], pattern) and only_of in (None, row.paper_recipe):
-                kept = models.setdefault((row.chains[0].recipe, row.chains[0].task), {})
+                kept = models.setdefault((row.first.recipe, row.first.task), {})
                 kept[pattern] = max(kept.get(pattern, row), row, key=lambda each: len(each.chains))
     return {f"{recipe} on {task}": (rows[ours], rows[theirs]) for (recipe, task), rows in models.items() if len(rows) == 2}
 
@@ -216,7 +216,7 @@ def training_on_gains_nothing_on_small_data(evidence: Evidence) -> Decision:
 def second_round_is_better(evidence: Evidence) -> Decision:
     rows = evidence.rows("wang2020/table2")
     second = only(rows, TWICE, "a second round")
-    of_recipe = [row for row in rows if row.chains[0].recipe == second.chains[0].recipe]
+    of_recipe = [row for row in rows if row.first.recipe == second.first.recipe]
     first = only(of_recipe, REJUVENATED, "a first round")
     control = only(of_recipe, CONTROL_OF_TWICE, "the baseline trained on for as long as two rounds")
     named = {"second less first round": first, "second round less trained on for as long": control}
@@ -271,7 +271,7 @@ def _change(record: dict) -> Estimate:
     """A relative change of accuracy in percent. Where there are too few seeds the error is that of the probes' test sentences; else it
     is that of the seeds, whose models are tested on the same sentences."""
     values = record["values"]
-    noise = (record["noise"] / NORMAL) ** 2 if len(values) < FEWEST_SEEDS else 0.0
+    noise = (record["noise"] / NORMAL_95) ** 2 if len(values) < FEWEST_SEEDS else 0.0
     return over_seeds(values, " %", noise)
 
 
@@ -322,5 +322,5 @@ def _representations(evidence: Evidence, row: Row) -> dict[int, np.ndarray]:
     found = {chain.seed: evidence.measured.analysis(chain, "representations") for chain in row.chains}
     there = {seed: each["value"].to_numpy(float) for seed, each in found.items() if each is not None}
     if not there:
-        raise Undecidable(evidence.measured.reason(row.chains[0], "representations"))
+        raise Undecidable(evidence.measured.reason(row.first, "representations"))
     return there

@@ -220,8 +220,8 @@ def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]
     """The default model of figure 4, its baseline, and its models of other seeds or of other sizes."""
     rows = evidence.rows("wangtu2020/figure4")
     default = next((row for row in rows if row.baseline), rows[0])
-    recipe = default.chains[0].recipe
-    others = [row for _, row in matching(rows, ".*") if (row.chains[0].recipe != recipe) == other_recipe and row.chains != default.chains]
+    recipe = default.first.recipe
+    others = [row for _, row in matching(rows, ".*") if (row.first.recipe != recipe) == other_recipe and row.chains != default.chains]
     if not others:
         raise Undecidable(f"there is no model of another {'size' if other_recipe else 'seed'} beside the default one here")
     return default, others
@@ -260,9 +260,9 @@ def seeds_agree(evidence: Evidence) -> Decision:
 )
 def sizes_agree(evidence: Evidence) -> Decision:
     default, others = _of_figure_4(evidence, other_recipe=True)
-    same = (default.chains[0].task, default.chains[0].recipe)
+    same = (default.first.task, default.first.recipe)
     in_figure_3 = evidence.some_rows("wangtu2020/figure3", "wangtu2020/figure4").get("wangtu2020/figure3", ())
-    default = next((row for row in in_figure_3 if (row.chains[0].task, row.chains[0].recipe) == same), default)  # all its seeds
+    default = next((row for row in in_figure_3 if (row.first.task, row.first.recipe) == same), default)  # all its seeds
     ours, named = evidence.importance(default, CONTRIBUTION), {row.name: row for row in others}
 
     def of_row(name: str) -> Decision:
@@ -309,7 +309,7 @@ def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float]
 )
 def more_dropout_leaves_more_unimportant(evidence: Evidence) -> Decision:
     def dropout(row: Row) -> float:
-        return evidence.config.recipe(row.chains[0].recipe)["architecture"]["dropout"]
+        return evidence.config.recipe(row.first.recipe)["architecture"]["dropout"]
 
     return _unimportant_with(evidence, "wangtu2020/figure6", dropout, 1)
 
@@ -322,7 +322,7 @@ def more_dropout_leaves_more_unimportant(evidence: Evidence) -> Decision:
 )
 def more_data_leaves_fewer_unimportant(evidence: Evidence) -> Decision:
     def pairs(row: Row) -> float:
-        return evidence.config.task(row.chains[0].task).get("sample", {}).get("pairs", math.inf)
+        return evidence.config.task(row.first.task).get("sample", {}).get("pairs", math.inf)
 
     return _unimportant_with(evidence, "wangtu2020/figure7", pairs, -1)
 
@@ -398,7 +398,7 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
         lines = [found for chain in rows[name].chains if (found := _spreads(evidence, chain))]
         evidence.require_plateau(rows[name])
         if not lines:
-            raise Undecidable(evidence.measured.missing(rows[name].chains[0], {"isometry"}) or f"the isometry of {name} is not there yet")
+            raise Undecidable(evidence.measured.missing(rows[name].first, {"isometry"}) or f"the isometry of {name} is not there yet")
         kinds = [kind for kind in UNMASKED if all(kind in line for line in lines)]
         values = np.array([[SPREAD - line[kind] for kind in kinds] for line in lines])
         means = ", ".join(f"{_printed(kind)} {np.mean([line[kind] for line in lines]):.2f}" for kind in kinds)
@@ -433,7 +433,7 @@ def a_few_go_together(evidence: Evidence) -> Decision:
         evidence.require_plateau(rows[name])
         losses = [line for chain in rows[name].chains if (line := _without(evidence, chain)) is not None]
         if not losses:
-            chain = rows[name].chains[0]
+            chain = rows[name].first
             known = evidence.measured.missing(chain, {"order"})
             raise Undecidable(known or f"the sentence statistics of the ablations of {chain} were not kept")
         return every([not_worse(f"without {FREE} components", over_replicates(np.stack(losses), " BLEU"))])
@@ -478,8 +478,8 @@ def _by_task(evidence: Evidence, key: str, better: str, worse: str, said: str, m
 def _is(row: Row, what: str) -> bool:
     """Whether a row is the shallow model, which is trained plainly by a recipe of its own, the standard one, or made by such steps."""
     if what in ("shallow", "train"):
-        return row.chains[0].last.text == "train" and ("shallow" in row.paper_recipe) == (what == "shallow")
-    return row.chains[0].last.text.startswith(what)
+        return row.first.last.text == "train" and ("shallow" in row.paper_recipe) == (what == "shallow")
+    return row.first.last.text.startswith(what)
 
 
 @claim(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
 from collections import Counter
@@ -13,10 +12,11 @@ from typing import Any, TextIO
 
 import numpy
 
+from nmtprune import paths
 from nmtprune.data.clean import DROPS, clean
 from nmtprune.data.fetch import Pair, Place, by_language, check_packing, fetch_all
 from nmtprune.errors import UserError
-from nmtprune.files import atomic, digest, sha256_of, write_json
+from nmtprune.files import atomic, digest, sha256_of, write_json, write_table
 
 LABELS = "labels.jsonl"  # of toy corpora
 COUNTS = ("split", "read", "kept", *DROPS)
@@ -117,7 +117,7 @@ def write_pairs(folder: Path, split: str, task: Mapping[str, Any], pairs: Iterab
 
 def write_manifest(folder: Path, task: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], **facts: Any) -> None:
     """Write `counts.csv` and `manifest.json` of a text whose files are all there. Its digest speaks of the text alone."""
-    _write_counts(folder / "counts.csv", counts)
+    write_table(folder / paths.COUNTS, ({"split": split, **counted} for split, counted in counts.items()), COUNTS)
     files = {file.name: sha256_of(file) for split in counts for file in sorted(folder.glob(f"{split}.*"))}
     write_json(
         folder / "manifest.json",
@@ -154,10 +154,3 @@ class _Writer:
         for file, line in zip(self._files, pair, strict=True):
             file.write(line + "\n")
         self.written += 1
-
-
-def _write_counts(file: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
-    with atomic(file) as temporary, open(temporary, "w", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(opened, COUNTS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"split": split, **counted} for split, counted in counts.items())

@@ -24,9 +24,11 @@ from nmtprune.data.fetch import Pair, lines_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, digest, read_json, sha256_of, write_json
-from nmtprune.scoring.engine import Engine, Search, open_engine
+from nmtprune.scoring.engine import Engine
 from nmtprune.scoring.model import Model, of_chain, pieces_of
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.translate import translate
+from nmtprune.search import Search
 from nmtprune.steps.store import link, lock
 
 VERSION = 2  # grows when translations change that nothing in a task or a recipe has changed
@@ -60,7 +62,7 @@ def _engine(models: Sequence[Model], name: str, device: str) -> Engine:
         return open_engine(models[0], name, device=device)
     from nmtprune.toolkit.generate import FairseqEngine
 
-    return FairseqEngine(models[0], None if device == "auto" else device, models[1:])
+    return FairseqEngine(models[0], device, models[1:])
 
 
 def make_distilled(config: Config, name: str) -> None:

@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nmtprune import checks, manifest, paths
+from nmtprune import manifest, paths
 from nmtprune.data.corpus import languages_of, splits_of
-from nmtprune.data.subwords import Subwords, name_of
+from nmtprune.data.subwords import Subwords
+from nmtprune.errors import UserError
 from nmtprune.files import digest, sha256_of, write_json
+from nmtprune.subword_names import name_of
+
+# the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and beyond those of its
+# training data of our own
+UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
+UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
 
 
 def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
@@ -22,19 +29,19 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
 
     languages = languages_of(task)
     text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # of a text that is whole
-    (folder / "manifest.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / "bin", ignore_errors=True)
+    (folder / paths.MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(paths.binarised(folder), ignore_errors=True)
     if settings["type"] == "given":
         subwords = Subwords.given(settings, languages, folder)
     else:
         subwords = Subwords.train(settings, text_folder, languages, folder)
-    sizes = binarise(text_folder, splits_of(task), subwords, folder / "bin")
-    shares = {split: unknown(folder / "bin", split, languages) for split in splits_of(task)}
-    checks.of_data(task, settings, subwords.settings["type"], shares)
-    files = {file.name: sha256_of(file) for file in sorted((folder / "bin").iterdir())}
+    sizes = binarise(text_folder, splits_of(task), subwords, paths.binarised(folder))
+    shares = {split: unknown(paths.binarised(folder), split, languages) for split in splits_of(task)}
+    check_unknown(task, settings, subwords.settings["type"], shares)
+    files = {file.name: sha256_of(file) for file in sorted(paths.binarised(folder).iterdir())}
     seen = ("dict.", "train.", f"{FAIRSEQ_SPLIT['dev']}.")
     write_json(
-        folder / "manifest.json",
+        folder / paths.MANIFEST,
         {
             "digest": digest({name: checksum for name, checksum in files.items() if name.startswith(seen)}),
             "subwords": name_of(settings),
@@ -44,3 +51,22 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
             "files": files,
         },
     )
+
+
+def check_unknown(task: Mapping[str, Any], settings: Mapping[str, Any], kind: str, unknown: Mapping[str, Mapping[str, float]]) -> None:
+    """Raises UserError where the pieces of a set are not those of its dictionary. `kind`: of subwords; `unknown`: parts of all pieces by
+    split and language."""
+    given = settings["type"] == "given"
+    for split, shares in unknown.items():
+        for language, share in shares.items():
+            if given and share > UNKNOWN_OF_GIVEN[kind]:
+                dictionary, model = Path(settings["dictionaries"]) / f"dict.{language}.txt", settings.get("model") or "null"
+                raise UserError(
+                    f"import `{settings['name']}`: {share:.0%} of the pieces of `{split}` ({language}) are unknown to {dictionary}, where "
+                    f"{UNKNOWN_OF_GIVEN[kind]:.0%} are the most; was the model trained with other subwords than `subwords: {model}`?"
+                )
+            if not given and share - unknown["train"][language] > UNKNOWN_BEYOND_TRAINING[kind]:
+                raise UserError(
+                    f"task `{task['title']}`: {share:.0%} of the pieces of `{split}` ({language}) are unknown, and "
+                    f"{unknown['train'][language]:.0%} of the training data's: is the set in another language, script or encoding?"
+                )

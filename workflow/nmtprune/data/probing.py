@@ -12,7 +12,6 @@ A probe that none of them gives is `Missing`, with the reason.
 from __future__ import annotations
 
 import functools
-import os
 import random
 import re
 from bisect import bisect_right
@@ -27,32 +26,8 @@ from nmtprune.data import toy
 from nmtprune.data.fetch import lines_of
 from nmtprune.errors import UserError
 from nmtprune.files import evenly_spaced
+from nmtprune.senteval import CATEGORIES, FILES, files_of
 
-# name -> category, as Wang et al. (2020) call them; Conneau et al.'s surface tasks are "lexical" there
-CATEGORIES = {
-    "SentLen": "lexical",
-    "WC": "lexical",
-    "TreeDepth": "syntactic",
-    "TopConst": "syntactic",
-    "BShift": "syntactic",
-    "Tense": "semantic",
-    "SubjNum": "semantic",
-    "ObjNum": "semantic",
-    "SOMO": "semantic",
-    "CoordInv": "semantic",
-}
-FILES = {
-    "SentLen": "sentence_length.txt",
-    "WC": "word_content.txt",
-    "TreeDepth": "tree_depth.txt",
-    "TopConst": "top_constituents.txt",
-    "BShift": "bigram_shift.txt",
-    "Tense": "past_present.txt",
-    "SubjNum": "subj_number.txt",
-    "ObjNum": "obj_number.txt",
-    "SOMO": "odd_man_out.txt",
-    "CoordInv": "coordination_inversion.txt",
-}
 SPLITS = {"tr": "train", "va": "dev", "te": "test"}  # as SentEval spells them
 
 SEED = 2018  # of every draw; no corpus of the toy tasks has it
@@ -94,7 +69,7 @@ def probes(
     """
     spelt = str.lower if task.get("cleaning", {}).get("lowercase") else str
     generated = all("toy" in source for source in task["train"])
-    files = senteval_files(task, data_dir)
+    files = files_of(task, data_dir)
     sentences = functools.cache(lambda: _sentences(text / f"train.{task['source']}", spelt))
     for name in CATEGORIES:
         if generated:
@@ -106,14 +81,6 @@ def probes(
         else:
             found = Missing(_unannotated(task, name))
         yield name, found
-
-
-def senteval_files(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, Path]:
-    """The files of SentEval, by probe, that are in `data_dir`/probing or in `data_dir` itself; none for another language than English."""
-    if data_dir is None or task["source"] != "en":
-        return {}
-    places = {name: [data_dir / "probing" / file, data_dir / file] for name, file in FILES.items()}
-    return {name: next(filter(os.path.isfile, files)) for name, files in places.items() if any(map(os.path.isfile, files))}
 
 
 def _unannotated(task: Mapping[str, Any], name: str) -> str:

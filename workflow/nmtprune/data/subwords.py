@@ -9,64 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from nmtprune import paths
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, read_json, write_json
-
-Side = Literal["source", "target"]
-SIDES: tuple[Side, Side] = ("source", "target")
-SETTINGS = "subwords.json"
+from nmtprune.subword_names import EXTENSIONS, SIDES, Side, given_files, kind_of, model_files, with_defaults
 
 _MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
 _LONGEST = 4192  # bytes of a sentence that SentencePiece learns from: it passes over longer ones
-_MARKS = {"sentencepiece": "\u2581", "bpe": "@@"}  # a word's beginning, and a piece that goes on
-_MARKED = 0.1  # of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
-_EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
-
-
-def name_of(settings: Mapping[str, Any]) -> str:
-    """A readable folder name, different for different settings: `sentencepiece-joint-4000`, `bpe-joint-100-moses`."""
-    if settings["type"] == "given":
-        return f"given-{settings['name']}"
-    resolved = _resolved(settings)
-    name = f"{resolved['type']}-{'joint' if resolved['joint'] else 'separate'}-{resolved['size']}"
-    if resolved["moses"]:
-        name += "-moses"
-    if resolved["joint"] != resolved["joint_dictionary"]:
-        name += "-dictionaries"
-    if resolved["reverse_source"]:
-        name += "-reversed"
-    if resolved["character_coverage"] != 1:
-        name += f"-coverage{resolved['character_coverage']}"
-    return name
-
-
-def kind_of(model: str | Path | None) -> str:
-    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and without one words are."""
-    return "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
-
-
-def marked_as(dictionary: Sequence[str]) -> str | None:
-    """The type of subwords whose mark the pieces in a dictionary's lines have; None where they have none."""
-    pieces = [line.rsplit(" ", 1)[0] for line in dictionary]
-    marked = {
-        "sentencepiece": sum(piece.startswith(_MARKS["sentencepiece"]) for piece in pieces),
-        "bpe": sum(piece.endswith(_MARKS["bpe"]) for piece in pieces),
-    }
-    return next((kind for kind, count in marked.items() if count > _MARKED * len(pieces)), None)
-
-
-def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with every default filled in."""
-    bpe = settings["type"] == "bpe"
-    return {
-        "joint_dictionary": settings["joint"],
-        "character_coverage": 1,
-        "reverse_source": False,
-        **settings,
-        "moses": bpe or settings.get("moses", False),
-    }
 
 
 class _Segmenter(Protocol):
@@ -139,7 +90,7 @@ class Subwords:
     def __init__(self, folder: Path) -> None:
         """Load what `train` or `given` wrote."""
         self.folder = folder
-        self.settings = read_json(folder / SETTINGS)
+        self.settings = read_json(folder / paths.SUBWORDS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
         models = {name: segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
         self._segmenters = {side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)}
@@ -157,18 +108,18 @@ class Subwords:
 
         `settings` as in schemas/subwords.schema.json. Raises UserError where the text is too small for the size.
         """
-        settings = _resolved(settings)
+        settings = with_defaults(settings)
         texts = [text_folder / f"train.{language}" for language in languages]
         moses = [_Moses(language) for language in languages] if settings["moses"] else [None, None]
         sides = [(text, tokeniser) for text, tokeniser in zip(texts, moses, strict=True)]
         groups = {"joint": sides} if settings["joint"] else {side: [text] for side, text in zip(SIDES, sides, strict=True)}
         folder.mkdir(parents=True, exist_ok=True)
-        if settings["type"] in _EXTENSIONS:
+        if settings["type"] in EXTENSIONS:
             learn = {"sentencepiece": _learn_sentencepiece, "bpe": _learn_bpe}[settings["type"]]
             for name, group in groups.items():
-                with atomic(folder / f"{name}.{_EXTENSIONS[settings['type']]}") as file:
+                with atomic(folder / f"{name}.{EXTENSIONS[settings['type']]}") as file:
                     learn(group, settings, file)
-        write_json(folder / SETTINGS, {**settings, "source": languages[0], "target": languages[1]})
+        write_json(folder / paths.SUBWORDS, {**settings, "source": languages[0], "target": languages[1]})
         return cls(folder)
 
     @classmethod
@@ -191,10 +142,10 @@ class Subwords:
             with atomic(folder / file.name) as copy:
                 shutil.copyfile(file, copy)
         if model:
-            with atomic(folder / f"joint.{_EXTENSIONS[kind]}") as copy:
+            with atomic(folder / f"joint.{EXTENSIONS[kind]}") as copy:
                 shutil.copyfile(model, copy)
         resolved = {"type": kind, "joint": True, "moses": settings.get("moses", kind == "bpe"), "given": True}
-        write_json(folder / SETTINGS, {**resolved, "source": languages[0], "target": languages[1]})
+        write_json(folder / paths.SUBWORDS, {**resolved, "source": languages[0], "target": languages[1]})
         return cls(folder)
 
     def encode(self, side: Side, line: str) -> str:
@@ -223,18 +174,6 @@ class Subwords:
     def given_dictionaries(self) -> list[Path] | None:
         """The dictionary files of source and target where they came with a model."""
         return [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
-
-
-def given_files(settings: Mapping[str, Any], languages: tuple[str, str]) -> list[Path]:
-    """The dictionaries of source and target that came with a model, then its subword model if it has one."""
-    dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
-    return [*dictionaries, *([Path(settings["model"])] if settings.get("model") else [])]
-
-
-def model_files(settings: Mapping[str, Any]) -> list[str]:
-    """File names of the source's and the target's model."""
-    extension = _EXTENSIONS.get(settings["type"], "")
-    return [f"{'joint' if settings['joint'] else side}.{extension}" for side in SIDES]
 
 
 class _Moses:

@@ -10,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune import manifest, paths
-from nmtprune.chain import INT8_ENGINES, Chain
+from nmtprune.chain import Chain
 from nmtprune.config import WORKFLOW, Config
-from nmtprune.data.subwords import Subwords, model_files
+from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError, suggest
 from nmtprune.export.readme import readme
 from nmtprune.files import write_json, write_lines, write_text
-from nmtprune.scoring import ctranslate2_engine, ctranslate2_runtime, onnx_engine, onnx_runtime
-from nmtprune.scoring.engine import PRECISIONS, Search
 from nmtprune.scoring.model import Model, of_chain
+from nmtprune.scoring.opening import FAST, PRECISIONS, module_of
 from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.translate import BATCH_PIECES, BATCH_SENTENCES
+from nmtprune.search import Search
+from nmtprune.subword_names import model_files
 
 TOP = 50  # candidates of a source piece, where a shortlist is asked for that the recipe does without
 
-_ENGINES = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 _SCRIPT = Path(__file__).parent / "translate.py"
-_ENGINE_PACKAGES = {"ctranslate2": ("ctranslate2",), "onnx": ("numpy", "onnxruntime")}
-_RUNTIMES = {"ctranslate2": ctranslate2_runtime, "onnx": onnx_runtime}
 _SUBWORD_PACKAGES = {"sentencepiece": ("sentencepiece",), "bpe": ("subword-nmt",), "words": ()}
 
 
@@ -57,14 +55,14 @@ def export(
     temporary = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        _ENGINES[engine].save(model, temporary / "model", precision)
+        module_of(engine).save(model, temporary / "model", precision)
         if candidates and engine == "ctranslate2":
             Shortlist.load(candidates).as_vmap(temporary / "model" / "vmap.txt")
         elif candidates:
             shutil.copyfile(candidates, temporary / "model" / "shortlist.npz")
         shutil.copyfile(_SCRIPT, temporary / "translate")
         (temporary / "translate").chmod(0o755)
-        runtime = Path(_RUNTIMES[engine].__file__)
+        runtime = Path(module_of(engine).RUNTIME.__file__)
         shutil.copyfile(runtime, temporary / runtime.name)
         settings = _subwords(config.data_folder(chain), temporary / "subwords")
         about = {
@@ -90,12 +88,12 @@ def export(
 
 def _engine(chain: Chain, model: Model, search: Search, asked: str) -> str:
     """The engine asked for, or the one that `auto` is. Raises UserError with the reasons where none can run the model."""
-    if asked not in ("auto", *_ENGINES):
-        raise UserError(f"export: unknown engine `{asked}`; {suggest(asked, ('auto', *_ENGINES))}")
-    usual = (chain.quantised_for,) if chain.quantised_for else INT8_ENGINES
+    if asked not in ("auto", *FAST):
+        raise UserError(f"export: unknown engine `{asked}`; {suggest(asked, ('auto', *FAST))}")
+    usual = (chain.quantised_for,) if chain.quantised_for else FAST
     reasons = {}
     for name in usual if asked == "auto" else (asked,):
-        reasons[name] = _ENGINES[name].supports(model)
+        reasons[name] = module_of(name).supports(model)
         if name == "onnx" and search.replace_unknowns:
             reasons[name] = "it does not replace unknown words, as the recipe's decoding asks for"
         if reasons[name] is None:
@@ -128,5 +126,5 @@ def _subwords(data: Path, folder: Path) -> dict[str, Any]:
 
 def _requirements(engine: str, subwords: dict[str, Any]) -> list[str]:
     """The packages that `translate` imports, in the versions that are installed here."""
-    packages = [*_ENGINE_PACKAGES[engine], *_SUBWORD_PACKAGES[subwords["type"]], *(["sacremoses"] if subwords["moses"] else [])]
+    packages = [*module_of(engine).PACKAGES, *_SUBWORD_PACKAGES[subwords["type"]], *(["sacremoses"] if subwords["moses"] else [])]
     return [f"{package}=={importlib.metadata.version(package)}" for package in packages]

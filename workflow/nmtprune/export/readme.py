@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
-from nmtprune.files import sha256_of
+from nmtprune.files import read_table, sha256_of
 from nmtprune.reporting.escape import markdown
 
 
@@ -55,8 +54,7 @@ def _scores(chain: Chain) -> str:
     file = paths.scores(chain)
     if not file.exists():
         return "This model was exported before it was scored."
-    with open(file, encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["chain"] == str(chain) and row["bleu"]]
+    rows = [row for row in read_table(file) if row["chain"] == str(chain) and row["bleu"]]
     table = [f"| {row['set']} | {float(row['bleu']):.2f} | {float(row['chrf']):.2f} |" for row in rows]
     signatures = sorted({f"BLEU `{row['bleu_signature']}`, chrF `{row['chrf_signature']}`, measured in {_way(row)}" for row in rows})
     return "\n".join(["| set | BLEU | chrF |", "|---|---|---|", *table, "", *signatures])

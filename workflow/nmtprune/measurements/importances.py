@@ -23,7 +23,7 @@ def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
     found = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, READ_BY_METRIC[metric])) is not None]
     if not found:
         return None
-    settings = measured.config.importance(row.chains[0].recipe)
+    settings = measured.config.importance(row.first.recipe)
     values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in found])
     components = tuple(sorted(values.columns, key=place))
     replicates = [_replicates(chain, numbers, metric, components, settings, measured) for chain, numbers in found]

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from nmtprune.errors import UserError
 from nmtprune.pruning.shapes import Shape
-
-if TYPE_CHECKING:
-    from nmtprune.pruning.groups import SubLayer
 
 # kind -> side and part of a layer, in the order of the paper's maps
 KINDS = {
@@ -32,13 +29,6 @@ class Component(NamedTuple):
 
     kind: str
     layer: int
-
-    @property
-    def sub_layer(self) -> SubLayer:
-        from nmtprune.pruning.groups import SubLayer
-
-        side, part = KINDS[self.kind]
-        return SubLayer(side, self.layer - 1, part)
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.layer}"

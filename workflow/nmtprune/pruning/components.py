@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nmtprune.errors import UserError, suggest
 from nmtprune.pruning.component_names import KINDS, Component
-from nmtprune.pruning.groups import sub_layers
+from nmtprune.pruning.groups import SubLayer, sub_layers
 
 _OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # what a component's output comes out of
 State = Mapping[str, Tensor]
@@ -22,10 +22,16 @@ def components_of(state: Iterable[str]) -> list[Component]:
     return sorted(found, key=lambda component: (list(KINDS).index(component.kind), component.layer))
 
 
+def sub_layer_of(component: Component) -> SubLayer:
+    """The sub-layer whose parameters a component has."""
+    side, part = KINDS[component.kind]
+    return SubLayer(side, component.layer - 1, part)
+
+
 def parameters(state: Iterable[str], component: Component) -> list[str]:
     """The names of a component's matrices and biases; its layer norm is not among them."""
-    prefix = component.sub_layer.prefix
-    names = {f"{prefix}{matrix}.{kind}" for matrix in component.sub_layer.matrices for kind in ("weight", "bias")}
+    sub_layer = sub_layer_of(component)
+    names = {f"{sub_layer.prefix}{matrix}.{kind}" for matrix in sub_layer.matrices for kind in ("weight", "bias")}
     return [name for name in state if name in names]
 
 
@@ -36,7 +42,8 @@ def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
     """
     masks = {}
     for component in ablated:
-        prefix = f"{component.sub_layer.prefix}{_OUTGOING[component.sub_layer.component]}"
+        sub_layer = sub_layer_of(component)
+        prefix = f"{sub_layer.prefix}{_OUTGOING[sub_layer.component]}"
         names = [name for name in (f"{prefix}.weight", f"{prefix}.bias") if name in state]
         if not names:
             valid = list(map(str, components_of(state)))

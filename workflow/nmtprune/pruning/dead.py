@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nmtprune.chain import sparsity_sought
 from nmtprune.pruning.groups import GroupSet, by_cut, by_squares, by_threshold, ffn_norms, gap_cuts, groups, smallest
 
 Rule = Callable[[list[GroupSet]], list[Tensor]]
@@ -25,8 +26,8 @@ def rule_of(
     The paper cuts "rows/columns with a sum less than 1e-5" (4.2) and does not say of what. Adam leaves a dead group on a floor that follows
     the rate, some 4 % of it a weight: at the paper's rates absolute values of a row sum to more than 1e-4, squares to less than 1e-7.
     """
-    if strength.startswith("to"):
-        return by_percent(float(strength.removeprefix("to")))
+    if (percent := sparsity_sought(strength)) is not None:
+        return by_percent(percent)
     if settings["dead"] == "gap":
         return functools.partial(by_cut, cuts=gap_cuts(parameters, kind, where, head_dim))
     return functools.partial(by_squares if settings["dead"] == "squares" else by_threshold, threshold=settings["threshold"])

@@ -14,6 +14,7 @@ Shape = dict[str, list[dict[str, int]]]
 
 SIDES = ("encoder", "decoder")
 FFN, ATTENTION = ("ffn",), ("self", "cross")
+TRANSFORMERS = ("transformer", "nmtprune_transformer")
 
 
 def read(text: str | None) -> Shape | None:
@@ -21,9 +22,14 @@ def read(text: str | None) -> Shape | None:
     return (json.loads(text) or None) if text else None
 
 
+def is_transformer(architecture: Mapping[str, Any]) -> bool:
+    """Whether a recipe's architecture is a Transformer, fairseq's own or a student."""
+    return architecture["name"] in TRANSFORMERS
+
+
 def uniform(architecture: Mapping[str, Any]) -> Shape | None:
     """The shape that a recipe's architecture begins with; None for what is no Transformer."""
-    if "transformer" not in architecture["name"] or "ffn_dim" not in architecture:
+    if not is_transformer(architecture) or "ffn_dim" not in architecture:
         return None
     layer = {"ffn": architecture["ffn_dim"], "self": architecture["heads"]}
     decoder = {**layer, "cross": architecture["heads"]}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nmtprune import footing, own
-from nmtprune.chain import Chain, Step
+from nmtprune.chain import Chain, Step, sparsity_sought
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row
 from nmtprune.reporting import plateau
 from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
@@ -98,10 +98,10 @@ def _plateaus(item: Item, measured: Measured) -> list[str]:
         return []
     sentences = []
     for row in (row for row in item.rows if row.baseline):
-        steps = [each.chains[0].last.text for each in item.rows if each.chains[0].parent == row.chains[0]]
+        steps = [each.first.last.text for each in item.rows if each.first.parent == row.first]
         gain = plateau.gain(row.chains, measured, [text for text in steps if text.partition("-")[0] == "continue"])
         if gain:
-            text = plateau.said(row.chains[0], gain)
+            text = plateau.said(row.first, gain)
             control = "" if gain.done else "; what is pruned and retrained must be compared with the control"
             sentences.append(f"{text[:1].upper()}{text[1:]}{control}.")
     return _distinct(sentences)
@@ -112,11 +112,11 @@ def _distinct(values: Iterable[T]) -> list[T]:
 
 
 def _recipes(item: Item) -> list[str]:
-    return _distinct(row.chains[0].recipe for row in item.rows)
+    return _distinct(row.first.recipe for row in item.rows)
 
 
 def _tasks(item: Item) -> list[str]:
-    return _distinct(row.chains[0].task for row in item.rows)
+    return _distinct(row.first.task for row in item.rows)
 
 
 def _stand_ins(item: Item, measured: Measured) -> list[str]:
@@ -132,8 +132,8 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
             words.append(what if ours == theirs else f"{what}, for {about[kind][theirs]}")
         return "; ".join(_distinct(words))
 
-    tasks = _distinct((row.paper_task, row.chains[0].task) for row in item.rows)
-    recipes = _distinct((row.paper_recipe, row.chains[0].recipe) for row in item.rows)
+    tasks = _distinct((row.paper_task, row.first.task) for row in item.rows)
+    recipes = _distinct((row.paper_recipe, row.first.recipe) for row in item.rows)
     return [f"Data: {listed('tasks', tasks)}.", f"Models: {listed('recipes', recipes)}."]
 
 
@@ -144,7 +144,7 @@ def _updates(item: Item, measured: Measured) -> str:
         return f"{heading}: {_by_schedule(item, measured)}."
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
-        steps = (step for row in item.rows if row.chains[0].recipe == recipe for step in row.chains[0].steps)
+        steps = (step for row in item.rows if row.first.recipe == recipe for step in row.first.steps)
         names = _distinct(step.schedule for step in steps if step.family.trains)
         schedules = {name: measured.config.schedule(recipe, name) for name in names}
         said, optimiser = [], None
@@ -160,7 +160,7 @@ def _updates(item: Item, measured: Measured) -> str:
 
 def _steps(item: Item, family: str | None = None) -> list[tuple[str, Step]]:
     """Recipe and step of every training of an item's models, or of every step of one family, each once."""
-    pairs = ((row.chains[0].recipe, step) for row in item.rows for step in row.chains[0].steps)
+    pairs = ((row.first.recipe, step) for row in item.rows for step in row.first.steps)
     return _distinct((recipe, step) for recipe, step in pairs if (step.family.name == family if family else step.family.trains))
 
 
@@ -211,7 +211,7 @@ def _differences(item: Item, measured: Measured) -> list[str]:
     for row in item.rows:
         baseline = row if row.baseline else row.against
         block = blocks.setdefault(baseline.chains if baseline else row.group, {})
-        asked, used = footing.of(measured.config, row.chains[0]), measured.trained_precision(row.chains[0])
+        asked, used = footing.of(measured.config, row.first), measured.trained_precision(row.first)
         block[row.name] = replace(asked, precision=(used,)) if used else asked
     differ = {
         "updates between fresh optimisers": lambda each: " + ".join(f"{length:,}" for length in each.lengths),
@@ -242,7 +242,7 @@ def _several(names: list[str]) -> str:
 
 def _by_schedule(item: Item, measured: Measured) -> str:
     """The schedules of many recipes: of each schedule all that is said of it, each once."""
-    used = {(row.chains[0].recipe, step.schedule): None for row in item.rows for step in row.chains[0].steps if step.family.trains}
+    used = {(row.first.recipe, step.schedule): None for row in item.rows for step in row.first.steps if step.family.trains}
     texts: dict[str, list[str]] = {}
     for recipe, name in used:
         schedule = measured.config.schedule(recipe, name)
@@ -341,8 +341,8 @@ def _size(chains: list[Chain], test_set: str, measured: Measured) -> str:
 
 def _prunable(item: Item, measured: Measured) -> list[str]:
     """What a percentage is of; nothing where the item has no pruned model."""
-    pruned = [row for row in item.rows if any(step.family.name == "prune" for step in row.chains[0].steps)]
-    recipes = _distinct(row.chains[0].recipe for row in pruned)
+    pruned = [row for row in item.rows if any(step.family.name == "prune" for step in row.first.steps)]
+    recipes = _distinct(row.first.recipe for row in pruned)
     settings = {recipe: measured.config.recipe(recipe)["prunable"]["embeddings"] for recipe in recipes}
     says = {
         "in": "all weight matrices, embeddings and output projection included",
@@ -385,7 +385,7 @@ def _segmentation(item: Item, measured: Measured) -> list[str]:
     """How text without spaces between words was cut."""
     sentences = []
     for row in item.rows:
-        task, subwords = measured.config.task(row.chains[0].task), measured.config.subwords(row.chains[0])
+        task, subwords = measured.config.task(row.first.task), measured.config.subwords(row.first)
         for language in (task["source"], task["target"]):
             if name := WITHOUT_SPACES.get(language.lower().replace("_", "-").split("-")[0]):
                 by = {"sentencepiece": "SentencePiece cuts it"}.get(
@@ -439,7 +439,7 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
     by_text: dict[str, list[str]] = {}
     sought = False
     for recipe in _recipes(item):
-        steps = [step for row in item.rows if row.chains[0].recipe == recipe for step in row.chains[0].steps if step.family.name == "lasso"]
+        steps = [step for row in item.rows if row.first.recipe == recipe for step in row.first.steps if step.family.name == "lasso"]
         if steps:
             settings = measured.config.lasso(recipe)
             words = settings["reference_words"]
@@ -448,14 +448,14 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
             by_text.setdefault(f"λ {of}, {scaled}; dead are groups {DEAD[settings['dead']].format(settings['threshold'])}", []).append(
                 recipe
             )
-            sought |= any(step["lambda"].startswith("to") for step in steps)
+            sought |= any(sparsity_sought(step["lambda"]) is not None for step in steps)
     said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     sentences = [f"Lasso: {said}."] if by_text else []
     kinds = _distinct(step["groups"] for _, step in _steps(item, "lasso"))
     sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
         sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
-    if by_text and any(row.paper_recipe != row.chains[0].recipe for row in item.rows):
+    if by_text and any(row.paper_recipe != row.first.recipe for row in item.rows):
         sentences.append("The λ of other models and schedules than the paper's are not comparable with its own.")
     if {"ffn_sparsity", "att_sparsity"} & _metrics(item):
         sentences.append("Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned.")
@@ -503,7 +503,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
     way = measured.way(item) if SPEED in item.reads else None
     if way is None:
         return []
-    rows = [row for each in item.rows if (row := measured.speed(each.chains[0], way))]
+    rows = [row for each in item.rows if (row := measured.speed(each.first, way))]
 
     def distinct(column: str) -> str:
         return " or ".join(_distinct(row[column] for row in rows))
@@ -520,7 +520,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         distinct("cpu"),
         _spread(rows),
     ]
-    seed = f" Timed is seed {item.rows[0].chains[0].seed}." if len(item.rows[0].chains) > 1 else ""
+    seed = f" Timed is seed {item.rows[0].first.seed}." if len(item.rows[0].chains) > 1 else ""
     return [f"Speed: {', '.join(said)}.{seed}"]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from nmtprune import claims, papers, paths
 from nmtprune.claims import Claim, Finding
 from nmtprune.claims.verdict import FEWEST_SEEDS, MARGIN, Verdict, seeds_to_decide
 from nmtprune.config import Config
+from nmtprune.files import as_csv
 from nmtprune.papers import EXTENSIONS, Item
 from nmtprune.reporting import escape
 from nmtprune.reporting.measured import Measured
@@ -72,8 +71,8 @@ def shown_name(item: Item, of: Claim) -> str:
     return item.number if item.paper == of.paper else f"{item.number} of {item.about['short']}"
 
 
-def file_of(config: Config, name: str = papers.CLAIMS) -> Path:
-    """The claims of a run, beside its page: as a page, or as a table (papers.CLAIMS_TABLE)."""
+def file_of(config: Config, name: str = paths.CLAIMS) -> Path:
+    """The claims of a run, beside its page: as a page, or as a table (paths.CLAIMS_TABLE)."""
     return paths.page(config.name) / name
 
 
@@ -101,11 +100,7 @@ def precision(finding: Finding) -> str:
 
 def table(decided: list[Decided]) -> str:
     """The claims as CSV, a row each, for whoever puts several runs together."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_record(each) for each in decided)
-    return out.getvalue()
+    return as_csv(map(_record, decided), COLUMNS)
 
 
 def _record(each: Decided) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _units(config: Config) -> dict[Path, list[Chain]]:
     """All models of the run, those that others begin with included, by unit."""
     found: dict[Path, list[Chain]] = {}
     for chain in sorted({ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str):
-        found.setdefault(units.unit_of(chain), []).append(chain)
+        found.setdefault(paths.unit(chain), []).append(chain)
     return found
 
 
@@ -67,13 +67,13 @@ def _read_of(config: Config, unit: Path) -> list[Path]:
 
 def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) -> list[Path]:
     target, written = folder / paths.MODELS.name / unit, []
-    (target / units.UNIT).unlink(missing_ok=True)
+    (target / paths.UNIT).unlink(missing_ok=True)
     for chain in chains:
         source = paths.model(chain)
         files = [source / name for name in TABLES + ARRAYS] + _hypotheses(config, chain)
         written += [_copy(file, target.joinpath(*file.relative_to(paths.MODELS / unit).parts)) for file in files if file.exists()]
     units.seal(target)
-    return [*written, target / units.UNIT]
+    return [*written, target / paths.UNIT]
 
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,10 +13,10 @@ import pandas as pd
 from nmtprune import commands, current, manifest, paths, units
 from nmtprune.chain import SPARSE, Chain
 from nmtprune.config import Config, pooled_sets
-from nmtprune.files import read_json, read_lines
+from nmtprune.files import read_json, read_lines, read_table
 from nmtprune.papers import READ_BY_METRIC, SPEED, Item
 from nmtprune.pruning import shapes
-from nmtprune.scoring import comet, sentence_statistics, significance
+from nmtprune.scoring import comet, sentence_statistics
 from nmtprune.scoring import speed as protocol
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.tokenised import tokenised_bleu
@@ -133,7 +132,7 @@ class Measured:
     def way(self, item: Item) -> Way | None:
         """The one way of translating in which an item's rows are compared: the one that was timed with most of them, the first of WAYS
         where several were; None where none was."""
-        timed = {way: sum(self.speed(row.chains[0], way) is not None for row in item.rows) for way in WAYS}
+        timed = {way: sum(self.speed(row.first, way) is not None for row in item.rows) for way in WAYS}
         best = max(timed, key=timed.get)
         return best if timed[best] else None
 
@@ -250,10 +249,7 @@ class Measured:
 
     def _rows(self, file: Path) -> list[dict[str, str]]:
         """The rows of a table; none where it is not there."""
-        if not self._is_there(file):
-            return []
-        with open(file, encoding="utf-8", newline="") as lines:
-            return list(csv.DictReader(lines))
+        return read_table(file) if self._is_there(file) else []
 
     def _read_analysis(self, chain: Chain, name: str) -> pd.DataFrame | None:
         """The numbers of an analysis of a model; None where it has not run."""
@@ -263,7 +259,7 @@ class Measured:
     def _read_arrays(self, chain: Chain, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an analysis of a model; None where it left none."""
         numbers = self.where(paths.analysis(chain, name))
-        file = numbers.with_suffix(".npz")
+        file = paths.arrays(numbers)
         if numbers in self._outdated or not file.exists():
             return None
         with np.load(file) as found:
@@ -325,11 +321,3 @@ class Measured:
 
 def _number(value: Any) -> float | None:
     return None if value is None or value == "" else float(value)
-
-
-def interval(statistics: np.ndarray, samples: int = 1000, seed: int = 12345) -> tuple[float, float]:
-    """The 95 % bootstrap interval over sentences of one system's BLEU; `statistics` [1, sentences, counts]."""
-    sentences = statistics.shape[1]
-    draws = np.random.default_rng(seed).multinomial(sentences, np.full(sentences, 1 / sentences), size=samples)
-    low, high = np.percentile(significance.bleu(draws @ statistics[0]), [2.5, 97.5])
-    return float(low), float(high)

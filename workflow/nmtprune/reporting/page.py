@@ -61,7 +61,7 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
         claimed={each.claim.paper: papers.paper(each.claim.paper, config) for each in decided},
         rendered=rendered,
         claims=decided,
-        claims_file=papers.CLAIMS,
+        claims_file=paths.CLAIMS,
         summary=claims.summary(decided),
         caveat=claims.CAVEAT.replace("*", ""),
         shown_name=claims.shown_name,
@@ -78,8 +78,8 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
 def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
     """The papers' data and models beside what the run takes for them."""
     rows = [(each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows]
-    tasks = {about["tasks"][row.paper_task]: config.task(row.chains[0].task)["title"] for about, row in rows}
-    recipes = {about["recipes"][row.paper_recipe]: config.recipe(row.chains[0].recipe)["title"] for about, row in rows}
+    tasks = {about["tasks"][row.paper_task]: config.task(row.first.task)["title"] for about, row in rows}
+    recipes = {about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe)["title"] for about, row in rows}
     yield from tasks.items()
     yield from recipes.items()
     for missing in dict.fromkeys(name for each in rendered for name in each.item.left_out):

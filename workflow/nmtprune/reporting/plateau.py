@@ -95,7 +95,7 @@ def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) 
 
 def said(chain: Chain, gain: Gain) -> str:
     """A sentence without its stop: whether a dense model is on its plateau, and what training it on gives."""
-    name = f"the training {'/'.join(map(str, chain.steps))} of {chain.recipe} on {chain.task}"
+    name = f"the training {chain.steps_text} of {chain.recipe} on {chain.task}"
     more = "more updates" if chain.root.family.name == "import" else f"{100 * MORE:.0f} % more updates"
     return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmtprune import papers, paths
+from nmtprune import paths
 from nmtprune.config import Config
 from nmtprune.files import atomic, write_text
 from nmtprune.papers import Item, files_of, items
@@ -19,7 +19,7 @@ def render(config: Config) -> list[Path]:
     rendered = [_render(config.name, item, measured) for item in items(config)]
     decided = claims.decide(config, measured)
     index, listed = paths.page(config.name) / "index.html", claims.file_of(config)
-    table = claims.file_of(config, papers.CLAIMS_TABLE)
+    table = claims.file_of(config, paths.CLAIMS_TABLE)
     write_text(listed, claims.markdown(config, decided))
     write_text(table, claims.table(decided))
     write_text(index, page.html(config, measured, rendered, decided))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from pathlib import Path
 
-from nmtprune import papers
+from nmtprune import papers, paths
 from nmtprune.errors import UserError
+from nmtprune.files import read_table
 from nmtprune.reporting import escape
 from nmtprune.reporting.claims import CAVEAT
 
@@ -23,9 +23,8 @@ Record = dict[str, str]
 def kept(root: Path) -> dict[str, list[Record]]:
     """The claims of every kept run, by the name of its folder."""
     runs = {}
-    for file in sorted((root / FOLDER).glob(f"*/{papers.CLAIMS_TABLE}")):
-        with open(file, encoding="utf-8", newline="") as lines:
-            runs[file.parent.name] = list(csv.DictReader(lines))
+    for file in sorted((root / FOLDER).glob(f"*/{paths.CLAIMS_TABLE}")):
+        runs[file.parent.name] = read_table(file)
     return runs
 
 
@@ -48,7 +47,7 @@ def block(runs: dict[str, list[Record]]) -> str:
         headlines = [record for record in records if record["headline"] == "1"]
         if run == MADE_UP or not headlines:
             continue
-        whole = f"[tables and figures]({FOLDER}/{run}/README.md), [every claim]({FOLDER}/{run}/{papers.CLAIMS})"
+        whole = f"[tables and figures]({FOLDER}/{run}/README.md), [every claim]({FOLDER}/{run}/{paths.CLAIMS})"
         names = " and ".join(papers.paper(name)["short"] for name in dict.fromkeys(record["paper"] for record in records))
         rows = [(said(record), f"**{record['said']}**", _first(found(record))) for record in headlines]
         parts += [f"{names}, run `{run}` ({whole}). {counted(records)}", _table(HEADLINES, rows)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import time
 from collections import Counter
@@ -12,11 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from nmtprune import current, manifest, papers, paths
+from nmtprune import current, manifest, papers, paths, units
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
-from nmtprune.files import read_json
+from nmtprune.files import read_json, read_table
 from nmtprune.steps.store import is_locked, this_machine
 from nmtprune.toolkit import precision
 from nmtprune.training.schedule import tokens_per_update
@@ -73,8 +72,7 @@ def duration(seconds: float) -> str:
 
 def _has_scores(chain: Chain) -> bool:
     try:
-        with open(paths.scores(chain), encoding="utf-8", newline="") as lines:
-            return any(row["chain"] == str(chain) for row in csv.DictReader(lines))
+        return any(row["chain"] == str(chain) for row in read_table(paths.scores(chain)))
     except FileNotFoundError:
         return False
 
@@ -183,7 +181,7 @@ def _error(log: Path) -> str | None:
 def _table(entries: Iterable[Entry]) -> Iterator[str]:
     """A block for each task, recipe and seed: steps, state, what there is to say of it."""
     for root, group in groupby(entries, key=lambda entry: (entry.chain.task, entry.chain.recipe, entry.chain.seed)):
-        rows = [("/".join(map(str, entry.chain.steps)), entry) for entry in group]
+        rows = [(entry.chain.steps_text, entry) for entry in group]
         width = max(len(steps) for steps, _ in rows)
         yield ""
         yield "{}/{}/s{}".format(*root)
@@ -193,7 +191,7 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
 
 def _analyses(config: Config, outdated: set[Path]) -> list[str]:
     """How many of the analyses that tables and figures read are there."""
-    wanted = [file for file in papers.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
+    wanted = [file for file in units.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
     return [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
 
 

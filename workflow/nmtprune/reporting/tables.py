@@ -12,6 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import SPEED, Column, Item, Row
 from nmtprune.reporting import escape
 from nmtprune.reporting.made import Marked, Table
@@ -54,8 +55,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     for number, row in enumerate(item.rows, 1):
         record = {"row": number, "group": row.group, "label": row.label}
         record |= {variable: row.values.get(variable) for variable in variables}
-        record |= {"task": row.chains[0].task, "recipe": row.chains[0].recipe}
-        record["chain"] = "/".join(map(str, row.chains[0].steps))
+        record |= columns_of(row.first)
         same = first.setdefault(row.chains, number)
         record["same_as"] = same if same != number else None
         for column in item.columns:
@@ -201,7 +201,7 @@ def _ours(record: dict, against: dict | None, row: Row, column: Column, footnote
 def _not_recorded(row: Row, column: Column) -> str:
     """Why a cell is empty although its row has been scored or analysed."""
     read = [row, *([row.against] if row.against and column.metric in AGAINST else [])] if column.metric in TRANSLATED else []
-    limited = next((each.chains[0] for each in read if each.chains[0].last.get("class")), None)
+    limited = next((each.first for each in read if each.first.last.get("class")), None)
     return f"{limited} is {BY_PERPLEXITY}" if limited else f"{column.heading} is not recorded"
 
 

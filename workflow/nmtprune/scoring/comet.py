@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nmtprune import launch
 from nmtprune.errors import UserError
 
 BATCH_SENTENCES = 16
@@ -38,7 +39,8 @@ def scores(sources: list[str], hypotheses: list[str], references: list[str], mod
         {"src": source, "mt": hypothesis, "ref": reference}
         for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
     ]
-    found = _model(str(model_path)).predict(examples, batch_size=BATCH_SENTENCES, gpus=_gpus(), progress_bar=False)
+    gpus = int(launch.torch_device() == "cuda")
+    found = _model(str(model_path)).predict(examples, batch_size=BATCH_SENTENCES, gpus=gpus, progress_bar=False)
     return [100 * float(score) for score in found.scores]
 
 
@@ -54,9 +56,3 @@ def _model(path: str) -> Any:
         raise UserError(
             f"comet_model {path}: the encoder that it builds on is not in the local cache of Hugging Face ({reason})."
         ) from None
-
-
-def _gpus() -> int:
-    import torch
-
-    return int(torch.cuda.is_available())

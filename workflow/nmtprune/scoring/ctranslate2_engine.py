@@ -12,10 +12,15 @@ from typing import Any
 import torch
 from ctranslate2.specs import common_spec, transformer_spec
 
+from nmtprune.scoring import ctranslate2_runtime
 from nmtprune.scoring.ctranslate2_runtime import LONGEST, Translator
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import END, PADDING, Model
+from nmtprune.scoring.parameters import NotATransformer, Parameters
 from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.search import Search
+
+PACKAGES = ("ctranslate2",)
+RUNTIME = ctranslate2_runtime
 
 _ACTIVATIONS = {
     "relu": common_spec.Activation.RELU,
@@ -24,7 +29,6 @@ _ACTIVATIONS = {
     "gelu_fast": common_spec.Activation.GELUTanh,
     "swish": common_spec.Activation.SWISH,
 }
-_BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")}
 
 
 class CTranslate2Engine:
@@ -60,6 +64,9 @@ class CTranslate2Engine:
         return self._translator.negative_log_likelihoods(sources, targets)
 
 
+ENGINE = CTranslate2Engine
+
+
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
     """Write a model that CTranslate2 `supports` as it loads it; with the precision int8 its matrices take a byte a weight."""
     if precision == "int8":  # CTranslate2 scales weights where they lie
@@ -79,18 +86,18 @@ def supports(model: Model) -> str | None:
     for option in ("no_token_positional_embeddings", "no_cross_attention", "cross_self_attention"):
         if model.options.get(option):
             return f"option `{option}` is set"
-    parameters = _Parameters(model.state)
+    parameters = _Parameters(model)
     try:
         _fill(model, parameters)
-    except _NotATransformer as reason:
+        parameters.check_all_read()
+    except NotATransformer as reason:
         return str(reason)
-    unknown = sorted(model.state.keys() - parameters.read - _BUFFERS)
-    return f"parameter `{unknown[0]}` is not a Transformer's" if unknown else None
+    return None
 
 
 def build_spec(model: Model) -> transformer_spec.TransformerSpec:
     """CTranslate2's description of a model that it `supports`."""
-    spec = _fill(model, _Parameters(model.state))
+    spec = _fill(model, _Parameters(model))
     spec.register_source_vocabulary(model.source_dictionary)
     spec.register_target_vocabulary(model.target_dictionary)
     spec.config.decoder_start_token = END
@@ -99,26 +106,7 @@ def build_spec(model: Model) -> transformer_spec.TransformerSpec:
     return spec
 
 
-class _NotATransformer(Exception):
-    """The reason why a set of parameters is not a Transformer that CTranslate2 can run."""
-
-
-class _Parameters:
-    """A state dict that remembers what has been read of it: parameters left over mean another architecture."""
-
-    def __init__(self, state: dict[str, torch.Tensor]) -> None:
-        self._state = state
-        self.read: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._state
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        if name not in self._state:
-            raise _NotATransformer(f"parameter `{name}` is missing")
-        self.read.add(name)
-        return self._state[name].detach()
-
+class _Parameters(Parameters):
     def layers(self, side: str) -> Iterator[str]:
         index = 0
         while any(name.startswith(f"{side}.layers.{index}.") for name in self._state):
@@ -151,7 +139,7 @@ def _fill(model: Model, parameters: _Parameters) -> transformer_spec.Transformer
 def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
     """Constructor arguments of a stack's spec. Layers are counted in the parameters: a model may have lost some."""
     if f"{side}_attention_heads" not in model.options:
-        raise _NotATransformer(f"option `{side}_attention_heads` is missing")
+        raise NotATransformer(f"option `{side}_attention_heads` is missing")
     shape = {
         "num_layers": len(list(parameters.layers(side))),
         "num_heads": int(model.options[f"{side}_attention_heads"]),
@@ -161,9 +149,9 @@ def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
     }
     head_dim = model.options.get("head_dim")
     if head_dim and int(head_dim) * shape["num_heads"] != int(model.options[f"{side}_embed_dim"]):
-        raise _NotATransformer(f"the {side}'s {shape['num_heads']} heads of width {head_dim} do not make its width")
+        raise NotATransformer(f"the {side}'s {shape['num_heads']} heads of width {head_dim} do not make its width")
     if shape["pre_norm"] != bool(model.options.get(f"{side}_normalize_before")):
-        raise _NotATransformer(f"option `{side}_normalize_before` does not fit `{side}.layer_norm`")
+        raise NotATransformer(f"option `{side}_normalize_before` does not fit `{side}.layer_norm`")
     return shape
 
 
@@ -193,7 +181,7 @@ def sinusoidal_positions(length: int, width: int) -> torch.Tensor:
 def _fill_embeddings(spec: Any, parameters: _Parameters, name: str, dictionary: list[str]) -> None:
     spec.weight = parameters[f"{name}.weight"]
     if len(spec.weight) != len(dictionary):
-        raise _NotATransformer(f"`{name}` has {len(spec.weight)} rows and the dictionary {len(dictionary)} symbols")
+        raise NotATransformer(f"`{name}` has {len(spec.weight)} rows and the dictionary {len(dictionary)} symbols")
 
 
 def _fill_layer_norm(spec: Any, parameters: _Parameters, name: str) -> None:
@@ -220,7 +208,7 @@ def _fill_feed_forward(spec: Any, parameters: _Parameters, layer: str) -> None:
 
 def _fill_self_attention(spec: Any, parameters: _Parameters, layer: str) -> None:
     if f"{layer}.ssru.forget_proj.weight" in parameters:
-        raise _NotATransformer(f"layer `{layer}` has an SSRU, which CTranslate2 does not know")
+        raise NotATransformer(f"layer `{layer}` has an SSRU, which CTranslate2 does not know")
     name = f"{layer}.self_attn"
     _check_heads(parameters, name)
     _fill_linear(spec.linear[0], parameters, f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")
@@ -240,7 +228,7 @@ def _fill_cross_attention(spec: Any, parameters: _Parameters, layer: str) -> Non
 def _check_heads(parameters: _Parameters, attention: str) -> None:
     """CTranslate2 keeps one number of heads a stack and would translate wrongly where a layer has lost some."""
     if f"{attention}.q_proj.weight" not in parameters and f"{attention}.out_proj.bias" in parameters:
-        raise _NotATransformer(f"`{attention}` has no heads left")
+        raise NotATransformer(f"`{attention}` has no heads left")
     rows, width = parameters[f"{attention}.q_proj.weight"].shape
     if rows != width:
-        raise _NotATransformer(f"`{attention}` has lost heads ({rows} of {width} rows left)")
+        raise NotATransformer(f"`{attention}` has lost heads ({rows} of {width} rows left)")

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from nmtprune.errors import UserError
 from nmtprune.files import write_json, write_lines
-from nmtprune.scoring import onnx_graph
-from nmtprune.scoring.engine import Search
+from nmtprune.scoring import onnx_graph, onnx_runtime
 from nmtprune.scoring.model import END, PADDING, SPECIAL_SYMBOLS, UNKNOWN, Model
 from nmtprune.scoring.onnx_runtime import Shortlist, Translator
+from nmtprune.scoring.parameters import NotATransformer
+from nmtprune.search import Search
+
+PACKAGES = ("numpy", "onnxruntime")
+RUNTIME = onnx_runtime
 
 
 class OnnxEngine:
@@ -40,11 +44,14 @@ class OnnxEngine:
         return self._translator.negative_log_likelihoods(sources, targets)
 
 
+ENGINE = OnnxEngine
+
+
 def supports(model: Model) -> str | None:
     """Why ONNX Runtime cannot run `model` as fairseq would, or None if it can."""
     try:
         onnx_graph.build(model)
-    except onnx_graph.NotATransformer as reason:
+    except NotATransformer as reason:
         return str(reason)
     return None
 
@@ -53,7 +60,7 @@ def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
     """Write the files that `onnx_runtime.Translator` loads. Raises UserError if the model is not one that the engine `supports`."""
     try:
         graphs, weights = onnx_graph.build(model, precision)
-    except onnx_graph.NotATransformer as reason:
+    except NotATransformer as reason:
         raise UserError(f"engine `onnx` cannot run this model: {reason}; use `fairseq` or `auto`.") from None
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,17 +23,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nmtprune.scoring import int8
 from nmtprune.scoring.model import PADDING, Model
+from nmtprune.scoring.parameters import NotATransformer, Parameters
 
 WEIGHTS = "weights.bin"
 _ACTIVATIONS = ("relu", "gelu", "gelu_accurate", "gelu_fast", "swish")
 _UNSUPPORTED = ("no_token_positional_embeddings", "no_cross_attention", "cross_self_attention")
-_BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")}
 _MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 _ALIGNMENT = 64  # bytes: the kernels read whole vector registers of memory-mapped weights
-
-
-class NotATransformer(Exception):
-    """The reason why a model is not a Transformer that the graphs can express."""
 
 
 def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,9 +57,7 @@ def build(model: Model, precision: str = "float32") -> tuple[dict[str, onnx.Mode
         name: make(_Graph(name, weights, precision), parameters)
         for name, make in {"encoder": _encoder, "decoder": _decoder, "output": _output, "rows": _rows, "shortlist": _shortlist}.items()
     }
-    unknown = sorted(model.state.keys() - parameters.read - _BUFFERS)
-    if unknown:
-        raise NotATransformer(f"parameter `{unknown[0]}` is not a Transformer's")
+    parameters.check_all_read()
     return graphs, weights
 
 
@@ -96,22 +90,9 @@ class Weights:
                 file.write(bytes(-array.nbytes % _ALIGNMENT))
 
 
-class _Parameters:
-    """A model's state that remembers what has been read of it: parameters left over mean another architecture."""
-
-    def __init__(self, model: Model) -> None:
-        self.options = model.options
-        self._state = model.state
-        self.read: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._state
-
+class _Parameters(Parameters):
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._state:
-            raise NotATransformer(f"parameter `{name}` is missing")
-        self.read.add(name)
-        return self._state[name].detach().numpy()
+        return super().__getitem__(name).numpy()
 
     def joined(self, kind: str, *names: str) -> np.ndarray:
         """The weights, or biases, of several linear layers of the same input as one."""

@@ -17,14 +17,15 @@ from nmtprune.errors import UserError
 from nmtprune.files import evenly_spaced, read_lines, write_lines
 from nmtprune.pruning.slicing import macs_per_word
 from nmtprune.scoring import comet
-from nmtprune.scoring.engine import Search, open_engine
 from nmtprune.scoring.model import Model, pieces_of
+from nmtprune.scoring.opening import open_engine
 from nmtprune.scoring.perplexity import Likelihood, likelihood
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.significance import bleu
 from nmtprune.scoring.size import sizes
 from nmtprune.scoring.translate import batches, translate
+from nmtprune.search import Search
 
 COLUMNS = (
     "set",

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NORMAL_95 = 1.959964  # half the width of a normal's 95 % interval, in standard errors
+SEED, SAMPLES = 12345, 1000
+
 Score = Callable[[np.ndarray], np.ndarray]
 """Corpus scores [...] of summed statistics [..., counts]."""
 
@@ -57,7 +60,18 @@ def nll_per_token(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0] / sums[..., 1]
 
 
-def paired_bootstrap(baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = 1000, seed: int = 12345) -> Comparison:
+def draws(generator: np.random.Generator, sentences: int, samples: int = SAMPLES) -> np.ndarray:
+    """[samples, sentences]: how often each sentence is in each bootstrap sample."""
+    return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=samples).astype(np.float64)
+
+
+def interval(statistics: np.ndarray, samples: int = SAMPLES, seed: int = SEED) -> tuple[float, float]:
+    """The 95 % bootstrap interval over sentences of one system's BLEU; `statistics` [1, sentences, counts]."""
+    low, high = np.percentile(bleu(draws(np.random.default_rng(seed), statistics.shape[1], samples) @ statistics[0]), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def paired_bootstrap(baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = SAMPLES, seed: int = SEED) -> Comparison:
     """Paired bootstrap over sentences (Koehn 2004), two-sided, centred under the null (Riezler and Maxwell 2005).
 
     Statistics are [seeds, sentences, counts]; seed i of the system is paired with seed i of the baseline. With several
@@ -66,9 +80,9 @@ def paired_bootstrap(baseline: np.ndarray, system: np.ndarray, score: Score = bl
     _check(baseline, system)
     seeds, sentences, _ = system.shape
     generator = np.random.default_rng(seed)
-    draws = generator.multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples).astype(np.float64)
+    drawn = draws(generator, sentences, samples)
     chosen = generator.integers(seeds, size=(samples, seeds))
-    of_seed = [score(draws @ ours) - score(draws @ theirs) for ours, theirs in zip(system, baseline, strict=True)]
+    of_seed = [score(drawn @ ours) - score(drawn @ theirs) for ours, theirs in zip(system, baseline, strict=True)]
     differences = np.stack(of_seed, axis=1)[np.arange(samples)[:, None], chosen].mean(-1)
     difference = float((score(system.sum(1)) - score(baseline.sum(1))).mean())
     extreme = np.abs(differences - differences.mean()) >= abs(difference)

@@ -32,12 +32,12 @@ _PROCESS = Path("/proc/self")
 
 def _ours(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
     """The version of one of our engines, and a function that loads the model; all imports are done."""
-    from nmtprune.scoring.engine import Search
     from nmtprune.scoring.shortlist import Shortlist
+    from nmtprune.search import Search
 
     search, folder = Search(**job["search"]), Path(job["folder"])
     shortlist = {"shortlist": Shortlist.load(job["shortlist"])} if job["shortlist"] else {}
-    library, load = {"ctranslate2": _ctranslate2, "onnx": _onnx, "fairseq": _fairseq}[job["engine"]]()
+    library, load = _fairseq() if job["engine"] == "fairseq" else _fast(job["engine"])
 
     def open_engine() -> Translate:
         engine = load(folder, **shortlist)
@@ -46,16 +46,11 @@ def _ours(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
     return f"{library} {importlib.metadata.version(library)}", open_engine
 
 
-def _ctranslate2() -> tuple[str, Callable[..., Any]]:
-    from nmtprune.scoring.ctranslate2_engine import CTranslate2Engine
+def _fast(engine: str) -> tuple[str, Callable[..., Any]]:
+    from nmtprune.scoring.opening import module_of
 
-    return "ctranslate2", CTranslate2Engine.load
-
-
-def _onnx() -> tuple[str, Callable[..., Any]]:
-    from nmtprune.scoring.onnx_engine import OnnxEngine
-
-    return "onnxruntime", OnnxEngine.load
+    module = module_of(engine)
+    return module.PACKAGES[-1], module.ENGINE.load
 
 
 def _fairseq() -> tuple[str, Callable[..., Any]]:

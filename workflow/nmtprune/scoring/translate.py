@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nmtprune.scoring.engine import Engine, Search
+from nmtprune.scoring.engine import Engine
+from nmtprune.search import Search
 
 BATCH_SENTENCES = 64
 BATCH_PIECES = 2048

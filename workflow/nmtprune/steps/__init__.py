@@ -66,5 +66,5 @@ def _make(config: Config, chain: Chain) -> None:
             outputs = store.outputs_of(state)
             whole = manifest.make(config, chain, identity, {**facts, "files": store.sizes(outputs)})
             write_json(outputs / paths.MANIFEST, whole)
-            (state / "resume.pt").unlink(missing_ok=True)
+            (state / paths.RESUME).unlink(missing_ok=True)
         store.publish(state, directory)

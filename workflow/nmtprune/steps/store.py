@@ -16,14 +16,12 @@ from nmtprune import paths
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, read_json, write_text
 
-SCORES, PROBES = "scores.json", "probes.json"
-
 
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
     """Only one process works on a step: a training that outlived its killed workflow and its successor never write together."""
     state.mkdir(parents=True, exist_ok=True)
-    with open(state / ".lock", "w") as file:
+    with open(state / paths.LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,7 +33,7 @@ def lock(state: Path) -> Iterator[None]:
 def is_locked(directory: Path) -> bool:
     """Whether a process of this machine works on a directory at this moment (it holds its lock)."""
     try:
-        with open(directory / ".lock") as file:
+        with open(directory / paths.LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -60,7 +58,7 @@ def only_run(results: Path) -> None:
     A second one would delete, to make it again, what the first one is reading. Raises UserError where another one is at work.
     """
     results.mkdir(exist_ok=True)
-    file = open(results / ".run.lock", "a+")  # noqa: SIM115 (open for as long as the lock is held)
+    file = open(results / paths.RUN_LOCK, "a+")  # noqa: SIM115 (open for as long as the lock is held)
     file.seek(0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,13 +96,13 @@ def begin(state: Path, identity: str) -> None:
     before = _digest_in(state)
     if before != identity:
         if before and finished(state, before):
-            shutil.rmtree(state / "kept" / before, ignore_errors=True)
-            (state / "kept").mkdir(exist_ok=True)
-            outputs_of(state).rename(state / "kept" / before)
+            shutil.rmtree(state / paths.KEPT / before, ignore_errors=True)
+            (state / paths.KEPT).mkdir(exist_ok=True)
+            outputs_of(state).rename(state / paths.KEPT / before)
         clear(state)
-        if (state / "kept" / identity).exists():
-            (state / "kept" / identity).rename(outputs_of(state))
-        write_text(state / "digest", identity)
+        if (state / paths.KEPT / identity).exists():
+            (state / paths.KEPT / identity).rename(outputs_of(state))
+        write_text(state / paths.DIGEST, identity)
     for torn in state.rglob(".*.tmp"):
         torn.unlink()
     outputs_of(state).mkdir(exist_ok=True)
@@ -142,13 +140,13 @@ def link(source: Path, target: Path) -> None:
 
 def clear(state: Path) -> None:
     """Remove what an unfinished step left, its digest first. Scores and probes carry digests of their own and stay."""
-    (state / "digest").unlink(missing_ok=True)
+    (state / paths.DIGEST).unlink(missing_ok=True)
     for entry in state.iterdir():
-        if entry.name in (".lock", "kept", SCORES, PROBES):
+        if entry.name in (paths.LOCK, paths.KEPT, paths.KEPT_SCORES, paths.KEPT_PROBES):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _digest_in(state: Path) -> str | None:
-    file = state / "digest"
+    file = state / paths.DIGEST
     return file.read_text() if file.exists() else None

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import zlib
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from nmtprune import checks, models, paths
+from nmtprune import models, paths
 from nmtprune.ablation_order import least_important
 from nmtprune.chain import Chain
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 from nmtprune.evaluation import development_bleu
-from nmtprune.files import write_text
+from nmtprune.files import write_table
 from nmtprune.footing import updates_before
 from nmtprune.pruning.component_names import without
 from nmtprune.pruning.components import rewound
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring.model import positions
+from nmtprune.steps.lengths import check_lengths
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit import arguments, session
 from nmtprune.toolkit.student import with_shape
@@ -131,7 +130,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         updates_before=updates_before(config, chain),
     ).run()
     if trainer.is_data_parallel_master:
-        write_text(outputs / paths.HISTORY, _as_csv(progress.history))
+        write_table(outputs / paths.HISTORY, progress.history)
     return {
         "updates": progress.update,
         "selected_update": progress.selected_update,
@@ -146,12 +145,4 @@ def _check_lengths(config: Config, chain: Chain, trainer: session.Trainer) -> No
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     of_scoring = positions(models.options_by_name(trainer.configuration.model))
     of_model = tuple(map(min, trainer.get_model().max_positions(), of_scoring))
-    checks.of_lengths(config, chain, of_model, session.longest_in_training(trainer, schedule))
-
-
-def _as_csv(history: list[dict[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return out.getvalue()
+    check_lengths(config, chain, of_model, session.longest_in_training(trainer, schedule))

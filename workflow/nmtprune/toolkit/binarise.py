@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
 
@@ -16,15 +16,27 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
 
-from nmtprune.data.subwords import SIDES, Side, Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, evenly_spaced, write_lines
+from nmtprune.subword_names import SIDES, Side
 
 # fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
 FAIRSEQ_SPLIT = {"dev": "valid"}
 
 UNKNOWN = Dictionary().unk()
 AT_ONCE = 1 << 24  # pieces that are compared
+
+
+class Subwords(Protocol):
+    """What binarising asks of subwords (`data.subwords`)."""
+
+    languages: tuple[str, str]
+    joint_dictionary: bool
+    most_types: int | None
+    given_dictionaries: list[Path] | None
+
+    def encode(self, side: Side, line: str) -> str:
+        """A line of plain text as pieces with spaces between."""
 
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:

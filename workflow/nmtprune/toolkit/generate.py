@@ -16,9 +16,10 @@ from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import move_to_cuda
 
+from nmtprune import launch
 from nmtprune.errors import UserError
-from nmtprune.scoring.engine import Search
 from nmtprune.scoring.model import SPECIAL_SYMBOLS, UNKNOWN, Model
+from nmtprune.search import Search
 from nmtprune.toolkit import lstm, student  # noqa: F401  (which register themselves)
 
 
@@ -28,8 +29,8 @@ class FairseqEngine:
 
     name = "fairseq"
 
-    def __init__(self, model: Model, device: str | None = None, others: Sequence[Model] = ()) -> None:
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    def __init__(self, model: Model, device: str = "auto", others: Sequence[Model] = ()) -> None:
+        self._device = torch.device(launch.torch_device(device))
         self._source, self._target = as_dictionary(model.source_dictionary), as_dictionary(model.target_dictionary)
         self._models = [build_model(each, self._source, self._target).to(self._device).eval() for each in (model, *others)]
         self._model = self._models[0]

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf, open_dict
 
 from nmtprune import models
 from nmtprune.errors import UserError
-from nmtprune.toolkit import session
+from nmtprune.toolkit import checkpoint_classes, session
 
 OF_ITS_FIRST_WEIGHTS = {"encoder_embed_path", "decoder_embed_path"}  # files that training began with, wherever they are now
 
@@ -21,7 +21,7 @@ OF_ITS_FIRST_WEIGHTS = {"encoder_embed_path", "decoder_embed_path"}  # files tha
 def read(file: Path, trust: bool) -> dict[str, Any]:
     """A checkpoint with its configuration (`cfg`) as fairseq has it today. Raises UserError where it is none of fairseq's translation, or
     asks for more than data when it is loaded and there is no `trust`."""
-    saved = models.read(file, of_fairseq=True, trust=trust)
+    saved = models.read(file, more=() if trust else checkpoint_classes.classes(), trust=trust)
     if not isinstance(saved, dict) or "model" not in saved or not (saved.get("cfg") or saved.get("args")):
         raise UserError(f"{file} is not a fairseq checkpoint: it lacks `model` or its configuration (`cfg`, `args`)")
     if saved.get("cfg") is not None:

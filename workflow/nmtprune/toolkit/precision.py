@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+from nmtprune import launch
 from nmtprune.config import Config
 from nmtprune.errors import UserError
 
@@ -46,7 +47,7 @@ def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
     asked = config.schedule(recipe, schedule)["precision"]
     if asked == "fp16":
         return Precision(asked)
-    return decide(asked, "cuda" if config.on_gpu else "cpu", config.recipe(recipe)["architecture"]["name"])
+    return decide(asked, "cuda" if launch.on_gpu(config.settings["device"]) else "cpu", config.recipe(recipe)["architecture"]["name"])
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from fairseq.trainer import Trainer as FairseqTrainer
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor, nn
 
+from nmtprune import launch
 from nmtprune.errors import UserError
 from nmtprune.models import options_by_name
 from nmtprune.toolkit import arguments, loss, lstm, precision, speedups, student  # noqa: F401  (loss and models register themselves)
@@ -95,9 +96,7 @@ def configuration(
 
     Raises UserError where the device or the precision cannot be had.
     """
-    cuda = torch.cuda.is_available() and device != "cpu"
-    if device == "cuda" and not cuda:
-        raise UserError("device: `cuda` is asked for and PyTorch finds no GPU; valid: auto, cpu, cuda")
+    cuda = launch.torch_device(device) == "cuda"
     name = architecture_of(model) if model is not None else architecture[architecture.index("--arch") + 1]
     chosen = precision.decide(schedule["precision"], "cuda" if cuda else "cpu", name)
     workers = world_size()

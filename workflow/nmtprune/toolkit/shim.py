@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from nmtprune import unpickling
-from nmtprune.toolkit import fast_path, literals
+from nmtprune.toolkit import checkpoint_classes, fast_path, literals
 
 
 def _import_fairseq() -> None:
@@ -47,7 +47,7 @@ def _load_whole_checkpoints() -> None:
     from fairseq import checkpoint_utils
 
     class TorchThatLoadsConfigurations(types.ModuleType):
-        load = staticmethod(lambda file, map_location=None: unpickling.load(file, of_fairseq=True))
+        load = staticmethod(lambda file, map_location=None: unpickling.load(file, checkpoint_classes.classes()))
 
         def __getattr__(self, name: str) -> Any:
             return getattr(torch, name)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nmtprune.errors import UserError
 from nmtprune.models import is_transformer
 from nmtprune.pruning.component_names import Component
-from nmtprune.pruning.components import components_of
+from nmtprune.pruning.components import components_of, sub_layer_of
 from nmtprune.scoring.model import Model
 from nmtprune.toolkit.generate import FairseqEngine
 
@@ -55,11 +55,11 @@ class Pass:
 
     def real(self, component: Component) -> Tensor:
         """Which positions of a component's side are real [length, sentences]."""
-        return self.source_real if component.sub_layer.side == "encoder" else self.target_real
+        return self.source_real if sub_layer_of(component).side == "encoder" else self.target_real
 
     def final(self, component: Component) -> Tensor:
         """The output of a component's side [length, sentences, d]."""
-        return self.encoder_output if component.sub_layer.side == "encoder" else self.decoder_output
+        return self.encoder_output if sub_layer_of(component).side == "encoder" else self.decoder_output
 
 
 class ObservedEngine(FairseqEngine):
@@ -116,7 +116,7 @@ class ObservedEngine(FairseqEngine):
         layer, norm, first, last = self._parts(component)
         stream = passed.components[component].input[:, 0]
         normed = norm or nn.Identity()
-        if component.sub_layer.component == "ffn":
+        if sub_layer_of(component).component == "ffn":
             activation = layer.activation_fn if first is not last else nn.Identity()
             inner = first if first is not last else nn.Identity()
             return lambda x: last(activation(inner(normed(x))))
@@ -134,7 +134,7 @@ class ObservedEngine(FairseqEngine):
 
     def _parts(self, component: Component) -> tuple[nn.Module, nn.Module | None, nn.Module, nn.Module] | None:
         """A component's layer, its layer norm where that comes before it, its first module and its last one."""
-        sub_layer = component.sub_layer
+        sub_layer = sub_layer_of(component)
         layer = getattr(self._model, sub_layer.side).layers[sub_layer.layer]
         first, last, norm = (getattr(layer, name, None) for name in _MODULES[sub_layer.component])
         if last is None:

@@ -25,7 +25,6 @@ from nmtprune.training.average import Average
 from nmtprune.training.schedule import learning_rate, update_at
 from nmtprune.training.treatment import Treatment
 
-RESUME = "resume.pt"
 NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
 LARGEST_EXPONENT = 700.0  # of e in double precision
 SECONDS_BETWEEN_SAVES = 300
@@ -242,12 +241,12 @@ class Training:
                     "since_validation": self._since_validation,
                     "treatments": [treatment.state() for treatment in self.treatments],
                 },
-                self.state / RESUME,
+                self.state / paths.RESUME,
             )
         self._saved = time.monotonic()
 
     def _resume(self, batches: Any) -> None:
-        file = self.state / RESUME
+        file = self.state / paths.RESUME
         if not file.exists():
             return
         saved = models.read(file)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmtprune.chain import sparsity_sought
 from nmtprune.pruning.dead import rule_of, small_share
 from nmtprune.pruning.shapes import FFN, sparsity
 from nmtprune.pruning.slicing import dead_units, shape_of, shape_without
@@ -28,7 +29,7 @@ class Regularised(Treatment):
 
     def __init__(self, groups: str, where: str, strength: str, settings: Mapping[str, Any], head_dim: int) -> None:
         self.groups, self.where, self.settings, self.head_dim = groups, where, settings, head_dim
-        self.target = float(strength.removeprefix("to")) if strength.startswith("to") else None
+        self.target = sparsity_sought(strength)
         self.strength = settings["start"] if self.target is not None else float(strength)
         self.given = strength
 

@@ -8,6 +8,7 @@ from matplotlib import pyplot
 from matplotlib.colors import LogNorm
 
 from nmtprune import paths
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import STYLE
@@ -30,8 +31,7 @@ def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
     frames = [pd.DataFrame(columns=["row", "label", "task", "recipe", "seed", "chain", "matrix", "missing"])]
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
-            known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
-            known |= {"chain": "/".join(map(str, chain.steps))}
+            known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
             found = measured.analysis(chain, "matrices")
             if found is None:
                 frames.append(pd.DataFrame([{**known, "missing": measured.reason(chain, "matrices")}]))
@@ -74,7 +74,7 @@ def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Fig
 
 def _matrix(row: Row, name: str, measured: Measured) -> np.ndarray | None:
     """The magnitudes of one matrix of a row's first model [units, inputs]."""
-    file = measured.where(paths.analysis(row.chains[0], "matrices").with_suffix(".npz"))
+    file = measured.where(paths.arrays(paths.analysis(row.first, "matrices")))
     if not file.exists():
         return None
     with np.load(file) as arrays:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.papers import Item, Row
+from nmtprune.measurements.probing import changes
+from nmtprune.papers import Item
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
-from nmtprune.reporting.kinds import probing
 from nmtprune.reporting.made import Made
 from nmtprune.reporting.measured import Measured
 
@@ -21,53 +19,6 @@ HATCHES = ("", "////", "....", "xxxx")
 def make(item: Item, measured: Measured) -> Made:
     numbers = changes(item, measured).drop(columns=["values", "noise"], errors="ignore")
     return Made(numbers, figures.missing(numbers), figure=bars(numbers), sentences=about(item, numbers))
-
-
-def changes(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each category and model with a baseline: `change` of the mean accuracy in percent of the baseline's.
-
-    `half_width` is half the width of its 95 % interval, as if the two had different test sentences, or, with several seeds,
-    their standard deviation; `values` has the change of each seed, `noise` the former of the first, `averaged` names the probes.
-    """
-    records = []
-    for category, probes in probing.common(item, measured).items():
-        for row in item.rows:
-            if row.against is not None:
-                records.append(_record(category, probes, row, row.against, measured))
-    return pd.DataFrame(records)
-
-
-def _record(category: str, probes: list[str], row: Row, against: Row, measured: Measured) -> dict:
-    absent = [reason for chain in (*against.chains, *row.chains) if (reason := measured.missing(chain, {"probing"}))]
-    if not probes and not absent:
-        absent = ["no probe of the category is there for every model"]
-    values, half_width, noise = [], math.nan, math.nan
-    if not absent:
-        ours, theirs = (probing.accuracy(each, probes, measured) for each in (row, against))
-        values = [_change(mine, base) for mine, base in zip(ours.values, theirs.values, strict=True)]
-        relative = math.hypot(ours.half_width / ours.values[0], theirs.half_width / theirs.values[0])
-        noise = 100 * ours.values[0] / theirs.values[0] * relative
-        half_width = noise if len(values) == 1 else float(np.std(values, ddof=1))
-    mine, base = (each.published.get(f"{category} {probing.PRINTED[probing.AVERAGE]}", "") for each in (row, against))
-    return {
-        "category": category,
-        "label": row.label,
-        "task": row.chains[0].task,
-        "recipe": row.chains[0].recipe,
-        "chain": "/".join(map(str, row.chains[0].steps)),
-        "averaged": " ".join(probes),
-        "change": float(np.mean(values)) if values else math.nan,
-        "half_width": half_width,
-        "values": values,
-        "noise": noise,
-        "seeds": len(values),
-        "change_published": _change(float(mine), float(base)) if mine and base else math.nan,
-        "missing": "; ".join(dict.fromkeys(absent)),
-    }
-
-
-def _change(value: float, base: float) -> float:
-    return 100 * (value / base - 1)
 
 
 def bars(numbers: pd.DataFrame) -> pyplot.Figure:

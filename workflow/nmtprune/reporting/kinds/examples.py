@@ -24,17 +24,17 @@ WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 def make(item: Item, measured: Measured) -> Made:
     """Sentences of the main test set, translated by each row's model of the first seed. Raises UserError where tasks differ."""
-    tasks = list(dict.fromkeys(row.chains[0].task for row in item.rows))
+    tasks = list(dict.fromkeys(row.first.task for row in item.rows))
     if len(tasks) > 1:
         raise UserError(f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}")
     sources, references = (measured.text(tasks[0], side) if tasks else None for side in ("source", "target"))
     reads = item.reads | {"hypotheses"}
-    footnotes = [f"Left out: {row.label}; {reason}." for row in item.rows if (reason := measured.missing(row.chains[0], reads))]
+    footnotes = [f"Left out: {row.label}; {reason}." for row in item.rows if (reason := measured.missing(row.first, reads))]
     if sources is None or references is None:
         footnotes += [f"The text of task {task} is not there yet." for task in tasks]
         return Made(pd.DataFrame(columns=COLUMNS), footnotes, table=_table(item, pd.DataFrame(columns=COLUMNS)))
     metric = CHRF()
-    translated = [(row, hypotheses) for row in item.rows if (hypotheses := measured.hypotheses(row.chains[0])) is not None]
+    translated = [(row, hypotheses) for row in item.rows if (hypotheses := measured.hypotheses(row.first)) is not None]
     systems = [(row, hypotheses, sentence_chrf(metric, hypotheses, references)) for row, hypotheses in translated]
     gains = None
     if len(systems) > 1 and systems[0][0] is item.rows[0] and systems[-1][0] is item.rows[-1]:
@@ -45,7 +45,7 @@ def make(item: Item, measured: Measured) -> Made:
         records.append({**of, "model": "Input", "text": sources[line]})
         records.append({**of, "model": "Reference", "text": references[line]})
         for row, hypotheses, chrf in systems:
-            steps = "/".join(map(str, row.chains[0].steps))
+            steps = row.first.steps_text
             records.append({**of, "model": row.name, "chain": steps, "text": hypotheses[line], "chrf": chrf[line]})
     numbers = pd.DataFrame(records, columns=COLUMNS)
     sentences = _sentences(item, gains, len(references))

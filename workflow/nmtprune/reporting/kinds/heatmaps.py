@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 
 from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
 from nmtprune.analysis.importance import unimportant as count_unimportant
+from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.importances import CONTRIBUTIONS, CRITICALITIES, importance
 from nmtprune.measurements.importances import place as place_of
 from nmtprune.papers import READ_BY_METRIC, Column, Item, Row
@@ -60,8 +61,7 @@ def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
     """
     frames = []
     for place, row in enumerate(item.rows):
-        about = {"row": place + 1, "group": row.group, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
-        about["chain"] = "/".join(map(str, row.chains[0].steps))
+        about = {"row": place + 1, "group": row.group, "label": row.label, **columns_of(row.first)}
         for column in item.columns:
             source = READ_BY_METRIC.get(column.metric, "scores")
             absent = [reason for chain in row.chains if (reason := measured.missing(chain, {source}))]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
@@ -32,8 +33,7 @@ def make(item: Item, measured: Measured) -> Made:
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
     """Of each model a record a matrix (over all layers): its groups, the cut, how many lie below; or one that says why it is missing."""
     for chain in row.chains:
-        known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
-        known |= {"chain": "/".join(map(str, chain.steps)), "missing": ""}
+        known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain), "missing": ""}
         found = measured.norms(chain)
         if found is None:
             yield {**known, "missing": measured.reason(chain, "norms")}
@@ -50,7 +50,7 @@ def _cut(found: Mapping[str, np.ndarray], name: str) -> float | None:
 
 def histogram(item: Item, measured: Measured) -> pyplot.Figure:
     """Numbers of groups by root mean square, a row of panels a model (its first seed), a line a matrix, dashed where it is cut."""
-    found = [measured.norms(row.chains[0]) for row in item.rows] or [None]
+    found = [measured.norms(row.first) for row in item.rows] or [None]
     shown = [title for title, names in PANELS.items() if any(each and names.keys() & each.keys() for each in found)] or list(PANELS)[:1]
     with pyplot.rc_context(STYLE):
         figure, panels = pyplot.subplots(

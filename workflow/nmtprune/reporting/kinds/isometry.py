@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.pruning.component_names import KINDS
 from nmtprune.reporting.made import Made, Table
@@ -62,10 +63,9 @@ def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
             of_variant = variant.of(found)
             for kind, layer in sorted(components, key=lambda each: (list(KINDS).index(each[0]), each[1])) or [("", math.nan)]:
                 values = of_variant[(of_variant["kind"] == kind) & (of_variant["layer"] == layer)]
-                record = {"row": number, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
-                record |= {"chain": "/".join(map(str, row.chains[0].steps)), **variant._asdict(), "kind": kind, "layer": layer}
-                record |= _over_seeds(values) | {"published": printed.get((kind, layer), math.nan)}
-                why = [] if absent or len(values) else [_lack(variant, found, row.chains[0])]
+                record = {"row": number, "label": row.label, **columns_of(row.first), **variant._asdict()}
+                record |= {"kind": kind, "layer": layer, **_over_seeds(values), "published": printed.get((kind, layer), math.nan)}
+                why = [] if absent or len(values) else [_lack(variant, found, row.first)]
                 records.append(record | {"missing": "; ".join([*absent, *why])})
     return pd.DataFrame(records)
 

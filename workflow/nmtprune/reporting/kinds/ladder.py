@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.measurements.spare import MARGIN, is_bound, spare
-from nmtprune.papers import Item, Row
+from nmtprune.measurements.ladder import ladder
+from nmtprune.measurements.spare import MARGIN
+from nmtprune.papers import Item
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.made import Made
@@ -17,50 +18,6 @@ from nmtprune.reporting.measured import Measured
 def make(item: Item, measured: Measured) -> Made:
     numbers = ladder(item, measured)
     return Made(numbers, figures.missing(numbers), figure=_figure(numbers))
-
-
-def families(item: Item) -> list[tuple[Row, str, dict[float, Row]]]:
-    """Each baseline with each of its labels and the rows of that label by the pruned share, ascending."""
-    of_each: dict[tuple[int, str], tuple[Row, str, dict[float, Row]]] = {}
-    for row in item.rows:
-        if row.against is not None:
-            share = float(next(iter(row.values.values())))
-            of_each.setdefault((id(row.against), row.label), (row.against, row.label, {}))[2][share] = row
-    return [(base, label, dict(sorted(rows.items()))) for base, label, rows in of_each.values()]
-
-
-def width(row: Row, measured: Measured) -> int:
-    """The model dimension of a row's recipe."""
-    return measured.config.recipe(row.chains[0].recipe)["architecture"]["embed_dim"]
-
-
-def ladder(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each model and way of pruning: `spare` is the mean over the seeds that are there, `bound` whether it is a lower bound."""
-    return pd.DataFrame([_record(*family, measured) for family in families(item)])
-
-
-def _record(base: Row, label: str, rows: dict[float, Row], measured: Measured) -> dict:
-    shares, bounds, absent = [], [], []
-    for place, chain in enumerate(base.chains):
-        chains = [chain, *(row.chains[place] for row in rows.values())]
-        scores = [measured.value(each, "bleu") for each in chains]
-        if None in scores:
-            absent.append(measured.reason(chains[scores.index(None)]))
-            continue
-        losses = scores[0] - np.array(scores[1:])
-        shares.append(float(spare(list(rows), losses)))
-        bounds.append(bool(is_bound(losses)))
-    return {
-        "label": label,
-        "recipe": base.chains[0].recipe,
-        "width": width(base, measured),
-        "parameters": measured.value(base.chains[0], "parameters"),
-        "spare": float(np.mean(shares)) if shares else np.nan,
-        "spare_sd": float(np.std(shares, ddof=1)) if len(shares) > 1 else np.nan,
-        "bound": any(bounds),
-        "seeds": len(shares),
-        "missing": "; ".join(dict.fromkeys(absent)),
-    }
 
 
 def _figure(numbers: pd.DataFrame) -> pyplot.Figure:

@@ -10,7 +10,8 @@ from nmtprune.papers import Item, Row
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured, interval
+from nmtprune.reporting.measured import Measured
+from nmtprune.scoring.significance import interval
 
 OF_THE_BASELINE = "#444444"  # where it belongs to all lines
 
@@ -88,7 +89,7 @@ def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
         x=x,
         y=numbers[metric].astype(float),
         baseline=[row.baseline for row in item.rows],
-        own=[row.paper_task == row.chains[0].task for row in item.rows],
+        own=[row.paper_task == row.first.task for row in item.rows],
         joined=[variables[0] in row.values for row in item.rows],
         published=published,
     )
@@ -111,5 +112,5 @@ def _band(row: Row, metric: str, record: pd.Series, measured: Measured) -> tuple
     if len(row.chains) > 1:
         deviation = record[f"{metric}_sd"]
         return None if np.isnan(deviation) else (record["y"] - deviation, record["y"] + deviation)
-    statistics = measured.statistics(row.chains[0]) if metric == "bleu" else None
+    statistics = measured.statistics(row.first) if metric == "bleu" else None
     return None if statistics is None else interval(statistics)

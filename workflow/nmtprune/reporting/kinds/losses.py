@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import pyplot
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
@@ -29,14 +30,14 @@ def make(item: Item, measured: Measured) -> Made:
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
     """A record for each validation on the way to each of a row's models, or one that says why it is missing."""
     for chain in row.chains:
-        known = {"row": number, "group": row.group, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
+        known = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
         if reason := measured.missing(chain, ["history"]):
-            yield {**known, "chain": "/".join(map(str, chain.steps)), "missing": reason}
+            yield {**known, **columns_of(chain), "missing": reason}
             continue
         for training, update, validation in _way(chain, measured):
             yield {
                 **known,
-                "chain": "/".join(map(str, training.steps)),
+                **columns_of(training),
                 "update": update,
                 "update_of_step": validation["update"],
                 "epoch_of_step": validation["epoch"],

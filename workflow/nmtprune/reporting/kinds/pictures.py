@@ -15,6 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from nmtprune import paths
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.pruning.class_names import EMBEDDINGS
 from nmtprune.reporting import tables
@@ -61,8 +62,8 @@ def shares(item: Item, measured: Measured) -> pd.DataFrame:
     for number, row in enumerate(item.rows, 1):
         found = [each for chain in row.chains if (each := measured.analysis(chain, "weights")) is not None]
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
-        about = {"row": number, "label": row.name, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
-        about |= {"chain": "/".join(map(str, row.chains[0].steps)), "seeds": len(found), "missing": "; ".join(absent)}
+        about = {"row": number, "label": row.name, **columns_of(row.first)}
+        about |= {"seeds": len(found), "missing": "; ".join(absent)}
         if not found:
             frames.append(pd.DataFrame([about]))
             continue
@@ -142,8 +143,8 @@ def _figure(item: Item, measured: Measured) -> Figure:
 
 def _panels(row: Row, measured: Measured) -> list[Panel] | str:
     """The panels of a model, its first seed's; or why there are none."""
-    chain = row.chains[0]
-    numbers, file = measured.analysis(chain, "weights"), measured.where(paths.analysis(chain, "weights").with_suffix(".npz"))
+    chain = row.first
+    numbers, file = measured.analysis(chain, "weights"), measured.where(paths.arrays(paths.analysis(chain, "weights")))
     if numbers is None:
         return measured.reason(chain, "weights")
     if not file.exists():

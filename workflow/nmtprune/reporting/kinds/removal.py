@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nmtprune.ablation_order import ITERATIVE
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item, Row
 from nmtprune.pruning import shapes
 from nmtprune.pruning.component_names import of_shape, read_component
@@ -43,8 +44,8 @@ def orders(item: Item, measured: Measured) -> pd.DataFrame:
     frames = []
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
-            about = {"row": number, "group": row.group, "label": row.label, "task": chain.task, "recipe": chain.recipe}
-            about |= {"chain": "/".join(map(str, chain.steps)), "seed": chain.seed, "missing": measured.missing(chain, item.reads) or ""}
+            about = {"row": number, "group": row.group, "label": row.label, **columns_of(chain)}
+            about |= {"seed": chain.seed, "missing": measured.missing(chain, item.reads) or ""}
             found = measured.analysis(chain, "order")
             frames.append((pd.DataFrame([{}]) if found is None else found).assign(**about))
     columns = ["row", "group", "label", "task", "recipe", "chain", "seed", "method", "number", "component", "kind", "layer"]
@@ -93,7 +94,7 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Fig
 def _components(row: Row, measured: Measured) -> list[str]:
     """All components of a row's model, as it was scored or as its recipe has it."""
     known = (measured.shape(chain) for chain in row.chains)
-    shape = next(filter(None, known), None) or shapes.uniform(measured.config.recipe(row.chains[0].recipe)["architecture"])
+    shape = next(filter(None, known), None) or shapes.uniform(measured.config.recipe(row.first.recipe)["architecture"])
     return list(map(str, of_shape(shape))) if shape else []
 
 
@@ -163,7 +164,7 @@ def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
     """How many components can go, one after the other, before BLEU on the test set has lost epsilon."""
     said = []
     for place, row in enumerate(item.rows):
-        epsilon = measured.config.importance(row.chains[0].recipe)["epsilon"]
+        epsilon = measured.config.importance(row.first.recipe)["epsilon"]
         counts = []
         for method, curve in _curves(numbers, place + 1):
             if curve["test_bleu"].iloc[0] < epsilon:

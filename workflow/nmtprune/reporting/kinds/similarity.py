@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.measurements import similarity
+from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.similarity import GROUPS, SAMPLES
 from nmtprune.papers import Item, Row
 from nmtprune.reporting.made import Made, Table
@@ -34,8 +35,7 @@ def similarities(item: Item, measured: Measured) -> pd.DataFrame:
         for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
             values = [each.means()[group] for each in found.models]
             named = dict.fromkeys(" ".join(each.groups[group]) for each in found.models)
-            record = {"group": group, "label": row.label, "task": row.chains[0].task, "recipe": row.chains[0].recipe}
-            record |= {"chain": "/".join(map(str, row.chains[0].steps)), "components": "; ".join(named)}
+            record = {"group": group, "label": row.label, **columns_of(row.first), "components": "; ".join(named)}
             record["size"] = _mean([len(each.groups[group]) for each in found.models])
             record["shared"] = _mean([len(set(each.groups[group]) & set(each.groups[other])) for each in found.models])
             record |= {"pwcca": _mean(values), "pwcca_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan}

@@ -69,7 +69,7 @@ def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
         "seed": [chain.seed for chain in chains],
         "phase": [row.group for row in item.rows],
         "label": [row.label for row in item.rows],
-        "chain": ["/".join(map(str, chain.steps)) for chain in chains],
+        "chain": [chain.steps_text for chain in chains],
         **dict(zip(COORDINATES, coordinates.T, strict=True)),
         **dict(zip(SHARES, shares, strict=True)),
         "distance": np.linalg.norm(ways, axis=1),
@@ -161,5 +161,5 @@ def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, l
 def _origin(item: Item, number: int) -> int | None:
     """The row of the model that a phase begins with: the nearest ancestor of its first row's that is a row of another phase."""
     begins = item.rows[number]
-    others = {row.chains[0]: place for place, row in enumerate(item.rows) if row.group != begins.group}
-    return next((others[ancestor] for ancestor in begins.chains[0].ancestors() if ancestor in others), None)
+    others = {row.first: place for place, row in enumerate(item.rows) if row.group != begins.group}
+    return next((others[ancestor] for ancestor in begins.first.ancestors() if ancestor in others), None)

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib import pyplot
 
 from nmtprune.chain import Chain
+from nmtprune.measurements.frame import columns_of
 from nmtprune.papers import Item
 from nmtprune.pruning import shapes
 from nmtprune.reporting import figures
@@ -29,8 +30,7 @@ def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
     frames = []
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
-            known = {"row": number, "label": row.label, "task": chain.task, "recipe": chain.recipe, "seed": chain.seed}
-            known |= {"chain": "/".join(map(str, chain.steps))}
+            known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
             reason, history = measured.missing(chain, ["history"]), measured.history(chain)
             if reason or history is None:
                 frames.append(pd.DataFrame([{**known, "missing": reason or measured.reason(chain, "history")}]))

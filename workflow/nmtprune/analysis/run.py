@@ -1,0 +1,45 @@
+"""Run an analysis: it is written beside the model, its numbers as `<name>.csv`, arrays, where it has any, as `<name>.npz`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+
+from nmtprune import paths
+from nmtprune.analysis import SHARED_OUT, VERSIONS
+from nmtprune.analysis.trials import Trials
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.errors import UserError, suggest
+from nmtprune.files import atomic
+
+
+def run(name: str, config: Config, chain: Chain) -> None:
+    """Write an analysis of a chain's model. Raises UserError where the model or its data is missing."""
+    if name not in VERSIONS:
+        raise UserError(f"unknown analysis `{name}`; {suggest(name, VERSIONS)}")
+    found = import_module(f"nmtprune.analysis.{name}").analyse(config, chain)
+    table = paths.analysis(chain, name)
+    if found.arrays:
+        with atomic(paths.arrays(table)) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **found.arrays)
+    with atomic(table) as temporary:
+        found.numbers.to_csv(temporary, index=False)
+
+
+def run_shard(name: str, config: Config, chain: Chain, shard: int, shards: int) -> int:
+    """Measure every `shards`th trial of an analysis, beginning with number `shard` of 1 to `shards`; `run` finds them. Returns how many.
+
+    Raises UserError where the analysis is not shared out, or the model or its data is missing.
+    """
+    if name not in SHARED_OUT:
+        raise UserError(f"analysis `{name}` is not shared out over jobs; valid: {', '.join(SHARED_OUT)}")
+    if not 1 <= shard <= shards:
+        raise UserError(f"shard {shard} is none of 1 to {shards}")
+    module = import_module(f"nmtprune.analysis.{name}")
+    with Trials(config, chain, name, f"{shard}-of-{shards}") as trials:
+        mine = list(module.trials(trials).items())[shard - 1 :: shards]
+        for trial, altered in mine:
+            trials.measure(trial, altered)
+    return len(mine)

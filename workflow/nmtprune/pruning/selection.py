@@ -1,0 +1,54 @@
+"""The masks of steps that select.
+
+`prune-<scheme>-<percent>[-<class>]` selects single weights; `ablate-<components>` all weights that a component's output comes out of.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nmtprune.chain import Step
+from nmtprune.errors import UserError, suggest
+from nmtprune.pruning.class_names import spelt
+from nmtprune.pruning.classes import class_of, prunable
+from nmtprune.pruning.component_names import read_component
+from nmtprune.pruning.components import ablation
+from nmtprune.pruning.schemes import masks
+
+Masks = dict[str, Tensor]
+
+
+def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None) -> Callable[[Step], Masks]:
+    """A function from steps that select to the masks they put on these weights. What is masked `before` stays masked.
+
+    With a class, the thresholds are those of the whole model and only that class is pruned (See et al. 2016, figure 4): the
+    masks of the last scheme and percentage are kept, so that its classes, asked for one after the other, cost nothing more.
+    """
+    chosen = prunable(weights, embeddings)
+    of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))
+
+    def masks_of_step(step: Step) -> Masks:
+        return _together(before or {}, ablated(step) if step.family.name == "ablate" else pruned(step))
+
+    def ablated(step: Step) -> Masks:
+        return ablation(weights, map(read_component, step["components"].split("+")))
+
+    def pruned(step: Step) -> Masks:
+        made, only = of_model(step["scheme"], step["percent"]), step.get("class")
+        if only is not None:
+            valid = {spelt(class_of(name)) for name in made}
+            if only not in valid:
+                raise UserError(f"step `{step}`: the model has no weight class `{only}`; {suggest(only, valid)}")
+            made = {name: mask if spelt(class_of(name)) == only else torch.ones_like(mask) for name, mask in made.items()}
+        return made
+
+    return masks_of_step
+
+
+def _together(before: Masks, made: Masks) -> Masks:
+    """What both keep; a parameter that only one of them masks has that mask."""
+    return before | {name: mask & before[name] if name in before else mask for name, mask in made.items()}

@@ -1,0 +1,47 @@
+"""Whether a text's lengths fit a model's positions and batches, asked before its first update, or as it is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nmtprune import paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.errors import UserError
+from nmtprune.subword_names import SIDES
+from nmtprune.toolkit.binarise import lengths
+
+
+def check_lengths(config: Config, chain: Chain, positions: Sequence[int], limits: Sequence[int] | None = None) -> None:
+    """Raises UserError where a line of a development or test set has more pieces than the model has `positions` [source, target], end of
+    sentence included, or where training is to leave out all pairs.
+
+    `limits` [source, target]: what a side of a training pair may have; a batch must hold each side of the development set too.
+    """
+    task, folder = config.task(chain.task), paths.binarised(config.data_folder(chain))
+    languages = (task["source"], task["target"])
+    for split in ("dev", *task["test"]):
+        room = config.schedule(chain.recipe, chain.last.schedule)["batch_tokens"] if limits is not None and split == "dev" else None
+        for side, sizes, most in zip(SIDES, lengths(folder, split, languages), positions, strict=True):
+            limit = min(most, room or most)
+            if len(sizes) and sizes.max() > limit:
+                line, pieces = int(sizes.argmax()) + 1, int(sizes.max())
+                why = f"a batch takes {limit} (batch_tokens)" if limit < most else f"the model has positions for {limit}"
+                raise UserError(
+                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} pieces, end of sentence included, "
+                    f"and {why}: shorten the line"
+                )
+    if limits is None:
+        return
+    source, target = lengths(folder, "train", languages)
+    fitting = (source <= limits[0]) & (target <= limits[1])
+    left_out = len(fitting) - int(fitting.sum())
+    where = f"recipes/{chain.recipe}.yaml: schedules.{chain.last.schedule}"
+    most = f"{limits[0]}" if limits[0] == limits[1] else f"{limits[0]} (source) or {limits[1]} (target)"
+    if left_out == len(fitting):
+        raise UserError(
+            f"{where}: each of the {len(fitting)} training pairs has a side of more than {most} pieces, the most that batch_tokens, "
+            "max_length and the model's positions allow: raise batch_tokens, or split the lines"
+        )
+    if left_out:
+        print(f"{left_out:,} of {len(fitting):,} training pairs are left out: a side has more than {most} pieces", flush=True)

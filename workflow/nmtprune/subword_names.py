@@ -1,0 +1,70 @@
+"""What subwords are called, by their settings: the name of their folder, their files, their kind. Reads no text and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+Side = Literal["source", "target"]
+SIDES: tuple[Side, Side] = ("source", "target")
+EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
+
+_MARKS = {"sentencepiece": "\u2581", "bpe": "@@"}  # a word's beginning, and a piece that goes on
+_MARKED = 0.1  # of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
+
+
+def name_of(settings: Mapping[str, Any]) -> str:
+    """A readable folder name, different for different settings: `sentencepiece-joint-4000`, `bpe-joint-100-moses`."""
+    if settings["type"] == "given":
+        return f"given-{settings['name']}"
+    resolved = with_defaults(settings)
+    name = f"{resolved['type']}-{'joint' if resolved['joint'] else 'separate'}-{resolved['size']}"
+    if resolved["moses"]:
+        name += "-moses"
+    if resolved["joint"] != resolved["joint_dictionary"]:
+        name += "-dictionaries"
+    if resolved["reverse_source"]:
+        name += "-reversed"
+    if resolved["character_coverage"] != 1:
+        name += f"-coverage{resolved['character_coverage']}"
+    return name
+
+
+def kind_of(model: str | Path | None) -> str:
+    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and without one words are."""
+    return "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
+
+
+def marked_as(dictionary: Sequence[str]) -> str | None:
+    """The type of subwords whose mark the pieces in a dictionary's lines have; None where they have none."""
+    pieces = [line.rsplit(" ", 1)[0] for line in dictionary]
+    marked = {
+        "sentencepiece": sum(piece.startswith(_MARKS["sentencepiece"]) for piece in pieces),
+        "bpe": sum(piece.endswith(_MARKS["bpe"]) for piece in pieces),
+    }
+    return next((kind for kind, count in marked.items() if count > _MARKED * len(pieces)), None)
+
+
+def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with every default filled in."""
+    bpe = settings["type"] == "bpe"
+    return {
+        "joint_dictionary": settings["joint"],
+        "character_coverage": 1,
+        "reverse_source": False,
+        **settings,
+        "moses": bpe or settings.get("moses", False),
+    }
+
+
+def given_files(settings: Mapping[str, Any], languages: tuple[str, str]) -> list[Path]:
+    """The dictionaries of source and target that came with a model, then its subword model if it has one."""
+    dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
+    return [*dictionaries, *([Path(settings["model"])] if settings.get("model") else [])]
+
+
+def model_files(settings: Mapping[str, Any]) -> list[str]:
+    """File names of the source's and the target's model."""
+    extension = EXTENSIONS.get(settings["type"], "")
+    return [f"{'joint' if settings['joint'] else side}.{extension}" for side in SIDES]
