@@ -39,9 +39,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
 
+# docs/configuration.md and docs/chains.md, from the schemas and from the table of steps
 docs: $(VENV)/installed
-	$(BIN)/python -m nmtprune docs > docs/configuration.md.new
-	mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -m nmtprune docs
 
 # docs/results.md and README's results, from the claims of the runs under results/reference
 results: $(VENV)/installed
