@@ -200,8 +200,9 @@ def write_docs(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.files import write_text
     from nmtprune.reporting import docs
 
-    write_text(Path("docs/configuration.md"), docs.configuration_page())
-    write_text(Path("docs/chains.md"), docs.chains_page())
+    for name, page in (("configuration.md", docs.configuration_page()), ("chains.md", docs.chains_page())):
+        write_text(Path("docs") / name, page)
+        print(f"docs/{name}")
 
 
 def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
