@@ -87,12 +87,12 @@ Arguments, as steps spell them:
 
 - `<schedule>` names another schedule of the recipe: `continue-short` follows `schedules.continue-short`, and plain `continue` follows
   `schedules.continue`.
-- `<percent>` is written 50 or 12.5. For `prune` it is a share of all prunable weights of the model, whatever has been pruned before:
-  matrices, never biases and layer norms; embeddings as the recipe's `prunable` says. For `at` it is a share of the training's updates, one
-  of the `snapshots` of its schedule.
+- `<percent>` is written 50 or 12.5. For `prune` it is a share of all prunable weights of the model, those that are pruned already included:
+  `prune-local-50` after `prune-local-50` still leaves half. Prunable are matrices, never biases and layer norms; the recipe's `prunable` says
+  whether embeddings are. For `at` it is a share of the training's updates, one of the `snapshots` of its schedule.
 - `<scheme>` says among which weights magnitudes are compared: `global`, among all (class-blind); `uniform`, within each weight class;
   `distribution`, among all, each in standard deviations of its class; `local`, within each matrix; `layer`, within each layer.
-- `<class>` is one weight class, as `attention` or `source_layer_1`.
+- `<class>` is one weight class, such as `attention` or `source_layer_1`.
 - `<groups>` are the groups of weights that the lasso shrinks together: `ffn`, the rows and columns of hidden units of feed-forward layers;
   `ffn+att`, also rows and columns of attention matrices; `ffn+heads`, also whole heads; `blocks8`, blocks of 8 x 8 weights.
 - `<where>` is `enc`, `dec` or `both`: the encoder, the decoder, or both.
