@@ -88,8 +88,8 @@ Arguments, as steps spell them:
 - `<schedule>` names another schedule of the recipe: `continue-short` follows `schedules.continue-short`, and plain `continue` follows
   `schedules.continue`.
 - `<percent>` is written 50 or 12.5. For `prune` it is a share of all prunable weights of the model, those that are pruned already included:
-  `prune-local-50` after `prune-local-50` still leaves half. Prunable are matrices, never biases and layer norms; the recipe's `prunable` says
-  whether embeddings are. For `at` it is a share of the training's updates, one of the `snapshots` of its schedule.
+  `prune-local-50` after `prune-local-50` still leaves half. Prunable are matrices, never biases and layer norms; the recipe's `prunable`
+  says whether embeddings are. For `at` it is a share of the training's updates, one of the `snapshots` of its schedule.
 - `<scheme>` says among which weights magnitudes are compared: `global`, among all (class-blind); `uniform`, within each weight class;
   `distribution`, among all, each in standard deviations of its class; `local`, within each matrix; `layer`, within each layer.
 - `<class>` is one weight class, such as `attention` or `source_layer_1`.
