@@ -1,4 +1,5 @@
 # make demo    the toy run: set up, train, prune, retrain, render; some twenty minutes on two cores
+# make check   linters and the tests of what is edited most: three minutes on two idle cores
 # make test    lint and all tests
 # make bench   all benchmarks, for hours; writes docs/performance.md (ROUNDS=1: sooner; BENCH="--only gemm": see benchmarks/report.py)
 # make test-pythons   unit tests and short runs under each Python from 3.11 to 3.13 that is here
@@ -14,14 +15,19 @@ RULES := Snakefile workflow/rules
 # in this order: a machine has one Slurm at a time, and its tests wait more than they work
 LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/test_accounting.py
 
+OFTEN := chain checks cli config docs errors escape footing identity papers reading results schedule schemes shipped_yaml verdict
+
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-pythons bench setup lint docs results clean
+.PHONY: demo check test test-pythons bench setup lint docs results clean
 
 demo: $(VENV)/installed
 	$(BIN)/snakemake --cores $(CORES) --config preset=toy
 	@echo "Tables and figures: results/toy/index.html"
+
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(OFTEN:%=tests/unit/test_%.py)
 
 test: lint
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/dag
@@ -40,9 +46,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
 
+# docs/configuration.md and docs/chains.md, from the schemas and from the table of steps
 docs: $(VENV)/installed
-	$(BIN)/python -m nmtprune docs > docs/configuration.md.new
-	mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -m nmtprune docs
 
 # docs/results.md and README's results, from the claims of the runs under results/reference
 results: $(VENV)/installed

@@ -1,4 +1,4 @@
-"""docs/configuration.md says everything the schemas say, and nothing else; commands in the pages that people write are valid."""
+"""Generated pages of docs/ say what schemas and the table of steps say, and nothing else; commands in pages that people write are valid."""
 
 from __future__ import annotations
 
@@ -10,19 +10,29 @@ from pathlib import Path
 import pytest
 
 from nmtprune import cli
-from nmtprune.chain import FAMILIES, parse
+from nmtprune.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
 from nmtprune.config import WORKFLOW, from_settings
 from nmtprune.paths import chain_text
-from nmtprune.reporting.docs import PARTS, configuration_page
+from nmtprune.pruning.component_names import KINDS
+from nmtprune.reporting.docs import DOES, PARTS, chains_page, configuration_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGE = configuration_page()
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+WRITTEN = [page for page in PAGES if page.name != "configuration.md"]
+PAGE, CHAINS = configuration_page(), chains_page()
 ROWS = {line.split("|")[1].strip(): line for line in PAGE.splitlines() if line.startswith("| `")}
 
 
-def test_the_page_in_the_repository_is_current():
-    written = Path(__file__).parents[2] / "docs" / "configuration.md"
-    assert written.read_text(encoding="utf-8") == PAGE, "run `make docs`"
+@pytest.mark.parametrize(("name", "page"), [("configuration.md", PAGE), ("chains.md", CHAINS)])
+def test_the_page_in_the_repository_is_current(name, page):
+    assert (REPOSITORY / "docs" / name).read_text(encoding="utf-8") == page, "run `make docs`"
+
+
+def test_the_verb_writes_both_pages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli.write_docs(None, None)
+    written = {file.name: file.read_text(encoding="utf-8") for file in Path("docs").iterdir()}
+    assert written == {"configuration.md": PAGE, "chains.md": CHAINS}
 
 
 def test_every_schema_has_its_part():
@@ -58,13 +68,18 @@ def test_every_key_is_described():
 
 
 def test_every_step_is_in_the_table_of_steps():
-    assert all(f"| `{family.usage.replace('|', chr(92) + '|')}` |" in PAGE for family in FAMILIES.values())
+    assert all(f"| `{family.usage.replace('|', chr(92) + '|')}` | {DOES[name]} |" in CHAINS for name, family in FAMILIES.items())
+    assert set(DOES) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("argument", [*SCHEMES, *GROUPS, *WHERE, *INT8_ENGINES, *KINDS])
+def test_every_argument_of_a_step_is_explained(argument):
+    assert re.search(rf"`([ED]\.)?{re.escape(argument.split('.')[-1])}`", CHAINS)
 
 
 def documented(pattern):
     """What the pages that people write say of this form."""
-    pages = [REPOSITORY / "README.md", *(file for file in (REPOSITORY / "docs").glob("*.md") if file.name != "configuration.md")]
-    return sorted({" ".join(text.split()) for page in pages for text in re.findall(pattern, page.read_text(encoding="utf-8"))})
+    return sorted({" ".join(text.split()) for page in WRITTEN for text in re.findall(pattern, page.read_text(encoding="utf-8"))})
 
 
 @pytest.mark.parametrize("command", documented(r"python -m nmtprune ([^`#\n]*)"))
@@ -86,3 +101,29 @@ def test_documented_chains_of_shipped_tasks_are_valid():
     assert known
     for text in known:
         config.check(parse(chain_text(text)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_what_a_page_links_to_is_there(page):
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    linked = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text)
+    targets = [target for pair in linked for target in pair if target and not re.match(r"https?://|mailto:", target)]
+    missing = [target for target in targets if not (page.parent / target.partition("#")[0]).exists()]
+    assert missing == []
+    for target in targets:
+        path, _, part = target.partition("#")
+        assert not part or part in anchors(page.parent / path if path else page), target
+
+
+def anchors(page):
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index():
+    docs = REPOSITORY / "docs"
+    index = (docs / "index.md").read_text(encoding="utf-8")
+    unlisted = {"index.md", "performance.md"}  # the second is written by `make bench`, if it is
+    pages = {file.relative_to(docs).as_posix() for file in docs.rglob("*.md")} - unlisted
+    assert [page for page in sorted(pages) if f"]({page})" not in index] == []

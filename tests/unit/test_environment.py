@@ -41,6 +41,14 @@ def test_what_is_installed_after_conda_needs_no_directory(tmp_path):
     assert set(tmp_path.iterdir()) - before == {said} and not list(elsewhere.iterdir())
 
 
+def test_pre_commit_has_the_linters_of_the_development_requirements():
+    pins = dict(line.split("==") for line in (ENVIRONMENTS / "requirements-dev.txt").read_text().splitlines() if "==" in line)
+    hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+    assert {hook["repo"].rsplit("/", 1)[1].removesuffix("-pre-commit"): hook["rev"] for hook in hooks} == {
+        name: f"v{pins[name]}" for name in ("ruff", "snakefmt")
+    }
+
+
 @pytest.mark.parametrize("script", ["conda.post-deploy.sh", "install.sh"])
 def test_scripts_are_well_formed(script):
     assert subprocess.run(["sh", "-n", str(Path(ENVIRONMENTS, script))], check=False).returncode == 0

@@ -43,8 +43,16 @@ def test_readme_shows_headlines_and_the_page_all():
     block, page = results.block(runs), results.document(runs)
     assert "“40 % go” | **holds** | At 40 % +0.10 BLEU. |" in block and "gates" not in block
     assert "“gates”" in page and "Half-width 1." in page
-    assert "Of 2 claims 1 hold, 1 are undecided." in block
+    assert "2 claims: 1 holds, 1 is undecided." in block and "2 claims: 1 holds, 1 is undecided." in page
     assert results.block({"toy": runs["mine"]}) == f"{results.BEGIN}\n\n{results.END}"
+
+
+def test_readme_shows_few_headlines_of_each_paper_those_that_are_decided_first():
+    undecided = [record(text=f"open {number}", said="undecided, in this run") for number in range(5)]
+    block = results.block({"mine": [*undecided, record(), record(paper="wang2020")], "none": []})
+    shown = [line.split(" | ")[1:3] for line in block.splitlines() if line.startswith("| ") and "“" in line]
+    assert shown == [["“40 % go”", "**holds**"], ["“open 0”", "**undecided, in this run**"], ["“40 % go”", "**holds**"]]
+    assert "`none`" not in block
 
 
 def test_only_the_part_between_the_markers_is_replaced():
@@ -56,6 +64,6 @@ def test_only_the_part_between_the_markers_is_replaced():
 
 def test_long_findings_are_shortened_at_statements():
     text = "; ".join(f"statement {number:03d}" for number in range(50))
-    short = results._first(text)
+    short = results._first(text, 240)
     assert len(short) < 250 and short.endswith("; …") and text.startswith(short.removesuffix("; …"))
-    assert results._first("short; too") == "short; too"
+    assert results._first("short; too", 240) == "short; too"

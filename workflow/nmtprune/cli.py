@@ -199,10 +199,13 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
-    """Write docs/configuration.md from the schemas."""
-    from nmtprune.reporting.docs import configuration_page
+    """Write docs/configuration.md from the schemas and docs/chains.md from the table of steps."""
+    from nmtprune.files import write_text
+    from nmtprune.reporting import docs
 
-    print(configuration_page(), end="")
+    for name, page in (("configuration.md", docs.configuration_page()), ("chains.md", docs.chains_page())):
+        write_text(Path("docs") / name, page)
+        print(f"docs/{name}")
 
 
 def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:

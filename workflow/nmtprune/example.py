@@ -1,8 +1,10 @@
-"""An example of a run of one's own, which `python -m nmtprune init` writes: it runs as it is, and is there to be changed."""
+"""The example of a run of your own, docs/examples/own: `python -m nmtprune init` copies it into a new folder and adds a small corpus."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 from pathlib import Path
 
@@ -12,52 +14,11 @@ from nmtprune.data import toy
 from nmtprune.errors import UserError
 from nmtprune.files import write_lines, write_text
 
-TASK, RECIPE = "mine", "my-small"
+HERE = "docs/examples/own"  # the folder that the example's files speak of
+EXAMPLE = WORKFLOW.parent / HERE
+SCHEMAS = WORKFLOW / "schemas"
 LANGUAGES = ("src", "tgt")
 SENTENCES = {"train": 6000, "dev": 200, "test": 500}
-
-CONFIG = """\
-# A run of your own:
-#   {command}
-# Its page is {page}. Every key: docs/configuration.md.
-name: {name}
-own: {folder}  # this folder: tasks/ and recipes/; presets/ and papers/ (tables of your own) are looked for here too
-papers: []  # none of the papers' tables; [wang2020/table2] would put that one on the page as well
-# Models, each the chain of steps that makes it: <task>/<recipe>/s<seed>/<steps>. A second seed is the same chain with s2.
-chains:
-  - {task}/{recipe}/s1/train/prune-local-50
-  - {task}/{recipe}/s1/train/prune-local-50/retrain
-  - {task}/{recipe}/s1/train/prune-local-80/retrain
-  - {task}/{recipe}/s1/train/int8-ctranslate2
-controls: true  # the dense model is also trained on for as many updates: what retraining alone would give
-speed: true  # models are timed, alone on the machine
-"""
-
-TASK_FILE = """\
-# A corpus: plain text, a sentence a line, the two sides line by line translations of each other. The sentences here are of two invented
-# languages; put your files in their place.
-title: My corpus
-source: {source}  # language codes, as the files' names end: en, de, ...
-target: {target}
-train: [{{files: {train}}}]  # also .gz; several entries are put together
-dev: [{{files: {dev}}}]  # chooses checkpoints and models; or {{held_out: 100}}: every hundredth training pair
-test:  # test sets by name, the main one first; they decide nothing
-  test: [{{files: {test}}}]
-cleaning: {{max_words: 100, max_ratio: 4}}  # of training pairs alone
-"""
-
-RECIPE_FILE = """\
-# A model and how each step trains it: what a shipped recipe says (workflow/recipes), and what differs here. For 30,000 pairs `tiny-128` is
-# a beginning, for millions `base`.
-extends: toy
-title: My Transformer (2+2 layers, d 64)
-subwords: {type: sentencepiece, size: 700, joint: true}
-schedules:
-  train: {updates: 400, learning_rate: {peak: 7.0e-3, warm_up: 80, decay: linear, updates: 440}}
-  retrain: {updates: 80, learning_rate: {phases: [{updates: 80, rate: last}]}}
-  # as long and with the same rates as retrain: the control
-  continue: {updates: 80, reset_after: [], learning_rate: {phases: [{updates: 80, rate: last}]}}
-"""
 
 
 def write(folder: Path) -> str:
@@ -74,11 +35,27 @@ def write(folder: Path) -> str:
         pairs = list(toy.generate(sentences, 1000 + seed))
         for language, lines in zip(LANGUAGES, ([pair.source for pair in pairs], [pair.target for pair in pairs]), strict=True):
             write_lines(folder / "corpus" / f"{split}.{language}", lines)
-    corpora = {split: json.dumps(f"{folder}/corpus/{split}.{{lang}}", ensure_ascii=False) for split in SENTENCES}
-    write_text(folder / "tasks" / f"{TASK}.yaml", TASK_FILE.format(source=LANGUAGES[0], target=LANGUAGES[1], **corpora))
-    write_text(folder / "recipes" / f"{RECIPE}.yaml", RECIPE_FILE)
-    settings = {"name": name, "folder": json.dumps(str(folder), ensure_ascii=False), "task": TASK, "recipe": RECIPE}
-    write_text(file, CONFIG.format(command=command, page=page, **settings))
+    written = {
+        f"snakemake --cores all --configfile {HERE}/config.yaml": command,
+        str(paths.page("own") / "index.html"): str(page),
+        'name: "own"': f'name: "{name}"',
+        HERE: json.dumps(str(folder), ensure_ascii=False)[1:-1],
+    }
+    for source in sorted(EXAMPLE.rglob("*.yaml")):
+        target = folder / source.relative_to(EXAMPLE)
+        schemas = {f"$schema={_between(SCHEMAS, source.parent)}/": f"$schema={_between(SCHEMAS, target.parent)}/"}
+        write_text(target, _replaced(source.read_text(encoding="utf-8"), schemas | written))
     return "\n".join(
         [f"An example is in {folder}: corpus/, tasks/, recipes/ and config.yaml, with comments. Run it:", command, f"Its page: {page}"]
     )
+
+
+def _between(folder: Path, start: Path) -> str:
+    """The path of a folder as seen from another one."""
+    return Path(os.path.relpath(folder, start.resolve())).as_posix()
+
+
+def _replaced(text: str, replacements: dict[str, str]) -> str:
+    """A text with each old part, wherever it is, replaced by the new one; what was put in is not looked at again."""
+    old = re.compile("|".join(map(re.escape, replacements)))
+    return old.sub(lambda match: replacements[match[0]], text)

@@ -1,4 +1,4 @@
-"""docs/configuration.md: every key of every YAML file, made from the JSON schemas, and the table of steps."""
+"""Generated pages of docs/: configuration.md lists every key of every YAML file, from the JSON schemas; chains.md every step of `chain`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nmtprune.chain import FAMILIES, GROUPS, INITIALISATIONS, INT8_ENGINES, SCHEMES, WHERE
+from nmtprune.chain import DENSE, FAMILIES, INT8, SLICED, SPARSE, Family
 from nmtprune.config import WORKFLOW
 
 # The page's parts in reading order: schema, and where its keys stand.
@@ -21,29 +21,116 @@ PARTS = {
     "paper": "`workflow/papers/<paper>/paper.yaml`",
     "item": "`workflow/papers/<paper>/<table or figure>.yaml`",
 }
-HEAD = """# Configuration
+CONFIGURATION = """# Configuration
 
-Made from `workflow/schemas` by `make docs`. Unknown keys and wrong types are errors, found before the first job starts.
-Files and values of `--config` and `--set` are YAML 1.2: `true` and `false` are the only truth values (`no` is a word), `1e-4` is a number,
-keys are text (a test set may be called 2016), and a key that is written twice is an error. Titles and paths may hold any character. The
-names of tasks, recipes, presets and schedules become folders and words of shell lines: at most 60 letters, digits and . _ + -, a letter,
-digit or _ first.
-In the tables `a.b` is the key `b` under `a`, `a[].b` a key of every entry of a list, and `a.<name>.b` a key of every entry that is
-named at will; a required key is marked with *.
+Generated from `workflow/schemas` by `make docs`.
+
+This page lists every key of every YAML file. An unknown key or a value of the wrong type is an error, reported before the first job
+starts. Files, and the values of `--config` and `--set`, are read as YAML 1.2: `true` and `false` are the only truth values (`no` is a
+word), `1e-4` is a number, and keys are text (a test set may be called 2016). A key that is written twice is an error. Titles and paths may
+contain any character. Names of tasks, recipes, presets and schedules become folder names and words of shell commands: they have at most
+60 letters, digits and . _ + -, and begin with a letter, a digit or _.
+
+In the tables, `a.b` is the key `b` under `a`, `a[].b` is a key of every entry of a list, and `a.<name>.b` is a key of every entry whose
+name you choose. Required keys are marked with *.
+"""
+CHAINS = """# Chains
+
+Generated from the table of steps in `workflow/nmtprune/chain.py` by `make docs`.
+
+A model is named by the chain of steps that made it. The chain is the model's address, and its directory under `results/models`:
+
+```
+<task>/<recipe>/s<seed>/<step>/<step>/...
+toy/toy/s1/train/prune-local-50/retrain
+```
+
+The first address is the pattern, the second an example: the toy Transformer of seed 1, trained on the task `toy`, pruned by 50 %, and
+retrained. Each step takes the model to its left and makes a new one. Chains that begin alike share the models of their common beginning:
+each is made once. Any model can be asked for by its address:
+
+```bash
+snakemake --cores all results/models/toy/toy/s1/train/prune-global-40/retrain/scores.csv
+```
+
+Every step leaves a model in one of four forms, and may follow only some of them; any other chain is refused before the first job.
+
+| form | what it is |
+|---|---|
+"""
+FORMS = {
+    DENSE: "all weights are free, in the shape that the recipe gives",
+    SPARSE: "a mask holds some weights at exactly zero; the matrices are as large as before",
+    SLICED: "dense, in a smaller shape of its own",
+    INT8: "its weights are rounded to 8 bits, and one engine runs it",
+}
+DOES = {
+    "train": "trains from scratch",
+    "import": "begins with a trained fairseq checkpoint of this name in `imports` (config.yaml)",
+    "continue": "trains the model further; the parent competes when the checkpoint is selected",
+    "prune": "sets the smallest weights to zero; with a class, only what the same pruning takes of that weight class",
+    "retrain": "trains the sparse model further; pruned weights stay at exactly zero",
+    "rejuvenate": "frees the pruned weights, at zero or at the values of the chain's first model, and trains all weights further",
+    "restart": "trains the pruned or sliced shape from scratch: from newly drawn weights, or (`ticket`) from the chain's initial ones",
+    "lasso": "trains under a group lasso, which drives whole groups of weights towards zero",
+    "slice": "removes dead hidden units, heads and sub-layers",
+    "converge": "trains further without the lasso",
+    "ablate": "silences residual sub-layers (their outputs become zero)",
+    "rewind": "sets the k least important components to their initial values and trains all weights further",
+    "drop": "trains from scratch a model that lacks the k least important components",
+    "int8": "rounds the weights to 8 bits as this engine does",
+    "finetune": "trains the rounded model further, with the rounding in place (straight-through)",
+    "at": "takes the checkpoint this far through the training before it; `train/at-0` has the initial weights",
+}
+ARGUMENTS = """
+Arguments, as steps spell them:
+
+- `<schedule>` names another schedule of the recipe: `continue-short` follows `schedules.continue-short`, and plain `continue` follows
+  `schedules.continue`.
+- `<percent>` is written 50 or 12.5. For `prune` it is a share of all prunable weights of the model, those that are pruned already included:
+  `prune-local-50` after `prune-local-50` still leaves half. Prunable are matrices, never biases and layer norms; the recipe's `prunable`
+  says whether embeddings are. For `at` it is a share of the training's updates, one of the `snapshots` of its schedule.
+- `<scheme>` says among which weights magnitudes are compared: `global`, among all (class-blind); `uniform`, within each weight class;
+  `distribution`, among all, each in standard deviations of its class; `local`, within each matrix; `layer`, within each layer.
+- `<class>` is one weight class, such as `attention` or `source_layer_1`.
+- `<groups>` are the groups of weights that the lasso shrinks together: `ffn`, the rows and columns of hidden units of feed-forward layers;
+  `ffn+att`, also rows and columns of attention matrices; `ffn+heads`, also whole heads; `blocks8`, blocks of 8 x 8 weights.
+- `<where>` is `enc`, `dec` or `both`: the encoder, the decoder, or both.
+- `<lambda>` is the strength of the lasso, written 1 or 0.15; or `to67`, which seeks the strength at which 67 % of the hidden units go.
+- `<component>` is a residual sub-layer: `D.SA.1` is the self-attention of the decoder's first layer. Sides are `E` and `D`; sub-layers are
+  `SA` (self-attention), `EA` (the decoder's attention to the encoder) and `FF` (feed-forward).
+- `<k>` is a number of components. They are taken in the order of iterative ablation (the analysis `order` of the parent).
+- `<engine>` is `ctranslate2` or `onnx`.
+
+The steps `lasso`, `slice`, `int8`, `ablate`, `rewind` and `drop` need a Transformer.
 """
 Schema = Mapping[str, Any]
 
 
 def configuration_page() -> str:
-    """The whole page as Markdown."""
+    """Every key of every YAML file, as Markdown."""
     schemas = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in (WORKFLOW / "schemas").glob("*.json")}
-    parts = [HEAD]
+    parts = [CONFIGURATION]
     for name, where in PARTS.items():
         schema = schemas[f"{name}.schema.json"]
         rows = "\n".join(map(str, _File(schema, schemas).keys()))
         about = f"{schema['description']} " if "description" in schema else ""
         parts.append(f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is |\n|---|---|---|---|\n{rows}\n")
-    return "\n".join([*parts, _steps()])
+    return "\n".join(parts)
+
+
+def chains_page() -> str:
+    """The steps that chains are made of, as Markdown."""
+    forms = "\n".join(f"| {form} | {about} |" for form, about in FORMS.items())
+    steps = "\n".join(map(_step, FAMILIES.values()))
+    return f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves |\n|---|---|---|---|\n{steps}\n{ARGUMENTS}"
+
+
+def _step(family: Family) -> str:
+    """The row of a kind of step."""
+    *others, last = family.follows or ("nothing: it begins a chain",)
+    follows = "a step that trains" if family.name == "at" else f"{', '.join(others)} or {last}" if others else last
+    return f"| `{_cell(family.usage)}` | {DOES[family.name]} | {follows} | {family.leaves or 'the form it follows'} |"
 
 
 @dataclass(frozen=True)
@@ -133,39 +220,3 @@ def _alternatives(schema: Schema) -> list[Schema]:
 
 def _cell(text: str) -> str:
     return text.replace("|", r"\|")
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _steps() -> str:
-    """The grammar of chains as `chain.FAMILIES` holds it."""
-    rows = []
-    for family in FAMILIES.values():
-        follows = " or ".join(f"a {state} model" for state in family.follows) or "nothing: it begins a chain"
-        if family.name == "at":
-            follows = "a step that trains"
-        leaves = f"a {family.leaves} model" if family.leaves else "what it follows"
-        rows.append(f"| `{_cell(family.usage)}` | {follows} | {leaves} |")
-    return "\n".join(
-        [
-            "## Chains",
-            "",
-            "A model's address is `<task>/<recipe>/s<seed>/<step>/<step>/...`, as in `toy/toy/s1/train/prune-local-50/retrain`. A sparse",
-            "model has a mask that training keeps; a sliced one is dense, in a shape of its own; a quantised one is run in 8 bits by its",
-            "engine.",
-            "",
-            "| step | follows | leaves |",
-            "|---|---|---|",
-            *rows,
-            "",
-            f"Groups: {_listed(GROUPS)}: feed-forward units; also connections of attention, or whole heads; blocks of 8 x 8. "
-            f"Where: {_listed(WHERE)}. "
-            "Lambda: a number written 1 or 0.15, or `to67`, which seeks the one that leads to a sparsity of 67 %. "
-            f"Engines: {_listed(INT8_ENGINES)}. "
-            f"Schemes: {_listed(SCHEMES)}. Freed weights begin at: "
-            f"{_listed(INITIALISATIONS)}. Percentages are of all prunable weights, written 50 or 12.5.",
-            "",
-        ]
-    )
