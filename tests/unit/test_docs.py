@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from snakemake.cli import parse_args
 
 from nmtprune import cli
 from nmtprune.chain import FAMILIES, parse
@@ -70,6 +71,14 @@ def documented(pattern):
 @pytest.mark.parametrize("command", documented(r"python -m nmtprune ([^`#\n]*)"))
 def test_a_documented_command_is_understood(command):
     assert cli._parser().parse_args(shlex.split(command)).verb in cli.VERBS
+
+
+@pytest.mark.parametrize("command", documented(r"\bsnakemake (-[^`#\n]*|results/[^`#\n]*)"))
+def test_a_documented_run_of_snakemake_is_understood(command, monkeypatch):
+    """Slurm's plug-in, which is installed by itself, is tried in tests/cluster."""
+    monkeypatch.chdir(REPOSITORY)
+    _, arguments = parse_args(shlex.split(command.replace("--workflow-profile profiles/slurm", "")))
+    assert all(target == "fetch" or target.startswith("results/") for target in arguments.targets)
 
 
 def test_documented_scripts_and_targets_of_make_are_there():
