@@ -23,7 +23,8 @@ from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_lines
 
 FULL = os.environ.get("NMTPRUNE_FUZZ") == "full"
-LONGEST = 120  # seconds of one example, on a machine that has much else to do
+LONGEST = 60  # CPU seconds of one example
+LONGEST_WAIT = 1200  # seconds by the clock, on a machine that has much else to do
 COMMON = {
     "deadline": None,
     "database": None,
@@ -35,15 +36,19 @@ COMMON = {
 @contextlib.contextmanager
 def no_hang():
     def late(*_):
-        raise AssertionError(f"still at it after {LONGEST} seconds")
+        raise AssertionError(f"still at it after {LONGEST} seconds of the CPU, or {LONGEST_WAIT} by the clock")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LONGEST)
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, LONGEST), signal.ITIMER_REAL: (signal.SIGALRM, LONGEST_WAIT)}
+    before = {alarm: signal.signal(alarm, late) for alarm, _ in timers.values()}
+    for timer, (_, seconds) in timers.items():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for alarm, handler in before.items():
+            signal.signal(alarm, handler)
 
 
 def said_well(error):
