@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from snakemake.cli import parse_args
 
 from nmtprune import cli
@@ -87,6 +88,19 @@ def test_documented_scripts_and_targets_of_make_are_there():
     targets = documented(r"[`\n]make ([a-z]+)[^\n]*[`\n]")
     made = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
     assert {"demo", "test", "bench"} <= set(targets) <= set(made)
+
+
+def test_every_paper_is_to_be_cited_with_its_authors_and_pages():
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))["references"]
+    known = {
+        each["title"]: (
+            ", ".join(f"{author['given-names']} {author['family-names']}" for author in each["authors"]),
+            f"{each['conference']['name']}, pages {each['start']}-{each['end']}",
+        )
+        for each in cited
+    }
+    stated = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (WORKFLOW / "papers").glob("*/paper.yaml")]
+    assert known == {paper["title"]: (paper["authors"], paper["where"]) for paper in stated if "pages" in paper["where"]}
 
 
 def test_documented_chains_of_shipped_tasks_are_valid():
