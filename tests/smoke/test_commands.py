@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import PATIENCE
 
 from nmtprune import chain, config
 from nmtprune.errors import UserError
@@ -116,7 +117,9 @@ class Place:
         """What a command says, standard output and error together; it must end as expected (None: somehow), and without a traceback."""
         path = os.pathsep.join([str(self / ".venv" / "bin"), os.environ["PATH"]])
         environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY / "workflow"), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=environment, text=True, capture_output=True, timeout=1200)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.folder, env=environment, text=True, capture_output=True, timeout=6 * PATIENCE
+        )
         said = done.stdout + done.stderr
         assert status in (None, done.returncode), f"{command}\n{said[-4000:]}"
         assert "Traceback" not in said, f"{command}\n{said[-4000:]}"

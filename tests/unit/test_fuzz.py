@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import MICRO
+from conftest import MICRO, PATIENCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,6 @@ from nmtprune.files import read_json, read_lines
 
 FULL = os.environ.get("NMTPRUNE_FUZZ") == "full"
 LONGEST = 60  # CPU seconds of one example
-LONGEST_WAIT = 1200  # seconds by the clock, on a machine that has much else to do
 COMMON = {
     "deadline": None,
     "database": None,
@@ -36,9 +35,9 @@ COMMON = {
 @contextlib.contextmanager
 def no_hang():
     def late(*_):
-        raise AssertionError(f"still at it after {LONGEST} seconds of the CPU, or {LONGEST_WAIT} by the clock")
+        raise AssertionError(f"still at it after {LONGEST} seconds of the CPU, or {2 * PATIENCE} by the clock")
 
-    timers = {signal.ITIMER_PROF: (signal.SIGPROF, LONGEST), signal.ITIMER_REAL: (signal.SIGALRM, LONGEST_WAIT)}
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, LONGEST), signal.ITIMER_REAL: (signal.SIGALRM, 2 * PATIENCE)}
     before = {alarm: signal.signal(alarm, late) for alarm, _ in timers.values()}
     for timer, (_, seconds) in timers.items():
         signal.setitimer(timer, seconds)
