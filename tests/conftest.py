@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("steady")
 
+PATIENCE = 600  # seconds by the clock that nothing takes but a hang, however busy the machine is
 MICRO = Path(__file__).resolve().parent / "micro"
 SETTINGS = {"preset": "micro", "own": str(MICRO), "device": "cpu"}
 
@@ -74,7 +75,7 @@ class Workplace:
 
     def run(self, *command):
         process = self.start(*command)
-        out, err = process.communicate(timeout=1800)
+        out, err = process.communicate(timeout=6 * PATIENCE)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def nmtprune(self, *arguments):

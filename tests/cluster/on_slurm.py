@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Workplace
+from conftest import PATIENCE, REPOSITORY, Workplace
 
 HERE = Path(__file__).resolve().parent
 PROFILE = REPOSITORY / "profiles" / "slurm"
@@ -37,7 +37,7 @@ def slurm(folder, *options, **environment):
     with open(Path(tempfile.gettempdir()) / "nmtprune-slurm.lock", "w") as only, open(said, "w", encoding="utf-8") as file:
         fcntl.flock(only, fcntl.LOCK_EX)
         script = [HERE / "slurm.sh", "start", *options]
-        status = subprocess.run(script, stdout=file, stderr=file, env=os.environ | environment, timeout=300).returncode
+        status = subprocess.run(script, stdout=file, stderr=file, env=os.environ | environment, timeout=PATIENCE).returncode
         if status == IMPOSSIBLE:
             pytest.skip(said.read_text().strip())
         assert status == 0, said.read_text()
@@ -46,7 +46,7 @@ def slurm(folder, *options, **environment):
                 patch.setenv("PYTHONPATH", str(_plugin(folder)), prepend=os.pathsep)
                 yield
         finally:
-            subprocess.run([HERE / "slurm.sh", "stop"], check=True, timeout=60)
+            subprocess.run([HERE / "slurm.sh", "stop"], check=True, timeout=PATIENCE)
 
 
 def _plugin(folder):

@@ -55,7 +55,7 @@ GresTypes=gpu
 MpiDefault=none
 ReturnToService=2
 KillWait=2
-MinJobAge=${MIN_JOB_AGE:-300}
+MinJobAge=${MIN_JOB_AGE:-86400}
 StateSaveLocation=$STATE/controller
 SlurmdSpoolDir=$STATE/spool-%n
 SlurmctldPidFile=$STATE/slurmctld.pid
@@ -99,7 +99,7 @@ CONF
 }
 
 wait_for() {
-    for _ in $(seq 60); do
+    for _ in $(seq 240); do
         ! "$@" > /dev/null 2>&1 || return 0
         sleep 0.5
     done

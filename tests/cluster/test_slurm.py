@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Workplace
+from conftest import PATIENCE, REPOSITORY, Workplace
 from on_slurm import ClusterWorkplace, jobs_of, slurm, wait_for_job
 
 from nmtprune import paths
@@ -42,7 +42,10 @@ def test_a_job_for_each_step_and_one_job_for_all_give_the_tables_of_a_local_run(
 
 
 def test_jobs_fail_run_out_of_time_and_are_cancelled(cluster, bench):
-    """One job cannot read its model, one is held up until its minute is over, one is cancelled. The second attempt has two minutes."""
+    """One job cannot read its model, one is held up until its minute is over, one is cancelled.
+
+    Only the one that is held up has so little time: all else may take as long as a busy machine needs.
+    """
     healthy, damaged = "micro/micro/s1/train", "micro/micro/s2/train"
     late, cancelled, failing = f"{healthy}/prune-local-20", f"{healthy}/prune-local-50", f"{damaged}/prune-local-50"
     workplace = ClusterWorkplace(bench(healthy, damaged).folder)
@@ -52,18 +55,19 @@ def test_jobs_fail_run_out_of_time_and_are_cancelled(cluster, bench):
     os.utime(model, ns=times)
 
     targets = [f"results/models/{chain}/manifest.json" for chain in (late, cancelled, failing)]
-    command = workplace.snakemake_command(*targets, "--retries", "1", "--set-resources", "prune:runtime=attempt")
+    runtime = "1 if wildcards.step.endswith('prune-local-20') and attempt == 1 else 20 * attempt"
+    command = workplace.snakemake_command(*targets, "--retries", "1", "--set-resources", f"prune:runtime={runtime}")
     process = workplace.start(*command)
     with store.lock(paths.state(workplace.model(late))):
         with store.lock(paths.state(workplace.model(cancelled))):
             subprocess.run(["scancel", wait_for_job(cancelled, "RUNNING", process)], check=True)
         wait_for_job(late, "TIMEOUT", process)
-    _, said = process.communicate(timeout=240)
+    _, said = process.communicate(timeout=6 * PATIENCE)
 
     assert process.returncode != 0
-    assert states(late) == [("TIMEOUT", "00:01:00"), ("COMPLETED", "00:02:00")]
-    assert states(cancelled) == [("CANCELLED", "00:01:00"), ("COMPLETED", "00:02:00")]
-    assert states(failing) == [("FAILED", "00:01:00"), ("FAILED", "00:02:00")]
+    assert states(late) == [("TIMEOUT", "00:01:00"), ("COMPLETED", "00:40:00")]
+    assert states(cancelled) == [("CANCELLED", "00:20:00"), ("COMPLETED", "00:40:00")]
+    assert states(failing) == [("FAILED", "00:20:00"), ("FAILED", "00:40:00")]
     assert all((workplace.model(chain) / "manifest.json").exists() for chain in (late, cancelled))
     assert "SLURM status is: 'FAILED'" in said and "SLURM status is: 'TIMEOUT'" in said and "SLURM status is: 'CANCELLED'" in said
     assert "model.pt" in said.split("Logfile", 1)[1]  # of the step: which file could not be read

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,14 @@ def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tm
     kept = tmp_path / "kept"
     done = finished.nmtprune("keep", str(kept))
     assert done.returncode == 0 and "not whole" not in done.stdout, done.stdout + done.stderr
-    assert not list(kept.rglob("*.pt")) and units.damaged(kept) == []
+    assert not list(kept.rglob("*.pt"))
     fresh = Workplace(tmp_path / "fresh", preset="micro-papers", kept=str(kept))
     done = fresh.snakemake("--cores", "2")
     assert done.returncode == 0, done.stderr[-5000:]
     assert not (fresh / "results/models").exists() and not (fresh / "results/speed").exists()
+    told = fresh.nmtprune("status").stdout
+    made, scored = re.search(r"(\d+ of \d+) models made, (\d+ of \d+) scored", told).groups()
+    assert len({*made.split(" of ")}) == len({*scored.split(" of ")}) == 1 and "waiting" not in told, told  # all of them
     with finished.inside():
         tables = [file for file in papers.outputs(finished.config) if file.suffix in (".csv", ".md")]
     assert len(tables) > 50
@@ -117,13 +121,16 @@ def test_a_kept_unit_that_lacks_what_is_asked_or_is_of_other_settings_is_made_ag
 
     assert to_make() == set()
     unit = Path("micro/micro-lstm/s1")
-    gone = next((kept / "models" / unit).rglob("scores.csv"))
-    content = gone.read_bytes()
-    gone.unlink()
-    assert to_make() == {unit} and units.damaged(kept) == [gone]
-    gone.write_bytes(content)
-    manifest = kept / "models" / unit / "train" / "manifest.json"
+    sealed = kept / "models" / unit
+    lacking = next(sealed.rglob("scores.csv"))
+    content = lacking.read_bytes()
+    lacking.unlink()
+    units.seal(sealed)  # kept by a run that did not ask for it
+    assert to_make() == {unit}
+    lacking.write_bytes(content)
+    manifest = sealed / "train" / "manifest.json"
     made = json.loads(manifest.read_text())
     made["slice"]["seed"] = 2
     manifest.write_text(json.dumps(made))
+    units.seal(sealed)
     assert to_make() == {unit}

@@ -902,6 +902,8 @@ def test_a_few_components_go_together():
     assert verdict(key, analyses=order, arrays=ablated(0.88)).verdict is HOLDS
     assert verdict(key, analyses=order, arrays=ablated(0.7)).verdict is FAILS
     assert "were not kept" in verdict(key, analyses=order).because
+    few = {"order": lambda chain: numbers[:3]}
+    assert "2 components of " in (said := verdict(key, analyses=few, arrays=ablated(0.88)).because) and "ablated together" in said
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from snakemake.cli import parse_args
 
 from nmtprune import cli
 from nmtprune.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
@@ -87,12 +89,33 @@ def test_a_documented_command_is_understood(command):
     assert cli._parser().parse_args(shlex.split(command)).verb in cli.VERBS
 
 
+@pytest.mark.parametrize("command", documented(r"\bsnakemake (-[^`#\n]*|results/[^`#\n]*)"))
+def test_a_documented_run_of_snakemake_is_understood(command, monkeypatch):
+    """Slurm's plug-in, which is installed by itself, is tried in tests/cluster."""
+    monkeypatch.chdir(REPOSITORY)
+    _, arguments = parse_args(shlex.split(command.replace("--workflow-profile profiles/slurm", "")))
+    assert all(target == "fetch" or target.startswith("results/") for target in arguments.targets)
+
+
 def test_documented_scripts_and_targets_of_make_are_there():
     scripts = documented(r"python ([\w/]+\.py)")
     assert scripts and all((REPOSITORY / script).is_file() for script in scripts)
     targets = documented(r"[`\n]make ([a-z]+)[^\n]*[`\n]")
     made = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
     assert {"demo", "test", "bench"} <= set(targets) <= set(made)
+
+
+def test_every_paper_is_to_be_cited_with_its_authors_and_pages():
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))["references"]
+    known = {
+        each["title"]: (
+            ", ".join(f"{author['given-names']} {author['family-names']}" for author in each["authors"]),
+            f"{each['conference']['name']}, pages {each['start']}-{each['end']}",
+        )
+        for each in cited
+    }
+    stated = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (WORKFLOW / "papers").glob("*/paper.yaml")]
+    assert known == {paper["title"]: (paper["authors"], paper["where"]) for paper in stated if "pages" in paper["where"]}
 
 
 def test_documented_chains_of_shipped_tasks_are_valid():

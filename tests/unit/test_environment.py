@@ -1,12 +1,15 @@
 """The environment that `--sdm conda` makes. There need be no conda here: its files are held against what pip installs."""
 
 import os
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import REPOSITORY
+from packaging.specifiers import SpecifierSet
 
 ENVIRONMENTS = REPOSITORY / "envs"
 PYTHON = """#!/bin/sh
@@ -52,3 +55,21 @@ def test_pre_commit_has_the_linters_of_the_development_requirements():
 @pytest.mark.parametrize("script", ["conda.post-deploy.sh", "install.sh"])
 def test_scripts_are_well_formed(script):
     assert subprocess.run(["sh", "-n", str(Path(ENVIRONMENTS, script))], check=False).returncode == 0
+
+
+def test_one_range_of_pythons_is_said_tried_and_installed_for():
+    """fairseq cannot be imported by 3.14, so pip refuses to install there, and so does the script of `make setup`, in a sentence."""
+    with open(REPOSITORY / "pyproject.toml", "rb") as file:
+        said = SpecifierSet(tomllib.load(file)["project"]["requires-python"])
+    tried = re.search(r"PYTHONS:-([\d. ]+)", (REPOSITORY / "tests/pythons.sh").read_text())[1].split()
+    assert [f"3.{minor}" for minor in range(20) if f"3.{minor}" in said] == tried
+
+
+def test_another_python_is_refused_in_a_sentence(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase "$1" in -c) exit 1 ;; --version) echo Python 3.14.0 ;; *) touch installed ;; esac\n')
+    python.chmod(0o755)
+    environment = os.environ | {"PYTHON": str(python)}
+    done = subprocess.run(["sh", ENVIRONMENTS / "install.sh"], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert done.returncode == 1 and not (tmp_path / "installed").exists()
+    assert "is Python 3.14.0; nmtprune needs 3.11, 3.12 or 3.13" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 from test_subwords import DE, EN, SETTINGS
@@ -90,7 +91,7 @@ def hypotheses(workplace, model, engine, folder, shortlist=None):
 def run(folder, text, *arguments, blocked=()):
     """Exit status, output and errors of `translate`, alone."""
     command = [sys.executable, "-I", "-c", ALONE, json.dumps(blocked), str(folder / "translate"), *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, timeout=100)
+    done = subprocess.run(command, input=text, capture_output=True, timeout=PATIENCE)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -261,7 +262,7 @@ def test_translations_come_while_lines_come_and_an_interrupt_is_silent(made, eng
         process.stdin.flush()
         assert process.stdout.readline().endswith(b"\n")
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == -signal.SIGINT
+        assert process.wait(timeout=PATIENCE) == -signal.SIGINT
         assert process.stderr.read() == b""
 
 
@@ -273,7 +274,7 @@ def test_a_reader_that_goes_away_is_no_error(made):
         process.stdout.close()
         process.stdin.write(b"a\n" * 100)
         process.stdin.close()
-        assert process.wait(timeout=30) == -signal.SIGPIPE
+        assert process.wait(timeout=PATIENCE) == -signal.SIGPIPE
         assert process.stderr.read() == b""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import MICRO
+from conftest import MICRO, PATIENCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_lines
 
 FULL = os.environ.get("NMTPRUNE_FUZZ") == "full"
-LONGEST = 120  # seconds of one example, on a machine that has much else to do
+LONGEST = 60  # CPU seconds of one example
 COMMON = {
     "deadline": None,
     "database": None,
@@ -35,15 +35,19 @@ COMMON = {
 @contextlib.contextmanager
 def no_hang():
     def late(*_):
-        raise AssertionError(f"still at it after {LONGEST} seconds")
+        raise AssertionError(f"still at it after {LONGEST} seconds of the CPU, or {2 * PATIENCE} by the clock")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LONGEST)
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, LONGEST), signal.ITIMER_REAL: (signal.SIGALRM, 2 * PATIENCE)}
+    before = {alarm: signal.signal(alarm, late) for alarm, _ in timers.values()}
+    for timer, (_, seconds) in timers.items():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in timers:
+            signal.setitimer(timer, 0)
+        for alarm, handler in before.items():
+            signal.signal(alarm, handler)
 
 
 def said_well(error):
@@ -100,6 +104,15 @@ FILES = {
         "shards": 1,
         "workers": 1,
         "check_space": True,
+        "name": "mine-run",
+        "controls": True,
+        "speed": False,
+        "only_headlines": False,
+        "only_units": ["mine/mine", "student/mine/s1"],
+        "kept": "own",
+        "comet_model": None,
+        "nodes": 1,
+        "jobs_per_gpu": 1,
     },
     "own/tasks/mine.yaml": {
         "title": "Mine",

@@ -15,7 +15,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging.meters import AverageMeter
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nmtprune import models, unpickling
+from nmtprune import chain, models, unpickling
 from nmtprune.errors import UserError
 from nmtprune.toolkit import imports
 from nmtprune.toolkit.literals import value_of
@@ -40,9 +40,11 @@ KINDS = {
     "align": ("transformer_align", TINY + "--alignment-heads 1 --alignment-layer 0 --full-context-alignment"),
     "eval-bleu": ("transformer", TINY + '--eval-bleu --eval-bleu-detok moses --eval-bleu-remove-bpe --eval-bleu-args {"beam":5}'),
     "quant-noise": ("transformer", TINY + "--quant-noise-pq 0.1 --quant-noise-pq-block-size 8"),
+    "few positions": ("transformer", TINY + "--max-source-positions 4 --max-target-positions 4"),
     "no positions": ("transformer", TINY + "--no-token-positional-embeddings"),
     "cross-self": ("transformer", TINY + "--no-cross-attention --cross-self-attention"),
 }
+IMPORTED = chain.parse("micro/micro/s1/import-few")
 FORMS = ("container", "namespace", "omegaconf", "structured", "legacy file", "meters and numbers", "half")
 
 
@@ -116,6 +118,20 @@ def test_forms_of_checkpoints_are_imported(binarised, tmp_path, form):
     assert found["optimizer_history"][-1]["num_updates"] == 5
     name = "decoder.layers.0.fc1.weight"
     assert torch.equal(found["model"][name], saved["model"][name].float())
+
+
+def test_a_line_beyond_the_positions_of_an_import_is_refused_as_it_is_imported(bench, binarised, tmp_path):
+    args, cfg, model = built(binarised, "few positions")
+    torch.save(checkpoint(args, cfg, model), tmp_path / "model.pt")
+    workplace = bench()
+    data = binarised.parent
+    given = {"checkpoint": str(tmp_path / "model.pt"), "dictionaries": str(binarised), "subwords": str(next(data.glob("*.model")))}
+    workplace.configure(imports={"few": given})
+    done = workplace.nmtprune("data", "micro", workplace.config.data_folder(IMPORTED).name)
+    assert done.returncode == 0, done.stderr
+    said = r"line \d+ of the source side of `dev` has \d+ pieces, .* the model has positions for 4: shorten the line"
+    with pytest.raises(UserError, match=said):
+        workplace.make(str(IMPORTED))
 
 
 def test_what_an_import_leaves_is_read_as_our_own(binarised, tmp_path):

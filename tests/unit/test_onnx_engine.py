@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import needs_exact_bytes
+from conftest import PATIENCE, needs_exact_bytes
 from test_scoring_engines import train_to_copy
 
 from nmtprune.errors import UserError
@@ -213,7 +213,8 @@ import runtime
 print(" ".join(runtime.Translator(".").translate([{sources[0]}], beam=5, length_penalty=1.0, max_length=20)[0]))
 assert not {{"torch", "fairseq", "nmtprune", "onnx"}} & set(sys.modules)
 """
-    found = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": ""}, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": ""}, capture_output=True, text=True, timeout=PATIENCE)
     assert found.stdout.split() == translate(OnnxEngine(model), sources[:1])[0], found.stderr
 
 

@@ -103,11 +103,17 @@ def test_directly_pruned_models_are_scored_on_the_development_set_as_well():
         ({}, Path("some where/my runs.yaml"), "my-runs"),
         ({"own": "my data"}, Path("run.yaml"), "my-data"),
         ({"own": "my data", "name": "trial.2"}, Path("run.yaml"), "trial.2"),
+        ({"own": "paper"}, None, "paper-own"),  # a preset's name, of which the run uses nothing
+        ({"own": "paper", "name": "trial"}, None, "trial"),
+        ({"own": "origins"}, None, "origins-own"),
+        ({}, Path("toy.yaml"), "toy-own"),
+        ({}, Path("models.yaml"), "models-own"),
     ],
 )
 def test_the_run_has_a_name_of_its_own(tmp_path, monkeypatch, settings, file, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my data").mkdir()
+    for folder in ("my data", "paper", "origins"):
+        (tmp_path / folder).mkdir()
     named = config.from_settings({"papers": [], "chains": [RETRAINED], **settings}, file)
     assert named.name == name
     assert papers.outputs(named)[0] == Path(f"results/{name}/index.html")
@@ -120,6 +126,7 @@ def test_the_run_has_a_name_of_its_own(tmp_path, monkeypatch, settings, file, na
         ("toy", "`toy` is the name of a preset"),
         ("paper", "`paper` is the name of a preset"),
         ("models", "`models` is the name of a folder of results"),
+        ("origins", "`origins` is the name of a folder of results"),
         ("../up", "is not of the form"),
     ],
 )
@@ -133,6 +140,7 @@ def test_an_own_preset_keeps_its_name_in_its_own_folder(tmp_path):
     preset = yaml.safe_load((config.WORKFLOW / "presets" / "toy.yaml").read_text())
     (tmp_path / "presets" / f"{tmp_path.name}.yaml").write_text(yaml.safe_dump(preset))
     assert run(RETRAINED, own=str(tmp_path), preset=tmp_path.name).name == tmp_path.name
+    assert run(RETRAINED, own=str(tmp_path), preset="toy").name == f"{tmp_path.name}-own"
 
 
 def test_own_papers_are_found_and_their_names_stand_for_themselves(tmp_path):
@@ -191,14 +199,14 @@ def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
     from nmtprune.example import write
 
     monkeypatch.chdir(tmp_path)
-    assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(Path("my runs"))
+    assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(Path("my runs"), config.from_settings({}))
     settings = config.load([Path("my runs/config.yaml")])
     assert settings.name == "my-runs" and len(own.blocks(settings)) == 1
     (block,) = own.blocks(settings)
     assert [str(each[0]) for each in block.controls] == ["mine/my-small/s1/train/continue"]
     with pytest.raises(UserError, match="init: my runs is there already; name a folder that is new or empty"):
-        write(Path("my runs"))
-    write(Path("toy"))  # a folder of a preset's name gives a run of another one
+        write(Path("my runs"), config.from_settings({}))
+    write(Path("toy"), config.from_settings({}))  # a folder of a preset's name gives a run of another one
     assert config.load([Path("toy/config.yaml")]).name == "toy-own"
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from conftest import MICRO
+from conftest import MICRO, PATIENCE
 
 from nmtprune import chain, models, paths, steps
 from nmtprune.errors import UserError
@@ -466,7 +466,7 @@ def test_two_processes_never_work_on_one_directory(studio, bench):
     reference = studio.make(TRAIN)
     workplace = bench()
     both = [workplace.start(sys.executable, "-m", "nmtprune", "run", TRAIN) for _ in range(2)]
-    outputs = [process.communicate(timeout=300)[0] for process in both]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(output.count("update 24: dev perplexity") for output in outputs) == [0, 1]
     assert sum("another process works on" in output for output in outputs) <= 1

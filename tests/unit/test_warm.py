@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Workplace
+from conftest import PATIENCE, Workplace
 
 from nmtprune import models, warm
 
@@ -22,7 +22,7 @@ from nmtprune import warm
 pid = warm.start('nmtprune.preload')
 import os
 print(os.environ[warm.ADDRESS], pid, flush=True)
-time.sleep(600)
+time.sleep(3600)
 """
 # A verb that shows what it sees, sleeps and fails, in the place of nmtprune's own.
 JOB = """
@@ -42,7 +42,7 @@ def alive(pid):
         return False
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=PATIENCE):
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "it did not come to pass"
@@ -60,7 +60,7 @@ class Warm:
         address, pid = self.owner.stdout.readline().split()
         self.pid, self.address = int(pid), Path(address)
         self.environment |= {warm.ADDRESS: address, warm.SERVED: warm.own_environment()}
-        until(lambda: self.address.exists() or self.owner.poll() is not None, 120)
+        until(lambda: self.address.exists() or self.owner.poll() is not None)
 
     def python(self, code, *arguments):
         command = [sys.executable, "-c", code, *map(str, arguments)]
@@ -95,7 +95,7 @@ def process(tmp_path, monkeypatch):
 def test_a_job_has_its_own_arguments_environment_directory_streams_and_status(process):
     jobs = [process.job(0, status) for status in (0, 3)]
     for job, status in zip(jobs, (0, 3), strict=True):
-        out, err = job.communicate(timeout=60)
+        out, err = job.communicate(timeout=PATIENCE)
         pid, rest = out.split(" ", 1)
         assert rest == f"{process.folder} of the job ['0', '{status}'] True\n" and not err
         assert job.returncode == status and int(pid) not in (job.pid, process.pid)
@@ -115,30 +115,30 @@ def test_a_temporary_folder_of_a_long_name(tmp_path, monkeypatch):
 
 
 def test_a_killed_job_kills_its_fork_and_nothing_else(process):
-    killed, other = process.job(600, 0), process.job(600, 0)
+    killed, other = process.job(3600, 0), process.job(3600, 0)
     fork, beside = (int(job.stdout.readline().split()[0]) for job in (killed, other))
     killed.kill()
     until(lambda: not alive(fork))
     assert alive(beside) and alive(process.pid)
     os.kill(beside, signal.SIGKILL)
-    assert other.wait(timeout=30) == 128 + signal.SIGKILL
-    assert process.job(0, 0).wait(timeout=30) == 0
+    assert other.wait(timeout=PATIENCE) == 128 + signal.SIGKILL
+    assert process.job(0, 0).wait(timeout=PATIENCE) == 0
 
 
 def test_all_ends_with_the_owner_however_it_ends(process):
-    job = process.job(600, 0)
+    job = process.job(3600, 0)
     fork = int(job.stdout.readline().split()[0])
     process.owner.kill()
     until(lambda: not alive(fork) and not alive(process.pid))
-    assert job.wait(timeout=30) == 128 + signal.SIGKILL
+    assert job.wait(timeout=PATIENCE) == 128 + signal.SIGKILL
     assert not process.address.parent.exists()
 
 
 def test_without_the_warm_process_jobs_say_so_and_later_ones_do_without(process):
-    job = process.job(600, 0)
+    job = process.job(3600, 0)
     fork = int(job.stdout.readline().split()[0])
     os.kill(process.pid, signal.SIGKILL)
-    assert job.wait(timeout=30) == 128 + signal.SIGKILL
+    assert job.wait(timeout=PATIENCE) == 128 + signal.SIGKILL
     assert "the process that runs the jobs was killed" in job.stderr.read()
     until(lambda: not alive(fork))
     assert process.python("from nmtprune import warm; print(warm.run_there(['x'], 'nmtprune.cli'))").communicate()[0] == "None\n"

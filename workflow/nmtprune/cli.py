@@ -250,7 +250,7 @@ def init(config: Config, arguments: argparse.Namespace) -> None:
     """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each with comments."""
     from nmtprune.example import write
 
-    print(write(Path(arguments.folder)))
+    print(write(Path(arguments.folder), config))
 
 
 VERBS = {

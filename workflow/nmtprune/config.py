@@ -34,7 +34,6 @@ DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by
 LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 OWN = "own"  # the name of a run of the user's own chains that nothing else names
-TAKEN = ("data", "models", "logs", "costs", "speed", "reference")  # folders under results/
 SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu", "kept")
 
 
@@ -226,8 +225,23 @@ class Config:
     @property
     def name(self) -> str:
         """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of the user's own folder."""
-        own, chains_too = self.settings["own"], self.settings["chains"]
-        return self.settings["name"] or (as_name(Path(own).resolve().name if own else OWN) if chains_too else self.settings["preset"])
+        if self.settings["name"] or not self.settings["chains"]:
+            return self.settings["name"] or self.settings["preset"]
+        own = self.settings["own"]
+        return self.once("name", lambda: self.name_after(Path(own).resolve().name if own else OWN))
+
+    def name_after(self, text: str) -> str:
+        """The name of a folder or a file as that of a run of the user's own: with `-own` behind it where it is taken."""
+        name = as_name(text)
+        return f"{name}-own" if self.owner_of(name) else name
+
+    def owner_of(self, name: str) -> str | None:
+        """What has a name that the page of the user's own chains cannot have: a folder of results, or another preset than an own one that
+        the run is of. None where the name is free."""
+        if name in names.TAKEN["presets"]:
+            return "a folder of results"
+        shipped = (WORKFLOW / "presets" / f"{name}.yaml").exists()
+        return "a preset" if shipped or (name != self.settings["preset"] and name in self.names("presets")) else None
 
     @property
     def title(self) -> str:
@@ -610,18 +624,16 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
     preset = config.settings["preset"]
     if preset not in config.names("presets"):
         raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
-    shipped = (WORKFLOW / "presets" / f"{config.name}.yaml").exists()
-    of_a_preset = config.name in config.names("presets") and (config.name != preset or (shipped and config.settings["chains"]))
-    if config.name in TAKEN or of_a_preset:
-        whose = "a preset" if of_a_preset else "a folder of results"
-        raise UserError(f"config: name: `{config.name}` is the name of {whose}, and this run's page needs one of its own; set another")
+    is_the_presets = config.name == preset and not config.settings["chains"]
+    if not is_the_presets and (owner := config.owner_of(config.name)):
+        raise UserError(f"config: name: `{config.name}` is the name of {owner}, and this run's page needs one of its own; set another")
     return config
 
 
 def _named(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
     """Settings with the name of the configuration file for a run of the user's own that nothing else names."""
     unnamed = file and settings["chains"] and not (settings["name"] or settings["own"])
-    return {**settings, "name": as_name(file.stem)} if unnamed else settings
+    return {**settings, "name": Config(settings).name_after(file.stem)} if unnamed else settings
 
 
 def as_name(text: str) -> str:

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from nmtprune import paths
-from nmtprune.config import TAKEN, WORKFLOW, as_name
+from nmtprune.config import WORKFLOW, Config
 from nmtprune.data import toy
 from nmtprune.errors import UserError
 from nmtprune.files import write_lines, write_text
@@ -21,13 +21,11 @@ LANGUAGES = ("src", "tgt")
 SENTENCES = {"train": 6000, "dev": 200, "test": 500}
 
 
-def write(folder: Path) -> str:
+def write(folder: Path, config: Config) -> str:
     """Write the example into a new folder and say what to do with it. Raises UserError where the folder holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"init: {folder} is there already; name a folder that is new or empty")
-    name = as_name(folder.resolve().name)
-    if name in TAKEN or (WORKFLOW / "presets" / f"{name}.yaml").exists():
-        name = f"{name}-own"
+    name = config.name_after(folder.resolve().name)
     file = folder / "config.yaml"
     command = f"snakemake --cores all --configfile {shlex.quote(str(file))}"
     page = paths.page(name) / "index.html"

@@ -13,7 +13,7 @@ from nmtprune.errors import UserError
 PATTERN = r"^\w[\w.+-]{0,59}$"  # as in the schemas
 RULE = "a name has at most 60 letters, digits and . _ + -, and begins with a letter, a digit or _"
 TAKEN = {  # by folders that all runs share
-    "presets": ("data", "models", "speed", "logs", "costs", "reference"),
+    "presets": ("data", "models", "speed", "logs", "costs", "origins", "reference"),  # and runs, whose pages lie beside those of presets
     "tasks": (paths.DOWNLOADS.name,),
 }
 

@@ -1,19 +1,21 @@
 """Units: all that a run makes of one task, recipe and seed.
 
 A unit that is whole can be kept without its checkpoints (`nmtprune keep FOLDER`); a run that is given the folder (the setting `kept`) makes
-none of it again, and its tables and claims are read from there. So a run can grow on machines that come and go.
+none of it again, and its tables and claims are read from there. So a run can grow on machines that come and go. Nothing is read from a kept
+unit of which a file is gone or is not as it was kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nmtprune import chain as chains
 from nmtprune import papers, paths
 from nmtprune.chain import Chain
 from nmtprune.config import Config
+from nmtprune.errors import UserError
 from nmtprune.files import read_json, read_table, sha256_of, write_text
 
 
@@ -35,7 +37,10 @@ def where(config: Config, file: Path) -> Path:
 
 
 def is_kept(config: Config, unit: Path) -> bool:
-    """Whether a unit is read from where it was kept: nothing of it is made here, and it was made by the settings that hold now."""
+    """Whether a unit is read from where it was kept: nothing of it is made here, and it was made by the settings that hold now.
+
+    Raises UserError where a file of a unit that would be read is gone or is not as it was kept.
+    """
     return config.once(f"kept {unit}", lambda: _is_kept(config, unit))
 
 
@@ -89,13 +94,12 @@ def teachers(config: Config, task: str) -> list[Chain]:
     return [] if kept_text(config, task) else config.teachers(task)
 
 
-def damaged(folder: Path) -> list[Path]:
-    """The files of all units below a folder that are gone or are not as they were kept."""
-    found = []
-    for listed in sorted(folder.rglob(paths.UNIT)):
-        files = {listed.parent / name: checksum for name, checksum in read_json(listed).items()}
-        found += [file for file, checksum in files.items() if not file.exists() or sha256_of(file) != checksum]
-    return found
+def _check(unit: Path, files: Mapping[Path, str]) -> None:
+    """Raises UserError for the first file that has not the sha256 given. `unit`: the folder of the kept unit that it belongs to."""
+    for file, checksum in files.items():
+        what = "is gone" if not file.is_file() else "is not as it was kept" if sha256_of(file) != checksum else None
+        if what:
+            raise UserError(f"kept: {file} {what}: copy the unit {unit} again, or remove it, and a run makes it again")
 
 
 def _kept_models(config: Config) -> Path:
@@ -106,7 +110,22 @@ def _is_kept(config: Config, unit: Path) -> bool:
     if not config.settings["kept"] or (paths.MODELS / unit).exists():
         return False
     folder = _kept_models(config) / unit
-    return (folder / paths.UNIT).exists() and all(_is_of_now(config, file) for file in folder.rglob(paths.MANIFEST))
+    if not (folder / paths.UNIT).exists():
+        return False
+    sealed = {folder / name: checksum for name, checksum in _read_seal(folder / paths.UNIT).items()}
+    manifests = {file: checksum for file, checksum in sealed.items() if file.name == paths.MANIFEST}
+    _check(folder, manifests)
+    if not all(_is_of_now(config, file) for file in manifests):
+        return False  # the rest is not read
+    _check(folder, {file: checksum for file, checksum in sealed.items() if file not in manifests})
+    return True
+
+
+def _read_seal(seal: Path) -> dict[str, str]:
+    try:
+        return read_json(seal)
+    except ValueError:
+        raise UserError(f"kept: {seal} is damaged: copy the unit {seal.parent} again, or remove it, and a run makes it again") from None
 
 
 def _is_of_now(config: Config, manifest: Path) -> bool:

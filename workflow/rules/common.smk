@@ -57,7 +57,7 @@ try:
             raise UserError(f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}")
     ITEMS, SPEED_GROUPS = papers.selected(CONFIG), papers.speed_groups(CONFIG)
     HEADLINE = papers.headline_models(CONFIG)
-    RENDERED = papers.report_entries(CONFIG)
+    RENDERED, READ = papers.report_entries(CONFIG), [str(file) for file in units.inputs(CONFIG)]
     STATED = [str(file) for file in papers.files(CONFIG)]
     DISTILLED = CONFIG.distilled_tasks()
     TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
@@ -88,7 +88,6 @@ COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.se
 PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
 COMPLETE = str(paths.page(CONFIG.name) / "complete")  # beside a page that was made when all was there
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
-READ = [str(file) for file in units.inputs(CONFIG)]
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")

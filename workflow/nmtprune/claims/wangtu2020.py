@@ -434,7 +434,7 @@ def a_few_go_together(evidence: Evidence) -> Decision:
         losses = [line for chain in rows[name].chains if (line := _without(evidence, chain)) is not None]
         if not losses:
             chain = rows[name].first
-            known = evidence.measured.missing(chain, {"order"})
+            known = evidence.measured.missing(chain, {"order"}) or _too_few(evidence, chain)
             raise Undecidable(known or f"the sentence statistics of the ablations of {chain} were not kept")
         return every([not_worse(f"without {FREE} components", over_replicates(np.stack(losses), " BLEU"))])
 
@@ -442,6 +442,13 @@ def a_few_go_together(evidence: Evidence) -> Decision:
     cases = [Requirement(name, each.deciding.estimate, -MARGIN) for name, each in zip(rows, decisions, strict=False) if each.deciding]
     decision = together(cases) if len(cases) == len(decisions) else all_of(decisions)
     return decision.but(f"{'; '.join(each.because for each in decisions)}; {MARGIN:g} BLEU allowed")
+
+
+def _too_few(evidence: Evidence, chain: Chain) -> str | None:
+    """That fewer components were ablated one after the other than the claim speaks of, as the recipe says; None where they are enough."""
+    order = evidence.measured.analysis(chain, "order")
+    most = 0 if order is None else int(order.loc[order["method"] == ITERATIVE, "number"].max())
+    return f"{most} components of {chain} were ablated together (`importance.group` of its recipe), not {FREE}" if most < FREE else None
 
 
 def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:

@@ -44,20 +44,34 @@ def status(config: Config) -> str:
     # A step that only selects is scored from its parent's weights: it is made only where something is built on it.
     made = [model for model in models if model in parents or not model.last.family.selects]
     outdated = current.outdated()
-    scored = {chain for chain in asked if paths.scores(chain) not in outdated and _has_scores(chain)}
-    finished = {model for model in made if _data(config, model) not in outdated and _is_made(config, model)}
-    rate = _seconds_per_token(config, made, finished)
-    entries = [
-        _model(config, model, model in asked - scored, model in finished, rate) if model in made else _variant(model, model in scored)
-        for model in models
-    ]
+    kept = _kept(config, models)
+    made_here = [model for model in made if model not in kept]
+    scored = {chain for chain in asked - kept if paths.scores(chain) not in outdated and _has_scores(chain)}
+    finished = {model for model in made_here if _data(config, model) not in outdated and _is_made(config, model)}
+    rate = _seconds_per_token(config, made_here, finished)
+
+    def entry_of(model: Chain) -> Entry:
+        if model in kept:
+            return Entry(model, DONE, "kept")
+        if model in made_here:
+            return _model(config, model, model in asked - scored, model in finished, rate)
+        return _variant(model, model in scored)
+
+    entries = [entry_of(model) for model in models]
     lines = [config.heading, *_table(entries), ""]
-    lines.append(f"{len(finished)} of {len(made)} models made, {len(scored)} of {len(asked)} scored")
+    done, with_scores = len(made) - len(made_here) + len(finished), len(asked & kept) + len(scored)
+    lines.append(f"{done} of {len(made)} models made, {with_scores} of {len(asked)} scored")
     lines += _analyses(config, outdated)
     lines += _left(entries)
-    lines += _precisions(config, made, finished)
+    lines += _precisions(config, made_here, finished)
     lines += _failures(entries)
     return "\n".join(lines)
+
+
+def _kept(config: Config, models: Iterable[Chain]) -> set[Chain]:
+    """The models of units that are read from where they were kept. Raises UserError where a file of one is gone or was changed."""
+    made_here = units.by_unit(units.inputs(config))
+    return {model for model in models if (unit := paths.unit(model)) not in made_here and units.is_kept(config, unit)}
 
 
 def duration(seconds: float) -> str:
