@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from nmtprune import paths
 from nmtprune.chain import Chain
 from nmtprune.config import DEAD_RULE, Config
-from nmtprune.data.probing import senteval_files
 from nmtprune.errors import UserError, suggest
 from nmtprune.files import atomic
 
@@ -53,6 +52,8 @@ class Analysis:
 def settings(name: str, config: Config, chain: Chain) -> dict[str, Any]:
     """What an analysis depends on beside its model: Snakemake's view of it."""
     if name == "probing":
+        from nmtprune.data.probing import senteval_files  # builds the toy languages: the command line wants names of analyses alone
+
         files = senteval_files(config.task(chain.task), config.data_dir)
         return {"version": VERSIONS[name], **config.probing(chain.task), "senteval": sorted(files)}
     read: dict[str, Any] = {}
