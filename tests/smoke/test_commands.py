@@ -22,7 +22,7 @@ from nmtprune import chain, config
 from nmtprune.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in ("cluster.md",))]
+PAGES = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in ("cluster.md", "python.md"))]
 GENERATED = {"configuration.md", "results.md"}  # pages of docs/ without commands of their own
 IN_MESSAGES = re.compile(r"(?:python -m nmtprune|snakemake --cores)[^;\n]*")
 OWN = "--configfile own/config.yaml"
