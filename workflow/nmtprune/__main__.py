@@ -1,6 +1,10 @@
-"""`python -m nmtprune <verb>`: see nmtprune.cli. Nothing is imported here that a job of the warm process does not need."""
+"""`nmtprune <verb>` and `python -m nmtprune <verb>`: see nmtprune.cli.
+
+Nothing is imported here that a job of the warm process does not need.
+"""
 
 import sys
+from typing import NoReturn
 
 from nmtprune import warm
 
@@ -16,5 +20,10 @@ def main() -> int:
     return cli.main()
 
 
-if __name__ == "__main__":
+def console() -> NoReturn:
+    """The console script."""
     warm.leave(main())
+
+
+if __name__ == "__main__":
+    console()

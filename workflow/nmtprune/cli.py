@@ -1,4 +1,4 @@
-"""`python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs by hand."""
+"""`nmtprune <verb>` or `python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs by hand."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nmtprune import analysis as analyses
 from nmtprune import chain as chains
-from nmtprune import commands, cost, launch, paths
+from nmtprune import commands, completion, cost, launch, paths
 from nmtprune import config as configuration
 from nmtprune.config import Config
 from nmtprune.errors import UserError, sentence_of, suggest
 from nmtprune.files import write_json
+from nmtprune.toolkit import TOOLS
+
+PAIR = re.compile(r"[A-Za-z_]\w*=")
 
 
 def _chain(config: Config, model: str) -> chains.Chain:
@@ -246,6 +251,11 @@ def run_fairseq(config: Config, arguments: argparse.Namespace) -> None:
     tools.run(arguments.tool, arguments.arguments)
 
 
+def write_completion(config: Config, arguments: argparse.Namespace) -> None:
+    """Print a script that completes verbs, options, chains and files in a shell, as by `source <(nmtprune completion bash)`."""
+    print(completion.script(_parser(), arguments.shell, config))
+
+
 def init(config: Config, arguments: argparse.Namespace) -> None:
     """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each with comments."""
     from nmtprune.example import write
@@ -276,62 +286,141 @@ VERBS = {
     "docs": (write_docs, ()),
     "choose": (choose, ()),
     "export": (export, ("model", "folder")),
+    "completion": (write_completion, ("shell",)),
     "fairseq": (run_fairseq, ("tool", "arguments")),
 }
+INTERNAL = ("variants", "shard", "results", "docs")  # verbs of the workflow's rules and of the Makefile: no help or completion shows them
+WITHOUT_A_RUN = ("init", "completion", "fairseq")  # verbs that no configuration concerns, not even one with a mistake
+
+# `completes` is no argument of argparse: the words, or the kind of words, that a shell completes (see nmtprune.completion)
+CHAIN = {"metavar": "chain", "completes": "chain"}
 POSITIONAL = {
-    "steps": {"nargs": "+"},
-    "models": {"nargs": "+"},
-    "freed": {"nargs": "*"},
-    "shard": {"type": int},
-    "shards": {"type": int},
+    "task": {"help": "a task: a file of tasks/ by its name", "completes": "task"},
+    "subwords": {"help": "subword settings of a recipe, by the name of their folder, as sentencepiece-joint-4000"},
+    "top": {"help": f"candidates of each source piece + target pieces that always are: 50+200; 50 is 50+{paths.MOST_FREQUENT}"},
+    "model": {**CHAIN, "help": "the model: its chain, as toy/toy/s1/train, its folder under results/models, or a file in that"},
+    "models": {**CHAIN, "nargs": "+", "help": "the models to time, of one task; the first one is the others' anchor"},
+    "freed": {**CHAIN, "nargs": "*", "help": "the models to make again (default: all that the rest of the run needs)"},
+    "steps": {"metavar": "step", "nargs": "+", "help": "the steps, each of which makes a variant of the model: prune-local-50"},
+    "table": {"help": "the table to write, a .csv file", "completes": "file"},
+    "analysis": {"help": f"one of {', '.join(analyses.VERSIONS)}", "completes": tuple(analyses.VERSIONS)},
+    "shard": {"type": int, "help": "the number of this part, from 1 on"},
+    "shards": {"type": int, "help": "how many parts there are"},
+    "done": {"help": "the file to write once the part is measured"},
+    "init folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
+    "keep folder": {"metavar": "folder", "help": "the folder to copy into", "completes": "folder"},
+    "export folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
+    "shell": {"help": f"one of {', '.join(completion.SHELLS)}", "completes": completion.SHELLS},
+    "tool": {"help": f"one of {', '.join(TOOLS)}", "completes": TOOLS},
+    "arguments": {"metavar": "argument", "nargs": argparse.REMAINDER, "help": "the tool's own arguments; --help shows them"},
 }
-WITHOUT_A_RUN = ("init", "fairseq")  # verbs that no configuration concerns, not even one with a mistake
 OPTIONS = {
     "plan": {
-        "--calibrate": {"action": "store_true", "help": "first measure the recipes here of which nothing has run yet"},
-        "--cores": {"type": int, "default": os.cpu_count(), "help": "that the run will have (default: this machine's)"},
-        "--gpus": {"type": int, "default": 1, "help": "that the run will have, where it takes any (default: 1)"},
+        "--calibrate": {"action": "store_true", "help": "first measure the recipes of which nothing has run here yet"},
+        "--cores": {
+            "type": int,
+            "metavar": "N",
+            "default": os.cpu_count(),
+            "help": "how many cores the run has (default: this machine's, %(default)s)",
+        },
+        "--gpus": {
+            "type": int,
+            "metavar": "N",
+            "default": 1,
+            "help": "how many GPUs the run has, where it takes any (default: %(default)s)",
+        },
     },
     "free": {
-        "--yes": {"action": "store_true", "help": "remove it"},
+        "--yes": {"action": "store_true", "help": "remove it (default: only list it)"},
         "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
     },
-    "variants": {"--full": {"nargs": "+", "default": [], "help": "those of them that are scored on the development set too"}},
+    "variants": {"--full": {"metavar": "STEP", "nargs": "+", "default": [], "help": "steps that are scored on the development set too"}},
     "speed": {
-        "--rounds": {"type": int, "required": True, "help": "how often each model translates the test set"},
+        "--rounds": {"type": int, "metavar": "N", "required": True, "help": "how often each model translates the test set (needed)"},
         "--idle": {"action": "store_true", "help": "wait for an idle machine, and refuse a measurement beside another busy core"},
     },
     "choose": {
-        "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost"},
-        "--task": {"help": "one task (default: all of the run)"},
-        "--against": {"metavar": "CHAIN", "help": "the model to lose against (default: the best on the development set)"},
+        "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost (needed)"},
+        "--task": {"metavar": "TASK", "help": "one task (default: all of the run)", "completes": "task"},
+        "--against": {**CHAIN, "metavar": "CHAIN", "help": "the model to lose against (default: the best on the development set)"},
     },
     "export": {
-        "--engine": {"default": "auto", "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default)"},
-        "--precision": {"help": "float32 or int8 (default: int8 for a model that was rounded for the engine)"},
-        "--shortlist": {"action": argparse.BooleanOptionalAction, "help": "a lexical shortlist (default: as the recipe decodes)"},
+        "--engine": {
+            "default": "auto",
+            "metavar": "ENGINE",
+            "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default: %(default)s)",
+            "completes": ("auto", *chains.INT8_ENGINES),
+        },
+        "--precision": {
+            "metavar": "PRECISION",
+            "help": "float32 or int8 (default: int8 for a model that was rounded for the engine, else float32)",
+            "completes": ("float32", "int8"),
+        },
+        "--shortlist": {"action": argparse.BooleanOptionalAction, "help": "a lexical shortlist, or none (default: as the recipe decodes)"},
     },
+}
+OF_EVERY_VERB = {
+    "--configfile": {
+        "type": Path,
+        "metavar": "FILE",
+        "completes": "file",
+        "help": "settings over config.yaml, as Snakemake's option (default: none)",
+    },
+    "--preset": {"metavar": "PRESET", "completes": "preset", "help": "short for --set preset=PRESET (default: config.yaml's, else toy)"},
+    "--set": {
+        "action": "extend",
+        "nargs": "+",
+        "default": [],
+        "metavar": "KEY=VALUE",
+        "help": "settings over those of the files, values in YAML, as Snakemake's --config (default: none)",
+    },
+    "--lease": {"type": int, "default": 0, "help": argparse.SUPPRESS},  # of rules: wait for so many GPUs that no other job has
+    "--cost": {"type": Path, "help": argparse.SUPPRESS},  # of rules: record what the job costs, beside this log
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose `--set` takes pairs alone: argparse would give it the chain that follows them, too."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        return super().parse_known_args(_pairs_apart(sys.argv[1:] if args is None else args), namespace)
+
+
+def _pairs_apart(words: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2 word` as `--set=a=1 --set=b=2 word`; words after `--`, and those of fairseq's tools, stay as they are."""
+    apart: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--" or (word == "fairseq" and not apart):
+            return [*apart, word, *left]
+        if apart and apart[-1] == "--set" and not word.startswith("-"):
+            apart[-1] = f"--set={word}"
+        elif apart and apart[-1].startswith("--set=") and PAIR.match(word):
+            apart.append(f"--set={word}")
+        else:
+            apart.append(word)
+    return apart
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nmtprune", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    parser = _Parser(prog="nmtprune", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb", title="verbs", parser_class=argparse.ArgumentParser)
     for name, (function, positional) in VERBS.items():
-        if name == "fairseq":
-            _add_fairseq(verbs, function.__doc__)
-            continue
-        verb = verbs.add_parser(name, help=function.__doc__, description=function.__doc__)
+        shown = {} if name in INTERNAL else {"help": function.__doc__}
+        verb = verbs.add_parser(name, description=function.__doc__, **shown)
         for argument in positional:
-            verb.add_argument(argument, **POSITIONAL.get(argument, {}))
-        for option, settings in OPTIONS.get(name, {}).items():
-            verb.add_argument(option, **settings)
-        verb.add_argument("--lease", type=int, default=0, metavar="GPUS", help="wait for so many GPUs that no other job has")
-        verb.add_argument("--cost", type=Path, metavar="LOG", help="record what it costs, beside this log of a rule")
-        verb.add_argument("--configfile", type=Path, help="settings laid over config.yaml, as Snakemake's option of this name")
-        verb.add_argument("--preset", help="short for --set preset=...")
-        verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, its value in YAML")
+            _add(verb, argument, POSITIONAL.get(f"{name} {argument}") or POSITIONAL[argument])
+        if name == "fairseq":  # all options that follow the tool, `--help` too, are the tool's
+            verb.set_defaults(lease=0, cost=None, configfile=None, preset=None, set=[])
+            continue
+        for option, settings in (OPTIONS.get(name, {}) | OF_EVERY_VERB).items():
+            _add(verb, option, settings)
     return parser
+
+
+def _add(verb: argparse.ArgumentParser, argument: str, settings: dict[str, Any]) -> None:
+    added = verb.add_argument(argument, **{key: value for key, value in settings.items() if key != "completes"})
+    added.completes = settings.get("completes")
 
 
 def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
@@ -344,17 +433,9 @@ def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.Abstract
     return current.making(job.makes, jobs.read_by(config, job))
 
 
-def _add_fairseq(verbs: Any, about: str | None) -> None:
-    """A verb without options of its own: all of them, `--help` too, are the tool's."""
-    verb = verbs.add_parser("fairseq", help=about, description=about, add_help=False)
-    verb.add_argument("tool")
-    verb.add_argument("arguments", nargs=argparse.REMAINDER)
-    verb.set_defaults(lease=0, cost=None, configfile=None, preset=None, set=[])
-
-
 def main() -> int:
     if sys.argv[1:] and not sys.argv[1].startswith("-") and sys.argv[1] not in VERBS:
-        print(f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], VERBS)}", file=sys.stderr)
+        print(f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], set(VERBS) - set(INTERNAL))}", file=sys.stderr)
         return 2
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:

@@ -25,9 +25,9 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.errors import UserError
 from nmtprune.files import atomic, digest, read_json, sha256_of, write_json
 from nmtprune.scoring.engine import Engine
-from nmtprune.scoring.model import Model, of_chain, pieces_of
+from nmtprune.scoring.model import Model, of_chain
 from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.translate import translate
+from nmtprune.scoring.translate import translate_lines
 from nmtprune.search import Search
 from nmtprune.steps.store import link, lock
 
@@ -48,13 +48,7 @@ class Teacher:
 
     def translate(self, lines: Sequence[str]) -> list[str | None]:
         """The best hypothesis of each line, detokenised; None where the line outgrows the model's positions."""
-        sources = [pieces_of(self._subwords.encode("source", line)) for line in lines]
-        taken = [index for index, source in enumerate(sources) if len(source) <= self._longest]
-        translations: list[str | None] = [None] * len(lines)
-        found = translate(self._engine, [sources[index] for index in taken], self._search)
-        for index, hypothesis in zip(taken, found, strict=True):
-            translations[index] = self._subwords.decode(" ".join(hypothesis)) if hypothesis else ""
-        return translations
+        return translate_lines(self._engine, self._subwords, lines, self._search, self._longest)
 
 
 def _engine(models: Sequence[Model], name: str, device: str) -> Engine:

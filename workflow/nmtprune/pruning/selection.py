@@ -32,7 +32,7 @@ def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None)
     of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))
 
     def masks_of_step(step: Step) -> Masks:
-        return _together(before or {}, ablated(step) if step.family.name == "ablate" else pruned(step))
+        return together(before or {}, ablated(step) if step.family.name == "ablate" else pruned(step))
 
     def ablated(step: Step) -> Masks:
         return ablation(weights, map(read_component, step["components"].split("+")))
@@ -49,6 +49,6 @@ def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None)
     return masks_of_step
 
 
-def _together(before: Masks, made: Masks) -> Masks:
-    """What both keep; a parameter that only one of them masks has that mask."""
+def together(before: Masks, made: Masks) -> Masks:
+    """Masks that keep what both keep; a parameter that only one of them masks has that mask."""
     return before | {name: mask & before[name] if name in before else mask for name, mask in made.items()}

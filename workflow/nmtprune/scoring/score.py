@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.shortlist import Shortlist
 from nmtprune.scoring.significance import bleu
 from nmtprune.scoring.size import sizes
-from nmtprune.scoring.translate import batches, translate
+from nmtprune.scoring.translate import Subwords, batches, translate
 from nmtprune.search import Search
 
 COLUMNS = (
@@ -50,14 +50,6 @@ COLUMNS = (
     "hypotheses",
 )
 LONGEST_OF_SAMPLE = 200  # pieces
-
-
-class Subwords(Protocol):
-    """Raw lines to pieces and back; pieces are one string, separated by spaces."""
-
-    def encode(self, side: str, line: str) -> str: ...
-
-    def decode(self, pieces: str) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from nmtprune.scoring.engine import Engine
+from nmtprune.scoring.model import pieces_of
 from nmtprune.search import Search
 
 BATCH_SENTENCES = 64
 BATCH_PIECES = 2048
+
+
+class Subwords(Protocol):
+    """Raw lines to pieces and back; pieces are one string, separated by spaces."""
+
+    def encode(self, side: str, line: str) -> str: ...
+
+    def decode(self, pieces: str) -> str: ...
+
+
+def translate_lines(
+    engine: Engine, subwords: Subwords, lines: Sequence[str], search: Search | None = None, longest: int | None = None
+) -> list[str | None]:
+    """The best hypothesis of each raw line, detokenised; None for a line of more than `longest` pieces."""
+    sources = [pieces_of(subwords.encode("source", line)) for line in lines]
+    taken = [index for index, source in enumerate(sources) if longest is None or len(source) <= longest]
+    translations: list[str | None] = [None] * len(lines)
+    hypotheses = translate(engine, [sources[index] for index in taken], search)
+    for index, hypothesis in zip(taken, hypotheses, strict=True):
+        translations[index] = subwords.decode(" ".join(hypothesis)) if hypothesis else ""
+    return translations
 
 
 def translate(engine: Engine, sources: list[list[str]], search: Search | None = None) -> list[list[str]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
+from torch import Tensor
 
 from nmtprune import models, paths
 from nmtprune.chain import Chain
@@ -15,12 +18,43 @@ from nmtprune.errors import UserError
 from nmtprune.files import atomic
 from nmtprune.pruning.dead import norms, rule_of
 from nmtprune.pruning.groups import gap_cuts, groups
-from nmtprune.pruning.shapes import ATTENTION, FFN, sparsity
-from nmtprune.pruning.slicing import dead_units, head_size, shape_of, sliced
+from nmtprune.pruning.shapes import ATTENTION, FFN, Shape, sparsity
+from nmtprune.pruning.slicing import Removed, dead_units, head_size, shape_of, sliced
 from nmtprune.steps.store import outputs_of
 from nmtprune.toolkit.student import with_shape
 
 ALL = "ffn+att", "both"  # what is looked at where no lasso says what it was to clear
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What of a Transformer may be sliced away: the groups that a lasso was to clear, and those of their units and heads that are dead."""
+
+    kind: str
+    where: str
+    head_dim: int
+    removed: Removed
+
+
+def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> Judged:
+    """Find what is dead in the weights of a chain's model, by the last lasso of the chain and its recipe's `lasso`; without one in all
+    feed-forward layers and attention. Raises UserError for a model that is no Transformer."""
+    since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.steps))
+    lasso = next((step for step in since if step.family.name == "lasso"), None)
+    kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
+    if not models.is_transformer(options):
+        raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
+    head_dim = head_size(options)
+    rule = rule_of(config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0")
+    return Judged(kind, where, head_dim, dead_units(weights, kind, where, head_dim, rule))
+
+
+def without_dead(
+    weights: Mapping[str, Tensor], options: Mapping[str, Any], judged: Judged
+) -> tuple[dict[str, Tensor], dict[str, Any], Shape]:
+    """Weights, options and shape of the smaller dense model."""
+    smaller, shape = sliced(weights, judged.removed, judged.head_dim, options.get("activation_fn", "relu"))
+    return smaller, with_shape(options, shape), shape
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
@@ -28,22 +62,15 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
 
     Raises UserError for a model that is no Transformer.
     """
-    since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.parent.steps))
-    lasso = next((step for step in since if step.family.name == "lasso"), None)
-    kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
     checkpoint = models.read(paths.before(chain))
     weights, options = checkpoint["model"], models.options_by_name(checkpoint["cfg"]["model"])
-    if not models.is_transformer(options):
-        raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
-    head_dim, tied = head_size(options), bool(options.get("tied_decoder_layers"))
-    rule = rule_of(config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0")
-    removed = dead_units(weights, kind, where, head_dim, rule)
-    checkpoint["model"], shape = sliced(weights, removed, head_dim, options.get("activation_fn", "relu"))
-    checkpoint["cfg"]["model"] = with_shape(options, shape)
+    judged = judge(config, chain.parent, weights, options)
+    looked_at = judged.kind, judged.where, judged.head_dim
+    checkpoint["model"], checkpoint["cfg"]["model"], shape = without_dead(weights, options, judged)
     outputs = outputs_of(state)
     with atomic(outputs / paths.NORMS) as temporary, open(temporary, "wb") as file:
-        numpy.savez(file, **norms(groups(weights, kind, where, head_dim), gap_cuts(weights, kind, where, head_dim)))
+        numpy.savez(file, **norms(groups(weights, *looked_at), gap_cuts(weights, *looked_at)))
     models.save(checkpoint, outputs / paths.MODEL)
-    before = shape_of(weights, head_dim)
+    before, tied = shape_of(weights, judged.head_dim), bool(options.get("tied_decoder_layers"))
     facts = {"ffn_sparsity": sparsity(shape, before, FFN, tied), "attention_sparsity": sparsity(shape, before, ATTENTION, tied)}
     return {"updates": 0, "shape": shape, **facts}

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 
 from nmtprune.errors import UserError, suggest
 from nmtprune.toolkit import (
+    TOOLS,
     nmtprune_plugin,  # noqa: F401 (registers what our models are made of)
     shim,  # noqa: F401
 )
-
-TOOLS = ("eval-lm", "generate", "interactive", "preprocess", "score", "train", "validate")
 
 
 def run(tool: str, arguments: Sequence[str]) -> None:

@@ -1,0 +1,187 @@
+"""nmtprune in Python: load a model by its chain, mask, slice, score and translate; docs/python.md shows them at work.
+
+    from nmtprune import api
+
+    model = api.load("toy/toy/s1/train")
+    pruned = api.mask(model, api.masks(model, "prune-local-50"))
+    rows = api.score(pruned)
+    translations = api.translate(pruned, ["a sentence"])
+
+They do what the steps and the verbs of the same name do. A function returns a new model, or numbers, and writes nothing under results/. It
+raises UserError, whose text is a sentence, where it cannot do what is asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmtprune import chain as chains
+from nmtprune import config as configuration
+from nmtprune import models, paths
+from nmtprune.chain import Chain
+from nmtprune.config import Config
+from nmtprune.data.corpus import splits_of
+from nmtprune.data.subwords import Subwords
+from nmtprune.errors import UserError, suggest
+from nmtprune.evaluation import Evaluation
+from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.selection import masks_of_steps, together
+from nmtprune.pruning.shapes import Shape
+from nmtprune.pruning.slicing import head_size, shape_of
+from nmtprune.scoring import size
+from nmtprune.scoring.model import Model, of_chain
+from nmtprune.scoring.opening import open_engine
+from nmtprune.scoring.shortlist import Shortlist
+from nmtprune.scoring.translate import translate_lines
+from nmtprune.search import Search
+from nmtprune.steps.slice import judge, without_dead
+
+__all__ = ["LoadedModel", "UserError", "load", "mask", "masks", "score", "slice", "translate"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory.
+
+    `chain` is the one that it was loaded by, whatever was masked and sliced since; `model` holds its tensors, fairseq's options and the
+    dictionaries; `masks` the masks that hold, by parameter name, True where a weight is kept: of a dense model none.
+    """
+
+    config: Config
+    chain: Chain
+    model: Model
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by fairseq's parameter names, float32 on the CPU, masked ones at zero. Tied parameters are one tensor."""
+        return self.model.state
+
+    @property
+    def prunable(self) -> list[str]:
+        """The names of the matrices that the recipe prunes, tied ones once."""
+        return list(prunable(self.weights, self._embeddings))
+
+    @property
+    def sparsity(self) -> float:
+        """Percent of the prunable weights that are zero."""
+        _, share = size.sparsity(self.weights, self.prunable)
+        return 100 * share
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights, zeros included, tied ones once."""
+        return sum(tensor.numel() for tensor in size.unique_parameters(self.weights).values())
+
+    @property
+    def shape(self) -> Shape:
+        """The widths of a Transformer's layers from the bottom up: `{"encoder": [{"self": heads, "ffn": units}, ...], "decoder": ...}`.
+
+        Raises UserError for a model that is no Transformer.
+        """
+        if not models.is_transformer(self.model.options):
+            raise UserError(f"chain `{self.chain}`: only the layers of a Transformer have a shape")
+        return shape_of(self.weights, head_size(self.model.options))
+
+    @property
+    def _embeddings(self) -> str:
+        return self.config.recipe(self.chain.recipe)["prunable"]["embeddings"]
+
+
+def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None = None) -> LoadedModel:
+    """Load the model of a chain, `<task>/<recipe>/s<seed>/<step>/...`, that a run in the working directory has made.
+
+    `settings` (`["preset=multi30k"]`) and `configfile` are laid over config.yaml, as by `--set` and `--configfile`. Raises UserError where
+    the chain is none, or its model or its data is not there.
+    """
+    config = configuration.load([Path(configfile)] if configfile else [], settings)
+    parsed = chains.parse(paths.chain_text(chain))
+    config.check(parsed)
+    return LoadedModel(config, parsed, of_chain(config, parsed), models.masks_of(parsed) or {})
+
+
+def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
+    """The masks that a step (`prune-<scheme>-<percent>[-<class>]`, `ablate-<components>`) puts on a model: by parameter name a bool tensor
+    of the parameter's shape, True where a weight is kept. What is masked already stays masked.
+
+    Raises UserError for a step that puts none, or that cannot follow the model's chain.
+    """
+    chain = chains.parse(f"{model.chain}/{step}")
+    model.config.check(chain)
+    if not chain.last.family.selects:
+        valid = (family.usage for family in chains.FAMILIES.values() if family.selects)
+        raise UserError(f"step `{step}` puts no masks on a model; valid: {', '.join(valid)}")
+    return masks_of_steps(model.weights, model._embeddings, dict(model.masks))(chain.last)
+
+
+def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
+    """The model with masked weights at zero. `masks`: what `masks` gives, or your own: by parameter name a bool tensor of the parameter's
+    shape, True where a weight is kept.
+
+    Raises UserError for a name that the model does not have, and for a tensor of another shape or type.
+    """
+    for name, kept in masks.items():
+        if name not in model.weights:
+            raise UserError(f"mask: the model has no parameter `{name}`; {suggest(name, model.weights)}")
+        if kept.dtype != torch.bool or kept.shape != model.weights[name].shape:
+            wanted, given = list(model.weights[name].shape), list(kept.shape)
+            raise UserError(f"mask: `{name}` needs a bool tensor of shape {wanted}, not one of {kept.dtype} and shape {given}")
+    masked = replace(model.model, state=models.masked(model.weights, masks))
+    return replace(model, model=masked, masks=together(dict(model.masks), dict(masks)))
+
+
+def slice(model: LoadedModel) -> LoadedModel:
+    """The smaller dense model without the hidden units and heads that are dead: at zero, or as the chain's lasso and the recipe's `lasso`
+    say. Its `shape` tells what is left.
+
+    The step `slice` begins with a lasso's last weights, this function with the weights that it is given. Raises UserError for a model that
+    is no Transformer, or that an engine runs in 8 bits.
+    """
+    if model.chain.quantised_for:
+        raise UserError(f"chain `{model.chain}`: a model in 8 bits cannot be sliced; slice it before int8-{model.chain.quantised_for}")
+    judged = judge(model.config, model.chain, model.weights, model.model.options)
+    weights, options, _ = without_dead(model.weights, model.model.options, judged)
+    return replace(model, model=replace(model.model, state=weights, options=options), masks={})
+
+
+def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Score a model on sets of its task, all test sets by default; `dev` and `train` (a sample, by likelihood alone) are sets too.
+
+    Returns a row a set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ..., and `sparsity`.
+    Raises UserError for an unknown set.
+    """
+    task = model.config.task(model.chain.task)
+    for name in sets or ():
+        if name not in splits_of(task):
+            raise UserError(f"score: task `{model.chain.task}` has no set `{name}`; {suggest(name, splits_of(task))}")
+    evaluation = Evaluation(model.config, model.chain, sets or list(task["test"]), model.config.shortlist(model.chain))
+    translated = [name for name in evaluation.sets if name != "train"]
+    with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
+        rows = evaluation.scorer.score(model.model, folder, translated, model.chain.quantised_for)
+    return [{**{key: value for key, value in row.items() if key != "hypotheses"}, "sparsity": model.sparsity} for row in rows]
+
+
+def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None) -> list[str | None]:
+    """Translate raw lines as the recipe decodes, with its engine and shortlist, and its beam by default.
+
+    Returns a translation a line, detokenised; None for a line that outgrows the model's positions. Raises UserError where the shortlist is
+    not there, or no engine runs the model.
+    """
+    recipe, chain = model.config.recipe(model.chain.recipe), model.chain
+    shortlist = model.config.shortlist(chain)
+    engine = open_engine(
+        model.model,
+        chain.quantised_for or recipe.get("decoding", {}).get("engine", "auto"),
+        device=model.config.settings["device"],
+        precision="int8" if chain.quantised_for else "float32",
+        shortlist=Shortlist.load(shortlist) if shortlist else None,
+    )
+    search = Search(**model.config.search(chain.recipe) | ({"beam": beam} if beam else {}))
+    return translate_lines(engine, Subwords.load(model.config.data_folder(chain)), list(lines), search, model.model.max_source_length)
