@@ -18,8 +18,8 @@ from pathlib import Path
 from measuring import parse, publish, ratio
 from scoring_speed import LAUNCH, TINY, Job, job_of, options_of_one_model, run_python
 
-from nmtprune import models
 from nmtprune.pruning.components import ablation, components_of
+from nmtprune.store import checkpoints
 
 ABLATE = """
 import sys
@@ -28,9 +28,9 @@ from pathlib import Path
 from nmtprune import models
 from nmtprune.data.subwords import Subwords
 from nmtprune.pruning.components import ablation, components_of
-from nmtprune.search import Search
-from nmtprune.scoring.model import from_checkpoint
-from nmtprune.scoring.score import Scorer
+from nmtprune.experiment.search import Search
+from nmtprune.store.model import from_checkpoint
+from nmtprune.scoring.scorer import Scorer
 checkpoint, data, source, reference, beam, count, what = sys.argv[1:]
 subwords = Subwords.load(Path(data))
 scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
@@ -50,11 +50,11 @@ def run_ours(job: Job, beam: int, variants: int, what: str) -> tuple[float, floa
 
 def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> tuple[float, float]:
     """CPU seconds of one process of fairseq-generate for one variant, and of another for its likelihoods."""
-    checkpoint = models.read(job.checkpoint)
+    checkpoint = checkpoints.read(job.checkpoint)
     components = components_of(checkpoint["model"])
     masks = ablation(checkpoint["model"], [components[variant % len(components)]])
-    checkpoint["model"] = models.masked(checkpoint["model"], masks)
-    models.save(checkpoint, folder / "ablated.pt")
+    checkpoint["model"] = checkpoints.masked(checkpoint["model"], masks)
+    checkpoints.save(checkpoint, folder / "ablated.pt")
     options = ["--path", folder / "ablated.pt", "--gen-subset", job.test_set, "--beam", beam, "--cpu", "--num-workers", 0]
     generate = LAUNCH.format(tool="generate"), job.data / "bin", *options
     return run_python(*generate)[0], run_python(*generate, "--score-reference")[0]
@@ -68,7 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = job_of(options, folder, layers=6, width=64)
-        variants = min(options.variants, 1 + len(components_of(models.read(job.checkpoint)["model"])))
+        variants = min(options.variants, 1 + len(components_of(checkpoints.read(job.checkpoint)["model"])))
         rounds: dict[str, list[float]] = {"BLEU": [], "BLEU and perplexity": []}
         for number in range(1, options.rounds + 1):
             hypotheses, likelihoods = seconds_of_fairseq(job, options.beam, folder, number)

@@ -26,12 +26,12 @@ import psutil
 import torch
 from measuring import command_line, parse, publish, ratio
 
-from nmtprune import models
 from nmtprune.analysis import weights
-from nmtprune.chain import SCHEMES
+from nmtprune.experiment.chain import SCHEMES
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.schemes import masks
 from nmtprune.scoring import size
+from nmtprune.store import checkpoints
 
 PERCENT = "80"
 State = dict[str, torch.Tensor]
@@ -105,18 +105,18 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
     model, mask, sparse = folder / "model.pt", folder / "mask.pt", folder / "sparse"
     return {
         "nothing": (lambda: None, lambda _: None),
-        "write checkpoint": (lambda: state(recipe), lambda made: models.save({"model": made}, model)),
-        "read checkpoint": (lambda: None, lambda _: models.read(model)),
+        "write checkpoint": (lambda: state(recipe), lambda made: checkpoints.save({"model": made}, model)),
+        "read checkpoint": (lambda: None, lambda _: checkpoints.read(model)),
         **{
             f"masks, {scheme}": (lambda: state(recipe), lambda made, scheme=scheme: masks(prunable(made, "in"), scheme, PERCENT))
             for scheme in SCHEMES
         },
-        "write masks": (lambda: kept(state(recipe)), lambda made: models.save_masks(made, mask)),
-        "read masks": (lambda: None, lambda _: models.read_masks(mask)),
-        "mask a model": (pair, lambda both: models.masked(*both)),
+        "write masks": (lambda: kept(state(recipe)), lambda made: checkpoints.save_masks(made, mask)),
+        "read masks": (lambda: None, lambda _: checkpoints.read_masks(mask)),
+        "mask a model": (pair, lambda both: checkpoints.masked(*both)),
         "prune (read, masks, write)": (
             lambda: None,
-            lambda _: models.save_masks(masks(prunable(models.read(model)["model"], "in"), "global", PERCENT), mask),
+            lambda _: checkpoints.save_masks(masks(prunable(checkpoints.read(model)["model"], "in"), "global", PERCENT), mask),
         ),
         "count and size": (pruned, size.sizes),
         "store sparse": (pruned, lambda made: size.store_sparse(made, sparse)),

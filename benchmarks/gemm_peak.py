@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from measuring import command_line, parse, publish, ratio
 
-from nmtprune.toolkit.precision import multiplies_bfloat16
+from nmtprune.fairseq_bridge.precision import multiplies_bfloat16
 
 TOKENS = 4096
 Shape = tuple[int, int, int]  # rows, inner dimension, columns

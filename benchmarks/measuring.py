@@ -19,7 +19,7 @@ import torch
 WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
 sys.path.insert(0, str(WORKFLOW))
 
-from nmtprune.files import write_json  # noqa: E402
+from nmtprune.foundation.files import write_json  # noqa: E402
 
 # instruction sets that decide how fast matrix products are, and PyTorch's names for them
 INSTRUCTION_SETS = {

@@ -28,21 +28,21 @@ from measuring import command_line, environment, parse, publish, ratio
 from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import make_data
 from nmtprune.data.subwords import Subwords
-from nmtprune.files import read_lines
+from nmtprune.foundation.files import read_lines
 
 BEAM = 5
 TINY = {"rounds": 1, "updates": 2, "sentences": 4}
-LAUNCH = "import nmtprune.toolkit.shim; from fairseq_cli.{tool} import cli_main; cli_main()"
+LAUNCH = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.{tool} import cli_main; cli_main()"
 # fairseq's stopwatches count CPU seconds; the time that it prints is that of the search alone
-LAUNCH_TIMED = "import time, types, nmtprune.toolkit.shim; from fairseq.logging import meters; \
+LAUNCH_TIMED = "import time, types, nmtprune.fairseq_bridge.shim; from fairseq.logging import meters; \
 meters.time = types.SimpleNamespace(perf_counter=time.process_time); from fairseq_cli.generate import cli_main; cli_main()"
 SCORE = """
 import sys
 from pathlib import Path
 from nmtprune.data.subwords import Subwords
-from nmtprune.search import Search
-from nmtprune.scoring.model import from_checkpoint
-from nmtprune.scoring.score import Scorer
+from nmtprune.experiment.search import Search
+from nmtprune.store.model import from_checkpoint
+from nmtprune.scoring.scorer import Scorer
 checkpoint, data, source, reference, beam, out = sys.argv[1:]
 subwords = Subwords.load(Path(data))
 scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
@@ -52,11 +52,11 @@ DECODE = """
 import sys, time
 from pathlib import Path
 from nmtprune.data.subwords import Subwords
-from nmtprune.files import read_lines
-from nmtprune.scoring.opening import open_engine
-from nmtprune.search import Search
-from nmtprune.scoring.model import from_checkpoint
-from nmtprune.scoring.translate import translate
+from nmtprune.foundation.files import read_lines
+from nmtprune.translation.opening import open_engine
+from nmtprune.experiment.search import Search
+from nmtprune.store.model import from_checkpoint
+from nmtprune.translation.batching import translate
 checkpoint, data, source, beam = sys.argv[1:]
 subwords = Subwords.load(Path(data))
 sources = [subwords.encode("source", line).split() for line in read_lines(source)]

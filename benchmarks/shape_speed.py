@@ -2,7 +2,7 @@
 
     python benchmarks/shape_speed.py [--search 1 4:50] [--types 8000] [--rounds 5] [--decoder-self attention|ssru] [--repeat 3]
 
-Measured by the protocol of the workflow's own speed tables (nmtprune.scoring.speed): a process a model, one thread, pinned, in turns,
+Measured by the protocol of the workflow's own speed tables (nmtprune.speed.protocol): a process a model, one thread, pinned, in turns,
 batches of 32 sentences sorted by length. Sentences are random pieces, as frequent as words are, with Multi30k's lengths. Random weights
 never end a sentence, so that every model makes as many pieces as the source has. A ratio is the median over rounds of two times of the same
 round, in the same engine; the machine should be idle, and CPU that others used is printed.
@@ -32,10 +32,12 @@ import numpy
 import torch
 from measuring import command_line, parse, publish, ratio
 
-from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer, speed
-from nmtprune.scoring.model import END, SPECIAL_SYMBOLS, Model
-from nmtprune.scoring.shortlist import Shortlist
-from nmtprune.search import Search
+from nmtprune.experiment.search import Search
+from nmtprune.speed.measurement import protocol, pymarian
+from nmtprune.store.model import END, SPECIAL_SYMBOLS, Model
+from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
+from nmtprune.translation.onnx import engine as onnx_engine
+from nmtprune.translation.shortlist import Shortlist
 
 WIDTH, FFN, HEADS, HEAD_DIM = 256, 1536, 8, 32
 # FFN widths of encoder and decoder. 6-6: table 3, lambda 0.2 (69 % removed). 6-2: table 1a, lambda 0.5, both decoder layers as wide as its
@@ -188,7 +190,7 @@ class Bench:
         self.dictionary = random_model([], [], options.types, options.decoder_self).source_dictionary
         self.batches = folder / "batches.json"
         sources = random_sentences(options.sentences, self.dictionary)
-        chosen = speed.write_batches(sources, self.batches)
+        chosen = protocol.write_batches(sources, self.batches)
         # a word is a piece here
         self.sizes = {self.batches: {size: (len(each), sum(len(sources[index]) for index in each)) for size, each in chosen.items()}}
         self.families = self._save_shapes()
@@ -213,19 +215,19 @@ class Bench:
 
     def _save_peer(self) -> list[Saved]:
         """The dense 6-2 model with a standard decoder: pymarian and our engines. None where pymarian is not installed, and that is said."""
-        if reason := pymarian_peer.missing():
+        if reason := pymarian.missing():
             print(f"pymarian is not measured: {reason}")
             return []
         model = random_model(*SHAPES["6-2"][:2], self.options.types, "attention")
         saved = []
-        for engine, module in {pymarian_peer.NAME: pymarian_peer, **ENGINES}.items():
+        for engine, module in {pymarian.NAME: pymarian, **ENGINES}.items():
             files = self.folder / f"peer {engine}"
             files.mkdir()
             module.save(model, files)
             saved.append(("6-2, standard decoder", engine, "float32", files))
         return saved
 
-    def measure(self, saved: Sequence[Saved], decoding: Decoding) -> dict[speed.Case, speed.Measured]:
+    def measure(self, saved: Sequence[Saved], decoding: Decoding) -> dict[protocol.Case, protocol.Measured]:
         shortlist = None
         if decoding.candidates:
             shortlist = self.folder / f"shortlist-{decoding.candidates}.npz"
@@ -237,9 +239,11 @@ class Bench:
                 print(f"{decoding}: {candidates:.0f} of {len(self.dictionary)} types are candidates of a batch, on average", flush=True)
         cases = []
         for name, engine, precision, files in saved:
-            python = pymarian_peer.interpreter() if engine == pymarian_peer.NAME else sys.executable
-            cases.append(speed.Case(name, engine, files, self.batches, decoding.search, precision, shortlist, python))
-        return speed.measure(cases, lambda case: speed.Worker(case, self.core, self.folder / "job.json"), self.options.rounds, (BATCH,))
+            python = pymarian.interpreter() if engine == pymarian.NAME else sys.executable
+            cases.append(protocol.Case(name, engine, files, self.batches, decoding.search, precision, shortlist, python))
+        return protocol.measure(
+            cases, lambda case: protocol.Worker(case, self.core, self.folder / "job.json"), self.options.rounds, (BATCH,)
+        )
 
     def shapes(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
         """The speed-up of each shape over the dense one in float32, in the same engine; the median seconds of every case."""
@@ -249,11 +253,11 @@ class Bench:
             medians |= self._report(measured, decoding)
             cases = list(measured)
             for case in cases:
-                anchor = speed.anchor_of(case, cases)
+                anchor = protocol.anchor_of(case, cases)
                 if anchor and anchor != case:
                     name = f"{case.chain}, {case.engine} {case.precision} over dense float32, {decoding}"
                     rates = {"dense, pieces/s": pieces_per_second(measured[anchor]), "pieces/s": pieces_per_second(measured[case])}
-                    ratios[name] = ratio(speed.speed_ups(measured[case], measured[anchor], BATCH), **rates)
+                    ratios[name] = ratio(protocol.speed_ups(measured[case], measured[anchor], BATCH), **rates)
         return ratios, medians
 
     def peers(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
@@ -271,10 +275,10 @@ class Bench:
             ratios[f"6-2, {case.engine} float32 over pymarian float32, {decoding}"] = ratio(rounds, **rates)
         return ratios, medians
 
-    def _report(self, measured: Mapping[speed.Case, speed.Measured], decoding: Decoding) -> dict[str, float]:
+    def _report(self, measured: Mapping[protocol.Case, protocol.Measured], decoding: Decoding) -> dict[str, float]:
         """Print a line a case; return the median seconds by name."""
         medians = {}
-        for case, row in speed.rows(measured, self.sizes, self.core):
+        for case, row in protocol.rows(measured, self.sizes, self.core):
             name = f"{case.chain}, {case.engine} {case.precision}, {decoding}"
             medians[name] = row["seconds"]
             print(
@@ -287,7 +291,7 @@ class Bench:
         return medians
 
 
-def pieces_per_second(measured: speed.Measured) -> str:
+def pieces_per_second(measured: protocol.Measured) -> str:
     """The median over rounds, as a column of the table."""
     return f"{statistics.median(run.target_pieces / run.seconds for run in measured.runs[BATCH].values()):,.0f}"
 
@@ -309,8 +313,8 @@ def main() -> None:
     tiny = {"types": 200, "sentences": 4, "rounds": 1, "shapes": ["6-2"]}
     options = parse(parser, tiny)
 
-    core = speed.idlest_core()
-    print(f"{speed.cpu_model()}, core {core}; {options.types} types, decoder {options.decoder_self}", flush=True)
+    core = protocol.idlest_core()
+    print(f"{protocol.cpu_model()}, core {core}; {options.types} types, decoder {options.decoder_self}", flush=True)
     repeated: list[dict[str, float]] = []
     ratios: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

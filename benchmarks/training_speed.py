@@ -31,14 +31,14 @@ import yaml
 from gemm_peak import peak
 from measuring import WORKFLOW, command_line, environment, parse, publish, ratio
 
-from nmtprune import paths
-from nmtprune.chain import parse as parse_chain
-from nmtprune.config import Config, from_settings
-from nmtprune.files import read_json, write_json, write_text
-from nmtprune.toolkit import arguments
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import parse as parse_chain
+from nmtprune.experiment.config import Config, from_settings
+from nmtprune.fairseq_bridge import arguments
+from nmtprune.foundation.files import read_json, write_json, write_text
 
 STOCK = "fairseq"
-PREPROCESS = "import nmtprune.toolkit.shim; from fairseq_cli.preprocess import cli_main; cli_main()"
+PREPROCESS = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.preprocess import cli_main; cli_main()"
 CHAIN = "benchmark/benchmark/s1/train"
 SCHEDULE = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"]["properties"]
 PRECISIONS = [name for name in SCHEDULE["precision"]["enum"] if name != "fp16"]  # which needs a GPU
@@ -114,7 +114,7 @@ def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
 
 def work(job: dict[str, Any]) -> None:
     """Train in this process, and write what the updates after the first `warm_up` took to `job["out"]`."""
-    import nmtprune.toolkit.shim  # noqa: F401  (a stock training has this and nothing else of ours)
+    import nmtprune.fairseq_bridge.shim  # noqa: F401  (a stock training has this and nothing else of ours)
 
     # isort: split
     import time

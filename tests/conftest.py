@@ -52,7 +52,7 @@ class Workplace:
 
     @property
     def config(self):
-        from nmtprune import config
+        from nmtprune.experiment import config
 
         return config.from_settings(yaml.safe_load((self / "config.yaml").read_text()))
 
@@ -101,22 +101,23 @@ class Workplace:
 
     def tensors(self):
         """All weights and masks of a finished run, by file and name."""
-        from nmtprune import models
+        from nmtprune.store import checkpoints
 
         found = {}
         for file in sorted((self / "results/models").rglob("*.pt")):
             if "state" in file.parts:
                 continue
             if file.name == "mask.pt":
-                named = models.read_masks(file)
+                named = checkpoints.read_masks(file)
             else:
-                named = {name: tensor for name, tensor in models.read(file)["model"].items() if "_float_tensor" not in name}
+                named = {name: tensor for name, tensor in checkpoints.read(file)["model"].items() if "_float_tensor" not in name}
             found |= {(str(file.relative_to(self.folder)), name): tensor for name, tensor in named.items()}
         return found
 
     def make(self, *chains):
         """Make models in this very process, with every ancestor that is not there yet."""
-        from nmtprune import chain, paths, steps
+        from nmtprune.experiment import chain, paths
+        from nmtprune.steps.run import run as steps
 
         with self.inside():
             config = self.config
@@ -127,8 +128,8 @@ class Workplace:
         return self.model(chains[-1])
 
     def make_data(self, task="micro", recipe="micro"):
-        from nmtprune import paths
         from nmtprune.data.corpus import make_corpus
+        from nmtprune.experiment import paths
 
         with self.inside():
             make_corpus(self.config.task(task), paths.text(task), self.config.data_dir, paths.DOWNLOADS)
@@ -136,8 +137,8 @@ class Workplace:
 
     def make_encoded(self, task="micro", recipe="micro"):
         """Subwords and binarised data of a text that is there."""
-        from nmtprune import chain, paths
         from nmtprune.data.encoded import make_data
+        from nmtprune.experiment import chain, paths
 
         with self.inside():
             config = self.config

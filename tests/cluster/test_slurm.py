@@ -10,8 +10,8 @@ import pytest
 from conftest import PATIENCE, REPOSITORY, Workplace
 from on_slurm import ClusterWorkplace, jobs_of, slurm, wait_for_job
 
-from nmtprune import paths
-from nmtprune.steps import store
+from nmtprune.experiment import paths
+from nmtprune.store import state as store
 
 GRID = {"preset": "micro-papers", "papers": ["wang2020/figure1"]}
 

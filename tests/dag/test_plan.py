@@ -10,8 +10,8 @@ import pytest
 from conftest import MICRO, Workplace
 from test_presets import dry_run, finish
 
-from nmtprune import paths
-from nmtprune.jobs import Jobs, counts
+from nmtprune.experiment import paths
+from nmtprune.planning.jobs import Jobs, counts
 
 
 def planned(workplace):

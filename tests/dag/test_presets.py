@@ -11,7 +11,8 @@ import pytest
 import yaml
 from conftest import MICRO, SETTINGS, Workplace
 
-from nmtprune import config, papers, paths, units
+from nmtprune.experiment import config, papers, paths
+from nmtprune.store import units
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
 

@@ -30,13 +30,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nmtprune import analysis, config, papers, paths
-from nmtprune.chain import Chain, parse_steps
-from nmtprune.config import Config
-from nmtprune.reporting import claims, kinds
+from nmtprune.experiment import analysis_kinds, config, papers, paths
+from nmtprune.experiment.chain import Chain, parse_steps
+from nmtprune.experiment.config import Config
+from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.plateaus import plateaus
+from nmtprune.reporting import claims_page, kinds
 from nmtprune.reporting.captions import caption
-from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.plateau import plateaus
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -103,7 +103,7 @@ def identities(preset: str) -> dict[str, dict[str, Any]]:
 def _settings(run: Config, chain: Chain) -> dict[str, Any]:
     return {
         "scoring": run.scoring(chain.recipe),
-        "analyses": {name: analysis.settings(name, run, chain) for name in analysis.VERSIONS},
+        "analyses": {name: analysis_kinds.settings(name, run, chain) for name in analysis_kinds.VERSIONS},
         "corpus": run.corpus(chain.task),
         "subwords": run.subwords(chain),
         "data": str(run.data_folder(chain)),
@@ -155,7 +155,7 @@ def tables(preset: str) -> dict[str, Any]:
     with scores_of(preset):
         measured = Measured(run)
         items = {item.key: _item(item, measured) for item in papers.items(run)}
-        decided = claims.table(claims.decide(run, measured))
+        decided = claims_page.table(claims_page.decide(run, measured))
         reached = [[str(each.chain), each.updates, each.perplexity, each.trained_on] for each in plateaus(papers.chains(run), measured)]
     return json.loads(json.dumps({"items": items, "claims": _claims(decided), "plateaus": reached}))
 

@@ -71,7 +71,7 @@ def as_rows(item):
 
 
 def test_frozen_pages_have_every_kind_of_figure_and_claims_of_every_paper(frozen):
-    from nmtprune import papers
+    from nmtprune.experiment import papers
 
     items = {item.key: item for preset in freeze.RENDERED for item in papers.items(freeze.run_of(preset, **freeze.RENDERED[preset]))}
     assert {item.kind for item in items.values()} == set(papers.EXTENSIONS)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from nmtprune.config import WORKFLOW, read_yaml
 from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import make_data
 from nmtprune.data.subwords import Subwords
-from nmtprune.files import read_json, read_lines
+from nmtprune.experiment.config import WORKFLOW, read_yaml
+from nmtprune.foundation.files import read_json, read_lines
 
 MULTI30K = Path(__file__).resolve().parents[3] / "shared" / "data" / "multi30k"
 pytestmark = pytest.mark.skipif(not MULTI30K.is_dir(), reason=f"Multi30k is not at {MULTI30K}")

@@ -19,8 +19,8 @@ import pytest
 import yaml
 from conftest import PATIENCE
 
-from nmtprune import chain, config
-from nmtprune.errors import UserError
+from nmtprune.experiment import chain, config
+from nmtprune.foundation.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -261,8 +261,8 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
 
 
 def test_a_run_without_room_prints_a_command_that_begins_all_the_same(place, monkeypatch):
-    from nmtprune import commands
-    from nmtprune.space import check_room
+    from nmtprune.foundation import commands
+    from nmtprune.planning.disk_usage import check_room
 
     monkeypatch.chdir(place.folder)
     commands.remember(Path("own/config.yaml"))
@@ -290,12 +290,12 @@ PRINTED_BY = {
 
 def test_calibration_is_a_verb_that_plan_names(place):
     """It times every recipe, for minutes: its options are read, its work is done by tests/smoke/test_calibration.py."""
-    from nmtprune import cli
+    from nmtprune.cli.verbs import verbs
 
     plan = "python -m nmtprune plan --preset paper"
     (calibrate,) = set(commands_in(place.said.get(plan) or place.give(plan)))
     assert calibrate == "python -m nmtprune plan --calibrate --set preset=paper"
-    assert cli._parser().parse_args(calibrate.split()[3:]).calibrate
+    assert verbs._parser().parse_args(calibrate.split()[3:]).calibrate
 
 
 def test_every_message_takes_its_command_from_one_function():

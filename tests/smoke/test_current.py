@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import MICRO, Workplace
 
-from nmtprune.jobs import Jobs, counts
+from nmtprune.planning.jobs import Jobs, counts
 
 CHAIN = "mine/micro/s1/train"
 LINES = 80

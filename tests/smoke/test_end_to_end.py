@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import Workplace
 
-from nmtprune import current, papers
-from nmtprune.jobs import Jobs
+from nmtprune.experiment import papers
+from nmtprune.planning.jobs import Jobs
+from nmtprune.store import current
 
 TABLES = ("figure1", "table2")
 TRAIN = "micro/micro/s1/train"

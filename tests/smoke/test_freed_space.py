@@ -41,7 +41,7 @@ def test_a_finished_run_is_planned_to_need_nothing(run):
 
 
 def test_usage_is_what_the_file_system_says(run):
-    from nmtprune.space import usage
+    from nmtprune.planning.disk_usage import usage
 
     with run.inside():
         found = usage()
@@ -98,8 +98,8 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
 
 
 def test_a_run_that_does_not_fit_stops_before_its_first_job_unless_told_otherwise(workplace):
-    from nmtprune.errors import UserError
-    from nmtprune.space import check_room
+    from nmtprune.foundation.errors import UserError
+    from nmtprune.planning.disk_usage import check_room
 
     with workplace.inside():
         with pytest.raises(UserError, match=r"will leave about .* [kM]B and take .* and 1.0 kB are free here; .*check_space=false"):

@@ -9,10 +9,10 @@ import sys
 
 import torch
 
-from nmtprune import models
-from nmtprune.toolkit.fast_path import KEYS
+from nmtprune.store import checkpoints
+from nmtprune.store.fast_path import KEYS
 
-FAIRSEQ_TRAIN = "import nmtprune.toolkit.shim; from fairseq_cli.train import cli_main; cli_main()"
+FAIRSEQ_TRAIN = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.train import cli_main; cli_main()"
 ARCHITECTURE = "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
 ARCHITECTURE += "--encoder-ffn-embed-dim 24 --decoder-ffn-embed-dim 24 --encoder-attention-heads 2 --decoder-attention-heads 2"
 TRAINING = "--optimizer adam --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 8 --max-tokens 500 --max-update 16 --cpu"
@@ -39,21 +39,21 @@ def test_import_prune_retrain_score(studio, workplace):
     workplace.folder = there
     assert trained.returncode == 0, trained.stderr[-3000:]
     # the release writes eight unused parameters an encoder layer, which our loading of fairseq leaves out
-    checkpoint = models.read(outside / "checkpoint_best.pt")
+    checkpoint = checkpoints.read(outside / "checkpoint_best.pt")
     checkpoint["model"] |= {f"encoder.layers.0.{key}": torch.ones(5, 5) for key in KEYS}
-    models.save(checkpoint, outside / "checkpoint_best.pt")
+    checkpoints.save(checkpoint, outside / "checkpoint_best.pt")
 
     (workplace / "config.yaml").write_text(CONFIG.format(own=MICRO))
     done = workplace.snakemake("--cores", "1")
     assert done.returncode == 0, done.stderr[-5000:]
 
     imported = workplace.model("micro/micro/s1/import-mine")
-    ours, theirs = models.read(imported / "model.pt")["model"], checkpoint["model"]
+    ours, theirs = checkpoints.read(imported / "model.pt")["model"], checkpoint["model"]
     assert not any(name.startswith("encoder.layers.0.") and name.rsplit(".", 1)[-1] in KEYS for name in ours)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items() if "_float_tensor" not in name)
     retrained = imported / "prune-global-50" / "retrain"
-    masks = models.read_masks(imported / "prune-global-50" / "mask.pt")
-    after = models.read(retrained / "last.pt")["model"]
+    masks = checkpoints.read_masks(imported / "prune-global-50" / "mask.pt")
+    after = checkpoints.read(retrained / "last.pt")["model"]
     assert all(not after[name][~mask].any() for name, mask in masks.items())
     with open(retrained / "scores.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -63,12 +63,12 @@ def test_import_prune_retrain_score(studio, workplace):
     # another checkpoint of the same name is another model
     before = json.loads((imported / "manifest.json").read_text())["digest"]
     checkpoint["model"]["decoder.layers.0.fc1.bias"] += 1
-    models.save(checkpoint, outside / "checkpoint_best.pt")
+    checkpoints.save(checkpoint, outside / "checkpoint_best.pt")
     os.utime(outside / "checkpoint_best.pt", (1, 1))  # however old it says that it is
     planned = workplace.snakemake("-n")
     assert re.search(r"^import_checkpoint +1$", planned.stdout + planned.stderr, re.MULTILINE)
     done = workplace.nmtprune("run", "micro/micro/s1/import-mine")
     assert done.returncode == 0, done.stderr
     assert json.loads((imported / "manifest.json").read_text())["digest"] != before
-    changed = models.read(imported / "model.pt")["model"]["decoder.layers.0.fc1.bias"]
+    changed = checkpoints.read(imported / "model.pt")["model"]["decoder.layers.0.fc1.bias"]
     assert torch.equal(changed, checkpoint["model"]["decoder.layers.0.fc1.bias"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Workplace
 
-from nmtprune import papers, paths, units
+from nmtprune.experiment import papers, paths
+from nmtprune.store import units
 
 
 @pytest.fixture(scope="module")

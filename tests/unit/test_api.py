@@ -9,7 +9,10 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from nmtprune import api, chain, evaluation, models, paths
+from nmtprune import api
+from nmtprune.experiment import chain, paths
+from nmtprune.scoring import evaluation
+from nmtprune.store import checkpoints
 
 PAGE = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
 CELLS = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.M | re.S)
@@ -48,7 +51,7 @@ def test_the_session_of_the_page_runs_and_says_what_the_page_says(there):
 def test_masks_and_scores_are_those_of_the_step_and_the_verb(there):
     model = api.load(TRAIN)
     masks = api.masks(model, "prune-local-50")
-    made = models.read_masks(paths.model(chain.parse(PRUNED)) / paths.MASK)
+    made = checkpoints.read_masks(paths.model(chain.parse(PRUNED)) / paths.MASK)
     assert masks.keys() == made.keys() and all(torch.equal(masks[name], made[name]) for name in made)
     pruned, loaded = api.mask(model, masks), api.load(PRUNED)
     assert all(torch.equal(tensor, pruned.weights[name]) for name, tensor in loaded.weights.items())

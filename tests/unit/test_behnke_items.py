@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot
 
-from nmtprune import chain, config, papers, paths
 from nmtprune.analysis import matrices
-from nmtprune.pruning import shapes
+from nmtprune.experiment import chain, config, papers, paths, shapes
+from nmtprune.measurements.measurements import Measured
 from nmtprune.pruning.groups import by_threshold
 from nmtprune.reporting import kinds
 from nmtprune.reporting.kinds.front import on_front
-from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.render import render
-from nmtprune.units import inputs
+from nmtprune.store.units import inputs
 
 TASKS = {"wmt-es-en-distilled": "multi30k-de-en", "wmt-es-en-distilled-13m": None}
 STUDENTS = {file.stem for file in (config.WORKFLOW / "recipes").glob("student-*.yaml")}

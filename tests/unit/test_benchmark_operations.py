@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
 from fairseq.data import Dictionary
 from torch.utils.flop_counter import FlopCounterMode
 
-from nmtprune.toolkit.lstm import Lstm, LstmConfig
+from nmtprune.fairseq_bridge.lstm import Lstm, LstmConfig
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SENTENCES, SOURCE, TARGET = 3, 7, 5

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmtprune import chain
-from nmtprune.errors import UserError
-from nmtprune.pruning.component_names import KINDS
+from nmtprune.experiment import chain
+from nmtprune.experiment.components import KINDS
+from nmtprune.foundation.errors import UserError
 
 percents = st.one_of(
     st.integers(1, 99).map(str),

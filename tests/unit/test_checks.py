@@ -7,9 +7,10 @@ import torch
 import yaml
 from conftest import MICRO, Workplace
 
-from nmtprune import chain, checks, papers, paths
-from nmtprune.errors import UserError
-from nmtprune.files import read_lines, write_lines
+from nmtprune.experiment import chain, papers, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_lines, write_lines
+from nmtprune.planning import checks
 from nmtprune.scoring import quality
 from nmtprune.steps.lengths import check_lengths
 
@@ -197,7 +198,7 @@ MANY = 1000
 @pytest.mark.parametrize("side", [0, 1], ids=["source", "target"])
 def test_a_line_beyond_the_positions_is_refused_before_training(studio, side):
     with studio.inside():
-        from nmtprune.toolkit.binarise import lengths
+        from nmtprune.fairseq_bridge.binarise import lengths
 
         config, folder = studio.config, paths.binarised(studio.config.data_folder(MICRO_TRAIN))
         sizes = {split: lengths(folder, split, ("src", "tgt"))[side] for split in ("dev", "test")}
@@ -214,7 +215,7 @@ def test_a_line_beyond_the_positions_is_refused_before_training(studio, side):
 
 def test_training_pairs_beyond_the_limits(studio, capsys):
     with studio.inside():
-        from nmtprune.toolkit.binarise import lengths
+        from nmtprune.fairseq_bridge.binarise import lengths
 
         config = studio.config
         source, target = lengths(paths.binarised(config.data_folder(MICRO_TRAIN)), "train", ("src", "tgt"))

@@ -9,21 +9,21 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+from nmtprune.speed.measurement.protocol import IDLE
 
-from nmtprune import chain as chains
-from nmtprune import claims, config, papers
+from nmtprune import claims
 from nmtprune.analysis import importance
 from nmtprune.claims.evidence import Evidence, pooled_variance, relation, steps
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.claims.verdict import Verdict
+from nmtprune.experiment import chain as chains
+from nmtprune.experiment import config, papers, shapes
+from nmtprune.experiment.components import of_shape
+from nmtprune.experiment.senteval import CATEGORIES
 from nmtprune.measurements import importances, similarity
-from nmtprune.pruning import shapes
-from nmtprune.pruning.component_names import of_shape
-from nmtprune.reporting import claims as shown
-from nmtprune.reporting.measured import Measured, Way
+from nmtprune.measurements.measurements import Measured, Way
+from nmtprune.reporting import claims_page as shown
 from nmtprune.scoring import significance
-from nmtprune.scoring.speed import IDLE
-from nmtprune.senteval import CATEGORIES
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SENTENCES, WORDS = 200, 20

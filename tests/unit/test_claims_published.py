@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmtprune import config, papers
 from nmtprune.claims import wang2020
 from nmtprune.claims.evidence import NLL, SAMPLES, Evidence
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.claims.verdict import Undecidable, Verdict
+from nmtprune.experiment import config, papers
 from nmtprune.measurements import similarity
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.kinds import isometry
-from nmtprune.reporting.measured import Measured
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SEEDS = (1, 2, 3, 4, 5)

@@ -63,8 +63,8 @@ def architecture(name, **options):
 @pytest.fixture(scope="module")
 def build(studio):
     """State dicts of real fairseq models on the micro task, by architecture."""
-    from nmtprune import chain
-    from nmtprune.toolkit import arguments, session
+    from nmtprune.experiment import chain
+    from nmtprune.fairseq_bridge import arguments, session
 
     with studio.inside():
         run = studio.config

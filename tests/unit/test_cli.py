@@ -11,8 +11,11 @@ import tomllib
 import pytest
 from conftest import REPOSITORY
 
-from nmtprune import analysis, cli, commands, config, export
-from nmtprune.scoring.engine import PRECISIONS
+from nmtprune.cli.verbs import verbs as cli
+from nmtprune.experiment import analysis_kinds, config
+from nmtprune.export.folder import folder
+from nmtprune.foundation import commands
+from nmtprune.translation.engine import PRECISIONS
 
 # Runs verbs one after the other, with a standard output that nobody reads or that is full.
 VERBS = """
@@ -160,6 +163,6 @@ def test_internal_verbs_and_options_work_and_are_not_suggested(workplace):
 
 def test_values_that_help_names_are_those_that_are_taken():
     completes = {action.dest: action.completes for action in shown(verbs()["export"])}
-    assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *export._ENGINES)
-    assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(analysis.VERSIONS)
+    assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *folder._ENGINES)
+    assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(analysis_kinds.VERSIONS)
     assert config.from_settings({}).settings["preset"] == "toy"  # as the help of --preset says

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 from nmtprune.scoring import comet
 
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from nmtprune import cli, completion
-from nmtprune.config import from_settings
-from nmtprune.errors import UserError
+from nmtprune.cli.verbs import completion, verbs
+from nmtprune.experiment.config import from_settings
+from nmtprune.foundation.errors import UserError
 
 MADE = ("toy/toy/s1/train", "toy/toy/s1/train/prune-local-50", "toy/toy/s1/train/prune-local-50/retrain", "toy/toy/s2/train")
 # What bash offers for the last word of a line.
@@ -24,7 +24,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def script(tmp_path_factory):
     pytest.importorskip("shtab")
     file = tmp_path_factory.mktemp("completion") / "nmtprune.bash"
-    file.write_text(completion.script(cli._parser(), "bash", from_settings({})))
+    file.write_text(completion.script(verbs._parser(), "bash", from_settings({})))
     return file
 
 
@@ -54,7 +54,7 @@ def test_the_script_of_bash_is_valid(script):
 
 def test_a_verb_is_completed_and_an_internal_one_is_not(offered):
     assert offered("nmtprune sta") == ["status"]
-    assert offered("nmtprune ") == [verb for verb in cli.VERBS if verb not in cli.INTERNAL]
+    assert offered("nmtprune ") == [verb for verb in verbs.VERBS if verb not in verbs.INTERNAL]
 
 
 def test_options_are_completed_and_those_of_rules_are_not(offered):
@@ -95,20 +95,20 @@ def test_a_chain_is_completed_up_to_where_several_go_on(offered, begun, chains):
 
 def test_the_script_of_zsh_completes_chains():
     pytest.importorskip("shtab")
-    assert f"{completion.ZSH_CHAINS}" in completion.script(cli._parser(), "zsh", from_settings({})).replace("'\\''", "'")
+    assert f"{completion.ZSH_CHAINS}" in completion.script(verbs._parser(), "zsh", from_settings({})).replace("'\\''", "'")
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
 def test_the_script_of_zsh_is_valid(tmp_path):
     pytest.importorskip("shtab")
     file = tmp_path / "_nmtprune"
-    file.write_text(completion.script(cli._parser(), "zsh", from_settings({})))
+    file.write_text(completion.script(verbs._parser(), "zsh", from_settings({})))
     subprocess.run(["zsh", "-n", str(file)], check=True)
 
 
 def test_an_unknown_shell_and_a_missing_shtab_are_told_in_one_sentence(monkeypatch):
     with pytest.raises(UserError, match=r"^completion: unknown shell `bsh`; did you mean `bash`"):
-        completion.script(cli._parser(), "bsh", from_settings({}))
+        completion.script(verbs._parser(), "bsh", from_settings({}))
     monkeypatch.setitem(sys.modules, "shtab", None)
     with pytest.raises(UserError, match=r"^completion: shtab writes the script, and is not installed here: pip install shtab$"):
-        completion.script(cli._parser(), "bash", from_settings({}))
+        completion.script(verbs._parser(), "bash", from_settings({}))

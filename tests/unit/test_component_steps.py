@@ -9,13 +9,15 @@ import pytest
 import torch
 from test_steps import interrupted, same, weights
 
-from nmtprune import chain, models, paths, steps
 from nmtprune.analysis import trials
 from nmtprune.analysis.run import run as analyse
 from nmtprune.analysis.run import run_shard
-from nmtprune.errors import UserError
+from nmtprune.experiment import chain, paths
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.components import components_of, parameters
 from nmtprune.scoring.significance import bleu
+from nmtprune.steps.run import run as steps
+from nmtprune.store import checkpoints
 
 TRAIN = "micro/micro-components/s1/train"
 NAMES = ["E.SA.1", "E.SA.2", "E.FF.1", "E.FF.2", "D.SA.1", "D.SA.2", "D.EA.1", "D.EA.2", "D.FF.1", "D.FF.2"]
@@ -55,7 +57,7 @@ def test_an_ablated_model_has_zeros_where_outputs_come_out_of_and_keeps_them_whi
 def test_what_was_pruned_and_what_was_ablated_both_stay(studio):
     studio.make_encoded(recipe="micro-components")
     for text in (f"{TRAIN}/prune-global-50/ablate-D.SA.1", f"{TRAIN}/ablate-D.SA.1/prune-global-50"):
-        masks = models.read_masks(studio.make(text) / "mask.pt")
+        masks = checkpoints.read_masks(studio.make(text) / "mask.pt")
         assert not masks["decoder.layers.0.self_attn.out_proj.bias"].any()
         assert not masks["encoder.embed_tokens.weight"].all()
 
@@ -74,8 +76,7 @@ def test_contribution_has_a_row_a_component_and_its_arrays_give_its_scores(train
 
 def test_a_variant_scores_as_the_ablated_model_does(trained, bench):
     """The analysis and the step are the same model to the last digit of its perplexity."""
-    from nmtprune import evaluation
-    from nmtprune.scoring import sentence_statistics
+    from nmtprune.scoring import evaluation, sentence_statistics
 
     workplace = trained("contribution")
     with workplace.inside():
@@ -102,7 +103,7 @@ def test_criticality_at_alpha_0_is_the_rewound_model_and_at_1_the_model(trained)
     alone = pandas.read_csv(workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""])
     assert found["nll_per_token"].iloc[0] == alone["nll_per_token"].iloc[0]
     with workplace.inside(), trials.Trials(workplace.config, chain.parse(TRAIN), "criticality", "test") as run:
-        initial = models.read(paths.model(chain.parse(TRAIN)) / paths.INITIAL)["model"]
+        initial = checkpoints.read(paths.model(chain.parse(TRAIN)) / paths.INITIAL)["model"]
         own = parameters(run.state, components_of(run.state)[4])
         rewound = {name: initial[name] if name in own else tensor for name, tensor in run.state.items()}
         measured = run.measure("by hand", lambda: rewound)
@@ -211,7 +212,7 @@ def test_a_dropped_model_lacks_them_and_is_trained_from_new_weights(trained):
 
 
 def test_the_components_are_part_of_what_a_model_is(trained):
-    from nmtprune import manifest
+    from nmtprune.store import manifest
 
     workplace = trained("contribution", "order")
     file = workplace.model(TRAIN) / "order.csv"
@@ -235,9 +236,9 @@ def test_at_0_is_the_initial_weights(studio):
 
 def test_layerdrop_of_sub_layers_leaves_them_out_in_training_alone(studio):
     """What comes out where all are left out is what comes out where all are ablated; the rate is kept."""
+    from nmtprune.fairseq_bridge.generation import as_dictionary, build_model
     from nmtprune.pruning.components import ablation
-    from nmtprune.scoring.model import from_checkpoint
-    from nmtprune.toolkit.generate import as_dictionary, build_model
+    from nmtprune.store.model import from_checkpoint
 
     studio.make_encoded(recipe="micro-sublayerdrop")
     directory = studio.make("micro/micro-sublayerdrop/s1/train")
@@ -266,7 +267,7 @@ def test_layerdrop_of_sub_layers_leaves_them_out_in_training_alone(studio):
 
 
 def test_layerdrop_of_layers_reaches_fairseq():
-    from nmtprune.toolkit.arguments import of_architecture
+    from nmtprune.fairseq_bridge.arguments import of_architecture
 
     architecture = {"name": "transformer", "encoder_layers": 2, "decoder_layers": 2, "layer_drop": 0.2}
     options = of_architecture(architecture)

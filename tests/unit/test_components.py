@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_slicing import HEAD_DIM, SYMBOLS, student
 
-from nmtprune.errors import UserError
+from nmtprune.experiment.components import KINDS, Component, of_shape, read_component, without
+from nmtprune.experiment.search import Search
+from nmtprune.fairseq_bridge import generation
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning import components as c
-from nmtprune.pruning.component_names import KINDS, Component, of_shape, read_component, without
 from nmtprune.pruning.components import sub_layer_of
 from nmtprune.pruning.slicing import shape_of
-from nmtprune.scoring.model import Model
-from nmtprune.scoring.opening import open_engine
-from nmtprune.search import Search
-from nmtprune.toolkit import generate
+from nmtprune.store.model import Model
+from nmtprune.translation.opening import open_engine
 
 names = st.builds(Component, st.sampled_from(list(KINDS)), st.integers(1, 99))
 
@@ -53,9 +53,9 @@ def test_an_ssru_is_no_component():
 
 
 def module_of(options, state, shape=None):
-    dictionary = generate.as_dictionary(SYMBOLS)
+    dictionary = generation.as_dictionary(SYMBOLS)
     model = Model(dict(state), options | {"shape": json.dumps(shape) if shape else ""}, SYMBOLS, SYMBOLS)
-    return generate.build_model(model, dictionary, dictionary).eval()
+    return generation.build_model(model, dictionary, dictionary).eval()
 
 
 def silent(output):
@@ -144,9 +144,9 @@ def test_engines_agree_on_a_model_without_components(dropped, norm):
     layers = {f"{side}_layers": len(shape[side]) for side in shape}
     options |= layers | {"shape": json.dumps(shape)}
     torch.manual_seed(3)
-    dictionary = generate.as_dictionary(SYMBOLS)
+    dictionary = generation.as_dictionary(SYMBOLS)
     namespace = argparse.Namespace(**options | {"arch": "nmtprune_transformer"})
-    module = generate.models.build_model(namespace, generate.TranslationTask(generate.TranslationConfig(), dictionary, dictionary))
+    module = generation.models.build_model(namespace, generation.TranslationTask(generation.TranslationConfig(), dictionary, dictionary))
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model = Model(dict(module.state_dict()), options, SYMBOLS, SYMBOLS)

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from nmtprune import chain, config
-from nmtprune.errors import UserError
-from nmtprune.files import digest
+from nmtprune.experiment import chain, config
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import digest
 
 RUN = config.from_settings({})
 

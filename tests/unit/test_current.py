@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nmtprune import config as configuration
-from nmtprune import current, paths
-from nmtprune.files import read_json, write_json, write_text
-from nmtprune.reporting.measured import Measured
+from nmtprune.experiment import config as configuration
+from nmtprune.experiment import paths
+from nmtprune.foundation.files import read_json, write_json, write_text
+from nmtprune.measurements.measurements import Measured
+from nmtprune.store import current
 
 DATA = paths.RESULTS / "data/mine"
 TEXT, ENCODED = DATA / "text/manifest.json", DATA / "words/manifest.json"

@@ -5,10 +5,10 @@ import pytest
 from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import check_unknown, make_data
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.files import read_json, read_lines
-from nmtprune.scoring.model import read_dictionary
-from nmtprune.toolkit.binarise import lengths
+from nmtprune.fairseq_bridge.binarise import lengths
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_json, read_lines
+from nmtprune.store.model import read_dictionary
 
 SETTINGS = {
     "joint": {"type": "sentencepiece", "size": 40, "joint": True},
@@ -57,7 +57,7 @@ def data(request, text, tmp_path_factory):
 
 
 def fairseq_task(folder):
-    import nmtprune.toolkit.shim  # noqa: F401
+    import nmtprune.fairseq_bridge.shim  # noqa: F401
 
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 

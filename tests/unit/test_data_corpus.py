@@ -6,8 +6,8 @@ import json
 import pytest
 
 from nmtprune.data.corpus import make_corpus
-from nmtprune.errors import UserError
-from nmtprune.files import read_json, read_lines, sha256_of
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_json, read_lines, sha256_of
 
 
 def own(tmp_path, train, dev=(("dev", "Dev"),), test=(("", "leer"),)):

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nmtprune.data.download import obtain, unpack
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

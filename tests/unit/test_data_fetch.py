@@ -15,7 +15,7 @@ import pytest
 
 from nmtprune.data.corpus import own_files
 from nmtprune.data.fetch import Place, fetch
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 
 EN, DE = ["A house .", "Line\u2028one", "Dr. No"], ["Ein Haus .", "Zeile eins", "Dr. No"]
 
@@ -200,7 +200,7 @@ real = importlib.import_module
 importlib.import_module = lambda name, package=None: fill if package == "mtdata.index" else real(name, package)
 import mtdata.index
 from nmtprune.data.fetch import Place, fetch
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 for target, name in (("de", "Test-corpus-1-deu-eng"), ("de", "Test-other-1-deu-eng"), ("fr", "Test-corpus-1-deu-eng")):
     try:
         print(list(fetch({"mtdata": name}, Place("en", target, Path(sys.argv[1]), Path(sys.argv[2])))))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nmtprune.config import WORKFLOW, read_yaml, validate
-from nmtprune.errors import UserError
+from nmtprune.experiment.config import WORKFLOW, read_yaml, validate
+from nmtprune.foundation.errors import UserError
 
 TASKS = sorted((WORKFLOW / "tasks").glob("*.yaml"))
 CHECKSUM = "0" * 64

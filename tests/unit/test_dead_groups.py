@@ -8,11 +8,11 @@ import torch
 import yaml
 from torch import nn
 
-from nmtprune import config
+from nmtprune.experiment import config
+from nmtprune.experiment.schedule import learning_rate
 from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.groups import groups
 from nmtprune.training.penalties import GroupLasso
-from nmtprune.training.schedule import learning_rate
 
 RUN = config.from_settings({})
 SETTINGS = RUN.lasso("student-6-6")

@@ -5,9 +5,9 @@ import json
 import pytest
 from conftest import MICRO
 
-from nmtprune import chain, config, papers
+from nmtprune.experiment import chain, config, papers
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import captions, tables
-from nmtprune.reporting.measured import Measured
 from nmtprune.scoring.tokenised import tokenised_bleu
 from nmtprune.training import loop
 

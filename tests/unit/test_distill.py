@@ -13,17 +13,18 @@ from conftest import MICRO, SETTINGS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmtprune import chain, manifest, paths
-from nmtprune.config import from_settings
 from nmtprune.data.corpus import own_files
-from nmtprune.data.distill import evenly_spaced, make_distilled
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.files import read_json, read_lines
-from nmtprune.scoring.model import PADDING, Model, of_chain
-from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.translate import translate
-from nmtprune.search import Search
+from nmtprune.experiment import chain, paths
+from nmtprune.experiment.config import from_settings
+from nmtprune.experiment.search import Search
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_json, read_lines
+from nmtprune.store import manifest
+from nmtprune.store.model import PADDING, Model, of_chain
+from nmtprune.translation.batching import translate
+from nmtprune.translation.distillation import evenly_spaced, make_distilled
+from nmtprune.translation.opening import open_engine
 
 TEACHER, OTHER = "micro/micro-teacher/s1/train", "micro/micro-teacher/s2/train"
 
@@ -158,7 +159,7 @@ def test_evenly_spaced_lines(total, wanted):
 
 
 def test_an_ensemble_averages_probabilities(school):
-    from nmtprune.toolkit.generate import FairseqEngine
+    from nmtprune.fairseq_bridge.generation import FairseqEngine
 
     with school.inside():
         first, second = (of_chain(school.config, chain.parse(each)) for each in (TEACHER, OTHER))
@@ -178,7 +179,7 @@ def test_an_ensemble_averages_probabilities(school):
 
 def _next_piece(model, source, prefix):
     """The probabilities of the piece after `prefix`, by one model alone."""
-    from nmtprune.toolkit.generate import FairseqEngine
+    from nmtprune.fairseq_bridge.generation import FairseqEngine
 
     engine = FairseqEngine(model, "cpu")
     batch = engine._batch([source], [prefix])

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from snakemake.cli import parse_args
 
-from nmtprune import cli
-from nmtprune.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
-from nmtprune.config import WORKFLOW, from_settings
-from nmtprune.paths import chain_text
-from nmtprune.pruning.component_names import KINDS
-from nmtprune.reporting.docs import DOES, PARTS, chains_page, configuration_page
+from nmtprune.cli.verbs import verbs
+from nmtprune.experiment.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
+from nmtprune.experiment.components import KINDS
+from nmtprune.experiment.config import WORKFLOW, from_settings
+from nmtprune.experiment.paths import chain_text
+from nmtprune.reporting.reference_docs import DOES, PARTS, chains_page, configuration_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -32,7 +32,7 @@ def test_the_page_in_the_repository_is_current(name, page):
 
 def test_the_verb_writes_both_pages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cli.write_docs(None, None)
+    verbs.write_docs(None, None)
     written = {file.name: file.read_text(encoding="utf-8") for file in Path("docs").iterdir()}
     assert written == {"configuration.md": PAGE, "chains.md": CHAINS}
 
@@ -86,7 +86,7 @@ def documented(pattern):
 
 @pytest.mark.parametrize("command", documented(r"python -m nmtprune ([^`#\n]*)"))
 def test_a_documented_command_is_understood(command):
-    assert cli._parser().parse_args(shlex.split(command)).verb in cli.VERBS
+    assert verbs._parser().parse_args(shlex.split(command)).verb in verbs.VERBS
 
 
 @pytest.mark.parametrize("command", documented(r"\bsnakemake (-[^`#\n]*|results/[^`#\n]*)"))

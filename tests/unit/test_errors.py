@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from nmtprune.errors import behind, sentence_of
+from nmtprune.foundation.errors import behind, sentence_of
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "results/x")
 

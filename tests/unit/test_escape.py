@@ -6,8 +6,8 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
-from nmtprune import errors
-from nmtprune.reporting import escape, figures
+from nmtprune.foundation import errors, escape
+from nmtprune.reporting import figures
 
 ODD = "<b>&amp; A_b %c $d$ #e {f} {{g}} {lang} \\h | ~i ^j \"k\" 'l' `m` *n* [o](p) {% q %} {# r #} ü 漢 $\\frac{"
 

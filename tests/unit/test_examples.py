@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmtprune import chain, config, papers, paths
-from nmtprune.errors import UserError
-from nmtprune.files import write_lines
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_lines
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.kinds.examples import chosen, make, marked
-from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.tables import latex, markdown
 from nmtprune.scoring.quality import bleu_chrf
 

@@ -14,17 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_subwords import DE, EN, SETTINGS
 
-from nmtprune import chain, config, evaluation, paths
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.export import export, translate
-from nmtprune.files import read_json, read_lines
-from nmtprune.scoring import translate as scoring
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, of_chain, pieces_of, read_dictionary
-from nmtprune.scoring.score import Scorer
-from nmtprune.scoring.shortlist import Shortlist
-from nmtprune.search import Search
-from nmtprune.subword_names import model_files, name_of
+from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment.search import Search
+from nmtprune.experiment.subwords import model_files, name_of
+from nmtprune.export import translate
+from nmtprune.export.folder import export
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_json, read_lines
+from nmtprune.scoring import evaluation
+from nmtprune.scoring.scorer import Scorer
+from nmtprune.store.model import SPECIAL_SYMBOLS, of_chain, pieces_of, read_dictionary
+from nmtprune.translation import batching as scoring
+from nmtprune.translation.shortlist import Shortlist
 
 TEACHER, STUDENT = "micro/micro-teacher/s1/train", "micro/micro-student/s1/train"
 ENGINES = ("ctranslate2", "onnx")

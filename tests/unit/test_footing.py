@@ -8,10 +8,10 @@ import re
 import pytest
 from conftest import MICRO
 
-from nmtprune import config, footing, papers
-from nmtprune.chain import parse
+from nmtprune.experiment import config, footing, papers
+from nmtprune.experiment.chain import parse
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import captions
-from nmtprune.reporting.measured import Measured
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper", "micro-papers")
 SHIPPED = PRESETS[:-1]

@@ -17,10 +17,11 @@ from conftest import MICRO, PATIENCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmtprune import chain, config, papers, paths, units
 from nmtprune.data.corpus import make_corpus, own_files, splits_of
-from nmtprune.errors import UserError
-from nmtprune.files import read_json, read_lines
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_json, read_lines
+from nmtprune.store import units
 
 FULL = os.environ.get("NMTPRUNE_FUZZ") == "full"
 LONGEST = 60  # CPU seconds of one example

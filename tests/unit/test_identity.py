@@ -1,15 +1,15 @@
 """Known identities, frozen: an edit that changes one retrains models that people have.
 
 Where one changes on purpose (a step computes something else, a shipped recipe is another), raise the family's `version` in
-nmtprune/chain.py or say in the recipe's history why, and write the new digests here. Where it changes by accident (a new key
+nmtprune/experiment/chain.py or say in the recipe's history why, and write the new digests here. Where it changes by accident (a new key
 without a default, another order of merging), mend the code instead.
 """
 
 import pytest
 from conftest import MICRO
 
-from nmtprune import chain, config
-from nmtprune.files import digest
+from nmtprune.experiment import chain, config
+from nmtprune.foundation.files import digest
 
 RUN = config.from_settings({"own": str(MICRO)})
 

@@ -5,7 +5,7 @@ import os
 import pickle
 from collections import defaultdict
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import numpy
 import pytest
@@ -15,10 +15,11 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging.meters import AverageMeter
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nmtprune import chain, models, unpickling
-from nmtprune.errors import UserError
-from nmtprune.toolkit import imports
-from nmtprune.toolkit.literals import value_of
+from nmtprune.experiment import chain
+from nmtprune.fairseq_bridge import imports
+from nmtprune.fairseq_bridge.literals import value_of
+from nmtprune.foundation.errors import UserError
+from nmtprune.store import checkpoints, unpickling
 
 TINY = (
     "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-ffn-embed-dim 32 "
@@ -136,8 +137,8 @@ def test_a_line_beyond_the_positions_of_an_import_is_refused_as_it_is_imported(b
 
 def test_what_an_import_leaves_is_read_as_our_own(binarised, tmp_path):
     torch.save(checkpoint(*built(binarised, "iwslt")), tmp_path / "theirs.pt")
-    models.save(converted(tmp_path / "theirs.pt", binarised), tmp_path / "ours.pt")
-    assert models.read(tmp_path / "ours.pt")["cfg"]["task"]["_name"] == "translation"
+    checkpoints.save(converted(tmp_path / "theirs.pt", binarised), tmp_path / "ours.pt")
+    assert checkpoints.read(tmp_path / "ours.pt")["cfg"]["task"]["_name"] == "translation"
 
 
 def test_vectors_that_training_began_with_may_be_gone(binarised, tmp_path):
@@ -148,7 +149,7 @@ def test_vectors_that_training_began_with_may_be_gone(binarised, tmp_path):
             setattr(args, f"{side}_embed_path", "/home/someone/vectors.txt")
     for form in ("container", "namespace"):
         torch.save(checkpoint(args, cfg, model, form), tmp_path / "model.pt")
-        assert models.options_by_name(converted(tmp_path / "model.pt", binarised)["cfg"]["model"])["encoder_embed_path"] is None
+        assert checkpoints.options_by_name(converted(tmp_path / "model.pt", binarised)["cfg"]["model"])["encoder_embed_path"] is None
 
 
 def test_other_files_are_refused_in_a_sentence(binarised, tmp_path):
@@ -182,7 +183,7 @@ def test_a_program_in_a_checkpoint_is_refused_and_does_not_run(binarised, tmp_pa
     saved = checkpoint(*built(binarised, "iwslt"))
     saved["extra_state"]["program"] = PROGRAMS[name](mark)
     torch.save(saved, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
-    for read in (lambda: converted(tmp_path / "model.pt", binarised), lambda: models.read(tmp_path / "model.pt")):
+    for read in (lambda: converted(tmp_path / "model.pt", binarised), lambda: checkpoints.read(tmp_path / "model.pt")):
         with pytest.raises(UserError, match=r"model\.pt asks for `.*` when it is loaded, .*; (.*`trust: true`|no file of ours)") as error:
             read()
         assert len(str(error.value).splitlines()) == 1 and not mark.exists()
@@ -226,8 +227,8 @@ def test_our_own_files_hold_data_alone(studio):
     """Every kind of file of ours loads with an allow-list of one class, the namespace of fairseq's options."""
     directory = studio.make("micro/micro/s1/train/prune-local-50/retrain")
     for file in (*directory.glob("*.pt"), *directory.parent.glob("*.pt"), *directory.parent.parent.rglob("*.pt")):
-        models.read(file)
+        checkpoints.read(file)
     assert unpickling.load(directory / "model.pt").keys() >= {"cfg", "model"}
     with pytest.raises(pickle.UnpicklingError):
         torch.load(directory / "model.pt", weights_only=True)  # which holds that namespace
-    assert isinstance(models.read(directory / "model.pt")["cfg"]["model"], argparse.Namespace)
+    assert isinstance(checkpoints.read(directory / "model.pt")["cfg"]["model"], argparse.Namespace)

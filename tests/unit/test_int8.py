@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from test_scoring_engines import build, sentences
 
-from nmtprune.errors import UserError
-from nmtprune.scoring import ctranslate2_engine
-from nmtprune.scoring.int8 import on_grid, restore, rounded, swap_in
-from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.translate import translate
+from nmtprune.foundation.errors import UserError
+from nmtprune.translation.batching import translate
+from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
+from nmtprune.translation.int8 import on_grid, restore, rounded, swap_in
+from nmtprune.translation.opening import open_engine
 
 MATRICES = arrays.arrays(
     np.float32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.floats(-(2.0**100), 2.0**100, width=32)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from test_sublayers import ARCHITECTURES, SOURCES, TARGETS, model
 
-from nmtprune import chain, paths
 from nmtprune.analysis import isometry, similarity
 from nmtprune.analysis.development import Pair, development
 from nmtprune.analysis.isometry import jacobian, mean_singular_value
 from nmtprune.analysis.run import run as analyse
-from nmtprune.errors import UserError
-from nmtprune.scoring.model import of_chain
-from nmtprune.toolkit import student
-from nmtprune.toolkit.sublayers import ObservedEngine
+from nmtprune.experiment import chain, paths
+from nmtprune.fairseq_bridge import student
+from nmtprune.fairseq_bridge.sublayers import ObservedEngine
+from nmtprune.foundation.errors import UserError
+from nmtprune.store.model import of_chain
 
 TRAINED = "micro/micro/s1/train"
 

@@ -10,10 +10,10 @@ import yaml
 from conftest import MICRO
 from matplotlib import pyplot
 
-from nmtprune import chain, config, papers, paths
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, kinds
 from nmtprune.reporting.kinds import losses
-from nmtprune.reporting.measured import Measured
 from nmtprune.reporting.render import render
 
 CLASSES = [

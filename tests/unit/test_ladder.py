@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_claims import Pretended, run_of, translated
 
-from nmtprune import config, papers
 from nmtprune.claims import CLAIMS
 from nmtprune.claims.evidence import Evidence
 from nmtprune.claims.verdict import Verdict
+from nmtprune.experiment import config, papers
 from nmtprune.measurements.ladder import families, ladder
 from nmtprune.measurements.spare import is_bound, slope, spare
 from nmtprune.reporting import kinds

@@ -10,16 +10,17 @@ import yaml
 from conftest import MICRO
 from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, history, interrupted, manifest, same, weights
 
-from nmtprune import chain, models, paths
+from nmtprune.experiment import chain, paths
+from nmtprune.experiment.search import Search
 from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.slicing import dead_units, shape_of, zeroed
-from nmtprune.scoring.int8 import rounded
-from nmtprune.scoring.model import of_chain
-from nmtprune.scoring.opening import open_engine
-from nmtprune.search import Search
+from nmtprune.store import checkpoints
+from nmtprune.store.model import of_chain
 from nmtprune.training import loop
 from nmtprune.training.penalties import GroupLasso
 from nmtprune.training.regularised import Regularised
+from nmtprune.translation.int8 import rounded
+from nmtprune.translation.opening import open_engine
 
 STUDENT = "micro/micro-student/s1"
 ATTENTION = "micro/micro-student-attention/s1"
@@ -41,8 +42,8 @@ def pairs(workplace, text, count=40):
     """Sources and targets of the development set in pieces."""
     with workplace.inside():
         folder = paths.binarised(workplace.config.data_folder(chain.parse(text)))
-    from nmtprune.scoring.model import read_dictionary
-    from nmtprune.toolkit.binarise import read_pairs
+    from nmtprune.fairseq_bridge.binarise import read_pairs
+    from nmtprune.store.model import read_dictionary
 
     symbols = [read_dictionary(workplace / folder / f"dict.{side}.txt") for side in ("src", "tgt")]
     found = list(read_pairs(workplace / folder, "valid", ("src", "tgt"), count))
@@ -175,7 +176,7 @@ def test_slicing_takes_what_is_dead_and_the_model_computes_the_same(studio, root
     found = manifest(studio.make(text))
     with studio.inside():
         settings = studio.config.lasso(chain.parse(text).recipe)
-    checkpoint = models.read(studio.model(f"{root}/{LASSO}") / "last.pt")
+    checkpoint = checkpoints.read(studio.model(f"{root}/{LASSO}") / "last.pt")
     before, options = checkpoint["model"], checkpoint["cfg"]["model"]
     removed = dead_units(before, "ffn+att", "both", HEAD_DIM, rule_of(settings, before, "ffn+att", "both", HEAD_DIM, "25"))
     small = model_of(studio, text)
@@ -260,11 +261,11 @@ def test_a_sliced_model_trains_on_in_its_shape(studio):
     shape, before = manifest(sliced)["shape"], weights(sliced / "model.pt")
     for steps in ("converge", "continue", "prune-global-50/retrain", "restart"):
         directory = studio.make(f"{STUDENT}/{SLICED}/{steps}")
-        checkpoint, after = models.read(directory / "last.pt"), weights(directory / "last.pt")
+        checkpoint, after = checkpoints.read(directory / "last.pt"), weights(directory / "last.pt")
         assert json.loads(checkpoint["cfg"]["model"]["shape"]) == shape == shape_of(after, HEAD_DIM)
         assert {name: tensor.shape for name, tensor in after.items()} == {name: tensor.shape for name, tensor in before.items()}
         assert not same(after, before)
-    masks = models.read_masks(studio.model(f"{STUDENT}/{SLICED}/prune-global-50") / "mask.pt")
+    masks = checkpoints.read_masks(studio.model(f"{STUDENT}/{SLICED}/prune-global-50") / "mask.pt")
     after = weights(studio.model(f"{STUDENT}/{SLICED}/prune-global-50/retrain") / "last.pt")
     assert all(mask.shape == after[name].shape and not after[name][~mask].any() for name, mask in masks.items())
     pruned = sum(int((~mask).sum()) for mask in masks.values())
@@ -291,7 +292,7 @@ def test_an_int8_model_lies_on_its_engines_grid(studio, engine):
     assert {name for name in before if not torch.equal(before[name], after[name])} == matrices
     assert manifest(directory)["updates"] == 0
     tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
-    state = models.read(directory / "model.pt")["model"]
+    state = checkpoints.read(directory / "model.pt")["model"]
     assert len({state[name].data_ptr() for name in tied}) == 1
 
 
@@ -325,7 +326,7 @@ def test_pruned_weights_stay_zero_in_8_bits_and_under_fine_tuning(studio):
     for held in (pruned, f"{pruned}/retrain"):
         text = f"{held}/int8-onnx/finetune"
         studio.make(text)
-        masks = models.read_masks(studio.model(pruned) / "mask.pt")
+        masks = checkpoints.read_masks(studio.model(pruned) / "mask.pt")
         for step in (f"{held}/int8-onnx", text):
             after = weights(studio.model(step) / "model.pt")
             assert not any(after[name][~mask].any() for name, mask in masks.items()), step

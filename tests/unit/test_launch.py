@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from nmtprune import chain, launch
-from nmtprune.errors import UserError
+from nmtprune.experiment import chain
+from nmtprune.foundation.errors import UserError
+from nmtprune.runtime import devices as launch
 
 HOLDER = """
 import sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
@@ -12,9 +12,9 @@ from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_l
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune.errors import UserError
-from nmtprune.toolkit import loss as loss_module
-from nmtprune.toolkit.loss import InPlaceCrossEntropy, label_smoothed_cross_entropy
+from nmtprune.fairseq_bridge import loss as loss_module
+from nmtprune.fairseq_bridge.loss import InPlaceCrossEntropy, label_smoothed_cross_entropy
+from nmtprune.foundation.errors import UserError
 
 PADDING = 1
 

@@ -4,7 +4,7 @@ import itertools
 import shutil
 import sys
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
@@ -14,15 +14,16 @@ from fairseq import options
 from fairseq.models import build_model
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from nmtprune import config, models
-from nmtprune.errors import UserError
+from nmtprune.experiment import config
+from nmtprune.experiment.search import Search
+from nmtprune.fairseq_bridge import arguments, generation
+from nmtprune.fairseq_bridge.loss import label_smoothed_cross_entropy
+from nmtprune.fairseq_bridge.recurrence import SEGMENT, StackedLstm, segments_of
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import class_of, classes
-from nmtprune.scoring.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
-from nmtprune.scoring.translate import negative_log_likelihoods, translate
-from nmtprune.search import Search
-from nmtprune.toolkit import arguments, generate
-from nmtprune.toolkit.loss import label_smoothed_cross_entropy
-from nmtprune.toolkit.recurrence import SEGMENT, StackedLstm, segments_of
+from nmtprune.store import checkpoints
+from nmtprune.store.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
+from nmtprune.translation.batching import negative_log_likelihoods, translate
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
 SMALL = {"name": "nmtprune_lstm", "encoder_layers": 2, "decoder_layers": 2, "embed_dim": 12, "dropout": 0.0, "init_scale": 0.5}
@@ -37,7 +38,7 @@ def build(architecture, symbols=SYMBOLS):
         options.get_training_parser(),
         input_args=["data", "--task", "translation", *arguments.of_architecture(architecture)],
     )
-    dictionary = generate.as_dictionary(symbols)
+    dictionary = generation.as_dictionary(symbols)
     return build_model(parsed, TranslationTask(TranslationConfig(), dictionary, dictionary)).eval()
 
 
@@ -49,7 +50,7 @@ def engine_of(module):
     cfg |= {"attention": "none" if module.decoder.attention is None else "dot"}
     tied = module.decoder.output_projection.weight is module.decoder.embed_tokens.weight
     cfg |= {"share_decoder_input_output_embed": tied, "share_all_embeddings": False}
-    return generate.FairseqEngine(Model(module.state_dict(), cfg, SYMBOLS, SYMBOLS), "cpu")
+    return generation.FairseqEngine(Model(module.state_dict(), cfg, SYMBOLS, SYMBOLS), "cpu")
 
 
 def sources(lengths):
@@ -301,8 +302,8 @@ def test_layers_must_be_as_many_on_both_sides():
 
 
 def test_batches_have_at_most_so_many_sentences(studio):
-    from nmtprune import chain, paths
-    from nmtprune.toolkit import session
+    from nmtprune.experiment import chain, paths
+    from nmtprune.fairseq_bridge import session
 
     with studio.inside():
         run, parsed = studio.config, chain.parse("micro/micro-lstm/s1/train")
@@ -320,7 +321,7 @@ def test_fairseq_generate_opens_a_checkpoint(studio):
     folder = studio.make("micro/micro-lstm/s1/train")
     data = next((studio / "results/data/micro").glob("sentencepiece*"))
     plugin = REPOSITORY / "workflow" / "nmtprune" / "toolkit" / "nmtprune_plugin"
-    tool = "import nmtprune.toolkit.shim; from fairseq_cli.generate import cli_main; cli_main()"
+    tool = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.generate import cli_main; cli_main()"
     where = [str(data / "bin"), "--path", str(folder / "model.pt"), "--user-dir", str(plugin), "--cpu", "--gen-subset", "test"]
     how = ["--beam", "2", "--max-len-a", "0", "--max-len-b", "20"]
     done = studio.run(sys.executable, "-c", tool, *where, *how)
@@ -330,8 +331,8 @@ def test_fairseq_generate_opens_a_checkpoint(studio):
     numbers = [name[2:] for name in said if name.startswith("S-")]
     assert len(numbers) == 40
 
-    checkpoint = models.read(folder / "model.pt")
+    checkpoint = checkpoints.read(folder / "model.pt")
     symbols = [read_dictionary(data / "bin" / f"dict.{language}.txt") for language in ("src", "tgt")]
-    engine = generate.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
+    engine = generation.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
     ours = engine.translate([said[f"S-{number}"] for number in numbers], Search(beam=2), 20)
     assert ours == [said[f"H-{number}"] for number in numbers]

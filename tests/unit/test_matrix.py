@@ -8,18 +8,19 @@ import torch
 from test_lasso_steps import model_of, pairs
 from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, interrupted, manifest, weights
 
-from nmtprune import chain, models
-from nmtprune.chain import SCHEMES
-from nmtprune.errors import UserError
-from nmtprune.pruning.class_names import EMBEDDINGS, class_names
+from nmtprune.experiment import chain
+from nmtprune.experiment.chain import SCHEMES
+from nmtprune.experiment.search import Search
+from nmtprune.experiment.weight_classes import EMBEDDINGS, class_names
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import GATES, class_of, classes, layer_of, prunable, subgroups, untied
 from nmtprune.pruning.dead import by_percent
 from nmtprune.pruning.schemes import GROUPS
 from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import dead_units, head_size, shape_of, zeroed
-from nmtprune.scoring.opening import open_engine
-from nmtprune.search import Search
+from nmtprune.store import checkpoints
 from nmtprune.training import loop
+from nmtprune.translation.opening import open_engine
 
 ARCHITECTURES = {
     "transformer": "micro-untied",
@@ -63,7 +64,7 @@ def test_the_percentage_is_exact_and_nothing_else_is_touched(trained, scheme, em
             members = [name for name in counted if GROUPS[scheme](name) == group]
             exact = share * sum(counted[name].numel() for name in members)
             assert abs(pruned({name: made[name] for name in members}) - exact) <= 1
-    after = models.masked(trained, made)
+    after = checkpoints.masked(trained, made)
     for name, tensor in untied(after).items():
         assert torch.equal(tensor, trained[name] if name not in made else trained[name] * made[name])
     assert untied(after).keys() == untied(trained).keys()  # what was tied still is
@@ -74,7 +75,7 @@ def test_zeros_stay_through_retraining_and_resumption(studio, bench, monkeypatch
     pruning = f"micro/{recipe}/s1/train/prune-{scheme}-{PERCENT}"
     text = f"{pruning}/retrain-few"
     reference = studio.make(text)
-    masks = models.read_masks(studio.model(pruning) / "mask.pt")
+    masks = checkpoints.read_masks(studio.model(pruning) / "mask.pt")
     found = manifest(studio.model(pruning))
     assert found["pruned"] == pruned(masks) == round(Fraction(PERCENT) / 100 * found["prunable"])
     before = weights(studio.model(f"micro/{recipe}/s1/train") / "model.pt")
@@ -117,7 +118,7 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
     reference = studio.make(text)
     found = manifest(studio.model(f"{lasso}/slice"))
     assert found["ffn_sparsity"] == pytest.approx(50) and found["attention_sparsity"] == 0
-    before = models.read(studio.model(lasso) / "last.pt")["model"]
+    before = checkpoints.read(studio.model(lasso) / "last.pt")["model"]
     zeros, small, converged, tuned = (model_of(studio, each) for each in (lasso, f"{lasso}/slice", f"{lasso}/slice/converge-few", text))
     zeros.state.update(zeroed(before, dead_units(before, "ffn", "both", head_size(zeros.options), by_percent(50))))
     sources, targets = pairs(studio, text)

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune import chain, models, paths
-from nmtprune.errors import UserError
+from nmtprune.experiment import chain, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.store import checkpoints
 
 
 @settings(max_examples=30, deadline=None)
@@ -18,14 +19,14 @@ def test_masks_are_read_as_they_were_written(tmp_path_factory, shapes, seed):
         shape = (rows, columns, depth) if depth else (rows, columns)
         made[f"matrix {number}"] = torch.rand(shape, generator=generator) < 0.5
     file = tmp_path_factory.mktemp("masks") / "mask.pt"
-    models.save_masks(made, file)
-    read = models.read_masks(file)
+    checkpoints.save_masks(made, file)
+    read = checkpoints.read_masks(file)
     assert list(read) == list(made)
     assert all(torch.equal(read[name], made[name]) and read[name].dtype == torch.bool for name in made)
 
 
 def test_a_mask_takes_a_bit_a_weight(tmp_path):
-    models.save_masks({"w": torch.ones(1000, 800, dtype=torch.bool)}, tmp_path / "mask.pt")
+    checkpoints.save_masks({"w": torch.ones(1000, 800, dtype=torch.bool)}, tmp_path / "mask.pt")
     assert 100_000 <= (tmp_path / "mask.pt").stat().st_size < 105_000
 
 
@@ -33,23 +34,23 @@ def test_masking_keeps_ties_and_leaves_the_rest_alone():
     shared, other, empty = torch.full((2, 3), 2.0), torch.ones(2, 2), torch.empty(0)
     state = {"encoder.embed": shared, "decoder.embed": shared, "other": other, "empty": empty, "empty too": torch.empty(0)}
     mask = torch.tensor([[True, False, True], [False, True, True]])
-    masked = models.masked(state, {"encoder.embed": mask})
+    masked = checkpoints.masked(state, {"encoder.embed": mask})
     assert masked["encoder.embed"].tolist() == [[2, 0, 2], [0, 2, 2]]
     assert masked["decoder.embed"] is masked["encoder.embed"]
     assert masked["other"] is other and masked["empty"] is empty
     assert shared.tolist() == [[2, 2, 2], [2, 2, 2]]
-    assert models.masked(state, None) == state
+    assert checkpoints.masked(state, None) == state
 
 
 def test_masks_hold_until_the_model_is_dense_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = "toy/toy/s1/train/prune-local-50"
-    models.save_masks({"w": torch.tensor([[True, False]])}, paths.model(chain.parse(root)) / paths.MASK)
+    checkpoints.save_masks({"w": torch.tensor([[True, False]])}, paths.model(chain.parse(root)) / paths.MASK)
     for steps in ("", "/retrain", "/retrain/at-50", "/restart"):
-        assert models.masks_of(chain.parse(root + steps))["w"].tolist() == [[True, False]]
+        assert checkpoints.masks_of(chain.parse(root + steps))["w"].tolist() == [[True, False]]
     for steps in ("/rejuvenate-zero", "/rejuvenate-zero/at-50", "/rejuvenate-zero/continue"):
-        assert models.masks_of(chain.parse(root + steps)) is None
-    assert models.masks_of(chain.parse("toy/toy/s1/train")) is None
+        assert checkpoints.masks_of(chain.parse(root + steps)) is None
+    assert checkpoints.masks_of(chain.parse("toy/toy/s1/train")) is None
 
 
 def test_the_checkpoint_of_a_pruned_model_is_that_of_the_model_it_selects_from():
@@ -67,20 +68,20 @@ def test_files_that_are_no_checkpoints(tmp_path, content):
     file = tmp_path / "model.pt"
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"model\.pt is not a whole PyTorch file") as error:
-        models.read(file)
+        checkpoints.read(file)
     assert len(str(error.value).splitlines()) == 1
     assert file.read_bytes() == content
 
 
 def test_a_truncated_checkpoint(tmp_path):
-    models.save({"model": {"w": torch.ones(100, 100)}}, tmp_path / "model.pt")
+    checkpoints.save({"model": {"w": torch.ones(100, 100)}}, tmp_path / "model.pt")
     whole = (tmp_path / "model.pt").read_bytes()
     for length in (len(whole) // 3, len(whole) - 10):
         (tmp_path / "model.pt").write_bytes(whole[:length])
         with pytest.raises(UserError, match=r"truncated\?"):
-            models.read(tmp_path / "model.pt")
+            checkpoints.read(tmp_path / "model.pt")
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*model\.pt"):
-        models.read(tmp_path / "model.pt")
+        checkpoints.read(tmp_path / "model.pt")

@@ -16,12 +16,14 @@ import torch
 from conftest import PATIENCE, needs_exact_bytes
 from test_scoring_engines import train_to_copy
 
-from nmtprune.errors import UserError
-from nmtprune.scoring import int8, onnx_engine, onnx_graph, onnx_runtime
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
-from nmtprune.scoring.onnx_engine import OnnxEngine
-from nmtprune.scoring.translate import negative_log_likelihoods, translate
-from nmtprune.search import Search
+from nmtprune.experiment.search import Search
+from nmtprune.foundation.errors import UserError
+from nmtprune.store.model import SPECIAL_SYMBOLS, Model
+from nmtprune.translation import int8
+from nmtprune.translation.batching import negative_log_likelihoods, translate
+from nmtprune.translation.onnx import engine as onnx_engine
+from nmtprune.translation.onnx import graph, runtime
+from nmtprune.translation.onnx.engine import OnnxEngine
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(36))]
 SHAPE = {
@@ -69,13 +71,13 @@ MODELS = {
 
 def build(arch: str = "transformer", **options: object) -> Model:
     """A model with random weights and biases, embeddings enlarged so that its distributions are far from uniform."""
-    import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+    import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-    from nmtprune.toolkit import student
-    from nmtprune.toolkit.generate import as_dictionary
+    from nmtprune.fairseq_bridge import student
+    from nmtprune.fairseq_bridge.generation import as_dictionary
 
     torch.manual_seed(1)
     namespace = argparse.Namespace(arch=arch, **SHAPE | options)
@@ -94,7 +96,7 @@ def build(arch: str = "transformer", **options: object) -> Model:
 
 
 def fairseq(model: Model):
-    from nmtprune.toolkit.generate import FairseqEngine
+    from nmtprune.fairseq_bridge.generation import FairseqEngine
 
     return FairseqEngine(model, device="cpu")
 
@@ -157,7 +159,7 @@ def test_int8_translates_alike_in_a_quarter_of_the_weights(trained, tmp_path):
     sizes = {}
     for precision in ("float32", "int8"):
         onnx_engine.save(model, tmp_path / precision, precision)
-        sizes[precision] = (tmp_path / precision / onnx_graph.WEIGHTS).stat().st_size
+        sizes[precision] = (tmp_path / precision / graph.WEIGHTS).stat().st_size
     assert sizes["int8"] < 0.45 * sizes["float32"]  # of so small a matrix the scales are much
     full, small = (OnnxEngine.load(tmp_path / precision) for precision in ("float32", "int8"))
     values = [negative_log_likelihoods(engine, sources, sources) for engine in (full, small)]
@@ -170,7 +172,7 @@ def test_int8_translates_alike_in_a_quarter_of_the_weights(trained, tmp_path):
 def test_int8_rounds_weights_to_the_grid_of_the_step(options):
     model = build(**options)
     grid = dataclasses.replace(model, state=int8.rounded(model.state, "onnx"))
-    bytes_of = [onnx_graph.build(each, "int8")[1]._arrays for each in (model, grid)]
+    bytes_of = [graph.build(each, "int8")[1]._arrays for each in (model, grid)]
     assert [array.tobytes() for array in bytes_of[0]] == [array.tobytes() for array in bytes_of[1]]
     assert any(array.dtype == np.int8 for array in bytes_of[0])
 
@@ -198,7 +200,7 @@ def test_a_shortlist_of_everything_changes_nothing_and_others_are_kept_to(traine
 
 def test_equal_tensors_lie_in_the_file_once():
     plain, tied = (build(arch="nmtprune_transformer", tied_decoder_layers=tied) for tied in (False, True))
-    sizes = [sum(array.nbytes for array in onnx_graph.build(model)[1]._arrays) for model in (plain, tied)]
+    sizes = [sum(array.nbytes for array in graph.build(model)[1]._arrays) for model in (plain, tied)]
     layer = sum(tensor.nbytes for name, tensor in plain.state.items() if name.startswith("decoder.layers.1."))
     assert sizes[0] - sizes[1] == pytest.approx(layer, rel=0.05)
 
@@ -206,7 +208,7 @@ def test_equal_tensors_lie_in_the_file_once():
 def test_a_folder_needs_neither_torch_nor_nmtprune(trained, tmp_path):
     model, sources = trained
     onnx_engine.save(model, tmp_path)
-    shutil.copy(onnx_runtime.__file__, tmp_path / "runtime.py")
+    shutil.copy(runtime.__file__, tmp_path / "runtime.py")
     script = f"""
 import sys
 import runtime

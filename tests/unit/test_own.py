@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nmtprune import commands, config, own, papers
-from nmtprune.chain import parse
 from nmtprune.claims import own_rows
-from nmtprune.errors import UserError
-from nmtprune.jobs import Jobs
+from nmtprune.experiment import config, own, papers
+from nmtprune.experiment.chain import parse
+from nmtprune.foundation import commands
+from nmtprune.foundation.errors import UserError
+from nmtprune.planning.jobs import Jobs
 
 PRUNED = "toy/toy/s1/train/prune-local-50"
 RETRAINED = f"{PRUNED}/retrain"
@@ -196,7 +197,7 @@ def test_settings_that_differ_from_the_files_are_what_a_message_repeats(tmp_path
 
 
 def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
-    from nmtprune.example import write
+    from nmtprune.data.example import write
 
     monkeypatch.chdir(tmp_path)
     assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(Path("my runs"), config.from_settings({}))
@@ -211,7 +212,7 @@ def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
 
 
 def test_fairseqs_tools_are_named_where_one_is_mistyped():
-    from nmtprune.toolkit import tools
+    from nmtprune.fairseq_bridge import tools
 
     with pytest.raises(UserError, match="unknown tool `genrate`; did you mean `generate`"):
         tools.run("genrate", [])
@@ -220,8 +221,8 @@ def test_fairseqs_tools_are_named_where_one_is_mistyped():
 def test_only_claims_that_own_chains_say_something_of_in_numbers_are_shown(monkeypatch):
     from nmtprune import claims
     from nmtprune.claims.verdict import Decision, Undecidable, Verdict
-    from nmtprune.reporting.claims import decide
-    from nmtprune.reporting.measured import Measured
+    from nmtprune.measurements.measurements import Measured
+    from nmtprune.reporting.claims_page import decide
 
     def claim(name, decision, item="wang2020/figure1"):
         return claims.Claim("wang2020", name, "text", "where", (item,), decision)

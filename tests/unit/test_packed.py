@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
@@ -10,10 +10,10 @@ from fairseq import models, options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-from nmtprune.toolkit import arguments, packed
-from nmtprune.toolkit.attention import Packing, from_heads, to_heads
-from nmtprune.toolkit.dropout import dropout, dropped_sum
-from nmtprune.toolkit.loss import InPlaceCrossEntropy
+from nmtprune.fairseq_bridge import arguments, packed
+from nmtprune.fairseq_bridge.attention import Packing, from_heads, to_heads
+from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum
+from nmtprune.fairseq_bridge.loss import InPlaceCrossEntropy
 
 SMALL = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 16, "ffn_dim": 24, "heads": 2, "dropout": 0, "share_embeddings": "all"}
 SHAPE = '{"encoder": [{"ffn": 5}, {"self": 0, "ffn": 0}], "decoder": [{"self": 1, "cross": 2}, {"self": 2, "cross": 0, "ffn": 3}]}'

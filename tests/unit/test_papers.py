@@ -10,8 +10,9 @@ import pytest
 import yaml
 from conftest import MICRO
 
-from nmtprune import config, papers, paths, units
-from nmtprune.errors import UserError
+from nmtprune.experiment import config, papers, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.store import units
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
 
@@ -267,7 +268,7 @@ def test_a_column_whose_published_name_does_not_exist_is_refused(monkeypatch):
 
 def test_reading_the_papers_loads_no_heavy_library():
     heavy = ("numpy", "pandas", "matplotlib", "torch", "sacrebleu")
-    code = f"import sys; from nmtprune import papers; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys; from nmtprune.experiment import papers; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

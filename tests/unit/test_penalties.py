@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 from nmtprune.training.penalties import GroupLasso
 
 

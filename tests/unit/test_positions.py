@@ -6,13 +6,16 @@ import random
 import pytest
 from test_scoring_engines import SYMBOLS, build, sentences
 
-from nmtprune.chain import INT8_ENGINES
-from nmtprune.scoring import ctranslate2_engine, ctranslate2_runtime, onnx_engine, onnx_runtime
-from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.shortlist import shortlist_of
-from nmtprune.scoring.translate import negative_log_likelihoods, translate
-from nmtprune.search import Search
-from nmtprune.toolkit.generate import FairseqEngine
+from nmtprune.experiment.chain import INT8_ENGINES
+from nmtprune.experiment.search import Search
+from nmtprune.fairseq_bridge.generation import FairseqEngine
+from nmtprune.translation.batching import negative_log_likelihoods, translate
+from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
+from nmtprune.translation.ctranslate2 import runtime as ctranslate2_runtime
+from nmtprune.translation.onnx import engine as onnx_engine
+from nmtprune.translation.onnx import runtime as onnx_runtime
+from nmtprune.translation.opening import open_engine
+from nmtprune.translation.shortlist import shortlist_of
 
 POSITIONS = 12
 FEW = {

@@ -11,15 +11,17 @@ from conftest import MICRO
 from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, history, interrupted, manifest, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nmtprune import calibration, chain, config, models, paths
-from nmtprune.errors import UserError
-from nmtprune.files import write_json
+from nmtprune.experiment import chain, config, paths
+from nmtprune.fairseq_bridge import arguments, precision, session
+from nmtprune.fairseq_bridge.precision import Precision, decide
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_json
+from nmtprune.measurements.measurements import Measured
+from nmtprune.planning import calibration, status
 from nmtprune.pruning.slicing import head_size
-from nmtprune.reporting import captions, status
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting import captions
 from nmtprune.steps import training
-from nmtprune.toolkit import arguments, precision, session
-from nmtprune.toolkit.precision import Precision, decide
+from nmtprune.store import checkpoints
 from nmtprune.training import loop, masks
 from nmtprune.training.penalties import GroupLasso
 
@@ -202,7 +204,7 @@ def test_the_loss_and_its_penalty_are_in_single_precision(studio):
 def test_the_penalty_does_not_depend_on_autocast(studio, groups, scaled):
     trainer, _ = trainer_of(studio, "micro-student-attention", "fp32")
     parameters = dict(trainer.get_model().named_parameters())
-    lasso = GroupLasso(parameters, groups, "both", head_size(models.options_by_name(trainer.cfg.model)), scaled)
+    lasso = GroupLasso(parameters, groups, "both", head_size(checkpoints.options_by_name(trainer.cfg.model)), scaled)
 
     def value_and_gradients(autocast):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -245,7 +247,7 @@ def test_masks_hold_and_an_interrupted_training_ends_with_the_same_tensors(studi
     assert_same_training(workplace.make(text), reference)
     assert manifest(reference)["precision"] == manifest(workplace.model(text))["precision"] == "bf16"
     assert {row["precision"] for row in history(reference)} == {"bf16"}
-    kept, before = models.read_masks(reference.parent / "mask.pt"), weights(studio.model(f"{MIXED}/train") / "model.pt")
+    kept, before = checkpoints.read_masks(reference.parent / "mask.pt"), weights(studio.model(f"{MIXED}/train") / "model.pt")
     for name in ("model.pt", "last.pt"):
         after = weights(workplace.model(text) / name)
         assert {tensor.dtype for tensor in after.values() if tensor.is_floating_point()} == {torch.float32}
@@ -283,7 +285,7 @@ def test_two_workers_train_in_bfloat16_as_one_that_accumulates(studio, bench):
     for key in ("dev_nll", "train_nll"):
         one, other = ([float(row[key]) for row in history(folder) if row[key]] for folder in (together, alone))
         assert len(one) > 1 and one == pytest.approx(other, rel=1e-3)
-    kept = models.read_masks(together.parent / "mask.pt")
+    kept = checkpoints.read_masks(together.parent / "mask.pt")
     assert all(not ours[name][~mask].any() for name, mask in kept.items())
 
 
@@ -404,7 +406,7 @@ def test_status_says_in_which_precision_trainings_compute(tmp_path, monkeypatch,
 def test_what_was_measured_in_bfloat16_is_not_the_cost_of_single_precision(tmp_path, monkeypatch, processor):
     from test_space import job_of, record
 
-    from nmtprune.plan import Estimates
+    from nmtprune.planning.plan import Estimates
 
     monkeypatch.chdir(tmp_path)
     record(AUTO.replace("s1", "s2"), 24, seconds=5.0, cpu=4.0)

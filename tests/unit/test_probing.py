@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from nmtprune import analysis, chain, config, papers, paths
 from nmtprune.analysis import classifiers, probing
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder, batches
@@ -25,11 +24,12 @@ from nmtprune.data.probing import (
     sentence_lengths,
     word_contents,
 )
-from nmtprune.errors import UserError
+from nmtprune.experiment import analysis_kinds, chain, config, papers, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import accuracies, changes
 from nmtprune.reporting import kinds
-from nmtprune.reporting.measured import Measured
-from nmtprune.steps.store import begin
+from nmtprune.store.state import begin
 
 SIZES = {"train": 300, "dev": 100, "test": 100}
 TOY = {"source": "src", "target": "tgt", "train": [{"toy": {"sentences": 10, "seed": 1}}]}
@@ -216,7 +216,7 @@ def test_truncated_file(text, tmp_path):
 
 def test_settings():
     of_toy = config.from_settings({"preset": "toy"})
-    toy_settings = analysis.settings("probing", of_toy, chain.parse("toy/toy/s1/train"))
+    toy_settings = analysis_kinds.settings("probing", of_toy, chain.parse("toy/toy/s1/train"))
     assert toy_settings["train"] == of_toy.task("toy")["probing"]["train"]
     assert toy_settings["senteval"] == []
     assert of_toy.probing("multi30k-en-de") == {
@@ -232,7 +232,7 @@ def test_settings():
 def test_new_files_are_new_settings(tmp_path):
     senteval(tmp_path, "Tense", some_lines())
     settings = config.from_settings({"preset": "multi30k", "data_dir": str(tmp_path)})
-    assert analysis.settings("probing", settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))["senteval"] == ["Tense"]
+    assert analysis_kinds.settings("probing", settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))["senteval"] == ["Tense"]
 
 
 # Rows that are kept
@@ -261,7 +261,7 @@ def test_a_probing_that_was_stopped_goes_on_with_the_next_probe(bench, monkeypat
         begin(paths.state(paths.model(trained)), "of another digest")
         assert accuracies_of(run) == [51, 52, *range(54, 62)] and len(probed) == 11
         assert accuracies_of(run) == [51, 52, *range(54, 62)] and len(probed) == 11
-        monkeypatch.setattr(probing.analysis, "VERSIONS", {**probing.analysis.VERSIONS, "probing": 1000})
+        monkeypatch.setattr(analysis_kinds, "VERSIONS", {**analysis_kinds.VERSIONS, "probing": 1000})
         assert accuracies_of(run) == list(range(62, 72))
 
 

@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from nmtprune import config, reading
-from nmtprune.errors import UserError
+from nmtprune.experiment import config, reading
+from nmtprune.foundation.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmtprune import chain, config, papers, paths
-from nmtprune.files import write_text
-from nmtprune.reporting import captions, plateau
-from nmtprune.reporting.made import Marked, Table
-from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.plateau import plateaus
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.foundation.files import write_text
+from nmtprune.measurements import plateaus as plateau
+from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.plateaus import plateaus
+from nmtprune.reporting import captions
 from nmtprune.reporting.render import render
+from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.reporting.tables import _cell as printed_cell
 from nmtprune.reporting.tables import frame, latex, markdown, number, table
 from nmtprune.scoring import sentence_statistics

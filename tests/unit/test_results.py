@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nmtprune.claims.registry import CLAIMS
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 from nmtprune.reporting import results
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from nmtprune import config, papers
-from nmtprune.chain import parse
-from nmtprune.errors import UserError
-from nmtprune.training.schedule import learning_rate
+from nmtprune.experiment import config, papers
+from nmtprune.experiment.chain import parse
+from nmtprune.experiment.schedule import learning_rate
+from nmtprune.foundation.errors import UserError
 
 RUN = config.from_settings({})
 ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}  # what others extend

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune.chain import SCHEMES, parse_step
-from nmtprune.errors import UserError
+from nmtprune.experiment.chain import SCHEMES, parse_step
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import class_of, layer_of
 from nmtprune.pruning.schemes import GROUPS, counts, masks
 from nmtprune.pruning.selection import masks_of_steps

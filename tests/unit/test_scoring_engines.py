@@ -12,14 +12,14 @@ import pytest
 import torch
 from conftest import needs_exact_bytes
 
-from nmtprune.errors import UserError
-from nmtprune.scoring import ctranslate2_engine
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
-from nmtprune.scoring.opening import PRECISIONS, open_engine
+from nmtprune.experiment.search import Search
+from nmtprune.foundation.errors import UserError
 from nmtprune.scoring.perplexity import likelihood
-from nmtprune.scoring.shortlist import Shortlist
-from nmtprune.scoring.translate import batches, negative_log_likelihoods, translate
-from nmtprune.search import Search
+from nmtprune.store.model import SPECIAL_SYMBOLS, Model
+from nmtprune.translation.batching import batches, negative_log_likelihoods, translate
+from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
+from nmtprune.translation.opening import PRECISIONS, open_engine
+from nmtprune.translation.shortlist import Shortlist
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(36))]
 SHAPE = {
@@ -46,12 +46,12 @@ TRANSFORMERS = {
 
 def build(arch: str = "transformer", **options: object) -> Model:
     """A model with random weights, embeddings enlarged so that its distributions are far from uniform."""
-    import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+    import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-    from nmtprune.toolkit.generate import as_dictionary
+    from nmtprune.fairseq_bridge.generation import as_dictionary
 
     torch.manual_seed(1)
     namespace = argparse.Namespace(arch=arch, **SHAPE | options)
@@ -65,7 +65,7 @@ def build(arch: str = "transformer", **options: object) -> Model:
 
 def train_to_copy(model: Model, lines: list[list[str]], updates: int = 250) -> Model:
     """The model after some updates on lines whose target is their source: it knows where to end."""
-    from nmtprune.toolkit.generate import FairseqEngine
+    from nmtprune.fairseq_bridge.generation import FairseqEngine
 
     engine = FairseqEngine(model, device="cpu")
     module = engine._model.train()

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_scoring_engines import build
 
-from nmtprune.errors import UserError
-from nmtprune.files import evenly_spaced, read_lines, write_lines
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import evenly_spaced, read_lines, write_lines
 from nmtprune.scoring.quality import bleu_chrf, tokenizer_of
-from nmtprune.scoring.score import COLUMNS, Scorer, _lines
+from nmtprune.scoring.scorer import COLUMNS, Scorer, _lines
 from nmtprune.scoring.significance import bleu
 
 
@@ -124,7 +124,7 @@ def test_a_line_longer_than_the_models_positions_is_named(tmp_path):
 
 def test_scoring_a_transformer_imports_no_fairseq():
     code = (
-        "import sys, nmtprune.scoring.score, nmtprune.scoring.significance, nmtprune.scoring.ctranslate2_engine; "
+        "import sys, nmtprune.scoring.scorer, nmtprune.scoring.significance, nmtprune.translation.ctranslate2.engine; "
         "assert not [name for name in sys.modules if name.split('.')[0] in ('fairseq', 'hydra', 'pandas')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from nmtprune import models
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.schemes import masks
 from nmtprune.scoring.size import load_sparse, sizes, sparsity, store_sparse, stored_size, unique_parameters
+from nmtprune.store import checkpoints
 
 
 def bits(tensor: torch.Tensor) -> list[int]:
@@ -71,7 +71,7 @@ def test_a_pruned_model_is_stored_as_bits_and_values_and_loads_back_as_it_was(tm
     model = state()
     model["decoder.layers.0.fc1.weight"] = torch.randn(300, 20).t()  # not contiguous
     made = masks(prunable(model, "in"), "global", "80")
-    pruned = models.masked(model, made)
+    pruned = checkpoints.masked(model, made)
     written = store_sparse(pruned, tmp_path / "model")
     loaded = load_sparse(tmp_path / "model")
     assert written == (tmp_path / "model").stat().st_size == sizes(pruned)["size_sparse"]

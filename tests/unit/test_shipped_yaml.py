@@ -7,8 +7,8 @@ import re
 import pytest
 from conftest import REPOSITORY
 
-from nmtprune.config import WORKFLOW, read_yaml, validate
-from nmtprune.example import EXAMPLE, write
+from nmtprune.data.example import EXAMPLE, write
+from nmtprune.experiment.config import WORKFLOW, read_yaml, validate
 
 FOLDERS = {"tasks": "task", "recipes": "recipe", "presets": "preset"}  # and the schema of what lies in them
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")

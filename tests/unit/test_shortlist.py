@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from test_scoring_engines import SYMBOLS, build, sentences
 
-from nmtprune.errors import UserError
-from nmtprune.files import sha256_of
-from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.shortlist import SPECIAL, Shortlist, make_shortlist, shortlist_of
-from nmtprune.scoring.translate import negative_log_likelihoods, translate
-from nmtprune.search import Search
+from nmtprune.experiment.search import Search
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import sha256_of
+from nmtprune.translation.batching import negative_log_likelihoods, translate
+from nmtprune.translation.opening import open_engine
+from nmtprune.translation.shortlist import SPECIAL, Shortlist, make_shortlist, shortlist_of
 
 TYPES = 40
 SOURCE = [*SYMBOLS[:SPECIAL], *(f"s{number}" for number in range(TYPES))]
@@ -75,7 +75,7 @@ def test_the_file_is_the_same_every_time_and_reads_back(shortlist, tmp_path, mon
 
 def test_it_is_made_from_a_folder_of_binarised_data(tmp_path):
     from nmtprune.data.subwords import Subwords
-    from nmtprune.toolkit.binarise import binarise
+    from nmtprune.fairseq_bridge.binarise import binarise
 
     text = {"de": ["ein Hund", "", "eine Katze", "ein Haus"] * 20, "en": ["a dog", "", "a cat", "a house"] * 20}
     for language, lines in text.items():

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune.chain import GROUPS
-from nmtprune.errors import UserError
+from nmtprune.experiment import shapes
+from nmtprune.experiment.chain import GROUPS
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning import groups as g
-from nmtprune.pruning import shapes
 from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.groups import SubLayer
 from nmtprune.pruning.slicing import dead_units, macs_per_word, shape_of, sliced, zeroed
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
+from nmtprune.store.model import SPECIAL_SYMBOLS, Model
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
 FFN, HEADS, HEAD_DIM, D = 12, 4, 4, 16
@@ -57,12 +57,12 @@ PRINTED = {
 @functools.cache
 def student(name):
     """A random student with large biases: its options and its state, tied tensors tied."""
-    import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+    import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-    from nmtprune.toolkit import generate, student
+    from nmtprune.fairseq_bridge import generation, student
 
     assert student.Student
     options = {
@@ -79,7 +79,7 @@ def student(name):
         "shape": "",
     }
     torch.manual_seed(1)
-    dictionary = generate.as_dictionary(SYMBOLS)
+    dictionary = generation.as_dictionary(SYMBOLS)
     namespace = argparse.Namespace(arch="nmtprune_transformer", **options | STUDENTS[name])
     module = models.build_model(namespace, TranslationTask(TranslationConfig(), dictionary, dictionary))
     with torch.no_grad():
@@ -91,11 +91,11 @@ def student(name):
 
 @torch.no_grad()
 def logits(options, state, shape=""):
-    from nmtprune.toolkit import generate
+    from nmtprune.fairseq_bridge import generation
 
-    dictionary = generate.as_dictionary(SYMBOLS)
+    dictionary = generation.as_dictionary(SYMBOLS)
     model = Model(state, options | {"shape": json.dumps(shape) if shape else ""}, SYMBOLS, SYMBOLS)
-    module = generate.build_model(model, dictionary, dictionary).eval()
+    module = generation.build_model(model, dictionary, dictionary).eval()
     source = torch.tensor([[1, 1, 5, 6, 7, 2], [8, 9, 10, 11, 12, 2]])
     previous = torch.tensor([[2, 13, 14, 15], [2, 16, 17, 1]])
     return module(source, torch.tensor([4, 6]), previous)[0]

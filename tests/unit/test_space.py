@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmtprune import chain as chains
-from nmtprune import config as configuration
-from nmtprune import paths
-from nmtprune.errors import UserError
-from nmtprune.files import write_json, write_text
-from nmtprune.free import check_weights, free, missing, weights_read
-from nmtprune.jobs import Job, Jobs
-from nmtprune.plan import Cost, Estimates, at_least, in_hours, together
-from nmtprune.pruning.parameters import parameters
-from nmtprune.space import Sizes, human, usage
+from nmtprune.experiment import chain as chains
+from nmtprune.experiment import config as configuration
+from nmtprune.experiment import paths
+from nmtprune.experiment.parameter_count import parameters
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_json, write_text
+from nmtprune.planning.disk_usage import Sizes, human, usage
+from nmtprune.planning.freeing import check_weights, free, missing, weights_read
+from nmtprune.planning.jobs import Job, Jobs
+from nmtprune.planning.plan import Cost, Estimates, at_least, in_hours, together
 
 ROOT = "toy/toy/s1/train"
 PRUNED, RETRAINED = f"{ROOT}/prune-local-50", f"{ROOT}/prune-local-50/retrain"

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from nmtprune.speed.measurement.protocol import Case, Loaded, Run
 
-from nmtprune import paths, speed, warm
-from nmtprune.chain import parse
-from nmtprune.errors import UserError
-from nmtprune.scoring import ctranslate2_engine, onnx_engine, pymarian_peer
-from nmtprune.scoring import speed as protocol
-from nmtprune.scoring.speed import Case, Loaded, Run
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import parse
+from nmtprune.foundation.errors import UserError
+from nmtprune.runtime import fork_server
+from nmtprune.speed.measurement import measurement, protocol, pymarian
+from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
+from nmtprune.translation.onnx import engine as onnx_engine
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SEARCH = {"beam": 1, "length_penalty": 1.0, "max_len_a": 1.0, "max_len_b": -1, "replace_unknowns": False}
@@ -229,14 +231,14 @@ def test_a_worker_loads_measures_and_ends(tmp_path, module):
 @pytest.fixture
 def warm_process(monkeypatch):
     """The number of a warm process, which jobs of the test find."""
-    monkeypatch.setenv(warm.ADDRESS, "")
+    monkeypatch.setenv(fork_server.ADDRESS, "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    started = warm.start("nmtprune.preload")
-    while not os.path.exists(os.environ[warm.ADDRESS]):
-        assert warm._STARTED[-1].poll() is None, "the warm process has ended"
+    started = fork_server.start("nmtprune.cli.preload")
+    while not os.path.exists(os.environ[fork_server.ADDRESS]):
+        assert fork_server._STARTED[-1].poll() is None, "the warm process has ended"
         time.sleep(0.05)
     yield started
-    process = warm._STARTED.pop()
+    process = fork_server._STARTED.pop()
     process.stdin.close()
     process.wait()
 
@@ -266,39 +268,39 @@ def test_a_worker_that_dies_is_an_error_that_names_the_model(tmp_path):
 
 def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(speed, "_identity", lambda config, chains, rounds: "same")
+    monkeypatch.setattr(measurement, "_identity", lambda config, chains, rounds: "same")
     chains = [parse("toy/toy/s1/train")]
     out = paths.speed("toy", "toy")
     inside = []
 
     def pretend(config, chains, rounds, folder):
-        code = "import sys; from pathlib import Path; from nmtprune.steps.store import lock\nwith lock(Path('results/speed')): print('in')"
+        code = "import sys; from pathlib import Path; from nmtprune.store.state import lock\nwith lock(Path('results/speed')): print('in')"
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert "waiting" in child.stdout.readline()
         inside.append(child)
         return [dict.fromkeys(protocol.COLUMNS, 1)], [dict.fromkeys(protocol.LEFT_OUT_COLUMNS, "why")]
 
-    monkeypatch.setattr(speed, "_measure", pretend)
+    monkeypatch.setattr(measurement, "_measure", pretend)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    speed.measure(None, out, chains, 1)
+    measurement.measure(None, out, chains, 1)
     assert inside[0].communicate()[0] == "in\n"
     assert out.read_text().splitlines()[0] == ",".join(protocol.COLUMNS)
     assert paths.left_out(out).read_text() == "chain,engine,reason\nwhy,why,why\n"
 
     out.unlink()
-    speed.measure(None, out, chains, 1)  # the same models: what was measured comes back
+    measurement.measure(None, out, chains, 1)  # the same models: what was measured comes back
     assert len(inside) == 1
     assert out.exists()
 
 
 def test_models_of_two_tasks_are_not_compared():
     with pytest.raises(UserError, match="other/toy/s1/train is of another task than toy/toy/s1/train"):
-        speed.measure(None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")], 1)
+        measurement.measure(None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")], 1)
 
 
 def test_marian_parameters_are_ours_by_other_names():
     model = random_model()
-    found = pymarian_peer.parameters(model)
+    found = pymarian.parameters(model)
     state = model.state
     assert (found["encoder_l2_self_Wq"] == state["encoder.layers.1.self_attn.q_proj.weight"].T.numpy()).all()
     assert (found["decoder_l1_context_bo"] == state["decoder.layers.0.encoder_attn.out_proj.bias"].numpy()).all()
@@ -308,22 +310,22 @@ def test_marian_parameters_are_ours_by_other_names():
     weights = sum(tensor.size for tensor in found.values())
     ours = sum(tensor.numel() for tensor in {tensor.data_ptr(): tensor for tensor in state.values()}.values())
     assert weights == ours - 2 * 256
-    assert pymarian_peer.configuration(model, found)["transformer-dim-ffn"] == 32
-    assert pymarian_peer.supports(model) is None
+    assert pymarian.configuration(model, found)["transformer-dim-ffn"] == 32
+    assert pymarian.supports(model) is None
 
 
 def test_marian_refuses_what_it_cannot_run():
-    assert "self_attn.q_proj.weight` is missing" in pymarian_peer.supports(random_model(decoder_self="ssru"))
+    assert "self_attn.q_proj.weight` is missing" in pymarian.supports(random_model(decoder_self="ssru"))
     model = random_model()
     for part, rows in (("weight", (20, 256)), ("bias", (20,))):
         model.state[f"encoder.layers.0.fc1.{part}"] = torch.zeros(rows)
     model.state["encoder.layers.0.fc2.weight"] = torch.zeros(256, 20)
-    assert pymarian_peer.supports(model) == "the encoder's layers have FFNs of different widths"
+    assert pymarian.supports(model) == "the encoder's layers have FFNs of different widths"
 
 
 def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_path, monkeypatch):
     """Positions from 0, and a decoder that begins with a zero embedding. It is greedy: the two searches end a beam differently."""
-    if reason := pymarian_peer.missing():
+    if reason := pymarian.missing():
         pytest.skip(reason)
     import ctranslate2
 
@@ -340,14 +342,14 @@ def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_pat
     translator = ctranslate2.Translator(str(tmp_path), device="cpu", compute_type="float32", intra_threads=1)
     ours = [result.hypotheses[0] for result in translator.translate_batch(sources, beam_size=1, max_decoding_length=10)]
 
-    pymarian_peer.save(model, tmp_path / "to marian")
+    pymarian.save(model, tmp_path / "to marian")
     code = (
-        "import json, sys; from pathlib import Path; from nmtprune.scoring.pymarian_peer import Peer; "
+        "import json, sys; from pathlib import Path; from nmtprune.speed.measurement.pymarian import Peer; "
         "given = json.loads(sys.argv[1]); print(json.dumps(Peer(Path(given[0]), given[1]).translate(given[2])))"
     )
     given = json.dumps([str(tmp_path / "to marian"), {**SEARCH, "max_len_a": 3}, sources])
     environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent / "workflow")}
-    done = subprocess.run([pymarian_peer.interpreter(), "-c", code, given], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run([pymarian.interpreter(), "-c", code, given], capture_output=True, text=True, env=environment, check=True)
     theirs = [hypothesis[:10] for hypothesis in json.loads(done.stdout.splitlines()[-1])]
     assert theirs == [hypothesis[:10] for hypothesis in ours]
 

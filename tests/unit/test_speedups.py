@@ -6,7 +6,7 @@ import copy
 import subprocess
 import sys
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.optim import FairseqOptimizer
 from fairseq.optim.adam import Adam
 
-from nmtprune.toolkit import speedups
+from nmtprune.fairseq_bridge import speedups
 
 SHAPES = [(7, 5), (5,), (3, 2, 4), (1,)]
 EXCHANGED = (
@@ -189,7 +189,7 @@ def test_gradients_are_scaled_and_clipped_as_by_fairseq(max_norm, plain_adam_ste
 
 def test_applying_twice_is_applying_once():
     program = (
-        "from nmtprune.toolkit import speedups; from fairseq.optim.adam import Adam; plain = Adam.step; "
+        "from nmtprune.fairseq_bridge import speedups; from fairseq.optim.adam import Adam; plain = Adam.step; "
         "speedups.apply(); once = Adam.step; speedups.apply(); assert Adam.step is once is not plain"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
@@ -197,7 +197,7 @@ def test_applying_twice_is_applying_once():
 
 def test_no_optimiser_starts_the_compiler():
     code = (
-        "import sys, torch; from nmtprune.toolkit import speedups; speedups.apply(); from fairseq.optim.adam import Adam; "
+        "import sys, torch; from nmtprune.fairseq_bridge import speedups; speedups.apply(); from fairseq.optim.adam import Adam; "
         "p = torch.nn.Parameter(torch.ones(2)); own = Adam([p]); own.zero_grad(); p.sum().backward(); own.step(); "
         "own.load_state_dict(own.state_dict()); assert torch.allclose(p, torch.tensor(0.999)); assert 'torch._dynamo' not in sys.modules"
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from nmtprune import chain as chains
-from nmtprune import config as configuration
-from nmtprune import current, manifest, paths
-from nmtprune.files import write_json, write_text
-from nmtprune.reporting.status import duration, status
-from nmtprune.steps.store import is_locked, this_machine
+from nmtprune.experiment import chain as chains
+from nmtprune.experiment import config as configuration
+from nmtprune.experiment import paths
+from nmtprune.foundation.files import write_json, write_text
+from nmtprune.planning.status import duration, status
+from nmtprune.store import current, manifest
+from nmtprune.store.state import is_locked, this_machine
 
 ROOT = "toy/toy/s1/train"
 PRUNED, RETRAINED = f"{ROOT}/prune-local-50", f"{ROOT}/prune-local-50/retrain"

@@ -13,9 +13,11 @@ import pytest
 import torch
 from conftest import MICRO, PATIENCE
 
-from nmtprune import chain, models, paths, steps
-from nmtprune.errors import UserError
-from nmtprune.toolkit import precision
+from nmtprune.experiment import chain, paths
+from nmtprune.fairseq_bridge import precision
+from nmtprune.foundation.errors import UserError
+from nmtprune.steps.run import run
+from nmtprune.store import checkpoints
 from nmtprune.training import loop
 
 SEED = "micro/micro/s1"
@@ -28,7 +30,7 @@ TIMES = {"seconds", "target_words_per_second"}
 
 def weights(file):
     """Tensors by name. fairseq's `_float_tensor` is memory that nothing ever writes."""
-    found = models.read(file)
+    found = checkpoints.read(file)
     state = found.get("model", found)
     return {name: tensor for name, tensor in state.items() if "_float_tensor" not in name}
 
@@ -78,7 +80,7 @@ def interrupted(monkeypatch, owner, name, at):
 SAVED_AFTER_VALIDATIONS, SAVED_ALWAYS = 300, -1
 VALIDATION = (loop.session, "validation_nll")
 UPDATE = (loop.Training, "_update")
-WRITING = (models, "atomic")
+WRITING = (checkpoints, "atomic")
 INTERRUPTIONS = {
     # the chain, what is called for the last time, which call of it, how often state is saved
     "before the first validation": (TRAIN, *UPDATE, 5, SAVED_AFTER_VALIDATIONS),
@@ -180,7 +182,7 @@ def test_a_training_tells_what_it_did(studio):
 def test_retraining_keeps_pruned_weights_at_zero_and_trains_the_others(studio):
     for steps_after in ("retrain", "retrain-decayed"):
         directory = studio.make(f"{PRUNE}/{steps_after}")
-        masks = models.read_masks(studio.model(PRUNE) / "mask.pt")
+        masks = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt")
         before, after = weights(studio.model(TRAIN) / "model.pt"), weights(directory / "last.pt")
         for name, mask in masks.items():
             assert not after[name][~mask].any()
@@ -200,7 +202,7 @@ def test_the_mask_is_half_of_all_prunable_weights_and_embeddings_are_counted_onc
 
 def test_tied_embeddings_stay_tied(studio):
     for text in (TRAIN, RETRAIN, REJUVENATE):
-        state = models.read(studio.make(text) / "model.pt")["model"]
+        state = checkpoints.read(studio.make(text) / "model.pt")["model"]
         tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
         assert len({state[name].data_ptr() for name in tied}) == 1
 
@@ -221,14 +223,14 @@ def test_a_training_from_new_weights_has_no_parent_to_compete_with(studio):
 
 def test_a_snapshot_is_the_checkpoint_of_its_update(studio):
     directory = studio.make(f"{TRAIN}/at-50")
-    assert models.read(directory / "model.pt")["optimizer_history"][-1]["num_updates"] == 12
+    assert checkpoints.read(directory / "model.pt")["optimizer_history"][-1]["num_updates"] == 12
     assert manifest(directory)["updates"] == 12
     assert not same(weights(directory / "model.pt"), weights(studio.model(TRAIN) / "model.pt"))
 
 
 def first_of(studio, text):
     with studio.inside():
-        return first_weights(chain.parse(text), models.masks_of(chain.parse(text).parent))
+        return first_weights(chain.parse(text), checkpoints.masks_of(chain.parse(text).parent))
 
 
 def first_weights(parsed, masks):
@@ -245,7 +247,7 @@ def test_restart_draws_other_weights_under_the_same_mask(studio):
     ]
     assert len(set(seeds)) == 3
     directory = studio.make(f"{PRUNE}/restart")
-    masks, after = models.read_masks(studio.model(PRUNE) / "mask.pt"), weights(directory / "last.pt")
+    masks, after = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt"), weights(directory / "last.pt")
     initial = weights(studio.model(TRAIN) / "initial.pt")
     for name, mask in masks.items():
         assert not after[name][~mask].any()
@@ -258,7 +260,7 @@ def test_a_ticket_begins_with_the_initial_weights(studio):
     first = first_of(studio, f"{PRUNE}/restart-ticket")
     assert same({n: t for n, t in first.items() if "_float" not in n}, weights(studio.model(TRAIN) / "initial.pt"))
     directory = studio.make(f"{PRUNE}/restart-ticket")
-    masks, after = models.read_masks(studio.model(PRUNE) / "mask.pt"), weights(directory / "last.pt")
+    masks, after = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt"), weights(directory / "last.pt")
     for name, mask in masks.items():
         assert not after[name][~mask].any()
 
@@ -275,7 +277,7 @@ def test_external_rejuvenation_takes_the_baselines_values_at_pruned_positions(st
     studio.make(RETRAIN)
     first = first_of(studio, f"{RETRAIN}/rejuvenate-external")
     baseline, retrained = weights(studio.model(TRAIN) / "model.pt"), weights(studio.model(RETRAIN) / "model.pt")
-    masks = models.read_masks(studio.model(PRUNE) / "mask.pt")
+    masks = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt")
     for name, mask in masks.items():
         assert torch.equal(first[name][~mask], baseline[name][~mask])
         assert torch.equal(first[name][mask], retrained[name][mask])
@@ -287,7 +289,7 @@ def test_external_rejuvenation_takes_the_baselines_values_at_pruned_positions(st
 
 def test_rejuvenation_frees_the_pruned_weights(studio):
     directory = studio.make(REJUVENATE)
-    masks = models.read_masks(studio.model(PRUNE) / "mask.pt")
+    masks = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt")
     after = weights(directory / "last.pt")
     freed = torch.cat([after[name][~mask] for name, mask in masks.items()])
     assert (freed != 0).float().mean() > 0.5
@@ -296,11 +298,11 @@ def test_rejuvenation_frees_the_pruned_weights(studio):
 
 def test_iterated_pruning_is_of_the_rejuvenated_model(studio):
     directory = studio.make(f"{REJUVENATE}/prune-local-50")
-    first, second = (models.read_masks(studio.model(text) / "mask.pt") for text in (PRUNE, f"{REJUVENATE}/prune-local-50"))
+    first, second = (checkpoints.read_masks(studio.model(text) / "mask.pt") for text in (PRUNE, f"{REJUVENATE}/prune-local-50"))
     assert sum(int(mask.sum()) for mask in first.values()) == sum(int(mask.sum()) for mask in second.values())
     assert manifest(directory)["parent"] == REJUVENATE
     with studio.inside():
-        state = models.state_of(chain.parse(f"{REJUVENATE}/prune-local-50"))
+        state = checkpoints.state_of(chain.parse(f"{REJUVENATE}/prune-local-50"))
     assert all(not state[name][~mask].any() for name, mask in second.items())
 
 
@@ -333,7 +335,7 @@ def test_compared_trainings_see_the_same_batches(bench, seen):
 
 
 def test_updates_before_a_training(studio):
-    from nmtprune.footing import updates_before
+    from nmtprune.experiment.footing import updates_before
 
     round_of_wang = "prune-local-50/retrain/rejuvenate-zero"
     wanted = {
@@ -421,9 +423,9 @@ def test_a_damaged_parent_gives_one_sentence_and_nothing_is_lost(bench, damage):
 def test_a_parent_of_another_shape_gives_one_sentence(bench):
     workplace = bench(TRAIN)
     model = workplace.model(TRAIN) / "model.pt"
-    content = models.read(model)
+    content = checkpoints.read(model)
     content["model"]["decoder.layers.0.fc1.weight"] = torch.ones(3, 3)
-    models.save(content, model)
+    checkpoints.save(content, model)
     with pytest.raises(UserError, match="do not fit") as error:
         workplace.make(f"{TRAIN}/continue")
     assert len(str(error.value).splitlines()) == 1
@@ -442,7 +444,7 @@ def test_damaged_state_gives_one_sentence(bench, monkeypatch):
 def test_a_mask_is_made_on_the_way_to_what_trains_under_it(studio, bench):
     reference, workplace = studio.make(RETRAIN), bench(TRAIN)
     with workplace.inside():
-        steps.run(workplace.config, chain.parse(RETRAIN))
+        run.run(workplace.config, chain.parse(RETRAIN))
     assert_same_training(workplace.model(RETRAIN), reference)
     pruned, before = workplace.model(PRUNE), (workplace.model(RETRAIN) / "manifest.json").stat().st_mtime_ns
     assert manifest(pruned) | {"wall_seconds": 0} == manifest(studio.model(PRUNE)) | {"wall_seconds": 0}
@@ -450,15 +452,15 @@ def test_a_mask_is_made_on_the_way_to_what_trains_under_it(studio, bench):
         gone.unlink()
     shutil.rmtree(pruned / "state")
     with workplace.inside():
-        steps.run(workplace.config, chain.parse(RETRAIN))
-    assert same(models.read_masks(pruned / "mask.pt"), models.read_masks(studio.model(PRUNE) / "mask.pt"))
+        run.run(workplace.config, chain.parse(RETRAIN))
+    assert same(checkpoints.read_masks(pruned / "mask.pt"), checkpoints.read_masks(studio.model(PRUNE) / "mask.pt"))
     assert (workplace.model(RETRAIN) / "manifest.json").stat().st_mtime_ns == before  # and nothing is trained again
 
 
 def test_a_model_whose_parent_is_not_there(bench):
     workplace = bench()
     with workplace.inside(), pytest.raises(UserError, match=r"there is no .*train/manifest\.json: make it first"):
-        steps.run(workplace.config, chain.parse(PRUNE))
+        run.run(workplace.config, chain.parse(PRUNE))
 
 
 def test_two_processes_never_work_on_one_directory(studio, bench):
@@ -500,14 +502,14 @@ def test_half_precision_holds_masks_and_resumes(studio, bench, monkeypatch, half
             workplace.make(text)
     assert_same_training(workplace.make(text), reference)
     pruned = workplace.make(f"{text}/prune-local-50/retrain-half")
-    masks, after = models.read_masks(pruned.parent / "mask.pt"), weights(pruned / "last.pt")
+    masks, after = checkpoints.read_masks(pruned.parent / "mask.pt"), weights(pruned / "last.pt")
     assert all(not after[name][~mask].any() for name, mask in masks.items())
 
 
 def test_half_precision_saves_its_master_weights_and_loss_scale(studio, half_precision):
     """What a resumed training needs beside the rounded weights."""
+    from nmtprune.fairseq_bridge import arguments, session
     from nmtprune.steps import training
-    from nmtprune.toolkit import arguments, session
 
     with studio.inside():
         config, parsed = studio.config, chain.parse(f"{SEED}/train-half")
@@ -542,20 +544,20 @@ LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
     """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and penalties, and the same fresh
     optimiser half-way through `continue`."""
-    alone, workplace = studio.make(f"{STILL}/{steps}"), bench(STILL)  # the mask is made by the launcher
+    alone, workplace = studio.make(f"{STILL}/{run}"), bench(STILL)  # the mask is made by the launcher
     workplace.configure(workers=2)
-    done = workplace.nmtprune("run", f"{STILL}/{steps}")
+    done = workplace.nmtprune("run", f"{STILL}/{run}")
     assert done.returncode == 0, done.stderr[-2000:]
-    together = workplace.model(f"{STILL}/{steps}")
+    together = workplace.model(f"{STILL}/{run}")
     assert manifest(together)["digest"] == manifest(alone)["digest"]
     assert_same_losses(history(together), history(alone))
     ours, theirs = weights(together / "last.pt"), weights(alone / "last.pt")
     assert all(torch.allclose(ours[name], theirs[name], atol=2e-4) for name in theirs)
-    if "/" in steps:
+    if "/" in run:
         assert [row["update"] for row in history(together)] == ["0", "8", "12"]
-        masks = models.read_masks(together.parent / "mask.pt")
+        masks = checkpoints.read_masks(together.parent / "mask.pt")
         assert all(not ours[name][~mask].any() for name, mask in masks.items())
-    elif "lasso" in steps:
+    elif "lasso" in run:
         assert [float(row["penalty"]) for row in history(together)] == pytest.approx(
             [float(row["penalty"]) for row in history(alone)], rel=1e-4
         )

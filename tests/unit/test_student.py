@@ -4,7 +4,7 @@ import copy
 import json
 import sys
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
@@ -16,13 +16,13 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune import models
-from nmtprune.errors import UserError
-from nmtprune.pruning.class_names import class_names
+from nmtprune.experiment.search import Search
+from nmtprune.experiment.weight_classes import class_names
+from nmtprune.fairseq_bridge import arguments, generation, student
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import classes, prunable
-from nmtprune.scoring.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
-from nmtprune.search import Search
-from nmtprune.toolkit import arguments, generate, student
+from nmtprune.store import checkpoints
+from nmtprune.store.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionary
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
 SMALL = {
@@ -57,7 +57,7 @@ def configuration(architecture, shape=None):
 def build(architecture, shape=None):
     """The module, its weights drawn from seed 1."""
     torch.manual_seed(1)
-    dictionary = generate.as_dictionary(SYMBOLS)
+    dictionary = generation.as_dictionary(SYMBOLS)
     return build_model(configuration(architecture, shape), TranslationTask(TranslationConfig(), dictionary, dictionary)).eval()
 
 
@@ -183,7 +183,7 @@ def test_fairseqs_engine_translates_and_scores(variant):
     """Built from a checkpoint's options alone, after which a beam search leaves no trace in the likelihoods."""
     architecture = SMALL | VARIANTS[variant]
     model = Model(shuffled(build(architecture)).state_dict(), dict(configuration(architecture)), SYMBOLS, SYMBOLS)
-    engine = generate.FairseqEngine(model, "cpu")
+    engine = generation.FairseqEngine(model, "cpu")
     sources = [["w3", "w1", "w4"], ["w1"], ["w5", "w9"]]
     before = engine.negative_log_likelihoods(sources, sources)
     together = engine.translate(sources, Search(beam=3, replace_unknowns=True), 8)
@@ -246,7 +246,7 @@ def test_fairseq_generate_opens_a_checkpoint(studio, steps):
     folder = studio.make(f"micro/micro-student/s1/{steps}")
     data = next((studio / "results/data/micro").glob("sentencepiece*"))
     plugin = REPOSITORY / "workflow" / "nmtprune" / "toolkit" / "nmtprune_plugin"
-    tool = "import nmtprune.toolkit.shim; from fairseq_cli.generate import cli_main; cli_main()"
+    tool = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.generate import cli_main; cli_main()"
     where = [str(data / "bin"), "--path", str(folder / "model.pt"), "--user-dir", str(plugin), "--cpu", "--gen-subset", "test"]
     how = ["--beam", "2", "--max-len-a", "0", "--max-len-b", "20"]
     done = studio.run(sys.executable, "-c", tool, *where, *how)
@@ -256,9 +256,9 @@ def test_fairseq_generate_opens_a_checkpoint(studio, steps):
     numbers = [name[2:] for name in said if name.startswith("S-")]
     assert len(numbers) == 40
 
-    checkpoint = models.read(folder / "model.pt")
+    checkpoint = checkpoints.read(folder / "model.pt")
     symbols = [read_dictionary(data / "bin" / f"dict.{language}.txt") for language in ("src", "tgt")]
-    engine = generate.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
+    engine = generation.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
     ours = engine.translate([said[f"S-{number}"] for number in numbers], Search(beam=2), 20)
     assert ours == [said[f"H-{number}"] for number in numbers]
     assert checkpoint["cfg"]["model"]["decoder_self"] == "ssru"

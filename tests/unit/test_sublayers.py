@@ -2,7 +2,7 @@
 
 import json
 
-import nmtprune.toolkit.shim  # noqa: F401  (before fairseq)
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import build_model
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-from nmtprune import models
-from nmtprune.errors import UserError
+from nmtprune.fairseq_bridge import arguments, generation
+from nmtprune.fairseq_bridge.sublayers import ObservedEngine
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.components import sub_layer_of
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, Model
-from nmtprune.toolkit import arguments, generate
-from nmtprune.toolkit.sublayers import ObservedEngine
+from nmtprune.store import checkpoints
+from nmtprune.store.model import SPECIAL_SYMBOLS, Model
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
 SMALL = {"encoder_layers": 2, "decoder_layers": 3, "embed_dim": 16, "ffn_dim": 24, "heads": 4, "dropout": 0.1}
@@ -48,11 +48,11 @@ def model(architecture):
     argv = ["data", "--task", "translation", *arguments.of_architecture(stated), *(["--shape", json.dumps(shape)] if shape else [])]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=argv)).model
     torch.manual_seed(1)
-    dictionary = generate.as_dictionary(SYMBOLS)
+    dictionary = generation.as_dictionary(SYMBOLS)
     module = build_model(cfg, TranslationTask(TranslationConfig(), dictionary, dictionary))
     for parameter in module.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return Model(module.state_dict(), models.options_by_name(cfg), SYMBOLS, SYMBOLS)
+    return Model(module.state_dict(), checkpoints.options_by_name(cfg), SYMBOLS, SYMBOLS)
 
 
 @pytest.fixture(params=ARCHITECTURES)

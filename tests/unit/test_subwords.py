@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmtprune.config import validate
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.subword_names import marked_as, name_of
+from nmtprune.experiment.config import validate
+from nmtprune.experiment.subwords import marked_as, name_of
+from nmtprune.foundation.errors import UserError
 
 EN = [
     "A man in an orange hat stares at something.",

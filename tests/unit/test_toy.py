@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmtprune.data import toy
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 
 SEEDS = st.integers(min_value=0, max_value=10**9)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmtprune import chain, config, papers, paths
-from nmtprune.errors import UserError
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.kinds.trajectory import cosine, make, projected
-from nmtprune.reporting.measured import Measured
 
 PHASES = {
     "Baseline": "train",
@@ -157,7 +157,7 @@ def test_a_snapshot_counts_its_own_updates_and_those_before_its_training(item):
 def test_the_vector_is_the_mean_over_sentences_of_their_means_over_positions(studio):
     from nmtprune.analysis import representations
     from nmtprune.analysis.encoder import Encoder
-    from nmtprune.files import read_lines
+    from nmtprune.foundation.files import read_lines
 
     model = chain.parse("micro/micro/s1/train/at-50")
     studio.make(str(model))

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import Workplace
 
-from nmtprune import chain, paths, units
-from nmtprune.errors import UserError
+from nmtprune.experiment import chain, paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.store import units
 
 TRAIN, CONTROL = (chain.parse(f"micro/micro/s1/{steps}") for steps in ("train", "train/continue"))
 UNIT = paths.unit(TRAIN)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_scoring_engines import build, sentences, train_to_copy
 
-from nmtprune.errors import UserError
-from nmtprune.scoring.model import UNKNOWN
-from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.translate import translate
-from nmtprune.search import Search
-from nmtprune.toolkit.generate import replace_unknowns
+from nmtprune.experiment.search import Search
+from nmtprune.fairseq_bridge.generation import replace_unknowns
+from nmtprune.foundation.errors import UserError
+from nmtprune.store.model import UNKNOWN
+from nmtprune.translation.batching import translate
+from nmtprune.translation.opening import open_engine
 
 
 def test_the_source_piece_with_the_most_attention_is_copied():

@@ -6,7 +6,7 @@ import importlib.util
 import pytest
 import torch
 
-from nmtprune import versions
+from nmtprune.foundation import versions
 
 
 def test_the_build_of_pytorch():
@@ -27,7 +27,8 @@ def test_a_build_that_the_metadata_lack(tmp_path, monkeypatch, recorded):
 
 
 def test_other_versions_are_the_same_model(studio, monkeypatch):
-    from nmtprune import chain, manifest
+    from nmtprune.experiment import chain
+    from nmtprune.store import manifest
 
     train = chain.parse("micro/micro/s1/train")
     with studio.inside():

@@ -13,14 +13,14 @@ from conftest import MICRO
 from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 
-from nmtprune import chain, config, papers, paths
 from nmtprune.analysis.importance import contributions
-from nmtprune.papers import Column, Item, Row
-from nmtprune.pruning.component_names import KINDS
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.experiment.components import KINDS
+from nmtprune.experiment.papers import Column, Item, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import kinds
 from nmtprune.reporting.captions import caption
 from nmtprune.reporting.kinds import removal
-from nmtprune.reporting.measured import Measured
 from nmtprune.scoring.significance import bleu
 
 CONTRIBUTION = Column("contribution", "Contribution")

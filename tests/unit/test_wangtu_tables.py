@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nmtprune import chain, config, papers, paths
+from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.measurements import similarity as measured_similarity
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.kinds import isometry, make
-from nmtprune.reporting.measured import Measured
 
 COMPONENTS = [f"{kind}.{layer}" for kind in ("E.SA", "E.FF", "D.SA", "D.EA", "D.FF") for layer in (1, 2)]
 PUBLISHED = {"Important": "0.54", "Unimportant": "0.42"}

@@ -12,14 +12,15 @@ import pytest
 import torch
 from conftest import PATIENCE, Workplace
 
-from nmtprune import models, warm
+from nmtprune.runtime import fork_server
+from nmtprune.store import checkpoints
 
 TRAIN = "micro/micro/s1/train"
 
 OWNER = """
 import sys, time
 from nmtprune import warm
-pid = warm.start('nmtprune.preload')
+pid = warm.start('nmtprune.cli.preload')
 import os
 print(os.environ[warm.ADDRESS], pid, flush=True)
 time.sleep(3600)
@@ -59,7 +60,7 @@ class Warm:
         self.owner = self.python(OWNER)
         address, pid = self.owner.stdout.readline().split()
         self.pid, self.address = int(pid), Path(address)
-        self.environment |= {warm.ADDRESS: address, warm.SERVED: warm.own_environment()}
+        self.environment |= {fork_server.ADDRESS: address, fork_server.SERVED: fork_server.own_environment()}
         until(lambda: self.address.exists() or self.owner.poll() is not None)
 
     def python(self, code, *arguments):
@@ -68,7 +69,11 @@ class Warm:
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, **streams)
 
     def job(self, seconds, status):
-        return self.python("import sys; from nmtprune import warm; sys.exit(warm.run_there(sys.argv, 'nmtprune.cli'))", seconds, status)
+        return self.python(
+            "import sys; from nmtprune.runtime import fork_server as warm; sys.exit(warm.run_there(sys.argv, 'nmtprune.cli.verbs'))",
+            seconds,
+            status,
+        )
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def process(tmp_path, monkeypatch):
         "class Finder:\n"
         "    @staticmethod\n"
         "    def find_spec(name, path=None, target=None):\n"
-        "        if name == 'nmtprune.cli':\n"
+        "        if name == 'nmtprune.cli.verbs':\n"
         "            import importlib.util\n"
         "            return importlib.util.spec_from_file_location(name, sys.path_of_job)\n"
         f"sys.path_of_job = {str(tmp_path / 'job.py')!r}\n"
@@ -141,7 +146,12 @@ def test_without_the_warm_process_jobs_say_so_and_later_ones_do_without(process)
     assert job.wait(timeout=PATIENCE) == 128 + signal.SIGKILL
     assert "the process that runs the jobs was killed" in job.stderr.read()
     until(lambda: not alive(fork))
-    assert process.python("from nmtprune import warm; print(warm.run_there(['x'], 'nmtprune.cli'))").communicate()[0] == "None\n"
+    assert (
+        process.python(
+            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x'], 'nmtprune.cli.verbs'))"
+        ).communicate()[0]
+        == "None\n"
+    )
 
 
 def test_the_warm_process_has_one_thread(process):
@@ -152,19 +162,30 @@ def test_the_warm_process_has_one_thread(process):
 @pytest.mark.parametrize("difference", ["sys.prefix = '/another/environment'", "sys.executable = '/bin/another'", "sys.version = '3.99'"])
 def test_a_job_of_another_environment_is_not_handed_over(process, difference):
     """As one under `--sdm conda`, whose packages are those of its own environment."""
-    job = process.python(f"import sys; {difference}; from nmtprune import warm; print(warm.run_there(['x', '0', '3'], 'nmtprune.cli'))")
+    asked = "print(fork_server.run_there(['x', '0', '3'], 'nmtprune.cli.verbs'))"
+    job = process.python(f"import sys; {difference}; from nmtprune.runtime import fork_server; {asked}")
     assert job.communicate()[0] == "None\n"
 
 
 def test_a_job_of_another_copy_of_the_package_is_not_handed_over(process):
-    shutil.copytree(Path(warm.__file__).parent, process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(fork_server.__file__).parent, process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__"))
     process.environment["PYTHONPATH"] = str(process.folder / "other")
-    assert process.python("from nmtprune import warm; print(warm.run_there(['x', '0', '3'], 'nmtprune.cli'))").communicate()[0] == "None\n"
+    assert (
+        process.python(
+            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x', '0', '3'], 'nmtprune.cli.verbs'))"
+        ).communicate()[0]
+        == "None\n"
+    )
 
 
 def test_jobs_of_several_threads_do_without(process):
     process.environment["OMP_NUM_THREADS"] = "2"
-    assert process.python("from nmtprune import warm; print(warm.run_there(['x'], 'nmtprune.cli'))").communicate()[0] == "None\n"
+    assert (
+        process.python(
+            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x'], 'nmtprune.cli.verbs'))"
+        ).communicate()[0]
+        == "None\n"
+    )
 
 
 def test_a_model_of_a_warm_process_is_that_of_a_cold_one(workplace, studio, tmp_path):
@@ -184,8 +205,8 @@ def test_a_model_of_a_warm_process_is_that_of_a_cold_one(workplace, studio, tmp_
     finally:
         found.owner.kill()
         found.owner.wait()
-    ours, theirs = (models.read(place.model(TRAIN) / "model.pt")["model"] for place in (workplace, cold))
+    ours, theirs = (checkpoints.read(place.model(TRAIN) / "model.pt")["model"] for place in (workplace, cold))
     named = [name for name in ours if "_float_tensor" not in name]  # fairseq's, which nobody fills
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in named)
-    ours, theirs = (models.read_masks(place.model(f"{TRAIN}/prune-local-50") / "mask.pt") for place in (workplace, cold))
+    ours, theirs = (checkpoints.read_masks(place.model(f"{TRAIN}/prune-local-50") / "mask.pt") for place in (workplace, cold))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmtprune import analysis, chain, config, models, papers, paths
 from nmtprune.analysis.run import run as analyse
 from nmtprune.analysis.weights import CELLS, are_words, facts, picture, pictures
+from nmtprune.experiment import analysis_kinds, chain, config, papers, paths
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, kinds
-from nmtprune.reporting.measured import Measured
+from nmtprune.store import checkpoints
 
 N, TYPES = 4, 24
 WORDS = are_words(["<s>", "<pad>", "</s>", "<unk>", *(f"w{number}" for number in range(TYPES - 4))])
@@ -137,7 +138,7 @@ def pruned(tmp_path, monkeypatch):
     masks["encoder.embed_tokens.weight"][-5:] = False
     masks["encoder.lstm.weight_ih_l0"][:N] = torch.eye(N, dtype=torch.bool)
     paths.model(model).mkdir(parents=True)
-    models.save_masks(masks, paths.model(model) / paths.MASK)
+    checkpoints.save_masks(masks, paths.model(model) / paths.MASK)
     folder = paths.binarised(settings.data_folder(model))
     folder.mkdir(parents=True)
     for side in ("source", "target"):
@@ -163,9 +164,9 @@ def test_an_analysis_needs_no_weights_of_a_sparse_model_and_single_facts_are_rea
 def test_of_a_dense_model_everything_is_kept(pruned):
     settings, model = pruned
     state = {name: torch.randn(mask.shape) for name, mask in lstm().items()}
-    models.save({"model": state}, paths.model(model.parent) / paths.MODEL)
+    checkpoints.save({"model": state}, paths.model(model.parent) / paths.MODEL)
     (paths.model(model.parent) / paths.MANIFEST).write_text(json.dumps({}))
-    numbers = analysis.weights.analyse(settings, model.parent).numbers
+    numbers = analysis_kinds.weights.analyse(settings, model.parent).numbers
     assert value(numbers, "kept") == 100 and value(numbers, "source_words_gone") == 0
 
 

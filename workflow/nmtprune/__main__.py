@@ -1,4 +1,4 @@
-"""`nmtprune <verb>` and `python -m nmtprune <verb>`: see nmtprune.cli.
+"""`nmtprune <verb>` and `python -m nmtprune <verb>`: see nmtprune.cli.verbs.
 
 Nothing is imported here that a job of the warm process does not need.
 """
@@ -6,23 +6,23 @@ Nothing is imported here that a job of the warm process does not need.
 import sys
 from typing import NoReturn
 
-from nmtprune import warm
+from nmtprune.runtime import fork_server
 
-CLI = "nmtprune.cli"
+CLI = "nmtprune.cli.verbs"
 
 
 def main() -> int:
-    status = warm.run_there(sys.argv, CLI)
+    status = fork_server.run_there(sys.argv, CLI)
     if status is not None:
         return status
-    from nmtprune import cli
+    from nmtprune.cli.verbs import verbs
 
-    return cli.main()
+    return verbs.main()
 
 
 def console() -> NoReturn:
     """The console script."""
-    warm.leave(main())
+    fork_server.leave(main())
 
 
 if __name__ == "__main__":

@@ -22,26 +22,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmtprune import chain as chains
-from nmtprune import config as configuration
-from nmtprune import models, paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
 from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError, suggest
-from nmtprune.evaluation import Evaluation
+from nmtprune.experiment import chain as chains
+from nmtprune.experiment import config as configuration
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.search import Search
+from nmtprune.experiment.shapes import Shape
+from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.selection import masks_of_steps, together
-from nmtprune.pruning.shapes import Shape
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring import size
-from nmtprune.scoring.model import Model, of_chain
-from nmtprune.scoring.opening import open_engine
-from nmtprune.scoring.shortlist import Shortlist
-from nmtprune.scoring.translate import translate_lines
-from nmtprune.search import Search
+from nmtprune.scoring.evaluation import Evaluation
 from nmtprune.steps.slice import judge, without_dead
+from nmtprune.store import checkpoints
+from nmtprune.store.model import Model, of_chain
+from nmtprune.translation.batching import translate_lines
+from nmtprune.translation.opening import open_engine
+from nmtprune.translation.shortlist import Shortlist
 
 __all__ = ["LoadedModel", "UserError", "load", "mask", "masks", "score", "slice", "translate"]
 
@@ -86,7 +87,7 @@ class LoadedModel:
 
         Raises UserError for a model that is no Transformer.
         """
-        if not models.is_transformer(self.model.options):
+        if not checkpoints.is_transformer(self.model.options):
             raise UserError(f"chain `{self.chain}`: only the layers of a Transformer have a shape")
         return shape_of(self.weights, head_size(self.model.options))
 
@@ -104,7 +105,7 @@ def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None
     config = configuration.load([Path(configfile)] if configfile else [], settings)
     parsed = chains.parse(paths.chain_text(chain))
     config.check(parsed)
-    return LoadedModel(config, parsed, of_chain(config, parsed), models.masks_of(parsed) or {})
+    return LoadedModel(config, parsed, of_chain(config, parsed), checkpoints.masks_of(parsed) or {})
 
 
 def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
@@ -133,7 +134,7 @@ def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
         if kept.dtype != torch.bool or kept.shape != model.weights[name].shape:
             wanted, given = list(model.weights[name].shape), list(kept.shape)
             raise UserError(f"mask: `{name}` needs a bool tensor of shape {wanted}, not one of {kept.dtype} and shape {given}")
-    masked = replace(model.model, state=models.masked(model.weights, masks))
+    masked = replace(model.model, state=checkpoints.masked(model.weights, masks))
     return replace(model, model=masked, masks=together(dict(model.masks), dict(masks)))
 
 

@@ -143,7 +143,7 @@ rule shard:
         "results/logs/models/{task}/{model}.{analysis}-{shard}-of-{shards}.log",
     wildcard_constraints:
         task="[^/]+",
-        analysis="|".join(analysis.SHARED_OUT),
+        analysis="|".join(analysis_kinds.SHARED_OUT),
         shard=r"\d+",
         shards=r"\d+",
     priority: headlines_first

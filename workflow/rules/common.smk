@@ -22,14 +22,18 @@ logging.raiseExceptions = False
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 try:
-    from nmtprune import chain as chains
-    from nmtprune import analysis, checks, commands, current, errors, launch, papers, paths, senteval, subword_names, units, warm
-    from nmtprune import config as configuration
+    from nmtprune.experiment import chain as chains
+    from nmtprune.experiment import analysis_kinds, papers, paths, senteval, subwords as subword_names
+    from nmtprune.planning import checks
+    from nmtprune.foundation import commands, errors
+    from nmtprune.store import current, units
+    from nmtprune.runtime import devices as launch, fork_server as warm
+    from nmtprune.experiment import config as configuration
     from nmtprune.data.corpus import languages_of, own_files
-    from nmtprune.errors import UserError
+    from nmtprune.foundation.errors import UserError
     from nmtprune.scoring import comet
-    from nmtprune.steps import store
-    from nmtprune.training.schedule import tokens_per_update
+    from nmtprune.store import state as store
+    from nmtprune.experiment.schedule import tokens_per_update
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
 
@@ -114,7 +118,7 @@ onstart:
     except OSError as error:
         raise WorkflowError(f"nmtprune: {errors.sentence_of(error)}")
     if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
-        warm.start("nmtprune.preload")
+        warm.start("nmtprune.cli.preload")
 
 
 def begin(needed):
@@ -225,7 +229,7 @@ def scoring_json(wildcards):
 
 
 def analysis_json(name, wildcards):
-    return json.dumps(analysis.settings(name, CONFIG, chain_of(wildcards)), sort_keys=True)
+    return json.dumps(analysis_kinds.settings(name, CONFIG, chain_of(wildcards)), sort_keys=True)
 
 
 def shards_of(name):

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nmtprune import models
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.importance import contributions
 from nmtprune.analysis.trials import State, Trials
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.pruning.component_names import Component
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import Component
+from nmtprune.experiment.config import Config
 from nmtprune.pruning.components import ablation
-from nmtprune.scoring.score import Measurement
+from nmtprune.scoring.scorer import Measurement
+from nmtprune.store import checkpoints
 
 NAME, WHOLE = "contribution", "none"
 
@@ -28,7 +28,7 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
 
 def without(run: Trials, *ablated: Component) -> State:
     """The model with the output of components at zero; the residuals stay."""
-    return models.masked(run.state, ablation(run.state, ablated))
+    return checkpoints.masked(run.state, ablation(run.state, ablated))
 
 
 def place(run: Trials, name: str) -> dict[str, Any]:

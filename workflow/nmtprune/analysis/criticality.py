@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from nmtprune import models, paths
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.contribution import WHOLE, place, scores
 from nmtprune.analysis.trials import State, Trials
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.components import moved
+from nmtprune.store import checkpoints
 
 NAME = "criticality"
 
@@ -25,7 +26,7 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
     root = list(run.chain.ancestors())[-1]
     if root.last.family.name != "train":
         raise UserError(f"criticality needs the initial weights of a `train`, and chain `{run.chain}` begins with `{root.last}`")
-    initial = models.read(paths.model(root) / paths.INITIAL)["model"]
+    initial = checkpoints.read(paths.model(root) / paths.INITIAL)["model"]
     misfit = [name for name, tensor in run.state.items() if name not in initial or initial[name].shape != tensor.shape]
     if misfit:
         raise UserError(f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nmtprune import paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.files import evenly_spaced, read_lines
-from nmtprune.scoring.model import Model, pieces_of
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import evenly_spaced, read_lines
+from nmtprune.store.model import Model, pieces_of
 
 
 class Pair(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from nmtprune.chain import Chain
-from nmtprune.config import Config
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.scoring.model import of_chain, pieces_of
-from nmtprune.toolkit.generate import FairseqEngine
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.fairseq_bridge.generation import FairseqEngine
+from nmtprune.foundation.errors import UserError
+from nmtprune.store.model import of_chain, pieces_of
 
 BATCH_PIECES = 4096
 

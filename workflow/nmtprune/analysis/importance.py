@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from nmtprune.pruning.component_names import Component, read_component
+from nmtprune.experiment.components import Component, read_component
 from nmtprune.scoring.significance import Score, bleu
 
 UNIMPORTANT = 0.05  # contribution below which a component counts as unimportant

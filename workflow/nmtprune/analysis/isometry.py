@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nmtprune import paths
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.development import Pair, development
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.scoring.model import Model, from_checkpoint, of_chain
-from nmtprune.toolkit.sublayers import Component, ObservedEngine, Pass
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.fairseq_bridge.sublayers import Component, ObservedEngine, Pass
+from nmtprune.store.model import Model, from_checkpoint, of_chain
 
 SENTENCES = 8  # of the development set, evenly spaced
 POSITIONS = 2  # of each sentence and side

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from nmtprune import models
-from nmtprune.analysis import Analysis
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.dead import Rule, rule_of
 from nmtprune.pruning.groups import groups
+from nmtprune.store import checkpoints
 
 HEAD_DIM = 1  # single connections of attention are looked at, if any
 MATRICES = ("encoder.layers.0.fc1.weight", "decoder.layers.0.fc1.weight")
@@ -24,7 +24,7 @@ MATRICES = ("encoder.layers.0.fc1.weight", "decoder.layers.0.fc1.weight")
 
 def analyse(config: Config, chain: Chain) -> Analysis:
     """Facts and magnitudes of MATRICES. Raises UserError for a model that lacks one, as an LSTM."""
-    state = models.state_of(chain)
+    state = checkpoints.state_of(chain)
     if absent := [name for name in MATRICES if name not in state]:
         raise UserError(f"{chain} has no matrix `{absent[0]}`; pictures of blocks need a Transformer with feed-forward layers")
     magnitudes = {name: state[name].abs().numpy().astype(np.float16) for name in MATRICES}

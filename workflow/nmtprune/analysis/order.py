@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from nmtprune import paths
-from nmtprune.ablation_order import ANALYSIS, ITERATIVE, ONE_SHOT
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.contribution import WHOLE, without
 from nmtprune.analysis.trials import DEV, Trials
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.pruning.component_names import Component, read_component
-from nmtprune.scoring.score import Measurement
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import Component, read_component
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError
+from nmtprune.scoring.scorer import Measurement
+from nmtprune.store.ablation_order import ANALYSIS, ITERATIVE, ONE_SHOT
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:

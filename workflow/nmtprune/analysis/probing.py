@@ -10,16 +10,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nmtprune import analysis, manifest, paths, senteval
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder
-from nmtprune.chain import Chain
-from nmtprune.config import Config
 from nmtprune.data.probing import SPLITS, Examples, Labelled, Missing, probes
-from nmtprune.files import digest, read_json, sha256_of, write_json
+from nmtprune.experiment import analysis_kinds, paths, senteval
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.senteval import CATEGORIES
+from nmtprune.foundation.files import digest, read_json, sha256_of, write_json
 from nmtprune.scoring.significance import NORMAL_95
-from nmtprune.senteval import CATEGORIES
+from nmtprune.store import manifest
 
 SEED = 1  # of the classifiers: the same for all models, so that they differ in nothing else
 COLUMNS = (
@@ -67,7 +68,7 @@ def _identity(config: Config, chain: Chain) -> str:
     return digest(
         {
             "model": manifest.digest_of(config, chain),
-            "settings": analysis.settings("probing", config, chain),
+            "settings": analysis_kinds.settings("probing", config, chain),
             "text": manifest.read(paths.text(chain.task) / paths.MANIFEST)["digest"],
             "senteval": {name: sha256_of(file) for name, file in files.items()},
         }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nmtprune import paths
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.encoder import Encoder
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.files import read_lines
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.files import read_lines
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:

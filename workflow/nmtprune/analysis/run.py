@@ -6,13 +6,13 @@ from importlib import import_module
 
 import numpy as np
 
-from nmtprune import paths
-from nmtprune.analysis import SHARED_OUT, VERSIONS
 from nmtprune.analysis.trials import Trials
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError, suggest
-from nmtprune.files import atomic
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import SHARED_OUT, VERSIONS
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError, suggest
+from nmtprune.foundation.files import atomic
 
 
 def run(name: str, config: Config, chain: Chain) -> None:

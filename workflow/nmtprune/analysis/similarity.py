@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from nmtprune.analysis import Analysis
 from nmtprune.analysis.development import Pair, development
 from nmtprune.analysis.pwcca import Moments
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.pruning.component_names import Component
-from nmtprune.scoring.model import of_chain
-from nmtprune.toolkit.sublayers import ObservedEngine
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import Component
+from nmtprune.experiment.config import Config
+from nmtprune.fairseq_bridge.sublayers import ObservedEngine
+from nmtprune.foundation.errors import UserError
+from nmtprune.store.model import of_chain
 
 SENTENCES = 1000  # of the development set, at most
 BATCH_PIECES = 4096  # source and target, padding included

@@ -15,18 +15,19 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from nmtprune import manifest, models, paths
-from nmtprune.analysis import VERSIONS
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.evaluation import Evaluation
-from nmtprune.files import digest
-from nmtprune.pruning.component_names import Component
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import VERSIONS
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import Component
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import digest
 from nmtprune.pruning.components import components_of
+from nmtprune.scoring.evaluation import Evaluation
 from nmtprune.scoring.perplexity import Likelihood
-from nmtprune.scoring.score import Measurement
-from nmtprune.steps.store import lock
+from nmtprune.scoring.scorer import Measurement
+from nmtprune.store import checkpoints, manifest
+from nmtprune.store.state import lock
 
 State = Mapping[str, Tensor]
 DEV = "dev"
@@ -45,7 +46,7 @@ class Trials:
         sets, shortlist = [DEV, self.main], config.shortlist(chain)
         self._evaluation = Evaluation(config, chain, sets, shortlist, settings["beam"], settings["sentences"])
         self._model = self._evaluation.model(chain)
-        if not models.is_transformer(self._model.options):
+        if not checkpoints.is_transformer(self._model.options):
             raise UserError(f"chain `{chain}`: components are a Transformer's, and this model is none")
         self.state: State = self._model.state
         self.components: list[Component] = components_of(self.state)

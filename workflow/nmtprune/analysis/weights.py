@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nmtprune import models, paths
-from nmtprune.analysis import Analysis
-from nmtprune.chain import Chain
-from nmtprune.config import Config
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
 from nmtprune.pruning.classes import class_of, classes, prunable, subgroups
-from nmtprune.scoring.model import SPECIAL_SYMBOLS, read_dictionary
+from nmtprune.store import checkpoints
+from nmtprune.store.model import SPECIAL_SYMBOLS, read_dictionary
 
 CELLS = 256  # of a picture, at most, in height and in width
 DECILES = 10
@@ -35,9 +36,9 @@ _FILLER = re.compile(r"madeupword\d+")  # rounds a dictionary of fairseq up to a
 
 def analyse(config: Config, chain: Chain) -> Analysis:
     """The numbers and pictures of a chain's masks; of a dense model all that could be pruned is kept."""
-    masks = models.masks_of(chain)
+    masks = checkpoints.masks_of(chain)
     if masks is None:
-        weights = prunable(models.state_of(chain), config.recipe(chain.recipe)["prunable"]["embeddings"])
+        weights = prunable(checkpoints.state_of(chain), config.recipe(chain.recipe)["prunable"]["embeddings"])
         masks = {name: torch.ones((), dtype=torch.bool).expand(tensor.shape) for name, tensor in weights.items()}
     binarised, task = paths.binarised(config.data_folder(chain)), config.task(chain.task)
     words = {side: are_words(read_dictionary(binarised / f"dict.{task[side]}.txt")) for side in SIDES}

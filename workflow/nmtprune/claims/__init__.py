@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from nmtprune import own, papers
 from nmtprune.claims import (
     behnke2021,  # noqa: F401 (they enter their claims)
     beyond,  # noqa: F401
@@ -17,8 +16,9 @@ from nmtprune.claims import (
 from nmtprune.claims.evidence import Evidence
 from nmtprune.claims.registry import CLAIMS, Claim, Finding
 from nmtprune.claims.verdict import Verdict
-from nmtprune.config import Config
-from nmtprune.reporting.measured import Measured
+from nmtprune.experiment import own, papers
+from nmtprune.experiment.config import Config
+from nmtprune.measurements.measurements import Measured
 
 
 def decide(config: Config, measured: Measured) -> list[tuple[Claim, Finding]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from nmtprune.chain import SOUGHT
 from nmtprune.claims.evidence import BLEU, Evidence, matching, over_cases, steps
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
@@ -32,8 +31,9 @@ from nmtprune.claims.verdict import (
     over_seeds,
     together,
 )
-from nmtprune.papers import Row
-from nmtprune.reporting.measured import Way
+from nmtprune.experiment.chain import SOUGHT
+from nmtprune.experiment.papers import Row
+from nmtprune.measurements.measurements import Way
 
 WITHIN = 0.3  # BLEU, section 5.1: "within a small margin of BLEU loss (-0.2 to -0.3)"
 TWO_THIRDS = 62.0  # percent of the FFN: the paper says two thirds of 63 % (table 1a) and of 69 % (table 3)

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from nmtprune import manifest
 from nmtprune.analysis.importance import Importance
-from nmtprune.chain import Chain
 from nmtprune.claims.verdict import (
     FEWEST_FREEDOM,
     MARGIN,
@@ -28,14 +26,15 @@ from nmtprune.claims.verdict import (
     pooled,
     together,
 )
-from nmtprune.config import Config
-from nmtprune.measurements import importances, similarity
-from nmtprune.papers import Item, Row
-from nmtprune.reporting import plateau
-from nmtprune.reporting.measured import Measured, Way
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.papers import Item, Row
+from nmtprune.measurements import importances, plateaus, similarity
+from nmtprune.measurements.measurements import Measured, Way
 from nmtprune.scoring import significance
 from nmtprune.scoring.significance import SAMPLES, bleu, nll_per_token
-from nmtprune.scoring.speed import IDLE
+from nmtprune.speed.measurement.protocol import IDLE
+from nmtprune.store import manifest
 
 BLEU, NLL = "bleu", "nll_per_token"
 UNITS = {BLEU: " BLEU", NLL: " nats per token"}
@@ -136,12 +135,12 @@ class Evidence:
         scratch = sorted({each for chain in row.chains if (each := from_scratch(chain))}, key=str)
         if not scratch:
             return
-        found = plateau.gain(scratch, self.measured)
+        found = plateaus.gain(scratch, self.measured)
         if found is None:
             known = self.measured.missing(scratch[0], {"scores"})
             raise Undecidable(known or f"the history of {scratch[0]}, which would say whether it is on its plateau, was not kept")
         if not found.done:
-            raise Undecidable(plateau.said(scratch[0], found))
+            raise Undecidable(plateaus.said(scratch[0], found))
 
     def by_seed(self, terms: Sequence[tuple[float, Row]], metric: str, sets: tuple[str, ...] | None = None) -> np.ndarray:
         """[seeds, 1 + SAMPLES]: a weighted sum of rows' scores, observed and of bootstrap samples of sentences, a line each seed that

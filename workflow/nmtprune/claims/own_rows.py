@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from nmtprune import own, papers
-from nmtprune.chain import Chain
-from nmtprune.config import WORKFLOW, Config, read_yaml
-from nmtprune.papers import Item, Row
-from nmtprune.pruning.shapes import is_transformer
+from nmtprune.experiment import own, papers
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import WORKFLOW, Config, read_yaml
+from nmtprune.experiment.papers import Item, Row
+from nmtprune.experiment.shapes import is_transformer
 
 PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # says which recipe is each of the papers' models
 

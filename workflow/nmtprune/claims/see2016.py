@@ -26,7 +26,7 @@ from nmtprune.claims.verdict import (
     over_seeds,
     together,
 )
-from nmtprune.papers import Row
+from nmtprune.experiment.papers import Row
 
 SCHEMES = {"global": "class-blind", "uniform": "class-uniform", "distribution": "class-distribution"}
 GATES = ("candidate", "input gate", "output gate", "forget gate")  # from the most to the least kept

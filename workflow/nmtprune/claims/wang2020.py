@@ -21,8 +21,8 @@ from nmtprune.claims.verdict import (
     over_seeds,
     together,
 )
+from nmtprune.experiment.papers import Row
 from nmtprune.measurements.probing import changes
-from nmtprune.papers import Row
 from nmtprune.scoring.significance import NORMAL_95
 
 PRUNED = r"train/prune-local-(?P<percent>[\d.]+)"

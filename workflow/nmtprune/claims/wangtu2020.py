@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nmtprune.ablation_order import ITERATIVE
 from nmtprune.analysis.importance import UNIMPORTANT, Importance
-from nmtprune.chain import Chain
 from nmtprune.claims.evidence import Evidence, draws, matching, only, over_cases
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
@@ -35,9 +33,11 @@ from nmtprune.claims.verdict import (
     over_replicates,
     together,
 )
-from nmtprune.papers import Row
-from nmtprune.pruning.component_names import KINDS, read_component
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import KINDS, read_component
+from nmtprune.experiment.papers import Row
 from nmtprune.scoring.significance import bleu
+from nmtprune.store.ablation_order import ITERATIVE
 
 CONTRIBUTION, CRITICALITY, BY_PERPLEXITY = "contribution", "criticality", "contribution_perplexity"
 METRICS = (CONTRIBUTION, CRITICALITY)

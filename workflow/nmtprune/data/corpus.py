@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 import numpy
 
-from nmtprune import paths
 from nmtprune.data.clean import DROPS, clean
 from nmtprune.data.fetch import Pair, Place, by_language, check_packing, fetch_all
-from nmtprune.errors import UserError
-from nmtprune.files import atomic, digest, sha256_of, write_json, write_table
+from nmtprune.experiment import paths
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import atomic, digest, sha256_of, write_json, write_table
 
 LABELS = "labels.jsonl"  # of toy corpora
 COUNTS = ("split", "read", "kept", *DROPS)

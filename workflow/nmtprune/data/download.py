@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nmtprune import manifest, paths
 from nmtprune.data.corpus import languages_of, splits_of
 from nmtprune.data.subwords import Subwords
-from nmtprune.errors import UserError
-from nmtprune.files import digest, sha256_of, write_json
-from nmtprune.subword_names import name_of
+from nmtprune.experiment import paths
+from nmtprune.experiment.subwords import name_of
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import digest, sha256_of, write_json
+from nmtprune.store import manifest
 
 # the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and beyond those of its
 # training data of our own
@@ -25,7 +26,7 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
 
     The manifest's digest speaks of what training sees: dictionaries, training and development data. Raises UserError.
     """
-    from nmtprune.toolkit.binarise import FAIRSEQ_SPLIT, binarise, unknown
+    from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
 
     languages = languages_of(task)
     text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # of a text that is whole

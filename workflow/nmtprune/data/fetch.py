@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from nmtprune.data.download import obtain, unpack, verify
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 
 Pair = tuple[str, ...]  # source, target; the toy corpus adds its labels
 Source = Mapping[str, Any]

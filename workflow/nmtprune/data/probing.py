@@ -24,9 +24,9 @@ from typing import Any
 
 from nmtprune.data import toy
 from nmtprune.data.fetch import lines_of
-from nmtprune.errors import UserError
-from nmtprune.files import evenly_spaced
-from nmtprune.senteval import CATEGORIES, FILES, files_of
+from nmtprune.experiment.senteval import CATEGORIES, FILES, files_of
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import evenly_spaced
 
 SPLITS = {"tr": "train", "va": "dev", "te": "test"}  # as SentEval spells them
 

@@ -11,10 +11,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from nmtprune import paths
-from nmtprune.errors import UserError
-from nmtprune.files import atomic, read_json, write_json
-from nmtprune.subword_names import EXTENSIONS, SIDES, Side, given_files, kind_of, model_files, with_defaults
+from nmtprune.experiment import paths
+from nmtprune.experiment.subwords import EXTENSIONS, SIDES, Side, given_files, kind_of, model_files, with_defaults
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import atomic, read_json, write_json
 
 _MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
 _LONGEST = 4192  # bytes of a sentence that SentencePiece learns from: it passes over longer ones

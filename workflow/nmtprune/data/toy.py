@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from typing import Any, Generic, TypeVar
 
-from nmtprune.errors import UserError, suggest
+from nmtprune.foundation.errors import UserError, suggest
 
 T = TypeVar("T")
 

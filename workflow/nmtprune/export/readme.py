@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmtprune import paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.files import read_table, sha256_of
-from nmtprune.reporting.escape import markdown
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.escape import markdown
+from nmtprune.foundation.files import read_table, sha256_of
 
 
 def readme(config: Config, chain: Chain, about: dict[str, Any], folder: Path) -> str:

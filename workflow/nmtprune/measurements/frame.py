@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmtprune.chain import Chain
+from nmtprune.experiment.chain import Chain
 
 
 def columns_of(chain: Chain) -> dict[str, str]:

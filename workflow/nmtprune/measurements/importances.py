@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.analysis.importance import Importance, by_sentences, criticalities, criticalities_by_sentences
-from nmtprune.chain import Chain
-from nmtprune.papers import READ_BY_METRIC, Row
-from nmtprune.pruning.component_names import KINDS, read_component
-from nmtprune.reporting.measured import Measured
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import KINDS, read_component
+from nmtprune.experiment.papers import READ_BY_METRIC, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.scoring.significance import likelihood_statistics, nll_per_token
 
 CONTRIBUTIONS, CRITICALITIES = ("contribution", "contribution_perplexity"), ("criticality", "criticality_settled")

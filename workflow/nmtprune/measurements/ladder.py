@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from nmtprune.experiment.papers import Item, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.spare import is_bound, spare
-from nmtprune.papers import Item, Row
-from nmtprune.reporting.measured import Measured
 
 
 def families(item: Item) -> list[tuple[Row, str, dict[float, Row]]]:

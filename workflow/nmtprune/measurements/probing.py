@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nmtprune.experiment.papers import Item, Row
+from nmtprune.experiment.senteval import CATEGORIES
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
-from nmtprune.reporting.measured import Measured
-from nmtprune.senteval import CATEGORIES
+from nmtprune.measurements.measurements import Measured
 
 AVERAGE = "Avg."
 # as Wang et al. (2020, table 7) spell them

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nmtprune.chain import Chain
-from nmtprune.reporting.measured import Measured
+from nmtprune.experiment.chain import Chain
+from nmtprune.measurements.measurements import Measured
 
 GROUPS = ("Important", "Unimportant")
 SAMPLES, SEED = 10_000, 12345

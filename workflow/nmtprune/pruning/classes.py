@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nmtprune.pruning.class_names import EMBEDDINGS
+from nmtprune.experiment.weight_classes import EMBEDDINGS
 
 # Parameter names -> the weight class of See et al. 2016 (section 3.2, figure 2) they belong to; the first that fits counts.
 # T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our LSTM. A layer has all that lies in it:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from nmtprune.errors import UserError, suggest
-from nmtprune.pruning.component_names import KINDS, Component
+from nmtprune.experiment.components import KINDS, Component
+from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.groups import SubLayer, sub_layers
 
 _OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # what a component's output comes out of

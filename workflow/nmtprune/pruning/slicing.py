@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmtprune.errors import UserError
+from nmtprune.experiment.shapes import Shape
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, sub_layers
-from nmtprune.pruning.shapes import Shape
 
 Removed = dict[SubLayer, Tensor]  # True for every feed-forward unit or head that goes; of tied sub-layers the first stands for all
 State = Mapping[str, Tensor]

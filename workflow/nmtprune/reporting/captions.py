@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from nmtprune import footing, own
-from nmtprune.chain import Chain, Step, sparsity_sought
-from nmtprune.papers import READ_BY_METRIC, SPEED, Item, Row
-from nmtprune.reporting import plateau
-from nmtprune.reporting.measured import ALONE, BATCH_SIZE, Measured
-from nmtprune.scoring.speed import IDLE
-from nmtprune.training.schedule import learning_rate
+from nmtprune.experiment import footing, own
+from nmtprune.experiment.chain import Chain, Step, sparsity_sought
+from nmtprune.experiment.papers import READ_BY_METRIC, SPEED, Item, Row
+from nmtprune.experiment.schedule import learning_rate
+from nmtprune.measurements import plateaus
+from nmtprune.measurements.measurements import ALONE, BATCH_SIZE, Measured
+from nmtprune.speed.measurement.protocol import IDLE
 
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}
@@ -99,9 +99,9 @@ def _plateaus(item: Item, measured: Measured) -> list[str]:
     sentences = []
     for row in (row for row in item.rows if row.baseline):
         steps = [each.first.last.text for each in item.rows if each.first.parent == row.first]
-        gain = plateau.gain(row.chains, measured, [text for text in steps if text.partition("-")[0] == "continue"])
+        gain = plateaus.gain(row.chains, measured, [text for text in steps if text.partition("-")[0] == "continue"])
         if gain:
-            text = plateau.said(row.first, gain)
+            text = plateaus.said(row.first, gain)
             control = "" if gain.done else "; what is pruned and retrained must be compared with the control"
             sentences.append(f"{text[:1].upper()}{text[1:]}{control}.")
     return _distinct(sentences)

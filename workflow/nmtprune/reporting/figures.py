@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Bbox
 
-from nmtprune.files import atomic
+from nmtprune.foundation.files import atomic
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "P")

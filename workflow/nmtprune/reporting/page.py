@@ -14,15 +14,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import nmtprune
-from nmtprune import own, papers, paths, versions
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.papers import Item
-from nmtprune.reporting import claims
-from nmtprune.reporting.claims import Decided
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
-from nmtprune.reporting.plateau import plateaus
+from nmtprune.experiment import own, papers, paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.papers import Item
+from nmtprune.foundation import versions
+from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.plateaus import plateaus
+from nmtprune.reporting import claims_page
+from nmtprune.reporting.claims_page import Decided
+from nmtprune.reporting.rendition import Made
 from nmtprune.reporting.tables import number
 
 PACKAGES = ("fairseq", "torch", "ctranslate2", "sacrebleu", "snakemake")
@@ -62,10 +63,10 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
         rendered=rendered,
         claims=decided,
         claims_file=paths.CLAIMS,
-        summary=claims.summary(decided),
-        caveat=claims.CAVEAT.replace("*", ""),
-        shown_name=claims.shown_name,
-        precision=claims.precision,
+        summary=claims_page.summary(decided),
+        caveat=claims_page.CAVEAT.replace("*", ""),
+        shown_name=claims_page.shown_name,
+        precision=claims_page.precision,
         models=[_model(chain, measured, page, chain in scored) for chain in all_models],
         made=sum(measured.scores(chain) is not None for chain in scored),
         to_score=len(scored),

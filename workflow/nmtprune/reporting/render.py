@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmtprune import paths
-from nmtprune.config import Config
-from nmtprune.files import atomic, write_text
-from nmtprune.papers import Item, files_of, items
-from nmtprune.reporting import claims, escape, figures, kinds, page, tables
+from nmtprune.experiment import paths
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.papers import Item, files_of, items
+from nmtprune.foundation import escape
+from nmtprune.foundation.files import atomic, write_text
+from nmtprune.measurements.measurements import Measured
+from nmtprune.reporting import claims_page, figures, kinds, page, tables
 from nmtprune.reporting.captions import caption
-from nmtprune.reporting.measured import Measured
 
 
 def render(config: Config) -> list[Path]:
     """Write every table and figure, then claims and page; missing scores are said, never an error. Returns the files."""
     measured = Measured(config)
     rendered = [_render(config.name, item, measured) for item in items(config)]
-    decided = claims.decide(config, measured)
-    index, listed = paths.page(config.name) / "index.html", claims.file_of(config)
-    table = claims.file_of(config, paths.CLAIMS_TABLE)
-    write_text(listed, claims.markdown(config, decided))
-    write_text(table, claims.table(decided))
+    decided = claims_page.decide(config, measured)
+    index, listed = paths.page(config.name) / "index.html", claims_page.file_of(config)
+    table = claims_page.file_of(config, paths.CLAIMS_TABLE)
+    write_text(listed, claims_page.markdown(config, decided))
+    write_text(table, claims_page.table(decided))
     write_text(index, page.html(config, measured, rendered, decided))
     return [index, listed, table, *(file for each in rendered for file in each.files.values())]
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from nmtprune.chain import Chain
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.papers import SPEED, Column, Item, Row
+from nmtprune.foundation import escape
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import SPEED, Column, Item, Row
-from nmtprune.reporting import escape
-from nmtprune.reporting.made import Marked, Table
-from nmtprune.reporting.measured import BY_PERPLEXITY, Measured, Way
+from nmtprune.measurements.measurements import BY_PERPLEXITY, Measured, Way
+from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
 # what a seed changes: printed with its deviation

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nmtprune import launch
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
+from nmtprune.runtime import devices
 
 BATCH_SENTENCES = 16
 
@@ -39,7 +39,7 @@ def scores(sources: list[str], hypotheses: list[str], references: list[str], mod
         {"src": source, "mt": hypothesis, "ref": reference}
         for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
     ]
-    gpus = int(launch.torch_device() == "cuda")
+    gpus = int(devices.torch_device() == "cuda")
     found = _model(str(model_path)).predict(examples, batch_size=BATCH_SENTENCES, gpus=gpus, progress_bar=False)
     return [100 * float(score) for score in found.scores]
 

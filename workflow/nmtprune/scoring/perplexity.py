@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nmtprune.scoring.engine import Engine
-from nmtprune.scoring.translate import negative_log_likelihoods
+from nmtprune.translation.batching import negative_log_likelihoods
+from nmtprune.translation.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nmtprune.files import atomic
+from nmtprune.foundation.files import atomic
 
 VERSION = 1
 _TYPES = {"bleu": np.uint16, "nll": np.float32, "tokens": np.uint16}

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nmtprune.errors import UserError
-from nmtprune.files import atomic
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import atomic
 
 _MAGIC = b"nmtprune sparse 1\n"
 _BUFFERS = ("_float_tensor", "version")

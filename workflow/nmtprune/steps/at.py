@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmtprune import manifest, models, paths
-from nmtprune.chain import INITIAL, Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.steps.store import link, outputs_of
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import INITIAL, Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.errors import UserError
+from nmtprune.store import checkpoints, manifest
+from nmtprune.store.state import link, outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
@@ -24,6 +25,6 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
             f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the training stopped early at update "
             f"{trained['updates']:,}; ask for an earlier one, or raise the `patience` of recipe `{chain.recipe}`"
         )
-    updates = models.read(snapshot)["optimizer_history"][-1]["num_updates"]
+    updates = checkpoints.read(snapshot)["optimizer_history"][-1]["num_updates"]
     link(snapshot, outputs_of(state) / paths.MODEL)
     return {"updates": updates, "selected_update": updates}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmtprune import models, paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.scoring.model import positions
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.fairseq_bridge import imports
 from nmtprune.steps.lengths import check_lengths
-from nmtprune.steps.store import outputs_of
-from nmtprune.toolkit import imports
+from nmtprune.store import checkpoints
+from nmtprune.store.model import positions
+from nmtprune.store.state import outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
@@ -23,6 +24,6 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     task = config.task(chain.task)
     binarised = paths.binarised(config.data_folder(chain))
     checkpoint = imports.convert(Path(given["checkpoint"]), binarised, task["source"], task["target"], given.get("trust", False))
-    check_lengths(config, chain, positions(models.options_by_name(checkpoint["cfg"]["model"])))
-    models.save(checkpoint, outputs_of(state) / paths.MODEL)
+    check_lengths(config, chain, positions(checkpoints.options_by_name(checkpoint["cfg"]["model"])))
+    checkpoints.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": checkpoint["optimizer_history"][-1]["num_updates"], "imported_from": given["checkpoint"]}

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmtprune import models, paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.scoring.int8 import rounded
-from nmtprune.steps.store import outputs_of
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.store import checkpoints
+from nmtprune.store.state import outputs_of
+from nmtprune.translation.int8 import rounded
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves model.pt: single precision, every matrix on the engine's grid of 255 values a row. The engine rounds it to itself."""
-    checkpoint = models.read(paths.before(chain))
-    checkpoint["model"] = rounded(models.masked(checkpoint["model"], models.masks_of(chain)), chain.last["engine"])
-    models.save(checkpoint, outputs_of(state) / paths.MODEL)
+    checkpoint = checkpoints.read(paths.before(chain))
+    checkpoint["model"] = rounded(checkpoints.masked(checkpoint["model"], checkpoints.masks_of(chain)), chain.last["engine"])
+    checkpoints.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": 0}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nmtprune import paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.subword_names import SIDES
-from nmtprune.toolkit.binarise import lengths
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.subwords import SIDES
+from nmtprune.fairseq_bridge.binarise import lengths
+from nmtprune.foundation.errors import UserError
 
 
 def check_lengths(config: Config, chain: Chain, positions: Sequence[int], limits: Sequence[int] | None = None) -> None:

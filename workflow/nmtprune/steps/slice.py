@@ -11,17 +11,18 @@ from typing import Any
 import numpy
 from torch import Tensor
 
-from nmtprune import models, paths
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.files import atomic
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.shapes import ATTENTION, FFN, Shape, sparsity
+from nmtprune.fairseq_bridge.student import with_shape
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import atomic
 from nmtprune.pruning.dead import norms, rule_of
 from nmtprune.pruning.groups import gap_cuts, groups
-from nmtprune.pruning.shapes import ATTENTION, FFN, Shape, sparsity
 from nmtprune.pruning.slicing import Removed, dead_units, head_size, shape_of, sliced
-from nmtprune.steps.store import outputs_of
-from nmtprune.toolkit.student import with_shape
+from nmtprune.store import checkpoints
+from nmtprune.store.state import outputs_of
 
 ALL = "ffn+att", "both"  # what is looked at where no lasso says what it was to clear
 
@@ -42,7 +43,7 @@ def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: 
     since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.steps))
     lasso = next((step for step in since if step.family.name == "lasso"), None)
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
-    if not models.is_transformer(options):
+    if not checkpoints.is_transformer(options):
         raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
     head_dim = head_size(options)
     rule = rule_of(config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0")
@@ -62,15 +63,15 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
 
     Raises UserError for a model that is no Transformer.
     """
-    checkpoint = models.read(paths.before(chain))
-    weights, options = checkpoint["model"], models.options_by_name(checkpoint["cfg"]["model"])
+    checkpoint = checkpoints.read(paths.before(chain))
+    weights, options = checkpoint["model"], checkpoints.options_by_name(checkpoint["cfg"]["model"])
     judged = judge(config, chain.parent, weights, options)
     looked_at = judged.kind, judged.where, judged.head_dim
     checkpoint["model"], checkpoint["cfg"]["model"], shape = without_dead(weights, options, judged)
     outputs = outputs_of(state)
     with atomic(outputs / paths.NORMS) as temporary, open(temporary, "wb") as file:
         numpy.savez(file, **norms(groups(weights, *looked_at), gap_cuts(weights, *looked_at)))
-    models.save(checkpoint, outputs / paths.MODEL)
+    checkpoints.save(checkpoint, outputs / paths.MODEL)
     before, tied = shape_of(weights, judged.head_dim), bool(options.get("tied_decoder_layers"))
     facts = {"ffn_sparsity": sparsity(shape, before, FFN, tied), "attention_sparsity": sparsity(shape, before, ATTENTION, tied)}
     return {"updates": 0, "shape": shape, **facts}

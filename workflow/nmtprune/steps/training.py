@@ -8,22 +8,23 @@ from typing import Any
 
 from torch import Tensor
 
-from nmtprune import models, paths
-from nmtprune.ablation_order import least_important
-from nmtprune.chain import Chain
-from nmtprune.config import Config
-from nmtprune.errors import UserError
-from nmtprune.evaluation import development_bleu
-from nmtprune.files import write_table
-from nmtprune.footing import updates_before
-from nmtprune.pruning.component_names import without
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import without
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.footing import updates_before
+from nmtprune.fairseq_bridge import arguments, session
+from nmtprune.fairseq_bridge.student import with_shape
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_table
 from nmtprune.pruning.components import rewound
 from nmtprune.pruning.slicing import head_size, shape_of
-from nmtprune.scoring.model import positions
+from nmtprune.scoring.evaluation import development_bleu
 from nmtprune.steps.lengths import check_lengths
-from nmtprune.steps.store import outputs_of
-from nmtprune.toolkit import arguments, session
-from nmtprune.toolkit.student import with_shape
+from nmtprune.store import checkpoints
+from nmtprune.store.ablation_order import least_important
+from nmtprune.store.model import positions
+from nmtprune.store.state import outputs_of
 from nmtprune.training.loop import Training
 from nmtprune.training.masks import Masked
 from nmtprune.training.regularised import Regularised
@@ -50,15 +51,15 @@ def first_weights(chain: Chain, masks: dict[str, Tensor] | None) -> dict[str, Te
     step = chain.last
     root = next(ancestor for ancestor in chain.ancestors() if ancestor.parent is None)
     if step.family.name == "restart" and step.get("weights") == "ticket":
-        return models.read(paths.model(root) / paths.INITIAL)["model"]
+        return checkpoints.read(paths.model(root) / paths.INITIAL)["model"]
     if step.family.draws:
         return None
-    weights = models.masked(models.read(paths.before(chain))["model"], masks)
+    weights = checkpoints.masked(checkpoints.read(paths.before(chain))["model"], masks)
     if step.family.name == "rewind":
-        return rewound(weights, models.read(paths.model(root) / paths.INITIAL)["model"], least_important(chain))
+        return rewound(weights, checkpoints.read(paths.model(root) / paths.INITIAL)["model"], least_important(chain))
     if step.get("initialisation") == "external":
         # Wang et al. 2020, section 2: freed weights begin at the baseline's values
-        baseline = models.state_of(root)
+        baseline = checkpoints.state_of(root)
         freed = {weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()}
         weights = {name: freed.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in weights.items()}
     return weights
@@ -71,11 +72,11 @@ def architecture_before(chain: Chain) -> Any:
     """
     if not chain.parent:
         return None
-    checkpoint = models.read(paths.before(chain))
+    checkpoint = checkpoints.read(paths.before(chain))
     options = checkpoint["cfg"]["model"]
     if chain.last.family.name != "drop":
         return options
-    named = models.options_by_name(options)
+    named = checkpoints.options_by_name(options)
     return with_shape(named, without(shape_of(checkpoint["model"], head_size(named)), least_important(chain)))
 
 
@@ -84,11 +85,11 @@ def treatments(config: Config, chain: Chain, options: Any) -> list[Treatment]:
 
     Raises UserError for a lasso of a model that is no Transformer.
     """
-    step, held = chain.last, models.masks_of(chain)
+    step, held = chain.last, checkpoints.masks_of(chain)
     done: list[Treatment] = [Masked(held)] if held else []
     if step.family.name == "lasso":
-        named = models.options_by_name(options)
-        if not models.is_transformer(named):
+        named = checkpoints.options_by_name(options)
+        if not checkpoints.is_transformer(named):
             raise UserError(f"chain `{chain}`: only a Transformer has the groups of `{step}`, and its root is none; valid: continue")
         done.append(Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(named)))
     if engine := chain.quantised_for:
@@ -100,7 +101,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Train by the recipe's schedule. Leaves model.pt (selected), last.pt, history.csv; `train` also its first weights."""
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     task, data = config.task(chain.task), config.data_folder(chain)
-    masks = models.masks_of(chain.parent) if chain.parent else None
+    masks = checkpoints.masks_of(chain.parent) if chain.parent else None
     weights = first_weights(chain, masks)
     architecture = config.recipe(chain.recipe)["architecture"]
     cfg = session.configuration(
@@ -119,7 +120,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         session.load_weights(trainer, weights)
     outputs = outputs_of(state)
     if chain.parent is None and trainer.is_data_parallel_master:
-        models.save(session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL)
+        checkpoints.save(session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL)
     progress = Training(
         trainer,
         schedule,
@@ -143,6 +144,6 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
 def _check_lengths(config: Config, chain: Chain, trainer: session.Trainer) -> None:
     """Raises UserError where the data's lengths do not fit the model or the batches, before the first update."""
     schedule = config.schedule(chain.recipe, chain.last.schedule)
-    of_scoring = positions(models.options_by_name(trainer.configuration.model))
+    of_scoring = positions(checkpoints.options_by_name(trainer.configuration.model))
     of_model = tuple(map(min, trainer.get_model().max_positions(), of_scoring))
     check_lengths(config, chain, of_model, session.longest_in_training(trainer, schedule))

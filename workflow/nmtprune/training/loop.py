@@ -16,13 +16,14 @@ from typing import Any
 
 from torch import Tensor
 
-from nmtprune import models, paths
-from nmtprune.errors import UserError
-from nmtprune.files import write_json
-from nmtprune.steps.store import outputs_of, this_machine
-from nmtprune.toolkit import precision, session
+from nmtprune.experiment import paths
+from nmtprune.experiment.schedule import learning_rate, update_at
+from nmtprune.fairseq_bridge import precision, session
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_json
+from nmtprune.store import checkpoints
+from nmtprune.store.state import outputs_of, this_machine
 from nmtprune.training.average import Average
-from nmtprune.training.schedule import learning_rate, update_at
 from nmtprune.training.treatment import Treatment
 
 NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
@@ -167,7 +168,7 @@ class Training:
     def _reset(self) -> None:
         """Go on as the next step of a chain would: from the selected checkpoint, with a fresh optimiser."""
         session.wait_for_all()  # the first worker has written it
-        session.load_weights(self.trainer, models.read(outputs_of(self.state) / paths.MODEL)["model"])
+        session.load_weights(self.trainer, checkpoints.read(outputs_of(self.state) / paths.MODEL)["model"])
         session.restart_optimizer(self.trainer)
         self._begin_average()
 
@@ -226,11 +227,11 @@ class Training:
 
     def _write(self, path: Path) -> None:
         if self.master:
-            models.save(session.checkpoint(self.trainer.configuration, session.weights(self.trainer), self.progress.update), path)
+            checkpoints.save(session.checkpoint(self.trainer.configuration, session.weights(self.trainer), self.progress.update), path)
 
     def _save(self, batches: Any) -> None:
         if self.master:
-            models.save(
+            checkpoints.save(
                 {
                     "model": self.trainer.get_model().state_dict(),
                     "optimizer": session.optimizer_state(self.trainer),
@@ -249,7 +250,7 @@ class Training:
         file = self.state / paths.RESUME
         if not file.exists():
             return
-        saved = models.read(file)
+        saved = checkpoints.read(file)
         session.load_weights(self.trainer, saved["model"])
         session.load_optimizer_state(self.trainer, saved["optimizer"], saved["progress"]["update"])
         if self.average:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmtprune.toolkit.session import Trainer
+from nmtprune.fairseq_bridge.session import Trainer
 from nmtprune.training.treatment import Treatment
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nmtprune.errors import UserError
+from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.groups import groups
 
 

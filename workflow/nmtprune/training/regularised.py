@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmtprune.chain import sparsity_sought
+from nmtprune.experiment.chain import sparsity_sought
+from nmtprune.experiment.shapes import FFN, sparsity
+from nmtprune.fairseq_bridge.session import Trainer
 from nmtprune.pruning.dead import rule_of, small_share
-from nmtprune.pruning.shapes import FFN, sparsity
 from nmtprune.pruning.slicing import dead_units, shape_of, shape_without
-from nmtprune.toolkit.session import Trainer
 from nmtprune.training.penalties import GroupLasso
 from nmtprune.training.treatment import Treatment
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nmtprune.scoring import int8
-from nmtprune.toolkit.session import Trainer
+from nmtprune.fairseq_bridge.session import Trainer
 from nmtprune.training.treatment import Treatment
+from nmtprune.translation import int8
 
 
 class Rounded(Treatment):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nmtprune.toolkit.session import Trainer
+from nmtprune.fairseq_bridge.session import Trainer
 
 
 class Treatment:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from nmtprune.papers import Item
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
+from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.papers import Item
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:

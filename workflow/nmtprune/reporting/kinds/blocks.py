@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.colors import LogNorm
 
-from nmtprune import paths
+from nmtprune.experiment import paths
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 MATRICES = {"decoder.layers.0.fc1.weight": "Decoder, layer 1", "encoder.layers.0.fc1.weight": "Encoder, layer 1"}  # top down
 FAINTEST = 1e-3  # of the largest magnitude: what is white

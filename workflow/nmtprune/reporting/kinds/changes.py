@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import changes
-from nmtprune.papers import Item
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 HATCHES = ("", "////", "....", "xxxx")
 

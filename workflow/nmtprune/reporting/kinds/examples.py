@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from sacrebleu.metrics import CHRF
 
-from nmtprune.errors import UserError
-from nmtprune.papers import Item
-from nmtprune.reporting.made import Made, Marked, Table
-from nmtprune.reporting.measured import Measured
+from nmtprune.experiment.papers import Item
+from nmtprune.foundation.errors import UserError
+from nmtprune.measurements.measurements import Measured
+from nmtprune.reporting.rendition import Made, Marked, Table
 
 COLUMNS = ["example", "kind", "line", "model", "chain", "text", "chrf"]
 # A word ends at white space; in scripts that write none (Han, kana) every character is one.

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
-from nmtprune.papers import Column, Item
+from nmtprune.experiment.papers import Column, Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 MORE_IS_BETTER = {"words_per_second", "words_per_second_batch1", "speed_up"}
 UNIT = {"size_stored": 1e6, "size_on_disk": 1e6, "size_int8": 1e6, "peak_memory": 1e6, "macs_per_word": 1e6}

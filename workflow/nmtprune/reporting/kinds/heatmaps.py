@@ -16,15 +16,15 @@ from matplotlib.patches import Rectangle
 
 from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
 from nmtprune.analysis.importance import unimportant as count_unimportant
+from nmtprune.experiment.components import KINDS, Component, read_component
+from nmtprune.experiment.papers import READ_BY_METRIC, Column, Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.importances import CONTRIBUTIONS, CRITICALITIES, importance
 from nmtprune.measurements.importances import place as place_of
-from nmtprune.papers import READ_BY_METRIC, Column, Item, Row
-from nmtprune.pruning.component_names import KINDS, Component, read_component
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 PRINTED = {kind: kind.replace(".", ":") for kind in KINDS}  # E:SA, as in the paper
 COLOURS = colormaps["Blues"]  # its lightness falls throughout: it holds in grey and for the colour-blind

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 # columns of panels: the matrices whose groups they show
 PANELS = {"FFN": {"fc1": "W1, rows", "fc2": "W2, columns"}, "Attention": {"q_proj": "Q", "k_proj": "K", "v_proj": "V", "out_proj": "O"}}

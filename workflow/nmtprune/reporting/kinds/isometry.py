@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nmtprune.chain import Chain
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.components import KINDS
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
-from nmtprune.pruning.component_names import KINDS
-from nmtprune.reporting.made import Made, Table
-from nmtprune.reporting.measured import Measured
+from nmtprune.measurements.measurements import Measured
+from nmtprune.reporting.rendition import Made, Table
 
 PUBLISHED = "Published"
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
+from nmtprune.experiment.papers import Item
 from nmtprune.measurements.ladder import ladder
+from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.spare import MARGIN
-from nmtprune.papers import Item
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:

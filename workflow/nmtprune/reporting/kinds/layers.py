@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.papers import Item
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 # panels by rows: (part and side, title)
 ATTENTION = (

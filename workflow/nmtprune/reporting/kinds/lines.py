@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.papers import Item, Row
+from nmtprune.experiment.papers import Item, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 from nmtprune.scoring.significance import interval
 
 OF_THE_BASELINE = "#444444"  # where it belongs to all lines

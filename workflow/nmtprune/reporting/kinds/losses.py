@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.chain import Chain
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 CURVES = {"train_nll": ("training", "-", "o"), "dev_nll": ("development", "--", "s")}
 COLUMNS = ("row", "group", "label", "task", "recipe", "seed", "chain", "update", "update_of_step", "epoch_of_step", "learning_rate")

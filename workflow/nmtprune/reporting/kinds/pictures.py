@@ -14,14 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from nmtprune import paths
+from nmtprune.experiment import paths
+from nmtprune.experiment.papers import Item, Row
+from nmtprune.experiment.weight_classes import EMBEDDINGS
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
-from nmtprune.pruning.class_names import EMBEDDINGS
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import tables
 from nmtprune.reporting.figures import STYLE
-from nmtprune.reporting.made import Made, Table
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made, Table
 
 GATES = ("input gate", "forget gate", "output gate", "candidate")  # top down, as in equation 2 of See et al. 2016
 CONNECTIONS = ("feed-forward", "input feeding", "recurrent")

@@ -6,11 +6,11 @@ import math
 
 import pandas as pd
 
+from nmtprune.experiment.papers import Item
+from nmtprune.experiment.senteval import CATEGORIES
+from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import AVERAGE, accuracies
-from nmtprune.papers import Item
-from nmtprune.reporting.made import Made, Table
-from nmtprune.reporting.measured import Measured
-from nmtprune.senteval import CATEGORIES
+from nmtprune.reporting.rendition import Made, Table
 
 WHERE = {
     "gold": "gold labels of the task's grammar",

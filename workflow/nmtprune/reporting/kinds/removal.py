@@ -12,16 +12,16 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from nmtprune.ablation_order import ITERATIVE
+from nmtprune.experiment import shapes
+from nmtprune.experiment.components import of_shape, read_component
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item, Row
-from nmtprune.pruning import shapes
-from nmtprune.pruning.component_names import of_shape, read_component
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST, WIDTH, absent, cells, text_size, write
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
+from nmtprune.store.ablation_order import ITERATIVE
 
 KEPT, ABLATED = "#a9c8e6", "#ffffff"  # the lighter the less important
 GREY = "#555555"

@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib import pyplot
 from scipy.stats import spearmanr
 
-from nmtprune.papers import Item
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:

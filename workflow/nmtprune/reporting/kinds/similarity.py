@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pandas as pd
 
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements import similarity
 from nmtprune.measurements.frame import columns_of
+from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.similarity import GROUPS, SAMPLES
-from nmtprune.papers import Item, Row
-from nmtprune.reporting.made import Made, Table
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made, Table
 
 
 def make(item: Item, measured: Measured) -> Made:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nmtprune.papers import Item
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import tables
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib import pyplot
 from sklearn.decomposition import TruncatedSVD
 
-from nmtprune.papers import Item
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 PANELS = 3
 COORDINATES, SHARES = ["component_1", "component_2"], ["variance_1", "variance_2"]

@@ -7,14 +7,14 @@ import re
 import pandas as pd
 from matplotlib import pyplot
 
-from nmtprune.chain import Chain
+from nmtprune.experiment import shapes
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.papers import Item
 from nmtprune.measurements.frame import columns_of
-from nmtprune.papers import Item
-from nmtprune.pruning import shapes
+from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.figures import STYLE
-from nmtprune.reporting.made import Made
-from nmtprune.reporting.measured import Measured
+from nmtprune.reporting.rendition import Made
 
 _WIDTH = re.compile(r"(encoder|decoder)\.(\d+)\.ffn")
 COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "update", "lambda", "ffn_sparsity", "missing")

@@ -1,0 +1,479 @@
+"""`nmtprune <verb>` or `python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs by hand."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nmtprune.cli.verbs import completion
+from nmtprune.experiment import analysis_kinds as analyses
+from nmtprune.experiment import chain as chains
+from nmtprune.experiment import config as configuration
+from nmtprune.experiment import paths
+from nmtprune.experiment.config import Config
+from nmtprune.fairseq_bridge import TOOLS
+from nmtprune.foundation import commands
+from nmtprune.foundation.errors import UserError, sentence_of, suggest
+from nmtprune.foundation.files import write_json
+from nmtprune.runtime import devices, job_cost
+
+PAIR = re.compile(r"[A-Za-z_]\w*=")
+
+
+def _chain(config: Config, model: str) -> chains.Chain:
+    """A chain from its address, its directory under results/models, or a file in that."""
+    chain = chains.parse(paths.chain_text(model))
+    config.check(chain)
+    return chain
+
+
+def show_config(config: Config, arguments: argparse.Namespace) -> None:
+    """Print the resolved configuration: settings, preset, and every recipe and task that the run uses."""
+    import yaml
+
+    from nmtprune.experiment import papers
+    from nmtprune.planning import checks
+
+    asked = papers.chains(config)
+    checks.of_run(config, asked, papers.scored(config))
+    recipes = {}
+    for chain in asked:
+        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]
+        for ancestor in chain.ancestors():
+            if ancestor.last.family.trains:
+                schedules[ancestor.last.schedule] = config.schedule(chain.recipe, ancestor.last.schedule)
+    resolved = {
+        "settings": dict(config.settings),
+        "preset": config.preset,
+        "chains": [str(chain) for chain in asked],
+        "tasks": {name: config.task(name) for name in sorted({chain.task for chain in asked})},
+        "recipes": dict(sorted(recipes.items())),
+    }
+    print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120), end="")
+
+
+def make_text(config: Config, arguments: argparse.Namespace) -> None:
+    """Write a task's clean parallel text: its corpora fetched, or its training targets translated by its teacher."""
+    if config.distilled(arguments.task):
+        from nmtprune.translation.distillation import make_distilled
+
+        return make_distilled(config, arguments.task)
+    from nmtprune.data.corpus import make_corpus
+    from nmtprune.planning import checks
+
+    checks.of_task(config, arguments.task)
+    make_corpus(config.task(arguments.task), paths.text(arguments.task), config.data_dir, paths.DOWNLOADS)
+
+
+def make_data(config: Config, arguments: argparse.Namespace) -> None:
+    """Learn subwords on a task's text, encode and binarise it."""
+    from nmtprune.data.encoded import make_data as encode
+
+    settings = config.subwords_named(arguments.subwords)
+    encode(config.task(arguments.task), settings, paths.text(arguments.task), paths.data(arguments.task, arguments.subwords))
+
+
+def run_step(config: Config, arguments: argparse.Namespace) -> None:
+    """Make the last step of a chain: train, prune, retrain, rejuvenate, ..."""
+    chain = _chain(config, arguments.model)
+    from nmtprune.steps.run import run as steps
+
+    nodes, workers = config.workers(chain)
+    if nodes * workers > 1 and not devices.is_worker():
+        steps.make_selections(config, chain)
+        devices.become_workers(workers, nodes, sys.argv[1:])
+    steps.run(config, chain)
+
+
+def score(config: Config, arguments: argparse.Namespace) -> None:
+    """Score a model on its task's development and test sets."""
+    from nmtprune.scoring import evaluation
+
+    evaluation.score(config, _chain(config, arguments.model))
+
+
+def score_variants(config: Config, arguments: argparse.Namespace) -> None:
+    """Score many variants of one model (each a step that only selects) in one process."""
+    from nmtprune.scoring import evaluation
+
+    parent = _chain(config, arguments.model)
+    variants, in_full = ([_chain(config, f"{parent}/{step}") for step in steps] for steps in (arguments.steps, arguments.full))
+    evaluation.score_variants(config, parent, variants, in_full)
+
+
+def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
+    """Measure the speed of models of one task side by side; the first one is the others' anchor."""
+    from nmtprune.speed.measurement import measurement
+
+    measurement.measure(
+        config, Path(arguments.table), [_chain(config, model) for model in arguments.models], arguments.rounds, arguments.idle
+    )
+
+
+def analyse(config: Config, arguments: argparse.Namespace) -> None:
+    """Analyse a model: its weights, its encoder's representations or what probes find in them."""
+    from nmtprune.analysis.run import run
+
+    run(arguments.analysis, config, _chain(config, arguments.model))
+
+
+def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
+    """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
+    from nmtprune.analysis.run import run_shard
+
+    trials = run_shard(arguments.analysis, config, _chain(config, arguments.model), arguments.shard, arguments.shards)
+    write_json(Path(arguments.done), {"trials": trials})
+
+
+def render(config: Config, arguments: argparse.Namespace) -> None:
+    """Render tables, figures and the page of the run from the scores that are there."""
+    from nmtprune.reporting.render import render as render_all
+
+    for path in render_all(config):
+        print(path)
+
+
+def keep(config: Config, arguments: argparse.Namespace) -> None:
+    """Copy the page, and scores, histories and hypotheses of each task, recipe and seed that is whole, into a folder; no checkpoints."""
+    from nmtprune.reporting.reference import keep as keep_all
+
+    kept = keep_all(config, Path(arguments.folder))
+    for unit, file in kept.lacking.items():
+        print(f"{unit} is not whole yet: {file} is not there")
+    print(f"{len(kept.files)} files, {len(kept.whole)} whole units, in {arguments.folder}")
+
+
+def write_results(config: Config, arguments: argparse.Namespace) -> None:
+    """Write docs/results.md, and the part of README.md that is made of it, from the claims of the runs that are kept."""
+    from nmtprune.foundation.files import write_text
+    from nmtprune.reporting import results
+
+    runs, readme = results.kept(Path()), Path("README.md")
+    write_text(Path("docs/results.md"), results.document(runs))
+    write_text(readme, results.insert(readme.read_text(encoding="utf-8"), results.block(runs)))
+
+
+def show_status(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what is done, what runs, how far each training is and when it will be done."""
+    from nmtprune.planning.status import status
+
+    print(status(config))
+
+
+def show_usage(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what the run takes on disk, by table and figure and by step."""
+    from nmtprune.planning.disk_usage import du
+
+    print(du(config))
+
+
+def plan(config: Config, arguments: argparse.Namespace) -> None:
+    """Show what the rest of the run will cost: jobs, CPU and GPU hours and disk, by rule and by table and figure."""
+    from nmtprune.planning import plan as plans
+
+    if arguments.calibrate:
+        from nmtprune.cli.verbs import preload
+
+        preload.import_what_jobs_need()
+        for recipe in plans.calibrate(config, main):
+            print(f"measured: {recipe}", file=sys.stderr, flush=True)
+    print(plans.plan(config, arguments.cores, arguments.gpus))
+
+
+def free(config: Config, arguments: argparse.Namespace) -> None:
+    """Show, and with --yes remove, what no page and no later step of the run needs."""
+    from nmtprune.planning.freeing import free as free_all
+
+    print(free_all(config, arguments.yes, arguments.models))
+
+
+def restore(config: Config, arguments: argparse.Namespace) -> None:
+    """Make freed models again: those named, or all that the rest of the run needs."""
+    from nmtprune.planning.freeing import restore as restore_all
+
+    made = []
+    for chain in restore_all(config, [_chain(config, model) for model in arguments.freed]):
+        made.append(chain)
+        print(f"made again: {chain}", flush=True)
+    if not made:
+        whose = ", ".join(arguments.freed) or f"all models that the rest of the run {config.name} needs"
+        print(f"Nothing is missing: the weights of {whose} are there.")
+
+
+def write_docs(config: Config, arguments: argparse.Namespace) -> None:
+    """Write docs/configuration.md from the schemas and docs/chains.md from the table of steps."""
+    from nmtprune.foundation.files import write_text
+    from nmtprune.reporting import reference_docs
+
+    for name, page in (("configuration.md", reference_docs.configuration_page()), ("chains.md", reference_docs.chains_page())):
+        write_text(Path("docs") / name, page)
+        print(f"docs/{name}")
+
+
+def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
+    """Align a task's training data and keep the target pieces that each source piece is aligned to most."""
+    from nmtprune.translation.shortlist import make_shortlist as align
+
+    folder = paths.data(arguments.task, arguments.subwords)
+    if not re.fullmatch(r"[1-9][0-9]*(\+[1-9][0-9]*)?", arguments.top):
+        raise UserError(
+            f"shortlist: `{arguments.top}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces"
+        )
+    top, _, frequent = arguments.top.partition("+")
+    sizes = int(top), int(frequent or paths.MOST_FREQUENT)
+    align(paths.binarised(folder), paths.shortlist(folder, *sizes), *sizes)
+
+
+def choose(config: Config, arguments: argparse.Namespace) -> None:
+    """Name the smallest, the fastest and the cheapest models that lose less than some BLEU on the development set."""
+    from nmtprune.export.choice import choose as choose_models
+
+    against = _chain(config, arguments.against) if arguments.against else None
+    print(choose_models(config, arguments.within, arguments.task, against))
+
+
+def export(config: Config, arguments: argparse.Namespace) -> None:
+    """Write a model, its subwords and a command that translates with them into a folder that needs no nmtprune."""
+    from nmtprune.export.folder import export as export_model
+
+    folder = Path(arguments.folder)
+    engine = export_model(config, _chain(config, arguments.model), folder, arguments.engine, arguments.precision, arguments.shortlist)
+    print(f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt")
+
+
+def run_fairseq(config: Config, arguments: argparse.Namespace) -> None:
+    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python; what follows its name is its own."""
+    from nmtprune.fairseq_bridge import tools
+
+    tools.run(arguments.tool, arguments.arguments)
+
+
+def write_completion(config: Config, arguments: argparse.Namespace) -> None:
+    """Print a script that completes verbs, options, chains and files in a shell, as by `source <(nmtprune completion bash)`."""
+    print(completion.script(_parser(), arguments.shell, config))
+
+
+def init(config: Config, arguments: argparse.Namespace) -> None:
+    """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each with comments."""
+    from nmtprune.data.example import write
+
+    print(write(Path(arguments.folder), config))
+
+
+VERBS = {
+    "init": (init, ("folder",)),
+    "config": (show_config, ()),
+    "text": (make_text, ("task",)),
+    "data": (make_data, ("task", "subwords")),
+    "shortlist": (make_shortlist, ("task", "subwords", "top")),
+    "run": (run_step, ("model",)),
+    "score": (score, ("model",)),
+    "variants": (score_variants, ("model", "steps")),
+    "speed": (measure_speed, ("table", "models")),
+    "analyse": (analyse, ("analysis", "model")),
+    "shard": (analyse_shard, ("analysis", "model", "shard", "shards", "done")),
+    "render": (render, ()),
+    "keep": (keep, ("folder",)),
+    "results": (write_results, ()),
+    "status": (show_status, ()),
+    "plan": (plan, ()),
+    "du": (show_usage, ()),
+    "free": (free, ()),
+    "restore": (restore, ("freed",)),
+    "docs": (write_docs, ()),
+    "choose": (choose, ()),
+    "export": (export, ("model", "folder")),
+    "completion": (write_completion, ("shell",)),
+    "fairseq": (run_fairseq, ("tool", "arguments")),
+}
+INTERNAL = ("variants", "shard", "results", "docs")  # verbs of the workflow's rules and of the Makefile: no help or completion shows them
+WITHOUT_A_RUN = ("init", "completion", "fairseq")  # verbs that no configuration concerns, not even one with a mistake
+
+# `completes` is no argument of argparse: the words, or the kind of words, that a shell completes (see nmtprune.cli.completion)
+CHAIN = {"metavar": "chain", "completes": "chain"}
+POSITIONAL = {
+    "task": {"help": "a task: a file of tasks/ by its name", "completes": "task"},
+    "subwords": {"help": "subword settings of a recipe, by the name of their folder, as sentencepiece-joint-4000"},
+    "top": {"help": f"candidates of each source piece + target pieces that always are: 50+200; 50 is 50+{paths.MOST_FREQUENT}"},
+    "model": {**CHAIN, "help": "the model: its chain, as toy/toy/s1/train, its folder under results/models, or a file in that"},
+    "models": {**CHAIN, "nargs": "+", "help": "the models to time, of one task; the first one is the others' anchor"},
+    "freed": {**CHAIN, "nargs": "*", "help": "the models to make again (default: all that the rest of the run needs)"},
+    "steps": {"metavar": "step", "nargs": "+", "help": "the steps, each of which makes a variant of the model: prune-local-50"},
+    "table": {"help": "the table to write, a .csv file", "completes": "file"},
+    "analysis": {"help": f"one of {', '.join(analyses.VERSIONS)}", "completes": tuple(analyses.VERSIONS)},
+    "shard": {"type": int, "help": "the number of this part, from 1 on"},
+    "shards": {"type": int, "help": "how many parts there are"},
+    "done": {"help": "the file to write once the part is measured"},
+    "init folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
+    "keep folder": {"metavar": "folder", "help": "the folder to copy into", "completes": "folder"},
+    "export folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
+    "shell": {"help": f"one of {', '.join(completion.SHELLS)}", "completes": completion.SHELLS},
+    "tool": {"help": f"one of {', '.join(TOOLS)}", "completes": TOOLS},
+    "arguments": {"metavar": "argument", "nargs": argparse.REMAINDER, "help": "the tool's own arguments; --help shows them"},
+}
+OPTIONS = {
+    "plan": {
+        "--calibrate": {"action": "store_true", "help": "first measure the recipes of which nothing has run here yet"},
+        "--cores": {
+            "type": int,
+            "metavar": "N",
+            "default": os.cpu_count(),
+            "help": "how many cores the run has (default: this machine's, %(default)s)",
+        },
+        "--gpus": {
+            "type": int,
+            "metavar": "N",
+            "default": 1,
+            "help": "how many GPUs the run has, where it takes any (default: %(default)s)",
+        },
+    },
+    "free": {
+        "--yes": {"action": "store_true", "help": "remove it (default: only list it)"},
+        "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
+    },
+    "variants": {"--full": {"metavar": "STEP", "nargs": "+", "default": [], "help": "steps that are scored on the development set too"}},
+    "speed": {
+        "--rounds": {"type": int, "metavar": "N", "required": True, "help": "how often each model translates the test set (needed)"},
+        "--idle": {"action": "store_true", "help": "wait for an idle machine, and refuse a measurement beside another busy core"},
+    },
+    "choose": {
+        "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost (needed)"},
+        "--task": {"metavar": "TASK", "help": "one task (default: all of the run)", "completes": "task"},
+        "--against": {**CHAIN, "metavar": "CHAIN", "help": "the model to lose against (default: the best on the development set)"},
+    },
+    "export": {
+        "--engine": {
+            "default": "auto",
+            "metavar": "ENGINE",
+            "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default: %(default)s)",
+            "completes": ("auto", *chains.INT8_ENGINES),
+        },
+        "--precision": {
+            "metavar": "PRECISION",
+            "help": "float32 or int8 (default: int8 for a model that was rounded for the engine, else float32)",
+            "completes": ("float32", "int8"),
+        },
+        "--shortlist": {"action": argparse.BooleanOptionalAction, "help": "a lexical shortlist, or none (default: as the recipe decodes)"},
+    },
+}
+OF_EVERY_VERB = {
+    "--configfile": {
+        "type": Path,
+        "metavar": "FILE",
+        "completes": "file",
+        "help": "settings over config.yaml, as Snakemake's option (default: none)",
+    },
+    "--preset": {"metavar": "PRESET", "completes": "preset", "help": "short for --set preset=PRESET (default: config.yaml's, else toy)"},
+    "--set": {
+        "action": "extend",
+        "nargs": "+",
+        "default": [],
+        "metavar": "KEY=VALUE",
+        "help": "settings over those of the files, values in YAML, as Snakemake's --config (default: none)",
+    },
+    "--lease": {"type": int, "default": 0, "help": argparse.SUPPRESS},  # of rules: wait for so many GPUs that no other job has
+    "--cost": {"type": Path, "help": argparse.SUPPRESS},  # of rules: record what the job costs, beside this log
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose `--set` takes pairs alone: argparse would give it the chain that follows them, too."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        return super().parse_known_args(_pairs_apart(sys.argv[1:] if args is None else args), namespace)
+
+
+def _pairs_apart(words: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2 word` as `--set=a=1 --set=b=2 word`; words after `--`, and those of fairseq's tools, stay as they are."""
+    apart: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--" or (word == "fairseq" and not apart):
+            return [*apart, word, *left]
+        if apart and apart[-1] == "--set" and not word.startswith("-"):
+            apart[-1] = f"--set={word}"
+        elif apart and apart[-1].startswith("--set=") and PAIR.match(word):
+            apart.append(f"--set={word}")
+        else:
+            apart.append(word)
+    return apart
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="nmtprune", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb", title="verbs", parser_class=argparse.ArgumentParser)
+    for name, (function, positional) in VERBS.items():
+        shown = {} if name in INTERNAL else {"help": function.__doc__}
+        verb = verbs.add_parser(name, description=function.__doc__, **shown)
+        for argument in positional:
+            _add(verb, argument, POSITIONAL.get(f"{name} {argument}") or POSITIONAL[argument])
+        if name == "fairseq":  # all options that follow the tool, `--help` too, are the tool's
+            verb.set_defaults(lease=0, cost=None, configfile=None, preset=None, set=[])
+            continue
+        for option, settings in (OPTIONS.get(name, {}) | OF_EVERY_VERB).items():
+            _add(verb, option, settings)
+    return parser
+
+
+def _add(verb: argparse.ArgumentParser, argument: str, settings: dict[str, Any]) -> None:
+    added = verb.add_argument(argument, **{key: value for key, value in settings.items() if key != "completes"})
+    added.completes = settings.get("completes")
+
+
+def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """Note what the file is made from that the verb makes, if it makes one: once, however many workers make it."""
+    from nmtprune.planning import jobs
+    from nmtprune.store import current  # they take time, and `--help` needs neither
+
+    if arguments.verb not in jobs.VERBS or not devices.is_first():
+        return contextlib.nullcontext()
+    job = jobs.of_verb(config, arguments.verb, arguments)
+    return current.making(job.makes, jobs.read_by(config, job))
+
+
+def main() -> int:
+    if sys.argv[1:] and not sys.argv[1].startswith("-") and sys.argv[1] not in VERBS:
+        print(f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], set(VERBS) - set(INTERNAL))}", file=sys.stderr)
+        return 2
+    arguments = _parser().parse_args()
+    if os.environ.get("NMTPRUNE_TRACEBACK") is None:
+        warnings.filterwarnings("ignore")
+    try:
+        settings = [*([f"preset={arguments.preset}"] if arguments.preset else []), *arguments.set]
+        commands.remember(arguments.configfile, settings)
+        no_run = arguments.verb in WITHOUT_A_RUN
+        files = [arguments.configfile] if arguments.configfile else []
+        config = configuration.from_settings({}) if no_run else configuration.load(files, settings)
+        with devices.leased(arguments.lease, config.settings["jobs_per_gpu"]), _noted(config, arguments):
+            began = time.monotonic()
+            VERBS[arguments.verb][0](config, arguments)
+            if arguments.cost and devices.is_first():
+                write_json(paths.cost(arguments.cost), job_cost.of_this_process(arguments.verb, time.monotonic() - began))
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"nmtprune: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # as `nmtprune status | head`: nobody reads on
+        _write_no_more()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        print(f"nmtprune: {sentence_of(error)}", file=sys.stderr)
+        _write_no_more()
+        return 1
+    return 0
+
+
+def _write_no_more() -> None:
+    """Let what is left of the output go: written at the end of the process it would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

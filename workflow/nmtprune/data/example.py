@@ -1,0 +1,59 @@
+"""The example of a run of your own, docs/examples/own: `python -m nmtprune init` copies it into a new folder and adds a small corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+from nmtprune.data import toy
+from nmtprune.experiment import paths
+from nmtprune.experiment.config import WORKFLOW, Config
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_lines, write_text
+
+HERE = "docs/examples/own"  # the folder that the example's files speak of
+EXAMPLE = WORKFLOW.parent / HERE
+SCHEMAS = WORKFLOW / "schemas"
+LANGUAGES = ("src", "tgt")
+SENTENCES = {"train": 6000, "dev": 200, "test": 500}
+
+
+def write(folder: Path, config: Config) -> str:
+    """Write the example into a new folder and say what to do with it. Raises UserError where the folder holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"init: {folder} is there already; name a folder that is new or empty")
+    name = config.name_after(folder.resolve().name)
+    file = folder / "config.yaml"
+    command = f"snakemake --cores all --configfile {shlex.quote(str(file))}"
+    page = paths.page(name) / "index.html"
+    for seed, (split, sentences) in enumerate(SENTENCES.items(), 1):
+        pairs = list(toy.generate(sentences, 1000 + seed))
+        for language, lines in zip(LANGUAGES, ([pair.source for pair in pairs], [pair.target for pair in pairs]), strict=True):
+            write_lines(folder / "corpus" / f"{split}.{language}", lines)
+    written = {
+        f"snakemake --cores all --configfile {HERE}/config.yaml": command,
+        str(paths.page("own") / "index.html"): str(page),
+        'name: "own"': f'name: "{name}"',
+        HERE: json.dumps(str(folder), ensure_ascii=False)[1:-1],
+    }
+    for source in sorted(EXAMPLE.rglob("*.yaml")):
+        target = folder / source.relative_to(EXAMPLE)
+        schemas = {f"$schema={_between(SCHEMAS, source.parent)}/": f"$schema={_between(SCHEMAS, target.parent)}/"}
+        write_text(target, _replaced(source.read_text(encoding="utf-8"), schemas | written))
+    return "\n".join(
+        [f"An example is in {folder}: corpus/, tasks/, recipes/ and config.yaml, with comments. Run it:", command, f"Its page: {page}"]
+    )
+
+
+def _between(folder: Path, start: Path) -> str:
+    """The path of a folder as seen from another one."""
+    return Path(os.path.relpath(folder, start.resolve())).as_posix()
+
+
+def _replaced(text: str, replacements: dict[str, str]) -> str:
+    """A text with each old part, wherever it is, replaced by the new one; what was put in is not looked at again."""
+    old = re.compile("|".join(map(re.escape, replacements)))
+    return old.sub(lambda match: replacements[match[0]], text)

@@ -1,0 +1,652 @@
+"""Settings, presets, tasks and recipes: load, merge, validate, and explain errors before any job starts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import math
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nmtprune.experiment import chain as chains
+from nmtprune.experiment import names, paths, shapes
+from nmtprune.experiment.chain import Chain, Step
+from nmtprune.experiment.components import of_shape
+from nmtprune.experiment.reading import merge, read_settings, read_yaml
+from nmtprune.experiment.schedule import decay_length, learning_rate
+from nmtprune.experiment.subwords import name_of
+from nmtprune.foundation.errors import UserError, suggest
+
+WORKFLOW = Path(__file__).resolve().parents[2]
+SETTINGS_FILE = Path("config.yaml")
+UNFINISHED = 0.3  # of the peak: a linear decay that ends higher is told
+SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
+TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
+DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
+LONGEST_SHOWN = 80  # characters of a value in a message
+T = TypeVar("T")
+OWN = "own"  # the name of a run of the user's own chains that nothing else names
+SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu", "kept")
+
+
+def pooled_sets(names: Iterable[str]) -> list[str]:
+    """The test sets of a task that claims pool: all but those that are parts of another, as `newstest2014_filtered` of `newstest2014`."""
+    names = list(names)
+    return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+
+
+@functools.cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+    from referencing import Registry, Resource
+
+    folder = WORKFLOW / "schemas"
+    resources = [(f.name, Resource.from_contents(json.loads(f.read_text()))) for f in folder.glob("*.json")]
+    schema = json.loads((folder / f"{name}.schema.json").read_text())
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool))
+    return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)(schema, registry=Registry().with_resources(resources))
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    """The keyword of JSON Schema; `$` is the end of the text, and not also before a last line end."""
+    from jsonschema import ValidationError
+
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield ValidationError(f"{json.dumps(value, ensure_ascii=False)} does not match {pattern}")
+
+
+def _alternatives(error: Any) -> bool:
+    """Whether an error is that of keys which exclude each other."""
+    return error.validator == "oneOf" and all(set(branch) == {"required"} for branch in error.validator_value[:1])
+
+
+def _nearest(error: Any) -> Any:
+    """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the fewest."""
+    while error.context and not _alternatives(error):
+        branches: dict[Any, list[Any]] = {}
+        for inner in error.context:
+            branches.setdefault(inner.schema_path[0], []).append(inner)
+        branch = min(branches.values(), key=lambda errors: (len(errors), errors[0].validator == "type"))
+        error = min(branch, key=lambda e: (e.validator != "additionalProperties", e.validator == "required"))
+    return error
+
+
+def _explain(error: Any, where: str) -> str:
+    """One sentence for one schema error: where, what, and what would be valid."""
+    error = _nearest(error)
+    at = ".".join(str(part) for part in error.absolute_path)
+    where = f"{where}: {at}" if at else where
+    value = _shown(error.instance)
+    match error.validator:
+        case "additionalProperties" | "unevaluatedProperties":
+            valid = error.schema.get("properties", {})
+            unknown = next((key for key in error.instance if key not in valid), "?")
+            return f"{where}: unknown key `{unknown}`; {suggest(unknown, valid)}"
+        case "enum":
+            valid = list(map(str, error.validator_value))
+            return f"{where}: {value} is not one of {', '.join(valid)}; {suggest(str(error.instance), valid)}"
+        case "type":
+            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+            return f"{where}: {value} is of the wrong type; expected {' or '.join(kinds)}"
+        case "required":
+            missing = next(key for key in error.validator_value if key not in error.instance)
+            return f"{where}: the key `{missing}` is missing"
+        case "oneOf" if _alternatives(error):
+            valid = ", ".join(dict.fromkeys(branch["required"][0] for branch in error.validator_value))
+            return f"{where}: exactly one of the keys {valid} is needed"
+        case "pattern" if error.validator_value == names.PATTERN:
+            return f"{where}: {value} cannot be a name: {names.RULE}"
+        case "pattern":
+            return f"{where}: {value} is not of the form {error.validator_value}"
+        case _:
+            said = error.message.removeprefix(repr(error.instance)).strip()
+            return f"{where}: {value} {said}"
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
+
+
+def validate(value: Any, schema: str, where: str) -> None:
+    """Check a value against schemas/<schema>.schema.json. Raises UserError, a line per mistake."""
+    errors = sorted(_validator(schema).iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))
+    if errors:
+        raise UserError(*dict.fromkeys(_explain(error, where) for error in errors))
+
+
+def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:
+    """What the schema cannot say of a recipe's architecture. Raises UserError."""
+    if "name" not in architecture:
+        raise UserError(f"{where}: architecture: the key `name` is missing, also from what it extends")
+    for key in ("encoder_layers", "decoder_layers"):
+        if key not in architecture:
+            raise UserError(f"{where}: architecture: the key `{key}` is missing, also from what it extends")
+    width, heads = architecture.get("embed_dim"), architecture.get("heads")
+    if width and heads and "head_dim" not in architecture and width % heads:
+        raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
+    for key, owner in (("layer_drop", "transformer"), ("sub_layer_drop", "nmtprune_transformer")):
+        if key in architecture and architecture["name"] != owner:
+            raise UserError(f"{where}: architecture: {key} is for `{owner}`, and the name is `{architecture['name']}`")
+    layers = architecture.get("encoder_layers"), architecture.get("decoder_layers")
+    if "lstm" in architecture["name"] and layers[0] != layers[1]:
+        raise UserError(
+            f"{where}: architecture: encoder_layers {layers[0]} and decoder_layers {layers[1]} must be equal: "
+            "each layer of an LSTM decoder begins with the final state of an encoder layer"
+        )
+    if architecture.get("share_embeddings") == "all" and not subwords.get("joint_dictionary", subwords["joint"]):
+        raise UserError(f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages (subwords: joint: true)")
+
+
+def _searched_by_fairseq(recipe: Mapping[str, Any]) -> bool:
+    return recipe.get("decoding", {}).get("engine") == "fairseq" or not shapes.is_transformer(recipe["architecture"])
+
+
+@dataclass(frozen=True)
+class Config:
+    """The run: validated settings, and tasks, recipes and presets by name."""
+
+    settings: Mapping[str, Any]
+    _loaded: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for this configuration and known by `name` from then on."""
+        if ("once", name) not in self._loaded:
+            self._loaded["once", name] = make()
+        return self._loaded["once", name]
+
+    def folders(self, kind: str) -> list[Path]:
+        """Where the files of a kind lie: `tasks`, `recipes`, `presets` or `papers`; the user's own folder first."""
+        own = self.settings["own"]
+        return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
+
+    def names(self, kind: str) -> list[str]:
+        """All tasks, recipes or presets, the user's own included."""
+        return sorted({file.stem for folder in self.folders(kind) for file in folder.glob("*.yaml")})
+
+    def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+        if (kind, name) not in self._loaded:
+            files = [folder / f"{name}.yaml" for folder in self.folders(kind)]
+            file = next(filter(os.path.isfile, files), None)
+            if file is None:
+                raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
+            names.check(kind, name, str(file))
+            value = read_yaml(file)
+            validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
+            key, base = ("distilled.from", value["distilled"]["from"]) if "distilled" in value else ("extends", value.pop("extends", None))
+            if base:
+                where = f"{kind}/{file.name}: {key}"
+                if base in (*above, name):
+                    raise UserError(f"{where}: `{base}` would be made from itself; give one of them another name")
+                if base not in self.names(kind):
+                    raise UserError(f"{where}: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
+                below = self._load(kind, base, (*above, name))
+                value = merge({k: v for k, v in below.items() if k not in ("title", "about", "distilled")}, value)
+            self._loaded[kind, name] = value
+        return self._loaded[kind, name]
+
+    def task(self, name: str) -> dict[str, Any]:
+        return self._load("tasks", name)
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
+        key = ("whole recipes", name)
+        if key not in self._loaded:
+            self._loaded[key] = self._whole_recipe(name)
+        return self._loaded[key]
+
+    def _whole_recipe(self, name: str) -> dict[str, Any]:
+        recipe = self._load("recipes", name)
+        missing = [key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe]
+        if missing:
+            raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
+        _check_architecture(recipe["architecture"], recipe["subwords"], f"recipes/{name}.yaml")
+        decoding = recipe.get("decoding", {})
+        if decoding.get("shortlist") and _searched_by_fairseq(recipe):
+            raise UserError(f"recipes/{name}.yaml: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here")
+        if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get("replace_unknowns"):
+            raise UserError(f"recipes/{name}.yaml: decoding: replace_unknowns needs attention, and architecture.attention says none")
+        return recipe
+
+    @property
+    def preset(self) -> dict[str, Any]:
+        return self._load("presets", self.settings["preset"])
+
+    @property
+    def name(self) -> str:
+        """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of the user's own folder."""
+        if self.settings["name"] or not self.settings["chains"]:
+            return self.settings["name"] or self.settings["preset"]
+        own = self.settings["own"]
+        return self.once("name", lambda: self.name_after(Path(own).resolve().name if own else OWN))
+
+    def name_after(self, text: str) -> str:
+        """The name of a folder or a file as that of a run of the user's own: with `-own` behind it where it is taken."""
+        name = as_name(text)
+        return f"{name}-own" if self.owner_of(name) else name
+
+    def owner_of(self, name: str) -> str | None:
+        """What has a name that the page of the user's own chains cannot have: a folder of results, or another preset than an own one that
+        the run is of. None where the name is free."""
+        if name in names.TAKEN["presets"]:
+            return "a folder of results"
+        shipped = (WORKFLOW / "presets" / f"{name}.yaml").exists()
+        return "a preset" if shipped or (name != self.settings["preset"] and name in self.names("presets")) else None
+
+    @property
+    def title(self) -> str:
+        """What the run is in one line: the preset's title, or that of a run of the user's own."""
+        return self.preset["title"] if self.name == self.settings["preset"] else f"Own chains of {self.name}"
+
+    @property
+    def heading(self) -> str:
+        """Name and title, as reports on a run begin."""
+        return f"{self.name}: {self.title}"
+
+    @property
+    def speed_rounds(self) -> int:
+        """How often each model translates the test set where speed is measured."""
+        return self.preset.get("speed_rounds", _preset_default("speed_rounds"))
+
+    @property
+    def speed_on_idle(self) -> bool:
+        """Whether speed is measured only where no other process keeps a core busy."""
+        return self.preset.get("speed_on_idle", _preset_default("speed_on_idle"))
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.settings["seeds"] or self.preset["seeds"]
+
+    def seeds_of(self, paper: str, item: str) -> list[int]:
+        """The seeds of one table or figure: the settings', or the preset's for it, for its paper, for all."""
+        said = self.preset.get("seeds_of", {})
+        return self.settings["seeds"] or said.get(f"{paper}/{item}") or said.get(paper) or self.preset["seeds"]
+
+    @property
+    def data_dir(self) -> Path | None:
+        return Path(self.settings["data_dir"]) if self.settings["data_dir"] else None
+
+    def workers(self, chain: Chain) -> tuple[int, int]:
+        """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can share out the batches of
+        an update evenly; else the most that can, on one node."""
+        nodes, workers = self.settings["nodes"], self.settings["workers"]
+        accumulate = self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.family.trains else 1
+        return (nodes, workers) if accumulate % (nodes * workers) == 0 else (1, math.gcd(accumulate, workers))
+
+    def schedule(self, recipe: str, name: str) -> dict[str, Any]:
+        """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own keys; rates resolved."""
+        key = ("schedules", f"{recipe}/{name}")  # thousands of chains ask, and validating takes milliseconds
+        if key not in self._loaded:
+            self._loaded[key] = self._resolved(recipe, name)
+        return dict(self._loaded[key])
+
+    def _resolved(self, recipe: str, name: str) -> dict[str, Any]:
+        whole = self.recipe(recipe)
+        schedules = _continued(whole["schedules"]) | whole["schedules"]
+        if name not in schedules:
+            raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
+        defaults = whole.get("training", {})
+        schedule = merge(_schedule_defaults() | defaults, schedules[name])
+        validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
+        rates = schedule["learning_rate"]
+        if rates.get("decay") == "linear" and "updates" not in rates:
+            rates = schedule["learning_rate"] = {**rates, "updates": decay_length(schedule["updates"])}
+        if rates.get("decay") == "linear" and rates["updates"] <= rates["warm_up"]:
+            raise UserError(
+                f"recipes/{recipe}.yaml: schedules.{name}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}"
+            )
+        if (late := max(schedule["reset_after"], default=0)) >= schedule["updates"]:
+            raise UserError(
+                f"recipes/{recipe}.yaml: schedules.{name}: reset_after: {late} is not before the last update {schedule['updates']}"
+            )
+        if schedule["reset_after"] and schedule["patience"]:
+            raise UserError(f"recipes/{recipe}.yaml: schedules.{name}: reset_after and patience exclude each other; give one of them")
+        if "phases" in rates:
+            phases = [{**phase, "rate": self._rate(phase["rate"], recipe, name)} for phase in schedule["learning_rate"]["phases"]]
+            updates = sum(phase["updates"] for phase in phases)
+            if updates != schedule["updates"]:
+                raise UserError(
+                    f"recipes/{recipe}.yaml: schedules.{name}: the phases of its learning rate make {updates} updates "
+                    f"and `updates` says {schedule['updates']}"
+                )
+            schedule["learning_rate"] = {"phases": phases}
+        return schedule
+
+    def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
+        """A sentence for each schedule of the chains whose linear decay is far from its end at the last update.
+
+        A training that the next step goes on from is left out: it is one of several phases.
+        """
+        ends = {(each.recipe, step.schedule): None for each in chains for step, after in _with_next(each.steps) if _ends(step, after)}
+        sentences = []
+        for recipe, name in ends:
+            schedule = self.schedule(recipe, name)
+            rates, updates = schedule["learning_rate"], schedule["updates"]
+            if rates.get("decay") == "linear" and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED:
+                sentences.append(
+                    f"recipes/{recipe}.yaml: schedules.{name}: the learning rate is still {left:.0%} of its peak at the last update, "
+                    f"{updates:,}: it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
+                    "say `warm_up` and `updates` of its `learning_rate` anew"
+                )
+        return sentences
+
+    def _rate(self, value: float | str, recipe: str, schedule: str) -> float:
+        """A learning rate in numbers: `peak`, `last` and parts of them as `peak/10` speak of the recipe's `train` schedule."""
+        if not isinstance(value, str):
+            return float(value)
+        if schedule == "train":
+            raise UserError(f"recipes/{recipe}.yaml: schedules.train: the rate `{value}` speaks of this schedule itself; give a number")
+        train = self.schedule(recipe, "train")
+        rates = train["learning_rate"]
+        whole, _, parts = value.partition("/")
+        if whole == "last":
+            rate = learning_rate(rates, train["updates"])
+        else:
+            rate = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
+        return rate / float(parts or 1)
+
+    def subwords(self, chain: Chain) -> dict[str, Any]:
+        """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
+        if chain.root.family.name == "import":
+            return {"type": "given", "name": chain.root["name"], **self._given(chain.root["name"])}
+        return self.recipe(chain.recipe)["subwords"]
+
+    def data_folder(self, chain: Chain) -> Path:
+        return paths.data(chain.task, name_of(self.subwords(chain)))
+
+    def subwords_named(self, name: str) -> dict[str, Any]:
+        """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where there are none."""
+        given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
+        loaded = [key for kind, key in self._loaded if kind == "recipes"]  # the run's own: no need to read on
+        of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in dict.fromkeys([*loaded, *self.names("recipes")]))
+        known = set()
+        for settings in filter(None, itertools.chain(given, of_recipes)):
+            if name_of(settings) == name:
+                return settings
+            known.add(name_of(settings))
+        raise UserError(f"no recipe has subwords `{name}`; {suggest(name, known)}")
+
+    def _given(self, name: str) -> dict[str, Any]:
+        given = self.imported(name)
+        return {"dictionaries": given["dictionaries"], "model": given.get("subwords")}
+
+    def imported(self, name: str) -> dict[str, Any]:
+        imports = self.settings["imports"]
+        if name not in imports:
+            raise UserError(f"step `import-{name}`: there is no `{name}` under `imports` in the configuration; {suggest(name, imports)}")
+        return imports[name]
+
+    def slice(self, chain: Chain) -> dict[str, Any]:
+        """What the last step of a chain depends on beside its parent and its data: the digest's and Snakemake's view of it."""
+        step, recipe = chain.last, self.recipe(chain.recipe)
+        values: dict[str, Any] = {"step": step.text, "version": step.family.version}
+        if step.family.trains:
+            # defaults are left out, so that a new key with a default leaves all identities as they were
+            defaults = _schedule_defaults()
+            schedule = self.schedule(chain.recipe, step.schedule)
+            values["schedule"] = {k: v for k, v in schedule.items() if k not in defaults or v != defaults[k]}
+            if schedule["select"] == "bleu":
+                values["decoding"] = recipe.get("decoding", {})
+        match step.family.name:
+            case "train" | "restart" | "drop":
+                values |= {"architecture": recipe["architecture"], "seed": chain.seed}
+            case "prune":
+                values["prunable"] = recipe["prunable"]
+            case "lasso":
+                values["lasso"] = {key: value for key, value in self.lasso(chain.recipe).items() if key not in DEAD_RULE}
+            case "slice":
+                values["lasso"] = {key: value for key, value in self.lasso(chain.recipe).items() if key in DEAD_RULE}
+        return values
+
+    def lasso(self, recipe: str) -> dict[str, Any]:
+        """A recipe's settings of the group lasso: the schema's defaults, and what the recipe says."""
+        return _defaults_of("recipe", "lasso") | self.recipe(recipe).get("lasso", {})
+
+    def importance(self, recipe: str) -> dict[str, Any]:
+        """How the importance of a recipe's components is measured: the schema's defaults, and what the recipe says; `beam` resolved."""
+        said = _defaults_of("recipe", "importance") | self.recipe(recipe).get("importance", {})
+        return said | {"beam": said["beam"] or self.search(recipe).get("beam", 5)}
+
+    def scoring(self, recipe: str) -> dict[str, Any]:
+        """What scores depend on beside the model and the text: their digest's and Snakemake's view of it."""
+        whole = self.recipe(recipe)
+        return {"version": SCORING_VERSION, "decoding": whole.get("decoding", {}), "prunable": whole["prunable"]}
+
+    def search(self, recipe: str) -> dict[str, Any]:
+        """How a recipe's hypotheses are searched, whatever the engine and its shortlist."""
+        return {
+            key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist", "frequent")
+        }
+
+    def searched_by_fairseq(self, recipe: str) -> bool:
+        """Whether fairseq searches a recipe's hypotheses, which takes a GPU where trainings do; the other engines run on the CPU."""
+        return _searched_by_fairseq(self.recipe(recipe))
+
+    def shortlist(self, chain: Chain) -> Path | None:
+        """The lexical shortlist that a chain's models translate with; None where all target pieces are candidates."""
+        decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
+        top = decoding.get("shortlist")
+        return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
+
+    def corpus(self, task: str) -> dict[str, Any]:
+        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed.
+
+        Of a distilled task also how its teacher translates.
+        """
+        said = {key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")}
+        if distilled := self.distilled(task):
+            said |= {"distilled": distilled, "decoding": self.recipe(distilled["recipe"]).get("decoding", {})}
+        return said
+
+    def distilled(self, task: str) -> dict[str, Any]:
+        """How a task's training targets are made: the schema's defaults, and what the task says; empty where people wrote them."""
+        said = self.task(task).get("distilled")
+        return _defaults_of("task", "distilled") | said if said else {}
+
+    def teachers(self, task: str) -> list[Chain]:
+        """The models that translate a distilled task's training sources, one a seed; none of another task. Raises UserError."""
+        if ("teachers", task) not in self._loaded:
+            settings = self.distilled(task)
+            try:
+                seeds = settings.get("seeds", ())
+                teachers = [chains.parse(f"{settings['from']}/{settings['recipe']}/s{seed}/{settings['chain']}") for seed in seeds]
+                for teacher in teachers:
+                    self.check(teacher)
+            except UserError as error:
+                raise UserError(f"tasks/{task}.yaml: distilled: {error}") from None
+            self._loaded["teachers", task] = teachers
+        return self._loaded["teachers", task]
+
+    def distilled_tasks(self) -> list[str]:
+        """The names of all distilled tasks. A file with a mistake is passed over: who uses it is told."""
+        found = []
+        for name in self.names("tasks"):
+            with contextlib.suppress(UserError):
+                found += [name] if self.distilled(name) else []
+        return found
+
+    def probing(self, task: str) -> dict[str, Any]:
+        """A task's settings of the probing tasks: the schema's defaults, and what the task says."""
+        return _defaults_of("task", "probing") | self.task(task).get("probing", {})
+
+    def check(self, chain: Chain) -> None:
+        """Everything that can be wrong with one chain. Raises UserError."""
+        self.teachers(chain.task)
+        if chain.root.family.name == "import":
+            name = chain.root["name"]
+            given = self.imported(name)
+            for key in ("checkpoint", "dictionaries", "subwords"):
+                if given.get(key) and not os.path.exists(given[key]):
+                    raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
+        for ancestor in chain.ancestors():
+            self.slice(ancestor)
+            if only := ancestor.last.get("class"):
+                self._check_class(chain, only)
+            if chain.root.family.name != "import":  # whose architecture comes with the checkpoint
+                self._check_step(chain, ancestor.last)
+            if ancestor.last.family.name == "at" and ancestor.last["percent"] != chains.INITIAL:
+                kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
+                if ancestor.last["percent"] not in kept:
+                    raise UserError(
+                        f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` "
+                        f"at {', '.join(kept) or 'no'} percent, not at {ancestor.last['percent']}"
+                    )
+
+    def classes(self, recipe: str) -> list[str]:
+        """The prunable weight classes of a recipe's model, as steps spell them."""
+        from nmtprune.experiment.weight_classes import EMBEDDINGS, class_names, spelt
+
+        whole = self.recipe(recipe)
+        counted = whole["prunable"]["embeddings"] == "in"
+        return [spelt(name) for name in class_names(whole["architecture"]) if counted or name not in EMBEDDINGS]
+
+    def _check_class(self, chain: Chain, only: str) -> None:
+        """Raises UserError for a weight class that the recipe's model does not have. An import brings an architecture of its own."""
+        valid = self.classes(chain.recipe)
+        if chain.root.family.name != "import" and only not in valid:
+            raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no weight class `{only}`; {suggest(only, valid)}")
+
+    def _check_step(self, chain: Chain, step: chains.Step) -> None:
+        """Raises UserError for a step that means nothing to the recipe's architecture."""
+        architecture, name = self.recipe(chain.recipe)["architecture"], step.family.name
+        if not step.family.of_transformers:
+            return
+        if not shapes.is_transformer(architecture):
+            raise UserError(
+                f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{architecture['name']}`; "
+                f"valid: {', '.join(shapes.TRANSFORMERS)}"
+            )
+        if step.needs_order and int(step["count"]) > (most := self.importance(chain.recipe)["group"]):
+            raise UserError(f"chain `{chain}`: `{step}` takes more components than `importance.group` of recipe `{chain.recipe}`: {most}")
+        if name == "ablate":
+            self._check_components(chain, step)
+        if name == "drop" and architecture.get("tied_decoder_layers"):
+            raise UserError(f"chain `{chain}`: `{step}` needs decoder layers of their own, and those of recipe `{chain.recipe}` are tied")
+        if step.get("engine") == "ctranslate2" and architecture.get("decoder_self") == "ssru":
+            raise UserError(f"chain `{chain}`: CTranslate2 does not know the SSRU of recipe `{chain.recipe}`; valid: int8-onnx")
+
+    def _check_components(self, chain: Chain, step: chains.Step) -> None:
+        """Raises UserError for components that the recipe's Transformer does not have."""
+        shape = shapes.uniform(self.recipe(chain.recipe)["architecture"])
+        valid = list(map(str, of_shape(shape))) if shape else []
+        if shape and (unknown := [name for name in step["components"].split("+") if name not in valid]):
+            raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no component `{unknown[0]}`; {suggest(unknown[0], valid)}")
+
+    def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
+        """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""
+        said = _defaults() | layers()
+        differ = {key: self.settings[key] for key in keys if self.settings[key] != said[key]}
+        return shlex.join(word for key, value in differ.items() for word in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}"))
+
+    def differing(self, file: Path | None) -> list[str]:
+        """The settings that config.yaml, with a configuration file laid over it, does not already say, as `key=value`."""
+        said = _named(_defaults() | layers([file] if file else []), file)
+        return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items() if value != said[key]]
+
+    def chains(self) -> list[Chain]:
+        """The user's own chains, as the settings list them."""
+        return self.once("own chains", self._own_chains)
+
+    def _own_chains(self) -> list[Chain]:
+        parsed = []
+        for number, text in enumerate(self.settings["chains"], 1):
+            try:
+                parsed.append(chains.parse(text))
+                self.check(parsed[-1])
+            except UserError as error:
+                raise UserError(f"config: chains: entry {number}: {error}") from None
+        return parsed
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    schema = json.loads((WORKFLOW / "schemas" / "config.schema.json").read_text())
+    return {key: value["default"] for key, value in schema["properties"].items()}
+
+
+@functools.cache
+def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
+    return zip(steps, [*steps[1:], None], strict=True)
+
+
+def _ends(step: Step, after: Step | None) -> bool:
+    """Whether a step trains and the next one does not."""
+    return step.family.trains and (after is None or not after.family.trains)
+
+
+def _continued(schedules: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedule `continue-short` of recipes that state none: a fifth of the updates of `train` more, at its last rate, which shows
+    whether a baseline is done."""
+    updates = schedules.get("train", {}).get("updates")
+    if not isinstance(updates, int) or updates < 1:
+        return {}
+    more = math.ceil(updates / 5)
+    return {"continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}}
+
+
+def _schedule_defaults() -> dict[str, Any]:
+    schema = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())
+    return {key: value["default"] for key, value in schema["$defs"]["keys"]["properties"].items() if "default" in value}
+
+
+@functools.cache
+def _preset_default(key: str) -> Any:
+    return json.loads((WORKFLOW / "schemas" / "preset.schema.json").read_text())["properties"][key]["default"]
+
+
+@functools.cache
+def _defaults_of(schema: str, key: str) -> dict[str, Any]:
+    properties = json.loads((WORKFLOW / "schemas" / f"{schema}.schema.json").read_text())["properties"][key]["properties"]
+    return {name: value["default"] for name, value in properties.items() if "default" in value}
+
+
+def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:
+    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema.
+
+    `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own that has no other.
+    """
+    validate(settings, "config", "config")
+    config = Config(_named({**_defaults(), **settings}, file))
+    for key in ("own", "data_dir", "kept"):
+        folder = config.settings[key]
+        if folder and not os.path.isdir(folder):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
+            raise UserError(f"config: {key}: there is no folder {folder}")
+    preset = config.settings["preset"]
+    if preset not in config.names("presets"):
+        raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
+    is_the_presets = config.name == preset and not config.settings["chains"]
+    if not is_the_presets and (owner := config.owner_of(config.name)):
+        raise UserError(f"config: name: `{config.name}` is the name of {owner}, and this run's page needs one of its own; set another")
+    return config
+
+
+def _named(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    """Settings with the name of the configuration file for a run of the user's own that nothing else names."""
+    unnamed = file and settings["chains"] and not (settings["name"] or settings["own"])
+    return {**settings, "name": Config(settings).name_after(file.stem)} if unnamed else settings
+
+
+def as_name(text: str) -> str:
+    """The name of a folder or a file as that of a run."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._") or OWN
+
+
+def layers(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """config.yaml of the working directory where there is one, `files` laid over it, `key=value` overrides on top: merged, not checked."""
+    first = [SETTINGS_FILE] if SETTINGS_FILE.exists() else []
+    return read_settings([*first, *files], list(overrides))
+
+
+def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:
+    """The configuration that the layers of settings make together."""
+    files = list(files)
+    return from_settings(layers(files, overrides), Path(files[-1]) if files else None)

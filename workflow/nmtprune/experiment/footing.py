@@ -1,0 +1,68 @@
+"""What models must share in their training to be compared: updates, fresh optimisers, selection, precision and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.schedule import update_at
+
+
+@dataclass(frozen=True)
+class Footing:
+    """How a chain's weights were trained since they were drawn.
+
+    `lengths`: updates, at most, from one fresh optimiser to the next. `selection`: what selected the checkpoints that were gone on from
+    and the last one, each once. `precision`: number formats, each once. `batches`: the size of the batches of an update, each once;
+    models of one seed and one text in subwords have seen the same batches in the same order where it is equal.
+    """
+
+    lengths: tuple[int, ...]
+    selection: tuple[str, ...]
+    precision: tuple[str, ...]
+    batches: tuple[Any, ...]
+
+    @property
+    def updates(self) -> int:
+        return sum(self.lengths)
+
+
+SIZES = ("batch_tokens", "batch_sentences", "accumulate")  # of batches, in a schedule
+
+
+def of(config: Config, chain: Chain) -> Footing:
+    """The footing of a chain's weights."""
+    lengths: list[int] = []
+    schedules = []
+    for schedule, updates in _trainings(config, chain):
+        resets = [reset for reset in schedule["reset_after"] if reset < updates]
+        lengths += [after - before for before, after in zip([0, *resets], [*resets, updates], strict=True)]
+        schedules.append(schedule)
+
+    def distinct(*keys: str) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(tuple(schedule[key] for key in keys) if len(keys) > 1 else schedule[keys[0]] for schedule in schedules))
+
+    return Footing(tuple(lengths), distinct("select"), distinct("precision"), distinct(*SIZES))
+
+
+def updates_before(config: Config, chain: Chain) -> int:
+    """Updates from newly drawn weights to those that a chain's last training begins with, as the schedules say; an import has had none."""
+    if chain.last.family.draws or chain.parent is None:
+        return 0
+    return sum(updates for _, updates in _trainings(config, chain.parent))
+
+
+def _trainings(config: Config, chain: Chain) -> Iterator[tuple[dict[str, Any], int]]:
+    """The trainings since a chain's weights were drawn: each one's schedule, and how many of its updates the chain has."""
+    trainings: list[tuple[dict[str, Any], int]] = []
+    for step in chain.steps:
+        if step.family.trains:
+            schedule = config.schedule(chain.recipe, step.schedule)
+            trainings = [*([] if step.family.draws else trainings), (schedule, schedule["updates"])]
+        elif step.family.name == "at":
+            schedule, updates = trainings.pop()
+            trainings.append((schedule, update_at(step["percent"], updates)))
+    yield from trainings

@@ -1,0 +1,238 @@
+"""The run's own chains as a paper: a table and a plot of the models asked for beside their dense parents and controls.
+
+What is stated here is what YAML files of workflow/papers state of a published paper; `nmtprune.experiment.papers` makes both into items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nmtprune.experiment import footing
+from nmtprune.experiment.chain import Chain, parse_steps
+from nmtprune.experiment.config import Config
+
+PAPER, TABLE, PLOT = "chains", "models", "front"  # of the paper: its name, and its table and figure
+MOST_ROUNDS = 4  # of a control that is trained on several times, as chains of several rounds are
+PLATEAU_CONTROLS = ("continue-short", "continue")  # what a dense model is trained on by where nothing says for how long
+SHORT = "continue-short"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Chains that begin with one dense model, a chain a seed; its controls, which train it on; and the chains asked for."""
+
+    parent: tuple[Chain, ...]
+    controls: tuple[tuple[Chain, ...], ...]
+    asked: tuple[tuple[Chain, ...], ...]
+
+    @property
+    def rows(self) -> list[tuple[Chain, ...]]:
+        """All of it, each once: the parent first."""
+        return list(dict.fromkeys([self.parent, *self.controls, *self.asked]))
+
+
+def blocks(config: Config) -> list[Block]:
+    """The run's own chains by task, recipe, seeds and dense parent, in the order in which they were asked for."""
+    return config.once("blocks of own chains", lambda: list(_blocks(config)))
+
+
+def _blocks(config: Config) -> Iterator[Block]:
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for chain in config.chains():
+        seeds.setdefault((chain.task, chain.recipe, _text(chain)), []).append(chain.seed)
+    asked: dict[tuple[Chain, ...], list[Chain]] = {}
+    for (task, recipe, text), of_model in seeds.items():
+        chain = Chain(task, recipe, of_model[0], parse_steps(text))
+        models = tuple(sorted(set(of_model)))
+        asked.setdefault(_seeds(dense_parent(config, chain), models), []).append(chain)
+    for parent, chains in asked.items():
+        models = tuple(chain.seed for chain in parent)
+        controls = _controls(config, parent[0], chains) if config.settings["controls"] else []
+        yield Block(parent, tuple(_seeds(each, models) for each in controls), tuple(_seeds(each, models) for each in chains))
+
+
+def _seeds(chain: Chain, seeds: Iterable[int]) -> tuple[Chain, ...]:
+    return tuple(Chain(chain.task, chain.recipe, seed, chain.steps) for seed in seeds)
+
+
+def _text(chain: Chain) -> str:
+    return chain.steps_text
+
+
+def _with(chain: Chain, *steps: str) -> Chain:
+    return Chain(chain.task, chain.recipe, chain.seed, parse_steps("/".join(steps)))
+
+
+def _is_regularised(chain: Chain) -> bool:
+    return any(step.family.name == "lasso" for step in chain.steps)
+
+
+def dense_parent(config: Config, chain: Chain) -> Chain:
+    """The dense model that a chain is compared with: the training or import it begins with, and what trained that on before all else.
+
+    A chain that is trained under a lasso is compared with the recipe's `train`, since its own beginning is a short pretraining.
+    """
+    if _is_regularised(chain) and chain.root.family.trains and "train" in config.recipe(chain.recipe)["schedules"]:
+        return _with(chain, "train")
+    first = 1
+    while first < len(chain.steps) - 1 and chain.steps[first].family.name == "continue":
+        first += 1
+    return Chain(chain.task, chain.recipe, chain.seed, chain.steps[:first])
+
+
+def _controls(config: Config, parent: Chain, chains: list[Chain]) -> list[Chain]:
+    """What the chains of one dense parent are to be compared with: for each the parent trained on as long, each once.
+
+    Where no chain trains on, it shows whether the parent is on its plateau. None where a recipe has no schedule for it.
+    """
+    others = [chain for chain in chains if chain.steps != parent.steps]
+    matched = [control for chain in others if (control := control_of(config, parent, chain))]
+    if others and not matched:
+        schedules = config.recipe(parent.recipe)["schedules"]
+        matched = [_with(parent, _text(parent), name) for name in PLATEAU_CONTROLS if name in schedules][:1]
+    return list(dict.fromkeys(matched))
+
+
+def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
+    """The parent trained on by `continue` for as many updates as the chain was after it, with fresh optimisers at the same ones if the
+    recipe has such a schedule; of a lasso the same phases without it. None where the chain is not trained on from its parent."""
+    if _is_regularised(chain):
+        return _unregularised(chain)
+    after = chain.steps[len(parent.steps) :]
+    if any(step.family.draws for step in after) or not any(step.family.trains for step in after):
+        return None
+    wanted = _lengths(config, chain)[len(_lengths(config, parent)) :]
+    variants = {step.get("variant") for step in after if step.family.trains}
+    names = [name for name in config.recipe(chain.recipe)["schedules"] if name == "continue" or name.startswith("continue-")]
+    candidates = [_with(parent, _text(parent), *[name] * times) for name in names for times in range(1, MOST_ROUNDS + 1)]
+
+    def misfit(control: Chain) -> tuple[Any, ...]:
+        lengths = _lengths(config, control)[len(_lengths(config, parent)) :]
+        variant = None if control.last.text == SHORT else control.last.get("variant")
+        variant = (variant and variant.removeprefix("retrain").removeprefix("-")) or None  # `continue-retrain-peak` is the control of -peak
+        return abs(sum(lengths) - sum(wanted)), variant not in variants, lengths != wanted, len(control.steps), control.last.text
+
+    return min(candidates, key=misfit, default=None)
+
+
+def _lengths(config: Config, chain: Chain) -> tuple[int, ...]:
+    return footing.of(config, chain).lengths
+
+
+def _unregularised(chain: Chain) -> Chain:
+    """The same phases without the lasso, up to the last one that a lasso and slicing belong to; nothing is sliced."""
+    last = max(place for place, step in enumerate(chain.steps) if step.family.name in ("lasso", "converge"))
+    steps = []
+    for step in chain.steps[: last + 1]:
+        if step.family.name == "lasso":
+            variant = step.get("variant")
+            steps.append("-".join(["lasso", step["groups"], step["where"], "0", *([variant] if variant else [])]))
+        elif step.family.name != "slice":
+            steps.append(step.text)
+    return _with(chain, *steps)
+
+
+# --- what a paper's YAML files state
+
+
+def about(config: Config) -> dict[str, Any]:
+    """The run as a paper."""
+    tasks = dict.fromkeys(chain.task for chain in config.chains())
+    recipes = dict.fromkeys(chain.recipe for chain in config.chains())
+    return {
+        "title": "The chains asked for",
+        "authors": "This run",
+        "short": config.name,
+        "where": "not published",
+        "items": [TABLE, PLOT],
+        "tasks": {name: config.task(name)["title"] for name in tasks},
+        "recipes": {name: config.recipe(name)["title"] for name in recipes},
+    }
+
+
+def stated(config: Config, name: str) -> dict[str, Any]:
+    """The table, or the plot, in the terms of a paper's YAML file (schemas/item.schema.json)."""
+    return _table(config) if name == TABLE else _plot(config)
+
+
+def _table(config: Config) -> dict[str, Any]:
+    names = [list(config.task(chain.task)["test"]) for chain in config.chains()]
+    one_task = len({chain.task for chain in config.chains()}) == 1
+    tests = [names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))]
+    timed = [
+        {"metric": "words_per_second", "heading": "Words/s"},
+        {"metric": "speed_up", "heading": "Speed-up"},
+    ]
+    return {
+        "title": "each chain and what it is compared with",
+        "kind": "table",
+        "caption": " ".join(["The chains of this run, each below the dense model that it begins with.", *_of_controls(config)]),
+        "headings": {"group": "Data and model", "label": "Chain"},
+        "columns": [
+            {"metric": "bleu", "heading": f"BLEU {tests[0]}"},
+            {"metric": "delta", "heading": "Δ"},
+            *({"metric": "bleu", "heading": f"BLEU {test}", "test_set": place} for place, test in enumerate(tests[1:], 2)),
+            {"metric": "dev_bleu", "heading": "BLEU dev"},
+            {"metric": "sparsity", "heading": "Zeros (%)"},
+            {"metric": "size_stored", "heading": "Size"},
+            *(timed if config.settings["speed"] else []),
+            {"metric": "updates", "heading": "Updates"},
+        ],
+        "rows": list(_rows(config, lambda chain, role: f"{_text(chain)}{f' ({role})' if role else ''}")),
+    }
+
+
+def _of_controls(config: Config) -> Iterator[str]:
+    """What the controls are, and which dense models have none."""
+    if not config.settings["controls"]:
+        yield "There are no controls (`controls: false`): whether training on alone gives as much is not known."
+        return
+    controls = [control[0] for block in blocks(config) for control in block.controls]
+    if any(not _is_regularised(control) for control in controls):
+        yield "The control is that model trained on for as many updates: what pruned and retrained models gain beside it is their own."
+    if any(_is_regularised(control) for control in controls):
+        yield "The control of a lasso goes through the same phases without it (λ = 0)."
+    lacking = dict.fromkeys(
+        block.parent[0].recipe for block in blocks(config) if not block.controls and any(each != block.parent for each in block.asked)
+    )
+    if lacking:
+        yield f"There is no control of {', '.join(lacking)}: a schedule `continue` in the recipe would make one."
+
+
+def _plot(config: Config) -> dict[str, Any]:
+    kinds = {"dense": "dense", "control": "control", "": "asked for"}
+    speed = [{"metric": "words_per_second", "heading": "Source words per second"}] if config.settings["speed"] else []
+    return {
+        "title": f"quality against size{' and speed' if speed else ''}",
+        "kind": "front",
+        "caption": f"BLEU against size{' and speed' if speed else ''} of the chains of this run, their dense parents and their controls.",
+        "columns": [
+            {"metric": "bleu", "heading": "BLEU"},
+            {"metric": "size_stored", "heading": "Size (MB)"},
+            *speed,
+        ],
+        "rows": list(_rows(config, lambda chain, role: f"{kinds[role]}, {_text(chain)}")),
+    }
+
+
+def _rows(config: Config, label: Any) -> Iterator[dict[str, Any]]:
+    """A row for each model: the dense parent, its controls, the chains asked for.
+
+    `label`: a model's name by its chain and its role, which is `dense`, `control` or nothing.
+    """
+    several = len({(block.parent[0].task, block.parent[0].recipe) for block in blocks(config)}) > 1
+    for block in blocks(config):
+        for chains in block.rows:
+            first = chains[0]
+            role = "dense" if chains == block.parent else "control" if chains in block.controls else ""
+            yield {
+                "label": label(first, role),
+                "group": f"{first.task}, {first.recipe}" if several else "",
+                "task": first.task,
+                "recipe": first.recipe,
+                "seed": [chain.seed for chain in chains],
+                "chain": _text(first),
+                "baseline": chains == block.parent,
+            }

@@ -1,0 +1,566 @@
+"""Papers as data: the tables and figures of workflow/papers, with a preset's tasks and recipes for the papers' own."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import string
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nmtprune.experiment import chain, own, paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import WORKFLOW, Config, read_yaml, validate
+from nmtprune.foundation.errors import UserError, suggest
+from nmtprune.foundation.files import read_table
+
+FOLDER = WORKFLOW / "papers"
+_TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
+# kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
+EXTENSIONS = {
+    "table": _TABLE,
+    "lines": _FIGURE,
+    "bars": _FIGURE,
+    "scatter": _FIGURE,
+    "losses": _FIGURE,
+    "pictures": ("csv", "md", "tex", "png", "svg", "rst"),
+    "trajectory": _FIGURE,
+    "probing": _TABLE,
+    "changes": _FIGURE,
+    "examples": _TABLE,
+    "front": _FIGURE,
+    "widths": _FIGURE,
+    "layers": _FIGURE,
+    "blocks": _FIGURE,
+    "histogram": _FIGURE,
+    "heatmaps": _FIGURE,
+    "removal": _FIGURE,
+    "similarity": _TABLE,
+    "isometry": _TABLE,
+    "ladder": _FIGURE,
+}
+# What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
+READ_BY_KIND = {
+    "losses": ("history",),
+    "pictures": ("weights",),
+    "trajectory": ("representations",),
+    "probing": ("probing",),
+    "changes": ("probing",),
+    "widths": ("history",),
+    "layers": ("scores",),
+    "blocks": ("matrices",),
+    "histogram": ("norms",),
+    "removal": ("order",),
+    "similarity": ("similarity", "contribution", "order"),
+    "isometry": ("isometry",),
+    "ladder": ("scores",),
+}
+OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
+SPEED = "speed"
+READ_BY_METRIC = {
+    "contribution": "contribution",
+    "contribution_perplexity": "contribution",
+    "criticality": "criticality",
+    "criticality_settled": "criticality",
+    "source_words_gone": "weights",
+    "target_words_gone": "weights",
+    "source_rank_gone": "weights",
+    "target_rank_gone": "weights",
+    "words_per_second": SPEED,
+    "words_per_second_batch1": SPEED,
+    "seconds": SPEED,
+    "speed_up": SPEED,
+    "load_seconds": SPEED,
+    "peak_memory": SPEED,
+    "size_on_disk": SPEED,
+    "size_int8": SPEED,
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `unit` is that of sizes in print;
+    `test_set` is the place of the
+    task's test set it is measured on (1: the main one), or `all` for the mean over them."""
+
+    metric: str
+    heading: str
+    published: str | None = None
+    scale: float = 1
+    unit: str = "MB"
+    test_set: int | str = 1
+
+    @property
+    def key(self) -> str:
+        """Its name among the numbers of an item: two columns may have one metric on two test sets."""
+        return self.metric if self.test_set in (1, "all") else f"{self.metric}_{self.test_set}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table or a point of a figure.
+
+    `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as printed; empty
+    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables. `headline`: a
+    headline claim needs it.
+    """
+
+    label: str
+    group: str
+    chains: tuple[Chain, ...]
+    published: Mapping[str, str]
+    baseline: bool
+    against: Row | None
+    values: Mapping[str, Any]
+    paper_task: str
+    paper_recipe: str
+    headline: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.group} {self.label}".strip()
+
+    @property
+    def first(self) -> Chain:
+        """The first seed's model, which stands for the others where they have the same in common: task, recipe, steps."""
+        return self.chains[0]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own models.
+
+    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them. `widths`: what a second block
+    under the table shows of every layer (`ffn`, `attention`). `about`: its paper, as `paper` gives it.
+    """
+
+    paper: str
+    name: str
+    kind: str
+    title: str
+    caption: str
+    notes: tuple[str, ...]
+    headings: Mapping[str, str]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]
+    x: Mapping[str, Any] | None
+    dashed: tuple[str, ...]
+    examples: Mapping[str, int]
+    widths: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> set[str]:
+        """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
+        if self.kind in READ_BY_KIND:
+            return set(READ_BY_KIND[self.kind])
+        return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
+
+    @property
+    def key(self) -> str:
+        return f"{self.paper}/{self.name}"
+
+    @property
+    def number(self) -> str:
+        """Its name as printed: `Table 2`."""
+        word, digits = re.fullmatch(r"(.*?)(\d+[a-z]?)?", self.name).groups()
+        return f"{word.capitalize()} {digits or ''}".strip()
+
+
+def names(config: Config | None = None) -> list[str]:
+    """All papers of the workflow; with a configuration the user's own too."""
+    folders = config.folders("papers") if config else [FOLDER]
+    return sorted({file.parent.name for folder in folders for file in folder.glob("*/paper.yaml")})
+
+
+def folder_of(name: str, config: Config | None = None) -> Path:
+    """Where a paper's files are: in the user's own folder or in the workflow. Raises UserError for an unknown one."""
+    known = [folder / name for folder in (config.folders("papers") if config else [FOLDER]) if (folder / name / "paper.yaml").exists()]
+    if not known:
+        raise UserError(f"unknown paper `{name}`; {suggest(name, names(config))}")
+    return known[0]
+
+
+def paper(name: str, config: Config | None = None) -> dict[str, Any]:
+    """A paper's title, authors, tables and figures, and its names for data and models; the run's own chains are one too."""
+    if config and name == own.PAPER:
+        return config.once("own paper", lambda: own.about(config))
+    return _read_paper(folder_of(name, config))
+
+
+@functools.cache
+def _read_paper(folder: Path) -> dict[str, Any]:
+    value = read_yaml(folder / "paper.yaml")
+    validate(value, "paper", f"{folder.name}/paper.yaml")
+    return value
+
+
+@functools.cache
+def _stated(paper_name: str, name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """A table or figure as its YAML file states it; `folder` holds the paper's."""
+    value = read_yaml(folder / paper_name / f"{name}.yaml")
+    validate(value, "item", f"{paper_name}/{name}")
+    return value
+
+
+def stated(paper_name: str, name: str) -> Mapping[str, Any]:
+    """A table or figure of one of the workflow's papers, as its YAML file states it."""
+    return _stated(paper_name, name)
+
+
+@functools.cache
+def _published(paper_name: str, name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
+    file = folder / paper_name / "published" / f"{name}.csv"
+    return read_table(file) if file.exists() else []
+
+
+def selected(config: Config) -> list[tuple[str, str]]:
+    """Paper and name of every table and figure of the run. Raises UserError for unknown ones."""
+    asked = config.settings["papers"]
+    where = f"presets/{config.settings['preset']}.yaml" if asked is None else "config"
+    chosen: dict[tuple[str, str], None] = {}
+    for entry in config.preset["papers"] if asked is None else asked:
+        paper_name, _, name = entry.partition("/")
+        if paper_name not in names(config):
+            raise UserError(f"{where}: papers: unknown paper `{paper_name}`; {suggest(paper_name, names(config))}")
+        if paper_name == own.PAPER:
+            raise UserError(f"{where}: papers: `{own.PAPER}` is what the run's own chains are called; give the paper's folder another name")
+        known = paper(paper_name, config)["items"]
+        if name and name not in known:
+            raise UserError(f"{where}: papers: {paper_name} has no table or figure `{name}`; {suggest(name, known)}")
+        chosen |= dict.fromkeys((paper_name, each) for each in ([name] if name else known))
+    ours = [(own.PAPER, name) for name in (own.TABLE, own.PLOT)] if config.chains() else []
+    return [*ours, *chosen]
+
+
+def _check_preset(config: Config) -> None:
+    """Every name in a preset must mean something: a stand-in or a grid for nothing is a typing mistake."""
+    where = f"presets/{config.settings['preset']}.yaml"
+    papers = [paper(name, config) | {"name": name} for name in names(config)]
+    known = {kind: {name for each in papers for name in each[kind]} for kind in ("tasks", "recipes")}
+    known["grids"] = {f"{each['name']}/{item}" for each in papers for item in each["items"]}
+    known["seeds_of"] = known["grids"] | {each["name"] for each in papers}
+    for kind, valid in known.items():
+        for name in config.preset.get(kind, {}):
+            if name not in valid:
+                raise UserError(f"{where}: {kind}: no paper has `{name}`; {suggest(name, valid)}")
+    for kind in ("tasks", "recipes"):
+        here = config.names(kind)
+        for name, ours in config.preset[kind].items():
+            if ours is not None and ours not in here:
+                raise UserError(f"{where}: {kind}.{name}: unknown {kind.rstrip('s')} `{ours}`; {suggest(ours, here)}")
+
+
+def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """An item's grid, or the part of it that the preset runs."""
+    grid, key = stated.get("grid", {}), f"{paper_name}/{name}"
+    part = config.preset.get("grids", {}).get(key, {})
+    for variable in part:
+        if variable not in grid:
+            where = f"presets/{config.settings['preset']}.yaml: grids"
+            raise UserError(f"{where}: {key} has no variable `{variable}`; {suggest(variable, grid)}")
+    return {**grid, **part}
+
+
+def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | None:
+    """What the preset takes for a paper's task or recipe; None where it has nothing. The run's own chains name their tasks and recipes; in
+    a paper of the user's own those of which the preset says nothing stand for themselves too."""
+    if paper_name == own.PAPER:
+        return name
+    known = paper(paper_name, config)[kind]
+    if name not in known:
+        raise UserError(f"{paper_name} has no {kind.rstrip('s')} `{name}`; {suggest(name, known)}")
+    given = config.preset[kind]
+    if name not in given and not _is_shipped(config, paper_name) and name in config.names(kind):
+        return name
+    if name not in given:
+        raise UserError(
+            f"presets/{config.settings['preset']}.yaml: {kind}: nothing is said of `{name}`; "
+            f"name the {kind.rstrip('s')} that stands in for it, or null to leave its rows out"
+        )
+    return given[name]
+
+
+def _fields(text: str) -> list[str]:
+    """The names that a text has in braces, each once."""
+    return list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(text) if name is not None))
+
+
+def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
+    """What a label may say of the model and the data that stand in: the architecture's settings by name, and `pairs`, of a sampled task."""
+    stated = config.task(task)
+    pairs = stated.get("sample", {}).get("pairs") or (config.distilled(task) or {}).get("sample")
+    said = "All" if pairs is None else f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}"
+    return {**config.recipe(recipe)["architecture"], "pairs": said}
+
+
+def _points(
+    row: Mapping[str, Any], grid: Mapping[str, Any], facts: Mapping[str, Any], classes: Callable[[], list[str]]
+) -> list[dict[str, Any]]:
+    """The values of the grid variables that a stated row names in braces: one empty point where it names none.
+
+    A variable whose values are given as the word `classes` runs over the weight classes of the row's model.
+    """
+    variables = [name for name in _fields(row["label"] + row["chain"]) if name in grid or name not in facts]
+    if unknown := [variable for variable in variables if variable not in grid]:
+        raise UserError(f"unknown grid variable `{unknown[0]}`; {suggest(unknown[0], grid)}")
+    spans = [classes() if grid[variable] == "classes" else grid[variable] for variable in variables]
+    return [dict(zip(variables, values, strict=True)) for values in itertools.product(*spans)]
+
+
+def _printed(row: Mapping[str, Any], published: list[dict[str, str]], values: Mapping[str, Any]) -> dict[str, str]:
+    """The paper's values of a stated row, or of one point of its grid; none where the paper's values are not at hand."""
+    line = row.get("published")
+    if isinstance(line, dict):
+        line = next((number for value, number in line.items() if str(value) in map(str, values.values())), None)
+    if not line or not published:
+        return {}
+    if isinstance(line, str):
+        return _of_model(published, line)
+    if line > len(published):
+        raise UserError(f"published: there is no row {line}; the paper's CSV has {len(published)}")
+    return published[line - 1]
+
+
+def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
+    """The columns of one model in a CSV that has a column a model (`big`), or several (`ende_E:SA`): values by what names the line (a
+    probing task with its category, a component, a layer) and what the column adds."""
+    facts = [name for name in published[0] if name in ("category", "task", "component", "layer")]
+    columns = {name: name.removeprefix(model).removeprefix("_") for name in published[0] if name == model or name.startswith(f"{model}_")}
+    if not columns:
+        raise UserError(f"published: there is no column `{model}`; {suggest(model, published[0])}")
+    return {
+        " ".join(filter(None, [*(line[fact] for fact in facts), part])): line[name] for line in published for name, part in columns.items()
+    }
+
+
+def _item(config: Config, paper_name: str, name: str) -> Item:
+    about = paper(paper_name, config)
+    if paper_name == own.PAPER:
+        stated, published = own.stated(config, name), []
+        validate(stated, "item", f"{paper_name}/{name}")
+    else:
+        folder = folder_of(paper_name, config).parent
+        stated, published = _stated(paper_name, name, folder), _published(paper_name, name, folder)
+    grid = _grid(config, paper_name, name, stated)
+    for column in stated.get("columns", ()) if published else ():
+        if (wanted := column.get("published")) and wanted not in published[0]:
+            valid = suggest(wanted, published[0])
+            raise UserError(f"{paper_name}/{name}: columns: nothing is published as `{wanted}`; {valid}")
+    rows: list[Row] = []
+    left_out: dict[str, None] = {}
+    against: Row | None = None
+    for number, row in enumerate(stated["rows"], 1):
+        baseline = row.get("baseline", False)
+        against = None if baseline else against
+        try:
+            task = _stand_in(config, paper_name, "tasks", row["task"])
+            recipe = _stand_in(config, paper_name, "recipes", row["recipe"])
+            if task is None or recipe is None:
+                missing = about["tasks"][row["task"]] if task is None else about["recipes"][row["recipe"]]
+                left_out[missing] = None
+                continue
+            said = row.get("seed", config.seeds_of(paper_name, name))
+            seeds = said if isinstance(said, list) else [said]
+            facts = _facts(config, task, recipe)
+            for values in _points(row, grid, facts, functools.partial(config.classes, recipe)):
+                steps = chain.parse_steps(row["chain"].format(**values))
+                chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
+                config.check(chains[0])
+                rows.append(
+                    Row(
+                        label=row["label"].format(**{**facts, **values}),
+                        group=row.get("group", "").format(**facts),
+                        chains=chains,
+                        published=_printed(row, published, values),
+                        baseline=baseline,
+                        against=against,
+                        values=values,
+                        paper_task=row["task"],
+                        paper_recipe=row["recipe"],
+                        headline=_is_headline(row.get("headline", False), values),
+                    )
+                )
+                against = rows[-1] if baseline else against
+        except UserError as error:
+            raise UserError(f"{paper_name}/{name} row {number}: {error}") from None
+    return Item(
+        paper=paper_name,
+        name=name,
+        kind=stated["kind"],
+        title=stated["title"],
+        caption=_caption(stated["caption"], rows),
+        notes=tuple(stated.get("notes", ())),
+        headings=stated.get("headings", {}),
+        columns=tuple(Column(**column) for column in stated.get("columns", ())),
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+        x=stated.get("x"),
+        dashed=tuple(stated.get("dashed", ())),
+        examples=stated.get("examples", {}),
+        widths=tuple(stated.get("widths", ())),
+        about=about,
+    )
+
+
+def _is_headline(stated: bool | list[float], values: Mapping[str, Any]) -> bool:
+    """Whether a row is marked, or has one of the marked values of its grid variables."""
+    return stated if isinstance(stated, bool) else any(value in stated for value in values.values())
+
+
+def _is_shipped(config: Config, paper_name: str) -> bool:
+    """Whether a paper is the workflow's, not the user's."""
+    return folder_of(paper_name, config).parent == FOLDER
+
+
+def _caption(text: str, rows: Iterable[Row]) -> str:
+    """A caption with the values that the rows have of the grid variables it names in braces: `λ = {lambda}` becomes `λ = 8 or 20`."""
+    listed = {name: dict.fromkeys(str(row.values[name]) for row in rows if name in row.values) for name in _fields(text)}
+    return text.format(**{name: " or ".join(values) or "–" for name, values in listed.items()})
+
+
+def items(config: Config) -> list[Item]:
+    """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid name."""
+    return config.once("items", lambda: _items(config))
+
+
+def _items(config: Config) -> list[Item]:
+    _check_preset(config)
+    made = [_item(config, paper_name, name) for paper_name, name in selected(config)]
+    _check_units(config, {each for item in made for row in item.rows for each in row.chains})
+    return made
+
+
+def chains(config: Config) -> list[Chain]:
+    """Every distinct model of the run, the teachers of distilled tasks included, sorted by address."""
+    return sorted(with_teachers(config, {each for item in items(config) for row in item.rows for each in row.chains}), key=str)
+
+
+def headline_models(config: Config) -> frozenset[Chain]:
+    """The models that headline claims need: of the rows marked so and of their baselines, with all models these begin with, their
+    teachers, and what trains their baselines on and so shows whether these are done."""
+    rows = [row for item in items(config) for row in item.rows if row.headline]
+    wanted = {each for row in rows for each in (*row.chains, *(row.against.chains if row.against else ()))}
+    wanted = {ancestor for each in with_teachers(config, wanted) for ancestor in each.ancestors()}
+    return frozenset(wanted | _trained_on(config, wanted))
+
+
+def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
+    """The run's models that train a baseline on, of those in `models`."""
+    return {each for each in chains(config) if each.last.family.name == "continue" and len(each.steps) == 2 and each.parent in models}
+
+
+def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
+    """The models, and those that wrote the training targets of their tasks, whose task may be distilled in turn."""
+    teachers = {teacher for task in {each.task for each in wanted} for teacher in config.teachers(task)}
+    return wanted | with_teachers(config, teachers) if teachers else wanted
+
+
+def scored(config: Config) -> list[Chain]:
+    """Those of the run's models that are scored; the others are only trained or analysed."""
+    return sorted({each for item in items(config) if "scores" in item.reads for row in item.rows for each in row.chains}, key=str)
+
+
+def scored_in_full(config: Config) -> set[Chain]:
+    """The models that a table shows on the development set: those that only select are otherwise scored on test sets alone."""
+    wanted = [item for item in items(config) if any(column.metric == "dev_bleu" for column in item.columns)]
+    return {each for item in wanted for row in item.rows for each in row.chains}
+
+
+def _rows_to_make(config: Config, item: Item) -> list[Row]:
+    """The rows of a table or figure that the run makes, each with the models that it makes: all, unless `only_headlines` or `only_units`
+    are set. A headline row brings its baseline."""
+    rows = item.rows
+    if config.settings["only_headlines"]:
+        headlines = [row for row in rows if row.headline]
+        rows = tuple(row for row in rows if row in headlines or any(row is headline.against for headline in headlines))
+    chosen = [replace(row, chains=tuple(each for each in row.chains if _is_in_units(config, each))) for row in rows]
+    return [row for row in chosen if row.chains]
+
+
+def _is_in_units(config: Config, model: Chain) -> bool:
+    """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`."""
+    names = config.settings["only_units"]
+    return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(names)
+
+
+def _check_units(config: Config, models: Iterable[Chain]) -> None:
+    known = {name for each in models for name in (f"{each.task}/{each.recipe}", paths.unit(each).as_posix())}
+    for name in config.settings["only_units"] or ():
+        if name not in known:
+            raise UserError(f"only_units: the run has no unit `{name}`; {suggest(name, known)}")
+
+
+def reads(config: Config, item: Item) -> set[Path]:
+    """Every file of a model, and every table of speeds, that the rows of one table or figure are made from which the run makes."""
+    rows = _rows_to_make(config, item)
+    models = [each for row in rows for each in row.chains]
+    wanted = {paths.scores(each) for each in models} if "scores" in item.reads else set()
+    for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
+        wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
+    if SPEED in item.reads:
+        wanted |= {paths.speed(config.name, row.first.task) for row in rows}
+    return wanted
+
+
+def read(config: Config) -> set[Path]:
+    """Every file of a model that the run's tables and figures are made from, and of each headline's baseline that it is done."""
+    files = {file for item in items(config) for file in reads(config, item)}
+    if config.settings["only_headlines"]:
+        files |= {paths.scores(each) for each in _trained_on(config, headline_models(config)) if _is_in_units(config, each)}
+    return files
+
+
+def speed_groups(config: Config) -> dict[str, list[Chain]]:
+    """By task the models whose speed is measured together, of each row the first seed's; the first is the anchor of the others: the
+    baseline of the first table or figure that asks."""
+    rows = [row for item in items(config) if SPEED in item.reads for row in _rows_to_make(config, item)]
+    groups: dict[str, dict[Chain, None]] = {}
+    for row in sorted(rows, key=lambda row: not row.baseline):
+        groups.setdefault(row.first.task, {})[row.first] = None
+    return {task: list(chains) for task, chains in groups.items()}
+
+
+def files_of(run: str, item: Item) -> list[Path]:
+    """The files of one rendered table or figure of a run, by its name."""
+    return [paths.item(run, item.paper, item.name, extension) for extension in EXTENSIONS[item.kind]]
+
+
+def outputs(config: Config) -> list[Path]:
+    """Every file that rendering writes, the page and the claims first."""
+    page = paths.page(config.name)
+    return [
+        page / "index.html",
+        page / paths.CLAIMS,
+        page / paths.CLAIMS_TABLE,
+        *(file for item in items(config) for file in files_of(config.name, item)),
+    ]
+
+
+def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
+    """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and label."""
+    entries = []
+    for item in items(config):
+        shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
+        caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
+        marks = {"caption": str(caption), "category": item.about["short"], "labels": _labels(item)}
+        entries.append((paths.item(config.name, item.paper, item.name, shown), marks))
+    return entries
+
+
+def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
+    """A function of wildcards, since Snakemake looks for those in text: a title may have braces."""
+    return lambda wildcards: {"item": f"{item.number}: {item.title}"}
+
+
+def files(config: Config) -> list[Path]:
+    """The YAML and CSV files that state the run's tables and figures."""
+    chosen = [(folder_of(paper_name, config), name) for paper_name, name in selected(config) if paper_name != own.PAPER]
+    stated = [folder / f"{name}.yaml" for folder, name in chosen]
+    printed = [folder / "published" / f"{name}.csv" for folder, name in chosen]
+    about = {folder / "paper.yaml" for folder, _ in chosen}
+    return sorted({*stated, *about, *(file for file in printed if file.exists())})

@@ -1,0 +1,163 @@
+"""YAML as everything of the project is read: settings, own files, `--config` and `--set`.
+
+The core schema of YAML 1.2: `no` is a word (Norwegian has this code), `1e-4` is a number. Keys are text, whatever they look like: a test
+set may be called 2016. What YAML allows and no setting can mean is refused: a key that is written twice, control characters, numbers
+that are infinite or not a number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from nmtprune.foundation.errors import UserError
+
+# Unicode's control characters less tab and line end, and halves of surrogate pairs: no file name, title or setting holds one.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+LONGEST_NUMBER = 18  # digits: what fits into 64 bits
+DEEPEST = 50  # values within values
+_MERGE = "tag:yaml.org,2002:merge"
+_KNOWN = {  # tag -> what it looks like, and the first characters of what looks so
+    "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "tag:yaml.org,2002:int": (r"[-+]?[0-9]+(_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "tag:yaml.org,2002:float": (r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    _MERGE: ("<<", "<"),
+}
+
+
+def _mistake(node: yaml.Node, what: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
+    yaml_constructors: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: Any) -> None:
+        """PyYAML calls it on its way into each value, and the next one on its way out; without a limit its C code overflows the stack."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.constructor.ConstructorError(None, None, f"values within values, more than {DEEPEST} deep", None)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+    def text(self, node: yaml.Node) -> str:
+        value = self.construct_scalar(node)
+        if _CONTROL.search(value):
+            raise _mistake(node, "a control character in a value")
+        return value
+
+    def whole_number(self, node: yaml.Node) -> int:
+        digits = self.construct_scalar(node)
+        base = {"0o": 8, "0x": 16}.get(digits[:2], 10)
+        if len(digits) > LONGEST_NUMBER:
+            raise _mistake(node, f"a number of {len(digits)} digits")
+        return int(digits, base)
+
+    def number(self, node: yaml.Node) -> float:
+        value = float(self.construct_scalar(node))
+        if not math.isfinite(value):
+            raise _mistake(node, "a number that is not finite")
+        return value
+
+    def entries(self, node: yaml.Node) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise _mistake(node, "expected keys and values")
+        written = [key for key, _ in node.value if key.tag != _MERGE]
+        names = [key.value for key in written]
+        if twice := next((key for place, key in enumerate(written) if key.value in names[:place]), None):
+            raise _mistake(twice, f"the key `{twice.value}` is written twice")
+        self.flatten_mapping(node)  # what `<<` brings comes first, so that what is written here wins
+        return {self.name(key): self.construct_object(value, deep=True) for key, value in node.value}
+
+    def name(self, key: yaml.Node) -> str:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _mistake(key, "a key that is not text")
+        if _CONTROL.search(key.value) or set("\t\n") & set(key.value):
+            raise _mistake(key, "a control character in a key")
+        return key.value
+
+    def values(self, node: yaml.Node) -> list[Any]:
+        return self.construct_sequence(node, deep=True)
+
+
+for _tag, (_pattern, _first) in _KNOWN.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), list(_first))
+for _tag, _method in {
+    "null": lambda loader, node: None,
+    "bool": lambda loader, node: loader.construct_scalar(node).lower() == "true",
+    "int": _Loader.whole_number,
+    "float": _Loader.number,
+    "str": _Loader.text,
+    "map": _Loader.entries,
+    "seq": _Loader.values,
+}.items():
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _method)
+_Loader.add_constructor(None, _Loader.construct_undefined)  # any other tag
+
+
+def read_value(text: str, where: str) -> Any:
+    """What a YAML text says. Raises UserError, which begins with `where`, for what is not YAML, or is and means nothing here."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        said = " ".join(str(error).split()).replace(' in "<unicode string>", line', ", line")
+        raise UserError(f"{where} is not valid YAML: {said}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; none of an empty one. Raises UserError that names the file, and the line of what is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not valid YAML: its text is not UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    value = read_value(text, str(path))
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected keys and values")
+    return value
+
+
+def read_settings(files: list[Path], overrides: list[str]) -> dict[str, Any]:
+    """Settings in layers, each laid over those before it: files, then `key=value` of a command line, whose values are YAML too.
+
+    Layers are merged and not checked: what a later one replaces need not be right. Raises UserError for what cannot be read.
+    """
+    settings: dict[str, Any] = {}
+    for file in files:
+        settings = merge(settings, read_yaml(file))
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise UserError(f"`{override}` is not a setting; expected key=value")
+        settings = merge(settings, {key.strip(): read_value(value, override)})
+    return settings
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`; mappings are merged key by key, everything else is replaced.
+
+    So is a learning rate, whose forms exclude each other, and an architecture or an optimiser of another `name`: what belonged to the
+    one below means nothing to it.
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        deep = isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate"
+        same = deep and value.get("name", under.get("name")) == under.get("name")
+        merged[key] = merge(under, value) if same else value
+    return merged

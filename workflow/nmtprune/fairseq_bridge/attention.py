@@ -1,0 +1,141 @@
+"""Attention in few large operations: PyTorch's own softmax and fused attention crawl over short sentences on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmtprune.fairseq_bridge.dropout import dropout
+
+_VECTOR = 16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened batch; None where all do."""
+
+    sentences: int
+    length: int
+    tokens: Tensor | None
+
+    @classmethod
+    def of(cls, held: Tensor) -> Packing:
+        """`held`: [sentences, length], true where there is a token."""
+        return cls(*held.shape, None if bool(held.all()) else held.flatten().nonzero().squeeze(1))
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[sentences * length, ...] to [tokens, ...]."""
+        return padded if self.tokens is None else _Pack.apply(padded, self)
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """[tokens, ...] to [sentences * length, ...], zero where there is no token."""
+        return packed if self.tokens is None else _Pad.apply(packed, self)
+
+    def _pack(self, padded: Tensor) -> Tensor:
+        return padded if self.tokens is None else padded.index_select(0, self.tokens)
+
+    def _pad(self, packed: Tensor) -> Tensor:
+        if self.tokens is None:
+            return packed
+        return packed.new_zeros(self.sentences * self.length, *packed.shape[1:]).index_copy_(0, self.tokens, packed)
+
+
+class _Pack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, packing: Packing) -> Tensor:
+        ctx.packing = packing
+        return packing._pack(padded)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.packing._pad(gradient), None
+
+
+class _Pad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, packing: Packing) -> Tensor:
+        ctx.packing = packing
+        return packing._pad(packed)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.packing._pack(gradient), None
+
+
+class _ToHeads(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, packing: Packing, parts: int, heads: int) -> tuple[Tensor, ...]:
+        ctx.packing = packing
+        by_head = packing._pad(x).view(packing.sentences, packing.length, parts, heads, -1)
+        ctx.shape = by_head.shape
+        return tuple(by_head[:, :, part].transpose(1, 2).flatten(0, 1).contiguous() for part in range(parts))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        sentences, length, _, heads, head_dim = ctx.shape
+        padded = gradients[0].new_empty(ctx.shape)
+        for part, gradient in enumerate(gradients):
+            padded[:, :, part].copy_(gradient.view(sentences, heads, length, head_dim).transpose(1, 2))
+        return ctx.packing._pack(padded.view(sentences * length, -1)), None, None, None
+
+
+class _FromHeads(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, packing: Packing, heads: int) -> Tensor:
+        ctx.packing, ctx.heads = packing, heads
+        by_position = x.view(packing.sentences, heads, packing.length, -1).transpose(1, 2)
+        return packing._pack(by_position.reshape(packing.sentences * packing.length, -1))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        packing = ctx.packing
+        by_position = packing._pad(gradient).view(packing.sentences, packing.length, ctx.heads, -1)
+        return by_position.transpose(1, 2).reshape(packing.sentences * ctx.heads, packing.length, -1), None, None
+
+
+def to_heads(x: Tensor, packing: Packing, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """`parts` projections that lie side by side [tokens, parts * heads * head_dim], each as [sentences * heads, length, head_dim]."""
+    return _ToHeads.apply(x, packing, parts, heads)
+
+
+def from_heads(x: Tensor, packing: Packing, heads: int) -> Tensor:
+    """[sentences * heads, length, head_dim] as [tokens, heads * head_dim]."""
+    return _FromHeads.apply(x, packing, heads)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None, p: float) -> Tensor:
+    """What queries [n, length, head_dim] gather from values [n, memory length, head_dim] (Vaswani et al. 2017, equation 1).
+
+    `hidden`: added to the scores [n, length, memory length], minus infinity where nothing is to be seen, or None; `p`: dropout of the
+    weights. The softmax is taken in single precision.
+    """
+    scale = queries.shape[-1] ** -0.5
+    beta = 0 if hidden is None else 1
+    scores = torch.baddbmm(queries.new_zeros(1) if hidden is None else hidden, queries, keys.transpose(1, 2), beta=beta, alpha=scale)
+    weights = softmax(scores.float()).to(values.dtype)
+    return torch.bmm(dropout(weights, p), values)
+
+
+class _ShortSoftmax(torch.autograd.Function):
+    """Softmax over a last dimension that is shorter than a vector register."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        probabilities = (x - x.amax(-1, keepdim=True)).exp_()
+        probabilities /= probabilities.sum(-1, keepdim=True)
+        ctx.save_for_backward(probabilities)
+        return probabilities
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (probabilities,) = ctx.saved_tensors
+        weighted = gradient * probabilities
+        return weighted.addcmul_(probabilities, weighted.sum(-1, keepdim=True), value=-1)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Softmax over the last dimension, in single precision."""
+    return _ShortSoftmax.apply(x) if x.shape[-1] < _VECTOR else torch.softmax(x, -1)

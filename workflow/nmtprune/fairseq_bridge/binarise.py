@@ -1,0 +1,159 @@
+"""fairseq's data folders, written in this process: `fairseq-train` and `fairseq-generate` open them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import IO, Protocol
+
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import MMapIndexedDataset, make_builder
+
+from nmtprune.experiment.subwords import SIDES, Side
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import atomic, evenly_spaced, write_lines
+
+# fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
+FAIRSEQ_SPLIT = {"dev": "valid"}
+
+UNKNOWN = Dictionary().unk()
+AT_ONCE = 1 << 24  # pieces that are compared
+
+
+class Subwords(Protocol):
+    """What binarising asks of subwords (`data.subwords`)."""
+
+    languages: tuple[str, str]
+    joint_dictionary: bool
+    most_types: int | None
+    given_dictionaries: list[Path] | None
+
+    def encode(self, side: Side, line: str) -> str:
+        """A line of plain text as pieces with spaces between."""
+
+
+def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
+    """Encode the splits' text and write it to `folder` with its dictionaries; return the number of types by language.
+
+    A dictionary holds the pieces of the training text, the most frequent first, and is not padded to a multiple of 8:
+    numbers of parameters are what the arithmetic says. Dictionaries that came with a model are taken as they are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = f"{'-'.join(subwords.languages)}"
+    sizes = {}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as source,
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as target,
+    ):
+        encoded = {"source": source, "target": target}
+        dictionaries = _dictionaries(text_folder, subwords, encoded)
+        for side, language, dictionary in zip(SIDES, subwords.languages, dictionaries, strict=True):
+            _save(dictionary, folder / f"dict.{language}.txt")
+            for split in splits:
+                lines = _rewound(encoded[side]) if split == "train" else _encode(text_folder / f"{split}.{language}", side, subwords)
+                name = f"{FAIRSEQ_SPLIT.get(split, split)}.{prefix}.{language}"
+                _write(lines, dictionary, folder / name)
+            sizes[language] = len(dictionary)
+    return sizes
+
+
+def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of a split as ids of pieces without end of sentence: all of them, or `most` that are evenly spaced."""
+    source, target = _sides(folder, split, languages)
+    for index in evenly_spaced(len(source), most):
+        yield source[index].numpy()[:-1], target[index].numpy()[:-1]
+
+
+def lengths(folder: Path, split: str, languages: Sequence[str]) -> list[np.ndarray]:
+    """The numbers of pieces [sentences] of a split's source and target, end of sentence included."""
+    return [data.sizes.copy() for data in _sides(folder, split, languages)]  # the file is closed with its data set
+
+
+def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, float]:
+    """The parts of a split's pieces that are unknown, by language, end of sentence apart."""
+    found = {}
+    for language, data in zip(languages, _sides(folder, split, languages), strict=True):
+        pieces = np.frombuffer(data._bin_buffer, data._index.dtype)  # of all sentences, one after the other
+        parts = (pieces[start : start + AT_ONCE] for start in range(0, len(pieces), AT_ONCE))
+        found[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(len(pieces) - len(data), 1)
+    return found
+
+
+def _sides(folder: Path, split: str, languages: Sequence[str]) -> list[MMapIndexedDataset]:
+    prefix = f"{FAIRSEQ_SPLIT.get(split, split)}.{'-'.join(languages)}"
+    return [MMapIndexedDataset(str(folder / f"{prefix}.{language}")) for language in languages]
+
+
+def _encode(file: Path, side: Side, subwords: Subwords) -> Iterator[str]:
+    with open(file, encoding="utf-8", newline="\n") as opened:
+        for line in opened:
+            yield subwords.encode(side, line.rstrip("\n"))
+
+
+def _rewound(file: IO[str]) -> Iterator[str]:
+    file.seek(0)
+    return (line.rstrip("\n") for line in file)
+
+
+def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[str]]) -> list[Dictionary]:
+    """The dictionaries of source and target; the training text in pieces goes to `encoded` on the way."""
+    counts: dict[Side, Counter[str]] = {}
+    for side, language in zip(SIDES, subwords.languages, strict=True):
+        counts[side] = Counter()
+        for pieces in _encode(text_folder / f"train.{language}", side, subwords):
+            counts[side].update(pieces.split(" "))
+            encoded[side].write(pieces + "\n")
+    if subwords.given_dictionaries:
+        return [_load(file) for file in subwords.given_dictionaries]
+    if subwords.joint_dictionary:
+        return [_dictionary(counts["source"] + counts["target"], subwords.most_types)] * 2
+    return [_dictionary(counts[side], subwords.most_types) for side in SIDES]
+
+
+def _load(file: Path) -> Dictionary:
+    try:
+        return Dictionary.load(str(file))
+    except Exception as error:  # for a wrong encoding fairseq raises no less
+        raise UserError(f"{file} is not a dictionary of fairseq: {error}") from None
+
+
+def _save(dictionary: Dictionary, file: Path) -> None:
+    """As fairseq saves it, and a symbol that takes the place of an earlier one is marked, which fairseq's own `save` forgets."""
+    seen = set(dictionary.symbols[: dictionary.nspecial])
+    lines = []
+    for symbol, count in list(zip(dictionary.symbols, dictionary.count, strict=True))[dictionary.nspecial :]:
+        lines.append(f"{symbol} {count}{' #fairseq:overwrite' if symbol in seen else ''}")
+        seen.add(symbol)
+    write_lines(file, lines)
+
+
+def _dictionary(counts: Counter[str], most_types: int | None) -> Dictionary:
+    dictionary = Dictionary()
+    special = set(dictionary.symbols)
+    for piece, count in counts.items():
+        if piece and piece not in special:
+            dictionary.add_symbol(piece, count)
+    dictionary.finalize(nwords=most_types + dictionary.nspecial if most_types else -1, padding_factor=1)
+    return dictionary
+
+
+def _write(lines: Iterator[str], dictionary: Dictionary, prefix: Path) -> None:
+    # A text that spells a special symbol (`</s>`) must not end the sentence there.
+    indices = {piece: index for piece, index in dictionary.indices.items() if index >= dictionary.nspecial}
+    unknown, end = dictionary.unk(), [dictionary.eos()]
+    with (
+        atomic(prefix.with_name(prefix.name + ".bin")) as data,
+        atomic(prefix.with_name(prefix.name + ".idx")) as index,
+    ):
+        builder = make_builder(str(data), "mmap", vocab_size=len(dictionary))
+        for pieces in lines:
+            numbers = (indices.get(piece, unknown) for piece in pieces.split(" ") if piece)
+            builder.add_item(torch.tensor(list(chain(numbers, end))))
+        builder.finalize(str(index))

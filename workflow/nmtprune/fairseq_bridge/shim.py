@@ -1,0 +1,89 @@
+"""Make fairseq 0.12.2 run on current Python and PyTorch. Import this module before anything of fairseq.
+
+Four repairs, each needed by itself:
+
+* Python >= 3.11 refuses dataclass defaults that are not hashable; fairseq's configuration classes get `object.__hash__` back.
+* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration, which `unpickling` lets in.
+* The release carries eight duplicate Parameters per encoder layer for a fast path that current PyTorch rejects. They inflate
+  parameter counts, look like prunable weights and break distributed training, so they are removed and dropped when loading.
+* Models evaluate some of their options as Python, and a checkpoint's options are whoever's wrote it: literals alone are evaluated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import sys
+import types
+from typing import Any
+
+import torch
+
+from nmtprune.fairseq_bridge import checkpoint_classes, literals
+from nmtprune.store import fast_path, unpickling
+
+
+def _import_fairseq() -> None:
+    plain_dataclass = dataclasses.dataclass
+
+    @functools.wraps(plain_dataclass)
+    def hashable_dataclass(cls: type | None = None, /, **options: Any) -> Any:
+        if cls is None:
+            return functools.partial(hashable_dataclass, **options)
+        made = plain_dataclass(cls, **options)
+        if cls.__module__.startswith("fairseq") and made.__hash__ is None:
+            made.__hash__ = object.__hash__
+        return made
+
+    dataclasses.dataclass = hashable_dataclass
+    try:
+        import fairseq  # noqa: F401
+    finally:
+        dataclasses.dataclass = plain_dataclass
+
+
+def _load_whole_checkpoints() -> None:
+    from fairseq import checkpoint_utils
+
+    class TorchThatLoadsConfigurations(types.ModuleType):
+        load = staticmethod(lambda file, map_location=None: unpickling.load(file, checkpoint_classes.classes()))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+    checkpoint_utils.torch = TorchThatLoadsConfigurations("torch")
+
+
+def _evaluate_literals_alone() -> None:
+    for name, module in list(sys.modules.items()):
+        if name == "fairseq.utils" or name.startswith("fairseq.models."):
+            module.eval = literals.value_of
+
+
+def _remove_fast_path() -> None:
+    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+
+    plain_init = TransformerEncoderLayerBase.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain_init(self, *args, **kwargs)
+        for key in fast_path.KEYS:
+            delattr(self, key)
+        self.can_use_fastpath = False
+        self.BT_version = False
+
+    def load(self: Any, state_dict: dict, prefix: str, *args: Any) -> None:
+        for key in fast_path.KEYS:
+            state_dict.pop(prefix + key, None)
+        torch.nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+    TransformerEncoderLayerBase.__init__ = init
+    TransformerEncoderLayerBase._load_from_state_dict = load
+
+
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.ERROR)  # it reports a missing optional package
+_import_fairseq()
+_load_whole_checkpoints()
+_evaluate_literals_alone()
+_remove_fast_path()

@@ -1,0 +1,232 @@
+"""Make fairseq's training step faster on a CPU without changing what it computes beyond float rounding.
+
+`apply()` once, after the shim and before a trainer is built. The largest gains beside these are the criterion in `loss` and a
+Transformer's forward pass in `packed`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
+
+# isort: split
+import torch
+from fairseq import utils
+from fairseq.data import LanguagePairDataset
+from fairseq.models import BaseFairseqModel
+from fairseq.modules import FairseqDropout, MultiheadAttention
+from fairseq.optim import FairseqOptimizer
+from fairseq.optim.adam import Adam
+from torch import Tensor
+
+from nmtprune.fairseq_bridge.attention import softmax
+from nmtprune.fairseq_bridge.dropout import dropout, rate
+
+_M_TRIM_THRESHOLD = -1  # glibc's malloc.h
+_M_MMAP_MAX = -4
+_TOKENS_KEPT = 10_000_000  # of collated batches, 8 bytes each
+
+
+@functools.cache
+def apply() -> None:
+    """Apply every speed-up to this process; a second call changes nothing."""
+    _keep_freed_memory()
+    _fused_adam()
+    _fast_dropout()
+    _plain_attention()
+    _gradients_together()
+    _batches_formed_once()
+    _little_bookkeeping()
+    _no_compiler()
+
+
+def _keep_freed_memory() -> None:
+    """Reuse the pages of freed tensors: by default each large tensor has the kernel map and zero its pages anew.
+
+    Safe because it only tells glibc's allocator to keep what it has; where there is no `mallopt` nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _fused_adam() -> None:
+    """Let PyTorch's fused AdamW kernel take the step of fairseq's Adam, which loops over parameters in Python.
+
+    Safe because both are AdamW and the state keeps fairseq's form, so either resumes from the other. They differ in
+    epsilon, which fairseq adds before the bias correction of the second moment: it is divided by that correction here.
+    """
+    plain_step = Adam.step
+
+    def fits_kernel(p: torch.nn.Parameter) -> bool:
+        # The kernel walks through memory, whatever the strides.
+        single = p.dtype == p.grad.dtype == torch.float32
+        return single and not p.grad.is_sparse and p.is_contiguous() and p.grad.is_contiguous()
+
+    def step(self: Any, closure: Callable | None = None) -> Any:
+        moving = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        amsgrad = any(group["amsgrad"] for group in self.param_groups)
+        if closure is not None or amsgrad or not all(map(fits_kernel, moving)):
+            return plain_step(self, closure)
+        fused_step(self.param_groups, self.state)
+        return None
+
+    @torch.no_grad()
+    def fused_step(groups: list[dict[str, Any]], states: dict[Tensor, dict[str, Any]]) -> None:
+        for group in groups:
+            by_step = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = states[p]
+                if not state:
+                    state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                state["step"] += 1
+                by_step[p.device, state["step"]].append(p)
+            beta1, beta2 = group["betas"]
+            for (device, count), same in by_step.items():
+                own = [states[p] for p in same]
+                torch._fused_adamw_(
+                    same,
+                    [p.grad for p in same],
+                    [state["exp_avg"] for state in own],
+                    [state["exp_avg_sq"] for state in own],
+                    [],
+                    [torch.tensor(float(count), device=device)] * len(same),
+                    lr=group["lr"],
+                    beta1=beta1,
+                    beta2=beta2,
+                    weight_decay=group["weight_decay"],
+                    eps=group["eps"] / math.sqrt(1 - beta2**count),
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+    Adam.step = step
+
+
+def _fast_dropout() -> None:
+    """Draw dropout masks on the CPU from raw random bits.
+
+    Safe because each element is dropped independently with probability p (to 2^-16) by PyTorch's seeded generator. The
+    masks are others than stock fairseq's for the same seed.
+    """
+    plain_forward = FairseqDropout.forward
+
+    def forward(self: Any, x: Tensor, inplace: bool = False) -> Tensor:
+        p = rate(self)
+        return plain_forward(self, x, inplace) if x.is_cuda or not 0 < p < 1 else dropout(x, p)
+
+    FairseqDropout.forward = forward
+
+
+def _plain_attention() -> None:
+    """Attend with few large operations on the CPU, where a model's own forward pass is taken.
+
+    Safe because the sums are the same: fairseq's own attention takes the place of PyTorch's, with another softmax in short rows.
+    """
+    plain_softmax, plain_forward = utils.softmax, MultiheadAttention.forward
+
+    def fast_softmax(x: Tensor, dim: int, onnx_trace: bool = False) -> Tensor:
+        fast = dim == -1 and x.dtype == torch.float32 and not x.is_cuda
+        return softmax(x) if fast else plain_softmax(x, dim, onnx_trace)
+
+    def forward(self: Any, query: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # fairseq computes attention itself, without PyTorch's fused kernel, wherever the check of dimensions is skipped
+        self.skip_embed_dim_check = not query.is_cuda
+        return plain_forward(self, query, *args, **kwargs)
+
+    utils.softmax = fast_softmax
+    MultiheadAttention.forward = forward
+
+
+def _gradients_together() -> None:
+    """Clear, scale and clip all gradients at once, where fairseq loops over parameters in Python."""
+
+    def gradients(self: Any) -> list[Tensor]:
+        return [p.grad for p in self.params if p.grad is not None]
+
+    def zero_grad(self: Any) -> None:
+        for p in self.params:
+            p.grad = None
+
+    def multiply_grads(self: Any, c: Any) -> None:
+        if own := gradients(self):
+            torch._foreach_mul_(own, c.to(own[0].device) if torch.is_tensor(c) else c)
+
+    def clip_grad_norm(self: Any, max_norm: float, aggregate_norm_fn: Callable | None = None) -> Tensor:
+        own = gradients(self)
+        if not own or own[0].dtype != torch.float32:
+            return utils.clip_grad_norm_(self.params, max_norm, aggregate_norm_fn)
+        norm = torch.stack(torch._foreach_norm(own)).norm()
+        if aggregate_norm_fn is not None:
+            norm = aggregate_norm_fn(norm)
+        if max_norm > 0:
+            torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp_(max=1))
+        return norm
+
+    FairseqOptimizer.zero_grad = zero_grad
+    FairseqOptimizer.multiply_grads = multiply_grads
+    FairseqOptimizer.clip_grad_norm = clip_grad_norm
+
+
+def _batches_formed_once() -> None:
+    """Keep the batches of a small corpus, which come again every epoch.
+
+    Safe because the batches of an epoch are the same ones in another order, and nothing changes a batch. PyTorch's loader asks a dataset
+    that has `__getitems__` for a whole batch, and what it gives goes through the collater.
+    """
+    plain_collater = LanguagePairDataset.collater
+
+    def batch(self: Any, indices: list[int]) -> Any:
+        if "batches" not in self.__dict__:
+            tokens = int(self.src_sizes.sum()) + 2 * int(self.tgt_sizes.sum())  # the target twice: as input and as output
+            self.batches = {} if tokens <= _TOKENS_KEPT else None
+        if self.batches is None:
+            return [self[index] for index in indices]
+        key = tuple(indices)
+        if key not in self.batches:
+            self.batches[key] = plain_collater(self, [self[index] for index in indices])
+        return self.batches[key]
+
+    def collater(self: Any, samples: Any, pad_to_length: Any = None) -> Any:
+        return samples if isinstance(samples, dict) else plain_collater(self, samples, pad_to_length)
+
+    LanguagePairDataset.__getitems__ = batch
+    LanguagePairDataset.collater = collater
+
+
+def _little_bookkeeping() -> None:
+    """Leave out what an update repeats to no effect."""
+    plain_train = BaseFairseqModel.train
+    told = WeakKeyDictionary()  # model -> the modules of it that want to know the number of updates
+
+    def train(self: Any, mode: bool = True) -> Any:
+        return self if self.training == mode else plain_train(self, mode)
+
+    def set_num_updates(self: Any, num_updates: int) -> None:
+        if self not in told:
+            told[self] = [module for module in self.modules() if module is not self and hasattr(module, "set_num_updates")]
+        for module in told[self]:
+            module.set_num_updates(num_updates)
+
+    BaseFairseqModel.set_num_updates = set_num_updates
+    BaseFairseqModel.train = train
+
+
+def _no_compiler() -> None:
+    """Leave PyTorch's compiler alone, which an optimiser imports to be left out of what is compiled: three seconds of each start.
+
+    Safe because nothing is compiled here. Each method is told that the compiler has it already.
+    """
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        method = getattr(torch.optim.Optimizer, name).__wrapped__
+        method.__dynamo_disable = method

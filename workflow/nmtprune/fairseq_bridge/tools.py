@@ -1,0 +1,19 @@
+"""fairseq's own command-line tools, with the repairs of `shim`, without which the release does not start on a current Python, and with our
+architectures and our criterion registered."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from nmtprune.fairseq_bridge import TOOLS
+from nmtprune.foundation.errors import UserError, suggest
+
+
+def run(tool: str, arguments: Sequence[str]) -> None:
+    """Run `fairseq-<tool>` with its own arguments in this process. Raises UserError for a tool that fairseq does not have."""
+    if tool not in TOOLS:
+        raise UserError(f"fairseq: unknown tool `{tool}`; {suggest(tool, TOOLS)}")
+    sys.argv = [f"fairseq-{tool}", *arguments]
+    importlib.import_module(f"fairseq_cli.{tool.replace('-', '_')}").cli_main()

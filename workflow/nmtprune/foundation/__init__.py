@@ -1,0 +1,1 @@
+"""Errors, files, escaping, versions and printed commands: what every layer above uses."""

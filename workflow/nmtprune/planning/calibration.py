@@ -1,0 +1,271 @@
+"""What this machine takes for the parts of a job, measured on made-up sentences: what plans go by where nothing has run yet.
+
+Each recipe is measured in a fork of this process, which has imported everything (`preload`), as jobs are run; imports are not counted.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import VERSIONS
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.parameter_count import parameters
+from nmtprune.fairseq_bridge import precision
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import digest, read_json, write_json, write_text
+from nmtprune.runtime import devices
+
+SENTENCES = 64  # that are translated, one batch; fewer where the model is large
+UPDATES = 8  # that are timed, after one that is not
+SECONDS = 1.5  # after which nothing is repeated any more
+OPERATIONS = 5e10  # of one update or batch, at most: of a larger one a part is taken, and the rest is as expensive
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Seconds: `start` of a training until its first update; `update` of one batch; `validate` of one sentence; `save` of one checkpoint;
+    `open` of an engine with the model; `decode`, `trial` (with the beam of `importance`), `likelihood` and `judge` (BLEU and chrF) of
+    one sentence. CPU seconds, or on a GPU those of the clock."""
+
+    start: float
+    update: float
+    validate: float
+    save: float
+    open: float
+    decode: float
+    trial: float
+    likelihood: float
+    judge: float
+
+
+def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
+    """What a calibration depends on: the model's shape, its batches, in which precision it trains, how it translates, sentences, device."""
+    recipe = config.recipe(chain.recipe)
+    schedule = config.schedule(chain.recipe, chain.root.schedule)
+    batch = {key: schedule[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
+    batch["precision"] = precision.of_schedule(config, chain.recipe, chain.root.schedule).used
+    said = [recipe["architecture"], recipe["subwords"], batch, recipe.get("decoding"), config.importance(chain.recipe)["beam"]]
+    return digest([said, gpu, round(pieces), os.cpu_count()])
+
+
+# A model that is hardly trained, on a few sentences: what its jobs take is what every job takes at least.
+TINY = {
+    "tasks": {
+        "title": "Tiny",
+        "source": "src",
+        "target": "tgt",
+        "train": [{"toy": {"sentences": 400, "seed": 1}}],
+        "dev": [{"toy": {"sentences": 32, "seed": 2}}],
+        "test": {"test": [{"toy": {"sentences": 32, "seed": 3}}]},
+        "probing": {"train": 120, "dev": 100, "test": 100, "hidden": [10], "dropout": [0]},
+    },
+    "recipes": {
+        "extends": "toy",
+        "title": "Tiny",
+        "subwords": {"type": "sentencepiece", "size": 200, "joint": True},
+        "schedules": {"train": {"updates": 2, "learning_rate": {"peak": 0.001, "warm_up": 1, "decay": "inverse_sqrt"}, "snapshots": []}},
+    },
+}
+TINY_MODEL = "tiny/tiny/s1/train"
+TINY_JOBS = {
+    "text": ("text", "tiny"),
+    "data": ("data", "tiny", "sentencepiece-joint-200"),
+    "train": ("run", TINY_MODEL),
+    "step": ("run", f"{TINY_MODEL}/prune-local-50"),
+    "score": ("score", TINY_MODEL),
+    "variants": ("variants", TINY_MODEL, "prune-local-50"),
+    **{name: ("analyse", name, TINY_MODEL) for name in VERSIONS},
+}
+
+
+def read() -> dict[str, Calibration]:
+    """The calibrations that were made here, by identity."""
+    return {key: Calibration(**value) for key, value in read_json(paths.CALIBRATIONS).items()} if paths.CALIBRATIONS.exists() else {}
+
+
+def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
+    """Measure the recipe of each chain that begins with a training, with sentences of so many pieces, and keep it under its identity."""
+    context = get_context("fork")
+    for key, chain, pieces in wanted:
+        queue = context.SimpleQueue()
+        process = context.Process(target=lambda chain=chain, pieces=pieces, queue=queue: queue.put(_tried(config, chain, pieces)))
+        process.start()
+        found = queue.get()
+        process.join()
+        if isinstance(found, str):
+            raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {found}")
+        write_json(paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: found}).items()})
+        yield chain
+
+
+def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
+    """Make a tiny model in the working directory, an empty one, and look at it in every way; CPU seconds of each job (seconds by the
+    clock where it took a GPU), by what it does. `main`: runs the verb that `sys.argv` says, and returns the exit status."""
+    for kind, said in TINY.items():
+        write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
+    settings = ["--set", "own=own", "--set", f"device={device}"]
+    found = {}
+    for name, arguments in TINY_JOBS.items():
+        log = paths.LOGS / f"{name}.log"
+        process = get_context("fork").Process(target=_as_job, args=(main, [*arguments, *settings, "--cost", str(log)], log))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise UserError(f"a tiny model cannot be made here: {log.read_text().strip().splitlines()[-1]}")
+        took = read_json(paths.cost(log))
+        found[name] = took["seconds"] if "gpu" in took else took["cpu_seconds"]
+    shutil.rmtree(paths.COSTS)
+    return found
+
+
+def _as_job(main: Callable[[], int], arguments: list[str], log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["nmtprune", *arguments]
+    sys.exit(main())
+
+
+def _tried(config: Config, chain: Chain, pieces: float) -> Calibration | str:
+    try:
+        with tempfile.TemporaryDirectory(prefix="nmtprune-calibration-") as folder:
+            return _measure(config, chain, max(2, round(pieces)), Path(folder))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibration:
+    from nmtprune.experiment.search import Search
+    from nmtprune.fairseq_bridge import arguments, session
+    from nmtprune.scoring.perplexity import likelihood
+    from nmtprune.scoring.quality import Quality
+    from nmtprune.store import checkpoints
+    from nmtprune.store.model import Model, read_dictionary
+    from nmtprune.translation.batching import translate
+    from nmtprune.translation.opening import open_engine
+
+    recipe, schedule = config.recipe(chain.recipe), config.schedule(chain.recipe, chain.root.schedule)
+    types = recipe["subwords"].get("size") or 1000
+    for side in ("source", "target"):
+        (folder / f"dict.{side}.txt").write_text("".join(f"piece{number} 1\n" for number in range(types)))
+    clock = _clock(config.settings["device"])
+
+    began = clock()
+    cfg = session.configuration(
+        arguments.of_architecture(recipe["architecture"]),
+        schedule | {"accumulate": 1},
+        arguments.of_data(folder, "source", "target"),
+        1,
+        config.settings["device"],
+        folder=folder,
+    )
+    trainer = session.start(cfg, 1)
+    trainer.autocast = precision.of_schedule(config, chain.recipe, chain.root.schedule).autocast
+    trainer.optimizer.set_lr(0.0)
+    sample, share = _batch(trainer, pieces, _sentences(recipe, schedule, types, pieces))
+    trainer.begin_epoch(1)
+    trainer.train_step([sample])
+    start = clock() - began
+    update = _each(lambda: trainer.train_step([sample]), clock, UPDATES) / share
+    validate = _each(lambda: _validate(trainer, sample), clock, 2) / len(sample["id"])
+    save = _each(
+        lambda: checkpoints.save(session.checkpoint(trainer.configuration, session.weights(trainer), 1), folder / "model.pt"), clock, 2
+    )
+
+    dictionaries = [read_dictionary(folder / f"dict.{side}.txt") for side in ("source", "target")]
+    model = Model(session.weights(trainer), checkpoints.options_by_name(trainer.configuration.model), *dictionaries)
+    names, random_of = model.target_dictionary[4:], random.Random(1)
+    search = replace(Search(**config.search(chain.recipe)), max_len_a=0.0, max_len_b=pieces)  # an untrained model does not stop by itself
+    weights = sum(tensor.numel() for tensor in model.state.values())
+    count = max(4, min(SENTENCES, int(OPERATIONS / (2 * weights * pieces * search.beam))))
+    sources, targets = ([random_of.choices(names, k=pieces - 1) for _ in range(count)] for _ in range(2))
+    began = clock()
+    engine = open_engine(model, recipe.get("decoding", {}).get("engine", "auto"), device=config.settings["device"])
+    engine.translate(sources[:1], Search(beam=1), 2)
+    opened = clock() - began
+    decode = _each(lambda: translate(engine, sources, search), clock, 2) / count
+    beam = config.importance(chain.recipe)["beam"]
+    trial = decode if beam == search.beam else _each(lambda: translate(engine, sources, replace(search, beam=beam)), clock, 2) / count
+    likelihoods = _each(lambda: likelihood(engine, sources, targets), clock, 2) / count
+    lines = [" ".join(line) for line in targets]
+    quality = Quality(lines)
+    judge = _each(lambda: quality.scores(lines[1:] + lines[:1]), clock, 2) / count
+    return Calibration(start, update, validate, save, opened, decode, trial, likelihoods, judge)
+
+
+def _clock(device: str) -> Callable[[], float]:
+    import torch
+
+    def on_gpu() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return on_gpu if devices.torch_device(device) == "cuda" else time.process_time
+
+
+def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> float:
+    """The median of what a piece of work takes, after once that is not counted unless it was long."""
+    taken: list[float] = []
+    while len(taken) <= times and sum(taken) < SECONDS:
+        began = clock()
+        work()
+        taken.append(clock() - began)
+    counted = sorted(taken[1:] or taken)
+    return counted[len(counted) // 2]
+
+
+def _sentences(recipe: dict[str, Any], schedule: dict[str, Any], types: int, pieces: int) -> tuple[int, float]:
+    """How many sentences are tried of a batch, and how large a part of it they are."""
+    whole = max(1, schedule["batch_tokens"] // pieces)
+    if schedule["batch_sentences"]:
+        whole = min(whole, schedule["batch_sentences"])
+    weights = parameters(recipe["architecture"], (types, types))
+    tried = max(1, min(whole, int(OPERATIONS / (6 * (weights or 1) * pieces))))
+    return tried, tried / whole
+
+
+def _batch(trainer: Any, pieces: int, taken: tuple[int, float]) -> tuple[dict[str, Any], float]:
+    """A batch of random sentences as fairseq's data sets make it."""
+    import torch
+
+    sentences, share = taken
+    dictionary = trainer.task.target_dictionary
+    generator = torch.Generator().manual_seed(1)
+    source, target = (torch.randint(4, len(dictionary), (sentences, pieces), generator=generator) for _ in range(2))
+    source[:, -1] = target[:, -1] = dictionary.eos()
+    sample = {
+        "id": torch.arange(sentences),
+        "nsentences": sentences,
+        "ntokens": sentences * pieces,
+        "net_input": {
+            "src_tokens": source,
+            "src_lengths": torch.full((sentences,), pieces),
+            "prev_output_tokens": target.roll(1, dims=1),
+        },
+        "target": target,
+    }
+    return sample, share
+
+
+def _validate(trainer: Any, sample: dict[str, Any]) -> None:
+    import torch
+
+    trainer.model.eval()
+    prepared, _ = trainer._prepare_sample(sample)
+    with torch.no_grad(), trainer.keep_casts():
+        trainer.task.valid_step(prepared, trainer.model, trainer.criterion)

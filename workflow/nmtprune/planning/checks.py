@@ -1,0 +1,162 @@
+"""What a run needs, asked before work is lost to its lack: all that can be refused is refused here, each in a sentence.
+
+* `of_run`: what the configuration alone tells, as it is read; of one task `of_task`.
+* `before_jobs`: what this machine and the files that a run begins with tell, before the first job.
+
+What a text tells once it is in pieces is asked by `data.encoded`, what its lengths tell a model by `steps.lengths`.
+
+Who uses what is asked for here knows how to ask: metrics, sources, engines and steps have an `unavailable`, or raise their sentence.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nmtprune.data import corpus
+from nmtprune.data.subwords import segmenter
+from nmtprune.experiment import shapes
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.subwords import kind_of, marked_as
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_lines
+from nmtprune.planning import disk_usage, freeing
+from nmtprune.runtime import devices
+from nmtprune.scoring import comet
+
+LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # what asks for it -> the module
+
+
+def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> None:
+    """Raises UserError where data, models or scores that are asked for cannot be had, as far as the configuration tells."""
+    chains, scored = list(chains), list(scored)
+    for task in sorted({chain.task for chain in chains}):
+        of_task(config, task)
+    for chain in chains:
+        for ancestor in chain.ancestors():
+            if ancestor.last.family.trains:
+                _training(config, ancestor)
+    for name, task in sorted({(chain.root["name"], chain.task) for chain in chains if chain.root.family.name == "import"}):
+        _given(config, name, task)
+    for recipe in sorted({chain.recipe for chain in scored if chain.root.family.name != "import"}):
+        _decoding(config, recipe)
+    for chain in scored:
+        if chain.quantised_for == "onnx" and config.search(chain.recipe).get("replace_unknowns"):
+            raise UserError(
+                f"chain `{chain}`: ONNX Runtime does not replace unknown words, as recipe `{chain.recipe}` asks; valid: int8-ctranslate2"
+            )
+    _metrics(config, sorted({chain.task for chain in scored}))
+
+
+def of_task(config: Config, name: str) -> None:
+    """Raises UserError where a task's languages or sources cannot make a text."""
+    task, where = config.task(name), f"tasks/{name}.yaml"
+    if task["source"] == task["target"]:
+        raise UserError(
+            f"{where}: source and target are both `{task['source']}`, and each side has files of its own: call one of them otherwise, as "
+            f"`{task['target']}_simple`, and name its files (files: {{{task['source']}: ..., {task['target']}_simple: ...}})"
+        )
+    for split, sources in corpus.sources_of(task).items():
+        generated = ["toy" in source for source in sources]
+        if any(generated) and not all(generated):
+            raise UserError(
+                f"{where}: {split}: a set is all of `toy` sources, which come with labels, or all of others; take `toy` away, or the rest"
+            )
+        for source in sources:
+            if "mtdata" in source:
+                _library("mtdata", f"{where}: {split}")
+    corpus.own_files(task, config.data_dir)
+
+
+def _library(what: str, where: str) -> None:
+    package = {"thot": "sil-thot"}.get(LIBRARIES[what], LIBRARIES[what])
+    if importlib.util.find_spec(LIBRARIES[what]) is None:
+        raise UserError(f"{where}: `{what}` needs a library that is not installed: pip install {package}")
+
+
+def _training(config: Config, chain: Chain) -> None:
+    """Half precision is a GPU's; the cluster's or this machine's is what `device` speaks of."""
+    if config.settings["device"] == "cpu" and config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp16":
+        raise UserError(
+            f"recipes/{chain.recipe}.yaml: schedules.{chain.last.schedule}: precision `fp16` needs a GPU, and `device` is cpu; "
+            "valid there: auto, bf16, fp32"
+        )
+
+
+def _decoding(config: Config, recipe: str) -> None:
+    """What no engine can do with the models of a recipe."""
+    whole, where = config.recipe(recipe), f"recipes/{recipe}.yaml: decoding"
+    decoding, architecture = whole.get("decoding", {}), whole["architecture"]
+    engine = decoding.get("engine", "auto")
+    if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
+        raise UserError(f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; valid: auto, fairseq")
+    if engine == "ctranslate2" and architecture.get("decoder_self") == "ssru":
+        raise UserError(f"{where}: engine `ctranslate2` does not know the recipe's SSRU; valid: auto, onnx, fairseq")
+    replaces = decoding.get("replace_unknowns")
+    if replaces and (engine == "onnx" or (engine == "auto" and architecture.get("decoder_self") == "ssru")):
+        raise UserError(f"{where}: replace_unknowns is not for ONNX Runtime, which would run this recipe; valid: engine fairseq")
+    if decoding.get("shortlist"):
+        _library("shortlist", where)
+
+
+def _metrics(config: Config, tasks: Iterable[str]) -> None:
+    """What measures translations must be installed for the languages it is to read."""
+    from nmtprune.scoring import quality  # sacreBLEU takes some tenths of a second
+
+    if config.settings["comet_model"] and (reason := comet.unavailable(config.settings["comet_model"])):
+        raise UserError(f"config: comet_model: {reason}; null scores without COMET")
+    for task in tasks:
+        if reason := quality.unavailable(config.task(task)["target"]):
+            raise UserError(f"tasks/{task}.yaml: {reason}")
+
+
+def _given(config: Config, name: str, task: str) -> None:
+    """Dictionaries that came with a checkpoint, and the subwords that they are of."""
+    given = config.imported(name)
+    kind = kind_of(given.get("subwords"))
+    for language in corpus.languages_of(config.task(task)):
+        file = Path(given["dictionaries"]) / f"dict.{language}.txt"
+        if not file.is_file():
+            raise UserError(f"config: imports.{name}.dictionaries: there is no {file}, the dictionary of `{language}`")
+        try:
+            wanted = marked_as(read_lines(file))
+        except UnicodeDecodeError:
+            raise UserError(f"config: imports.{name}.dictionaries: {file} is not UTF-8, as fairseq writes dictionaries") from None
+        if wanted and kind != wanted:
+            needs = {"sentencepiece": "the SentencePiece model (a file *.model)", "bpe": "the file of BPE codes"}[wanted]
+            raise UserError(
+                f"config: imports.{name}.subwords: {file} holds pieces of {wanted}, and {given.get('subwords') or 'null'} gives {kind}; "
+                f"name {needs} that the model was trained with"
+            )
+
+
+def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool) -> None:
+    """Raises UserError where a run that is about to begin lacks something of this machine, or of the files that it begins with.
+
+    `makes`: the outputs of its jobs, `at_once` of which run at a time; `here`: on this machine.
+    """
+    disk_usage.check_room(config, at_once)
+    freeing.check_weights(config, makes)
+    if here and config.settings["device"] == "cuda" and not devices.devices():
+        devices.torch_device("cuda")
+    _imports(config, [chain for chain in chains if chain.root.family.name == "import"])
+
+
+def _imports(config: Config, chains: Sequence[Chain]) -> None:
+    """What imported checkpoints and subwords are not."""
+    transformers = {}
+    for name in sorted({chain.root["name"] for chain in chains}):
+        from nmtprune.fairseq_bridge import imports
+        from nmtprune.store import checkpoints  # PyTorch and fairseq take seconds
+
+        given = config.imported(name)
+        if given.get("subwords"):
+            segmenter(kind_of(given["subwords"]), Path(given["subwords"]))
+        cfg = imports.read(Path(given["checkpoint"]), given.get("trust", False))["cfg"]
+        transformers[name] = checkpoints.is_transformer(checkpoints.options_by_name(cfg.model))
+    for chain in chains:
+        step = next((step for step in chain.steps if step.family.of_transformers), None)
+        if step and not transformers[chain.root["name"]]:
+            raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none")

@@ -1,0 +1,202 @@
+"""Free what no page and no later step of a run needs, and make it again where it is needed after all.
+
+Manifests, scores, hypotheses, histories, masks and analyses stay: rules know a model by its manifest, so that nothing is made again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmtprune.experiment import papers, paths
+from nmtprune.experiment.analysis_kinds import TRIALS
+from nmtprune.experiment.chain import INITIAL, Chain, parse
+from nmtprune.experiment.config import Config
+from nmtprune.foundation import commands
+from nmtprune.foundation.errors import UserError
+from nmtprune.planning.disk_usage import BLOCK, human, table
+from nmtprune.planning.jobs import STEP, Job, Jobs
+from nmtprune.store import units
+from nmtprune.store.state import is_locked, outputs_of
+
+TEMPORARY = "*.tmp"
+UNFINISHED, OTHERS, TRIED = "resume files and torn files", "models of other settings, kept", "trials and shards of what is finished"
+LATEST, FIRST, PART, INTERMEDIATE = "latest checkpoints", "first weights", "snapshots", "models on the way, not scored"
+SCORED = "models that are scored"
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A file that may go: what it is, and its path."""
+
+    what: str
+    file: Path
+
+
+def weights_read(job: Job) -> set[Path]:
+    """The checkpoints that a job reads, of models made before it; the masks that it reads too are never freed."""
+    if job.rule == "speed":
+        return {paths.checkpoint_of(each) for each in job.models}
+    if not job.chain:
+        return set()
+    root = next(ancestor for ancestor in job.chain.ancestors() if not ancestor.parent)
+    first = paths.model(root) / paths.INITIAL
+    if job.does != STEP:
+        return {paths.checkpoint_of(job.chain), *([first] if job.does in ("isometry", "criticality") and root.last.family.trains else ())}
+    step, parent = job.chain.last, job.chain.parent
+    if not parent:
+        return set()
+    if step.family.name == "at":
+        return {first if step["percent"] == INITIAL else paths.snapshot(paths.model(parent), step["percent"])}
+    read = {paths.before(job.chain)}
+    if step.get("weights") == "ticket" or step.family.name == "rewind":
+        read.add(first)
+    if step.get("initialisation") == "external":
+        read.add(paths.checkpoint_of(root))
+    return read
+
+
+def _read(config: Config, job: Job) -> set[Path]:
+    return {paths.checkpoint_of(each) for each in units.teachers(config, job.task)} if job.rule == "distil" else weights_read(job)
+
+
+def spare(config: Config, scored_too: bool = False) -> list[Spare]:
+    """The files of a run's finished models that may go; with `scored_too` also the weights that `choose` names and `export` takes.
+
+    A file may go once everything in the run that reads it is done. Models at which a process is at work are left alone.
+    """
+    jobs = Jobs(config)
+    left = jobs.to_do()
+    unfinished, needed = {job.makes for job in left}, {file for job in left for file in _read(config, job)}
+    wanted = {*papers.scored(config), *papers.chains(config)}
+    found: dict[Path, Spare] = {}
+    for file, job in jobs.items():
+        state = paths.state(file.parent)
+        if file in unfinished or is_locked(state):
+            continue
+        if job.does == STEP:
+            there = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
+            candidates = (spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too))
+        elif job.does in TRIALS:
+            candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/{paths.TRIALS}"))
+        else:
+            candidates = ((TRIED, each) for each in state.glob("*/shard-*.json"))
+        for what, each in candidates:
+            if each.is_file() and each not in needed:
+                found[each] = Spare(what, each)
+    return list(found.values())
+
+
+def _of_model(directory: Path, wanted: bool, scored_too: bool) -> Iterator[tuple[str, Path]]:
+    """The files of a finished model that may go if nothing that is left to do reads them."""
+    state = paths.state(directory)
+    for torn in (*directory.glob(f".{TEMPORARY}"), *state.rglob(f".{TEMPORARY}"), state / paths.RESUME):
+        yield UNFINISHED, torn
+    for kept in (state / paths.KEPT).rglob("*"):
+        yield OTHERS, kept
+    yield LATEST, directory / paths.LAST
+    yield FIRST, directory / paths.INITIAL
+    for snapshot in paths.snapshots(directory).glob("*.pt"):
+        yield PART, snapshot
+    if scored_too or not wanted:
+        yield SCORED if wanted else INTERMEDIATE, directory / paths.MODEL
+
+
+def _names(file: Path) -> list[Path]:
+    """A file of a model, and what a step keeps of it to restore it by."""
+    folder = paths.folder_of(file)
+    kept = outputs_of(paths.state(folder)) / file.relative_to(folder)
+    return [file, *([kept] if kept.exists() else [])]
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    """What the file system has more once these are gone: a file counts where no other name of it is left."""
+    status = [file.lstat() for file in files]
+    gone = Counter((each.st_dev, each.st_ino) for each in status)
+    sizes = {(each.st_dev, each.st_ino): (each.st_nlink, each.st_blocks * BLOCK) for each in status}
+    return sum(size for file, (names, size) in sizes.items() if names <= gone[file])
+
+
+def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
+    """What `python -m nmtprune free` prints; the files go where `do` says so."""
+    kinds: dict[str, list[Path]] = defaultdict(list)
+    for each in spare(config, scored_too):
+        kinds[each.what] += _names(each.file)
+    everything = [file for files in kinds.values() for file in files]
+    total = _bytes(everything)
+    rows = [(what, str(len(files)), human(_bytes(files))) for what, files in kinds.items()]
+    lines = [*table([("", "files", "space"), *rows, ("all together", str(len(everything)), human(total))]), ""]
+    if not everything:
+        return f"{config.name}: nothing is there that a page or a later step of the run will not need"
+    if not do:
+        models = ["--models"] if scored_too else []
+        said = [f"Nothing is removed yet. Remove it: {commands.nmtprune('free', *models, '--yes')}"]
+        said += (
+            []
+            if scored_too
+            else [f"The weights of scored models too, which export needs: {commands.nmtprune('free', '--models', '--yes')}"]
+        )
+        return "\n".join([*lines, *said])
+    for file in everything:
+        file.unlink(missing_ok=True)
+    for folder in sorted({file.parent for file in everything if paths.KEPT in file.parts}, key=lambda path: -len(path.parts)):
+        _remove_empty(folder)
+    return "\n".join([*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"])
+
+
+def _remove_empty(folder: Path) -> None:
+    while paths.KEPT in folder.parts and folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]:
+    """The made models whose weights are gone and that jobs which are left will read, those that others are made from first.
+
+    `within`: of the jobs that are left only those that make these files.
+    """
+    jobs = Jobs(config)
+    left = {job.makes: job for job in jobs.to_do()}
+    chosen = left if within is None else {file: left[file] for file in within if file in left}
+    return _gone(config, jobs, set(left), (file for job in chosen.values() for file in _read(config, job)))
+
+
+def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
+    """The made models that checkpoints which will be `read`, or are read to make these again, are missing of. `left`: what is not made."""
+    gone: set[Path] = set()
+    waiting = list(read)
+    while waiting:
+        file = waiting.pop()
+        owner = jobs[paths.manifest(_owner(file))]
+        if not file.exists() and owner.makes not in left | gone:
+            gone.add(owner.makes)
+            waiting += _read(config, owner)
+    return [job.chain for file, job in jobs.items() if file in gone]
+
+
+def _owner(file: Path) -> Chain:
+    folder = paths.folder_of(file)
+    return parse(paths.chain_text(str(folder)))
+
+
+def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
+    """Raises UserError where jobs that are left need weights that were freed."""
+    if gone := missing(config, within):
+        these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
+        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: {commands.nmtprune('restore')}")
+
+
+def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
+    """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps, to the same tensors, and
+    nothing made of them is made again."""
+    from nmtprune.steps.run import run
+
+    jobs, wanted = Jobs(config), list(wanted)
+    for chain in wanted:
+        jobs.model(chain)  # which need not be of this run
+    gone = _gone(config, jobs, set(), map(paths.checkpoint_of, wanted)) if wanted else missing(config)
+    for chain in gone:
+        run.run(config, chain)
+        yield chain

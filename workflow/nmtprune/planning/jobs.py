@@ -1,0 +1,316 @@
+"""The jobs of a run, known without Snakemake: what each makes, what it needs before, and which of them are still to do.
+
+It says what workflow/rules say; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmtprune.data.corpus import languages_of, own_files
+from nmtprune.experiment import analysis_kinds, papers, paths, senteval
+from nmtprune.experiment.chain import Chain, parse
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.subwords import given_files
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import read_table
+from nmtprune.store import current, manifest, units
+from nmtprune.store.ablation_order import ANALYSIS as ORDER
+
+# the rule of a family of steps or of an analysis, where it is not named as that is
+RULES = {
+    "continue": "continue_training",
+    "rewind": "utilise",
+    "drop": "utilise",
+    "slice": "slice_model",
+    "import": "import_checkpoint",
+    **dict.fromkeys(("weights", "matrices"), "matrix_analysis"),
+    **dict.fromkeys(("representations", "probing", "similarity", "isometry"), "encoder_analysis"),
+}
+AFTER_SHORTLIST = ("contribution", "criticality", "order")  # the analyses that translate
+STEP = "step"
+VERBS = ("text", "data", "shortlist", "run", "score", "variants", "analyse", "shard", "speed")  # that do a job, by hand or in a run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a rule: it makes the file `makes` (and others beside it) once all that it `needs` is there.
+
+    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`. `models`: the variants that it
+    scores, or the models that it times.
+    """
+
+    rule: str
+    does: str
+    makes: Path
+    log: Path
+    task: str
+    needs: tuple[Path, ...] = ()
+    chain: Chain | None = None
+    models: tuple[Chain, ...] = ()
+
+    @property
+    def folders(self) -> set[Path]:
+        """Where it leaves its files."""
+        others = self.models if self.rule == "variants" else self.chain.of_its_job() if self.does == STEP else ()
+        return {self.makes.parent, *map(paths.model, others)}
+
+
+class Jobs(dict[Path, Job]):
+    """All jobs of a run by the file that each makes, those that others need first. `items`: its tables and figures.
+
+    Pages, which are rendered from all that is there, are no job here. Without `asked` there is none yet: methods add single ones.
+    """
+
+    def __init__(self, config: Config, asked: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.stated, self.targets, self._chains = [], [], {}
+        self._speed_groups: Mapping[str, Iterable[Chain]] = {}
+        self._variants: dict[Chain, set[Chain]] = {}
+        if asked:
+            self._add_all()
+
+    def _add_all(self) -> None:
+        config = self.config
+        self.stated = papers.items(config)
+        self._speed_groups = papers.speed_groups(config)
+        for chain in papers.scored(config):
+            if chain.last.family.selects:
+                self._variants.setdefault(chain.parent, set()).add(chain)
+        self.targets = units.inputs(config)
+        self._chains = {paths.manifest(ancestor): ancestor for chain in papers.chains(config) for ancestor in chain.ancestors()}
+        for target in self.targets:
+            self._target(target)
+
+    def _target(self, file: Path) -> Path:
+        if file.parent == paths.speed(self.config.name, "").parent:
+            return self.speed(file, self._speed_groups[file.stem])
+        if file.is_relative_to(paths.DATA):
+            return self.text(file.relative_to(paths.DATA).parts[0])
+        chain = self._chains[file.parent / paths.MANIFEST]
+        match file.name:
+            case paths.MANIFEST:
+                return self.model(chain)
+            case paths.SCORES:
+                return self.score(chain)
+            case paths.VARIANTS:
+                return self.variants(chain, sorted(self._variants[chain], key=str))
+            case _:
+                return self.analysis(chain, file.stem)
+
+    def _add(self, rule: str, does: str, makes: Path, log: Path, task: str, needs: Iterable[Path], **about: object) -> Path:
+        self[makes] = Job(rule, does, makes, log, task, tuple(needs), **about)
+        return makes
+
+    def text(self, task: str) -> Path:
+        folder, below = paths.text(task), self.config.distilled(task)
+        makes = folder / paths.MANIFEST
+        if makes in self:
+            return makes
+        needs = [self.text(below["from"]), *map(self.model, units.teachers(self.config, task))] if below else []
+        return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
+
+    def data(self, chain: Chain) -> Path:
+        return self.encoded(chain.task, self.config.data_folder(chain))
+
+    def encoded(self, task: str, folder: Path) -> Path:
+        makes = folder / paths.MANIFEST
+        return makes if makes in self else self._add("data", "data", makes, paths.log(folder), task, [self.text(task)])
+
+    def shortlist(self, task: str, file: Path) -> Path:
+        return self._add("shortlist", "shortlist", file, paths.log(file), task, [self.encoded(task, file.parent)])
+
+    def _shortlists(self, chains: Iterable[Chain]) -> list[Path]:
+        found = {file: chain for chain in chains if (file := self.config.shortlist(chain))}
+        for file, chain in found.items():
+            if file not in self:
+                self.shortlist(chain.task, file)
+        return sorted(found)
+
+    def model(self, chain: Chain) -> Path:
+        makes, family = paths.manifest(chain), chain.last.family.name
+        if makes in self:
+            return makes
+        reads_text = chain.parent is None or chain.last.family.trains
+        needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.base)] if chain.base else [])]
+        needs += [self.analysis(chain.parent, ORDER)] if chain.last.needs_order else []
+        return self._add(RULES.get(family, family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
+
+    def analysis(self, chain: Chain, name: str) -> Path:
+        makes = paths.analysis(chain, name)
+        if makes in self:
+            return makes
+        needs = [self.analysis(chain, "contribution")] if name == ORDER else []
+        if name in analysis_kinds.SHARED_OUT and (shards := self.config.settings["shards"]) > 1:
+            needs += [self.shard(chain, name, shard, shards) for shard in range(1, shards + 1)]
+        return self._looked_at(RULES.get(name, name), name, makes, chain, needs)
+
+    def score(self, chain: Chain) -> Path:
+        return self._looked_at("score", "score", paths.model(chain) / paths.SCORES, chain)
+
+    def variants(self, chain: Chain, variants: Iterable[Chain]) -> Path:
+        return self._looked_at("variants", "variants", paths.model(chain) / paths.VARIANTS, chain, models=tuple(variants))
+
+    def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
+        part = f"{name}-{shard}-of-{shards}"
+        log = paths.log(paths.analysis(chain, part))
+        return self._looked_at("shard", name, paths.shard(chain, part), chain, log=log)
+
+    def _looked_at(
+        self,
+        rule: str,
+        does: str,
+        makes: Path,
+        chain: Chain,
+        needs: Iterable[Path] = (),
+        log: Path | None = None,
+        models: tuple[Chain, ...] = (),
+    ) -> Path:
+        translates = does in ("score", "variants", *AFTER_SHORTLIST)
+        needs = [self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates else []), *needs]
+        return self._add(rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models)
+
+    def speed(self, makes: Path, timed: Iterable[Chain]) -> Path:
+        task, models = makes.stem, tuple(timed)
+        needs = [*sorted({self.data(each) for each in models}), *self._shortlists(models), *map(self.model, models)]
+        log = paths.log(makes.parent / task)
+        return self._add("speed", "speed", makes, log, task, needs, models=models)
+
+    def behind(self, files: Iterable[Path]) -> set[Path]:
+        """The files, and all that has to be there before them."""
+        found: set[Path] = set()
+        waiting = list(files)
+        while waiting:
+            file = waiting.pop()
+            if file not in found:
+                found.add(file)
+                waiting += self[file].needs
+        return found
+
+    def of_items(self) -> dict[str, set[Path]]:
+        """By table or figure (`see2016/figure3`) everything that it is made from, however far behind it."""
+        return {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
+
+    def to_do(self) -> list[Job]:
+        """The jobs that are left: those without which a table or figure would lack something, or show what is no longer so.
+
+        Missing inputs of an up-to-date job do not make it run again.
+        """
+        notes = current.notes()
+        outdated = current.outdated(notes)
+        fresh: dict[Path, bool] = {}
+        for file, job in self.items():  # what is needed comes first
+            fresh[file] = (
+                _is_there(self.config, job)
+                and file not in outdated
+                and all(
+                    fresh[need] and (file in notes or need.stat().st_mtime <= file.stat().st_mtime) for need in job.needs if need.exists()
+                )
+            )
+        left: set[Path] = set()
+        waiting = [target for target in self.targets if not fresh[target]]
+        while waiting:
+            file = waiting.pop()
+            if file not in left:
+                left.add(file)
+                waiting += [need for need in self[file].needs if not fresh[need]]
+        return [job for file, job in self.items() if file in left]
+
+
+def _is_there(config: Config, job: Job) -> bool:
+    """Whether what a job makes is there: a model of the settings that hold now, a table with all the models that are asked for."""
+    if not job.makes.exists():
+        return False
+    if job.does != STEP:
+        return set(map(str, job.models)) <= _models_in(job.makes) if job.models else True
+    made = [each for each in job.chain.of_its_job() if paths.manifest(each).exists()]
+    try:
+        return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in made)
+    except UserError:
+        return False
+
+
+def _models_in(table: Path) -> set[str]:
+    """The models that a table of variants or of speeds has, or says that no engine took."""
+    found = set()
+    for file in (table, paths.left_out(table)):
+        if file.exists():
+            found |= {row["chain"] for row in read_table(file)}
+    return found
+
+
+def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
+    """The job that the arguments of one of VERBS ask for. Raises UserError for an address that is none."""
+    jobs = Jobs(config, asked=False)
+    chain = _checked(config, arguments.model) if "model" in arguments else None
+    match verb:
+        case "text":
+            makes = jobs.text(arguments.task)
+        case "data":
+            makes = jobs.encoded(arguments.task, paths.data(arguments.task, arguments.subwords))
+        case "shortlist":
+            top, _, frequent = arguments.top.partition("+")
+            folder = paths.data(arguments.task, arguments.subwords)
+            makes = jobs.shortlist(arguments.task, paths.shortlist(folder, int(top), int(frequent or paths.MOST_FREQUENT)))
+        case "run":
+            makes = jobs.model(chain)
+        case "score":
+            makes = jobs.score(chain)
+        case "variants":
+            makes = jobs.variants(chain, ())
+        case "analyse":
+            makes = jobs.analysis(chain, arguments.analysis)
+        case "shard":
+            makes = jobs.shard(chain, arguments.analysis, int(arguments.shard), int(arguments.shards))
+        case "speed":
+            makes = jobs.speed(Path(arguments.table), [_checked(config, model) for model in arguments.models])
+    return jobs[makes]
+
+
+def _checked(config: Config, model: str) -> Chain:
+    chain = parse(paths.chain_text(model))
+    config.check(chain)
+    return chain
+
+
+def read_by(config: Config, job: Job) -> list[Path]:
+    """The files that a job reads: what other jobs have made for it, and the user's own corpora, dictionaries, checkpoints and probes.
+
+    Raises UserError for a corpus that is not there.
+    """
+    task = config.task(job.task)
+    match job.does:
+        case "text" if job.rule == "text":
+            own = own_files(task, config.data_dir)
+        case "data":
+            settings = config.subwords_named(job.makes.parent.name)
+            own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
+        case "probing":
+            own = senteval.files_of(task, config.data_dir).values()
+        case "step" if job.chain.last.family.name == "import":
+            own = [config.imported(job.chain.last["name"])["checkpoint"]]
+        case _:
+            own = []
+    return [*job.needs, *map(Path, own)]
+
+
+def counts(jobs: Iterable[Job]) -> Counter[str]:
+    """How many jobs of each rule."""
+    return Counter(job.rule for job in jobs)
+
+
+def takes_gpu(config: Config, job: Job) -> bool:
+    """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what fairseq translates."""
+    if job.does == STEP:
+        return job.chain.last.family.trains
+    if job.rule == "encoder_analysis":
+        return True
+    if job.rule == "distil":
+        teachers = config.teachers(job.task)
+        return len(teachers) > 1 or config.searched_by_fairseq(teachers[0].recipe)
+    return job.does in ("score", "variants", *AFTER_SHORTLIST) and config.searched_by_fairseq(job.chain.recipe)

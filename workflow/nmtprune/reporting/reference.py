@@ -1,0 +1,91 @@
+"""Keep a run for others to read, and to go on with: its page, tables and figures, speeds, and of every unit that is whole scores with the
+statistics of sentences behind them, history, manifest, analyses and hypotheses."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmtprune.experiment import analysis_kinds, papers, paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.files import write_text
+from nmtprune.store import units
+from nmtprune.translation.distillation import keep_distilled
+
+TABLES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"{name}.csv" for name in analysis_kinds.VERSIONS))
+ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS, *(f"{name}.npz" for name in analysis_kinds.VERSIONS))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What `keep` has written, the units that it found whole, and those that are not whole yet with the first file that they lack."""
+
+    files: list[Path]
+    whole: list[Path]
+    lacking: dict[Path, Path]
+
+
+def keep(config: Config, folder: Path) -> Kept:
+    """Copy what a reader needs of the run into `folder`, checkpoints left out; units that were kept there before stay.
+
+    `models/` mirrors results/models. Hypotheses are those on the main test set of each task, of models that end with a training.
+    """
+    page = paths.page(config.name)
+    written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
+    index = folder / "index.html"
+    if index.exists():
+        write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
+    for table in (paths.speed(config.name, task) for task in papers.speed_groups(config)):
+        written += [_copy(file, folder / paths.SPEED.name / file.name) for file in (table, paths.left_out(table)) if file.exists()]
+    whole, lacking = [], {}
+    for unit, chains in _units(config).items():
+        absent = next((file for file in _read_of(config, unit) if not file.exists()), None)
+        if absent is None:
+            written += _keep_unit(config, folder, unit, chains)
+            whole.append(unit)
+        elif not units.is_kept(config, unit):
+            lacking[unit] = absent
+    for task in {unit.parts[0] for unit in whole}:
+        if config.distilled(task) and not units.kept_text(config, task):
+            written += keep_distilled(paths.text(task), folder / paths.DATA.name / task)
+    return Kept(written, whole, lacking)
+
+
+def _units(config: Config) -> dict[Path, list[Chain]]:
+    """All models of the run, those that others begin with included, by unit."""
+    found: dict[Path, list[Chain]] = {}
+    for chain in sorted({ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str):
+        found.setdefault(paths.unit(chain), []).append(chain)
+    return found
+
+
+def _read_of(config: Config, unit: Path) -> list[Path]:
+    """The files of a unit that the run's tables and figures are made from."""
+    return config.once("read by unit", lambda: units.by_unit(papers.read(config))).get(unit, [])
+
+
+def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) -> list[Path]:
+    target, written = folder / paths.MODELS.name / unit, []
+    (target / paths.UNIT).unlink(missing_ok=True)
+    for chain in chains:
+        source = paths.model(chain)
+        files = [source / name for name in TABLES + ARRAYS] + _hypotheses(config, chain)
+        written += [_copy(file, target.joinpath(*file.relative_to(paths.MODELS / unit).parts)) for file in files if file.exists()]
+    units.seal(target)
+    return [*written, target / paths.UNIT]
+
+
+def _hypotheses(config: Config, chain: Chain) -> list[Path]:
+    """Those of models that were trained: the many that are only pruned would take most of the room."""
+    if chain.last.family.selects:
+        return []
+    text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))
+    return [text, text.with_suffix(".nll")]
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    return target

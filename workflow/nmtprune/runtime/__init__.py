@@ -1,0 +1,1 @@
+"""Where a job computes: forks of a warm process, devices, workers, and what a job has cost."""

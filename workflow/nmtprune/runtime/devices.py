@@ -1,0 +1,141 @@
+"""Where a job computes: the GPUs it may use while others run beside it, and the processes of a distributed training."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product, takewhile
+from pathlib import Path
+from typing import IO
+
+from nmtprune.foundation.errors import UserError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+PORT = 29400  # of the first node of a training over several
+_SECONDS_BETWEEN_TRIES = 0.5
+
+
+def devices() -> list[str]:
+    """The GPUs that jobs may use: those that the environment leaves visible, or all of this machine."""
+    if os.environ.get(VISIBLE) is not None:
+        named = (name.strip() for name in os.environ[VISIBLE].split(","))
+        return [name for name in takewhile(lambda name: not name.startswith("-"), named) if name]  # CUDA's way of naming none: -1
+    return sorted((file.name.removeprefix("nvidia") for file in Path("/dev").glob("nvidia[0-9]*")), key=int)
+
+
+def on_gpu(device: str) -> bool:
+    """Whether trainings ask for a GPU, by the setting `device` (auto, cpu, cuda): what rules and plans go by, without PyTorch."""
+    return device == "cuda" or (device == "auto" and bool(devices()))
+
+
+def torch_device(device: str = "auto") -> str:
+    """Where PyTorch computes in this process, `cuda` or `cpu`, by the setting `device`. It knows GPUs of other makers too.
+
+    Raises UserError where a GPU is asked for and there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    import torch  # which takes seconds
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise UserError("device: `cuda` is asked for and there is no GPU here; valid: auto, cpu")
+    return "cuda" if there else "cpu"
+
+
+def check(nodes: int, workers: int) -> None:
+    """Raises UserError where a training on GPUs, run here, wants more than this machine has."""
+    if nodes > 1:
+        raise UserError(f"nodes: `{nodes}` needs Slurm: --workflow-profile profiles/slurm; valid here: 1")
+    here = max(1, len(devices()))  # a machine without GPUs fails with a sentence of its own
+    if workers > here:
+        raise UserError(f"workers: `{workers}` is more than the GPUs that are here; valid: 1 to {here}")
+
+
+@contextmanager
+def leased(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Iterator[None]:
+    """Take `count` GPUs that fewer than `jobs_per_gpu` jobs of this workflow hold, and make them all that this process sees.
+
+    Waits until there are so many. They are held to the end, also by a program that this process becomes. Nothing is taken by a worker of
+    a distributed training, whose launcher has, and where there are no GPUs.
+    """
+    found = [] if is_worker() else devices()
+    if not found or not count:
+        yield
+        return
+    check(1, count)
+    folder = folder or Path(tempfile.gettempdir()) / f"nmtprune-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    held = _take(count, found, jobs_per_gpu, folder)
+    if not held:
+        print(f"all of the {len(found)} GPUs are taken ({jobs_per_gpu} jobs each); waiting", flush=True)
+    while not held:
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+        held = _take(count, found, jobs_per_gpu, folder)
+    os.environ[VISIBLE] = ",".join(held)
+    try:
+        yield
+    finally:
+        for file in held.values():
+            file.close()
+
+
+def _take(count: int, found: Sequence[str], jobs_per_gpu: int, folder: Path) -> dict[str, IO[str]]:
+    """So many devices with the files that lock them, the least shared ones first; or none."""
+    held: dict[str, IO[str]] = {}
+    for slot, device in product(range(jobs_per_gpu), found):
+        if len(held) < count and device not in held and (file := _locked(folder / f"{device}.{slot}")):
+            held[device] = file
+    if len(held) == count:
+        return held
+    for file in held.values():
+        file.close()
+    return {}
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The file, locked for this process and for the program that it becomes; None where another one has it."""
+    file = open(path, "w")  # noqa: SIM115 (open for as long as the lock is held)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    os.set_inheritable(file.fileno(), True)
+    return file
+
+
+def is_worker() -> bool:
+    """Whether this process is one of the workers of a distributed training."""
+    return "RANK" in os.environ
+
+
+def is_first() -> bool:
+    """Whether this process keeps the files: the only one, or the first worker."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def become_workers(workers: int, nodes: int, arguments: Sequence[str]) -> None:
+    """Turn this process into PyTorch's launcher of so many workers on each node; each does what `arguments` say. Does not return."""
+    command = _launcher(workers, nodes, arguments)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.stdout.flush()
+    os.execvp(command[0], command)
+
+
+def _launcher(workers: int, nodes: int, arguments: Sequence[str]) -> list[str]:
+    """The command of the launcher: on one machine, or under Slurm one on each node."""
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={workers}"]
+    if nodes == 1:
+        return [*command, "--standalone", "-m", "nmtprune", *arguments]
+    named = subprocess.run(["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], capture_output=True, text=True, check=True)
+    first = named.stdout.split()[0]
+    meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={os.environ['SLURM_JOB_ID']}", f"--rdzv-endpoint={first}:{PORT}"]
+    start = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    return [*start, *command, *meeting, "-m", "nmtprune", *arguments]

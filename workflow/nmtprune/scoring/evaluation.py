@@ -1,0 +1,194 @@
+"""Scores of models and of many variants of one model, kept by digest so that nothing is scored twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nmtprune.data.corpus import splits_of
+from nmtprune.data.subwords import Subwords
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import SPARSE, Chain, parse
+from nmtprune.experiment.config import Config, pooled_sets
+from nmtprune.experiment.search import Search
+from nmtprune.foundation.files import digest, read_json, read_table, write_json, write_table
+from nmtprune.pruning.classes import prunable
+from nmtprune.pruning.selection import masks_of_steps
+from nmtprune.pruning.slicing import head_size, shape_of
+from nmtprune.scoring import comet, sentence_statistics
+from nmtprune.scoring.scorer import Scorer
+from nmtprune.scoring.size import sparsity, stored_size
+from nmtprune.store import checkpoints, manifest
+from nmtprune.store.model import Model, of_chain, read_dictionary
+from nmtprune.store.state import lock
+from nmtprune.translation.opening import bytes_in_8_bits
+
+
+class Evaluation:
+    """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once.
+
+    `shortlist`: the file of candidates that hypotheses are made of. `beam`, `sentences`: where they are not the recipe's beam and all
+    sentences of a set.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        chain: Chain,
+        sets: Iterable[str] | None = None,
+        shortlist: Path | None = None,
+        beam: int | None = None,
+        sentences: int | None = None,
+    ) -> None:
+        self.config = config
+        self.recipe = config.recipe(chain.recipe)
+        self.data = config.data_folder(chain)
+        task, text = config.task(chain.task), paths.text(chain.task)
+        source, target = task["source"], task["target"]
+        self.sets, self.test_sets = list(sets or splits_of(task)), list(task["test"])
+        files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in self.sets}
+        decoding = self.recipe.get("decoding", {})
+        search = Search(**config.search(chain.recipe) | ({"beam": beam} if beam else {}))
+        self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
+        if comet.unavailable(config.settings["comet_model"]) is None:
+            self.identity["comet"] = config.settings["comet_model"]
+        engine, device = decoding.get("engine", "auto"), config.settings["device"]
+        subwords, comet_model = Subwords.load(self.data), config.settings["comet_model"]
+        self.scorer = Scorer(files, subwords, target, engine, search, device, comet_model, shortlist, sentences)
+
+    def model(self, chain: Chain) -> Model:
+        return of_chain(self.config, chain)
+
+    def rows(
+        self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str], in_full: bool = True
+    ) -> list[dict[str, Any]]:
+        """A row for each set; from what is kept, where the same model was scored the same way before.
+
+        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured. `seconds` is the time that
+        the model took, in each of its rows; `size_stored`, of models that are scored `in_full`, what a sparse model takes on disk, found
+        by storing it, and one in 8 bits as its engine's files.
+        """
+        directory = paths.model(chain)
+        state = paths.state(directory)
+        sized = {"sized": True} if chain.quantised_for else {}
+        scored = {"model": manifest.digest_of(self.config, chain), "sets": self.sets, "translated": translated}
+        identity = digest({**scored, **self.identity, **sized})
+        kept = state / paths.KEPT_SCORES
+        with lock(state):
+            if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
+                return found["rows"]
+            began = time.monotonic()
+            masked = dataclasses.replace(model, state=checkpoints.masked(model.state, masks))
+            names = prunable(model.state, self.recipe["prunable"]["embeddings"])
+            weights, zeros = sparsity(masked.state, names)
+            facts = {"prunable": weights, "sparsity": 100 * zeros, "largest_pruned": _largest_pruned(model.state, masks)}
+            rows = self.scorer.score(masked, directory, translated, chain.quantised_for)
+            facts["size_stored"] = _size_stored(chain, masked, state) if in_full else None
+            facts |= _shape(model)
+            facts["seconds"] = round(time.monotonic() - began, 3)
+            rows = [{"chain": str(chain), **row, **facts} for row in rows]
+            write_json(kept, {"digest": identity, "rows": rows})
+        return rows
+
+    def sentences(self, chain: Chain, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """The statistics of every sentence behind a chain's rows, by the names of `scoring.sentence_statistics`."""
+        return {
+            f"{chain.last}/{row['set']}/{what}": array
+            for row in rows
+            for what, array in self.scorer.sentences(row["set"], paths.model(chain)).items()
+            if what != "bleu" or row["hypotheses"]
+        }
+
+
+def _size_stored(chain: Chain, model: Model, state: Path) -> int | None:
+    """Bytes of a sparse model's file, or of the files of the engine that runs a model in 8 bits; None of others, which are stored dense."""
+    if chain.quantised_for:
+        return bytes_in_8_bits(model, chain.quantised_for, state)
+    return stored_size(model.state, state / "sparse.bin") if chain.state == SPARSE else None
+
+
+def _shape(model: Model) -> dict[str, Any]:
+    """`shape` (JSON) of a Transformer; of anything else nothing."""
+    if not checkpoints.is_transformer(model.options):
+        return {"shape": None}
+    return {"shape": json.dumps(shape_of(model.state, head_size(model.options)))}
+
+
+def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:
+    """A function from weights to BLEU on the development set, for the selection of checkpoints. `options`: fairseq's of the model."""
+    evaluation = Evaluation(config, chain, ["dev"])
+    task, binarised = config.task(chain.task), paths.binarised(evaluation.data)
+    dictionaries = [read_dictionary(binarised / f"dict.{task[side]}.txt") for side in ("source", "target")]
+    flat = checkpoints.options_by_name(options)
+    return lambda state: evaluation.scorer.bleu(Model(dict(state), flat, *dictionaries))
+
+
+def _whole(rows: list[dict[str, Any]]) -> bool:
+    kept = [Path(row["hypotheses"]) for row in rows if row["hypotheses"]]
+    return all(file.exists() and file.with_suffix(".nll").exists() for file in kept)
+
+
+def _largest_pruned(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> float | None:
+    """The magnitude of the largest weight that masks prune (See et al. 2016, figure 5); None where they prune none."""
+    magnitudes = [weights[name][~mask].abs().max() for name, mask in (masks or {}).items() if not mask.all()]
+    return float(max(magnitudes)) if magnitudes else None
+
+
+def score(config: Config, chain: Chain) -> None:
+    """Write scores.csv of a chain's model, and beside it the statistics of sentences: hypotheses of development and test sets, likelihoods
+    of a part of the training data too.
+
+    A model that only selects is scored among its parent's variants too, from which tables read it; it need not have been made. Raises
+    UserError where the model or its data is missing.
+    """
+    if chain.last.family.selects and chain.parent:
+        _score_variant(config, chain)
+        if not paths.manifest(chain).exists():
+            return
+    evaluation = Evaluation(config, chain, shortlist=config.shortlist(chain))
+    rows = evaluation.rows(chain, evaluation.model(chain), None, ["dev", *evaluation.test_sets])
+    sentence_statistics.write(paths.model(chain) / paths.SENTENCES, evaluation.sentences(chain, rows))
+    write_table(paths.model(chain) / paths.SCORES, rows)
+
+
+def _score_variant(config: Config, chain: Chain) -> None:
+    """Score in full one model that only selects; its rows join those of its parent's other variants."""
+    there = []
+    if paths.scores(chain).exists():
+        there = [(parse(row["chain"]), row["set"]) for row in read_table(paths.scores(chain))]
+    in_full = [each for each, name in there if name == "dev"]
+    variants = dict.fromkeys([*(each for each, _ in there), chain])
+    score_variants(config, chain.parent, list(variants), [*in_full, chain])
+
+
+def score_variants(config: Config, parent: Chain, variants: list[Chain], in_full: Collection[Chain] = ()) -> None:
+    """Write variants.csv of a model, and beside it the statistics of sentences: a row for each set of each variant (a step that only
+    selects). One process, one model in memory.
+
+    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4); of
+    those `in_full` the development set too, and their size on disk.
+    """
+    tests = pooled_sets(config.task(parent.task)["test"])
+    on_tests = functools.cache(lambda: Evaluation(config, parent, tests, config.shortlist(parent)))
+    on_all = functools.cache(lambda: Evaluation(config, parent, ["dev", *tests], config.shortlist(parent)))
+    evaluation = on_all() if set(variants) <= set(in_full) else on_tests()
+    model = evaluation.model(parent)
+    masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"], checkpoints.masks_of(parent))
+    rows, kept = [], {}
+    for variant in variants:
+        full = variant in in_full
+        evaluation = on_all() if full else on_tests()
+        translated = [] if variant.last.get("class") else evaluation.sets
+        own = evaluation.rows(variant, model, masks_of_step(variant.last), translated, full)
+        rows, kept = [*rows, *own], kept | evaluation.sentences(variant, own)
+        print(f"scored {variant} in {rows[-1]['seconds']} s", flush=True)
+    sentence_statistics.write(paths.model(parent) / paths.SENTENCES_OF_VARIANTS, kept)
+    write_table(paths.model(parent) / paths.VARIANTS, rows)

@@ -1,0 +1,246 @@
+"""All scores of a model on named test sets; many variants of one model share what is encoded once."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from nmtprune.experiment.config import TRAINING_SAMPLE
+from nmtprune.experiment.search import Search
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import evenly_spaced, read_lines, write_lines
+from nmtprune.pruning.slicing import macs_per_word
+from nmtprune.scoring import comet
+from nmtprune.scoring.perplexity import Likelihood, likelihood
+from nmtprune.scoring.quality import Quality
+from nmtprune.scoring.significance import bleu
+from nmtprune.scoring.size import sizes
+from nmtprune.store.model import Model, pieces_of
+from nmtprune.translation.batching import Subwords, batches, translate
+from nmtprune.translation.opening import open_engine
+from nmtprune.translation.shortlist import Shortlist
+
+COLUMNS = (
+    "set",
+    "sentences",
+    "bleu",
+    "bleu_signature",
+    "chrf",
+    "chrf_signature",
+    "comet",
+    "perplexity",
+    "nll_per_token",
+    "target_tokens",
+    "parameters",
+    "nonzero",
+    "size_dense",
+    "size_sparse",
+    "engine",
+    "precision",
+    "shortlist",
+    "macs_per_word",
+    "beam",
+    "hypotheses",
+)
+LONGEST_OF_SAMPLE = 200  # pieces
+
+
+@dataclass(frozen=True)
+class _Set:
+    name: str
+    lines: list[str]
+    sources: list[list[str]]
+    targets: list[list[str]]
+    quality: Quality
+    references: list[str]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model on one set: `bleu` and the sentences' statistics [sentences, counts] it comes from (None where nothing was translated),
+    and the likelihood of the references. `engine`: what measured it."""
+
+    engine: str
+    likelihood: Likelihood
+    bleu: float | None = None
+    statistics: np.ndarray | None = None
+
+
+class Scorer:
+    """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
+
+    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read, of others all, or `sentences` evenly spaced ones.
+    `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name; `search` holds the beam and the length limits;
+    `shortlist` is a file of candidates that hypotheses (not likelihoods) are made of. Raises UserError for a missing or empty file and
+    for sides of unequal length.
+    """
+
+    def __init__(
+        self,
+        sets: Mapping[str, tuple[str | Path, str | Path]],
+        subwords: Subwords,
+        target_language: str,
+        engine: str = "auto",
+        search: Search | None = None,
+        device: str = "auto",
+        comet_model: str | None = None,
+        shortlist: Path | None = None,
+        sentences: int | None = None,
+    ) -> None:
+        self._sentences = sentences
+        self._shortlist = Shortlist.load(shortlist) if shortlist else None
+        self._top = shortlist.stem.rpartition("-")[2] if shortlist else None
+        self._subwords = subwords
+        self._comet_model = comet_model if comet.unavailable(comet_model) is None else None
+        self._engine, self._device = engine, device
+        self._search = search or Search()
+        self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
+
+    def score(
+        self,
+        model: Model,
+        out_folder: str | Path,
+        translated: Collection[str] | None = None,
+        int8_engine: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have likelihoods and no BLEU.
+
+        `int8_engine`: the engine that runs the model in 8 bits; None: the scorer's own, in single precision.
+
+        Under `out_folder` it writes `hypotheses/<set>.nll` (negative log-likelihood of the reference, a line each) and, of translated
+        sets, `hypotheses/<set>.txt` (detokenised, a line each); a killed scoring leaves finished sets whole.
+        """
+        precision = "int8" if int8_engine else "float32"
+        engine = open_engine(model, int8_engine or self._engine, device=self._device, precision=precision)
+        translator = engine
+        if self._shortlist:
+            translator = open_engine(model, engine.name, device=self._device, precision=precision, shortlist=self._shortlist)
+        size = sizes(model.state)
+        rows = []
+        for test_set in self._sets:
+            _check_lengths(model, test_set)
+            found = likelihood(engine, test_set.sources, test_set.targets)
+            row = {
+                "set": test_set.name,
+                "sentences": len(test_set.sources),
+                "perplexity": found.perplexity,
+                "nll_per_token": found.per_token,
+                "target_tokens": sum(found.tokens),
+                **size,
+                "engine": engine.name,
+                "precision": precision,
+            }
+            kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
+            write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
+            if translated is None or test_set.name in translated:
+                pieces = translate(translator, test_set.sources, self._search)
+                hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
+                write_lines(kept, hypotheses)
+                row["macs_per_word"] = self._macs_per_word(model, test_set)
+                if self._comet_model:
+                    found = comet.scores(test_set.lines, hypotheses, test_set.references, self._comet_model)
+                    row["comet"] = math.fsum(found) / len(found)
+                row |= {
+                    "shortlist": self._top,
+                    **test_set.quality.scores(hypotheses),
+                    "beam": self._search.beam,
+                    "hypotheses": os.path.relpath(kept),
+                }
+            rows.append({column: row.get(column) for column in COLUMNS})
+        return rows
+
+    def measure(self, model: Model, name: str, translated: bool = True) -> Measurement:
+        """A model on the set called `name`, by likelihood alone where it is not `translated`. Nothing is written."""
+        test_set = next(each for each in self._sets if each.name == name)
+        engine = open_engine(model, self._engine, device=self._device)
+        found = likelihood(engine, test_set.sources, test_set.targets)
+        if not translated:
+            return Measurement(engine.name, found)
+        if self._shortlist:
+            engine = open_engine(model, engine.name, device=self._device, shortlist=self._shortlist)
+        hypotheses = [self._decode(pieces) for pieces in translate(engine, test_set.sources, self._search)]
+        statistics = test_set.quality.statistics(hypotheses)
+        return Measurement(engine.name, found, float(bleu(statistics.sum(0))), statistics)
+
+    def sentences(self, name: str, folder: str | Path) -> dict[str, np.ndarray]:
+        """What `score` left of the set called `name` under `folder`, by sentence (`scoring.sentence_statistics`)."""
+        test_set = next(each for each in self._sets if each.name == name)
+        likelihoods = Path(folder) / "hypotheses" / f"{name}.nll"
+        found = {}
+        if likelihoods.exists():
+            found["nll"] = np.array([float(line) for line in read_lines(likelihoods)])
+            found["tokens"] = np.array([len(target) + 1 for target in test_set.targets])
+        if likelihoods.with_suffix(".txt").exists():
+            found["bleu"] = test_set.quality.statistics(read_lines(likelihoods.with_suffix(".txt")))
+        return found
+
+    def bleu(self, model: Model) -> float:
+        """BLEU on the first set, and nothing written: what selects checkpoints during training."""
+        test_set = self._sets[0]
+        pieces = translate(open_engine(model, self._engine, device=self._device), test_set.sources, self._search)
+        return test_set.quality.bleu([self._decode(hypothesis) for hypothesis in pieces])
+
+    def _macs_per_word(self, model: Model, test_set: _Set) -> float | None:
+        """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what is no Transformer."""
+        if not any(name.endswith("encoder_attn_layer_norm.weight") for name in model.state):
+            return None
+        words = sum(len(line.split()) for line in test_set.lines)
+        source, target = (sum(len(pieces) + 1 for pieces in side) / max(words, 1) for side in (test_set.sources, test_set.targets))
+        candidates = None
+        if self._shortlist:
+            found = batches(range(len(test_set.sources)), [len(pieces) for pieces in test_set.sources])
+            candidates = fmean(len(self._shortlist.candidates([test_set.sources[index] for index in batch])) for batch in found)
+        return macs_per_word(model.state, candidates, source, target)
+
+    def _decode(self, pieces: list[str]) -> str:
+        return self._subwords.decode(" ".join(pieces)) if pieces else ""
+
+    def _encode(self, side: str, line: str) -> list[str]:
+        return pieces_of(self._subwords.encode(side, line))
+
+    def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:
+        limit = TRAINING_SAMPLE if name == "train" else self._sentences
+        sources, references = _lines(name, source_file, limit), _lines(name, reference_file, limit)
+        if len(sources) != len(references):
+            raise UserError(
+                f"test set `{name}` has {len(sources)} lines in `{source_file}` and {len(references)} in "
+                f"`{reference_file}`: both sides must be equal."
+            )
+        if not sources:
+            raise UserError(f"test set `{name}` is empty (`{source_file}`).")
+        encoded = [self._encode("source", line) for line in sources], [self._encode("target", line) for line in references]
+        if name == "train":  # over-long pairs are skipped in training too
+            pairs = [pair for pair in zip(*encoded, strict=True) if max(map(len, pair)) <= LONGEST_OF_SAMPLE]
+            encoded = [source for source, _ in pairs], [target for _, target in pairs]
+        return _Set(name, sources, *encoded, Quality(references, language), references)
+
+
+def _lines(name: str, file: str | Path, limit: int | None) -> list[str]:
+    if not Path(file).is_file():
+        raise UserError(f"file `{file}` of test set `{name}` does not exist.")
+    if limit is None:
+        return read_lines(file)
+    with open(file, "rb") as counted:
+        chosen = set(evenly_spaced(sum(1 for _ in counted), limit))
+    with open(file, encoding="utf-8", newline="\n") as lines:
+        return [line.rstrip("\n") for place, line in enumerate(lines) if place in chosen]
+
+
+def _check_lengths(model: Model, test_set: _Set) -> None:
+    for side, lines, limit in (
+        ("source", test_set.sources, model.max_source_length),
+        ("reference", test_set.targets, model.max_target_length),
+    ):
+        for number, line in enumerate(lines, start=1):
+            if len(line) > limit:
+                raise UserError(
+                    f"line {number} of the {side} side of test set `{test_set.name}` has {len(line)} pieces; "
+                    f"the model takes at most {limit}."
+                )

@@ -1,0 +1,387 @@
+"""The protocol of speed measurements (Behnke & Heafield 2021, 4.2: one core, batches of 32).
+
+Every model is loaded by every engine in a process of its own (`speed_worker`), with one thread, all pinned to one core; one of them
+works at a time. After a warm-up the models take turns: first each translates the set once, then each does again, ..., so that what
+slows the machine for a while slows all. The first model, the anchor, takes part in every round; `speed_up` is the median over rounds
+of its time over the other's in the same round, in the same engine. Any two rows are compared by `speed_up`, over the rounds of both.
+
+The clock runs while an engine turns pieces into pieces: search and shortlist included; subword encoding, detokenisation, conversion
+and the loading of the model (which has a clock of its own) are not.
+
+Where memory does not hold all models at once they are measured in groups, the anchor in each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import psutil
+
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import evenly_spaced
+
+BATCH_SIZES = (32, 1)
+IDLE = 0.2  # cores that other processes may keep busy while speed is measured
+PATIENCE = 1800.0  # seconds that a measurement waits for an idle machine
+SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
+COLUMNS = (
+    "chain",
+    "engine",
+    "engine_version",
+    "precision",
+    "shortlist",
+    "batch_size",
+    "beam",
+    "threads",
+    "runs",
+    "sentences",
+    "source_words",
+    "target_pieces",
+    "seconds",
+    "seconds_low",
+    "seconds_high",
+    "seconds_by_round",
+    "cpu_seconds",
+    "words_per_second",
+    "speed_up",
+    "speed_up_low",
+    "speed_up_high",
+    "load_seconds",
+    "peak_memory",
+    "peak_resident",
+    "size_on_disk",
+    "size_int8",
+    "cpu",
+    "core",
+    "others_cpu",
+)
+LEFT_OUT_COLUMNS = ("chain", "engine", "reason")
+
+Sizes = Mapping[Path, Mapping[int, tuple[int, int]]]  # file of batches -> batch size -> sentences, source words
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_PROCESS_MEMORY = 500 * 2**20  # an interpreter with its libraries
+_COPIES = 6  # a loaded model and its work space, in sizes of its files
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model as one engine runs it. `folder`: the engine's files; `batches`: a file of `write_batches`; `search`: the fields of
+    `engine.Search`; `python`: the interpreter that has the engine."""
+
+    chain: str
+    engine: str
+    folder: Path
+    batches: Path
+    search: Mapping[str, Any] = field(hash=False)
+    precision: str = "float32"
+    shortlist: Path | None = None
+    python: str = sys.executable
+
+    @property
+    def size_on_disk(self) -> int:
+        return size_of(self.folder)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it may take, as a guess."""
+        return _PROCESS_MEMORY + _COPIES * self.size_on_disk
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`resident_before`: bytes that the process held with all libraries and without the model; None where the system does not say."""
+
+    version: str
+    load_seconds: float
+    resident_before: int | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The set translated once: by the clock and in CPU time. `others_cpu`: how many cores other processes kept busy meanwhile;
+    `peak_resident`: bytes."""
+
+    seconds: float
+    cpu_seconds: float
+    target_pieces: int
+    peak_resident: int | None
+    others_cpu: float
+
+
+class Working(Protocol):
+    """A loaded and warm model."""
+
+    loaded: Loaded
+
+    def run(self, batch_size: int) -> Run: ...
+
+    def __enter__(self) -> Working: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class Worker:
+    """A case in a process of its own, which ends with this object or with this process. Raises RuntimeError where that process dies."""
+
+    def __init__(self, case: Case, core: int | None, job: Path) -> None:
+        self._case = case
+        settings = {
+            "engine": case.engine,
+            "folder": str(case.folder),
+            "batches": str(case.batches),
+            "precision": case.precision,
+            "shortlist": str(case.shortlist) if case.shortlist else None,
+            "search": dict(case.search),
+            "core": core,
+        }
+        job.write_text(json.dumps(settings), encoding="utf-8")
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        self._process = subprocess.Popen(
+            [case.python, "-m", "nmtprune.speed.worker", str(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **threads, "PYTHONPATH": str(_PACKAGE)},
+        )
+        self.loaded = Loaded(**self._answer())
+
+    def run(self, batch_size: int) -> Run:
+        """Translate the set once, in batches of `batch_size` sentences."""
+        busy, own = _busy_seconds(), _own_seconds()
+        self._process.stdin.write(f"{batch_size}\n")
+        self._process.stdin.flush()
+        answer = self._answer()
+        used = answer["cpu_seconds"] + _own_seconds() - own
+        return Run(**answer, others_cpu=max(0.0, _busy_seconds() - busy - used) / answer["seconds"])
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._case.engine} failed with {self._case.chain} (exit status {self._process.wait()})")
+        return json.loads(line)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def _busy_seconds() -> float:
+    """CPU seconds that all cores have worked since the start of the system; time that a host took from this machine counts as work."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+
+
+def cores_of_others(seconds: float = 5.0) -> float:
+    """How many cores other processes keep busy, over some seconds in which this one waits."""
+    busy, own, began = _busy_seconds(), _own_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return max(0.0, _busy_seconds() - busy - (_own_seconds() - own)) / (time.monotonic() - began)
+
+
+def wait_until_idle(patience: float = PATIENCE, look: Callable[[], float] = cores_of_others) -> None:
+    """Return as soon as other processes keep less than IDLE cores busy. Raises UserError where they do not within `patience` seconds."""
+    began = time.monotonic()
+    while (others := look()) > IDLE:
+        if time.monotonic() - began > patience:
+            raise UserError(f"{refused(others)}; the same command goes on once they have ended")
+        print(f"other processes keep {others:.1f} cores busy; waiting for them before speed is measured", flush=True)
+
+
+def refused(others: float) -> str:
+    """Why a measurement beside so many busy cores does not count."""
+    return f"speed is measured on an idle machine (`speed_on_idle` of the preset), and other processes keep {others:.1f} cores busy"
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def idlest_core() -> int | None:
+    """The core with the least to do, of those that this process may use; None where processes cannot be pinned."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    loads = psutil.cpu_percent(interval=1, percpu=True)
+    return min(os.sched_getaffinity(0), key=lambda core: loads[core] if core < len(loads) else 0)
+
+
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
+    )
+
+
+def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, list[int]]:
+    """Write the batches of each of BATCH_SIZES, longest sentences first; return which sentences each size translates.
+
+    One by one, SINGLE_SENTENCES evenly spaced ones of the sorted set are. Empty sources are left out.
+    """
+    order = sorted((index for index, source in enumerate(sources) if source), key=lambda index: -len(sources[index]))
+    chosen = {size: order if size > 1 else [order[place] for place in evenly_spaced(len(order), SINGLE_SENTENCES)] for size in BATCH_SIZES}
+    batches = {
+        size: [[sources[index] for index in indices[start : start + size]] for start in range(0, len(indices), size)]
+        for size, indices in chosen.items()
+    }
+    path.write_text(json.dumps(batches, ensure_ascii=False), encoding="utf-8")
+    return chosen
+
+
+@dataclass
+class Measured:
+    """What was measured of a case: every loading, and by batch size the runs by round. A round has a number of its own in each group."""
+
+    loaded: list[Loaded] = field(default_factory=list)
+    runs: dict[int, dict[int, Run]] = field(default_factory=dict)
+
+
+def measure(
+    cases: Sequence[Case],
+    start: Callable[[Case], Working],
+    rounds: int,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    memory: int | None = None,
+) -> dict[Case, Measured]:
+    """Measure all cases in turns. The model of the first one is the anchor of all; `memory` (bytes) holds a group: half of what is
+    free if None."""
+    found = {case: Measured() for case in cases}
+    memory = psutil.virtual_memory().available // 2 if memory is None else memory
+    number = 0
+    for group in groups(cases, memory):
+        with ExitStack() as stack:
+            workers = {case: stack.enter_context(start(case)) for case in group}
+            for case, worker in workers.items():
+                found[case].loaded.append(worker.loaded)
+            for _ in range(rounds):
+                number += 1
+                for batch_size in batch_sizes:
+                    for case, worker in workers.items():
+                        found[case].runs.setdefault(batch_size, {})[number] = worker.run(batch_size)
+                print(f"round {number}: {len(group)} models measured", flush=True)
+    return found
+
+
+def groups(cases: Sequence[Case], memory: int) -> Iterator[list[Case]]:
+    """Cases that fit into memory together, the anchor in each group: the first case's model in single precision, in every engine that
+    others use too. A group has one other case at least."""
+    shared = {(case.engine, case.shortlist is not None) for case in cases if case.chain != cases[0].chain}
+    anchors = [case for case in cases if _is_anchor(case, cases[0]) and (case.engine, case.shortlist is not None) in shared]
+    free = memory - sum(case.memory for case in anchors)
+    group: list[Case] = []
+    for case in cases:
+        if case in anchors:
+            continue
+        if group and sum(each.memory for each in [*group, case]) > free:
+            yield [*anchors, *group]
+            group = []
+        group.append(case)
+    if group or anchors:
+        yield [*anchors, *group]
+
+
+def _is_anchor(case: Case, first: Case) -> bool:
+    return case.chain == first.chain and case.precision == "float32"
+
+
+def anchor_of(case: Case, cases: Sequence[Case]) -> Case | None:
+    """The anchor in the same engine, with a shortlist if the case has one; None where that engine cannot run the anchor."""
+    same = (each for each in cases if _is_anchor(each, cases[0]))
+    return next((each for each in same if (each.engine, each.shortlist is None) == (case.engine, case.shortlist is None)), None)
+
+
+def speed_ups(measured: Measured, anchor: Measured, batch_size: int) -> list[float]:
+    """The anchor's time over the model's, of each round in which both were measured."""
+    anchors = anchor.runs[batch_size]
+    return [anchors[number].seconds / run.seconds for number, run in measured.runs[batch_size].items() if number in anchors]
+
+
+def speed_up(ours: Mapping[str, str], theirs: Mapping[str, str]) -> float:
+    """How many times as fast one row of a table of speeds is as another of the same engine and batch size.
+
+    It is the ratio of their median times in the rounds that both took part in: where all models were measured in the same rounds, that of
+    the words a second. Two models of different groups share no round, and are compared through the anchor, which was in all of them.
+    """
+    ours_by_round, theirs_by_round = _by_round(ours), _by_round(theirs)
+    if not ours_by_round or not theirs_by_round:  # a table of before these were kept
+        return float(theirs["seconds"]) / float(ours["seconds"])
+    shared = [number for number in ours_by_round if number in theirs_by_round]
+    if not shared:
+        return float(ours["speed_up"]) / float(theirs["speed_up"])
+    return statistics.median(theirs_by_round[number] for number in shared) / statistics.median(ours_by_round[number] for number in shared)
+
+
+def _by_round(row: Mapping[str, str]) -> dict[str, float]:
+    pairs = (each.split(":") for each in (row.get("seconds_by_round") or "").split())
+    return {number: float(seconds) for number, seconds in pairs}
+
+
+def rows(found: Mapping[Case, Measured], sizes: Sizes, core: int | None) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """Each case's rows, one a batch size, with the columns COLUMNS; `size_int8` is left empty."""
+    cases, cpu = list(found), cpu_model()
+    for case, measured in found.items():
+        anchor = anchor_of(case, cases)
+        peaks = [run.peak_resident for by_round in measured.runs.values() for run in by_round.values() if run.peak_resident]
+        before = [loaded.resident_before for loaded in measured.loaded if loaded.resident_before]
+        for batch_size, by_round in measured.runs.items():
+            runs, (sentences, words) = list(by_round.values()), sizes[case.batches][batch_size]
+            seconds = [run.seconds for run in runs]
+            ratios = speed_ups(measured, found[anchor], batch_size) if anchor else []
+            row = {
+                "chain": case.chain,
+                "engine": case.engine,
+                "engine_version": measured.loaded[0].version,
+                "precision": case.precision,
+                "shortlist": int(case.shortlist is not None),
+                "batch_size": batch_size,
+                "beam": case.search["beam"],
+                "threads": 1,
+                "runs": len(runs),
+                "sentences": sentences,
+                "source_words": words,
+                "target_pieces": runs[0].target_pieces,
+                "seconds": statistics.median(seconds),
+                "seconds_low": min(seconds),
+                "seconds_high": max(seconds),
+                "seconds_by_round": " ".join(f"{number}:{run.seconds:.6g}" for number, run in by_round.items()),
+                "cpu_seconds": statistics.median(run.cpu_seconds for run in runs),
+                "words_per_second": words / statistics.median(seconds),
+                "speed_up": statistics.median(ratios) if ratios else None,
+                "speed_up_low": min(ratios, default=None),
+                "speed_up_high": max(ratios, default=None),
+                "load_seconds": statistics.median(loaded.load_seconds for loaded in measured.loaded),
+                "peak_memory": max(peaks) - min(before) if peaks and before else None,
+                "peak_resident": max(peaks, default=None),
+                "size_on_disk": case.size_on_disk,
+                "cpu": cpu,
+                "core": core,
+                "others_cpu": max(run.others_cpu for run in runs),
+            }
+            yield case, dict.fromkeys(COLUMNS) | {key: _rounded(value) for key, value in row.items()}
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,130 @@
+"""One model in one engine in a process of its own, pinned to one core: what `speed.Worker` starts and talks to.
+
+    python -m nmtprune.speed.worker job.json
+
+The job names engine, folder, precision, shortlist, core, search and the file of prepared batches. The first line of the answer comes
+once the model is loaded and warm; then each line of input, a batch size, has the whole set translated once. Answers are JSON, a line
+each. It ends with its input.
+
+It is a fork of the warm process (nmtprune.runtime.fork_server) where there is one. Nothing but the standard library is imported at the top:
+pymarian
+may live in an environment that has neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nmtprune.runtime import fork_server
+
+Batches = dict[str, list[list[list[str]]]]  # batch size -> batches of sentences of pieces
+Translate = Callable[[list[list[str]]], list[list[str]]]
+
+_WARM_UP = 8  # one batch in so many, the longest among them
+_PROCESS = Path("/proc/self")
+
+
+def _ours(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
+    """The version of one of our engines, and a function that loads the model; all imports are done."""
+    from nmtprune.experiment.search import Search
+    from nmtprune.translation.shortlist import Shortlist
+
+    search, folder = Search(**job["search"]), Path(job["folder"])
+    shortlist = {"shortlist": Shortlist.load(job["shortlist"])} if job["shortlist"] else {}
+    library, load = _fairseq() if job["engine"] == "fairseq" else _fast(job["engine"])
+
+    def open_engine() -> Translate:
+        engine = load(folder, **shortlist)
+        return lambda batch: engine.translate(batch, search, search.max_length(max(map(len, batch))))
+
+    return f"{library} {importlib.metadata.version(library)}", open_engine
+
+
+def _fast(engine: str) -> tuple[str, Callable[..., Any]]:
+    from nmtprune.translation.opening import module_of
+
+    module = module_of(engine)
+    return module.PACKAGES[-1], module.ENGINE.load
+
+
+def _fairseq() -> tuple[str, Callable[..., Any]]:
+    import torch
+
+    from nmtprune.fairseq_bridge.generation import FairseqEngine
+    from nmtprune.store import checkpoints
+    from nmtprune.store.model import Model
+
+    torch.set_num_threads(1)
+    return "fairseq", lambda folder: FairseqEngine(Model(**checkpoints.read(folder / "model.pt")), "cpu")
+
+
+def _peer(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
+    from nmtprune.speed.measurement.pymarian import Peer, version
+
+    return version(), lambda: Peer(Path(job["folder"]), job["search"]).translate
+
+
+def _resident(key: str) -> int | None:
+    """Bytes of memory that are resident (VmRSS), or were at most (VmHWM); None where the system does not say."""
+    status = _PROCESS / "status"
+    if not status.exists():
+        return None
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(f"{key}:"))
+
+
+def _forget_peak() -> None:
+    """Start the peak of resident memory anew, where the system allows it."""
+    try:
+        (_PROCESS / "clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _load(job: dict[str, Any], batches: Batches) -> tuple[Translate, dict[str, Any]]:
+    version, load = (_peer if job["engine"] == "pymarian" else _ours)(job)
+    _forget_peak()
+    before = _resident("VmRSS")
+    began = time.perf_counter()
+    translate = load()
+    seconds = time.perf_counter() - began
+    for same_size in batches.values():
+        for batch in same_size[::_WARM_UP]:
+            translate(batch)
+    return translate, {"version": version, "load_seconds": seconds, "resident_before": before}
+
+
+def _run(translate: Translate, batches: list[list[list[str]]]) -> dict[str, Any]:
+    began, cpu_began = time.perf_counter(), time.process_time()
+    pieces = sum(len(hypothesis) for batch in batches for hypothesis in translate(batch))
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "target_pieces": pieces, "peak_resident": _resident("VmHWM")}
+
+
+def _job() -> dict[str, Any]:
+    return json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    job = _job()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    if job["core"] is not None:
+        os.sched_setaffinity(0, {job["core"]})
+    batches = json.loads(Path(job["batches"]).read_text(encoding="utf-8"))
+    translate, loaded = _load(job, batches)
+    print(json.dumps(loaded), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(_run(translate, batches[line.strip()])), file=answers)
+    return 0
+
+
+if __name__ == "__main__":
+    status = None if _job()["engine"] == "pymarian" else fork_server.run_there(sys.argv, __spec__.name)
+    fork_server.leave(main() if status is None else status)

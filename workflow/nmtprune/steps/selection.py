@@ -1,0 +1,24 @@
+"""The steps that select: a mask over the parent's weights (`pruning.selection`), no copy of the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.pruning.selection import masks_of_steps
+from nmtprune.store import checkpoints
+from nmtprune.store.state import outputs_of
+
+
+def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
+    """Leaves mask.pt."""
+    embeddings = config.recipe(chain.recipe)["prunable"]["embeddings"]
+    made = masks_of_steps(checkpoints.state_of(chain.parent), embeddings, checkpoints.masks_of(chain.parent))(chain.last)
+    checkpoints.save_masks(made, outputs_of(state) / paths.MASK)
+    total = sum(mask.numel() for mask in made.values())
+    return {"prunable": total, "pruned": total - sum(int(torch.count_nonzero(mask)) for mask in made.values())}

@@ -1,0 +1,66 @@
+"""What made a model: its step, what the step depends on, and a digest over all of it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nmtprune
+from nmtprune.experiment import paths
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation import versions
+from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import digest, read_json
+from nmtprune.store import current
+from nmtprune.store.ablation_order import least_important
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: make it first (snakemake {path})") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged; remove it and run again") from None
+
+
+def precision_of(made: Mapping[str, Any]) -> str:
+    """In which precision a training computed, by its manifest: `fp32`, `bf16`, `bf16, fp32 from update 401`. Older manifests tell only what
+    the recipe asked for, which was what was used."""
+    return made.get("precision") or made.get("slice", {}).get("schedule", {}).get("precision", "fp32")
+
+
+def digest_of(config: Config, chain: Chain) -> str:
+    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and its data's.
+
+    Of an import also the checkpoint's content: another file of the same name is another model. Of `drop` and `rewind` also the components
+    that they take.
+    """
+    identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
+    if chain.last.family.name == "import":
+        checkpoint = Path(config.imported(chain.last["name"])["checkpoint"])
+        identity["checkpoint"] = current.content_of(checkpoint, current.noted(paths.manifest(chain), checkpoint))
+    if chain.last.needs_order:
+        identity["components"] = [str(component) for component in least_important(chain)]
+    if chain.parent:  # a selection is made when it is needed, and may not be there yet
+        selects = chain.parent.last.family.selects
+        identity["parent"] = digest_of(config, chain.parent) if selects else read(paths.manifest(chain.parent))["digest"]
+    return digest(identity)
+
+
+def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """A model's manifest: identity first, then what happened (`facts`: updates done, the selected one, seconds)."""
+    recorded = {package: versions.of(package) for package in ("torch", "fairseq")}
+    return {
+        "chain": str(chain),
+        "step": chain.last.text,
+        "digest": identity,
+        "parent": str(chain.parent) if chain.parent else None,
+        "data": str(config.data_folder(chain)),
+        "slice": config.slice(chain),
+        **facts,
+        "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **recorded},
+    }

@@ -1,3 +1,0 @@
-"""The only place that imports fairseq. Import fairseq through `nmtprune.toolkit.shim`, never directly."""
-
-TOOLS = ("eval-lm", "generate", "interactive", "preprocess", "score", "train", "validate")  # of fairseq, by hand (`tools`)

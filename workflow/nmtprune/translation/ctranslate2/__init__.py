@@ -1,0 +1,1 @@
+"""Transformers by CTranslate2."""

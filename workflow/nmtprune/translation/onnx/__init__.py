@@ -1,0 +1,1 @@
+"""Models of any shape by ONNX Runtime."""

@@ -1,0 +1,77 @@
+"""Which engine takes which model: the one registry of engines.
+
+The module of an engine (`ctranslate2.engine`, `onnx.engine`) has `ENGINE`, the class that is loaded with a model; `supports`, why it does
+not take a model; `save`, which writes the files that it runs a model from; `PACKAGES` that these need, and `RUNTIME`, the module that
+loads them without anything else of ours. fairseq takes every model.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from nmtprune.experiment.chain import INT8_ENGINES
+from nmtprune.foundation.errors import UserError
+from nmtprune.store.model import Model
+from nmtprune.translation.engine import Engine
+from nmtprune.translation.shortlist import Shortlist
+
+FAST = INT8_ENGINES  # in the order in which `auto` asks them
+ENGINES = ("auto", *FAST, "fairseq")
+PRECISIONS = ("float32", "int8")
+_MODULES = {name: f"nmtprune.translation.{name}.engine" for name in FAST}
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of one of the fast engines, imported where it is asked for: their libraries take long to load."""
+    return import_module(_MODULES[name])
+
+
+def open_engine(
+    model: Model,
+    name: str = "auto",
+    threads: int = 1,
+    device: str = "auto",
+    precision: str = "float32",
+    shortlist: Shortlist | None = None,
+) -> Engine:
+    """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, else ONNX Runtime, else fairseq.
+
+    `device` (auto, cpu, cuda) is fairseq's; the other two run on the CPU, in float32 or int8, and search the shortlist's candidates
+    alone where there is one. Raises UserError for an unknown engine or precision, and where the engine cannot do what is asked for.
+    """
+    for what, value, valid in (("scoring engine", name, ENGINES), ("precision", precision, PRECISIONS)):
+        if value not in valid:
+            raise UserError(f"unknown {what} `{value}`; valid: {', '.join(valid)}.")
+    wish = "int8" if precision == "int8" else "a shortlist" if shortlist is not None else None
+    if name == "fairseq" and wish:
+        raise UserError(f"engine `fairseq` has no {wish.removeprefix('a ')}; valid: {', '.join(FAST)}.")
+    reasons = {}
+    for fast in FAST if name == "auto" else () if name == "fairseq" else (name,):
+        module = module_of(fast)
+        reasons[fast] = module.supports(model)
+        if reasons[fast] is None:
+            return module.ENGINE(model, threads, precision, shortlist)
+    if name in FAST:
+        others = [other for other in ENGINES if other != name and not (wish and other == "fairseq")]
+        raise UserError(f"engine `{name}` cannot run this model: {reasons[name]}; use {_either(others)}.")
+    if wish:
+        why = "; ".join(f"`{fast}`: {reason}" for fast, reason in reasons.items())
+        raise UserError(f"no engine with {wish} can run this model ({why}); use `fairseq` in float32 and without a shortlist.")
+    from nmtprune.fairseq_bridge.generation import FairseqEngine
+
+    return FairseqEngine(model, device)
+
+
+def bytes_in_8_bits(model: Model, name: str, folder: Path) -> int:
+    """Bytes of the files that an engine runs a model in 8 bits from; they are written into a temporary folder in `folder`."""
+    with tempfile.TemporaryDirectory(dir=folder) as files:
+        module_of(name).save(model, Path(files), "int8")
+        return sum(file.stat().st_size for file in Path(files).rglob("*") if file.is_file())
+
+
+def _either(names: list[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]])

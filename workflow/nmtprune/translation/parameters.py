@@ -1,0 +1,36 @@
+"""A Transformer's parameters as engines read them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nmtprune.store.model import Model
+
+_BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")}
+
+
+class NotATransformer(Exception):
+    """The reason why a model is not a Transformer that an engine can run."""
+
+
+class Parameters:
+    """A model's options, and its state that remembers what has been read of it: parameters left over mean another architecture."""
+
+    def __init__(self, model: Model) -> None:
+        self.options = model.options
+        self._state = model.state
+        self._read: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._state
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._state:
+            raise NotATransformer(f"parameter `{name}` is missing")
+        self._read.add(name)
+        return self._state[name].detach()
+
+    def check_all_read(self) -> None:
+        """Raises NotATransformer that names a parameter which nothing has read."""
+        if unread := sorted(self._state.keys() - self._read - _BUFFERS):
+            raise NotATransformer(f"parameter `{unread[0]}` is not a Transformer's")
