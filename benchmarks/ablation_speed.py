@@ -25,7 +25,7 @@ ABLATE = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from nmtprune import models
+from nmtprune.store import checkpoints
 from nmtprune.data.subwords import Subwords
 from nmtprune.pruning.components import ablation, components_of
 from nmtprune.experiment.search import Search
@@ -36,7 +36,7 @@ subwords = Subwords.load(Path(data))
 scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
 model = from_checkpoint(checkpoint, Path(data) / "bin")
 for ablated in [[], *([each] for each in components_of(model.state))][: int(count)]:
-    variant = replace(model, state=models.masked(model.state, ablation(model.state, ablated)))
+    variant = replace(model, state=checkpoints.masked(model.state, ablation(model.state, ablated)))
     print("BLEU", scorer.bleu(variant) if what == "bleu" else scorer.measure(variant, "set").bleu)
 """
 

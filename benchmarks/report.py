@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from measuring import environment, instruction_sets
-from nmtprune.speed.measurement.protocol import cpu_model
 
 import nmtprune
 from nmtprune.fairseq_bridge.precision import multiplies_bfloat16
 from nmtprune.foundation import versions
 from nmtprune.foundation.files import read_json, write_json, write_text
+from nmtprune.speed.protocol import cpu_model
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "fairseq", "ctranslate2", "onnxruntime", "pymarian")

@@ -33,7 +33,7 @@ import torch
 from measuring import command_line, parse, publish, ratio
 
 from nmtprune.experiment.search import Search
-from nmtprune.speed.measurement import protocol, pymarian
+from nmtprune.speed import protocol, pymarian
 from nmtprune.store.model import END, SPECIAL_SYMBOLS, Model
 from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
 from nmtprune.translation.onnx import engine as onnx_engine

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nmtprune.speed.measurement.protocol import COLUMNS, LEFT_OUT_COLUMNS
 
 from nmtprune.experiment import papers, paths, shapes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.foundation.files import write_json, write_lines, write_table
 from nmtprune.scoring import sentence_statistics, significance
+from nmtprune.speed.protocol import COLUMNS, LEFT_OUT_COLUMNS
 
 SENTENCES, WORDS, TOKENS = 60, 20, 24
 WORD = "abcdefghij"

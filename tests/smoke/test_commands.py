@@ -290,7 +290,7 @@ PRINTED_BY = {
 
 def test_calibration_is_a_verb_that_plan_names(place):
     """It times every recipe, for minutes: its options are read, its work is done by tests/smoke/test_calibration.py."""
-    from nmtprune.cli.verbs import verbs
+    from nmtprune.cli import verbs
 
     plan = "python -m nmtprune plan --preset paper"
     (calibrate,) = set(commands_in(place.said.get(plan) or place.give(plan)))

@@ -3,12 +3,12 @@
 import csv
 
 import pytest
-from nmtprune.speed.measurement.protocol import COLUMNS
 
 from nmtprune.experiment import chain, paths
 from nmtprune.export.choice import candidates, choose, eligible
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
+from nmtprune.speed.protocol import COLUMNS
 
 DENSE, PRUNED = "micro/micro/s1/train", "micro/micro/s1/train/prune-global-50/retrain"
 CONTINUED, INT8 = "micro/micro/s1/train/continue", "micro/micro/s1/train/int8-onnx"

@@ -9,7 +9,6 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
-from nmtprune.speed.measurement.protocol import IDLE
 
 from nmtprune import claims
 from nmtprune.analysis import importance
@@ -24,6 +23,7 @@ from nmtprune.measurements import importances, similarity
 from nmtprune.measurements.measurements import Measured, Way
 from nmtprune.reporting import claims_page as shown
 from nmtprune.scoring import significance
+from nmtprune.speed.protocol import IDLE
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SENTENCES, WORDS = 200, 20

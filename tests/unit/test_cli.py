@@ -11,16 +11,15 @@ import tomllib
 import pytest
 from conftest import REPOSITORY
 
-from nmtprune.cli.verbs import verbs as cli
+from nmtprune.cli import verbs as cli
 from nmtprune.experiment import analysis_kinds, config
-from nmtprune.export.folder import folder
 from nmtprune.foundation import commands
-from nmtprune.translation.engine import PRECISIONS
+from nmtprune.translation.opening import FAST, PRECISIONS
 
 # Runs verbs one after the other, with a standard output that nobody reads or that is full.
 VERBS = """
 import os, sys
-from nmtprune import cli
+from nmtprune.cli import verbs as cli
 _, kind, *verbs = sys.argv
 for verb in verbs:
     if kind == "closed":
@@ -163,6 +162,6 @@ def test_internal_verbs_and_options_work_and_are_not_suggested(workplace):
 
 def test_values_that_help_names_are_those_that_are_taken():
     completes = {action.dest: action.completes for action in shown(verbs()["export"])}
-    assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *folder._ENGINES)
+    assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *FAST)
     assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(analysis_kinds.VERSIONS)
     assert config.from_settings({}).settings["preset"] == "toy"  # as the help of --preset says

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nmtprune.cli.verbs import completion, verbs
+from nmtprune.cli import completion, verbs
 from nmtprune.experiment.config import from_settings
 from nmtprune.foundation.errors import UserError
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from snakemake.cli import parse_args
 
-from nmtprune.cli.verbs import verbs
+from nmtprune.cli import verbs
 from nmtprune.experiment.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
 from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.config import WORKFLOW, from_settings

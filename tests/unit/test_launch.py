@@ -14,7 +14,7 @@ from nmtprune.runtime import devices as launch
 HOLDER = """
 import sys
 from pathlib import Path
-from nmtprune import launch
+from nmtprune.runtime import devices as launch
 import os
 with launch.leased(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[1])):
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from nmtprune.speed.measurement.protocol import Case, Loaded, Run
 
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import parse
 from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import fork_server
-from nmtprune.speed.measurement import measurement, protocol, pymarian
+from nmtprune.speed import measurement, protocol, pymarian
+from nmtprune.speed.protocol import Case, Loaded, Run
 from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
 from nmtprune.translation.onnx import engine as onnx_engine
 
@@ -344,7 +344,7 @@ def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_pat
 
     pymarian.save(model, tmp_path / "to marian")
     code = (
-        "import json, sys; from pathlib import Path; from nmtprune.speed.measurement.pymarian import Peer; "
+        "import json, sys; from pathlib import Path; from nmtprune.speed.pymarian import Peer; "
         "given = json.loads(sys.argv[1]); print(json.dumps(Peer(Path(given[0]), given[1]).translate(given[2])))"
     )
     given = json.dumps([str(tmp_path / "to marian"), {**SEARCH, "max_len_a": 3}, sources])

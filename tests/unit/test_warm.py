@@ -19,7 +19,7 @@ TRAIN = "micro/micro/s1/train"
 
 OWNER = """
 import sys, time
-from nmtprune import warm
+from nmtprune.runtime import fork_server as warm
 pid = warm.start('nmtprune.cli.preload')
 import os
 print(os.environ[warm.ADDRESS], pid, flush=True)

@@ -15,7 +15,7 @@ def main() -> int:
     status = fork_server.run_there(sys.argv, CLI)
     if status is not None:
         return status
-    from nmtprune.cli.verbs import verbs
+    from nmtprune.cli import verbs
 
     return verbs.main()
 

@@ -33,7 +33,7 @@ from nmtprune.measurements import importances, plateaus, similarity
 from nmtprune.measurements.measurements import Measured, Way
 from nmtprune.scoring import significance
 from nmtprune.scoring.significance import SAMPLES, bleu, nll_per_token
-from nmtprune.speed.measurement.protocol import IDLE
+from nmtprune.speed.protocol import IDLE
 from nmtprune.store import manifest
 
 BLEU, NLL = "bleu", "nll_per_token"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nmtprune.cli.verbs import completion
+from nmtprune.cli import completion
 from nmtprune.experiment import analysis_kinds as analyses
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
@@ -112,7 +112,7 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
 
 def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
     """Measure the speed of models of one task side by side; the first one is the others' anchor."""
-    from nmtprune.speed.measurement import measurement
+    from nmtprune.speed import measurement
 
     measurement.measure(
         config, Path(arguments.table), [_chain(config, model) for model in arguments.models], arguments.rounds, arguments.idle
@@ -181,7 +181,7 @@ def plan(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.planning import plan as plans
 
     if arguments.calibrate:
-        from nmtprune.cli.verbs import preload
+        from nmtprune.cli import preload
 
         preload.import_what_jobs_need()
         for recipe in plans.calibrate(config, main):

@@ -19,7 +19,7 @@ from nmtprune.foundation.files import read_json, read_lines, read_table
 from nmtprune.scoring import comet, sentence_statistics
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.tokenised import tokenised_bleu
-from nmtprune.speed.measurement import protocol
+from nmtprune.speed import protocol
 from nmtprune.store import current, manifest, units
 
 

@@ -32,7 +32,7 @@ from nmtprune.planning.jobs import AFTER_SHORTLIST, RULES, STEP, Job, Jobs, coun
 from nmtprune.planning.status import duration
 from nmtprune.planning.task_sizes import SENTENCES, Task
 from nmtprune.runtime import devices
-from nmtprune.speed.measurement.protocol import SINGLE_SENTENCES
+from nmtprune.speed.protocol import SINGLE_SENTENCES
 from nmtprune.store import manifest
 
 Key = tuple[str, ...]

@@ -12,7 +12,7 @@ from nmtprune.experiment.papers import READ_BY_METRIC, SPEED, Item, Row
 from nmtprune.experiment.schedule import learning_rate
 from nmtprune.measurements import plateaus
 from nmtprune.measurements.measurements import ALONE, BATCH_SIZE, Measured
-from nmtprune.speed.measurement.protocol import IDLE
+from nmtprune.speed.protocol import IDLE
 
 T = TypeVar("T")
 OPTIMISERS = {"adam": "Adam", "sgd": "SGD"}

@@ -18,7 +18,7 @@ from nmtprune.experiment.config import Config
 from nmtprune.experiment.search import Search
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, read_json, read_lines, sha256_of, write_json, write_table
-from nmtprune.speed.measurement import protocol, pymarian
+from nmtprune.speed import protocol, pymarian
 from nmtprune.store import checkpoints, manifest
 from nmtprune.store.model import Model, of_chain, pieces_of
 from nmtprune.store.state import lock

@@ -66,7 +66,7 @@ def _fairseq() -> tuple[str, Callable[..., Any]]:
 
 
 def _peer(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
-    from nmtprune.speed.measurement.pymarian import Peer, version
+    from nmtprune.speed.pymarian import Peer, version
 
     return version(), lambda: Peer(Path(job["folder"]), job["search"]).translate
 
