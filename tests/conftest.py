@@ -117,14 +117,14 @@ class Workplace:
     def make(self, *chains):
         """Make models in this very process, with every ancestor that is not there yet."""
         from nmtprune.experiment import chain, paths
-        from nmtprune.steps.run import run as steps
+        from nmtprune.steps import run
 
         with self.inside():
             config = self.config
             for text in chains:
                 for ancestor in reversed(list(chain.parse(text).ancestors())):
                     if not paths.manifest(ancestor).exists():
-                        steps.run(config, ancestor)
+                        run.run(config, ancestor)
         return self.model(chains[-1])
 
     def make_data(self, task="micro", recipe="micro"):

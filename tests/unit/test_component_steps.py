@@ -16,7 +16,7 @@ from nmtprune.experiment import chain, paths
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.components import components_of, parameters
 from nmtprune.scoring.significance import bleu
-from nmtprune.steps.run import run as steps
+from nmtprune.steps import run
 from nmtprune.store import checkpoints
 
 TRAIN = "micro/micro-components/s1/train"
@@ -83,7 +83,7 @@ def test_a_variant_scores_as_the_ablated_model_does(trained, bench):
         parent = chain.parse(TRAIN)
         evaluation.score(workplace.config, parent)
         variant = chain.parse(f"{TRAIN}/ablate-D.EA.1")
-        steps.run(workplace.config, variant)
+        run.run(workplace.config, variant)
         evaluation.score(workplace.config, variant)
         scored = rows("results/models/" + str(variant) + "/scores.csv")
         kept = sentence_statistics.read(paths.sentences(parent))
@@ -194,7 +194,7 @@ def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_tra
         assert len(own) >= 8
         for name, tensor in final.items():
             assert torch.equal(begun[name], initial[name] if name in own else tensor), name
-        steps.run(workplace.config, rewind)
+        run.run(workplace.config, rewind)
     trained_on = weights(workplace.model(f"{TRAIN}/rewind-2") / "last.pt")
     assert all(not torch.equal(trained_on[name], begun[name]) for name in own if name.endswith("weight"))
 
@@ -203,7 +203,7 @@ def test_a_dropped_model_lacks_them_and_is_trained_from_new_weights(trained):
     workplace = trained("contribution", "order")
     least = [row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"][1:]
     with workplace.inside():
-        steps.run(workplace.config, chain.parse(f"{TRAIN}/drop-2"))
+        run.run(workplace.config, chain.parse(f"{TRAIN}/drop-2"))
     dropped, whole = weights(workplace.model(f"{TRAIN}/drop-2") / "model.pt"), weights(workplace.model(TRAIN) / "model.pt")
     assert {str(each) for each in components_of(whole)} - {str(each) for each in components_of(dropped)} == set(least)
     assert sum(t.numel() for t in dropped.values()) < sum(t.numel() for t in whole.values())

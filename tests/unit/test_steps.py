@@ -16,7 +16,7 @@ from conftest import MICRO, PATIENCE
 from nmtprune.experiment import chain, paths
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation.errors import UserError
-from nmtprune.steps.run import run
+from nmtprune.steps import run
 from nmtprune.store import checkpoints
 from nmtprune.training import loop
 

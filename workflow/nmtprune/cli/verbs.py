@@ -85,13 +85,13 @@ def make_data(config: Config, arguments: argparse.Namespace) -> None:
 def run_step(config: Config, arguments: argparse.Namespace) -> None:
     """Make the last step of a chain: train, prune, retrain, rejuvenate, ..."""
     chain = _chain(config, arguments.model)
-    from nmtprune.steps.run import run as steps
+    from nmtprune.steps import run
 
     nodes, workers = config.workers(chain)
     if nodes * workers > 1 and not devices.is_worker():
-        steps.make_selections(config, chain)
+        run.make_selections(config, chain)
         devices.become_workers(workers, nodes, sys.argv[1:])
-    steps.run(config, chain)
+    run.run(config, chain)
 
 
 def score(config: Config, arguments: argparse.Namespace) -> None:

@@ -191,7 +191,7 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
 def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
     """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps, to the same tensors, and
     nothing made of them is made again."""
-    from nmtprune.steps.run import run
+    from nmtprune.steps import run
 
     jobs, wanted = Jobs(config), list(wanted)
     for chain in wanted:
