@@ -6,6 +6,7 @@ import pytest
 
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_json, write_table
 from nmtprune.reporting import results
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def test_readme_is_what_is_generated():
 
 def test_the_page_of_results_is_what_is_generated():
     page = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
-    assert page == results.document(RUNS), "run `make results`"
+    assert page == results.document(RUNS, results.searched(REPOSITORY)), "run `make results`"
 
 
 def test_kept_claims_are_those_that_the_code_has():
@@ -40,7 +41,7 @@ def test_kept_claims_are_those_that_the_code_has():
 
 def test_readme_shows_headlines_and_the_page_all():
     runs = {"mine": [record(), record(name="gates", headline="0", text="gates", said="undecided", precision="Half-width 1.")]}
-    block, page = results.block(runs), results.document(runs)
+    block, page = results.block(runs), results.document(runs, [])
     assert "“40 % go” | **holds** | At 40 % +0.10 BLEU. |" in block and "gates" not in block
     assert "“gates”" in page and "Half-width 1." in page
     assert "2 claims: 1 holds, 1 is undecided." in block and "2 claims: 1 holds, 1 is undecided." in page
@@ -67,3 +68,22 @@ def test_long_findings_are_shortened_at_statements():
     short = results._first(text, 240)
     assert len(short) < 250 and short.endswith("; …") and text.startswith(short.removesuffix("; …"))
     assert results._first("short; too", 240) == "short; too"
+
+
+def test_the_page_of_results_shows_how_recipes_were_chosen(tmp_path):
+    rates = {"phases": [{"updates": 500, "rate": 1e-3}, {"updates": 300, "rate": 2.5e-4}]}
+    for steps, updates, slice_ in (
+        ("train", 4000, {"schedule": {"learning_rate": {"peak": 5e-3, "warm_up": 400}}, "architecture": {"dropout": 0.2}}),
+        ("train/prune-local-50/retrain", 800, {"schedule": {"learning_rate": rates}}),
+    ):
+        model = tmp_path / "results/reference/search/models/mine/small/s1" / steps
+        write_json(model / "manifest.json", {"chain": f"mine/small/s1/{steps}", "updates": updates, "slice": slice_})
+        write_table(
+            model / "scores.csv",
+            [{"set": name, "bleu": bleu, "perplexity": 5} for name, bleu in (("dev", 38.071), ("test", 1))],
+            ("set", "bleu", "perplexity"),
+        )
+    page = results.document({}, results.searched(tmp_path))
+    assert "| mine | small | train | 1 | 4,000 | 0.005 after 400 updates | 0.2 | 5.000 | 38.07 |" in page
+    assert "| mine | small | train/prune-local-50/retrain | 1 | 800 | 0.001, 0.00025 |  | 5.000 | 38.07 |" in page
+    assert "How recipes were chosen" not in results.document({}, [])

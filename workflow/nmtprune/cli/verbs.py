@@ -158,7 +158,7 @@ def write_results(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.reporting import results
 
     runs, readme = results.kept(Path()), Path("README.md")
-    write_text(Path("docs/results.md"), results.document(runs))
+    write_text(Path("docs/results.md"), results.document(runs, results.searched(Path())))
     write_text(readme, results.insert(readme.read_text(encoding="utf-8"), results.block(runs)))
 
 
