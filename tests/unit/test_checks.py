@@ -173,7 +173,7 @@ def test_before_the_first_job_imported_files_are_read(mine, monkeypatch):
         (mine / "data-bin" / f"dict.{language}.txt").write_text("the 9\n")
     torch.save({"model": {"a": torch.zeros(2)}}, mine / "model.pt")
     task(mine, ["mine/micro/s1/import-their"], {"imports": {"their": {"checkpoint": "model.pt", "dictionaries": "data-bin"}}})
-    monkeypatch.setattr(checks.space, "check_room", lambda *_: None)
+    monkeypatch.setattr(checks.disk_usage, "check_room", lambda *_: None)
     with mine.inside():
         of_run(mine)
         with pytest.raises(UserError, match=r"^model\.pt is not a fairseq checkpoint: it lacks `model` or its configuration"):
@@ -182,8 +182,8 @@ def test_before_the_first_job_imported_files_are_read(mine, monkeypatch):
 
 def test_a_gpu_that_is_not_there(mine, monkeypatch):
     task(mine, settings={"device": "cuda"})
-    monkeypatch.setattr(checks.space, "check_room", lambda *_: None)
-    monkeypatch.setattr(checks.launch, "devices", list)
+    monkeypatch.setattr(checks.disk_usage, "check_room", lambda *_: None)
+    monkeypatch.setattr(checks.devices, "devices", list)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with mine.inside():
         checks.before_jobs(mine.config, [], [], 1, here=False)  # a cluster's nodes may have one

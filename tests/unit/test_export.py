@@ -224,7 +224,7 @@ def test_what_cannot_be_exported_leaves_nothing(bench, tmp_path):
 
 def test_an_export_that_fails_on_its_way_leaves_nothing(bench, tmp_path, monkeypatch):
     workplace = bench("micro/micro/s1/train")
-    monkeypatch.setattr("nmtprune.export.readme", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("nmtprune.export.folder.readme", lambda *arguments: 1 / 0)
     with workplace.inside(), pytest.raises(ZeroDivisionError):
         export(workplace.config, chain.parse("micro/micro/s1/train"), tmp_path / "folder")
     assert [file.name for file in tmp_path.iterdir()] == ["workplace"]

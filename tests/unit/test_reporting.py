@@ -249,7 +249,7 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     for said in (
         "Toy, task toy, for WMT14 En-De",
         "recipe toy-big, for Transformer big",
-        f"Updates at most (learning rates): {train} by Adam (",  # toy and toy-big have one schedule
+        f"Updates at most (learning rates): toy: {train} by Adam (",
         *(f", {each} (" for each in others),
         "Seed 1.",
         "Test set: test (80 sentences)",

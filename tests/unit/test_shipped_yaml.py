@@ -8,6 +8,7 @@ import pytest
 from conftest import REPOSITORY
 
 from nmtprune.data.example import EXAMPLE, write
+from nmtprune.experiment import config
 from nmtprune.experiment.config import WORKFLOW, read_yaml, validate
 
 FOLDERS = {"tasks": "task", "recipes": "recipe", "presets": "preset"}  # and the schema of what lies in them
@@ -36,7 +37,7 @@ def test_a_shipped_file_names_the_schema_that_it_is_checked_against(file):
 def test_init_writes_the_example_of_the_docs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = EXAMPLE.relative_to(REPOSITORY)
-    write(folder)
+    write(folder, config.from_settings({}))
     written = {file.relative_to(folder): file for file in folder.rglob("*.yaml")}
     assert written.keys() == {file.relative_to(EXAMPLE) for file in EXAMPLE.rglob("*.yaml")}
     for name, file in written.items():
@@ -49,5 +50,5 @@ def test_init_writes_the_example_of_the_docs(tmp_path, monkeypatch):
 
 def test_a_folder_that_looks_like_a_number_gives_the_run_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "2026")
+    write(tmp_path / "2026", config.from_settings({}))
     assert read_yaml(tmp_path / "2026" / "config.yaml")["name"] == "2026"

@@ -544,20 +544,20 @@ LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
     """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and penalties, and the same fresh
     optimiser half-way through `continue`."""
-    alone, workplace = studio.make(f"{STILL}/{run}"), bench(STILL)  # the mask is made by the launcher
+    alone, workplace = studio.make(f"{STILL}/{steps}"), bench(STILL)  # the mask is made by the launcher
     workplace.configure(workers=2)
-    done = workplace.nmtprune("run", f"{STILL}/{run}")
+    done = workplace.nmtprune("run", f"{STILL}/{steps}")
     assert done.returncode == 0, done.stderr[-2000:]
-    together = workplace.model(f"{STILL}/{run}")
+    together = workplace.model(f"{STILL}/{steps}")
     assert manifest(together)["digest"] == manifest(alone)["digest"]
     assert_same_losses(history(together), history(alone))
     ours, theirs = weights(together / "last.pt"), weights(alone / "last.pt")
     assert all(torch.allclose(ours[name], theirs[name], atol=2e-4) for name in theirs)
-    if "/" in run:
+    if "/" in steps:
         assert [row["update"] for row in history(together)] == ["0", "8", "12"]
         masks = checkpoints.read_masks(together.parent / "mask.pt")
         assert all(not ours[name][~mask].any() for name, mask in masks.items())
-    elif "lasso" in run:
+    elif "lasso" in steps:
         assert [float(row["penalty"]) for row in history(together)] == pytest.approx(
             [float(row["penalty"]) for row in history(alone)], rel=1e-4
         )

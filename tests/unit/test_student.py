@@ -245,7 +245,7 @@ def test_fairseq_generate_opens_a_checkpoint(studio, steps):
     """Its own command-line tool, told where our models are; it writes the hypotheses that we write. A sliced model too."""
     folder = studio.make(f"micro/micro-student/s1/{steps}")
     data = next((studio / "results/data/micro").glob("sentencepiece*"))
-    plugin = REPOSITORY / "workflow" / "nmtprune" / "toolkit" / "nmtprune_plugin"
+    plugin = REPOSITORY / "workflow" / "nmtprune" / "fairseq_bridge" / "nmtprune_plugin"
     tool = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.generate import cli_main; cli_main()"
     where = [str(data / "bin"), "--path", str(folder / "model.pt"), "--user-dir", str(plugin), "--cpu", "--gen-subset", "test"]
     how = ["--beam", "2", "--max-len-a", "0", "--max-len-b", "20"]

@@ -168,7 +168,9 @@ def test_a_job_of_another_environment_is_not_handed_over(process, difference):
 
 
 def test_a_job_of_another_copy_of_the_package_is_not_handed_over(process):
-    shutil.copytree(Path(fork_server.__file__).parent, process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(fork_server.__file__).parents[1], process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__")
+    )
     process.environment["PYTHONPATH"] = str(process.folder / "other")
     assert (
         process.python(

@@ -30,6 +30,10 @@ class Parameters:
         self._read.add(name)
         return self._state[name].detach()
 
+    def pass_over(self, *names: str) -> None:
+        """Count parameters as read that have no effect."""
+        self._read.update(names)
+
     def check_all_read(self) -> None:
         """Raises NotATransformer that names a parameter which nothing has read."""
         if unread := sorted(self._state.keys() - self._read - _BUFFERS):

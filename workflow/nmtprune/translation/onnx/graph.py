@@ -275,7 +275,7 @@ class _Stack:
     def only_bias(self, x: str, norm: str, bias: str) -> str:
         """A sub-layer that has lost all its units or heads. Its normalisation of the input, where it has one, has no effect."""
         if self.pre_norm:
-            self.parameters.read |= {f"{norm}.weight", f"{norm}.bias"}
+            self.parameters.pass_over(f"{norm}.weight", f"{norm}.bias")
         return self.after(self.graph.weight(bias, self.parameters[bias]), x, norm)
 
     def feed_forward(self, x: str, layer: str) -> str:
