@@ -210,13 +210,19 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
-    """Write docs/configuration.md from the schemas and docs/chains.md from the table of steps."""
+    """Write what the registries say: docs/configuration.md, docs/chains.md, and the schema of tables and figures, which editors read."""
+    from nmtprune.experiment import schemas
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import reference_docs
 
-    for name, page in (("configuration.md", reference_docs.configuration_page()), ("chains.md", reference_docs.chains_page())):
-        write_text(Path("docs") / name, page)
-        print(f"docs/{name}")
+    written = {
+        "docs/configuration.md": reference_docs.configuration_page(),
+        "docs/chains.md": reference_docs.chains_page(),
+        "workflow/schemas/item.schema.json": schemas.item_file(),
+    }
+    for name, text in written.items():
+        write_text(Path(name), text)
+        print(name)
 
 
 def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:

@@ -14,50 +14,11 @@ from typing import Any
 from nmtprune.experiment import chain, own, paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import WORKFLOW, Config, read_yaml, validate
+from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
 
 FOLDER = WORKFLOW / "papers"
-_TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
-# kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
-EXTENSIONS = {
-    "table": _TABLE,
-    "lines": _FIGURE,
-    "bars": _FIGURE,
-    "scatter": _FIGURE,
-    "losses": _FIGURE,
-    "pictures": ("csv", "md", "tex", "png", "svg", "rst"),
-    "trajectory": _FIGURE,
-    "probing": _TABLE,
-    "changes": _FIGURE,
-    "examples": _TABLE,
-    "front": _FIGURE,
-    "widths": _FIGURE,
-    "layers": _FIGURE,
-    "blocks": _FIGURE,
-    "histogram": _FIGURE,
-    "heatmaps": _FIGURE,
-    "removal": _FIGURE,
-    "similarity": _TABLE,
-    "isometry": _TABLE,
-    "ladder": _FIGURE,
-}
-# What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
-READ_BY_KIND = {
-    "losses": ("history",),
-    "pictures": ("weights",),
-    "trajectory": ("representations",),
-    "probing": ("probing",),
-    "changes": ("probing",),
-    "widths": ("history",),
-    "layers": ("scores",),
-    "blocks": ("matrices",),
-    "histogram": ("norms",),
-    "removal": ("order",),
-    "similarity": ("similarity", "contribution", "order"),
-    "isometry": ("isometry",),
-    "ladder": ("scores",),
-}
 OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
 SPEED = "speed"
 READ_BY_METRIC = {
@@ -156,8 +117,8 @@ class Item:
     @property
     def reads(self) -> set[str]:
         """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
-        if self.kind in READ_BY_KIND:
-            return set(READ_BY_KIND[self.kind])
+        if (read_by_kind := ITEM_KINDS[self.kind].reads) is not None:
+            return set(read_by_kind)
         return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
 
     @property
@@ -527,7 +488,7 @@ def speed_groups(config: Config) -> dict[str, list[Chain]]:
 
 def files_of(run: str, item: Item) -> list[Path]:
     """The files of one rendered table or figure of a run, by its name."""
-    return [paths.item(run, item.paper, item.name, extension) for extension in EXTENSIONS[item.kind]]
+    return [paths.item(run, item.paper, item.name, extension) for extension in ITEM_KINDS[item.kind].files]
 
 
 def outputs(config: Config) -> list[Path]:
@@ -545,10 +506,9 @@ def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
     """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and label."""
     entries = []
     for item in items(config):
-        shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
         caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
         marks = {"caption": str(caption), "category": item.about["short"], "labels": _labels(item)}
-        entries.append((paths.item(config.name, item.paper, item.name, shown), marks))
+        entries.append((paths.item(config.name, item.paper, item.name, ITEM_KINDS[item.kind].report_file), marks))
     return entries
 
 

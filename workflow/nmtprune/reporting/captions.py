@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from nmtprune.experiment import footing, own
 from nmtprune.experiment.chain import Chain, Step, sparsity_sought
-from nmtprune.experiment.papers import READ_BY_METRIC, SPEED, Item, Row
+from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.papers import SPEED, Item, Row
 from nmtprune.experiment.schedule import learning_rate
 from nmtprune.measurements import plateaus
 from nmtprune.measurements.measurements import ALONE, BATCH_SIZE, Measured
@@ -58,7 +59,6 @@ NEEDS_BLEU = {"bleu", "delta"}
 TOKENISED = "bleu_tokenised"
 NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet", TOKENISED}
 NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
-TRANSLATED_KINDS = {"examples", "removal", "ladder"}  # of figures and tables, whatever their columns
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
@@ -288,26 +288,11 @@ def _seeds(item: Item) -> str:
 
 
 def _of_seeds(item: Item, seeds: list[str]) -> str:
+    kind = ITEM_KINDS[item.kind]
     if len(seeds) == 1:
-        band = " Band: 95 % bootstrap interval of the baseline over sentences." if item.kind == "lines" else ""
-        return f"Seed {seeds[0]}.{band}"
-    over = f"over seeds {', '.join(seeds)}"
-    return {
-        "lines": f"Means {over}. Bars and the baseline's band: standard deviation over seeds.",
-        "bars": f"Means {over}; error bars: standard deviation over seeds.",
-        "scatter": f"Means {over}; error bars: standard deviation over seeds.",
-        "losses": f"A line for each of the seeds {', '.join(seeds)}.",
-        "trajectory": f"A panel for each seed; numbers in the caption are means {over}.",
-        "pictures": f"Shares are means {over}; pictures of seed {seeds[0]}.",
-        "front": f"Means {over}; bars: standard deviation over seeds.",
-        "layers": f"Means {over}.",
-        "widths": f"Seed {seeds[0]}; the numbers have all seeds.",
-        "blocks": f"Seed {seeds[0]}; the numbers have all seeds.",
-        "histogram": f"Seed {seeds[0]}; the numbers have all seeds.",
-        "heatmaps": f"Means {over}.",
-        "removal": f"Lines are means {over}, bars standard deviations; maps of seed {seeds[0]}.",
-        "examples": f"Translations of seed {seeds[0]}, the first of seeds {', '.join(seeds)}.",
-    }.get(item.kind, f"Mean ± standard deviation {over}.")
+        return f"Seed {seeds[0]}.{kind.one_seed}"
+    listed = ", ".join(seeds)
+    return kind.over_seeds.format(over=f"over seeds {listed}", seeds=listed, first=seeds[0])
 
 
 def _metrics(item: Item) -> set[str]:
@@ -315,7 +300,7 @@ def _metrics(item: Item) -> set[str]:
 
 
 def _translates(item: Item) -> bool:
-    return item.kind in TRANSLATED_KINDS or bool(_metrics(item) & NEEDS_HYPOTHESES)
+    return ITEM_KINDS[item.kind].translates or bool(_metrics(item) & NEEDS_HYPOTHESES)
 
 
 def _test_sets(item: Item, measured: Measured) -> list[str]:
@@ -328,7 +313,7 @@ def _test_sets(item: Item, measured: Measured) -> list[str]:
         chains = [chain for row in item.rows for chain in row.chains if chain.task == task]
         named = [name for place in places for name in measured.test_sets(task, place)]
         of = f" of {task}" if len(_tasks(item)) > 1 else ""
-        sizes = {name: "" if item.kind == "removal" else _size(chains, name, measured) for name in named}  # of which it may take a part
+        sizes = {name: "" if ITEM_KINDS[item.kind].samples_test_set else _size(chains, name, measured) for name in named}
         sets.append(" and ".join(f"{name}{of}{sizes[name]}" for name in named))
     several = "Test sets, means over them" if "all" in places else "Test set" if places == [1] else "Test sets"
     return [f"{several}: {'; '.join(sets)}."]
@@ -418,7 +403,7 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
         sentences.append(f"Search: {'; '.join(searches)}.")
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
-    if item.kind == "table" and "bleu" in metrics and any(row.against for row in item.rows):
+    if ITEM_KINDS[item.kind].tests_bleu and "bleu" in metrics and any(row.against for row in item.rows):
         by_paper = "; published arrows by the paper's sign test" if item.paper != own.PAPER else ""
         sentences.append(
             "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
@@ -464,14 +449,14 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
 
 def _importance(item: Item, measured: Measured) -> list[str]:
     """How the importance of components was measured, of every recipe: what of it the item shows."""
-    shown = {READ_BY_METRIC.get(metric) for metric in _metrics(item)} if item.kind == "heatmaps" else item.reads
+    shown = item.reads
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         settings = measured.config.importance(recipe)
         said = []
         if shown & {"contribution", "criticality", "order"}:
             some = f"at most {settings['sentences']:,} sentences, evenly spaced, of" if settings["sentences"] else "all of"
-            sets = "development and test set" if item.kind == "removal" else "the development set"
+            sets = "development and test set" if ITEM_KINDS[item.kind].samples_test_set else "the development set"
             said.append(f"on {some} {sets}{_engines(item, recipe, shown, measured)}, beam {settings['beam']}")
         if "contribution" in shown:
             said.append(f"contribution: drops clipped at C = {settings['clip']:g} % of the whole model's score, over the largest")
@@ -493,7 +478,7 @@ def _importance(item: Item, measured: Measured) -> list[str]:
 def _engines(item: Item, recipe: str, analyses: set[str], measured: Measured) -> str:
     """` by ctranslate2`, where the analyses say by what engine they translated."""
     chains = [chain for row in item.rows for chain in row.chains if chain.recipe == recipe]
-    found = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores", None}))
+    found = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores"}))
     engines = _distinct(name for each in found if each is not None and "engine" in each for name in each["engine"].dropna().unique())
     return f" by {', '.join(engines)}" if engines else ""
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nmtprune.experiment import schemas
 from nmtprune.experiment.chain import DENSE, FAMILIES, INT8, SLICED, SPARSE, Family
-from nmtprune.experiment.config import WORKFLOW
 
 # The page's parts in reading order: schema, and where its keys stand.
 PARTS = {
@@ -109,11 +109,11 @@ Schema = Mapping[str, Any]
 
 def configuration_page() -> str:
     """Every key of every YAML file, as Markdown."""
-    schemas = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in (WORKFLOW / "schemas").glob("*.json")}
+    by_file = schemas.by_file()
     parts = [CONFIGURATION]
     for name, where in PARTS.items():
-        schema = schemas[f"{name}.schema.json"]
-        rows = "\n".join(map(str, _File(schema, schemas).keys()))
+        schema = by_file[f"{name}.schema.json"]
+        rows = "\n".join(map(str, _File(schema, by_file).keys()))
         about = f"{schema['description']} " if "description" in schema else ""
         parts.append(f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is |\n|---|---|---|---|\n{rows}\n")
     return "\n".join(parts)

@@ -12,6 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.papers import SPEED, Column, Item, Row
 from nmtprune.foundation import escape
 from nmtprune.measurements.frame import columns_of
@@ -63,7 +64,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
             record[column.key] = float(np.mean(values)) if values else math.nan
             if len(row.chains) > 1 and column.metric in VARIES:
                 record[f"{column.key}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        if item.kind == "table" and bleu:
+        if ITEM_KINDS[item.kind].tests_bleu and bleu:
             record |= _significance(row, measured, bleu.test_set)
         if item.widths:
             record |= _widths(row, item.widths, measured)
