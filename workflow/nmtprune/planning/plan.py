@@ -84,7 +84,7 @@ class History:
 
 def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     """The job that a file of results/costs is of, and how much work it was."""
-    made = file.relative_topaths.COSTS.with_suffix("")
+    made = file.relative_to(paths.COSTS).with_suffix("")
     if verb in ("text", "data", "shortlist"):
         return Job(verb, verb, file, file, made.parts[1]), 1
     if verb == "speed":
