@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import MICRO, REPOSITORY
+from conftest import MICRO, REPOSITORY, Workplace
 
-from nmtprune.experiment import config, item_kinds, papers, paths, schemas
+from nmtprune.analysis.run import run as analyse
+from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_CPU, ON_GPU, Analysis, AnalysisKind, TrialCount
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
-from nmtprune.reporting import reference_docs
+from nmtprune.foundation.errors import UserError
+from nmtprune.planning import jobs
+from nmtprune.planning.freeing import weights_read
+from nmtprune.reporting import reference, reference_docs
 from nmtprune.reporting.render import render
 from nmtprune.reporting.rendition import Made, Table
 
-WRITTEN = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
+WRITTEN, CHAINS = ((REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "chains.md"))
+RULES = (REPOSITORY / "workflow" / "rules" / "analyses.smk").read_text(encoding="utf-8")
 MODEL = "micro/micro/s1/train"
 
 
@@ -82,7 +91,7 @@ def test_an_item_without_a_key_that_its_kind_requires_is_refused(kind, fresh_sch
     if not kind.requires:
         config.validate(item, "item", "mine/shown")
         return
-    with pytest.raises(config.UserError) as refused:
+    with pytest.raises(UserError) as refused:
         config.validate(item, "item", "mine/shown")
     assert all(f"the key `{key}` is missing" in str(refused.value) for key in kind.requires[:1])
 
@@ -95,7 +104,7 @@ def test_one_module_and_one_entry_add_a_kind_of_figure(run, monkeypatch):
 
     module(monkeypatch, "nmtprune.reporting.kinds.dummy", make=make)
     dummy = ItemKind("dummy", "a dummy", TABLE, reads=("weights",), requires=("widths",), over_seeds="Of seeds {seeds}.")
-    monkeypatch.setitem(item_kinds.ITEM_KINDS, "dummy", dummy)
+    monkeypatch.setitem(ITEM_KINDS, "dummy", dummy)
     made = run(kind="dummy", widths=["ffn"])
     (item,) = papers.items(made)
     assert papers.reads(made, item) == {paths.analysis(item.rows[0].first, "weights")}
@@ -109,10 +118,94 @@ def test_one_module_and_one_entry_add_a_kind_of_figure(run, monkeypatch):
 
 
 def test_an_unknown_kind_is_told_with_the_nearest_one(run):
-    with pytest.raises(config.UserError, match="did you mean `table`"):
+    with pytest.raises(UserError, match="did you mean `table`"):
         papers.items(run(kind="tabel"))
 
 
 def test_a_figure_is_seen_as_a_picture_and_a_table_as_text():
     assert (ITEM_KINDS["lines"].files, ITEM_KINDS["lines"].page_file, ITEM_KINDS["lines"].report_file) == (FIGURE, "png", "svg")
     assert (ITEM_KINDS["table"].files, ITEM_KINDS["table"].page_file, ITEM_KINDS["table"].report_file) == (TABLE, "md", "csv")
+
+
+# --- analyses
+
+
+@pytest.mark.parametrize("kind", ANALYSIS_KINDS.values(), ids=ANALYSIS_KINDS)
+def test_every_analysis_has_a_module_a_rule_and_a_row_in_the_docs(kind):
+    module_of_it = import_module(f"nmtprune.analysis.{kind.name}")
+    assert callable(module_of_it.analyse)
+    assert callable(getattr(module_of_it, "trials", None)) or not kind.shared_out
+    assert re.search(rf"^rule {kind.rule}:$", RULES, re.M)
+    assert f"| `{kind.name}` | {kind.about} |" in CHAINS
+    assert set(kind.needs) <= set(ANALYSIS_KINDS) - {kind.name}
+
+
+@pytest.mark.parametrize("kind", ANALYSIS_KINDS.values(), ids=ANALYSIS_KINDS)
+def test_what_an_analysis_reads_of_importance_is_what_its_trials_take(kind):
+    run = config.from_settings({"preset": "micro", "own": str(MICRO)})
+    model = chain.parse("micro/micro-components/s1/train")
+    identity = kind.identity(run, model)
+    assert identity["version"] == kind.version and ("scoring" in identity) == kind.translates == bool(kind.importance)
+    assert set(kind.importance) <= set(run.importance(model.recipe)) and set(kind.importance) <= set(identity)
+    if kind.translates:
+        few, many = (kind.trials(components, run.importance(model.recipe)) for components in (10, 20))
+        assert isinstance(few, TrialCount) and 0 < few.on_dev < many.on_dev and kind.caption(run.importance(model.recipe))
+
+
+DUMMY = AnalysisKind(
+    "dummy",
+    "a dummy",
+    3,
+    ON_GPU,
+    lambda config, chain: {"seed": chain.seed},
+    needs=("weights",),
+    own_files=lambda config, task: [Path(f"{task}.txt")],
+    reads_first_weights=True,
+)
+
+
+def test_one_module_and_one_entry_add_an_analysis(tmp_path, monkeypatch):
+    def analysed(config, chain):
+        return Analysis(pd.DataFrame({"name": ["answer"], "value": [42]}), {"answers": np.array([42])})
+
+    module(monkeypatch, "nmtprune.analysis.dummy", analyse=analysed)
+    monkeypatch.setitem(ANALYSIS_KINDS, "dummy", DUMMY)
+    run, model = config.from_settings({"preset": "micro", "own": str(MICRO)}), chain.parse(MODEL)
+    monkeypatch.chdir(tmp_path)
+    paths.model(model).mkdir(parents=True)
+    analyse("dummy", run, model)
+    assert pd.read_csv(paths.analysis(model, "dummy")).to_dict("records") == [{"name": "answer", "value": 42}]
+    assert np.load(paths.arrays(paths.analysis(model, "dummy")))["answers"] == 42
+    assert ANALYSIS_KINDS["dummy"].identity(run, model) == {"version": 3, "seed": 1}
+
+    job = jobs.of_verb(run, "analyse", Namespace(model=MODEL, analysis="dummy"))
+    assert (job.rule, job.does, job.makes) == (ON_GPU, "dummy", paths.analysis(model, "dummy")) and jobs.takes_gpu(run, job)
+    assert paths.analysis(model, "weights") in job.needs and Path("micro.txt") in jobs.read_by(run, job)
+    assert weights_read(job) == {paths.model(model) / paths.MODEL, paths.model(model) / paths.INITIAL}
+    assert analysis_kinds.of_rule(ON_GPU).split("|")[-1] == "dummy"
+    reference._keep_unit(run, tmp_path / "kept", paths.unit(model), [model])
+    assert {file.name for file in (tmp_path / "kept").rglob("dummy.*")} == {"dummy.csv", "dummy.npz"}
+    assert "| `dummy` | a dummy | `weights` |" in reference_docs.chains_page()
+
+
+def test_one_entry_adds_an_analysis_to_the_rules(tmp_path):
+    """Snakemake, started with the entry in place, plans the analysis as any other."""
+    workplace = Workplace(tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_CPU, AnalysisKind\n"
+        "ANALYSIS_KINDS['dummy'] = AnalysisKind('dummy', 'a dummy', 7, ON_CPU)\n"
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(tmp_path / "site"))
+        planned = workplace.snakemake("-n", "-p", f"results/models/{MODEL}/dummy.csv")
+    assert planned.returncode == 0, planned.stderr
+    assert re.search(rf"python -m nmtprune analyse dummy results/models/{MODEL}/dummy.csv", planned.stdout)
+    assert ON_CPU in planned.stdout
+
+
+def test_an_unknown_analysis_is_told_with_the_nearest_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = config.from_settings({"preset": "micro", "own": str(MICRO)})
+    with pytest.raises(UserError, match="unknown analysis `weigths`; did you mean `weights`"):
+        jobs.of_verb(run, "analyse", Namespace(model=MODEL, analysis="weigths"))

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmtprune.analysis import weights
 from nmtprune.analysis.run import run as analyse
 from nmtprune.analysis.weights import CELLS, are_words, facts, picture, pictures
-from nmtprune.experiment import analysis_kinds, chain, config, papers, paths
+from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, kinds
 from nmtprune.store import checkpoints
@@ -166,7 +167,7 @@ def test_of_a_dense_model_everything_is_kept(pruned):
     state = {name: torch.randn(mask.shape) for name, mask in lstm().items()}
     checkpoints.save({"model": state}, paths.model(model.parent) / paths.MODEL)
     (paths.model(model.parent) / paths.MANIFEST).write_text(json.dumps({}))
-    numbers = analysis_kinds.weights.analyse(settings, model.parent).numbers
+    numbers = weights.analyse(settings, model.parent).numbers
     assert value(numbers, "kept") == 100 and value(numbers, "source_words_gone") == 0
 
 

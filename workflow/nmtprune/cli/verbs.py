@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune.cli import completion
-from nmtprune.experiment import analysis_kinds as analyses
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.config import Config
 from nmtprune.fairseq_bridge import TOOLS
 from nmtprune.foundation import commands
@@ -315,7 +315,7 @@ POSITIONAL = {
     "freed": {**CHAIN, "nargs": "*", "help": "the models to make again (default: all that the rest of the run needs)"},
     "steps": {"metavar": "step", "nargs": "+", "help": "the steps, each of which makes a variant of the model: prune-local-50"},
     "table": {"help": "the table to write, a .csv file", "completes": "file"},
-    "analysis": {"help": f"one of {', '.join(analyses.VERSIONS)}", "completes": tuple(analyses.VERSIONS)},
+    "analysis": {"help": f"one of {', '.join(ANALYSIS_KINDS)}", "completes": tuple(ANALYSIS_KINDS)},
     "shard": {"type": int, "help": "the number of this part, from 1 on"},
     "shards": {"type": int, "help": "how many parts there are"},
     "done": {"help": "the file to write once the part is measured"},

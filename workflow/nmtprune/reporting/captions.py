@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nmtprune.experiment import footing, own
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, Step, sparsity_sought
 from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.papers import SPEED, Item, Row
@@ -449,25 +450,16 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
 
 def _importance(item: Item, measured: Measured) -> list[str]:
     """How the importance of components was measured, of every recipe: what of it the item shows."""
-    shown = item.reads
+    shown = [kind for kind in ANALYSIS_KINDS.values() if kind.name in item.reads and kind.translates]
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         settings = measured.config.importance(recipe)
         said = []
-        if shown & {"contribution", "criticality", "order"}:
+        if shown:
             some = f"at most {settings['sentences']:,} sentences, evenly spaced, of" if settings["sentences"] else "all of"
             sets = "development and test set" if ITEM_KINDS[item.kind].samples_test_set else "the development set"
-            said.append(f"on {some} {sets}{_engines(item, recipe, shown, measured)}, beam {settings['beam']}")
-        if "contribution" in shown:
-            said.append(f"contribution: drops clipped at C = {settings['clip']:g} % of the whole model's score, over the largest")
-        if "criticality" in shown:
-            said.append(f"criticality: epsilon {settings['epsilon']:g} BLEU, alpha in steps of {1 / settings['steps']:g}")
-        if "order" in shown:
-            of = f" of the {settings['candidates']} with the best perplexity" if settings["candidates"] else ""
-            said.append(
-                f"iterative: at each step the component{of} without which BLEU on the development set is highest is ablated too, up to "
-                f"{settings['group']}; one-shot: in the order of what each costs alone"
-            )
+            said.append(f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {settings['beam']}")
+        said += [kind.caption(settings) for kind in shown if kind.caption]
         if said:
             by_text.setdefault("; ".join(said), []).append(recipe)
     if len(by_text) == 1:
