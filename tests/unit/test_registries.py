@@ -20,10 +20,12 @@ from nmtprune.analysis.run import run as analyse
 from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_CPU, ON_GPU, Analysis, AnalysisKind, TrialCount
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
+from nmtprune.experiment.metrics import METRICS, SCORES, SPEED, Metric
 from nmtprune.foundation.errors import UserError
+from nmtprune.measurements.measurements import Measured
 from nmtprune.planning import jobs
 from nmtprune.planning.freeing import weights_read
-from nmtprune.reporting import reference, reference_docs
+from nmtprune.reporting import reference, reference_docs, tables
 from nmtprune.reporting.render import render
 from nmtprune.reporting.rendition import Made, Table
 
@@ -209,3 +211,67 @@ def test_an_unknown_analysis_is_told_with_the_nearest_one(tmp_path, monkeypatch)
     run = config.from_settings({"preset": "micro", "own": str(MICRO)})
     with pytest.raises(UserError, match="unknown analysis `weigths`; did you mean `weights`"):
         jobs.of_verb(run, "analyse", Namespace(model=MODEL, analysis="weigths"))
+
+
+# --- metrics
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_every_metric_is_printed_is_in_the_docs_and_comes_from_a_table_or_an_analysis(metric, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(r"\d", metric.printed(1234.5678, "MB"))
+    assert f"`{metric.name}`: {metric.about}" in WRITTEN
+    assert metric.reads in {SCORES, SPEED, *ANALYSIS_KINDS}
+    assert metric.against is None or metric.against.metric in METRICS
+    if not metric.against:  # which a table works out from two rows
+        measured = Measured(config.from_settings({"preset": "micro", "own": str(MICRO)}))
+        assert measured.value(chain.parse(MODEL), metric.name) is None
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_every_metric_may_be_a_column(metric, run):
+    shown = run(kind="heatmaps" if metric.by_component else "table", columns=[{"metric": metric.name, "heading": "H"}])
+    (item,) = papers.items(shown)
+    assert item.reads == {metric.reads}
+    written = {file.name for file in render(shown)}
+    assert {"shown.csv", "shown.rst"} <= written
+
+
+SCORED = {"chain": MODEL, "set": "test", "engine": "onnx", "hypotheses": "", "dummy": 3.14159}
+
+
+def scored(**facts) -> None:
+    file = paths.scores(chain.parse(MODEL))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([SCORED | facts]).to_csv(file, index=False)
+    paths.manifest(chain.parse(MODEL)).write_text("{}")
+
+
+def test_one_entry_adds_a_metric(run, monkeypatch):
+    dummy = Metric("dummy", "a dummy", lambda value, unit: f"{value:.3f} units", said="A dummy says nothing.")
+    monkeypatch.setitem(METRICS, "dummy", dummy)
+    made = run(kind="table", columns=[{"metric": "dummy", "heading": "Dummy"}])
+    scored()
+    (item,) = papers.items(made)
+    assert papers.reads(made, item) == {paths.scores(item.rows[0].first)}
+    render(made)
+    shown = {name: paths.item("registries", "mine", "shown", name).read_text() for name in ("csv", "md", "rst")}
+    assert "3.14159" in shown["csv"] and "3.142 units" in shown["md"] and "A dummy says nothing." in shown["rst"]
+    assert "`dummy`: a dummy" in reference_docs.configuration_page()
+    kinds = json.loads(schemas.item_file())["properties"]["columns"]["items"]["properties"]["metric"]
+    assert kinds["enum"][-1] == "dummy" and kinds == schemas.read("item")["properties"]["columns"]["items"]["properties"]["metric"]
+
+
+def test_one_entry_adds_a_number_that_an_analysis_found_or_that_follows_from_others(run, monkeypatch):
+    monkeypatch.setitem(METRICS, "answer", Metric("answer", "a dummy", reads="weights", lacking=lambda measured, chain: "nobody asked"))
+    monkeypatch.setitem(METRICS, "twice", Metric("twice", "a dummy", value=lambda measured, chain, _: 2 * measured.value(chain, "answer")))
+    made = run(kind="table", columns=[{"metric": "answer", "heading": "Answer"}])
+    numbers = paths.analysis(chain.parse(MODEL), "weights")
+    scored()
+    pd.DataFrame({"name": ["answer"], "value": [42]}).to_csv(numbers, index=False)
+    assert Measured(made).value(chain.parse(MODEL), "twice") == 84
+    numbers.write_text("name,value\n")
+    (item,) = papers.items(made)
+    measured = Measured(made)
+    assert tables.reasons(item, measured) == {(1, "answer"): "nobody asked"}
+    assert tables.table(item, tables.frame(item, measured), tables.reasons(item, measured)).footnotes == ["(a) nobody asked."]

@@ -15,30 +15,12 @@ from nmtprune.experiment import chain, own, paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import WORKFLOW, Config, read_yaml, validate
 from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.metrics import METRICS, SCORES, SPEED
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
 
 FOLDER = WORKFLOW / "papers"
 OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
-SPEED = "speed"
-READ_BY_METRIC = {
-    "contribution": "contribution",
-    "contribution_perplexity": "contribution",
-    "criticality": "criticality",
-    "criticality_settled": "criticality",
-    "source_words_gone": "weights",
-    "target_words_gone": "weights",
-    "source_rank_gone": "weights",
-    "target_rank_gone": "weights",
-    "words_per_second": SPEED,
-    "words_per_second_batch1": SPEED,
-    "seconds": SPEED,
-    "speed_up": SPEED,
-    "load_seconds": SPEED,
-    "peak_memory": SPEED,
-    "size_on_disk": SPEED,
-    "size_int8": SPEED,
-}
 
 
 @dataclass(frozen=True)
@@ -119,7 +101,7 @@ class Item:
         """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
         if (read_by_kind := ITEM_KINDS[self.kind].reads) is not None:
             return set(read_by_kind)
-        return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
+        return {METRICS[column.metric].reads for column in self.columns}
 
     @property
     def key(self) -> str:
@@ -428,7 +410,7 @@ def scored(config: Config) -> list[Chain]:
 
 def scored_in_full(config: Config) -> set[Chain]:
     """The models that a table shows on the development set: those that only select are otherwise scored on test sets alone."""
-    wanted = [item for item in items(config) if any(column.metric == "dev_bleu" for column in item.columns)]
+    wanted = [item for item in items(config) if any(METRICS[column.metric].in_full for column in item.columns)]
     return {each for item in wanted for row in item.rows for each in row.chains}
 
 
@@ -460,8 +442,8 @@ def reads(config: Config, item: Item) -> set[Path]:
     """Every file of a model, and every table of speeds, that the rows of one table or figure are made from which the run makes."""
     rows = _rows_to_make(config, item)
     models = [each for row in rows for each in row.chains]
-    wanted = {paths.scores(each) for each in models} if "scores" in item.reads else set()
-    for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
+    wanted = {paths.scores(each) for each in models} if SCORES in item.reads else set()
+    for source, each in itertools.product(item.reads - {SCORES, SPEED}, models):
         wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
     if SPEED in item.reads:
         wanted |= {paths.speed(config.name, row.first.task) for row in rows}

@@ -1,4 +1,5 @@
-"""The JSON schemas of all YAML files. What registries say is read from those, not from the file: kinds of tables and figures.
+"""The JSON schemas of all YAML files. What registries say is read from those, not from the file: kinds of tables and figures,
+and metrics.
 
 The file holds the same for editors, as `make docs` writes it.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.metrics import METRICS
 
 FOLDER = Path(__file__).resolve().parents[2] / "schemas"
 ITEM = "item"
@@ -22,6 +24,7 @@ def read(name: str) -> dict[str, Any]:
     if name == ITEM:
         schema["allOf"] = _required_keys()
         schema["properties"]["kind"] = _kinds()
+        schema["properties"]["columns"]["items"]["properties"]["metric"] = _metrics()
     return schema
 
 
@@ -35,7 +38,8 @@ def item_file() -> str:
     text = _file(ITEM).read_text(encoding="utf-8")
     required = ",\n".join(f"    {_json(each)}" for each in _required_keys())
     text = re.sub(r'^  "allOf": \[$.*?^  \],$', lambda _: f'  "allOf": [\n{required}\n  ],', text, count=1, flags=re.M | re.S)
-    return re.sub(r'^    "kind": .*,$', lambda _: f'    "kind": {_json(_kinds())},', text, count=1, flags=re.M)
+    text = re.sub(r'^    "kind": .*,$', lambda _: f'    "kind": {_json(_kinds())},', text, count=1, flags=re.M)
+    return re.sub(r'^          "metric": .*,$', lambda _: f'          "metric": {_json(_metrics())},', text, count=1, flags=re.M)
 
 
 def _file(name: str) -> Path:
@@ -50,6 +54,13 @@ def _kinds() -> dict[str, Any]:
     """The key `kind` of a table or figure."""
     said = "; ".join(f"`{kind.name}`: {kind.about}" for kind in ITEM_KINDS.values())
     return {"enum": list(ITEM_KINDS), "description": f"How it is shown. {said}."}
+
+
+def _metrics() -> dict[str, Any]:
+    """The key `metric` of a column."""
+    said = "; ".join(f"`{metric.name}`: {metric.about}" for metric in METRICS.values())
+    ways = "Rows of an item are timed in one engine, with or without a shortlist, in the way that most of them were."
+    return {"enum": list(METRICS), "description": f"The score. {said}. {ways}"}
 
 
 def _required_keys() -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from nmtprune.experiment import footing, own
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, Step, sparsity_sought
 from nmtprune.experiment.item_kinds import ITEM_KINDS
-from nmtprune.experiment.papers import SPEED, Item, Row
+from nmtprune.experiment.metrics import BATCH_SIZE, BLEU, METRICS, SPEED, Metric
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.schedule import learning_rate
 from nmtprune.measurements import plateaus
-from nmtprune.measurements.measurements import ALONE, BATCH_SIZE, Measured
+from nmtprune.measurements.measurements import Measured
 from nmtprune.speed.protocol import IDLE
 
 T = TypeVar("T")
@@ -56,10 +57,6 @@ COUNTED = {  # how a paper counted the BLEU that it prints
     "behnke2021": "sacreBLEU's, as ours",
 }
 MANY = 6  # recipes, from which on a caption names each but once
-NEEDS_BLEU = {"bleu", "delta"}
-TOKENISED = "bleu_tokenised"
-NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet", TOKENISED}
-NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
@@ -296,19 +293,22 @@ def _of_seeds(item: Item, seeds: list[str]) -> str:
     return kind.over_seeds.format(over=f"over seeds {listed}", seeds=listed, first=seeds[0])
 
 
-def _metrics(item: Item) -> set[str]:
-    return {column.metric for column in item.columns}
+def _metrics(item: Item) -> list[Metric]:
+    """The metrics of its columns, each once, in the order of the registry."""
+    shown = {column.metric for column in item.columns}
+    return [metric for metric in METRICS.values() if metric.name in shown]
 
 
 def _translates(item: Item) -> bool:
-    return ITEM_KINDS[item.kind].translates or bool(_metrics(item) & NEEDS_HYPOTHESES)
+    return ITEM_KINDS[item.kind].translates or any(metric.translations for metric in _metrics(item))
 
 
 def _test_sets(item: Item, measured: Measured) -> list[str]:
     """Test sets with their sizes; nothing where no number is of a test set."""
-    if not _translates(item) and not _metrics(item) & NEEDS_LIKELIHOODS:
+    if not _translates(item) and not any(metric.likelihoods for metric in _metrics(item)):
         return []
-    places = _distinct(column.test_set for column in item.columns if column.metric in NEEDS_HYPOTHESES | NEEDS_LIKELIHOODS) or [1]
+    of_test_set = [column for column in item.columns if METRICS[column.metric].translations or METRICS[column.metric].likelihoods]
+    places = _distinct(column.test_set for column in of_test_set) or [1]
     sets = []
     for task in _tasks(item):
         chains = [chain for row in item.rows for chain in row.chains if chain.task == task]
@@ -394,17 +394,18 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     rows = [row for each in item.rows for chain in each.chains if (row := measured.scores(chain))]
     metrics = _metrics(item)
     sentences = []
-    if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows if row["bleu_signature"])):
-        sentences.append(f"BLEU {', '.join(signatures)}.")
-    if TOKENISED in metrics:
-        sentences.append("Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with tok:none|smooth:none.")
-    if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows if row["chrf_signature"])):
-        sentences.append(f"chrF {', '.join(signatures)}.")
+    for metric in metrics:
+        if metric.signature:
+            score, column = metric.signature
+            signatures = _distinct(row[column] for row in rows if row[column])
+            sentences += [f"{score} {', '.join(signatures)}."] if signatures else []
+        sentences += [metric.said] if metric.said else []
+    sentences = _distinct(sentences)
     if _translates(item) and (searches := _distinct(_search(row) for row in rows if row["hypotheses"])):
         sentences.append(f"Search: {'; '.join(searches)}.")
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
-    if ITEM_KINDS[item.kind].tests_bleu and "bleu" in metrics and any(row.against for row in item.rows):
+    if ITEM_KINDS[item.kind].tests_bleu and METRICS["bleu"] in metrics and any(row.against for row in item.rows):
         by_paper = "; published arrows by the paper's sign test" if item.paper != own.PAPER else ""
         sentences.append(
             "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
@@ -443,8 +444,6 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
         sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
     if by_text and any(row.paper_recipe != row.first.recipe for row in item.rows):
         sentences.append("The λ of other models and schedules than the paper's are not comparable with its own.")
-    if {"ffn_sparsity", "att_sparsity"} & _metrics(item):
-        sentences.append("Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned.")
     return sentences
 
 
@@ -485,7 +484,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
     def distinct(column: str) -> str:
         return " or ".join(_distinct(row[column] for row in rows))
 
-    alone = any(column.metric.endswith(ALONE) for column in item.columns)
+    alone = any(metric.reads == SPEED and metric.batch_size == 1 for metric in _metrics(item))
     said = [
         f"{way.engine} ({distinct('precision')})",
         "with a shortlist" if way.shortlist else "without a shortlist",
@@ -521,6 +520,6 @@ def _published(item: Item) -> list[str]:
     about = item.about
     data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
     models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
-    bleu = any(column.metric in NEEDS_BLEU and column.published for column in item.columns)
+    bleu = any(METRICS[column.metric].signature == BLEU and column.published for column in item.columns)
     counted = f" Its BLEU is {COUNTED[item.paper]}." if bleu and item.paper in COUNTED else ""
     return [f"Published: {about['short']}, {item.number}, {data}, {models}.{counted}"]
