@@ -30,7 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nmtprune.experiment import analysis_kinds, config, papers, paths
+from nmtprune.experiment import config, papers, paths
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse_steps
 from nmtprune.experiment.config import Config
 from nmtprune.measurements.measurements import Measured
@@ -103,7 +104,7 @@ def identities(preset: str) -> dict[str, dict[str, Any]]:
 def _settings(run: Config, chain: Chain) -> dict[str, Any]:
     return {
         "scoring": run.scoring(chain.recipe),
-        "analyses": {name: analysis_kinds.settings(name, run, chain) for name in analysis_kinds.VERSIONS},
+        "analyses": {name: kind.identity(run, chain) for name, kind in ANALYSIS_KINDS.items()},
         "corpus": run.corpus(chain.task),
         "subwords": run.subwords(chain),
         "data": str(run.data_folder(chain)),

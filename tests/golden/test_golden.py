@@ -72,9 +72,10 @@ def as_rows(item):
 
 def test_frozen_pages_have_every_kind_of_figure_and_claims_of_every_paper(frozen):
     from nmtprune.experiment import papers
+    from nmtprune.experiment.item_kinds import ITEM_KINDS
 
     items = {item.key: item for preset in freeze.RENDERED for item in papers.items(freeze.run_of(preset, **freeze.RENDERED[preset]))}
-    assert {item.kind for item in items.values()} == set(papers.EXTENSIONS)
+    assert {item.kind for item in items.values()} == set(ITEM_KINDS)
     claimed = {key.partition("/")[0] for preset in freeze.RENDERED for key in frozen["tables"][preset]["claims"]}
     assert claimed == set(papers.names())
 

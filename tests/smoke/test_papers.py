@@ -10,6 +10,7 @@ import pytest
 from conftest import Workplace
 
 from nmtprune.experiment import papers, paths
+from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.store import units
 
 
@@ -24,7 +25,7 @@ def finished(tmp_path_factory):
 def test_every_table_and_figure_is_made_and_nothing_is_missing_in_it(finished):
     with finished.inside():
         items = papers.items(finished.config)
-        assert {item.paper for item in items} == set(papers.names()) and {item.kind for item in items} == set(papers.EXTENSIONS)
+        assert {item.paper for item in items} == set(papers.names()) and {item.kind for item in items} == set(ITEM_KINDS)
         for item in items:
             for file in papers.files_of("micro-papers", item):
                 assert file.stat().st_size > 0, file

@@ -80,7 +80,7 @@ class Pretended(Measured):
             nll = self._nll(chain) if self._nll else None
             return nll if nll is None or metric == "nll_per_token" else math.exp(nll)
         if metric == "ffn_sparsity":
-            return self._sparsity(chain, shapes.FFN)
+            return self.sparsity(chain, shapes.FFN)
         if metric == "macs_per_word":
             return 1e6 * (1 + 0.01 * chain.seed)
         return self._values[metric](chain) if metric in self._values else None

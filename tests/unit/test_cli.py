@@ -12,7 +12,8 @@ import pytest
 from conftest import REPOSITORY
 
 from nmtprune.cli import verbs as cli
-from nmtprune.experiment import analysis_kinds, config
+from nmtprune.experiment import config
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.foundation import commands
 from nmtprune.translation.opening import FAST, PRECISIONS
 
@@ -163,5 +164,5 @@ def test_internal_verbs_and_options_work_and_are_not_suggested(workplace):
 def test_values_that_help_names_are_those_that_are_taken():
     completes = {action.dest: action.completes for action in shown(verbs()["export"])}
     assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *FAST)
-    assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(analysis_kinds.VERSIONS)
+    assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(ANALYSIS_KINDS)
     assert config.from_settings({}).settings["preset"] == "toy"  # as the help of --preset says

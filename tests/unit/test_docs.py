@@ -12,6 +12,7 @@ import yaml
 from snakemake.cli import parse_args
 
 from nmtprune.cli import verbs
+from nmtprune.experiment import schemas
 from nmtprune.experiment.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
 from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.config import WORKFLOW, from_settings
@@ -30,11 +31,21 @@ def test_the_page_in_the_repository_is_current(name, page):
     assert (REPOSITORY / "docs" / name).read_text(encoding="utf-8") == page, "run `make docs`"
 
 
-def test_the_verb_writes_both_pages(tmp_path, monkeypatch):
+def test_the_schema_in_the_repository_says_what_the_registries_say():
+    file = WORKFLOW / "schemas" / "item.schema.json"
+    assert json.loads(file.read_text(encoding="utf-8")) == schemas.read("item"), "run `make docs`"
+    assert file.read_text(encoding="utf-8") == schemas.item_file(), "run `make docs`"
+
+
+def test_the_verb_writes_both_pages_and_the_schema(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     verbs.write_docs(None, None)
-    written = {file.name: file.read_text(encoding="utf-8") for file in Path("docs").iterdir()}
-    assert written == {"configuration.md": PAGE, "chains.md": CHAINS}
+    written = {file.relative_to(tmp_path).as_posix(): file.read_text(encoding="utf-8") for file in tmp_path.rglob("*.*")}
+    assert written == {
+        "docs/configuration.md": PAGE,
+        "docs/chains.md": CHAINS,
+        "workflow/schemas/item.schema.json": schemas.item_file(),
+    }
 
 
 def test_every_schema_has_its_part():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from nmtprune.data.probing import (
     sentence_lengths,
     word_contents,
 )
-from nmtprune.experiment import analysis_kinds, chain, config, papers, paths
+from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import accuracies, changes
@@ -216,7 +218,7 @@ def test_truncated_file(text, tmp_path):
 
 def test_settings():
     of_toy = config.from_settings({"preset": "toy"})
-    toy_settings = analysis_kinds.settings("probing", of_toy, chain.parse("toy/toy/s1/train"))
+    toy_settings = ANALYSIS_KINDS["probing"].identity(of_toy, chain.parse("toy/toy/s1/train"))
     assert toy_settings["train"] == of_toy.task("toy")["probing"]["train"]
     assert toy_settings["senteval"] == []
     assert of_toy.probing("multi30k-en-de") == {
@@ -232,7 +234,7 @@ def test_settings():
 def test_new_files_are_new_settings(tmp_path):
     senteval(tmp_path, "Tense", some_lines())
     settings = config.from_settings({"preset": "multi30k", "data_dir": str(tmp_path)})
-    assert analysis_kinds.settings("probing", settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))["senteval"] == ["Tense"]
+    assert ANALYSIS_KINDS["probing"].identity(settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))["senteval"] == ["Tense"]
 
 
 # Rows that are kept
@@ -261,7 +263,7 @@ def test_a_probing_that_was_stopped_goes_on_with_the_next_probe(bench, monkeypat
         begin(paths.state(paths.model(trained)), "of another digest")
         assert accuracies_of(run) == [51, 52, *range(54, 62)] and len(probed) == 11
         assert accuracies_of(run) == [51, 52, *range(54, 62)] and len(probed) == 11
-        monkeypatch.setattr(analysis_kinds, "VERSIONS", {**analysis_kinds.VERSIONS, "probing": 1000})
+        monkeypatch.setitem(ANALYSIS_KINDS, "probing", replace(ANALYSIS_KINDS["probing"], version=1000))
         assert accuracies_of(run) == list(range(62, 72))
 
 

@@ -10,7 +10,7 @@ rule matrix_analysis:
         "results/logs/models/{task}/{model}.{analysis}.log",
     wildcard_constraints:
         task="[^/]+",
-        analysis="weights|matrices",
+        analysis=analysis_kinds.of_rule(analysis_kinds.ON_CPU),
     priority: headlines_first
     conda:
         CONDA
@@ -28,7 +28,7 @@ rule matrix_analysis:
 rule encoder_analysis:
     input:
         data_manifest,
-        files_to_probe,
+        files_to_analyse,
         model="results/models/{task}/{model}/manifest.json",
     output:
         numbers="results/models/{task}/{model}/{analysis}.csv",
@@ -36,7 +36,7 @@ rule encoder_analysis:
         "results/logs/models/{task}/{model}.{analysis}.log",
     wildcard_constraints:
         task="[^/]+",
-        analysis="representations|probing|similarity|isometry",
+        analysis=analysis_kinds.of_rule(analysis_kinds.ON_GPU),
     priority: headlines_first
     conda:
         CONDA
@@ -143,7 +143,7 @@ rule shard:
         "results/logs/models/{task}/{model}.{analysis}-{shard}-of-{shards}.log",
     wildcard_constraints:
         task="[^/]+",
-        analysis="|".join(analysis_kinds.SHARED_OUT),
+        analysis="|".join(analysis_kinds.shared_out()),
         shard=r"\d+",
         shards=r"\d+",
     priority: headlines_first

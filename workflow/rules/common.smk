@@ -23,7 +23,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune.experiment import chain as chains
-    from nmtprune.experiment import analysis_kinds, papers, paths, senteval, subwords as subword_names
+    from nmtprune.experiment import analysis_kinds, papers, paths, subwords as subword_names
+    from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
     from nmtprune.planning import checks
     from nmtprune.foundation import commands, errors
     from nmtprune.store import current, units
@@ -229,7 +230,7 @@ def scoring_json(wildcards):
 
 
 def analysis_json(name, wildcards):
-    return json.dumps(analysis_kinds.settings(name, CONFIG, chain_of(wildcards)), sort_keys=True)
+    return json.dumps(ANALYSIS_KINDS[name].identity(CONFIG, chain_of(wildcards)), sort_keys=True)
 
 
 def shards_of(name):
@@ -239,11 +240,9 @@ def shards_of(name):
     return parts if shards > 1 else []
 
 
-def files_to_probe(wildcards):
-    """The files of SentEval that a model is probed with."""
-    if wildcards.analysis != "probing":
-        return []
-    found = senteval.files_of(CONFIG.task(wildcards.task), CONFIG.data_dir).values()
+def files_to_analyse(wildcards):
+    """The user's own files that an analysis reads: those of SentEval, which a model is probed with."""
+    found = ANALYSIS_KINDS[wildcards.analysis].own_files(CONFIG, wildcards.task)
     return by_content(found, paths.analysis(chain_of(wildcards), wildcards.analysis))
 
 

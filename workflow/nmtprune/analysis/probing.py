@@ -13,8 +13,8 @@ import torch
 from nmtprune.analysis.classifiers import Features, classify
 from nmtprune.analysis.encoder import Encoder
 from nmtprune.data.probing import SPLITS, Examples, Labelled, Missing, probes
-from nmtprune.experiment import analysis_kinds, paths, senteval
-from nmtprune.experiment.analysis_kinds import Analysis
+from nmtprune.experiment import paths, senteval
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, Analysis
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.senteval import CATEGORIES
@@ -68,7 +68,7 @@ def _identity(config: Config, chain: Chain) -> str:
     return digest(
         {
             "model": manifest.digest_of(config, chain),
-            "settings": analysis_kinds.settings("probing", config, chain),
+            "settings": ANALYSIS_KINDS["probing"].identity(config, chain),
             "text": manifest.read(paths.text(chain.task) / paths.MANIFEST)["digest"],
             "senteval": {name: sha256_of(file) for name, file in files.items()},
         }

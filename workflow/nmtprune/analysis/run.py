@@ -8,7 +8,7 @@ import numpy as np
 
 from nmtprune.analysis.trials import Trials
 from nmtprune.experiment import paths
-from nmtprune.experiment.analysis_kinds import SHARED_OUT, VERSIONS
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, shared_out
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError, suggest
@@ -17,8 +17,8 @@ from nmtprune.foundation.files import atomic
 
 def run(name: str, config: Config, chain: Chain) -> None:
     """Write an analysis of a chain's model. Raises UserError where the model or its data is missing."""
-    if name not in VERSIONS:
-        raise UserError(f"unknown analysis `{name}`; {suggest(name, VERSIONS)}")
+    if name not in ANALYSIS_KINDS:
+        raise UserError(f"unknown analysis `{name}`; {suggest(name, ANALYSIS_KINDS)}")
     found = import_module(f"nmtprune.analysis.{name}").analyse(config, chain)
     table = paths.analysis(chain, name)
     if found.arrays:
@@ -33,8 +33,8 @@ def run_shard(name: str, config: Config, chain: Chain, shard: int, shards: int) 
 
     Raises UserError where the analysis is not shared out, or the model or its data is missing.
     """
-    if name not in SHARED_OUT:
-        raise UserError(f"analysis `{name}` is not shared out over jobs; valid: {', '.join(SHARED_OUT)}")
+    if name not in shared_out():
+        raise UserError(f"analysis `{name}` is not shared out over jobs; valid: {', '.join(shared_out())}")
     if not 1 <= shard <= shards:
         raise UserError(f"shard {shard} is none of 1 to {shards}")
     module = import_module(f"nmtprune.analysis.{name}")

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from nmtprune.experiment import paths
-from nmtprune.experiment.analysis_kinds import VERSIONS
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import Component
 from nmtprune.experiment.config import Config
@@ -51,7 +51,7 @@ class Trials:
         self.state: State = self._model.state
         self.components: list[Component] = components_of(self.state)
         scored = {key: settings[key] for key in ("beam", "sentences")}
-        identity = {"model": manifest.digest_of(config, chain), "version": VERSIONS[analysis]}
+        identity = {"model": manifest.digest_of(config, chain), "version": ANALYSIS_KINDS[analysis].version}
         self._digest = digest(identity | scored | self._evaluation.identity)
         self._all = paths.state(paths.model(chain)) / analysis
         self._folder = self._all / shard

@@ -28,6 +28,7 @@ from nmtprune.claims.verdict import (
 )
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements import importances, plateaus, similarity
 from nmtprune.measurements.measurements import Measured, Way
@@ -293,8 +294,7 @@ class Evidence:
         """The importances of a row's components, those of them that are known."""
         found = importances.importance(row, metric, self.measured)
         if found is None:
-            source = "criticality" if "criticality" in metric else "contribution"
-            raise Undecidable(self.measured.missing(row.first, {source}) or f"the {metric} of {row.first} is not there yet")
+            raise Undecidable(self.measured.missing(row.first, {METRICS[metric].reads}) or f"the {metric} of {row.first} is not there yet")
         self.require_plateau(row)
         return found.take([name for name in found.components if not np.isnan(found.mean[name])])
 

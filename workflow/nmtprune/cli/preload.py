@@ -14,7 +14,7 @@ MODULES = (
     "nmtprune.translation.ctranslate2.engine",
     "nmtprune.steps.training",
     "nmtprune.fairseq_bridge.session",
-    *(f"nmtprune.analysis.{name}" for name in analysis_kinds.VERSIONS),
+    *(f"nmtprune.analysis.{name}" for name in analysis_kinds.ANALYSIS_KINDS),
     "fairseq.quantization_utils",  # which fairseq imports when it first builds a model
 )
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune.cli import completion
-from nmtprune.experiment import analysis_kinds as analyses
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.config import Config
 from nmtprune.fairseq_bridge import TOOLS
 from nmtprune.foundation import commands
@@ -210,13 +210,19 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
-    """Write docs/configuration.md from the schemas and docs/chains.md from the table of steps."""
+    """Write what the registries say: docs/configuration.md, docs/chains.md, and the schema of tables and figures, which editors read."""
+    from nmtprune.experiment import schemas
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import reference_docs
 
-    for name, page in (("configuration.md", reference_docs.configuration_page()), ("chains.md", reference_docs.chains_page())):
-        write_text(Path("docs") / name, page)
-        print(f"docs/{name}")
+    written = {
+        "docs/configuration.md": reference_docs.configuration_page(),
+        "docs/chains.md": reference_docs.chains_page(),
+        "workflow/schemas/item.schema.json": schemas.item_file(),
+    }
+    for name, text in written.items():
+        write_text(Path(name), text)
+        print(name)
 
 
 def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
@@ -309,7 +315,7 @@ POSITIONAL = {
     "freed": {**CHAIN, "nargs": "*", "help": "the models to make again (default: all that the rest of the run needs)"},
     "steps": {"metavar": "step", "nargs": "+", "help": "the steps, each of which makes a variant of the model: prune-local-50"},
     "table": {"help": "the table to write, a .csv file", "completes": "file"},
-    "analysis": {"help": f"one of {', '.join(analyses.VERSIONS)}", "completes": tuple(analyses.VERSIONS)},
+    "analysis": {"help": f"one of {', '.join(ANALYSIS_KINDS)}", "completes": tuple(ANALYSIS_KINDS)},
     "shard": {"type": int, "help": "the number of this part, from 1 on"},
     "shards": {"type": int, "help": "how many parts there are"},
     "done": {"help": "the file to write once the part is measured"},

@@ -1,9 +1,11 @@
-"""Analyses of one model, a module each: `analyse(config, chain) -> Analysis`; `run` writes what it found."""
+"""Analyses of one model: one entry an analysis says all that is known of it; `analyse(config, chain)` in `analysis/<name>.py` makes it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nmtprune.experiment import senteval
 from nmtprune.experiment.chain import Chain
@@ -13,26 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# name -> the version of its implementation, which grows when the same model gets other numbers
-VERSIONS = {
-    "weights": 1,
-    "representations": 1,
-    "probing": 2,
-    "matrices": 1,
-    "contribution": 2,
-    "criticality": 2,
-    "order": 2,
-    "similarity": 1,
-    "isometry": 2,
-}
-
-# those that make trials of altered models, and what they read of the recipe's `importance`
-TRIALS = {
-    "contribution": ("beam", "sentences", "clip"),
-    "criticality": ("beam", "sentences", "steps"),
-    "order": ("beam", "sentences", "group", "candidates"),
-}
-SHARED_OUT = ("contribution", "criticality")  # whose trials do not depend on each other
+# the two rules of workflow/rules/analyses.smk that make several analyses
+ON_CPU, ON_GPU = "matrix_analysis", "encoder_analysis"
 
 
 @dataclass(frozen=True)
@@ -43,17 +27,155 @@ class Analysis:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def settings(name: str, config: Config, chain: Chain) -> dict[str, Any]:
-    """What an analysis depends on beside its model: Snakemake's view of it."""
-    if name == "probing":
-        files = senteval.files_of(config.task(chain.task), config.data_dir)
-        return {"version": VERSIONS[name], **config.probing(chain.task), "senteval": sorted(files)}
-    read: dict[str, Any] = {}
-    if name == "weights":
-        read = {"prunable": config.recipe(chain.recipe)["prunable"]}
-    if name == "matrices":
-        read = {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
-    if name in TRIALS:
-        importance = config.importance(chain.recipe)
-        read = {"scoring": config.scoring(chain.recipe), **{key: importance[key] for key in TRIALS[name]}}
-    return {"version": VERSIONS[name], **read}
+class TrialCount(NamedTuple):
+    """How many altered models an analysis translates the development set with, how many the test set, and how many only score it."""
+
+    on_dev: int
+    on_test: int = 0
+    by_likelihood: int = 0
+
+
+def _nothing(config: Config, chain: Chain) -> dict[str, Any]:
+    return {}
+
+
+def _no_files(config: Config, task: str) -> list[Path]:
+    return []
+
+
+@dataclass(frozen=True)
+class AnalysisKind:
+    """A kind of analysis.
+
+    `about`: what it looks at, in the words of docs/chains.md. `version`: it grows when the same model gets other numbers. `rule`: the rule
+    of analyses.smk that makes it: ON_CPU (with arrays), ON_GPU (numbers alone), or one of its own. `settings`: what it depends on of the
+    configuration. `needs`: other analyses of the model that it reads. `own_files`: the user's own files that it reads for a task.
+    `reads_first_weights`: it reads the weights that the chain's first training began with.
+
+    An analysis of trials, that is of altered models which translate, has three entries more. `importance`: what it reads of the recipe's
+    `importance`. `trials`: how many of them there are, for so many components and by these settings. `caption`: what captions say of them;
+    `shared_out`: the trials do not depend on each other, so that several jobs may share them out.
+    """
+
+    name: str
+    about: str
+    version: int
+    rule: str
+    settings: Callable[[Config, Chain], dict[str, Any]] = _nothing
+    needs: tuple[str, ...] = ()
+    own_files: Callable[[Config, str], list[Path]] = _no_files
+    reads_first_weights: bool = False
+    importance: tuple[str, ...] = ()
+    trials: Callable[[int, Mapping[str, Any]], TrialCount] | None = None
+    caption: Callable[[Mapping[str, Any]], str] | None = None
+    shared_out: bool = False
+
+    @property
+    def translates(self) -> bool:
+        """Whether it makes trials: altered models that translate as the recipe says."""
+        return self.trials is not None
+
+    def identity(self, config: Config, chain: Chain) -> dict[str, Any]:
+        """What it depends on beside its model: Snakemake's view of it."""
+        read = self.settings(config, chain)
+        if self.translates:
+            importance = config.importance(chain.recipe)
+            read |= {"scoring": config.scoring(chain.recipe), **{key: importance[key] for key in self.importance}}
+        return {"version": self.version, **read}
+
+
+def _prunable(config: Config, chain: Chain) -> dict[str, Any]:
+    return {"prunable": config.recipe(chain.recipe)["prunable"]}
+
+
+def _dead(config: Config, chain: Chain) -> dict[str, Any]:
+    return {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
+
+
+def _probes(config: Config, chain: Chain) -> dict[str, Any]:
+    return {**config.probing(chain.task), "senteval": sorted(senteval.files_of(config.task(chain.task), config.data_dir))}
+
+
+def _senteval(config: Config, task: str) -> list[Path]:
+    return list(senteval.files_of(config.task(task), config.data_dir).values())
+
+
+def _ordering(components: int, importance: Mapping[str, Any]) -> TrialCount:
+    """Each step of the group tries what is left, or the candidates of the best likelihood; both orders are then translated whole."""
+    left = range(components - 1, components - min(importance["group"], components), -1)
+    tried = sum(min(each, importance["candidates"] or each) for each in left)
+    reported = 2 * (importance["group"] + 1)
+    return TrialCount(tried + reported, reported, sum(left) if importance["candidates"] else 0)
+
+
+def _order_said(importance: Mapping[str, Any]) -> str:
+    of = f" of the {importance['candidates']} with the best perplexity" if importance["candidates"] else ""
+    return (
+        f"iterative: at each step the component{of} without which BLEU on the development set is highest is ablated too, up to "
+        f"{importance['group']}; one-shot: in the order of what each costs alone"
+    )
+
+
+ANALYSIS_KINDS = {
+    kind.name: kind
+    for kind in (
+        AnalysisKind("weights", "where weights were kept: shares by class, words that vanished, pictures", 1, ON_CPU, _prunable),
+        AnalysisKind("representations", "where the encoder puts the development set, as one mean vector", 1, ON_GPU),
+        AnalysisKind(
+            "probing",
+            "what ten linguistic probes find in the encoder's output",
+            2,
+            ON_GPU,
+            _probes,
+            own_files=_senteval,
+        ),
+        AnalysisKind("matrices", "magnitudes of the first feed-forward matrices, and which blocks are empty", 1, ON_CPU, _dead),
+        AnalysisKind(
+            "contribution",
+            "what BLEU loses when a component is ablated",
+            2,
+            "contribution",
+            importance=("beam", "sentences", "clip"),
+            trials=lambda components, importance: TrialCount(1 + components),
+            caption=lambda importance: (
+                f"contribution: drops clipped at C = {importance['clip']:g} % of the whole model's score, over the largest"
+            ),
+            shared_out=True,
+        ),
+        AnalysisKind(
+            "criticality",
+            "how far a component can go back to its first weights",
+            2,
+            "criticality",
+            reads_first_weights=True,
+            importance=("beam", "sentences", "steps"),
+            trials=lambda components, importance: TrialCount(1 + components * importance["steps"]),
+            caption=lambda importance: (
+                f"criticality: epsilon {importance['epsilon']:g} BLEU, alpha in steps of {1 / importance['steps']:g}"
+            ),
+            shared_out=True,
+        ),
+        AnalysisKind(
+            "order",
+            "the order in which components are least missed, ablated one after the other",
+            2,
+            "order",
+            needs=("contribution",),
+            importance=("beam", "sentences", "group", "candidates"),
+            trials=_ordering,
+            caption=_order_said,
+        ),
+        AnalysisKind("similarity", "how much of the model's output each component's output has", 1, ON_GPU),
+        AnalysisKind("isometry", "singular values of the Jacobians of components", 2, ON_GPU, reads_first_weights=True),
+    )
+}
+
+
+def shared_out() -> list[str]:
+    """The analyses whose trials several jobs may share out."""
+    return [kind.name for kind in ANALYSIS_KINDS.values() if kind.shared_out]
+
+
+def of_rule(rule: str) -> str:
+    """The analyses that a rule makes, as the constraint of its wildcard."""
+    return "|".join(kind.name for kind in ANALYSIS_KINDS.values() if kind.rule == rule)

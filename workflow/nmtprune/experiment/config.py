@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nmtprune.experiment import chain as chains
-from nmtprune.experiment import names, paths, shapes
+from nmtprune.experiment import names, paths, schemas, shapes
 from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
@@ -48,11 +48,11 @@ def _validator(name: str) -> Any:
     from jsonschema.validators import extend
     from referencing import Registry, Resource
 
-    folder = WORKFLOW / "schemas"
-    resources = [(f.name, Resource.from_contents(json.loads(f.read_text()))) for f in folder.glob("*.json")]
-    schema = json.loads((folder / f"{name}.schema.json").read_text())
+    resources = [(file, Resource.from_contents(schema)) for file, schema in schemas.by_file().items()]
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool))
-    return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)(schema, registry=Registry().with_resources(resources))
+    return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)(
+        schemas.read(name), registry=Registry().with_resources(resources)
+    )
 
 
 def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
@@ -569,8 +569,7 @@ class Config:
 
 @functools.cache
 def _defaults() -> dict[str, Any]:
-    schema = json.loads((WORKFLOW / "schemas" / "config.schema.json").read_text())
-    return {key: value["default"] for key, value in schema["properties"].items()}
+    return {key: value["default"] for key, value in schemas.read("config")["properties"].items()}
 
 
 @functools.cache
@@ -594,18 +593,17 @@ def _continued(schedules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schedule_defaults() -> dict[str, Any]:
-    schema = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())
-    return {key: value["default"] for key, value in schema["$defs"]["keys"]["properties"].items() if "default" in value}
+    return {key: value["default"] for key, value in schemas.read("schedule")["$defs"]["keys"]["properties"].items() if "default" in value}
 
 
 @functools.cache
 def _preset_default(key: str) -> Any:
-    return json.loads((WORKFLOW / "schemas" / "preset.schema.json").read_text())["properties"][key]["default"]
+    return schemas.read("preset")["properties"][key]["default"]
 
 
 @functools.cache
 def _defaults_of(schema: str, key: str) -> dict[str, Any]:
-    properties = json.loads((WORKFLOW / "schemas" / f"{schema}.schema.json").read_text())["properties"][key]["properties"]
+    properties = schemas.read(schema)["properties"][key]["properties"]
     return {name: value["default"] for name, value in properties.items() if "default" in value}
 
 

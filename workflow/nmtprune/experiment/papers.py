@@ -14,70 +14,13 @@ from typing import Any
 from nmtprune.experiment import chain, own, paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import WORKFLOW, Config, read_yaml, validate
+from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.metrics import METRICS, SCORES, SPEED
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
 
 FOLDER = WORKFLOW / "papers"
-_TABLE, _FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
-# kind -> the files it is rendered to; reporting/kinds/<kind>.py makes them
-EXTENSIONS = {
-    "table": _TABLE,
-    "lines": _FIGURE,
-    "bars": _FIGURE,
-    "scatter": _FIGURE,
-    "losses": _FIGURE,
-    "pictures": ("csv", "md", "tex", "png", "svg", "rst"),
-    "trajectory": _FIGURE,
-    "probing": _TABLE,
-    "changes": _FIGURE,
-    "examples": _TABLE,
-    "front": _FIGURE,
-    "widths": _FIGURE,
-    "layers": _FIGURE,
-    "blocks": _FIGURE,
-    "histogram": _FIGURE,
-    "heatmaps": _FIGURE,
-    "removal": _FIGURE,
-    "similarity": _TABLE,
-    "isometry": _TABLE,
-    "ladder": _FIGURE,
-}
-# What a kind is drawn from, and where a column's numbers come from, when these are not scores: an analysis or the training history.
-READ_BY_KIND = {
-    "losses": ("history",),
-    "pictures": ("weights",),
-    "trajectory": ("representations",),
-    "probing": ("probing",),
-    "changes": ("probing",),
-    "widths": ("history",),
-    "layers": ("scores",),
-    "blocks": ("matrices",),
-    "histogram": ("norms",),
-    "removal": ("order",),
-    "similarity": ("similarity", "contribution", "order"),
-    "isometry": ("isometry",),
-    "ladder": ("scores",),
-}
 OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
-SPEED = "speed"
-READ_BY_METRIC = {
-    "contribution": "contribution",
-    "contribution_perplexity": "contribution",
-    "criticality": "criticality",
-    "criticality_settled": "criticality",
-    "source_words_gone": "weights",
-    "target_words_gone": "weights",
-    "source_rank_gone": "weights",
-    "target_rank_gone": "weights",
-    "words_per_second": SPEED,
-    "words_per_second_batch1": SPEED,
-    "seconds": SPEED,
-    "speed_up": SPEED,
-    "load_seconds": SPEED,
-    "peak_memory": SPEED,
-    "size_on_disk": SPEED,
-    "size_int8": SPEED,
-}
 
 
 @dataclass(frozen=True)
@@ -156,9 +99,9 @@ class Item:
     @property
     def reads(self) -> set[str]:
         """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
-        if self.kind in READ_BY_KIND:
-            return set(READ_BY_KIND[self.kind])
-        return {READ_BY_METRIC.get(column.metric, "scores") for column in self.columns}
+        if (read_by_kind := ITEM_KINDS[self.kind].reads) is not None:
+            return set(read_by_kind)
+        return {METRICS[column.metric].reads for column in self.columns}
 
     @property
     def key(self) -> str:
@@ -467,7 +410,7 @@ def scored(config: Config) -> list[Chain]:
 
 def scored_in_full(config: Config) -> set[Chain]:
     """The models that a table shows on the development set: those that only select are otherwise scored on test sets alone."""
-    wanted = [item for item in items(config) if any(column.metric == "dev_bleu" for column in item.columns)]
+    wanted = [item for item in items(config) if any(METRICS[column.metric].in_full for column in item.columns)]
     return {each for item in wanted for row in item.rows for each in row.chains}
 
 
@@ -499,8 +442,8 @@ def reads(config: Config, item: Item) -> set[Path]:
     """Every file of a model, and every table of speeds, that the rows of one table or figure are made from which the run makes."""
     rows = _rows_to_make(config, item)
     models = [each for row in rows for each in row.chains]
-    wanted = {paths.scores(each) for each in models} if "scores" in item.reads else set()
-    for source, each in itertools.product(item.reads - {"scores", SPEED}, models):
+    wanted = {paths.scores(each) for each in models} if SCORES in item.reads else set()
+    for source, each in itertools.product(item.reads - {SCORES, SPEED}, models):
         wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
     if SPEED in item.reads:
         wanted |= {paths.speed(config.name, row.first.task) for row in rows}
@@ -527,7 +470,7 @@ def speed_groups(config: Config) -> dict[str, list[Chain]]:
 
 def files_of(run: str, item: Item) -> list[Path]:
     """The files of one rendered table or figure of a run, by its name."""
-    return [paths.item(run, item.paper, item.name, extension) for extension in EXTENSIONS[item.kind]]
+    return [paths.item(run, item.paper, item.name, extension) for extension in ITEM_KINDS[item.kind].files]
 
 
 def outputs(config: Config) -> list[Path]:
@@ -545,10 +488,9 @@ def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
     """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and label."""
     entries = []
     for item in items(config):
-        shown = "svg" if "svg" in EXTENSIONS[item.kind] else "csv"
         caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
         marks = {"caption": str(caption), "category": item.about["short"], "labels": _labels(item)}
-        entries.append((paths.item(config.name, item.paper, item.name, shown), marks))
+        entries.append((paths.item(config.name, item.paper, item.name, ITEM_KINDS[item.kind].report_file), marks))
     return entries
 
 

@@ -11,9 +11,10 @@ from nmtprune.experiment import chain as chains
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.chain import INT8_ENGINES, SPARSE, Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SPEED
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, suggest
-from nmtprune.measurements.measurements import BATCH_SIZE, Measured
+from nmtprune.measurements.measurements import Measured
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
 
 def _how_to_time(config: Config, criterion: Criterion) -> list[str]:
     """The command that measures the speed of a run's own chains, where that is what is missing."""
-    asks = papers.READ_BY_METRIC.get(criterion.metric) == papers.SPEED and config.chains() and not config.settings["speed"]
+    asks = METRICS[criterion.metric].reads == SPEED and config.chains() and not config.settings["speed"]
     return [f"{'':11} {commands.snakemake(settings=['speed=true'])}"] if asks else []
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from nmtprune.analysis.importance import Importance, by_sentences, criticalities, criticalities_by_sentences
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import KINDS, read_component
-from nmtprune.experiment.papers import READ_BY_METRIC, Row
+from nmtprune.experiment.metrics import METRICS
+from nmtprune.experiment.papers import Row
 from nmtprune.measurements.measurements import Measured
 from nmtprune.scoring.significance import likelihood_statistics, nll_per_token
 
@@ -20,7 +21,7 @@ CONTRIBUTIONS, CRITICALITIES = ("contribution", "contribution_perplexity"), ("cr
 def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
     """A row's importances by one metric, a line a seed that is there; None where none is. Replicates come with
     those whose models all have kept the statistics of sentences."""
-    found = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, READ_BY_METRIC[metric])) is not None]
+    found = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, METRICS[metric].reads)) is not None]
     if not found:
         return None
     settings = measured.config.importance(row.first.recipe)
@@ -55,7 +56,7 @@ def _replicates(
     chain: Chain, numbers: pd.DataFrame, metric: str, components: tuple[str, ...], settings: Mapping, measured: Measured
 ) -> np.ndarray | None:
     """[samples, components]: importances of bootstrap samples of sentences; None where the statistics of sentences were not kept."""
-    arrays = measured.arrays(chain, READ_BY_METRIC[metric])
+    arrays = measured.arrays(chain, METRICS[metric].reads)
     if arrays is None or "bleu" not in arrays:
         return None
     if metric in CRITICALITIES:

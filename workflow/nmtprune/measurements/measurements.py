@@ -13,8 +13,8 @@ import pandas as pd
 from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.chain import SPARSE, Chain
 from nmtprune.experiment.config import Config, pooled_sets
-from nmtprune.experiment.papers import READ_BY_METRIC, SPEED, Item
-from nmtprune.foundation import commands
+from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SCORES, SPEED
+from nmtprune.experiment.papers import Item
 from nmtprune.foundation.files import read_json, read_lines, read_table
 from nmtprune.scoring import comet, sentence_statistics
 from nmtprune.scoring.quality import Quality
@@ -31,8 +31,6 @@ class Way(NamedTuple):
 
 
 WAYS = tuple(Way(engine, shortlist) for engine in ("ctranslate2", "onnx", "fairseq") for shortlist in (True, False))
-BATCH_SIZE = 32
-ALONE = "_batch1"  # what a metric of single sentences ends in
 BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity alone"
 
 
@@ -72,39 +70,36 @@ class Measured:
     def value(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> float | None:
         """One number: a column of the score table (on the test set at a place, or the mean over `all`), of the speed table (in one
         way), of an analysis, or what follows from such. None where it is not measured."""
-        if READ_BY_METRIC.get(metric) == SPEED:
-            return self._speed(chain, metric, way)
-        if metric in READ_BY_METRIC:
-            found = self.analysis(chain, READ_BY_METRIC[metric])
+        about = METRICS[metric]
+        if about.value:
+            return about.value(self, chain, test_set)
+        column = about.column or metric
+        if about.reads == SPEED:
+            row = self.speed(chain, way, about.batch_size)
+            return _number(row[column]) if row else None
+        if about.reads != SCORES:
+            found = self.analysis(chain, about.reads)
             return _number(found.set_index("name")["value"].get(metric)) if found is not None else None
-        match metric:
-            case "updates":
-                return self.updates(chain)
-            case "bleu_tokenised":
-                values = [self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)]
-                return None if not values or None in values else sum(values) / len(values)
-            case "train_nll" | "dev_nll":
-                return self._score(chain, "nll_per_token", metric.removesuffix("_nll"))
-            case "dev_bleu":
-                return self._score(chain, "bleu", "dev")
-            case "gap":
-                train, dev = self.value(chain, "train_nll"), self.value(chain, "dev_nll")
-                return None if train is None or dev is None else dev - train
-            case "size_stored":
-                if chain.quantised_for:
-                    sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
-                    return next(sizes, None) or self._score(chain, "size_stored")
-                return self._score(chain, "size_stored" if chain.state == SPARSE else "size_dense")
-            case "ffn_sparsity" | "att_sparsity":
-                return self._sparsity(chain, shapes.FFN if metric == "ffn_sparsity" else shapes.ATTENTION)
-        values = [self._score(chain, metric, name) for name in self.test_sets(chain.task, test_set)]
-        return None if not values or None in values else sum(values) / len(values)
+        if about.split:
+            return self._score(chain, column, about.split)
+        return _mean([self._score(chain, column, name) for name in self.test_sets(chain.task, test_set)])
+
+    def mean_tokenised_bleu(self, chain: Chain, test_set: int | str) -> float | None:
+        """BLEU of tokenised text on the test set at a place, or the mean over `all`; None where one is missing."""
+        return _mean([self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)])
+
+    def stored_size(self, chain: Chain) -> float | None:
+        """Bytes of a model as it is stored: as its engine's files where it is in 8 bits, else dense or sparse."""
+        if chain.quantised_for:
+            sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
+            return next(sizes, None) or self._score(chain, "size_stored")
+        return self._score(chain, "size_stored" if chain.state == SPARSE else "size_dense")
 
     def _score(self, chain: Chain, column: str, test_set: str | None = None) -> float | None:
         row = self.scores(chain, test_set)
         return _number(row.get(column)) if row else None
 
-    def _sparsity(self, chain: Chain, parts: tuple[str, ...]) -> float | None:
+    def sparsity(self, chain: Chain, parts: tuple[str, ...]) -> float | None:
         """What a model lacks of its recipe's shape, in percent."""
         architecture, shape = self.config.recipe(chain.recipe)["architecture"], self.shape(chain)
         dense = shapes.uniform(architecture)
@@ -142,20 +137,13 @@ class Measured:
         rows = [self.speed(chain, way) for chain in (ours, theirs)]
         return None if None in rows else protocol.speed_up(*rows)
 
-    def _speed(self, chain: Chain, metric: str, way: Way | None) -> float | None:
-        row = self.speed(chain, way, 1 if metric.endswith(ALONE) else BATCH_SIZE)
-        return _number(row[metric.removesuffix(ALONE)]) if row else None
-
     def _speed_file(self, chain: Chain) -> Path:
         return self.where(paths.speed(self.config.name, chain.task))
 
     def lacks(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> str | None:
         """Why one number of a scored chain is missing where others of it are there; None where nothing more is known of it."""
-        if metric == "size_stored":
-            return f"the size of {chain} was not measured when it was scored; score it again: {commands.nmtprune('score', str(chain))}"
-        if metric == "dev_bleu":
-            return f"{chain} is not scored on the development set; score it: {commands.nmtprune('score', str(chain))}"
-        if READ_BY_METRIC.get(metric) == SPEED:
+        about = METRICS.get(metric)
+        if about and about.reads == SPEED:
             if not self._table(self._speed_file(chain)):
                 return f"speed on {chain.task} is not measured yet"
             if not self.speeds(chain):
@@ -167,10 +155,12 @@ class Measured:
             )
         if not self.test_sets(chain.task, test_set):
             return f"{self.config.task(chain.task)['title']} has {len(self.test_sets(chain.task, 'all'))} test set(s)"
-        if metric == "comet":
-            reason = comet.unavailable(self.config.settings["comet_model"])
-            return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
-        return None
+        return about.lacking(self, chain) if about and about.lacking else None
+
+    def lacks_comet(self, chain: Chain) -> str:
+        """Why a scored chain has no score of COMET."""
+        reason = comet.unavailable(self.config.settings["comet_model"])
+        return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
 
     def updates(self, chain: Chain) -> int | None:
         """Updates that made a model, all its trainings together; None while one of them is missing."""
@@ -322,3 +312,8 @@ class Measured:
 
 def _number(value: Any) -> float | None:
     return None if value is None or value == "" else float(value)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """None where there is no value, or one is missing."""
+    return None if not values or None in values else sum(values) / len(values)

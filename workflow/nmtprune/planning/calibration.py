@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from nmtprune.experiment import paths
-from nmtprune.experiment.analysis_kinds import VERSIONS
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.parameter_count import parameters
@@ -88,7 +88,6 @@ TINY_JOBS = {
     "step": ("run", f"{TINY_MODEL}/prune-local-50"),
     "score": ("score", TINY_MODEL),
     "variants": ("variants", TINY_MODEL, "prune-local-50"),
-    **{name: ("analyse", name, TINY_MODEL) for name in VERSIONS},
 }
 
 
@@ -119,7 +118,7 @@ def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
         write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
     settings = ["--set", "own=own", "--set", f"device={device}"]
     found = {}
-    for name, arguments in TINY_JOBS.items():
+    for name, arguments in (TINY_JOBS | {name: ("analyse", name, TINY_MODEL) for name in ANALYSIS_KINDS}).items():
         log = paths.LOGS / f"{name}.log"
         process = get_context("fork").Process(target=_as_job, args=(main, [*arguments, *settings, "--cost", str(log)], log))
         process.start()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmtprune.experiment import papers, paths
-from nmtprune.experiment.analysis_kinds import TRIALS
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import INITIAL, Chain, parse
 from nmtprune.experiment.config import Config
 from nmtprune.foundation import commands
@@ -44,7 +44,8 @@ def weights_read(job: Job) -> set[Path]:
     root = next(ancestor for ancestor in job.chain.ancestors() if not ancestor.parent)
     first = paths.model(root) / paths.INITIAL
     if job.does != STEP:
-        return {paths.checkpoint_of(job.chain), *([first] if job.does in ("isometry", "criticality") and root.last.family.trains else ())}
+        looks_back = job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].reads_first_weights and root.last.family.trains
+        return {paths.checkpoint_of(job.chain), *([first] if looks_back else ())}
     step, parent = job.chain.last, job.chain.parent
     if not parent:
         return set()
@@ -79,7 +80,7 @@ def spare(config: Config, scored_too: bool = False) -> list[Spare]:
         if job.does == STEP:
             there = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
             candidates = (spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too))
-        elif job.does in TRIALS:
+        elif job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].translates:
             candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/{paths.TRIALS}"))
         else:
             candidates = ((TRIED, each) for each in state.glob("*/shard-*.json"))

@@ -12,28 +12,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmtprune.data.corpus import languages_of, own_files
-from nmtprune.experiment import analysis_kinds, papers, paths, senteval
+from nmtprune.experiment import papers, paths
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_GPU, AnalysisKind
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.subwords import given_files
-from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
 from nmtprune.store import current, manifest, units
 from nmtprune.store.ablation_order import ANALYSIS as ORDER
 
-# the rule of a family of steps or of an analysis, where it is not named as that is
+# the rule of a family of steps, where it is not named as that is
 RULES = {
     "continue": "continue_training",
     "rewind": "utilise",
     "drop": "utilise",
     "slice": "slice_model",
     "import": "import_checkpoint",
-    **dict.fromkeys(("weights", "matrices"), "matrix_analysis"),
-    **dict.fromkeys(("representations", "probing", "similarity", "isometry"), "encoder_analysis"),
 }
-AFTER_SHORTLIST = ("contribution", "criticality", "order")  # the analyses that translate
 STEP = "step"
 VERBS = ("text", "data", "shortlist", "run", "score", "variants", "analyse", "shard", "speed")  # that do a job, by hand or in a run
+
+
+def rule_of(does: str) -> str:
+    """The rule that makes what a family of steps, an analysis or a verb makes."""
+    return ANALYSIS_KINDS[does].rule if does in ANALYSIS_KINDS else RULES.get(does, does)
+
+
+def translates(does: str) -> bool:
+    """Whether a job that looks at a model translates with it, as its recipe says."""
+    return does in ("score", "variants") or (does in ANALYSIS_KINDS and ANALYSIS_KINDS[does].translates)
 
 
 @dataclass(frozen=True)
@@ -139,16 +147,17 @@ class Jobs(dict[Path, Job]):
         reads_text = chain.parent is None or chain.last.family.trains
         needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.base)] if chain.base else [])]
         needs += [self.analysis(chain.parent, ORDER)] if chain.last.needs_order else []
-        return self._add(RULES.get(family, family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
+        return self._add(rule_of(family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
     def analysis(self, chain: Chain, name: str) -> Path:
         makes = paths.analysis(chain, name)
         if makes in self:
             return makes
-        needs = [self.analysis(chain, "contribution")] if name == ORDER else []
-        if name in analysis_kinds.SHARED_OUT and (shards := self.config.settings["shards"]) > 1:
+        kind = _kind(name)
+        needs = [self.analysis(chain, needed) for needed in kind.needs]
+        if kind.shared_out and (shards := self.config.settings["shards"]) > 1:
             needs += [self.shard(chain, name, shard, shards) for shard in range(1, shards + 1)]
-        return self._looked_at(RULES.get(name, name), name, makes, chain, needs)
+        return self._looked_at(kind.rule, name, makes, chain, needs)
 
     def score(self, chain: Chain) -> Path:
         return self._looked_at("score", "score", paths.model(chain) / paths.SCORES, chain)
@@ -171,8 +180,7 @@ class Jobs(dict[Path, Job]):
         log: Path | None = None,
         models: tuple[Chain, ...] = (),
     ) -> Path:
-        translates = does in ("score", "variants", *AFTER_SHORTLIST)
-        needs = [self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates else []), *needs]
+        needs = [self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates(does) else []), *needs]
         return self._add(rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models)
 
     def speed(self, makes: Path, timed: Iterable[Chain]) -> Path:
@@ -272,6 +280,12 @@ def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
     return jobs[makes]
 
 
+def _kind(name: str) -> AnalysisKind:
+    if name not in ANALYSIS_KINDS:
+        raise UserError(f"unknown analysis `{name}`; {suggest(name, ANALYSIS_KINDS)}")
+    return ANALYSIS_KINDS[name]
+
+
 def _checked(config: Config, model: str) -> Chain:
     chain = parse(paths.chain_text(model))
     config.check(chain)
@@ -290,8 +304,8 @@ def read_by(config: Config, job: Job) -> list[Path]:
         case "data":
             settings = config.subwords_named(job.makes.parent.name)
             own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
-        case "probing":
-            own = senteval.files_of(task, config.data_dir).values()
+        case analysis if analysis in ANALYSIS_KINDS:
+            own = ANALYSIS_KINDS[analysis].own_files(config, job.task)
         case "step" if job.chain.last.family.name == "import":
             own = [config.imported(job.chain.last["name"])["checkpoint"]]
         case _:
@@ -308,9 +322,9 @@ def takes_gpu(config: Config, job: Job) -> bool:
     """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what fairseq translates."""
     if job.does == STEP:
         return job.chain.last.family.trains
-    if job.rule == "encoder_analysis":
+    if job.rule == ON_GPU:
         return True
     if job.rule == "distil":
         teachers = config.teachers(job.task)
         return len(teachers) > 1 or config.searched_by_fairseq(teachers[0].recipe)
-    return job.does in ("score", "variants", *AFTER_SHORTLIST) and config.searched_by_fairseq(job.chain.recipe)
+    return translates(job.does) and config.searched_by_fairseq(job.chain.recipe)

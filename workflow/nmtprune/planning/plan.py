@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune.experiment import paths, shapes
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import INT8_ENGINES, Chain, parse
 from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.config import TRAINING_SAMPLE, Config, from_settings
@@ -28,7 +29,7 @@ from nmtprune.foundation.files import read_json, read_table, write_json
 from nmtprune.planning import calibration
 from nmtprune.planning.calibration import Calibration
 from nmtprune.planning.disk_usage import Sizes, human, table
-from nmtprune.planning.jobs import AFTER_SHORTLIST, RULES, STEP, Job, Jobs, counts, takes_gpu
+from nmtprune.planning.jobs import STEP, Job, Jobs, counts, rule_of, takes_gpu, translates
 from nmtprune.planning.status import duration
 from nmtprune.planning.task_sizes import SENTENCES, Task
 from nmtprune.runtime import devices
@@ -93,12 +94,12 @@ def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     if verb == "run":
         chain = parse(address)
         family = chain.last.family.name
-        job = Job(RULES.get(family, family), STEP, file, file, chain.task, chain=chain)
+        job = Job(rule_of(family), STEP, file, file, chain.task, chain=chain)
         return job, _updates_work(config, chain, read_json(paths.manifest(chain)).get("updates", 0))
     address, _, what = address.rpartition(".")
     does, chain = verb if verb in LOOKED_AT else what, parse(address)
     units = _chains_in(paths.model(chain) / paths.VARIANTS) if verb == "variants" else 1
-    return Job(verb if verb == "shard" else RULES.get(does, does), does, file, file, chain.task, chain=chain), units
+    return Job(verb if verb == "shard" else rule_of(does), does, file, file, chain.task, chain=chain), units
 
 
 def _chains_in(table: Path) -> int:
@@ -218,7 +219,7 @@ class Estimates:
                 sentences = task.sentences(main)
                 whole = (len(job.models) - by_likelihood) * translated + by_likelihood * parts.likelihood
                 return parts.open * len(job.models) + sentences * whole
-            case "contribution" | "criticality" | "order":
+            case analysis if analysis in ANALYSIS_KINDS and ANALYSIS_KINDS[analysis].translates:
                 return self._trials(job, parts)
             case "speed":
                 return self._speed(job, parts)
@@ -254,23 +255,16 @@ class Estimates:
         return parts.start + updates * update + validations * of_one + len(schedule["snapshots"]) * parts.save
 
     def _trials(self, job: Job, parts: Calibration) -> float | None:
-        """Of altered models: one of each component, one of each component and alpha, or as many as the group needs."""
+        """What the trials of an analysis take, or a job's share of them; None where the components are not known."""
         shape = shapes.uniform(self.config.recipe(job.chain.recipe)["architecture"])
         if not shape:
             return None
         settings, components = self.config.importance(job.chain.recipe), len(of_shape(shape))
         task = self.task(job.task)
         dev, main = (min(task.sentences(each), settings["sentences"] or math.inf) for each in ("dev", task.tests[0]))
-        translated, read = parts.trial + parts.likelihood, parts.likelihood
-        if job.does == "order":
-            left = range(components - 1, components - min(settings["group"], components), -1)
-            tried = sum(min(each, settings["candidates"] or each) for each in left)
-            likely = sum(left) if settings["candidates"] else 0
-            reported = 2 * (settings["group"] + 1)
-            seconds = (tried + reported) * (parts.open + dev * translated) + reported * main * translated + likely * dev * read
-        else:
-            tried = 1 + components * (1 if job.does == "contribution" else settings["steps"])
-            seconds = tried * (parts.open + dev * translated)
+        translated, count = parts.trial + parts.likelihood, ANALYSIS_KINDS[job.does].trials(components, settings)
+        seconds = count.on_dev * (parts.open + dev * translated) + count.on_test * main * translated
+        seconds += count.by_likelihood * dev * parts.likelihood
         return seconds / (self.config.settings["shards"] if job.rule == "shard" else 1)
 
     def _speed(self, job: Job, parts: Calibration) -> float:
@@ -287,8 +281,7 @@ def _named(job: Job) -> str:
 
 def _can_calibrate(job: Job) -> bool:
     """An imported model's shape is not known before it is read, and looking inside a model is another thing than training it."""
-    known = (STEP, "score", "variants", "speed", *AFTER_SHORTLIST)
-    return job.chain.root.family.trains and (job.does in known or job.rule == "distil")
+    return job.chain.root.family.trains and (job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil")
 
 
 def in_hours(seconds: float) -> str:
@@ -406,7 +399,7 @@ def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
         variant = parse(f"{chain}/{calibration.TINY_JOBS['variants'][-1]}")
         jobs = {
             name: Job(
-                RULES.get(name, name),
+                rule_of(name),
                 STEP if name == "train" else name,
                 Path(),
                 Path(),

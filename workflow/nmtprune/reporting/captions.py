@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from nmtprune.experiment import footing, own
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, Step, sparsity_sought
-from nmtprune.experiment.papers import READ_BY_METRIC, SPEED, Item, Row
+from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.metrics import BATCH_SIZE, BLEU, METRICS, SPEED, Metric
+from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.schedule import learning_rate
 from nmtprune.measurements import plateaus
-from nmtprune.measurements.measurements import ALONE, BATCH_SIZE, Measured
+from nmtprune.measurements.measurements import Measured
 from nmtprune.speed.protocol import IDLE
 
 T = TypeVar("T")
@@ -54,11 +57,6 @@ COUNTED = {  # how a paper counted the BLEU that it prints
     "behnke2021": "sacreBLEU's, as ours",
 }
 MANY = 6  # recipes, from which on a caption names each but once
-NEEDS_BLEU = {"bleu", "delta"}
-TOKENISED = "bleu_tokenised"
-NEEDS_HYPOTHESES = NEEDS_BLEU | {"chrf", "comet", TOKENISED}
-NEEDS_LIKELIHOODS = {"perplexity", "perplexity_delta", "nll_per_token"}
-TRANSLATED_KINDS = {"examples", "removal", "ladder"}  # of figures and tables, whatever their columns
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
@@ -288,47 +286,35 @@ def _seeds(item: Item) -> str:
 
 
 def _of_seeds(item: Item, seeds: list[str]) -> str:
+    kind = ITEM_KINDS[item.kind]
     if len(seeds) == 1:
-        band = " Band: 95 % bootstrap interval of the baseline over sentences." if item.kind == "lines" else ""
-        return f"Seed {seeds[0]}.{band}"
-    over = f"over seeds {', '.join(seeds)}"
-    return {
-        "lines": f"Means {over}. Bars and the baseline's band: standard deviation over seeds.",
-        "bars": f"Means {over}; error bars: standard deviation over seeds.",
-        "scatter": f"Means {over}; error bars: standard deviation over seeds.",
-        "losses": f"A line for each of the seeds {', '.join(seeds)}.",
-        "trajectory": f"A panel for each seed; numbers in the caption are means {over}.",
-        "pictures": f"Shares are means {over}; pictures of seed {seeds[0]}.",
-        "front": f"Means {over}; bars: standard deviation over seeds.",
-        "layers": f"Means {over}.",
-        "widths": f"Seed {seeds[0]}; the numbers have all seeds.",
-        "blocks": f"Seed {seeds[0]}; the numbers have all seeds.",
-        "histogram": f"Seed {seeds[0]}; the numbers have all seeds.",
-        "heatmaps": f"Means {over}.",
-        "removal": f"Lines are means {over}, bars standard deviations; maps of seed {seeds[0]}.",
-        "examples": f"Translations of seed {seeds[0]}, the first of seeds {', '.join(seeds)}.",
-    }.get(item.kind, f"Mean ± standard deviation {over}.")
+        return f"Seed {seeds[0]}.{kind.one_seed}"
+    listed = ", ".join(seeds)
+    return kind.over_seeds.format(over=f"over seeds {listed}", seeds=listed, first=seeds[0])
 
 
-def _metrics(item: Item) -> set[str]:
-    return {column.metric for column in item.columns}
+def _metrics(item: Item) -> list[Metric]:
+    """The metrics of its columns, each once, in the order of the registry."""
+    shown = {column.metric for column in item.columns}
+    return [metric for metric in METRICS.values() if metric.name in shown]
 
 
 def _translates(item: Item) -> bool:
-    return item.kind in TRANSLATED_KINDS or bool(_metrics(item) & NEEDS_HYPOTHESES)
+    return ITEM_KINDS[item.kind].translates or any(metric.translations for metric in _metrics(item))
 
 
 def _test_sets(item: Item, measured: Measured) -> list[str]:
     """Test sets with their sizes; nothing where no number is of a test set."""
-    if not _translates(item) and not _metrics(item) & NEEDS_LIKELIHOODS:
+    if not _translates(item) and not any(metric.likelihoods for metric in _metrics(item)):
         return []
-    places = _distinct(column.test_set for column in item.columns if column.metric in NEEDS_HYPOTHESES | NEEDS_LIKELIHOODS) or [1]
+    of_test_set = [column for column in item.columns if METRICS[column.metric].translations or METRICS[column.metric].likelihoods]
+    places = _distinct(column.test_set for column in of_test_set) or [1]
     sets = []
     for task in _tasks(item):
         chains = [chain for row in item.rows for chain in row.chains if chain.task == task]
         named = [name for place in places for name in measured.test_sets(task, place)]
         of = f" of {task}" if len(_tasks(item)) > 1 else ""
-        sizes = {name: "" if item.kind == "removal" else _size(chains, name, measured) for name in named}  # of which it may take a part
+        sizes = {name: "" if ITEM_KINDS[item.kind].samples_test_set else _size(chains, name, measured) for name in named}
         sets.append(" and ".join(f"{name}{of}{sizes[name]}" for name in named))
     several = "Test sets, means over them" if "all" in places else "Test set" if places == [1] else "Test sets"
     return [f"{several}: {'; '.join(sets)}."]
@@ -408,17 +394,18 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     rows = [row for each in item.rows for chain in each.chains if (row := measured.scores(chain))]
     metrics = _metrics(item)
     sentences = []
-    if metrics & NEEDS_BLEU and (signatures := _distinct(row["bleu_signature"] for row in rows if row["bleu_signature"])):
-        sentences.append(f"BLEU {', '.join(signatures)}.")
-    if TOKENISED in metrics:
-        sentences.append("Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with tok:none|smooth:none.")
-    if "chrf" in metrics and (signatures := _distinct(row["chrf_signature"] for row in rows if row["chrf_signature"])):
-        sentences.append(f"chrF {', '.join(signatures)}.")
+    for metric in metrics:
+        if metric.signature:
+            score, column = metric.signature
+            signatures = _distinct(row[column] for row in rows if row[column])
+            sentences += [f"{score} {', '.join(signatures)}."] if signatures else []
+        sentences += [metric.said] if metric.said else []
+    sentences = _distinct(sentences)
     if _translates(item) and (searches := _distinct(_search(row) for row in rows if row["hypotheses"])):
         sentences.append(f"Search: {'; '.join(searches)}.")
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
-    if item.kind == "table" and "bleu" in metrics and any(row.against for row in item.rows):
+    if ITEM_KINDS[item.kind].tests_bleu and METRICS["bleu"] in metrics and any(row.against for row in item.rows):
         by_paper = "; published arrows by the paper's sign test" if item.paper != own.PAPER else ""
         sentences.append(
             "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
@@ -457,32 +444,21 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
         sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
     if by_text and any(row.paper_recipe != row.first.recipe for row in item.rows):
         sentences.append("The λ of other models and schedules than the paper's are not comparable with its own.")
-    if {"ffn_sparsity", "att_sparsity"} & _metrics(item):
-        sentences.append("Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned.")
     return sentences
 
 
 def _importance(item: Item, measured: Measured) -> list[str]:
     """How the importance of components was measured, of every recipe: what of it the item shows."""
-    shown = {READ_BY_METRIC.get(metric) for metric in _metrics(item)} if item.kind == "heatmaps" else item.reads
+    shown = [kind for kind in ANALYSIS_KINDS.values() if kind.name in item.reads and kind.translates]
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         settings = measured.config.importance(recipe)
         said = []
-        if shown & {"contribution", "criticality", "order"}:
+        if shown:
             some = f"at most {settings['sentences']:,} sentences, evenly spaced, of" if settings["sentences"] else "all of"
-            sets = "development and test set" if item.kind == "removal" else "the development set"
-            said.append(f"on {some} {sets}{_engines(item, recipe, shown, measured)}, beam {settings['beam']}")
-        if "contribution" in shown:
-            said.append(f"contribution: drops clipped at C = {settings['clip']:g} % of the whole model's score, over the largest")
-        if "criticality" in shown:
-            said.append(f"criticality: epsilon {settings['epsilon']:g} BLEU, alpha in steps of {1 / settings['steps']:g}")
-        if "order" in shown:
-            of = f" of the {settings['candidates']} with the best perplexity" if settings["candidates"] else ""
-            said.append(
-                f"iterative: at each step the component{of} without which BLEU on the development set is highest is ablated too, up to "
-                f"{settings['group']}; one-shot: in the order of what each costs alone"
-            )
+            sets = "development and test set" if ITEM_KINDS[item.kind].samples_test_set else "the development set"
+            said.append(f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {settings['beam']}")
+        said += [kind.caption(settings) for kind in shown if kind.caption]
         if said:
             by_text.setdefault("; ".join(said), []).append(recipe)
     if len(by_text) == 1:
@@ -493,7 +469,7 @@ def _importance(item: Item, measured: Measured) -> list[str]:
 def _engines(item: Item, recipe: str, analyses: set[str], measured: Measured) -> str:
     """` by ctranslate2`, where the analyses say by what engine they translated."""
     chains = [chain for row in item.rows for chain in row.chains if chain.recipe == recipe]
-    found = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores", None}))
+    found = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores"}))
     engines = _distinct(name for each in found if each is not None and "engine" in each for name in each["engine"].dropna().unique())
     return f" by {', '.join(engines)}" if engines else ""
 
@@ -508,7 +484,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
     def distinct(column: str) -> str:
         return " or ".join(_distinct(row[column] for row in rows))
 
-    alone = any(column.metric.endswith(ALONE) for column in item.columns)
+    alone = any(metric.reads == SPEED and metric.batch_size == 1 for metric in _metrics(item))
     said = [
         f"{way.engine} ({distinct('precision')})",
         "with a shortlist" if way.shortlist else "without a shortlist",
@@ -544,6 +520,6 @@ def _published(item: Item) -> list[str]:
     about = item.about
     data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
     models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
-    bleu = any(column.metric in NEEDS_BLEU and column.published for column in item.columns)
+    bleu = any(METRICS[column.metric].signature == BLEU and column.published for column in item.columns)
     counted = f" Its BLEU is {COUNTED[item.paper]}." if bleu and item.paper in COUNTED else ""
     return [f"Published: {about['short']}, {item.number}, {data}, {models}.{counted}"]

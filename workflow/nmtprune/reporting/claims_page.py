@@ -12,7 +12,8 @@ from nmtprune.claims import Claim, Finding
 from nmtprune.claims.verdict import FEWEST_SEEDS, MARGIN, Verdict, seeds_to_decide
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.papers import EXTENSIONS, Item
+from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.papers import Item
 from nmtprune.foundation import escape
 from nmtprune.foundation.files import as_csv
 from nmtprune.measurements.measurements import Measured
@@ -87,7 +88,7 @@ def markdown(config: Config, decided: list[Decided]) -> str:
 
 
 def _line(each: Decided) -> list[str]:
-    links = (f"[{shown_name(item, each.claim)}]({item.key}.{_extension(item)})" for item in each.items)
+    links = (f"[{shown_name(item, each.claim)}]({item.key}.{ITEM_KINDS[item.kind].page_file})" for item in each.items)
     quoted = f"“{each.claim.text}”{f' {each.claim.note}' if each.claim.note else ''}"
     here = " ".join(filter(None, [each.finding.because, precision(each.finding)]))
     return [escape.cell(quoted), escape.cell(each.claim.where), f"**{each.finding.said}**", escape.cell(here), ", ".join(links)]
@@ -109,7 +110,7 @@ def _record(each: Decided) -> dict[str, Any]:
     record = {
         **{name: getattr(claim, name) for name in ("paper", "name", "text", "where", "note")},
         "headline": int(claim.headline),
-        "items": " ".join(f"{item.key}.{_extension(item)}" for item in each.items),
+        "items": " ".join(f"{item.key}.{ITEM_KINDS[item.kind].page_file}" for item in each.items),
         "verdict": str(finding.verdict),
         "of_method": int(finding.of_method),
         "said": finding.said,
@@ -130,8 +131,3 @@ def _record(each: Decided) -> dict[str, Any]:
         "seeds": estimate.seeds,
         "seeds_to_decide": (seeds_to_decide(deciding) or "") if finding.verdict is Verdict.UNDECIDED else "",
     }
-
-
-def _extension(item: Item) -> str:
-    """The file in which a reader sees the item: a table's Markdown, a figure's picture."""
-    return "md" if "md" in EXTENSIONS[item.kind] else "png"

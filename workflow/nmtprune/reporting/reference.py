@@ -7,15 +7,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune.experiment import analysis_kinds, papers, paths
+from nmtprune.experiment import papers, paths
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.files import write_text
 from nmtprune.store import units
 from nmtprune.translation.distillation import keep_distilled
 
-TABLES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS, *(f"{name}.csv" for name in analysis_kinds.VERSIONS))
-ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS, *(f"{name}.npz" for name in analysis_kinds.VERSIONS))
+TABLES = (paths.MANIFEST, paths.HISTORY, paths.SCORES, paths.VARIANTS)
+ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) ->
     (target / paths.UNIT).unlink(missing_ok=True)
     for chain in chains:
         source = paths.model(chain)
-        files = [source / name for name in TABLES + ARRAYS] + _hypotheses(config, chain)
+        analyses = [paths.analysis(chain, name) for name in ANALYSIS_KINDS]
+        files = [source / name for name in TABLES + ARRAYS] + analyses + [paths.arrays(numbers) for numbers in analyses]
+        files += _hypotheses(config, chain)
         written += [_copy(file, target.joinpath(*file.relative_to(paths.MODELS / unit).parts)) for file in files if file.exists()]
     units.seal(target)
     return [*written, target / paths.UNIT]

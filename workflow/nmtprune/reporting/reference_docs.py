@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nmtprune.experiment import schemas
+from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, AnalysisKind
 from nmtprune.experiment.chain import DENSE, FAMILIES, INT8, SLICED, SPARSE, Family
-from nmtprune.experiment.config import WORKFLOW
 
 # The page's parts in reading order: schema, and where its keys stand.
 PARTS = {
@@ -36,7 +37,7 @@ name you choose. Required keys are marked with *.
 """
 CHAINS = """# Chains
 
-Generated from the table of steps in `workflow/nmtprune/experiment/chain.py` by `make docs`.
+Generated from `workflow/nmtprune/experiment/chain.py` and `workflow/nmtprune/experiment/analysis_kinds.py` by `make docs`.
 
 A model is named by the chain of steps that made it. The chain is the model's address, and its directory under `results/models`:
 
@@ -104,26 +105,39 @@ Arguments, as steps spell them:
 
 The steps `lasso`, `slice`, `int8`, `ablate`, `rewind` and `drop` need a Transformer.
 """
+ANALYSES = """
+## Analyses
+
+An analysis looks inside one model; its numbers lie beside the model:
+
+```bash
+snakemake --cores all results/models/toy/toy/s1/train/weights.csv
+```
+
+| analysis | what it looks at | reads first |
+|---|---|---|
+"""
 Schema = Mapping[str, Any]
 
 
 def configuration_page() -> str:
     """Every key of every YAML file, as Markdown."""
-    schemas = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in (WORKFLOW / "schemas").glob("*.json")}
+    by_file = schemas.by_file()
     parts = [CONFIGURATION]
     for name, where in PARTS.items():
-        schema = schemas[f"{name}.schema.json"]
-        rows = "\n".join(map(str, _File(schema, schemas).keys()))
+        schema = by_file[f"{name}.schema.json"]
+        rows = "\n".join(map(str, _File(schema, by_file).keys()))
         about = f"{schema['description']} " if "description" in schema else ""
         parts.append(f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is |\n|---|---|---|---|\n{rows}\n")
     return "\n".join(parts)
 
 
 def chains_page() -> str:
-    """The steps that chains are made of, as Markdown."""
+    """The steps that chains are made of, and the analyses of what they make, as Markdown."""
     forms = "\n".join(f"| {form} | {about} |" for form, about in FORMS.items())
     steps = "\n".join(map(_step, FAMILIES.values()))
-    return f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves |\n|---|---|---|---|\n{steps}\n{ARGUMENTS}"
+    analyses = "\n".join(map(_analysis, ANALYSIS_KINDS.values()))
+    return f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves |\n|---|---|---|---|\n{steps}\n{ARGUMENTS}{ANALYSES}{analyses}\n"
 
 
 def _step(family: Family) -> str:
@@ -131,6 +145,11 @@ def _step(family: Family) -> str:
     *others, last = family.follows or ("nothing: it begins a chain",)
     follows = "a step that trains" if family.name == "at" else f"{', '.join(others)} or {last}" if others else last
     return f"| `{_cell(family.usage)}` | {DOES[family.name]} | {follows} | {family.leaves or 'the form it follows'} |"
+
+
+def _analysis(kind: AnalysisKind) -> str:
+    """The row of an analysis."""
+    return f"| `{kind.name}` | {kind.about} | {', '.join(f'`{name}`' for name in kind.needs)} |"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections.abc import Callable, Mapping
 
@@ -12,26 +11,15 @@ import pandas as pd
 from tabulate import tabulate
 
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.papers import SPEED, Column, Item, Row
+from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.metrics import METRICS, SPEED
+from nmtprune.experiment.papers import Column, Item, Row
 from nmtprune.foundation import escape
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import BY_PERPLEXITY, Measured, Way
 from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
 
-# what a seed changes: printed with its deviation
-VARIES = {
-    *("bleu", "bleu_tokenised", "dev_bleu", "delta", "chrf", "comet", "perplexity", "perplexity_delta"),
-    *("nll_per_token", "train_nll", "dev_nll", "gap"),
-}
-# metric -> what of a row and of its baseline it compares, and how
-AGAINST: dict[str, tuple[str, Callable[[float, float], float]]] = {
-    "delta": ("bleu", operator.sub),
-    "perplexity_delta": ("perplexity", operator.sub),
-    "size_reduction": ("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
-}
-TRANSLATED = {"bleu", "bleu_tokenised", "delta", "chrf"}  # what needs hypotheses
-RANKS = {"source_rank_gone", "target_rank_gone"}  # of words that are gone: none where no word is
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
 WIDTHS = {"ffn": ("ffn",), "attention": ("self", "cross")}  # what a block of widths shows -> parts of a layer
@@ -61,9 +49,9 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
         for column in item.columns:
             values = _values(row, column, measured, way)
             record[column.key] = float(np.mean(values)) if values else math.nan
-            if len(row.chains) > 1 and column.metric in VARIES:
+            if len(row.chains) > 1 and METRICS[column.metric].varies:
                 record[f"{column.key}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        if item.kind == "table" and bleu:
+        if ITEM_KINDS[item.kind].tests_bleu and bleu:
             record |= _significance(row, measured, bleu.test_set)
         if item.widths:
             record |= _widths(row, item.widths, measured)
@@ -94,11 +82,10 @@ def _values(row: Row, column: Column, measured: Measured, way: Way | None) -> li
         against = row if row.baseline else row.against
         pairs = zip(row.chains, against.chains if against else (), strict=False)
         return [found for ours, theirs in pairs if (found := measured.speed_up(ours, theirs, way)) is not None]
-    if column.metric in AGAINST:
-        of, compare = AGAINST[column.metric]
+    if against := METRICS[column.metric].against:
         pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)
-        both = [(value(ours, of), value(theirs, of)) for ours, theirs in pairs]
-        return [compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
+        both = [(value(ours, against.metric), value(theirs, against.metric)) for ours, theirs in pairs]
+        return [against.compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
     return [found for chain in row.chains if (found := value(chain, column.metric)) is not None]
 
 
@@ -140,8 +127,9 @@ def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
     known = {}
     for number, row in enumerate(item.rows, 1):
         for column in item.columns:
-            of = AGAINST.get(column.metric, (column.metric,))[0]
-            read = [*row.chains[:1], *(row.against.chains[:1] if row.against and column.metric in AGAINST else ())]
+            against = METRICS[column.metric].against
+            of = against.metric if against else column.metric
+            read = [*row.chains[:1], *(row.against.chains[:1] if row.against and against else ())]
             lacking = (chain for chain in read if measured.value(chain, of, column.test_set, way) is None)
             if reason := next(filter(None, (measured.lacks(chain, of, column.test_set, way) for chain in lacking)), None):
                 known[number, column.key] = reason
@@ -183,13 +171,13 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
 
 def _ours(record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str) -> str:
     """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it; `known`: why it alone would be."""
-    metric = column.metric
+    metric = METRICS[column.metric]
     cell = _cell(record, column)
-    if cell is None and metric in AGAINST and against is None:
+    if cell is None and metric.against and against is None:
         return "–"
-    missing = record["missing"] or (against["missing"] if metric in AGAINST and against else "")
+    missing = record["missing"] or (against["missing"] if metric.against and against else "")
     if not missing and cell is None:
-        if metric in RANKS:
+        if metric.may_be_none:
             return "–"
         missing = known or _not_recorded(row, column)
     elif not missing and column.key == "bleu" and against and not against["missing"] and math.isnan(record["p_bootstrap"]):
@@ -200,7 +188,8 @@ def _ours(record: dict, against: dict | None, row: Row, column: Column, footnote
 
 def _not_recorded(row: Row, column: Column) -> str:
     """Why a cell is empty although its row has been scored or analysed."""
-    read = [row, *([row.against] if row.against and column.metric in AGAINST else [])] if column.metric in TRANSLATED else []
+    metric = METRICS[column.metric]
+    read = [row, *([row.against] if row.against and metric.against else [])] if metric.translations else []
     limited = next((each.first for each in read if each.first.last.get("class")), None)
     return f"{limited} is {BY_PERPLEXITY}" if limited else f"{column.heading} is not recorded"
 
@@ -244,29 +233,9 @@ def _printed(record: dict, column: Column) -> str:
     return number(column.metric, value, column.unit) + mark
 
 
-BYTES = {"MB": 1e6, "MiB": 2**20}
-
-
 def number(metric: str, value: float, unit: str = "MB") -> str:
     """A value as tables print it; `unit` is that of sizes."""
-    match metric:
-        case "delta" | "perplexity_delta" | "gap":
-            return f"{value:+.2f}".replace("-", "−")
-        case "parameters" | "nonzero" | "prunable":
-            millions = value / 1e6
-            return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
-        case "macs_per_word":
-            return f"{value / 1e6:.2f}M"
-        case "size_dense" | "size_sparse" | "size_stored" | "size_on_disk" | "size_int8" | "peak_memory":
-            return f"{value / BYTES[unit]:.2f} {unit}"
-        case "updates" | "source_words_gone" | "target_words_gone" | "words_per_second" | "words_per_second_batch1":
-            return f"{value:,.0f}"
-        case "sparsity" | "size_reduction" | "source_rank_gone" | "target_rank_gone" | "ffn_sparsity" | "att_sparsity":
-            return f"{value:.1f}"
-        case "nll_per_token" | "train_nll" | "dev_nll":
-            return f"{value:.3f}"
-        case _:
-            return f"{value:.2f}"
+    return METRICS[metric].printed(value, unit)
 
 
 def widths(item: Item, numbers: pd.DataFrame) -> Table | None:

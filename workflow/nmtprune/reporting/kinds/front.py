@@ -9,14 +9,13 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
+from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Column, Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.rendition import Made
 
-MORE_IS_BETTER = {"words_per_second", "words_per_second_batch1", "speed_up"}
-UNIT = {"size_stored": 1e6, "size_on_disk": 1e6, "size_int8": 1e6, "peak_memory": 1e6, "macs_per_word": 1e6}
 GREY = "#555555"
 
 
@@ -26,7 +25,7 @@ def make(item: Item, measured: Measured) -> Made:
         numbers = numbers[numbers["same_as"].isna()].reset_index(drop=True)  # stand-ins that coincide are one model
     quality, *costs = item.columns
     for cost in costs:
-        numbers[f"front_{cost.key}"] = on_front(numbers[quality.key], numbers[cost.key], cost.metric in MORE_IS_BETTER)
+        numbers[f"front_{cost.key}"] = on_front(numbers[quality.key], numbers[cost.key], METRICS[cost.metric].more_is_better)
     sentences = [_leaders(item, numbers, cost) for cost in costs if len(numbers)]
     footnotes = [*figures.missing(numbers), *_unplaced(item, numbers, measured)]
     return Made(numbers, footnotes, figure=front(item, numbers), sentences=list(filter(None, sentences)))
@@ -105,7 +104,7 @@ def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
     quality = item.columns[0].key
     points = pd.DataFrame(
         {
-            "x": numbers[cost.key].astype(float) / UNIT.get(cost.metric, 1),
+            "x": numbers[cost.key].astype(float) / METRICS[cost.metric].axis,
             "y": numbers[quality].astype(float),
             "y_sd": numbers.get(f"{quality}_sd", pd.Series(math.nan, index=numbers.index)).astype(float),
             "group": numbers["group"],

@@ -17,9 +17,10 @@ from matplotlib.patches import Rectangle
 from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
 from nmtprune.analysis.importance import unimportant as count_unimportant
 from nmtprune.experiment.components import KINDS, Component, read_component
-from nmtprune.experiment.papers import READ_BY_METRIC, Column, Item, Row
+from nmtprune.experiment.metrics import METRICS
+from nmtprune.experiment.papers import Column, Item, Row
 from nmtprune.measurements.frame import columns_of
-from nmtprune.measurements.importances import CONTRIBUTIONS, CRITICALITIES, importance
+from nmtprune.measurements.importances import CONTRIBUTIONS, importance
 from nmtprune.measurements.importances import place as place_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
@@ -51,7 +52,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _maps(item: Item) -> list[Column]:
-    return [column for column in item.columns if column.metric in CONTRIBUTIONS + CRITICALITIES]
+    return [column for column in item.columns if METRICS[column.metric].by_component]
 
 
 def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
     for place, row in enumerate(item.rows):
         about = {"row": place + 1, "group": row.group, "label": row.label, **columns_of(row.first)}
         for column in item.columns:
-            source = READ_BY_METRIC.get(column.metric, "scores")
+            source = METRICS[column.metric].reads
             absent = [reason for chain in row.chains if (reason := measured.missing(chain, {source}))]
             about |= {"metric": column.key, "seeds": len(row.chains) - len(absent), "missing": "; ".join(absent)}
             if column in _maps(item):

@@ -1,0 +1,285 @@
+"""What columns of tables and figures measure: one entry a metric says all that is known of it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from nmtprune.experiment import shapes
+from nmtprune.experiment.chain import Chain
+from nmtprune.foundation import commands
+
+if TYPE_CHECKING:
+    from nmtprune.measurements.measurements import Measured
+
+SCORES, SPEED = "scores", "speed"  # tables that metrics are read from, beside analyses
+BATCH_SIZE = 32  # sentences that are translated together where speed is taken
+BYTES = {"MB": 1e6, "MiB": 2**20}
+MILLION = 1e6
+BLEU, CHRF = ("BLEU", "bleu_signature"), ("chrF", "chrf_signature")
+
+
+class Against(NamedTuple):
+    """A comparison with the baseline row: of which metric, and how."""
+
+    metric: str
+    compare: Callable[[float, float], float]
+
+
+def _two_decimals(value: float, unit: str) -> str:
+    return f"{value:.2f}"
+
+
+def _three_decimals(value: float, unit: str) -> str:
+    return f"{value:.3f}"
+
+
+def _one_decimal(value: float, unit: str) -> str:
+    return f"{value:.1f}"
+
+
+def _whole(value: float, unit: str) -> str:
+    return f"{value:,.0f}"
+
+
+def _signed(value: float, unit: str) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _bytes(value: float, unit: str) -> str:
+    return f"{value / BYTES[unit]:.2f} {unit}"
+
+
+def _count_in_millions(value: float, unit: str) -> str:
+    """With three digits or more: `12.3M`, `1.23M`, `0.123M`."""
+    millions = value / MILLION
+    return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
+
+
+def _operations(value: float, unit: str) -> str:
+    return f"{value / MILLION:.2f}M"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    `about`: what it is, in the words of docs/configuration.md. `printed`: a value as text; sizes take a unit. `axis`: what values are
+    divided by on the axis of a figure. `reads`: where its numbers come from: SCORES, SPEED or an analysis by its name.
+
+    Its value is `value(measured, chain, test_set)` where there is that; a comparison `against` the baseline row; else what the table that
+    it reads says: of an analysis the row of this name, otherwise the column `column` (its name, if none is given), of scores on the split
+    `split` or on the column's test set, of speeds with `batch_size` sentences together.
+
+    `varies`: seeds change it, so that it is printed with its deviation. `translations`, `likelihoods`: it is of translations, or of
+    likelihoods of references, so that captions name the test set. `signature`: what the score is called, and the column that says how it
+    was counted. `said`: what captions say of it. `lacking`: why a scored model may lack it. `may_be_none`: it is not defined for every
+    model. `more_is_better`: of a cost, the more the better. `in_full`: models that are only pruned are scored on the development set for
+    it. `by_component`: it is of each component, not of the model.
+    """
+
+    name: str
+    about: str
+    printed: Callable[[float, str], str] = _two_decimals
+    axis: float = 1
+    reads: str = SCORES
+    value: Callable[[Measured, Chain, int | str], float | None] | None = None
+    against: Against | None = None
+    column: str = ""
+    split: str = ""
+    batch_size: int = BATCH_SIZE
+    varies: bool = False
+    translations: bool = False
+    likelihoods: bool = False
+    signature: tuple[str, str] | None = None
+    said: str = ""
+    lacking: Callable[[Measured, Chain], str | None] | None = None
+    may_be_none: bool = False
+    more_is_better: bool = False
+    in_full: bool = False
+    by_component: bool = False
+
+
+def _gap(measured: Measured, chain: Chain, test_set: int | str) -> float | None:
+    train, dev = measured.value(chain, "train_nll"), measured.value(chain, "dev_nll")
+    return None if train is None or dev is None else dev - train
+
+
+SPARSITY_SAID = "Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned."
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("bleu", "BLEU by sacreBLEU", varies=True, translations=True, signature=BLEU),
+        Metric(
+            "delta",
+            "difference in BLEU from the baseline row",
+            _signed,
+            against=Against("bleu", operator.sub),
+            varies=True,
+            translations=True,
+            signature=BLEU,
+        ),
+        Metric(
+            "bleu_tokenised",
+            "BLEU after Moses' tokenisation of both sides, as multi-bleu counts it",
+            value=lambda measured, chain, test_set: measured.mean_tokenised_bleu(chain, test_set),
+            varies=True,
+            translations=True,
+            said="Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with tok:none|smooth:none.",
+        ),
+        Metric(
+            "dev_bleu",
+            "BLEU on the development set",
+            column="bleu",
+            split="dev",
+            varies=True,
+            lacking=lambda measured, chain: (
+                f"{chain} is not scored on the development set; score it: {commands.nmtprune('score', str(chain))}"
+            ),
+            in_full=True,
+        ),
+        Metric("chrf", "chrF by sacreBLEU", varies=True, translations=True, signature=CHRF),
+        Metric(
+            "comet",
+            "100 times the system score of COMET",
+            varies=True,
+            translations=True,
+            lacking=lambda measured, chain: measured.lacks_comet(chain),
+        ),
+        Metric("perplexity", "perplexity of the references, per target token", varies=True, likelihoods=True),
+        Metric(
+            "perplexity_delta",
+            "difference in perplexity from the baseline row",
+            _signed,
+            against=Against("perplexity", operator.sub),
+            varies=True,
+            likelihoods=True,
+        ),
+        Metric("nll_per_token", "negative log-likelihood per target token", _three_decimals, varies=True, likelihoods=True),
+        Metric(
+            "train_nll",
+            "the same on a part of the training data",
+            _three_decimals,
+            column="nll_per_token",
+            split="train",
+            varies=True,
+        ),
+        Metric("dev_nll", "the same on the development set", _three_decimals, column="nll_per_token", split="dev", varies=True),
+        Metric("gap", "`dev_nll` less `train_nll`", _signed, value=_gap, varies=True),
+        Metric("parameters", "how many weights the model has", _count_in_millions),
+        Metric("nonzero", "how many of them are not zero", _count_in_millions),
+        Metric("prunable", "how many weights a percentage speaks of", _count_in_millions),
+        Metric("sparsity", "zeros in percent of the prunable weights", _one_decimal),
+        Metric("largest_pruned", "magnitude of the largest pruned weight"),
+        Metric(
+            "updates",
+            "sum over the chain's trainings",
+            _whole,
+            value=lambda measured, chain, test_set: measured.updates(chain),
+        ),
+        Metric("size_dense", "bytes in single precision", _bytes),
+        Metric("size_sparse", "bytes in the sparse file", _bytes),
+        Metric(
+            "size_stored",
+            "bytes as stored: in single precision or, where the model is sparse, in the sparse file, or, where it is in 8 bits, as its "
+            "engine's files",
+            _bytes,
+            axis=MILLION,
+            value=lambda measured, chain, test_set: measured.stored_size(chain),
+            lacking=lambda measured, chain: (
+                f"the size of {chain} was not measured when it was scored; score it again: {commands.nmtprune('score', str(chain))}"
+            ),
+        ),
+        Metric(
+            "size_reduction",
+            "how much less `size_stored` is than the baseline row's, in percent",
+            _one_decimal,
+            against=Against("size_stored", lambda ours, theirs: 100 * (1 - ours / theirs)),
+        ),
+        Metric(
+            "ffn_sparsity",
+            "FFN units that are gone, in percent of the recipe's, tied layers once",
+            _one_decimal,
+            value=lambda measured, chain, test_set: measured.sparsity(chain, shapes.FFN),
+            said=SPARSITY_SAID,
+        ),
+        Metric(
+            "att_sparsity",
+            "attention heads that are gone, in percent of the recipe's, tied layers once",
+            _one_decimal,
+            value=lambda measured, chain, test_set: measured.sparsity(chain, shapes.ATTENTION),
+            said=SPARSITY_SAID,
+        ),
+        Metric("macs_per_word", "multiply-accumulates a source word", _operations, axis=MILLION),
+        Metric("source_words_gone", "source words all of whose embedding weights are pruned", _whole, reads="weights"),
+        Metric("target_words_gone", "target words all of whose embedding weights are pruned", _whole, reads="weights"),
+        Metric(
+            "source_rank_gone",
+            "mean rank by frequency of the source words that are gone, in percent of the vocabulary",
+            _one_decimal,
+            reads="weights",
+            may_be_none=True,
+        ),
+        Metric(
+            "target_rank_gone",
+            "mean rank by frequency of the target words that are gone, in percent of the vocabulary",
+            _one_decimal,
+            reads="weights",
+            may_be_none=True,
+        ),
+        Metric(
+            "words_per_second",
+            f"source words on one thread, {BATCH_SIZE} sentences a batch",
+            _whole,
+            reads=SPEED,
+            more_is_better=True,
+        ),
+        Metric(
+            "words_per_second_batch1",
+            "the same, one sentence a batch",
+            _whole,
+            reads=SPEED,
+            column="words_per_second",
+            batch_size=1,
+            more_is_better=True,
+        ),
+        Metric("seconds", "seconds for the main test set", reads=SPEED),
+        Metric(
+            "speed_up",
+            "speed over the baseline row's, of medians over rounds in which both were measured",
+            reads=SPEED,
+            more_is_better=True,
+        ),
+        Metric("load_seconds", "seconds to load the model", reads=SPEED),
+        Metric("peak_memory", "bytes of memory at the most", _bytes, axis=MILLION, reads=SPEED),
+        Metric("size_on_disk", "bytes of the engine's files", _bytes, axis=MILLION, reads=SPEED),
+        Metric("size_int8", "bytes of the engine's files in 8 bits", _bytes, axis=MILLION, reads=SPEED),
+        Metric(
+            "contribution",
+            "importance of each component by the BLEU lost without it, as equation 1 has it; of heat maps alone",
+            reads="contribution",
+            by_component=True,
+        ),
+        Metric(
+            "contribution_perplexity",
+            "the same by perplexity",
+            reads="contribution",
+            by_component=True,
+        ),
+        Metric(
+            "criticality",
+            "importance of each component by the smallest alpha that holds (equation 2); of heat maps alone",
+            reads="criticality",
+            by_component=True,
+        ),
+        Metric(
+            "criticality_settled",
+            "the same by the smallest alpha from which all hold",
+            reads="criticality",
+            by_component=True,
+        ),
+    )
+}
