@@ -30,7 +30,7 @@ check: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(OFTEN:%=tests/unit/test_%.py)
 
 test: lint
-	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/dag
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/golden tests/dag
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(LONG_TESTS)
 
 test-pythons:

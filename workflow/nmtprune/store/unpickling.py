@@ -2,7 +2,7 @@
 
 A pickle may call any function while it is loaded. PyTorch's `weights_only` builds tensors, plain containers and a list of classes that
 hold data, and nothing else. Ours hold fairseq's options, a namespace; checkpoints that fairseq wrote elsewhere hold more
-(`toolkit.checkpoint_classes`).
+(`fairseq_bridge.checkpoint_classes`).
 """
 
 from __future__ import annotations
