@@ -23,7 +23,7 @@ from nmtprune.reporting.render import render
 from nmtprune.store.units import inputs
 
 TASKS = {"wmt-es-en-distilled": "multi30k-de-en", "wmt-es-en-distilled-13m": None}
-STUDENTS = {file.stem for file in (config.WORKFLOW / "recipes").glob("student-*.yaml")}
+STUDENTS = {name for name in config.from_settings({}).names("recipes") if name.startswith("student-")}
 TABLES = ("table1a", "table1b", "table2", "table3", "table4", "table5", "table6", "table7", "figure1", "figure2", "figure4", "norms")
 FEW = {f"behnke2021/{name}": {"lambda": [0.5]} for name in TABLES} | {
     "behnke2021/figure3": {"lambda_deep": [0.5], "lambda_tied": [0.5], "lambda_encoder": [0.5]},

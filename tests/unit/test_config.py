@@ -54,7 +54,7 @@ def test_every_student_has_the_phases_of_a_lasso(name):
 
 
 def test_what_all_transformers_share_is_no_recipe_by_itself():
-    with pytest.raises(UserError, match=r"recipes/transformer\.yaml: the key `schedules` is missing"):
+    with pytest.raises(UserError, match=r"recipes/paper/transformer\.yaml: the key `schedules` is missing"):
         RUN.recipe("transformer")
 
 
@@ -122,6 +122,141 @@ def test_own_chains_are_checked(text, said):
 def test_wrong_recipes(own, change, said):
     with pytest.raises(UserError, match=said):
         own("recipes", "mine", {"extends": "toy", "title": "Mine", **change}).recipe("mine")
+
+
+@pytest.mark.parametrize(
+    ("variant", "said"),
+    [
+        ({"schedule": {}}, r"recipes/mine.yaml: variants\.narrow: unknown key `schedule`; did you mean `schedules`\?"),
+        ({"architecture": {"embed_dims": 3}}, r"variants\.narrow\.architecture: unknown key `embed_dims`; did you mean `embed_dim`\?"),
+        ({"title": 3}, r"variants\.narrow\.title: 3 is of the wrong type; expected string"),
+        ({"extends": "base"}, r"recipes/mine.yaml: variants\.narrow\.extends: a variant extends the recipe of its file; "),
+        ({"variants": {"more": {"title": "More"}}}, r"recipes/mine.yaml: variants\.narrow\.variants: a variant has no variants; "),
+        (
+            {"architecture": {"embed_dim": 65}},
+            r"recipes/mine.yaml: variants\.narrow: architecture: embed_dim 65 is not a multiple of heads 4",
+        ),
+        (
+            {"schedules": {"train": {"updates": 3}}},
+            r"recipes/mine.yaml: variants\.narrow: schedules\.train: the phases of its learning rate make 600 updates",
+        ),
+    ],
+)
+def test_wrong_variants(own, variant, said):
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"narrow": {"title": "Narrow", **variant}}})
+    with pytest.raises(UserError, match=said):
+        run.schedule("narrow", "train")
+
+
+def test_a_variant_says_its_title(own):
+    with pytest.raises(UserError, match=r"recipes/mine.yaml: variants\.narrow: the key `title` is missing"):
+        own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"narrow": {}}}).recipe("narrow")
+
+
+@pytest.mark.parametrize("variants", [["narrow"], "narrow", {"narrow": 3}])
+def test_variants_that_are_no_recipes(own, variants):
+    with pytest.raises(UserError, match=r"recipes/mine.yaml: variants.*is of the wrong type; expected object"):
+        own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": variants}).recipe("mine")
+
+
+def test_a_variant_with_a_name_that_cannot_be(own):
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"so narrow": {"title": "Narrow"}}})
+    for name in ("mine", "so narrow"):
+        with pytest.raises(UserError, match=r"recipes/mine.yaml: variants.*cannot be (a|the) name.*at most 60 letters"):
+            run.recipe(name)
+
+
+CHANGES = {
+    "title": "Changed",
+    "architecture": {"dropout": 0.3},
+    "schedules": {"retrain": {"label_smoothing": 0}},
+    "prunable": {"embeddings": "out"},
+}
+
+
+def test_a_variant_is_as_a_file_that_extends_the_recipe_it_stands_in(own):
+    own("recipes", "in-file", {"extends": "mine", **CHANGES})
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "decoding": {"beam": 3}, "variants": {"variant": CHANGES}})
+    assert run.recipe("variant") == run.recipe("in-file")
+    assert run.recipe("variant")["decoding"]["beam"] == 3 and "variants" not in run.recipe("mine")
+    for steps in STEPS:
+        variant, in_file = (run.slice(chain.parse(f"toy/{name}/s1/{steps}")) for name in ("variant", "in-file"))
+        assert variant == in_file
+
+
+def test_what_extends_a_variant_or_a_recipe_with_variants(own):
+    own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"dropped": {"title": "D", "architecture": {"dropout": 0.3}}}})
+    run = own("recipes", "deep", {"extends": "dropped", "title": "Deep", "architecture": {"encoder_layers": 3}})
+    assert run.recipe("deep")["architecture"] == RUN.recipe("toy")["architecture"] | {"dropout": 0.3, "encoder_layers": 3}
+    run = own("recipes", "plain", {"extends": "mine", "title": "Plain"})
+    assert run.recipe("plain") == RUN.recipe("toy") | {"title": "Plain"}
+
+
+def test_a_recipe_may_not_extend_its_own_variant(own):
+    run = own("recipes", "mine", {"extends": "narrow", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}})
+    for name in ("mine", "narrow"):
+        with pytest.raises(UserError, match=r"recipes/mine.yaml: (extends|variants\.narrow): .*itself"):
+            run.recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "said"),
+    [
+        (
+            "other",
+            {"mine": ["other"], "other": []},
+            r"recipes/mine.yaml: variants\.other: there is another recipe `other` in recipes/other.yaml",
+        ),
+        ("a", {"mine": ["a"], "other": ["a"]}, r"recipes/other.yaml: variants\.a: there is another recipe `a` in recipes/mine.yaml"),
+        ("mine", {"mine": ["mine"]}, r"recipes/mine.yaml: variants\.mine: there is another recipe `mine` in recipes/mine.yaml"),
+        ("mine", {"mine": [], "below/mine": []}, r"recipes/mine.yaml: there is another recipe `mine` in recipes/below/mine.yaml"),
+    ],
+)
+def test_a_name_that_is_given_twice(tmp_path, name, files, said):
+    for file, variants in files.items():
+        stated = {"extends": "toy", "title": "Mine", "variants": {variant: {"title": "Variant"} for variant in variants}}
+        path = tmp_path / "recipes" / f"{file}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(stated))
+    with pytest.raises(UserError, match=f"{said}; give one of them another name"):
+        config.from_settings({"own": str(tmp_path)}).recipe(name)
+
+
+def test_recipe_files_in_folders_below(tmp_path):
+    folder = tmp_path / "recipes" / "small" / "narrow"
+    folder.mkdir(parents=True)
+    stated = {"extends": "toy", "title": "Mine", "variants": {"wide": {"title": "Wide", "architecture": {"embed_dim": 65}}}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(stated))
+    hidden = tmp_path / "recipes" / ".checkpoints"
+    hidden.mkdir()
+    (hidden / "mine.yaml").write_text("title: [")
+    run = config.from_settings({"own": str(tmp_path)})
+    assert run.recipe("mine") == RUN.recipe("toy") | {"title": "Mine"} and {"mine", "wide"} <= set(run.names("recipes"))
+    with pytest.raises(UserError, match=r"recipes/small/narrow/mine.yaml: variants\.wide: architecture: embed_dim 65"):
+        run.recipe("wide")
+
+
+def test_variants_of_ones_own_hide_the_shipped_recipes_of_their_names(own):
+    run = own("recipes", "mine", {"extends": "base", "title": "Mine", "variants": {"toy": {"title": "T"}, "toy-small": {"title": "S"}}})
+    assert run.recipe("toy")["architecture"] == run.recipe("toy-small")["architecture"] == RUN.recipe("base")["architecture"]
+    # a shipped variant takes from its parent by name, as all that extends does
+    assert run.recipe("toy-deep")["architecture"] == RUN.recipe("base")["architecture"] | {"encoder_layers": 3, "decoder_layers": 3}
+
+
+def test_a_file_that_cannot_be_read_may_hold_any_name_that_no_other_file_has(own):
+    own("recipes", "broken", "title: [")
+    run = own("recipes", "mine", {"extends": "mine-too", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}})
+    run = own("recipes", "mine-too", {**RUN.recipe("toy"), "title": "Too"})
+    assert run.recipe("narrow")["title"] == "Narrow"
+    for name in ("toy", "nowhere"):
+        with pytest.raises(UserError, match=r"broken.yaml is not valid YAML"):
+            run.recipe(name)
+
+
+def test_an_unknown_recipe_is_told_with_the_nearest_variant(own):
+    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"mine-narrow": {"title": "Narrow"}}})
+    with pytest.raises(UserError, match=r"unknown recipe `mine-narow`; did you mean `mine-narrow`\?"):
+        run.recipe("mine-narow")
 
 
 def test_a_recipe_of_ones_own_may_not_extend_the_one_it_hides(own):

@@ -112,7 +112,8 @@ def test_schedules_that_cannot_be(tmp_path, name):
     import yaml
 
     schedule, said = SCHEDULES[name]
-    base = config.read_yaml(config.WORKFLOW / "recipes" / "toy.yaml")
+    base = config.read_yaml(config.WORKFLOW / "recipes" / "toy" / "toy.yaml")
+    del base["variants"]
     base["schedules"] = {"train": base["schedules"]["train"], "retrain": schedule}
     base["extends"] = "transformer"
     run = own(tmp_path, yaml.safe_dump(base))

@@ -15,7 +15,7 @@ FOLDERS = {"tasks": "task", "recipes": "recipe", "presets": "preset"}  # and the
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 SHIPPED = [
     REPOSITORY / "config.yaml",
-    *(file for folder in FOLDERS for file in sorted((WORKFLOW / folder).glob("*.yaml"))),
+    *(file for folder in FOLDERS for file in sorted((WORKFLOW / folder).rglob("*.yaml"))),
     *sorted((WORKFLOW / "papers").glob("*/*.yaml")),
     *sorted(EXAMPLE.rglob("*.yaml")),
 ]
@@ -25,7 +25,8 @@ def schema_of(file):
     """The schema that the code checks a file against."""
     if file.name == "config.yaml":
         return "config"
-    return FOLDERS.get(file.parent.name) or ("paper" if file.name == "paper.yaml" else "item")
+    of_folder = next((schema for folder, schema in FOLDERS.items() if folder in (file.parent.name, file.parent.parent.name)), None)
+    return of_folder or ("paper" if file.name == "paper.yaml" else "item")
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: str(file.relative_to(REPOSITORY)))

@@ -19,6 +19,7 @@ from nmtprune.experiment import chain as chains
 from nmtprune.experiment import names, paths, schemas, shapes
 from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.components import of_shape
+from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
 from nmtprune.experiment.schedule import decay_length, learning_rate
 from nmtprune.experiment.subwords import name_of
@@ -102,6 +103,8 @@ def _explain(error: Any, where: str) -> str:
         case "oneOf" if _alternatives(error):
             valid = ", ".join(dict.fromkeys(branch["required"][0] for branch in error.validator_value))
             return f"{where}: exactly one of the keys {valid} is needed"
+        case "not" if "description" in error.schema:
+            return f"{where}: {error.schema['description']}"
         case "pattern" if error.validator_value == names.PATTERN:
             return f"{where}: {value} cannot be a name: {names.RULE}"
         case "pattern":
@@ -171,20 +174,32 @@ class Config:
 
     def names(self, kind: str) -> list[str]:
         """All tasks, recipes or presets, the user's own included."""
-        return sorted({file.stem for folder in self.folders(kind) for file in folder.glob("*.yaml")})
+        return sorted({name for each in self._shelves(kind) for name in each.places})
+
+    def _shelves(self, kind: str) -> list[Shelf]:
+        """What each of the folders of a kind holds."""
+        return self.once(f"shelves of {kind}", lambda: [shelf(folder) for folder in self.folders(kind)])
+
+    def place(self, kind: str, name: str) -> Place:
+        """Where a task, recipe or preset is stated, as messages begin. Raises UserError for an unknown name."""
+        place = next(filter(None, (each.place(name) for each in self._shelves(kind))), None)
+        if place is None:
+            raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
+        return place
 
     def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if (kind, name) not in self._loaded:
-            files = [folder / f"{name}.yaml" for folder in self.folders(kind)]
-            file = next(filter(os.path.isfile, files), None)
-            if file is None:
-                raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
-            names.check(kind, name, str(file))
-            value = read_yaml(file)
-            validate(value, kind.rstrip("s"), f"{kind}/{file.name}")
-            key, base = ("distilled.from", value["distilled"]["from"]) if "distilled" in value else ("extends", value.pop("extends", None))
+            place = self.place(kind, name)
+            names.check(kind, name, str(place))
+            stated = self._stated(kind, place)
+            value = stated[VARIANTS][name] if place.is_variant else {k: v for k, v in stated.items() if k not in ("extends", VARIANTS)}
+            if place.is_variant:
+                where, base = str(place), place.file.stem
+            elif "distilled" in value:
+                where, base = f"{place}: distilled.from", value["distilled"]["from"]
+            else:
+                where, base = f"{place}: extends", stated.get("extends")
             if base:
-                where = f"{kind}/{file.name}: {key}"
                 if base in (*above, name):
                     raise UserError(f"{where}: `{base}` would be made from itself; give one of them another name")
                 if base not in self.names(kind):
@@ -193,6 +208,16 @@ class Config:
                 value = merge({k: v for k, v in below.items() if k not in ("title", "about", "distilled")}, value)
             self._loaded[kind, name] = value
         return self._loaded[kind, name]
+
+    def _stated(self, kind: str, place: Place) -> dict[str, Any]:
+        """The keys and values of a place's file, valid, variants and all."""
+
+        def read() -> dict[str, Any]:
+            value = read_yaml(place.file)
+            validate(value, kind.rstrip("s"), place.of_file)
+            return value
+
+        return self.once(f"file {place.file}", read)
 
     def task(self, name: str) -> dict[str, Any]:
         return self._load("tasks", name)
@@ -205,16 +230,16 @@ class Config:
         return self._loaded[key]
 
     def _whole_recipe(self, name: str) -> dict[str, Any]:
-        recipe = self._load("recipes", name)
+        recipe, where = self._load("recipes", name), self.place("recipes", name)
         missing = [key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe]
         if missing:
-            raise UserError(f"recipes/{name}.yaml: the key `{missing[0]}` is missing, also from what it extends")
-        _check_architecture(recipe["architecture"], recipe["subwords"], f"recipes/{name}.yaml")
+            raise UserError(f"{where}: the key `{missing[0]}` is missing, also from what it extends")
+        _check_architecture(recipe["architecture"], recipe["subwords"], str(where))
         decoding = recipe.get("decoding", {})
         if decoding.get("shortlist") and _searched_by_fairseq(recipe):
-            raise UserError(f"recipes/{name}.yaml: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here")
+            raise UserError(f"{where}: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here")
         if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get("replace_unknowns"):
-            raise UserError(f"recipes/{name}.yaml: decoding: replace_unknowns needs attention, and architecture.attention says none")
+            raise UserError(f"{where}: decoding: replace_unknowns needs attention, and architecture.attention says none")
         return recipe
 
     @property
@@ -294,30 +319,24 @@ class Config:
         schedules = _continued(whole["schedules"]) | whole["schedules"]
         if name not in schedules:
             raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
+        where = f"{self.place('recipes', recipe)}: schedules.{name}"
         defaults = whole.get("training", {})
         schedule = merge(_schedule_defaults() | defaults, schedules[name])
-        validate(schedule, "schedule", f"recipes/{recipe}.yaml: schedules.{name}")
+        validate(schedule, "schedule", where)
         rates = schedule["learning_rate"]
         if rates.get("decay") == "linear" and "updates" not in rates:
             rates = schedule["learning_rate"] = {**rates, "updates": decay_length(schedule["updates"])}
         if rates.get("decay") == "linear" and rates["updates"] <= rates["warm_up"]:
-            raise UserError(
-                f"recipes/{recipe}.yaml: schedules.{name}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}"
-            )
+            raise UserError(f"{where}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}")
         if (late := max(schedule["reset_after"], default=0)) >= schedule["updates"]:
-            raise UserError(
-                f"recipes/{recipe}.yaml: schedules.{name}: reset_after: {late} is not before the last update {schedule['updates']}"
-            )
+            raise UserError(f"{where}: reset_after: {late} is not before the last update {schedule['updates']}")
         if schedule["reset_after"] and schedule["patience"]:
-            raise UserError(f"recipes/{recipe}.yaml: schedules.{name}: reset_after and patience exclude each other; give one of them")
+            raise UserError(f"{where}: reset_after and patience exclude each other; give one of them")
         if "phases" in rates:
             phases = [{**phase, "rate": self._rate(phase["rate"], recipe, name)} for phase in schedule["learning_rate"]["phases"]]
             updates = sum(phase["updates"] for phase in phases)
             if updates != schedule["updates"]:
-                raise UserError(
-                    f"recipes/{recipe}.yaml: schedules.{name}: the phases of its learning rate make {updates} updates "
-                    f"and `updates` says {schedule['updates']}"
-                )
+                raise UserError(f"{where}: the phases of its learning rate make {updates} updates and `updates` says {schedule['updates']}")
             schedule["learning_rate"] = {"phases": phases}
         return schedule
 
@@ -333,8 +352,8 @@ class Config:
             rates, updates = schedule["learning_rate"], schedule["updates"]
             if rates.get("decay") == "linear" and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED:
                 sentences.append(
-                    f"recipes/{recipe}.yaml: schedules.{name}: the learning rate is still {left:.0%} of its peak at the last update, "
-                    f"{updates:,}: it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
+                    f"{self.place('recipes', recipe)}: schedules.{name}: the learning rate is still {left:.0%} of its peak "
+                    f"at the last update, {updates:,}: it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
                     "say `warm_up` and `updates` of its `learning_rate` anew"
                 )
         return sentences
@@ -344,7 +363,9 @@ class Config:
         if not isinstance(value, str):
             return float(value)
         if schedule == "train":
-            raise UserError(f"recipes/{recipe}.yaml: schedules.train: the rate `{value}` speaks of this schedule itself; give a number")
+            raise UserError(
+                f"{self.place('recipes', recipe)}: schedules.train: the rate `{value}` speaks of this schedule itself; give a number"
+            )
         train = self.schedule(recipe, "train")
         rates = train["learning_rate"]
         whole, _, parts = value.partition("/")

@@ -80,14 +80,14 @@ def _training(config: Config, chain: Chain) -> None:
     """Half precision is a GPU's; the cluster's or this machine's is what `device` speaks of."""
     if config.settings["device"] == "cpu" and config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp16":
         raise UserError(
-            f"recipes/{chain.recipe}.yaml: schedules.{chain.last.schedule}: precision `fp16` needs a GPU, and `device` is cpu; "
+            f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: precision `fp16` needs a GPU, and `device` is cpu; "
             "valid there: auto, bf16, fp32"
         )
 
 
 def _decoding(config: Config, recipe: str) -> None:
     """What no engine can do with the models of a recipe."""
-    whole, where = config.recipe(recipe), f"recipes/{recipe}.yaml: decoding"
+    whole, where = config.recipe(recipe), f"{config.place('recipes', recipe)}: decoding"
     decoding, architecture = whole.get("decoding", {}), whole["architecture"]
     engine = decoding.get("engine", "auto")
     if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):

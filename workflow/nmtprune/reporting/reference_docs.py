@@ -16,7 +16,8 @@ PARTS = {
     "config": "`config.yaml`, and `snakemake --config key=value`",
     "preset": "`workflow/presets/<preset>.yaml`",
     "task": "`workflow/tasks/<task>.yaml`, or `tasks/` in the folder that `own` names",
-    "recipe": "`workflow/recipes/<recipe>.yaml`, or `recipes/` in the folder that `own` names",
+    "recipe": "`<recipe>.yaml` below `workflow/recipes`, or below `recipes/` in the folder that `own` names; or under "
+    "`variants` in such a file",
     "subwords": "`subwords` of a recipe",
     "schedule": "each entry of a recipe's `schedules`; its `training` holds their defaults",
     "paper": "`workflow/papers/<paper>/paper.yaml`",

@@ -1,0 +1,88 @@
+"""Find tasks, recipes and presets by name. Each is a YAML file of that name; a recipe may also be a variant in another recipe's file.
+
+Recipe files may lie in folders below `recipes/`; the folder does not enter the name.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmtprune.experiment.reading import read_yaml
+from nmtprune.foundation.errors import UserError
+
+VARIANTS = "variants"  # the key of a recipe file that holds further recipes
+RECIPES = "recipes"  # the one kind that has variants, and whose files may lie in folders of their own
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one task, recipe or preset is stated. `folder` holds all of its kind, the user's own or the workflow's."""
+
+    folder: Path
+    file: Path
+    name: str
+    is_variant: bool = False
+
+    @property
+    def of_file(self) -> str:
+        """The file as messages name it: `recipes/toy/toy.yaml`."""
+        return f"{self.folder.name}/{self.file.relative_to(self.folder).as_posix()}"
+
+    def __str__(self) -> str:
+        return f"{self.of_file}: {VARIANTS}.{self.name}" if self.is_variant else self.of_file
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """All tasks, recipes or presets of one folder. Variants of an `unreadable` file are not known."""
+
+    places: dict[str, list[Place]]
+    unreadable: list[Path]
+
+    def place(self, name: str) -> Place | None:
+        """The place of a name; None where the folder does not have it.
+
+        Raises UserError for a name that is given twice, and for an unknown one that an unreadable file may have.
+        """
+        first, *others = self.places.get(name, [None])
+        if others:
+            raise UserError(f"{others[0]}: there is another recipe `{name}` in {first.of_file}; give one of them another name")
+        for file in self.unreadable if first is None else ():
+            read_yaml(file)
+        return first
+
+
+def shelf(folder: Path) -> Shelf:
+    """What a folder holds of a kind. Files in hidden folders, as editors keep them, do not count."""
+    places: dict[str, list[Place]] = {}
+    unreadable = []
+    files = list(_files(folder))
+    for file in files:
+        places.setdefault(file.stem, []).append(Place(folder, file, file.stem))
+    for file in files if folder.name == RECIPES else ():
+        status = file.stat()
+        names = _variants(file, status.st_mtime_ns, status.st_size)
+        if names is None:
+            unreadable.append(file)
+        for name in names or ():
+            places.setdefault(name, []).append(Place(folder, file, name, is_variant=True))
+    return Shelf(places, unreadable)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*.yaml") if folder.name == RECIPES else folder.glob("*.yaml")):
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parent.parts):
+            yield file
+
+
+@functools.cache
+def _variants(file: Path, changed: int, size: int) -> tuple[str, ...] | None:
+    """The names of a recipe file's variants; None where it cannot be read. `changed` and `size` tell its versions apart."""
+    try:
+        variants = read_yaml(file).get(VARIANTS)
+    except UserError:
+        return None
+    return tuple(variants) if isinstance(variants, dict) else ()
