@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import pyplot
+from matplotlib.collections import PathCollection
 
 from nmtprune.analysis import matrices
 from nmtprune.experiment import chain, config, papers, paths, shapes
@@ -427,8 +428,10 @@ def test_the_front_is_drawn_through_its_models_and_the_dominated_are_hollow(behn
     numbers = found.numbers
     leading = numbers[numbers["front_seconds"]].sort_values("seconds")
     assert axes.lines[0].get_xdata().tolist() == leading["seconds"].tolist()
-    hollow = sum(len(line.get_xdata()) for line in axes.lines[1:] if line.get_markerfacecolor() == "white")
-    assert hollow == (~numbers["front_seconds"]).sum() > 0
+    (points,) = (each for each in axes.collections if isinstance(each, PathCollection))
+    hollow = points.get_offsets()[(points.get_facecolor() == 1).all(axis=1)]
+    dominated = numbers[~numbers["front_seconds"]]
+    assert sorted(hollow.tolist()) == sorted(dominated[["seconds", "bleu"]].to_numpy().tolist()) and len(hollow) > 0
     assert found.sentences[0].startswith(f"On the front by time for the test set (s): {len(leading)} of {len(numbers)} models; 6-6 ")
     assert "Reinit 0 of 17" in found.sentences[0]
 
@@ -444,9 +447,14 @@ def test_the_front_of_all_methods_has_three_panels(behnke):
     assert set(found.numbers["group"]) == {"Trained from scratch", "Magnitude", "Group lasso", "Lasso with heads", "8 bits", "Combinations"}
 
 
+def drawn(axes):
+    """The lines of a panel without those of its legend."""
+    return [line for line in axes.lines if len(line.get_xdata())]
+
+
 def test_figure_2_has_a_line_for_every_layer_and_one_for_the_tied_ones(behnke):
     found = made(behnke(grids=FEW), "figure2")
-    assert [len(axes.lines) for axes in found.figure.axes] == [6, 1]
+    assert [len(drawn(axes)) for axes in found.figure.axes] == [6, 1]
     assert found.figure.axes[0].lines[0].get_ydata()[0] == 1536 and len(found.numbers) == 21
 
 
@@ -454,7 +462,7 @@ def test_figure_4_draws_attention_above_feed_forward(behnke):
     found = made(behnke(), "figure4")
     titles = [axes.get_title() for axes in found.figure.axes]
     assert titles == ["Encoder self-attention", "Decoder context attention", "Encoder FFN", "Decoder FFN"]
-    assert all([len(line.get_xdata()) for line in axes.lines] == 5 * [6] for axes in found.figure.axes)
+    assert all([len(line.get_xdata()) for line in drawn(axes)] == 5 * [6] for axes in found.figure.axes)
     assert found.figure.axes[2].lines[0].get_ydata().tolist() == 6 * [1536]
 
 

@@ -4,11 +4,13 @@ import csv
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from conftest import MICRO
 from matplotlib import pyplot
+from matplotlib.collections import PathCollection
 
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.measurements.measurements import Measured
@@ -186,7 +188,8 @@ def test_a_bar_that_is_missing_is_told_and_is_no_zero(see):
     file.write_text("\n".join(kept) + "\n")
     found = made(run, "figure4")
     panel = found.figure.axes[1]
-    assert pd.isna(panel.patches[CLASSES.index("attention")].get_width())
+    drawn = {round(bar.get_y() + bar.get_height() / 2) for bar in panel.patches}
+    assert drawn == {*range(len(CLASSES))} - {CLASSES.index("attention")}
     assert panel.texts[CLASSES.index("attention")].get_text() == "not there"
     assert found.footnotes == ["Missing in 1 of 25 rows: micro/micro-lstm/s1/train/prune-uniform-90-attention is not scored yet."]
 
@@ -252,12 +255,19 @@ def test_losses_of_a_training_that_is_missing_are_told(see):
 
 def test_lines_of_one_model_differ_by_label(see):
     found = made(see(), "figure6")
-    drawn = {each.get_label(): each for each in found.figure.axes[0].containers}
+    drawn = drawn_lines(found.figure.axes[0])
     assert list(drawn) == ["Pruned", "Pruned and retrained", "Trained on", "Sparse from the beginning"]
-    assert len({line[0].get_color() for line in drawn.values()}) == len({line[0].get_marker() for line in drawn.values()}) == 4
+    assert len({line.get_color() for line in drawn.values()}) == len({line.get_marker() for line in drawn.values()}) == 4
     # what is retrained or sparse from the beginning has a grid of its own and does not begin at the baseline
-    assert [drawn[name][0].get_xdata().tolist() for name in drawn] == [[0, 50, 80, 90], [50, 80, 90], [0], [80]]
-    assert drawn["Pruned"][0].get_linestyle() == "--"
+    assert [drawn[name].get_xdata().tolist() for name in drawn] == [[0, 50, 80, 90], [50, 80, 90], [0], [80]]
+    assert drawn["Pruned"].get_linestyle() == "--"
+
+
+def drawn_lines(axes):
+    """By its name in the legend the line of the same colour and marker; the baseline, which has no marker, left out."""
+    lines = {(line.get_color(), line.get_marker()): line for line in axes.lines if len(line.get_xdata())}
+    named = [handle for handle in axes.get_legend().legend_handles if handle.get_marker() != "None"]
+    return {handle.get_label(): lines[handle.get_color(), handle.get_marker()] for handle in named}
 
 
 def test_published_values_are_by_grid_value_and_drawn_on_the_papers_own_data_alone(see):
@@ -278,15 +288,16 @@ def test_published_values_on_the_papers_own_data(see):
 
 
 def stars(figure):
-    lines = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    return sorted((x, y) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True) if not pd.isna(y))
+    drawn = [each for each in figure.axes[0].collections if isinstance(each, PathCollection)]
+    return sorted((x, y) for each in drawn for x, y in each.get_offsets().tolist() if y is not None and not pd.isna(y))
 
 
 def test_lines_over_two_seeds_are_means_with_deviations(see):
     found = made(see(seeds=(1, 2)), "figure3")
     first = found.numbers.iloc[1]
     assert first["bleu"] == pytest.approx(30.5) and first["bleu_sd"] == pytest.approx(0.5**0.5)
-    assert all(container.has_yerr for container in found.figure.axes[0].containers)
+    whiskers = [whisker for container in found.figure.axes[0].containers for whisker in container[2][0].get_segments()]
+    assert len(whiskers) == 3 * 3 and np.ptp(whiskers, axis=1)[:, 1] == pytest.approx(2 * 0.5**0.5)
 
 
 def test_the_gap_is_development_less_training_loss(see):

@@ -267,7 +267,7 @@ def test_a_column_whose_published_name_does_not_exist_is_refused(monkeypatch):
 
 
 def test_reading_the_papers_loads_no_heavy_library():
-    heavy = ("numpy", "pandas", "matplotlib", "torch", "sacrebleu")
+    heavy = ("numpy", "pandas", "matplotlib", "seaborn", "torch", "sacrebleu")
     code = f"import sys; from nmtprune.experiment import papers; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

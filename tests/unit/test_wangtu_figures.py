@@ -11,7 +11,6 @@ import pytest
 import yaml
 from conftest import MICRO
 from matplotlib import pyplot
-from matplotlib.colors import to_rgb
 
 from nmtprune.analysis.importance import contributions
 from nmtprune.experiment import chain, config, papers, paths
@@ -138,14 +137,19 @@ def maps(figure):
 
 
 def darkness(axes):
-    """By place of a cell how dark it is, 0 to 1, None where it is hatched."""
-    cells = [patch for patch in axes.patches if patch.get_width() == 1]
-    grey = [None if patch.get_hatch() else 1 - np.dot(to_rgb(patch.get_facecolor()), (0.299, 0.587, 0.114)) for patch in cells]
-    return {(round(patch.get_x() + 0.5), round(patch.get_y() + 0.5)): value for patch, value in zip(cells, grey, strict=True)}
+    """By place of a cell (its kind's number, its layer) how dark it is, 0 to 1, None where the hatched ground is seen."""
+    if not axes.collections:
+        return {}
+    (cells,) = axes.collections
+    values = cells.get_array()
+    grey = {place: 1 - np.dot(cells.to_rgba(values[place])[:3], (0.299, 0.587, 0.114)) for place in np.ndindex(values.shape)}
+    assert axes.patch.get_hatch()
+    return {(x, y + 1): None if np.ma.is_masked(values[y, x]) else shade for (y, x), shade in grey.items()}
 
 
 def written(axes):
-    return {text.get_position(): text.get_text() for text in axes.texts}
+    """Texts of cells by their place."""
+    return {(int(text.get_position()[0]), int(text.get_position()[1]) + 1): text.get_text() for text in axes.texts if text.get_text()}
 
 
 # Heat maps
@@ -167,7 +171,7 @@ def test_a_map_is_darker_the_more_important_a_component_is_and_says_how_much(run
     }
     assert [label.get_text() for label in axes.get_xticklabels()] == ["E:SA", "E:FF", "D:SA", "D:EA", "D:FF"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
-    assert axes.get_ylim() == (0.5, 2.5)  # layer 1 at the bottom
+    assert axes.get_ylim() == (0, 2)  # layer 1 at the bottom
     bar = next(each for each in made.figure.axes if each not in maps(made.figure))
     assert "Contribution" in bar.get_ylabel() and bar.get_ylim() == (0, 1)
 
@@ -196,7 +200,7 @@ def test_what_is_not_there_is_an_empty_panel_with_its_reason_and_no_zero(run):
     contribute(model())
     made = make(run, item("heatmaps", [CONTRIBUTION], row("En-De", model()), row("Wider", model("micro-untied"))))
     there, absent = maps(made.figure)
-    assert len(darkness(there)) == 10 and not darkness(absent) and written(absent) == {(0.5, 0.5): "not there yet"}
+    assert len(darkness(there)) == 10 and not darkness(absent) and [text.get_text() for text in absent.texts] == ["not there yet"]
     wider = made.numbers[made.numbers["row"] == 2]
     assert len(wider) == 1 and wider["value"].isna().all() and wider["missing"].item() == "micro/micro-untied/s1/train has not run yet"
     assert made.footnotes == ["Missing in 1 of 2 rows: micro/micro-untied/s1/train has not run yet."]

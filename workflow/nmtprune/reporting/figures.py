@@ -1,36 +1,72 @@
-"""What all figures share: colours, markers and style that are legible on screen, in print and without telling all colours apart."""
+"""What all figures share: colours, markers and style that are legible on screen, in print and without telling all colours apart.
+
+seaborn draws lines, bars, points, histograms and heat maps, with their whiskers and legends. It has no function for panels of unlike sizes,
+reference lines, arrows, labels that keep clear of each other and colour bars of several panels: these are Matplotlib's, and so are the
+pictures of whole matrices (the kinds `blocks` and `pictures`), of which seaborn would draw every weight as a polygon.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Bbox
 
 from nmtprune.foundation.files import atomic
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
+_PALETTE = seaborn.color_palette("colorblind").as_hex()
+COLOURS = tuple(_PALETTE[place] for place in (0, 3, 2, 4, 1, 9))  # blue, vermilion, green, pink, orange, sky: the most unlike ones first
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.hashsalt": "nmtprune",
-    "text.parse_math": False,  # a label may have a dollar sign
-}
+seaborn.set_theme(
+    "paper",
+    "ticks",
+    COLOURS,
+    color_codes=False,
+    rc={
+        "font.sans-serif": ["DejaVu Sans"],  # which Matplotlib brings: the same picture on every machine
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 5.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#e4e4e4",
+        "grid.linewidth": 0.6,
+        "svg.hashsalt": "nmtprune",
+        "text.parse_math": False,  # a label may have a dollar sign
+    },
+)
+SPAN = ("pi", 100)  # seaborn's interval from the least to the greatest value: the ends of a whisker, see `ends`
+DASHED, DOTTED = (4, 1.8), (1, 1.5)  # on and off, in widths of the line
+
+
+class Look(NamedTuple):
+    """How a line is told from the others."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, float] | str = ""  # none: solid
+
+
+Looks = Mapping[str, Look]  # by name
+
+
+def look(number: int, dashes: tuple[float, float] | str = "") -> Look:
+    """The look of a figure's line by its number, from 0."""
+    return Look(COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], dashes)
 
 
 # Where a label may stand, nearest first: its distance from the point in points (1/72 inch), by direction.
@@ -38,6 +74,34 @@ _DISTANCES = (5, 11, 18, 26, 35, 45)
 _DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1))
 FAR_BEYOND = 20  # times the median
 PLAIN_UP_TO = 1000  # numbers on an axis
+
+
+def told_by(column: str, looks: Looks) -> dict[str, Any]:
+    """Arguments for seaborn where what a column names differs in colour and marker."""
+    palette, markers = ({name: each[part] for name, each in looks.items()} for part in range(2))
+    return {"hue": column, "hue_order": [*looks], "palette": palette, "style": column, "markers": markers}
+
+
+def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
+    """The points with `value` at both ends of their whiskers, for seaborn to draw means and spans; a point without a whisker once.
+
+    `half_width` names the column of what a whisker extends to either side: NaN is no whisker, and so is a column that is not there.
+    """
+    half = points.get(half_width, pd.Series(0.0, points.index)).fillna(0)
+    low, high = (points.assign(**{value: points[value] + side * half}) for side in (-1, 1))
+    return pd.concat([low, high[half > 0]], ignore_index=True)  # seaborn asks for an index without duplicates
+
+
+def lines(axes: pyplot.Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
+    """Draw a line for each `name` of the points over `x`, in its look: the mean of `y`, with a whisker between its `ends`. The markers of
+    dashed lines are hollow. The legend is the caller's."""
+    dashes = {name: each.dashes for name, each in looks.items()}
+    whiskers = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
+    seaborn.lineplot(points, x="x", y="y", **told_by("name", looks), dashes=dashes, markeredgecolor="auto", ax=axes, **whiskers, **more)
+    for line in filter(Line2D.is_dashed, axes.lines):
+        line.set(markerfacecolor="white", markeredgewidth=1.3)
+    if legend := axes.get_legend():
+        legend.remove()
 
 
 def is_wide(values: pd.Series) -> bool:
@@ -114,7 +178,7 @@ def save(figure: pyplot.Figure, *files: Path) -> None:
     """
     for file in files:
         kind = file.suffix.removeprefix(".")
-        with atomic(file) as temporary, pyplot.rc_context(STYLE):
+        with atomic(file) as temporary:
             figure.savefig(temporary, format=kind, dpi=180, metadata={"Date": None} if kind == "svg" else None)
         figure.set_layout_engine("none")
     pyplot.close(figure)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
-from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.rendition import Made
 
 
@@ -21,34 +23,29 @@ def make(item: Item, measured: Measured) -> Made:
 def bars(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     """The first column's values, baselines left out: a panel a group, side by side on one axis, a bar a label from the top down."""
     metric, heading = item.columns[0].metric, item.columns[0].heading
-    points = numbers.loc[[not row.baseline for row in item.rows]]
+    points = numbers.loc[[not row.baseline for row in item.rows]].astype({metric: float})
+    points = points.assign(label=points["label"].str.replace("_", " "))
     labels = list(dict.fromkeys(points["label"]))
     groups = list(points.groupby("group", sort=False)) or [("", points)]
     height = 0.9 + 0.24 * max(len(labels), 4)
-    with pyplot.rc_context(STYLE):
-        figure, panels = pyplot.subplots(
-            1, len(groups), figsize=(1.6 + 1.9 * len(groups), height), sharex=True, sharey=True, squeeze=False, layout="constrained"
-        )
-        for place, (axes, (group, rows)) in enumerate(zip(panels[0], groups, strict=True)):
-            values = rows.set_index("label")[metric].reindex(labels).astype(float)
-            deviations = rows.set_index("label")[f"{metric}_sd"].reindex(labels) if f"{metric}_sd" in rows else None
-            axes.barh(
-                range(len(labels)), values, xerr=deviations, height=0.72, color=COLOURS[place % len(COLOURS)], error_kw={"elinewidth": 0.9}
-            )
-            axes.set_title(group, fontsize=9)
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0)
-            axes.axvline(0, color="#444444", linewidth=0.8)
-            if values.notna().any():
-                _tell(axes, values, deviations, metric)
-            else:
-                axes.text(0.5, 0.5, "no scores yet", transform=axes.transAxes, ha="center", color="#666666")
-        first = panels[0][0]
-        first.set_yticks(range(len(labels)), [label.replace("_", " ") for label in labels])
-        first.invert_yaxis()
-        figures.fit(first, "x", points[metric].astype(float))
-        _make_room(first, points[metric].dropna())
-        figure.supxlabel(heading, fontsize=9)
+    figure, panels = pyplot.subplots(
+        1, len(groups), figsize=(1.6 + 1.9 * len(groups), height), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (group, rows), colour in zip(panels[0], groups, itertools.cycle(figures.COLOURS), strict=False):
+        bars = figures.ends(rows, metric, f"{metric}_sd")
+        whiskers = {"errorbar": figures.SPAN, "err_kws": {"linewidth": 0.9}}
+        seaborn.barplot(bars, x=metric, y="label", order=labels, color=colour, saturation=1, width=0.72, ax=axes, **whiskers)
+        axes.set(title=group, xlabel="", ylabel="")
+        axes.tick_params(axis="y", length=0)
+        axes.axvline(0, color="#444444", linewidth=0.8)
+        if rows[metric].notna().any():
+            _tell(axes, rows.set_index("label").reindex(labels), metric)
+        else:
+            axes.text(0.5, 0.5, "no scores yet", transform=axes.transAxes, ha="center", color="#666666")
+    first = panels[0][0]
+    figures.fit(first, "x", points[metric])
+    _make_room(first, points[metric].dropna())
+    figure.supxlabel(heading, fontsize="medium")
     return figure
 
 
@@ -62,10 +59,10 @@ def _make_room(axes: pyplot.Axes, values: pd.Series) -> None:
     axes.set_xlim(scale.inverted().transform([low - left * (high - low), high + right * (high - low)]))
 
 
-def _tell(axes: pyplot.Axes, values: pd.Series, deviations: pd.Series | None, metric: str) -> None:
+def _tell(axes: pyplot.Axes, rows: pd.DataFrame, metric: str) -> None:
     """Each bar's value at its end; where there is none, that it is missing."""
-    ends = values.abs() + (0 if deviations is None else deviations.fillna(0))
-    for place, (value, end) in enumerate(zip(values, ends, strict=True)):
+    ends = rows[metric].abs() + rows.get(f"{metric}_sd", pd.Series(0.0, rows.index)).fillna(0)
+    for place, (value, end) in enumerate(zip(rows[metric], ends, strict=True)):
         at = 0 if np.isnan(value) else np.copysign(end, value)
         text = "not there" if np.isnan(value) else tables.number(metric, value)
         note = axes.annotate(

@@ -12,7 +12,6 @@ from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
-from nmtprune.reporting.figures import STYLE
 from nmtprune.reporting.rendition import Made
 
 MATRICES = {"decoder.layers.0.fc1.weight": "Decoder, layer 1", "encoder.layers.0.fc1.weight": "Encoder, layer 1"}  # top down
@@ -43,32 +42,32 @@ def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
 def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Figure:
     """Decoder above encoder for each model (its first seed); inputs downwards, hidden units to the right."""
     count = max(len(item.rows), 1)
-    with pyplot.rc_context(STYLE | {"axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
-        figure, panels = pyplot.subplots(2 * count, 1, figsize=(7.0, 3.5 * count + 0.4), squeeze=False, layout="constrained")
-        for place, axes in enumerate(panels.flat):
-            axes.set(xticks=[], yticks=[])
-            if not item.rows:
-                figures.empty(axes)
-                continue
-            row, (name, title) = item.rows[place // 2], list(MATRICES.items())[place % 2]
-            matrix = _matrix(row, name, measured)
-            if matrix is None:
-                figures.empty(axes)
-                continue
-            facts = numbers[(numbers["row"] == place // 2 + 1) & (numbers["matrix"] == name)].iloc[0]
-            said = f"{title}, {row.label}: {100 * facts['dead_blocks'] / facts['blocks']:.0f} % of {facts['blocks']:.0f} blocks"
-            axes.set_title(f"{said}, {facts['dead_units']:.0f} of {facts['units']:.0f} units dead", fontsize=9)
-            most = float(matrix.max()) or 1.0
-            image = axes.imshow(
-                np.clip(matrix.T, FAINTEST * most, None),
-                cmap="Greys",
-                norm=LogNorm(FAINTEST * most, most),
-                aspect="auto",
-                interpolation="none",
-            )
-            axes.set(xlabel=f"{matrix.shape[0]} hidden units", ylabel=f"{matrix.shape[1]} inputs")
-            bar = figure.colorbar(image, ax=axes, label="|weight|", pad=0.01, fraction=0.04)
-            figures.number_powers(bar.ax.yaxis)
+    figure, panels = pyplot.subplots(2 * count, 1, figsize=(7.0, 3.5 * count + 0.4), squeeze=False, layout="constrained")
+    for place, axes in enumerate(panels.flat):
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(True)
+        if not item.rows:
+            figures.empty(axes)
+            continue
+        row, (name, title) = item.rows[place // 2], list(MATRICES.items())[place % 2]
+        matrix = _matrix(row, name, measured)
+        if matrix is None:
+            figures.empty(axes)
+            continue
+        facts = numbers[(numbers["row"] == place // 2 + 1) & (numbers["matrix"] == name)].iloc[0]
+        said = f"{title}, {row.label}: {100 * facts['dead_blocks'] / facts['blocks']:.0f} % of {facts['blocks']:.0f} blocks"
+        axes.set_title(f"{said}, {facts['dead_units']:.0f} of {facts['units']:.0f} units dead", fontsize=9)
+        most = float(matrix.max()) or 1.0
+        image = axes.imshow(
+            np.clip(matrix.T, FAINTEST * most, None),
+            cmap="Greys",
+            norm=LogNorm(FAINTEST * most, most),
+            aspect="auto",
+            interpolation="none",
+        )
+        axes.set(xlabel=f"{matrix.shape[0]} hidden units", ylabel=f"{matrix.shape[1]} inputs")
+        bar = figure.colorbar(image, ax=axes, label="|weight|", pad=0.01, fraction=0.04)
+        figures.number_powers(bar.ax.yaxis)
     return figure
 
 

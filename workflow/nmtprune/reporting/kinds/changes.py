@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import changes
 from nmtprune.reporting import figures
-from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.rendition import Made
 
 HATCHES = ("", "////", "....", "xxxx")
@@ -23,37 +24,29 @@ def make(item: Item, measured: Measured) -> Made:
 
 def bars(numbers: pd.DataFrame) -> pyplot.Figure:
     """A group of bars a category, a bar a model with its whisker, the paper's value as a diamond."""
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(5.6, 3.4), layout="constrained")
-        if not len(numbers) or numbers["change"].isna().all():
-            figures.empty(axes)
-            return figure
-        categories, labels = list(dict.fromkeys(numbers["category"])), list(dict.fromkeys(numbers["label"]))
-        width = 0.72 / len(labels)
-        for place, label in enumerate(labels):
-            model = numbers[numbers["label"] == label]
-            x = [categories.index(category) + (place - (len(labels) - 1) / 2) * width for category in model["category"]]
-            axes.bar(
-                x,
-                model["change"],
-                width * 0.92,
-                yerr=model["half_width"],
-                capsize=3,
-                color=COLOURS[place],
-                edgecolor="white",
-                hatch=HATCHES[place % len(HATCHES)],
-                error_kw={"elinewidth": 1, "ecolor": "#333333"},
-                label=label,
-            )
-            printed = model["change_published"].notna()
-            if printed.any():
-                style = {"color": "white", "edgecolors": "black", "marker": "D", "s": 26, "zorder": 4}
-                axes.scatter(np.array(x)[printed], model["change_published"][printed], label=None if place else "published", **style)
-        axes.axhline(0, color="#333333", linewidth=0.9)
-        axes.set(ylabel="Relative change of accuracy (%)", xticks=range(len(categories)))
-        axes.set_xticklabels([category.capitalize() for category in categories])
-        axes.grid(visible=False, axis="x")
-        axes.legend(loc="best", fontsize=8)
+    figure, axes = pyplot.subplots(figsize=(5.6, 3.4), layout="constrained")
+    if not len(numbers) or numbers["change"].isna().all():
+        figures.empty(axes)
+        return figure
+    categories, labels = list(dict.fromkeys(numbers["category"])), list(dict.fromkeys(numbers["label"]))
+    palette = dict(zip(labels, itertools.cycle(figures.COLOURS), strict=False))
+    place = {"x": "category", "order": categories, "hue": "label", "hue_order": labels, "ax": axes, "legend": False}
+    whiskers = {"errorbar": figures.SPAN, "capsize": 0.12, "err_kws": {"linewidth": 1, "color": "#333333"}}
+    seaborn.barplot(figures.ends(numbers, "change", "half_width"), y="change", palette=palette, saturation=1, gap=0.08, **place, **whiskers)
+    for container, label, hatch in zip(axes.containers, labels, itertools.cycle(HATCHES), strict=False):
+        container.set_label(label)
+        for bar in container:
+            bar.set_hatch(hatch)
+    if numbers["change_published"].notna().any():
+        diamond = {"marker": "D", "edgecolor": "black", "linewidth": 1, "zorder": 4}
+        seaborn.stripplot(
+            numbers, y="change_published", palette=["white"] * len(labels), dodge=True, jitter=False, size=5, **place, **diamond
+        )
+        axes.scatter([], [], 25, "white", label="published", **diamond)
+    axes.axhline(0, color="#333333", linewidth=0.9)
+    axes.set(xlabel="", ylabel="Relative change of accuracy (%)")
+    axes.set_xticks(range(len(categories)), [category.capitalize() for category in categories])
+    axes.legend(loc="best")
     return figure
 
 

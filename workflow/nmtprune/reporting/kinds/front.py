@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
@@ -13,7 +14,6 @@ from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Column, Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
-from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.rendition import Made
 
 GREY = "#555555"
@@ -68,30 +68,31 @@ def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str
 def front(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     """A panel for each column after the first: a group has its colour, what stands before a label's comma its marker."""
     costs = item.columns[1:]
-    groups = list(dict.fromkeys(row.group for row in item.rows))
-    families = list(dict.fromkeys(_family(row.label) for row in item.rows))
+    groups, families = (
+        {name: figures.look(place) for place, name in enumerate(dict.fromkeys(names))}
+        for names in ([row.group for row in item.rows], [_family(row.label) for row in item.rows])
+    )
     many = len(costs) > 1
-    with pyplot.rc_context(STYLE):
-        rows, columns = (math.ceil(len(costs) / 2), 2) if many else (1, 1)
-        size = (9.0, 3.9 * rows) if many else (7.2, 4.6)
-        figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-        for axes, cost in zip(panels.flat, costs, strict=False):
-            _draw(axes, item, numbers, cost, groups, families)
-        for axes in panels.flat[len(costs) :]:
-            axes.set_axis_off()
-        handles = _legend(groups, families)
-        if len(costs) < panels.size:
-            panels.flat[-1].legend(handles=handles, loc="center", fontsize=8.5, ncols=2)
-        elif many:
-            figure.legend(handles=handles, loc="outside lower center", fontsize=8.5, ncols=len(handles))
-        else:
-            figure.legend(handles=handles, loc="outside right upper", fontsize=8.5)
-        figure.draw_without_rendering()  # labels are placed in the final layout
-        figure.set_layout_engine("none")
-        for axes, cost in zip(panels.flat, costs, strict=False):
-            figures.label(axes, _points(item, numbers, cost))
-            for text in axes.texts:  # legible on the line
-                text.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})
+    rows, columns = (math.ceil(len(costs) / 2), 2) if many else (1, 1)
+    size = (9.0, 3.9 * rows) if many else (7.2, 4.6)
+    figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axes, cost in zip(panels.flat, costs, strict=False):
+        _draw(axes, item, numbers, cost, groups, families)
+    for axes in panels.flat[len(costs) :]:
+        axes.set_axis_off()
+    handles = _legend(groups, families)
+    if len(costs) < panels.size:
+        panels.flat[-1].legend(handles=handles, loc="center", ncols=2)
+    elif many:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    else:
+        figure.legend(handles=handles, loc="outside right upper")
+    figure.draw_without_rendering()  # labels are placed in the final layout
+    figure.set_layout_engine("none")
+    for axes, cost in zip(panels.flat, costs, strict=False):
+        figures.label(axes, _points(item, numbers, cost))
+        for text in axes.texts:  # legible on the line
+            text.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})
     return figure
 
 
@@ -116,7 +117,7 @@ def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
     return points.assign(label=short.where(points["leads"], "")).dropna(subset=["x", "y"])
 
 
-def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, groups: list[str], families: list[str]) -> None:
+def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, groups: figures.Looks, families: figures.Looks) -> None:
     axes.set(xlabel=cost.heading, ylabel=item.columns[0].heading)
     points = _points(item, numbers, cost)
     if points.empty:
@@ -125,21 +126,22 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, gr
     axes.margins(0.09)
     leading = points[points["leads"]].sort_values("x")
     axes.plot(leading["x"], leading["y"], color=GREY, linewidth=1.1, zorder=1.5)
-    for (group, family, leads), some in points.groupby(["group", "family", "leads"], sort=False):
-        colour = COLOURS[groups.index(group) % len(COLOURS)]
-        look = {"color": colour, "marker": MARKERS[families.index(family) % len(MARKERS)], "linestyle": "none"}
-        if some["y_sd"].notna().any():
-            axes.errorbar(some["x"], some["y"], yerr=some["y_sd"], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.4)
-        axes.plot(some["x"], some["y"], markersize=6, markerfacecolor=colour if leads else "white", zorder=3 if leads else 2, **look)
+    axes.errorbar(points["x"], points["y"], points["y_sd"], fmt="none", ecolor=GREY, elinewidth=0.8, alpha=0.4)
+    points = points.sort_values("leads", kind="stable")  # above the dominated
+    told = figures.told_by("group", groups) | {"style": "family", "markers": {name: each.marker for name, each in families.items()}}
+    seaborn.scatterplot(points, x="x", y="y", **told, s=40, linewidth=1.2, zorder=2, legend=False, ax=axes)
+    (drawn,) = axes.collections[-1:]
+    colours = drawn.get_facecolor()
+    drawn.set(edgecolor=colours, facecolor=np.where(points[["leads"]], colours, 1.0))
 
 
-def _legend(groups: list[str], families: list[str]) -> list[Line2D]:
+def _legend(groups: figures.Looks, families: figures.Looks) -> list[Line2D]:
     """Colours of groups, then markers, then what hollow means."""
 
     def entry(label: str, colour: str, marker: str, filled: bool = True) -> Line2D:
         look = {"marker": marker, "linestyle": "none", "color": colour, "markerfacecolor": colour if filled else "white"}
         return Line2D([], [], label=label, **look)
 
-    coloured = [entry(group, COLOURS[place % len(COLOURS)], "s") for place, group in enumerate(groups) if group]
-    marked = [entry(family, GREY, MARKERS[place % len(MARKERS)]) for place, family in enumerate(families)]
+    coloured = [entry(name, each.colour, "s") for name, each in groups.items() if name]
+    marked = [entry(name, GREY, each.marker) for name, each in families.items()]
     return [*coloured, *marked, entry("hollow: dominated", GREY, "o", filled=False)]

@@ -6,13 +6,15 @@ import math
 import string
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps, pyplot
+import seaborn
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.patches import Rectangle
+from seaborn.utils import relative_luminance
 
 from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
 from nmtprune.analysis.importance import unimportant as count_unimportant
@@ -21,15 +23,13 @@ from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Column, Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.importances import CONTRIBUTIONS, importance
-from nmtprune.measurements.importances import place as place_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
-from nmtprune.reporting.figures import STYLE
 from nmtprune.reporting.rendition import Made
 
 PRINTED = {kind: kind.replace(".", ":") for kind in KINDS}  # E:SA, as in the paper
-COLOURS = colormaps["Blues"]  # its lightness falls throughout: it holds in grey and for the colour-blind
-LIGHT_ON_DARK = 0.55  # importance from which text is white
+COLOURS = "Blues"  # its lightness falls throughout: it holds in grey and for the colour-blind
+EQUAL_CONTRAST = 0.18  # of black and white with what has this luminance
 ABSENT = "#c8c8c8"
 HATCHED = "Hatched: components that a model does not have."
 # inches: widths of all, of a panel at most, of axis labels and colour bar; heights of a panel and a layer at least, of a line of title
@@ -114,28 +114,27 @@ def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
     tall = [max([TALL, *(LAYER * depth(maps[place, c.metric]) for place, c in line)]) for line in lines]
     above = [max([1, *(titles[place, c.metric].count("\n") + 1 for place, c in line)]) * LINE + 0.35 for line in lines]
     width = min(WIDTH, across * WIDEST + ROOM)
-    with pyplot.rc_context(STYLE | {"axes.grid": False, "hatch.linewidth": 0.5}):
-        figure, grid = pyplot.subplots(
-            len(lines),
-            across,
-            figsize=(width, sum(tall) + sum(above)),
-            squeeze=False,
-            layout="constrained",
-            height_ratios=tall,
-        )
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for line, row, height in zip(lines, grid, tall, strict=True):
-            for number, ((place, column), axes) in enumerate(zip(line, row, strict=False)):
-                axes.set_axis_on()
-                axes.set_title(titles[place, column.metric], fontsize=7, loc="left", linespacing=1.15)
-                draw(axes, maps[place, column.metric], ((width - ROOM) / across, height))
-                axes.set_ylabel("Layer" if number == 0 else "", fontsize=7.5)
-        heading = columns[0].heading if len(columns) == 1 else "Importance"
-        bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, aspect=14 * sum(tall) / TALL, pad=0.015, ticks=np.linspace(0, 1, 6))
-        bar.set_label(f"{heading} (darker: more important)" if sum(tall) > LONG else f"{heading}\n(darker: more important)", fontsize=7.5)
-        bar.ax.tick_params(labelsize=6.5, length=2, pad=2)
-        bar.outline.set_linewidth(0.5)
+    figure, grid = pyplot.subplots(
+        len(lines),
+        across,
+        figsize=(width, sum(tall) + sum(above)),
+        squeeze=False,
+        layout="constrained",
+        height_ratios=tall,
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, row, height in zip(lines, grid, tall, strict=True):
+        for number, ((place, column), axes) in enumerate(zip(line, row, strict=False)):
+            axes.set_axis_on()
+            axes.set_title(titles[place, column.metric], fontsize=7, loc="left", linespacing=1.15)
+            draw(axes, maps[place, column.metric], ((width - ROOM) / across, height))
+            axes.set_ylabel("Layer" if number == 0 else "", fontsize=7.5)
+    heading = columns[0].heading if len(columns) == 1 else "Importance"
+    bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, aspect=14 * sum(tall) / TALL, pad=0.015, ticks=np.linspace(0, 1, 6))
+    bar.set_label(f"{heading} (darker: more important)" if sum(tall) > LONG else f"{heading}\n(darker: more important)", fontsize=7.5)
+    bar.ax.tick_params(labelsize=6.5, length=2, pad=2)
+    bar.outline.set_linewidth(0.5)
     return figure
 
 
@@ -166,12 +165,9 @@ def draw(axes: Axes, found: Importance | None, size: tuple[float, float]) -> Non
     if found is None:
         absent(axes)
         return
-    layers, mean = depth(found), found.mean
-    cells(axes, {name: COLOURS(value) for name, value in mean.items() if not math.isnan(value)}, layers, size[0])
-    points = text_size(size, layers)
-    for name, value in mean.items() if points else ():
-        if not math.isnan(value):
-            write(axes, name, decimals(value), points, "white" if value >= LIGHT_ON_DARK else "black")
+    points, known = text_size(size, depth(found)), found.mean.dropna()
+    texts = known.map(decimals) if points else {}
+    draw_components(axes, known, texts, depth(found), size[0], cmap=COLOURS, annot_kws={"fontsize": points})
 
 
 def absent(axes: Axes) -> None:
@@ -181,22 +177,26 @@ def absent(axes: Axes) -> None:
     axes.text(0.5, 0.5, "not there yet", transform=axes.transAxes, ha="center", va="center", fontsize=7.5, color="#666666")
 
 
-def cells(axes: Axes, colours: Mapping[str, object], layers: int, width: float) -> None:
-    """The components of a model by kind and layer in these colours, `width` inches; hatched what it does not have."""
-    for x, kind in enumerate(KINDS):
-        for layer in range(1, layers + 1):
-            colour = colours.get(str(Component(kind, layer)))
-            look = (
-                {"facecolor": "white", "hatch": "////", "edgecolor": ABSENT}
-                if colour is None
-                else {"facecolor": colour, "edgecolor": "#8c8c8c"}
-            )
-            axes.add_patch(Rectangle((x - 0.5, layer - 0.5), 1, 1, linewidth=0.4, **look))
-    axes.axvline(1.5, color="black", linewidth=0.9)  # encoder and decoder
-    axes.set(xlim=(-0.5, len(KINDS) - 0.5), ylim=(0.5, layers + 0.5))
-    axes.set_xticks(range(len(KINDS)), PRINTED.values(), fontsize=min(5.8, 4.3 * width))
-    axes.set_yticks(range(1, layers + 1), range(1, layers + 1), fontsize=6.3)
-    axes.tick_params(length=0, pad=2)
+def draw_components(axes: Axes, values: Mapping[str, float], texts: Mapping[str, str], layers: int, width: float, **more: Any) -> None:
+    """Draw a cell for each component by kind and, from the bottom up, layer, in the colour of its value, 0 to 1; hatched where it has none.
+
+    `width`: the panel's, in inches. `more` is seaborn's."""
+    places = [[str(Component(kind, layer)) for kind in KINDS] for layer in range(1, layers + 1)]
+    grid = pd.DataFrame(places, range(1, layers + 1), PRINTED.values())
+    written = grid.map(lambda name: texts.get(name, "")) if len(texts) else None
+    known = grid.map(lambda name: values.get(name, math.nan))
+    axes.figure.set_visible(False)  # seaborn would draw it whole to see whether tick labels overlap
+    seaborn.heatmap(known, vmin=0, vmax=1, annot=written, fmt="", cbar=False, linewidths=0.4, linecolor="#8c8c8c", ax=axes, **more)
+    axes.figure.set_visible(True)
+    colours = axes.collections[0].to_rgba(known.to_numpy()[known.notna()])
+    for text, colour in zip(axes.texts, colours, strict=False):
+        text.set_color("black" if relative_luminance(colour) > EQUAL_CONTRAST else "white")
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.patch.set(hatch="////", hatch_linewidth=0.5, edgecolor=ABSENT)
+    axes.axvline(2, color="black", linewidth=0.9)  # encoder and decoder
+    axes.tick_params(length=0, pad=2, labelrotation=0, labelsize=6.3)
+    axes.tick_params(axis="x", labelsize=min(5.8, 4.3 * width))
     axes.spines[:].set(visible=True, linewidth=0.6)
 
 
@@ -205,11 +205,6 @@ def text_size(size: tuple[float, float], layers: int) -> float:
     width, height = 72 * size[0] / len(KINDS), 72 * size[1] / layers
     fits = min(6.5, width / 2.0, height / 1.3)
     return fits if fits >= 4 else 0.0
-
-
-def write(axes: Axes, component: str, text: str, points: float, colour: str, **more: object) -> None:
-    """Text in a component's cell."""
-    axes.text(*place_of(component), text, ha="center", va="center_baseline", fontsize=points, color=colour, **more)
 
 
 def decimals(value: float) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
-from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.rendition import Made
 
 # columns of panels: the matrices whose groups they show
@@ -52,40 +52,39 @@ def histogram(item: Item, measured: Measured) -> pyplot.Figure:
     """Numbers of groups by root mean square, a row of panels a model (its first seed), a line a matrix, dashed where it is cut."""
     found = [measured.norms(row.first) for row in item.rows] or [None]
     shown = [title for title, names in PANELS.items() if any(each and names.keys() & each.keys() for each in found)] or list(PANELS)[:1]
-    with pyplot.rc_context(STYLE):
-        figure, panels = pyplot.subplots(
-            len(found),
-            len(shown),
-            figsize=(3.7 * max(len(shown), 1.5), 0.6 + 1.9 * len(found)),
-            sharex=True,
-            squeeze=False,
-            layout="constrained",
-        )
-        for place, (line, norms) in enumerate(zip(panels, found, strict=True)):
-            for axes, title in zip(line, shown, strict=True):
-                label = item.rows[place].label if item.rows else ""
-                axes.set_title(f"{label}: {title}", fontsize=9)
-                if norms is None:
-                    figures.empty(axes)
-                elif PANELS[title].keys() & norms.keys():
-                    _draw(axes, norms, PANELS[title])
-                else:
-                    axes.set_yticks([])
-                    axes.text(0.5, 0.5, "not regularised", transform=axes.transAxes, ha="center", color="#666666")
-            line[0].set_ylabel("Groups")
-        for axes in panels[-1]:
-            axes.set_xlabel("Root mean square of a group's weights")
+    figure, panels = pyplot.subplots(
+        len(found),
+        len(shown),
+        figsize=(3.7 * max(len(shown), 1.5), 0.6 + 1.9 * len(found)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for place, (line, norms) in enumerate(zip(panels, found, strict=True)):
+        for axes, title in zip(line, shown, strict=True):
+            label = item.rows[place].label if item.rows else ""
+            axes.set_title(f"{label}: {title}", fontsize=9)
+            if norms is None:
+                figures.empty(axes)
+            elif PANELS[title].keys() & norms.keys():
+                _draw(axes, norms, PANELS[title])
+            else:
+                axes.set_yticks([])
+                axes.text(0.5, 0.5, "not regularised", transform=axes.transAxes, ha="center", color="#666666")
+        line[0].set_ylabel("Groups")
+    for axes in panels[-1]:
+        axes.set_xlabel("Root mean square of a group's weights")
     return figure
 
 
 def _draw(axes: pyplot.Axes, norms: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
-    values = {name: np.maximum(norms[name], SMALLEST) for name in names if name in norms}
-    ends = np.log10([min(each.min() for each in values.values()), max(each.max() for each in values.values())])
-    bins = np.logspace(np.floor(ends[0] * 2) / 2, np.ceil(ends[1] * 2) / 2 + 0.01, BINS)
-    axes.set_xscale("log")
+    shown = [name for name in names if name in norms]
+    values = pd.concat([pd.DataFrame({"norm": np.maximum(norms[name], SMALLEST), "matrix": names[name]}) for name in shown])
+    colours = dict(zip(names.values(), figures.COLOURS, strict=False))
+    seaborn.histplot(values, x="norm", hue="matrix", palette=colours, bins=BINS, log_scale=True, element="step", fill=False, ax=axes)
     figures.number_powers(axes.xaxis)
-    for place, (name, each) in enumerate(values.items()):
-        axes.hist(each, bins, histtype="step", color=COLOURS[place], linewidth=1.4, label=names[name])
+    for name in shown:
         if (cut := _cut(norms, name)) is not None:
-            axes.axvline(cut, color=COLOURS[place], linestyle="--", linewidth=1)
-    axes.legend(fontsize=7.5, handlelength=1.5)
+            axes.axvline(cut, color=colours[names[name]], linestyle="--", linewidth=1)
+    axes.set(xlabel="", ylabel="")
+    seaborn.move_legend(axes, "best", title="", handlelength=1.5)

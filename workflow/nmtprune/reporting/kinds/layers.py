@@ -8,7 +8,6 @@ from matplotlib import pyplot
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
-from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.rendition import Made
 
 # panels by rows: (part and side, title)
@@ -28,20 +27,19 @@ def make(item: Item, measured: Measured) -> Made:
 
 def layers(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     """Heads and units left by layer from the bottom up; means over seeds."""
-    with pyplot.rc_context(STYLE):
-        attention = [panel for panel in ATTENTION if _layers(numbers, panel[0])] or ATTENTION[:2]
-        columns = max(len(attention), len(FFN))
-        figure, panels = pyplot.subplots(2, columns, figsize=(3.3 * columns, 5.4), squeeze=False, layout="constrained")
-        for row, some, heading in zip(panels, (attention, FFN), ("Attention heads left", "FFN units left"), strict=True):
-            for axes, (name, title) in zip(row, some, strict=False):
-                axes.set_title(title, fontsize=9)
-                _draw(axes, item, numbers, name)
-            row[0].set_ylabel(heading)
-            for axes in row[len(some) :]:
-                axes.set_axis_off()
-        handles, labels = panels[1][0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8.5)
+    attention = [panel for panel in ATTENTION if _layers(numbers, panel[0])] or ATTENTION[:2]
+    columns = max(len(attention), len(FFN))
+    figure, panels = pyplot.subplots(2, columns, figsize=(3.3 * columns, 5.4), squeeze=False, layout="constrained")
+    for row, some, heading in zip(panels, (attention, FFN), ("Attention heads left", "FFN units left"), strict=True):
+        for axes, (name, title) in zip(row, some, strict=False):
+            axes.set_title(title)
+            _draw(axes, item, numbers, name)
+        row[0].set_ylabel(heading)
+        for axes in row[len(some) :]:
+            axes.set_axis_off()
+    handles, labels = panels[1][0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -56,13 +54,13 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, name: str) -> No
     if known.empty:
         figures.empty(axes)
         return
-    depths = [int(column.rpartition("_")[2]) for column in columns]
+    depths = {column: int(column.rpartition("_")[2]) for column in columns}
     pruned = [place for place, row in enumerate(item.rows) if not row.baseline]
-    for place, record in known.iterrows():
-        number = pruned.index(place) if place in pruned else -1
-        colour = COLOURS[number % len(COLOURS)] if number >= 0 else OF_THE_BASELINE
-        marker = MARKERS[number % len(MARKERS)] if number >= 0 else None
-        dash = "-" if number >= 0 else (0, (1, 1.5))
-        axes.plot(depths, record[columns].astype(float), color=colour, marker=marker, linestyle=dash, markersize=4.5, label=record["label"])
-    axes.set(xlabel="Layer", xticks=depths)
+    looks = {
+        known["label"][place]: figures.look(pruned.index(place)) if place in pruned else figures.Look(OF_THE_BASELINE, "", figures.DOTTED)
+        for place in known.index
+    }
+    left = known.rename(columns={"label": "name", **depths}).melt(["row", "name"], depths.values(), "x", "y")
+    figures.lines(axes, left, looks, units="row", estimator=None, markersize=4.5)
+    axes.set(xlabel="Layer", xticks=[*depths.values()])
     axes.set_ylim(bottom=0)

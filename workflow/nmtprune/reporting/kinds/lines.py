@@ -9,7 +9,6 @@ from matplotlib import pyplot
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
-from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.rendition import Made
 from nmtprune.scoring.significance import interval
 
@@ -33,49 +32,31 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
     points = _points(item, numbers)
     groups = [group for _, group in points.groupby(["task", "recipe"], sort=False)]
     several = len(groups) > 1
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
-        drawn = []
-        for place, group in enumerate(groups):
-            name = f"{measured.config.task(group['task'].iloc[0])['title']}, " if several else ""
-            baseline = group[group["baseline"]].dropna(subset="y").head(1)
-            for number, (label, line) in enumerate(group[~group["baseline"]].groupby("label", sort=False)):
-                look, dashed = place if several else number, label in item.dashed
-                colour, marker = COLOURS[look % len(COLOURS)], MARKERS[look % len(MARKERS)]
-                own = line[line["own"]]
-                axes.plot(own["x"], own["published"], "*", markersize=12, color=colour, markerfacecolor="white", zorder=3)
-                start = [baseline] if line["joined"].any() else []
-                line = pd.concat([*start, line.dropna(subset="y")]).sort_values("x")
-                drawn.append(
-                    axes.errorbar(
-                        line["x"],
-                        line["y"],
-                        yerr=line.get(f"{metric}_sd"),
-                        color=colour,
-                        linestyle="--" if dashed else "-",
-                        linewidth=1.6,
-                        marker=marker,
-                        markersize=5.5,
-                        markerfacecolor="white" if dashed else colour,
-                        markeredgewidth=1.3,
-                        capsize=2.5,
-                        label=f"{name}{label}",
-                    )
-                )
-            colour = COLOURS[place % len(COLOURS)] if several else OF_THE_BASELINE
-            own = group[group["baseline"] & group["own"]]
-            axes.plot(own["x"], own["published"], "*", markersize=12, color=colour, markerfacecolor="white", zorder=3)
-            for number, level in baseline["y"].items():
-                style = {"color": colour, "linewidth": 1.0, "linestyle": (0, (1, 1.5)), "zorder": 1.5}
-                drawn.append(axes.axhline(level, label=f"{name}baseline" if several else item.rows[number].label, **style))
-                if band := _band(item.rows[number], metric, baseline.loc[number], measured):
-                    axes.axhspan(*band, color=colour, alpha=0.13, linewidth=0)
-        axes.set(xlabel=item.x["heading"], ylabel=heading, xticks=sorted({*points["x"]}))
-        axes.set_ylim(bottom=0)
-        if points["y"].notna().any():
-            axes.legend(handles=drawn, loc="best", fontsize=8, handlelength=3)
-        else:
-            figures.empty(axes)
+    figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
+    for place, group in enumerate(groups):
+        title = f"{measured.config.task(group['task'].iloc[0])['title']}, " if several else ""
+        baseline = group[group["baseline"]].dropna(subset="y").head(1)
+        looks, drawn = {}, []
+        for number, (label, line) in enumerate(group[~group["baseline"]].groupby("label", sort=False)):
+            looks[f"{title}{label}"] = figures.look(place if several else number, figures.DASHED if label in item.dashed else "")
+            drawn += [part.assign(name=f"{title}{label}") for part in ([baseline, line] if line["joined"].any() else [line])]
+        if drawn:
+            figures.lines(axes, figures.ends(pd.concat(drawn), "y", f"{metric}_sd"), looks)
+        colour = figures.COLOURS[place % len(figures.COLOURS)] if several else OF_THE_BASELINE
+        own = group[group["own"]].assign(name=title + group["label"])
+        edges = [looks[name].colour if name in looks else colour for name in own["name"]]
+        axes.scatter(own["x"], own["published"], 144, "white", "*", edgecolors=edges, zorder=3)
+        for number, level in baseline["y"].items():
+            style = {"color": colour, "linewidth": 1.0, "linestyle": (0, figures.DOTTED), "zorder": 1.5}
+            axes.axhline(level, label=f"{title}baseline" if several else item.rows[number].label, **style)
+            if band := _band(item.rows[number], metric, baseline.loc[number], measured):
+                axes.axhspan(*band, color=colour, alpha=0.13, linewidth=0)
+    axes.set(xlabel=item.x["heading"], ylabel=heading, xticks=sorted({*points["x"]}))
+    axes.set_ylim(bottom=0)
+    if points["y"].notna().any():
+        axes.legend(loc="best", handlelength=3)
+    else:
+        figures.empty(axes)
     return figure
 
 

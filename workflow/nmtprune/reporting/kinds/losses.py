@@ -14,10 +14,9 @@ from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
-from nmtprune.reporting.figures import COLOURS, STYLE
 from nmtprune.reporting.rendition import Made
 
-CURVES = {"train_nll": ("training", "-", "o"), "dev_nll": ("development", "--", "s")}
+CURVES = {"train_nll": "training", "dev_nll": "development"}
 COLUMNS = ("row", "group", "label", "task", "recipe", "seed", "chain", "update", "update_of_step", "epoch_of_step", "learning_rate")
 
 
@@ -73,41 +72,34 @@ def losses(numbers: pd.DataFrame) -> pyplot.Figure:
     """Training and development loss of each row against updates; a vertical line where one training ends and the next begins."""
     points = numbers[numbers["missing"] == ""]
     several = points["row"].nunique() > 1
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
-        axes.set(xlabel="Updates", ylabel="Negative log-likelihood per target token")
-        if points.empty:
-            figures.empty(axes)
-            return figure
-        for (number, _), line in points.groupby(["row", "seed"], sort=False):
-            for place, (curve, (name, dash, marker)) in enumerate(CURVES.items()):
-                known = line.dropna(subset=curve)
-                look = (number - 1) * len(CURVES) + place
-                label = f"{line['label'].iloc[0]}, {name}" if several else name.capitalize()
-                axes.plot(
-                    known["update"],
-                    known[curve],
-                    linestyle=dash,
-                    marker=marker,
-                    markersize=3,
-                    color=COLOURS[look % len(COLOURS)],
-                    linewidth=1.4,
-                    label=label,
-                )
-        for update, between in _breaks(points):
-            axes.axvline(update, color="#666666", linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
-            axes.annotate(
-                between,
-                (update, 1),
-                (-3, -2),
-                xycoords=axes.get_xaxis_transform(),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                fontsize=7.5,
-            )
-        handles, labels = axes.get_legend_handles_labels()
-        axes.legend(dict(zip(labels, handles, strict=True)).values(), dict.fromkeys(labels), loc="best", fontsize=8, handlelength=3)
+    figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
+    axes.set(xlabel="Updates", ylabel="Negative log-likelihood per target token")
+    if points.empty:
+        figures.empty(axes)
+        return figure
+    names = {
+        (label, curve): f"{label}, {curve}" if several else curve.capitalize()
+        for label in points["label"].unique()
+        for curve in CURVES.values()
+    }
+    looks = {name: figures.look(place, figures.DASHED if place % 2 else "") for place, name in enumerate(names.values())}
+    curves = points.rename(columns={"update": "x", **CURVES}).melt(["row", "label", "seed", "x"], CURVES.values(), "curve", "y")
+    curves["name"] = [names[pair] for pair in zip(curves["label"], curves["curve"], strict=True)]
+    models = curves["row"].astype(str) + "/" + curves["seed"].astype(str)
+    figures.lines(axes, curves, looks, units=models, estimator=None, linewidth=1.4, markersize=3)
+    for update, between in _breaks(points):
+        axes.axvline(update, color="#666666", linewidth=0.9, linestyle=(0, figures.DOTTED), zorder=1)
+        axes.annotate(
+            between,
+            (update, 1),
+            (-3, -2),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=7.5,
+        )
+    axes.legend(loc="best", handlelength=3)
     return figure
 
 

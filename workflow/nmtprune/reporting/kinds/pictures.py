@@ -9,7 +9,6 @@ from itertools import groupby
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -20,7 +19,7 @@ from nmtprune.experiment.weight_classes import EMBEDDINGS
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import tables
-from nmtprune.reporting.figures import STYLE
+from nmtprune.reporting.figures import COLOURS
 from nmtprune.reporting.rendition import Made, Table
 
 GATES = ("input gate", "forget gate", "output gate", "candidate")  # top down, as in equation 2 of See et al. 2016
@@ -28,7 +27,7 @@ CONNECTIONS = ("feed-forward", "input feeding", "recurrent")
 KEPT = {"kept_of_class": "kept", "kept_of_part": "kept", "kept_on_diagonal": "kept_on_diagonal", "kept_off_diagonal": "kept_off_diagonal"}
 # inches: the whole width, room for labels left and above, between panels, heights of panels of several matrices and of one, of a heading
 WIDTH, LEFT, ABOVE, BETWEEN, TALL, FLAT, HEADING = 7.0, 0.85, 0.42, 0.12, 2.9, 0.8, 0.2
-LINE = "#D55E00"
+LINE = COLOURS[1]
 
 
 @dataclass(frozen=True)
@@ -122,22 +121,21 @@ def _figure(item: Item, measured: Measured) -> Figure:
     total = sum(heights) + ABOVE * (len(heights) + 0.5) + HEADING * sum(bool(heading) for heading, _ in bands)
     figure = Figure(figsize=(WIDTH, total))
     top = total
-    with rc_context(STYLE | {"axes.grid": False}):
-        for (heading, content), height in zip(bands, heights, strict=False):
-            top -= ABOVE + height + (HEADING if heading else 0)
-            if isinstance(content, str):
-                figure.text(
-                    0.5, (top + height / 2) / total, f"{heading}: {content}".removeprefix(": "), ha="center", fontsize=9, color="#666666"
-                )
-                continue
-            if heading:
-                figure.text(0.02, (top + height + ABOVE) / total, heading, va="bottom", weight="bold")
-            slots = max(len(content), 4 if height == TALL else 2)
-            width = (WIDTH - LEFT - BETWEEN * slots) / slots
-            for place, panel in enumerate(content):
-                left = LEFT + place * (width + BETWEEN)
-                axes = figure.add_axes((left / WIDTH, top / total, width / WIDTH, height / total))
-                _draw(axes, panel, named=place == 0)
+    for (heading, content), height in zip(bands, heights, strict=False):
+        top -= ABOVE + height + (HEADING if heading else 0)
+        if isinstance(content, str):
+            figure.text(
+                0.5, (top + height / 2) / total, f"{heading}: {content}".removeprefix(": "), ha="center", fontsize=9, color="#666666"
+            )
+            continue
+        if heading:
+            figure.text(0.02, (top + height + ABOVE) / total, heading, va="bottom", weight="bold")
+        slots = max(len(content), 4 if height == TALL else 2)
+        width = (WIDTH - LEFT - BETWEEN * slots) / slots
+        for place, panel in enumerate(content):
+            left = LEFT + place * (width + BETWEEN)
+            axes = figure.add_axes((left / WIDTH, top / total, width / WIDTH, height / total))
+            _draw(axes, panel, named=place == 0)
     return figure
 
 
@@ -189,6 +187,7 @@ def _draw(axes: Axes, panel: Panel, named: bool) -> None:
         extent = (*rights[column], *reversed(bottoms[row]))
         axes.imshow(picture, cmap="gray", norm=PowerNorm(0.6, 0, 255), extent=extent, aspect="auto")
     axes.set(xlim=(0, 1), ylim=(1, 0))
+    axes.grid(False)
     for ends, line in ((bottoms, axes.axhline), (rights, axes.axvline)):
         for _, end in list(ends.values())[:-1]:
             line(end, color=LINE, linewidth=0.8)

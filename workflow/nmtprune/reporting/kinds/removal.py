@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from nmtprune.experiment import shapes
 from nmtprune.experiment.components import of_shape, read_component
@@ -18,12 +17,11 @@ from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
-from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
-from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST, WIDTH, absent, cells, text_size, write
+from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST, WIDTH, absent, draw_components, text_size
 from nmtprune.reporting.rendition import Made
 from nmtprune.store.ablation_order import ITERATIVE
 
-KEPT, ABLATED = "#a9c8e6", "#ffffff"  # the lighter the less important
+SHADES = ["#ffffff", "#a9c8e6"]  # of what is ablated and kept: the lighter the less important
 GREY = "#555555"
 MAPS = 4  # below the lines and beside each other
 MUCH = 0.6  # of BLEU: where more than that is always left, the axis does not begin at 0
@@ -70,24 +68,22 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Fig
     beside = 1 <= len(maps) <= 2
     tall = max([TALL + 0.45, *(LAYER * each for each in layers.values())])
     size = (WIDTH, tall + 0.75) if beside else (WIDTH, 2.6 + (tall + 0.6) * math.ceil(len(maps) / MAPS))
-    with pyplot.rc_context(STYLE | {"hatch.linewidth": 0.5}):
-        figure = pyplot.figure(figsize=size, layout="constrained")
-        if beside:
-            ratios = [WIDTH - ROOM + 0.4 - WIDEST * len(maps), *[WIDEST] * len(maps)]
-            grid = figure.add_gridspec(1, 1 + len(maps), width_ratios=ratios)
-            lines, places = figure.add_subplot(grid[0, 0]), [grid[0, 1 + number] for number in range(len(maps))]
-        else:
-            down = math.ceil(len(maps) / MAPS)
-            grid = figure.add_gridspec(1 + down, MAPS, height_ratios=[2.1, *[tall] * down])
-            lines, places = figure.add_subplot(grid[0, :]), [grid[1 + number // MAPS, number % MAPS] for number in range(len(maps))]
-        _lines(lines, item, numbers)
-        lines.set_title("(a)" if len(maps) else "", fontsize=7.5, loc="left")
-        for (place, row, order), where in zip(maps, places, strict=True):
-            axes = figure.add_subplot(where)
-            axes.grid(False)
-            axes.set_title(f"({string.ascii_lowercase[1 + place % 25]}) {row.name}", fontsize=7.5, loc="left")
-            axes.set_ylabel("Layer" if place % MAPS == 0 else "", fontsize=7.5)
-            _map(axes, order, _components(row, measured), (WIDEST - 0.2, tall))
+    figure = pyplot.figure(figsize=size, layout="constrained")
+    if beside:
+        ratios = [WIDTH - ROOM + 0.4 - WIDEST * len(maps), *[WIDEST] * len(maps)]
+        grid = figure.add_gridspec(1, 1 + len(maps), width_ratios=ratios)
+        lines, places = figure.add_subplot(grid[0, 0]), [grid[0, 1 + number] for number in range(len(maps))]
+    else:
+        down = math.ceil(len(maps) / MAPS)
+        grid = figure.add_gridspec(1 + down, MAPS, height_ratios=[2.1, *[tall] * down])
+        lines, places = figure.add_subplot(grid[0, :]), [grid[1 + number // MAPS, number % MAPS] for number in range(len(maps))]
+    _lines(lines, item, numbers)
+    lines.set_title("(a)" if len(maps) else "", fontsize=7.5, loc="left")
+    for (place, row, order), where in zip(maps, places, strict=True):
+        axes = figure.add_subplot(where)
+        axes.set_title(f"({string.ascii_lowercase[1 + place % 25]}) {row.name}", fontsize=7.5, loc="left")
+        _map(axes, order, _components(row, measured), (WIDEST - 0.2, tall))
+        axes.set_ylabel("Layer" if place % MAPS == 0 else "", fontsize=7.5)
     return figure
 
 
@@ -117,25 +113,21 @@ def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame
 
 def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
     """BLEU on the test set, iterative solid and one-shot dashed, and lighter that of the iterative order on the development set."""
-    drawn: list[Line2D] = []
+    looks, drawn = {}, []
     for place, row in enumerate(item.rows):
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         for method, curve in _curves(numbers, place + 1):
-            iterative = method == ITERATIVE
-            look = {"color": colour, "linestyle": "-" if iterative else (0, (4, 2)), "marker": marker, "markersize": 3.6}
-            face = colour if iterative else "white"
-            errors = curve["test_bleu_sd"] if curve["test_bleu_sd"].notna().any() else None
-            label = f"{row.name}, {method}"
-            line = axes.errorbar(
-                curve.index, curve["test_bleu"], yerr=errors, markerfacecolor=face, linewidth=1.4, capsize=2, label=label, **look
-            )
-            drawn.append(line)
-            if iterative:
+            name = f"{row.name}, {method}"
+            looks[name] = figures.look(place, "" if method == ITERATIVE else figures.DASHED)
+            drawn.append(curve.reset_index(names="x").assign(name=name))
+            if method == ITERATIVE:
+                colour = looks[name].colour
                 axes.plot(curve.index, curve["dev_bleu"], color=colour, linewidth=0.9, alpha=0.45, zorder=1.6)
-                axes.axhline(curve["test_bleu"].iloc[0], color=colour, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=1.5)
+                axes.axhline(curve["test_bleu"].iloc[0], color=colour, linewidth=1.0, linestyle=(0, figures.DOTTED), zorder=1.5)
     if not drawn:
         figures.empty(axes)
         return
+    points = pd.concat(drawn).rename(columns={"test_bleu": "y"})
+    figures.lines(axes, figures.ends(points, "y", "test_bleu_sd"), looks, linewidth=1.4, markersize=3.6)
     axes.set_xlabel("Components ablated", fontsize=7.5)
     axes.set_ylabel("BLEU", fontsize=7.5)
     axes.tick_params(labelsize=7)
@@ -143,9 +135,9 @@ def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
     left = numbers[["test_bleu", "dev_bleu"]].to_numpy()
     if np.nanmin(left) < MUCH * np.nanmax(left):
         axes.set_ylim(bottom=0)
-    whole = Line2D([], [], color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.0, label="nothing ablated")
-    dev = Line2D([], [], color=GREY, linewidth=0.9, alpha=0.5, label="development set, iterative")
-    axes.legend(handles=[*drawn, whole, dev], loc="best", fontsize=6.3, handlelength=2.6)
+    axes.plot([], [], color=GREY, linestyle=(0, figures.DOTTED), linewidth=1.0, label="nothing ablated")
+    axes.plot([], [], color=GREY, linewidth=0.9, alpha=0.5, label="development set, iterative")
+    axes.legend(loc="best", fontsize=6.3, handlelength=2.6)
 
 
 def _map(axes: Axes, order: dict[str, int], known: list[str], size: tuple[float, float]) -> None:
@@ -154,10 +146,9 @@ def _map(axes: Axes, order: dict[str, int], known: list[str], size: tuple[float,
         absent(axes)
         return
     layers = max(read_component(name).layer for name in {*known, *order})
-    cells(axes, dict.fromkeys(known, KEPT) | dict.fromkeys(order, ABLATED), layers, size[0])
-    points = (text_size(size, layers) or 4.0) + 1
-    for name, number in order.items():
-        write(axes, name, str(number), points, "black", weight="bold")
+    values = dict.fromkeys(known, 1.0) | dict.fromkeys(order, 0.0)
+    bold = {"weight": "bold", "fontsize": 1 + (text_size(size, layers) or 4.0)}
+    draw_components(axes, values, {name: str(number) for name, number in order.items()}, layers, size[0], cmap=SHADES, annot_kws=bold)
 
 
 def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:

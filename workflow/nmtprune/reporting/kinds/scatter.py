@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 from scipy.stats import spearmanr
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
-from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
 from nmtprune.reporting.rendition import Made
 
 
@@ -38,27 +38,18 @@ def _correlation(points: pd.DataFrame) -> list[str]:
 
 def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
     """The second column's values against the first's, bars of the standard deviation over seeds, labels that do not meet."""
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
-        axes.set(xlabel=item.columns[0].heading, ylabel=item.columns[1].heading)
-        if points.empty:
-            figures.empty(axes)
-            return figure
-        figures.fit(axes, "y", points["y"])
-        axes.margins(0.14)
-        kinds = points["label"].str.replace(r"_?\d+$", "", regex=True)
-        for place, (_, kind) in enumerate(points.groupby(kinds, sort=False)):
-            axes.errorbar(
-                kind["x"],
-                kind["y"],
-                yerr=kind["y_sd"] if kind["y_sd"].notna().any() else None,
-                linestyle="none",
-                color=COLOURS[place % len(COLOURS)],
-                marker=MARKERS[place % len(MARKERS)],
-                markersize=5.5,
-                elinewidth=0.9,
-                capsize=2,
-            )
-        figure.tight_layout()  # labels are placed in the final layout
-        figures.label(axes, points)
+    figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
+    axes.set(xlabel=item.columns[0].heading, ylabel=item.columns[1].heading)
+    if points.empty:
+        figures.empty(axes)
+        return figure
+    figures.fit(axes, "y", points["y"])
+    axes.margins(0.14)
+    kinds = points["label"].str.replace(r"_?\d+$", "", regex=True)
+    looks = {kind: figures.look(place) for place, kind in enumerate(kinds.unique())}
+    axes.errorbar(points["x"], points["y"], points["y_sd"], fmt="none", ecolor="#888888", elinewidth=0.9, capsize=2)
+    told = figures.told_by("kind", looks)
+    seaborn.scatterplot(points.assign(kind=kinds), x="x", y="y", **told, s=36, linewidth=0.3, zorder=3, legend=False, ax=axes)
+    figure.tight_layout()  # labels are placed in the final layout
+    figures.label(axes, points)
     return figure

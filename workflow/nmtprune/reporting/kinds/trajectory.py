@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 from sklearn.decomposition import TruncatedSVD
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting.figures import COLOURS, MARKERS, STYLE
+from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 PANELS = 3
@@ -121,26 +122,24 @@ def _mean(values: pd.Series) -> str:
 def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
     """A panel a seed."""
     panels = max(1, len(frames))
-    with pyplot.rc_context(STYLE):
-        figure, grid = pyplot.subplots(1, panels, figsize=(1.2 + 4.4 * panels, 3.8), layout="constrained", squeeze=False)
-        for axes, frame in zip(grid[0], frames, strict=False):
-            _panel(axes, item, frame)
-            if len(frames) > 1:
-                axes.set_title(f"seed {frame['seed'][0]}", fontsize=9)
-        if not any(axes.has_data() for axes in grid[0]):
-            grid[0][0].text(0.5, 0.5, "no representations yet", transform=grid[0][0].transAxes, ha="center", color="#666666")
+    figure, grid = pyplot.subplots(1, panels, figsize=(1.2 + 4.4 * panels, 3.8), layout="constrained", squeeze=False)
+    for axes, frame in zip(grid[0], frames, strict=False):
+        _panel(axes, item, frame)
+        if len(frames) > 1:
+            axes.set_title(f"seed {frame['seed'][0]}", fontsize=9)
+    if not any(axes.has_data() for axes in grid[0]):
+        grid[0][0].text(0.5, 0.5, "no representations yet", transform=grid[0][0].transAxes, ha="center", color="#666666")
     return figure
 
 
 def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
     """A colour and a marker for each phase, arrows in the order of training."""
     points = frame[COORDINATES].to_numpy(float)
-    for place, (phase, numbers) in enumerate(_phases(item).items()):
-        colour = COLOURS[place % len(COLOURS)]
-        there = [number for number in numbers if not np.isnan(points[number]).any()]
-        if there:
-            style = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "s": 34, "zorder": 3}
-            axes.scatter(*points[there].T, label=phase, edgecolors="white", linewidths=0.6, **style)
+    phases = _phases(item)
+    looks = {phase: figures.look(place) for place, phase in enumerate(phases)}
+    seaborn.scatterplot(frame, x=COORDINATES[0], y=COORDINATES[1], **figures.told_by("phase", looks), s=34, zorder=3, ax=axes)
+    for phase, numbers in phases.items():
+        colour = looks[phase].colour
         for start, end in itertools.pairwise(numbers):
             _arrow(axes, points[start], points[end], colour, "-")
         if (origin := _origin(item, numbers[0])) is not None:
@@ -149,7 +148,7 @@ def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
         one, other = (f"{100 * frame[name][0]:.0f} % of the variance" for name in SHARES)
         axes.set(xlabel=f"component 1 ({one})", ylabel=f"component 2 ({other})")
         axes.margins(0.08)
-        axes.legend(loc="best", fontsize=8)
+        axes.legend(loc="best")
 
 
 def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, line: object) -> None:

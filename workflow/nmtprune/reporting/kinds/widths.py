@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pandas as pd
+import seaborn
 from matplotlib import pyplot
 
 from nmtprune.experiment import shapes
@@ -13,7 +14,6 @@ from nmtprune.experiment.papers import Item
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
-from nmtprune.reporting.figures import STYLE
 from nmtprune.reporting.rendition import Made
 
 _WIDTH = re.compile(r"(encoder|decoder)\.(\d+)\.ffn")
@@ -52,27 +52,23 @@ def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataF
 def lines(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     """Units left against updates, a panel a side and a row of panels a model (its first seed), a line a layer from dark to light."""
     shown = [place for place, row in enumerate(item.rows, 1)] or [0]
-    with pyplot.rc_context(STYLE):
-        figure, panels = pyplot.subplots(
-            len(shown), 2, figsize=(7.4, 3.2 * len(shown)), sharex="row", sharey="row", squeeze=False, layout="constrained"
-        )
-        for place, number in enumerate(shown):
-            points = numbers[(numbers["row"] == number) & (numbers["missing"] == "")]
-            points = points[points["seed"] == points["seed"].min()]
-            for axes, side in zip(panels[place], shapes.SIDES, strict=True):
-                title = f"{item.rows[number - 1].label}: {side}" if len(shown) > 1 else side.capitalize()
-                axes.set_title(title, fontsize=9)
-                axes.set_xlabel("Updates under the penalty")
-                layers = [name for name in points if name.startswith(f"ffn_{side}_") and points[name].notna().any()]
-                for index, name in enumerate(layers):
-                    colour = pyplot.colormaps["viridis"](0.88 * index / max(len(layers) - 1, 1))
-                    dash = ("-", "--", ":")[index % 3]
-                    label = f"layer {name.rpartition('_')[2]}"
-                    axes.plot(points["update"], points[name], color=colour, linestyle=dash, linewidth=1.6, label=label)
-                if layers:
-                    axes.set_ylim(bottom=0)
-                    axes.legend(fontsize=7.5, ncols=1 if len(layers) <= 6 else 2, handlelength=2.6)
-                else:
-                    figures.empty(axes)
-            panels[place][0].set_ylabel("FFN units left")
+    figure, panels = pyplot.subplots(
+        len(shown), 2, figsize=(7.4, 3.2 * len(shown)), sharex="row", sharey="row", squeeze=False, layout="constrained"
+    )
+    for place, number in enumerate(shown):
+        points = numbers[(numbers["row"] == number) & (numbers["missing"] == "")]
+        points = points[points["seed"] == points["seed"].min()]
+        for axes, side in zip(panels[place], shapes.SIDES, strict=True):
+            title = f"{item.rows[number - 1].label}: {side}" if len(shown) > 1 else side.capitalize()
+            axes.set(title=title, xlabel="Updates under the penalty")
+            measures = [name for name in points if name.startswith(f"ffn_{side}_") and points[name].notna().any()]
+            layers = {name: f"layer {name.rpartition('_')[2]}" for name in measures}
+            if layers:
+                left = points.rename(columns=layers).melt("update", layers.values(), "layer", "units")
+                seaborn.lineplot(left, x="update", y="units", hue="layer", style="layer", palette="viridis", estimator=None, ax=axes)
+                axes.set_ylim(bottom=0)
+                axes.legend(ncols=1 if len(layers) <= 6 else 2, handlelength=2.6)
+            else:
+                figures.empty(axes)
+        panels[place][0].set_ylabel("FFN units left")
     return figure
