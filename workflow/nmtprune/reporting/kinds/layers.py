@@ -57,7 +57,7 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, name: str) -> No
     depths = {column: int(column.rpartition("_")[2]) for column in columns}
     pruned = [place for place, row in enumerate(item.rows) if not row.baseline]
     looks = {
-        known["label"][place]: figures.look(pruned.index(place)) if place in pruned else figures.Look(OF_THE_BASELINE, "", figures.DOTTED)
+        known["label"][place]: figures.look(pruned.index(place)) if place in pruned else figures.Look(OF_THE_BASELINE, ".", figures.DOTTED)
         for place in known.index
     }
     left = known.rename(columns={"label": "name", **depths}).melt(["row", "name"], depths.values(), "x", "y")
