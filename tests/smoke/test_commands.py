@@ -63,6 +63,7 @@ COMMANDS = {
     "snakemake --cores all --config preset=multi30k 'seeds=[1]' 'papers=[see2016, wang2020]'": HOURS,
     "snakemake --cores all --config preset=multi30k 'papers=[wang2020/table2]' 'seeds=[1,2,3]'": HOURS,
     "snakemake --cores all results/models/toy/toy/s1/train/prune-global-40/retrain/scores.csv": Tried("minutes", added=DRY),
+    "snakemake --cores all results/models/toy/toy/s1/train/weights.csv": Tried("minutes", added=DRY),
     "python -m nmtprune init own": AS_PRINTED,
     "snakemake --cores all --configfile own/config.yaml": AS_PRINTED,
     "snakemake --cores all --config own=own 'papers=[]' 'chains=[mine/tiny-128/s1/train/prune-local-50/retrain]'": HOURS,
@@ -279,12 +280,12 @@ def test_a_run_without_room_prints_a_command_that_begins_all_the_same(place, mon
 
 # where a message prints a command -> the test that pastes it
 PRINTED_BY = {
-    "choose.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
-    "free.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
-    "models.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
-    "space.py": "test_a_run_without_room_prints_a_command_that_begins_all_the_same",
-    "plan.py": "test_calibration_is_a_verb_that_plan_names",
-    "reporting/measured.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",  # as `choose` prints it
+    "export/choice.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
+    "planning/freeing.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
+    "store/checkpoints.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
+    "planning/disk_usage.py": "test_a_run_without_room_prints_a_command_that_begins_all_the_same",
+    "planning/plan.py": "test_calibration_is_a_verb_that_plan_names",
+    "experiment/metrics.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",  # as `choose` prints it
 }
 
 

@@ -7,7 +7,11 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from nmtprune.fairseq_bridge import TOOLS
+from nmtprune.fairseq_bridge import (
+    TOOLS,
+    nmtprune_plugin,  # noqa: F401 (registers what our models are made of)
+    shim,  # noqa: F401
+)
 from nmtprune.foundation.errors import UserError, suggest
 
 
