@@ -8,6 +8,7 @@ from conftest import Workplace
 
 from nmtprune.experiment import chain, paths
 from nmtprune.foundation.errors import UserError
+from nmtprune.reporting.reference import keep
 from nmtprune.store import units
 
 TRAIN, CONTROL = (chain.parse(f"micro/micro/s1/{steps}") for steps in ("train", "train/continue"))
@@ -93,3 +94,11 @@ def test_a_unit_that_was_made_by_other_settings_or_lacks_what_is_asked_is_made_a
     (folder / "train" / paths.SCORES).unlink()
     units.seal(folder)
     assert models_asked_for(workplace) == again
+
+
+def test_a_unit_that_the_run_does_not_make_is_not_kept(tmp_path):
+    workplace = Workplace(tmp_path / "run", preset="multi30k", papers=["wang2020/table2"], only_units=["multi30k-en-de/tiny-128/s1"])
+    with workplace.inside():
+        kept = keep(workplace.config, tmp_path / "kept")
+        assert kept.whole == [] and kept.files == []
+        assert list(kept.lacking) == [Path("multi30k-en-de/tiny-128/s1")]

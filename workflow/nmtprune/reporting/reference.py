@@ -42,7 +42,10 @@ def keep(config: Config, folder: Path) -> Kept:
         written += [_copy(file, folder / paths.SPEED.name / file.name) for file in (table, paths.left_out(table)) if file.exists()]
     whole, lacking = [], {}
     for unit, chains in _units(config).items():
-        absent = next((file for file in _read_of(config, unit) if not file.exists()), None)
+        asked = _read_of(config, unit)
+        if not asked and not any(paths.manifest(chain).exists() for chain in chains):
+            continue  # the run makes nothing of it
+        absent = next((file for file in asked if not file.exists()), None)
         if absent is None:
             written += _keep_unit(config, folder, unit, chains)
             whole.append(unit)
