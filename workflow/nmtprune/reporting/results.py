@@ -25,7 +25,7 @@ LONGEST_SHOWN = 130  # characters of a finding there
 SEARCH = "search"  # the folder of kept trainings by which recipes were chosen
 OF_A_SEARCH = ("Task", "Recipe", "Steps", "Seed", "Updates", "Learning rate", "Dropout", "Perplexity", "BLEU")
 CHOSEN = (
-    "Learning rates and regularisation were chosen by perplexity on the development set, from these trainings "
+    "Settings of recipes were chosen by perplexity on the development set, from these trainings "
     f"(`{FOLDER}/{SEARCH}` has their recipes and histories). Test sets were not looked at."
 )
 Record = dict[str, str]
