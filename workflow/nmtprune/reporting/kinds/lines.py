@@ -24,9 +24,9 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
     """One line for each group and label, from the group's baseline at 0; the baseline itself as a thin horizontal line. Rows of another
     variable than the axis' first one do not begin at the baseline.
 
-    Of several tasks or recipes each has its colour and marker; of a single one each label. The band around a baseline is the noise
-    a difference has to leave: its standard deviation over seeds, or with one seed the 95 % bootstrap interval over sentences.
-    Published values are drawn where the data are the paper's: on others BLEU is on another scale.
+    Of several tasks or recipes each has its colour, and each label its marker; of a single one each label has both. The band around a
+    baseline is the noise a difference has to leave: its standard deviation over seeds, or with one seed the 95 % bootstrap interval over
+    sentences. Published values are drawn where the data are the paper's: on others BLEU is on another scale.
     """
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = _points(item, numbers)
@@ -38,7 +38,10 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
         baseline = group[group["baseline"]].dropna(subset="y").head(1)
         looks, drawn = {}, []
         for number, (label, line) in enumerate(group[~group["baseline"]].groupby("label", sort=False)):
-            looks[f"{title}{label}"] = figures.look(place if several else number, figures.DASHED if label in item.dashed else "")
+            if line["y"].isna().all():
+                continue  # the legend would speak of a line that is not there
+            look = figures.look(number, figures.DASHED if label in item.dashed else "")
+            looks[f"{title}{label}"] = look._replace(colour=figures.COLOURS[place % len(figures.COLOURS)]) if several else look
             drawn += [part.assign(name=f"{title}{label}") for part in ([baseline, line] if line["joined"].any() else [line])]
         if drawn:
             figures.lines(axes, figures.ends(pd.concat(drawn), "y", f"{metric}_sd"), looks)
