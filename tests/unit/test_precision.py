@@ -115,9 +115,7 @@ def test_the_small_recipes_say_auto_and_no_others():
     small = {"tiny-192", "tiny-128", "tiny-96", "tiny-64", "tiny-32", "tiny-lightconv", "tiny-lstm", "tiny-lstm-small", "tiny-rnnsearch"}
     small |= {f"tiny-6-6{kind}" for kind in ("", "-deep", "-shallow", "-wide", "-layerdrop", "-sublayerdrop")}
     small |= {f"tiny-6-6-dropout{tenths}" for tenths in (0, 3, 5)}
-    small |= {f"tiny-student-{layers}" for layers in ("12-1", "6-2", "6-2tied", "6-6")}
-    small |= {f"tiny-student-{layers}-ffn{width}" for layers in ("12-1", "6-2") for width in (72, 144, 288)}
-    small |= {"tiny-student-12-1-heads4"}
+    small |= {f"tiny-student-{kind}" for kind in ("6-2", "6-2-ffn72", "6-2-ffn288", "12-1", "12-1-ffn288", "12-1-heads4")}
     assert {name for name, said in asked.items() if said == {"auto"}} == small
     assert all(said == {"fp32"} for name, said in asked.items() if name not in small)
 
