@@ -151,7 +151,7 @@ def test_what_an_analysis_reads_of_importance_is_what_its_trials_take(kind):
     assert set(kind.importance) <= set(run.importance(model.recipe)) and set(kind.importance) <= set(identity)
     if kind.translates:
         few, many = (kind.trials(components, run.importance(model.recipe)) for components in (10, 20))
-        assert isinstance(few, TrialCount) and 0 < few.on_dev and kind.caption(run.importance(model.recipe))
+        assert isinstance(few, TrialCount) and few.on_dev > 0 and kind.caption(run.importance(model.recipe))
         assert few < many and sum(few) < sum(many)  # of `order`, whose candidates are few, only the trials by likelihood grow
 
 
