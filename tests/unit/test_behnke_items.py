@@ -462,6 +462,7 @@ def test_figure_4_draws_attention_above_feed_forward(behnke):
     found = made(behnke(), "figure4")
     titles = [axes.get_title() for axes in found.figure.axes]
     assert titles == ["Encoder self-attention", "Decoder context attention", "Encoder FFN", "Decoder FFN"]
+    assert [axes.get_ylabel() for axes in found.figure.axes] == ["Attention heads left", "", "FFN units left", ""]
     assert all([len(line.get_xdata()) for line in drawn(axes)] == 5 * [6] for axes in found.figure.axes)
     assert found.figure.axes[2].lines[0].get_ydata().tolist() == 6 * [1536]
 

@@ -15,7 +15,7 @@ from matplotlib.collections import PathCollection
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, kinds
-from nmtprune.reporting.kinds import losses
+from nmtprune.reporting.kinds import changes, losses
 from nmtprune.reporting.render import render
 
 CLASSES = [
@@ -313,6 +313,24 @@ def test_captions_of_figures_name_what_they_show_and_nothing_else(see):
     assert "Search:" not in text["figure4"] and "Test set: test (50 sentences)." in text["figure4"]
     assert "A line for each of the seeds 1, 2." in text["figure7"]
     assert not any("Test set:" in text[name] for name in ("figure7", "gap"))
+
+
+def test_whiskers_span_a_deviation_to_either_side_and_are_none_where_there_is_none():
+    points = pd.DataFrame({"y": [10.0, 20.0, math.nan], "deviation": [0.5, math.nan, math.nan]}, index=[0, 0, 1])
+    ends = figures.ends(points, "y", "deviation")
+    assert sorted(ends["y"].dropna()) == [9.5, 10.5, 20.0] and ends.index.is_unique
+    assert figures.ends(points, "y", "no such column")["y"].dropna().tolist() == [10.0, 20.0]
+
+
+def test_changes_of_a_model_that_is_missing_leave_the_others_bars():
+    record = {"change_published": math.nan, "half_width": math.nan, "missing": ""}
+    values = {("syntactic", "absent"): math.nan, ("semantic", "absent"): math.nan, ("syntactic", "there"): 2.0, ("semantic", "there"): -1.0}
+    numbers = pd.DataFrame([{"category": category, "label": label, "change": each, **record} for (category, label), each in values.items()])
+    numbers.loc[2, "half_width"] = 0.5
+    axes = changes.bars(numbers).axes[0]
+    bars = {container.get_label(): [bar.get_height() for bar in container] for container in axes.containers}
+    assert bars == {"absent": [], "there": [2.0, -1.0]}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["absent", "there"]
 
 
 @pytest.mark.parametrize(

@@ -62,5 +62,5 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, name: str) -> No
     }
     left = known.rename(columns={"label": "name", **depths}).melt(["row", "name"], depths.values(), "x", "y")
     figures.lines(axes, left, looks, units="row", estimator=None, markersize=4.5)
-    axes.set(xlabel="Layer", xticks=[*depths.values()])
+    axes.set(xlabel="Layer", ylabel="", xticks=[*depths.values()])
     axes.set_ylim(bottom=0)
