@@ -273,6 +273,15 @@ def test_reading_the_papers_loads_no_heavy_library():
     assert done.stdout.strip() == "[]"
 
 
+def test_verbs_that_draw_nothing_load_no_library_for_figures():
+    code = (
+        "import sys; import nmtprune.cli.verbs, nmtprune.planning.status, nmtprune.claims.registry, nmtprune.reporting.results;"
+        "print([name for name in ('matplotlib', 'seaborn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 # what a label, a caption or a note may say of a setting: a pattern, and what a row's model has of it
 SETTINGS = {
     r"λ = (\d[\d.]*|to\d+)": lambda run, model: {step.get("lambda") for step in model.steps},
