@@ -166,3 +166,11 @@ def test_values_that_help_names_are_those_that_are_taken():
     assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *FAST)
     assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(ANALYSIS_KINDS)
     assert config.from_settings({}).settings["preset"] == "toy"  # as the help of --preset says
+
+
+@pytest.mark.parametrize("text", ["50x", "0", "50+", "+50", "-1"])
+def test_a_mistaken_number_of_candidates_is_told_in_one_sentence(text, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["nmtprune", "shortlist", "toy", "sentencepiece-joint-700", "--", text])
+    assert cli.main() == 2
+    assert capsys.readouterr().err.startswith(f"nmtprune: shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200")

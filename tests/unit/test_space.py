@@ -195,6 +195,11 @@ def test_a_training_costs_what_one_like_it_has_cost_an_update(config):
     assert estimates.cost(job_of("toy/toy-lstm/s1/train", rule="train")) is None
 
 
+def test_a_job_that_waited_for_another_process_says_nothing_of_the_cost(config):
+    record("toy/toy/s2/train", 600, seconds=440.0, cpu=0.04)
+    assert Estimates(config).cost(job_of(ROOT, rule="train")) is None
+
+
 def test_a_training_that_was_stopped_costs_all_its_parts(config):
     record("toy/toy/s2/train", config.schedule("toy", "train")["updates"], seconds=20.0, cpu=18.0, wall=100.0)
     assert Estimates(config).cost(job_of(ROOT, rule="train")).seconds == pytest.approx(90.0)

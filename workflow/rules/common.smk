@@ -23,17 +23,17 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune.experiment import chain as chains
-    from nmtprune.experiment import analysis_kinds, papers, paths, subwords as subword_names
+    from nmtprune.experiment import analysis_kinds, papers, paths, subwords
     from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
     from nmtprune.planning import checks
     from nmtprune.foundation import commands, errors
     from nmtprune.store import current, units
-    from nmtprune.runtime import devices as launch, fork_server as warm
+    from nmtprune.runtime import devices, fork_server
     from nmtprune.experiment import config as configuration
     from nmtprune.data.corpus import languages_of, own_files
     from nmtprune.foundation.errors import UserError
     from nmtprune.scoring import comet
-    from nmtprune.store import state as store
+    from nmtprune.store import state
     from nmtprune.experiment.schedule import tokens_per_update
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
@@ -72,13 +72,13 @@ try:
     NOTES = current.notes() if workflow.is_main_process else {}
     OUTDATED = current.outdated(NOTES)
     current.renew(NOTES, OUTDATED)
-    GPUS = int(launch.on_gpu(CONFIG.settings["device"]))
+    GPUS = int(devices.on_gpu(CONFIG.settings["device"]))
     LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
     DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}  # environments that jobs run in, by `--sdm`
     if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
         raise UserError("--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`")
     if GPUS and LOCAL:
-        launch.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
+        devices.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     SETTINGS = doubled(CONFIG.as_arguments())
     OF_THE_PAGE = ("papers", "seeds", "chains", "name", "controls", "speed")
     PAGE_SETTINGS = doubled(f"--set preset={CONFIG.settings['preset']} {CONFIG.as_arguments(OF_THE_PAGE)}")
@@ -91,14 +91,14 @@ if workflow.is_main_process:
 
 COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
 PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
-COMPLETE = str(paths.page(CONFIG.name) / "complete")  # beside a page that was made when all was there
+COMPLETE = str(paths.page(CONFIG.name) / paths.COMPLETE)
 OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
 if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
-    workflow.register_resource("gpu", max(1, len(launch.devices())) * CONFIG.settings["jobs_per_gpu"])
+    workflow.register_resource("gpu", max(1, len(devices.devices())) * CONFIG.settings["jobs_per_gpu"])
 
 
 onstart:
@@ -108,7 +108,7 @@ onstart:
     needed = list(workflow.dag.needrun_jobs())
     try:
         if workflow.is_main_process:
-            store.only_run(paths.RESULTS)
+            state.only_run(paths.RESULTS)
         makes = [Path(file) for job in needed for file in job.output]
         at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes or 1
         checks.before_jobs(CONFIG, {*CHAINS, *BY_HAND}, makes, at_once, LOCAL)
@@ -118,8 +118,8 @@ onstart:
         raise WorkflowError(str(error))
     except OSError as error:
         raise WorkflowError(f"nmtprune: {errors.sentence_of(error)}")
-    if LOCAL and not DEPLOYED and len(needed) >= warm.ENOUGH_JOBS:
-        warm.start("nmtprune.cli.preload")
+    if LOCAL and not DEPLOYED and len(needed) >= fork_server.ENOUGH_JOBS:
+        fork_server.start("nmtprune.cli.preload")
 
 
 def begin(needed):
@@ -205,7 +205,7 @@ def corpus_files(wildcards):
 def given_files(wildcards):
     """The dictionaries and the subword model that came with an imported checkpoint."""
     settings = CONFIG.subwords_named(wildcards.subwords)
-    files = subword_names.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
+    files = subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
     return by_content(files, paths.data(wildcards.task, wildcards.subwords) / paths.MANIFEST)
 
 

@@ -230,12 +230,7 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.translation.shortlist import make_shortlist as align
 
     folder = paths.data(arguments.task, arguments.subwords)
-    if not re.fullmatch(r"[1-9][0-9]*(\+[1-9][0-9]*)?", arguments.top):
-        raise UserError(
-            f"shortlist: `{arguments.top}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces"
-        )
-    top, _, frequent = arguments.top.partition("+")
-    sizes = int(top), int(frequent or paths.MOST_FREQUENT)
+    sizes = paths.candidates(arguments.top)
     align(paths.binarised(folder), paths.shortlist(folder, *sizes), *sizes)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from nmtprune.experiment.chain import Chain
+from nmtprune.foundation.errors import UserError
 
 RESULTS = Path("results")
 MODELS = RESULTS / "models"
@@ -23,6 +25,7 @@ SCORES, VARIANTS = "scores.csv", "variants.csv"
 SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
 CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside a page
+COMPLETE = "complete"  # beside a page that Snakemake made when all was there
 UNIT = "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
 COUNTS = "counts.csv"  # beside a text: how many pairs were read, kept and dropped
 SUBWORDS = "subwords.json"  # beside subword models: their settings
@@ -52,6 +55,15 @@ MOST_FREQUENT = 100  # target pieces that are candidates everywhere, where a sho
 def shortlist(data_folder: Path, top: int, frequent: int = MOST_FREQUENT) -> Path:
     """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece, and so many everywhere."""
     return data_folder / f"shortlist-{top}{'' if frequent == MOST_FREQUENT else f'+{frequent}'}.npz"
+
+
+def candidates(text: str) -> tuple[int, int]:
+    """How many candidates a shortlist has for each source piece, and how many everywhere: `50`, or `50+200`. Raises UserError for any
+    other text."""
+    written = re.fullmatch(r"([1-9][0-9]*)(?:\+([1-9][0-9]*))?", text)
+    if not written:
+        raise UserError(f"shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces")
+    return int(written[1]), int(written[2] or MOST_FREQUENT)
 
 
 def model(chain: Chain) -> Path:

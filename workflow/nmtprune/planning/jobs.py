@@ -262,9 +262,8 @@ def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
         case "data":
             makes = jobs.encoded(arguments.task, paths.data(arguments.task, arguments.subwords))
         case "shortlist":
-            top, _, frequent = arguments.top.partition("+")
             folder = paths.data(arguments.task, arguments.subwords)
-            makes = jobs.shortlist(arguments.task, paths.shortlist(folder, int(top), int(frequent or paths.MOST_FREQUENT)))
+            makes = jobs.shortlist(arguments.task, paths.shortlist(folder, *paths.candidates(arguments.top)))
         case "run":
             makes = jobs.model(chain)
         case "score":

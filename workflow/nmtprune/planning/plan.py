@@ -37,6 +37,7 @@ from nmtprune.speed.protocol import SINGLE_SENTENCES
 from nmtprune.store import manifest
 
 Key = tuple[str, ...]
+IDLE = 0.01  # the share of its time that a job works at the least, however busy the machine is
 SAVED = 3  # checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes from
 OF_ITS_KIND = slice(2)  # of the keys of a job: those of jobs of the same kind and recipe
 LOOKED_AT = {"score": paths.SCORES, "variants": paths.VARIANTS}
@@ -67,6 +68,8 @@ class History:
         except (UserError, KeyError, OSError):
             return  # of a task or a recipe that is no longer there, or not made to the end
         seconds = found["seconds"] if "gpu" in found else found["cpu_seconds"]
+        if seconds < IDLE * found["seconds"]:
+            return  # it waited for another process, which did the work
         if _trains(job):
             trained = read_json(paths.manifest(job.chain))["wall_seconds"]  # of all its parts, where it was stopped and went on
             seconds *= max(1.0, trained / max(found["seconds"], 0.01))

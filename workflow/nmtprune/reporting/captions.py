@@ -27,8 +27,8 @@ SELECTED_BY = {
 }
 # by the schedules of the other reading: the rate of retraining here, and there
 READINGS = {
-    "peak": ("that of the end of the baseline's training", "near its peak"),
-    "last": ("near the peak of the baseline's training", "that of its end"),
+    "peak": ("the last rate of the baseline's training", "one near its peak"),
+    "last": ("near the peak of the baseline's training", "its last rate"),
 }
 DEAD = {  # what `lasso.dead` says of a group; the paper says "with a sum less than 1e-5"
     "squares": "whose squares sum to less than {:g} (the paper's sum, of absolute values, would leave none)",
@@ -165,14 +165,13 @@ def _steps(item: Item, family: str | None = None) -> list[tuple[str, Step]]:
 def _rejuvenation(item: Item, measured: Measured) -> list[str]:
     """How far below retraining the rate of rejuvenation is, and the other reading of the paper; nothing where no row is rejuvenated."""
     recipes = _distinct(recipe for recipe, _ in _steps(item, "rejuvenate"))
-    if not recipes:
-        return []
     schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
     readings = [
-        f"{here}, and {there} in the schedules `-{name}`" for name, (here, there) in READINGS.items() if f"rejuvenate-{name}" in schedules
+        f"The paper does not say what that is: here it is {here}, and in the schedules `-{name}` {there}."
+        for name, (here, there) in READINGS.items()
+        if f"rejuvenate-{name}" in schedules
     ]
-    also = f"; which rate that is it does not say: here that {' or '.join(readings)}" if readings else ""
-    return [f"Rejuvenation has a tenth of the rate of retraining, as the paper says{also}."]
+    return [" ".join(["Rejuvenation runs at a tenth of the rate of retraining, as in the paper.", *readings])] if recipes else []
 
 
 def _selection(item: Item, measured: Measured) -> list[str]:

@@ -34,7 +34,8 @@ def keep(config: Config, folder: Path) -> Kept:
     `models/` mirrors results/models. Hypotheses are those on the main test set of each task, of models that end with a training.
     """
     page = paths.page(config.name)
-    written = [_copy(file, folder / file.relative_to(page)) for file in sorted(page.rglob("*")) if file.is_file()]
+    shown = (file for file in sorted(page.rglob("*")) if file.is_file() and file.name != paths.COMPLETE)
+    written = [_copy(file, folder / file.relative_to(page)) for file in shown]
     index = folder / "index.html"
     if index.exists():
         write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))

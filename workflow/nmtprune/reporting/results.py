@@ -26,7 +26,7 @@ SEARCH = "search"  # the folder of kept trainings by which recipes were chosen
 OF_A_SEARCH = ("Task", "Recipe", "Steps", "Seed", "Updates", "Learning rate", "Dropout", "Perplexity", "BLEU")
 CHOSEN = (
     "Settings of recipes were chosen by perplexity on the development set, from these trainings "
-    f"(`{FOLDER}/{SEARCH}` has their recipes and histories). Test sets were not looked at."
+    f"(`{FOLDER}/{SEARCH}` has their recipes and histories)."
 )
 Record = dict[str, str]
 
