@@ -70,13 +70,13 @@ BENCHMARKS = (
         "The same with unrelated lengths of source and target: more of each batch is padding, which we leave out.",
         *("--lengths", "independent"),
     ),
-    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "13", "--warm-up", "3"),
+    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "60", "--warm-up", "40"),
     _training(
         "training-64",
         "Training, d 64",
         "The same at the size of the recipe `toy` and with its batches.",
         *("--dim", "64", "--ffn", "128", "--layers", "2", "--types", "700", "--max-tokens", "600", "--dropout", "0", "--clip-norm", "1"),
-        *("--updates", "320", "--warm-up", "20"),
+        *("--updates", "400", "--warm-up", "100"),
     ),
     _training(
         "training-lstm",

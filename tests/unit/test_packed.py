@@ -11,7 +11,7 @@ from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from nmtprune.fairseq_bridge import arguments, packed
-from nmtprune.fairseq_bridge.attention import Packing, from_heads, to_heads
+from nmtprune.fairseq_bridge.attention import ROWS, Packing, from_heads, to_heads
 from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum
 from nmtprune.fairseq_bridge.loss import InPlaceCrossEntropy
 
@@ -86,6 +86,26 @@ def test_the_loss_and_its_gradients_are_those_of_the_models_own_forward_pass(kin
     torch.testing.assert_close(ours, own, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("kind", ["pre-norm, embeddings apart", "SSRU", "LSTM"])
+def test_in_mixed_precision_more_padding_changes_nothing(kind, dictionary, monkeypatch):
+    """The batch has lengths of 5 and 7 and 11 target tokens; the sums are those of single precision within what bfloat16 rounds."""
+    sums, shapes = [], []
+    plain = packed.features
+    monkeypatch.setattr(packed, "features", lambda *given: shapes.append([each.shape[1] for each in given[1:]]) or plain(*given))
+    for mixed in (False, True):
+        model = build(dictionary, **MODELS[kind]).train()
+        criterion = InPlaceCrossEntropy(SimpleNamespace(target_dictionary=dictionary), False, 0.1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss, _, _ = criterion(model, batch(dictionary))
+        loss.backward()
+        gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+        sums.append((loss.detach(), gradients))
+    assert shapes == [[5, 7], [5, 7] if kind == "LSTM" else [8, 8]]
+    (loss, gradients), (mixed_loss, mixed_gradients) = sums
+    assert mixed_loss.item() == pytest.approx(loss.item(), rel=2e-3)
+    assert (mixed_gradients - gradients).norm() < 0.02 * gradients.norm()
+
+
 def test_layer_drop_leaves_out_the_same_sub_layers(dictionary, monkeypatch):
     model = build(dictionary, name="nmtprune_transformer", sub_layer_drop=0.5).train()
     losses = []
@@ -125,22 +145,43 @@ def test_a_transformer_with_extras_is_left_to_its_own_forward_pass(extra, dictio
     assert not packed.supports(models.build_model(cfg.model, task))
 
 
-def test_padding_comes_and_goes():
+def rows_of(packing, *shape):
+    """Random rows as packing makes them: zero after the tokens."""
+    rows = torch.zeros(packing.rows, *shape, dtype=torch.float64)
+    rows[: len(packing.tokens)] = torch.randn(len(packing.tokens), *shape, dtype=torch.float64)
+    return rows.requires_grad_()
+
+
+@pytest.fixture(params=[False, True], ids=["fp32", "mixed precision"])
+def mixed(request):
+    with torch.autocast("cpu", torch.bfloat16, enabled=request.param):
+        yield request.param
+
+
+def test_padding_comes_and_goes(mixed):
     held = torch.tensor([[False, True, True], [True, True, False]])
     packing = Packing.of(held)
-    tokens = torch.arange(1.0, 9.0).view(4, 2).requires_grad_()
-    padded = packing.pad(tokens)
+    rows = rows_of(packing, 2)
+    padded = packing.pad(rows)
     assert padded.view(2, 3, 2)[~held].eq(0).all()
-    assert torch.equal(packing.pack(padded), tokens)
+    assert torch.equal(packing.pack(padded), rows)
     assert Packing.of(torch.ones(2, 3, dtype=torch.bool)).pack(padded) is padded
-    double = tokens.detach().double().requires_grad_()
-    assert torch.autograd.gradcheck(packing.pad, double)
-    assert torch.autograd.gradcheck(packing.pack, padded.detach().double().requires_grad_())
+    assert torch.autograd.gradcheck(packing.pad, rows)
+    assert torch.autograd.gradcheck(packing.pack, padded.detach().requires_grad_())
 
 
-def test_heads_come_and_go():
+def test_in_mixed_precision_tokens_are_filled_up_to_few_numbers_of_rows():
+    with torch.autocast("cpu", torch.bfloat16):
+        rows = {Packing.of(torch.arange(500).view(1, -1) < tokens).rows for tokens in range(1, 500)}
+        packing = Packing.of(torch.tensor([[False, True, True]]))
+    assert rows == set(range(ROWS, 500 + ROWS, ROWS))
+    types = packing.pack(torch.tensor([1, 8, 9]), fill=1)
+    assert types.tolist() == [8, 9] + [1] * (ROWS - 2)
+
+
+def test_heads_come_and_go(mixed):
     packing = Packing.of(torch.tensor([[False, True, True], [True, True, True]]))
-    x = torch.randn(5, 3 * 2 * 4, dtype=torch.float64, requires_grad=True)
+    x = rows_of(packing, 3 * 2 * 4)
     parts = to_heads(x, packing, 3, 2)
     assert [part.shape for part in parts] == [(4, 3, 4)] * 3  # 2 sentences of 2 heads
     side_by_side = torch.cat([from_heads(part, packing, 2) for part in parts], dim=1)

@@ -10,37 +10,55 @@ from torch import Tensor
 
 from nmtprune.fairseq_bridge.dropout import dropout
 
+ROWS = 32  # in mixed precision the tokens of a batch are filled up to a multiple of this
 _VECTOR = 16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened batch; None where all do."""
+    """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened batch; None where all do.
+
+    What is packed has `rows` rows. In mixed precision these are some more than there are tokens, since oneDNN compiles its bfloat16
+    products anew for every number of rows. The last rows hold zeros, and nothing that becomes of them reaches a token or a gradient.
+    """
 
     sentences: int
     length: int
     tokens: Tensor | None
+    rows: int
 
     @classmethod
     def of(cls, held: Tensor) -> Packing:
         """`held`: [sentences, length], true where there is a token."""
-        return cls(*held.shape, None if bool(held.all()) else held.flatten().nonzero().squeeze(1))
+        if bool(held.all()):
+            return cls(*held.shape, None, held.numel())
+        tokens = held.flatten().nonzero().squeeze(1)
+        step = ROWS if torch.is_autocast_enabled(held.device.type) else 1
+        return cls(*held.shape, tokens, -(-len(tokens) // step) * step)
 
-    def pack(self, padded: Tensor) -> Tensor:
-        """[sentences * length, ...] to [tokens, ...]."""
-        return padded if self.tokens is None else _Pack.apply(padded, self)
+    def pack(self, padded: Tensor, fill: int = 0) -> Tensor:
+        """[sentences * length, ...] to [rows, ...]; the rows after the tokens hold `fill`."""
+        if self.tokens is None:
+            return padded
+        return _Pack.apply(padded, self) if padded.is_floating_point() else self._pack(padded, fill)
 
     def pad(self, packed: Tensor) -> Tensor:
-        """[tokens, ...] to [sentences * length, ...], zero where there is no token."""
+        """[rows, ...] to [sentences * length, ...], zero where there is no token."""
         return packed if self.tokens is None else _Pad.apply(packed, self)
 
-    def _pack(self, padded: Tensor) -> Tensor:
-        return padded if self.tokens is None else padded.index_select(0, self.tokens)
+    def _pack(self, padded: Tensor, fill: int = 0) -> Tensor:
+        if self.tokens is None:
+            return padded
+        packed = padded.new_empty(self.rows, *padded.shape[1:])
+        torch.index_select(padded, 0, self.tokens, out=packed[: len(self.tokens)])
+        packed[len(self.tokens) :] = fill
+        return packed
 
     def _pad(self, packed: Tensor) -> Tensor:
         if self.tokens is None:
             return packed
-        return packed.new_zeros(self.sentences * self.length, *packed.shape[1:]).index_copy_(0, self.tokens, packed)
+        padded = packed.new_zeros(self.sentences * self.length, *packed.shape[1:])
+        return padded.index_copy_(0, self.tokens, packed[: len(self.tokens)])
 
 
 class _Pack(torch.autograd.Function):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nmtprune.fairseq_bridge import packed
+from nmtprune.fairseq_bridge.attention import ROWS
 from nmtprune.foundation.errors import UserError
 
 # Elements of logits that are worked on at a time: what a core's cache holds, and enough to fill a GPU.
@@ -98,7 +99,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         needs_gradient = any(ctx.needs_input_grad)
         feature_gradient, weight_gradient = torch.empty_like(features), torch.zeros_like(weight)
         loss, nll = weight.new_zeros(2)
-        for rows in _chunks(len(features), max(1, _PROJECTED // len(weight))):
+        for rows in _chunks(len(features), ROWS * max(1, _PROJECTED // len(weight) // ROWS)):
             logits = functional.linear(features[rows], weight)
             for chunk in _chunks(len(logits), _rows(logits)):
                 work = logits[chunk].to(weight.dtype)
@@ -173,10 +174,11 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
     def _packed(self, model: nn.Module, sample: dict) -> tuple[Tensor, int, dict[str, Any]]:
         """The same for a model that `packed` supports."""
-        given, target = sample["net_input"], sample["target"]
-        features, packing = packed.features(model, given["src_tokens"], given["prev_output_tokens"])
+        given = sample["net_input"]
+        source, target_input, target = packed.filled_up(model, given["src_tokens"], given["prev_output_tokens"], sample["target"])
+        features, packing = packed.features(model, source, target_input)
         weight = model.decoder.output_projection.weight
-        loss, nll = projected_cross_entropy(features, weight, packing.pack(target.flatten()), self.eps, self.padding_idx)
+        loss, nll = projected_cross_entropy(features, weight, packing.pack(target.flatten(), self.padding_idx), self.eps, self.padding_idx)
         sample_size = len(target) if self.sentence_avg else sample["ntokens"]
         counts = {"ntokens": sample["ntokens"], "nsentences": len(target), "sample_size": sample_size}
         return loss, sample_size, {"loss": loss.data, "nll_loss": nll.data, **counts}

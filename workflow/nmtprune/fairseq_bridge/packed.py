@@ -27,6 +27,7 @@ from nmtprune.fairseq_bridge.attention import Packing, attend, from_heads, to_he
 from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum, rate
 from nmtprune.fairseq_bridge.lstm import Lstm
 
+LENGTHS = 4
 _LAYERS = (TransformerEncoderLayerBase, TransformerDecoderLayerBase, student.Layer)
 # parts that a Transformer of fairseq may have and that are not computed here
 _EXTRAS = (
@@ -68,6 +69,16 @@ def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Te
         return packing.pack(states.flatten(0, 1)), packing
     memory, source_packing = _encode(model.encoder, source)
     return _decode(model.decoder, target_input, memory, source_packing)
+
+
+def filled_up(model: nn.Module, source: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+    """Types [sentences, length], padded on the left of sources and on the right of targets, with as much more padding as makes lengths
+    multiples of LENGTHS: see `Packing`. Only in mixed precision, and not of an LSTM, whose steps over padding cost as much as others."""
+    if isinstance(model, Lstm) or not torch.is_autocast_enabled(source.device.type):
+        return source, *targets
+    padding = model.decoder.padding_idx
+    source = functional.pad(source, (-source.shape[1] % LENGTHS, 0), value=padding)
+    return source, *(functional.pad(target, (0, -target.shape[1] % LENGTHS), value=padding) for target in targets)
 
 
 def _encode(encoder: nn.Module, source: Tensor) -> tuple[Tensor, Packing]:
