@@ -27,7 +27,7 @@ import torch
 from measuring import command_line, parse, publish, ratio
 
 from nmtprune.analysis import weights
-from nmtprune.experiment.chain import SCHEMES
+from nmtprune.experiment.step_kinds import SCHEMES
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.schemes import masks
 from nmtprune.scoring import size

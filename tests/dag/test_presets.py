@@ -29,26 +29,26 @@ def dry_run(workplace, *arguments):
     return jobs_of(done.stdout + done.stderr)
 
 
-# the rule that makes a file, or the step of a family, where it is not named as that is
+# the rule that makes a file, where it is not named as that is
 RULE_OF = {"scores": "score", "weights": "matrix_analysis", "matrices": "matrix_analysis"}
 RULE_OF |= dict.fromkeys(("representations", "probing", "similarity", "isometry"), "encoder_analysis")
-RULE_OF |= {"rewind": "utilise", "drop": "utilise"}
-RULE_OF |= {"continue": "continue_training", "import": "import_checkpoint", "slice": "slice_model"}
 
 
 def expected(settings):
     """Jobs by rule, counted from the files that the tables and figures ask for."""
     wanted = {file for file in units.inputs(settings) if file.name != "manifest.json"}
     every = {ancestor for each in papers.chains(settings) for ancestor in each.ancestors()}
-    ordered = {each.parent for each in every if each.last.needs_order} | {each for each in every if paths.analysis(each, "order") in wanted}
+    ordered = {each.parent for each in every if each.last.kind.needs_order} | {
+        each for each in every if paths.analysis(each, "order") in wanted
+    }
     wanted |= {paths.analysis(each, name) for each in ordered for name in ("order", "contribution")}
     counts = Counter({"pages": 1, "all": 1})
     counts.update("speed" if "speed" in file.parts else RULE_OF.get(file.stem, file.stem) for file in wanted)
     made = set()
     looked_at = {file.parent for file in units.inputs(settings)}
     for each in papers.chains(settings):  # what only selects is made by the job of what follows it, unless something is asked of itself
-        made |= {one for one in each.ancestors() if not one.last.family.selects or paths.model(one) in looked_at}
-    counts.update(RULE_OF.get(each.last.family.name, each.last.family.name) for each in made)
+        made |= {one for one in each.ancestors() if not one.last.kind.selects or paths.model(one) in looked_at}
+    counts.update(each.last.kind.rule for each in made)
     tasks = {each.task for each in made}
     distilled = {task for task in tasks if settings.teachers(task)}
     translating = {*papers.scored(settings), *(each for group in papers.speed_groups(settings).values() for each in group)}
@@ -128,7 +128,7 @@ def finish(workplace, **settings):
                 wanted.add(f"{run.data_folder(ancestor)}/manifest.json")
                 wanted.add(f"results/data/{ancestor.task}/text/manifest.json")
                 names = {"train": ["model.pt", "last.pt", "initial.pt", "history.csv"], "prune": ["mask.pt"]}
-                names = names.get(ancestor.last.family.name, ["model.pt", "last.pt", "history.csv"])
+                names = names.get(ancestor.last.kind.name, ["model.pt", "last.pt", "history.csv"])
                 wanted |= {f"results/models/{ancestor}/{name}" for name in ("manifest.json", *names)}
     for file in wanted:
         (workplace / file).parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ def write(run: Config) -> None:
     tables: dict[Path, tuple[list[dict[str, Any]], dict[str, np.ndarray]]] = {}
     for chain in sorted({ancestor for each in papers.chains(run) for ancestor in each.ancestors()}, key=str):
         rows, statistics = tables.setdefault(paths.scores(chain), ([], {}))
-        selects = chain.last.family.selects
+        selects = chain.last.kind.selects
         for name in pooled_sets(run.task(chain.task)["test"]) if selects else ["train", "dev", *run.task(chain.task)["test"]]:
             row, arrays = _scores(run, chain, name)
             rows.append(row)
@@ -53,7 +53,7 @@ def _quality(chain: Chain) -> float:
     """The chance that a word is right."""
     quality = 0.86
     for step in chain.steps:
-        match step.family.name:
+        match step.kind.name:
             case "prune":
                 quality -= 0.35 * (float(step["percent"]) / 100) ** 3 + (0.02 if step["scheme"] == "uniform" else 0)
             case "retrain" | "converge" | "rejuvenate" | "restart":
@@ -65,7 +65,7 @@ def _quality(chain: Chain) -> float:
 
 def _left(chain: Chain) -> float:
     """The share of a layer's units that a lasso leaves."""
-    strengths = [float(step["lambda"]) for step in chain.steps if step.family.name == "lasso"]
+    strengths = [float(step["lambda"]) for step in chain.steps if step.kind.name == "lasso"]
     return 1 / (1 + 2 * sum(strengths))
 
 
@@ -76,7 +76,7 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
     statistics = np.concatenate([np.full((SENTENCES, 2), WORDS), matches, np.broadcast_to(totals, matches.shape)], axis=1)
     nll = np.round(4 * (TOKENS * (1.6 - quality) + draws.normal(0, 1, SENTENCES) - (3 if name == "train" else 0))) / 4  # packs well
     per_token = float(nll.sum() / (TOKENS * SENTENCES))
-    share = next((float(step["percent"]) for step in chain.steps if step.family.name == "prune"), 0.0)
+    share = next((float(step["percent"]) for step in chain.steps if step.kind.name == "prune"), 0.0)
     shape, weights = shapes.uniform(run.recipe(chain.recipe)["architecture"]), 1_000_000
     if shape and _left(chain) < 1:
         shape = {
@@ -104,17 +104,17 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
 
 def _model(run: Config, chain: Chain) -> None:
     """Manifest, history, norms and translations of the main test set."""
-    updates = run.schedule(chain.recipe, chain.last.schedule)["updates"] if chain.last.family.trains else 0
+    updates = run.schedule(chain.recipe, chain.last.schedule)["updates"] if chain.last.kind.trains else 0
     facts = {"updates": updates, "selected_update": updates, "stopped_early": False, "precision": "fp32", "wall_seconds": 60.0}
     write_json(paths.manifest(chain), {"chain": str(chain), "digest": "made up", "slice": run.slice(chain), **facts})
-    if chain.last.family.trains:
+    if chain.last.kind.trains:
         dev_nll = [1.6 - _quality(chain) + 0.002 * (4 - place) for place in range(5)]
         history = [
             {"update": updates * (place + 1) // 5, "epoch": place, "learning_rate": 1e-4, "train_nll": nll - 0.1, "dev_nll": nll}
             for place, nll in enumerate(dev_nll)
         ]
         write_table(paths.history(chain), [{**each, "dev_perplexity": math.exp(each["dev_nll"])} for each in history])
-    if chain.last.family.name == "slice":
+    if chain.last.kind.name == "slice":
         draws = _draws(chain, "norms")
         arrays = {matrix: np.abs(draws.normal(1, 0.2, 64)) * (draws.random(64) < _left(chain)) for matrix in ("fc1", "fc2", "q_proj")}
         with open(paths.norms(chain), "wb") as file:

@@ -35,14 +35,14 @@ PUBLISHED = papers.FOLDER / "behnke2021" / "published"
 
 def strength(model: chain.Chain) -> float:
     """The lambda of a chain; 0 where it has none."""
-    return next((float(step["lambda"]) for step in model.steps if step.family.name == "lasso"), 0.0)
+    return next((float(step["lambda"]) for step in model.steps if step.kind.name == "lasso"), 0.0)
 
 
 def shape_of(run: config.Config, model: chain.Chain) -> dict:
     """A made-up shape: the stronger the lasso, the fewer units; more are left higher up."""
     dense = shapes.uniform(run.recipe(model.recipe)["architecture"])
-    lasso = next((step for step in model.steps if step.family.name == "lasso"), None)
-    if lasso is None or model.last.family.name == "lasso":
+    lasso = next((step for step in model.steps if step.kind.name == "lasso"), None)
+    if lasso is None or model.last.kind.name == "lasso":
         return dense
     left = {}
     for side, layers in dense.items():
@@ -61,7 +61,7 @@ def units(run: config.Config, model: chain.Chain) -> float:
 
 
 def bleu(run: config.Config, model: chain.Chain) -> float:
-    worse = 1.0 if model.last.family.name == "restart" else 0.4 if model.last.family.name == "int8" else 0
+    worse = 1.0 if model.last.kind.name == "restart" else 0.4 if model.last.kind.name == "int8" else 0
     return 30 + 2 * np.tanh(3 * units(run, model)) - worse - 0.1 * strength(model)
 
 
@@ -91,7 +91,7 @@ def pretend(run: config.Config, model: chain.Chain) -> None:
     }
     rows = [{**row, "set": name, "bleu": bleu(run, model) - place} for place, name in enumerate(run.task(model.task)["test"])]
     write(paths.scores(model), rows)
-    if model.last.family.name == "slice":
+    if model.last.kind.name == "slice":
         pretend_norms(model)
     if "blocks8" in str(model.last):
         pretend_blocks(model)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nmtprune.experiment import chain
 from nmtprune.experiment.components import KINDS
+from nmtprune.experiment.step_kinds import GROUPS, SCHEMES, STEP_KINDS, WHERE
 from nmtprune.foundation.errors import UserError
 
 percents = st.one_of(
@@ -16,12 +17,12 @@ percents = st.one_of(
     st.integers(1, 999).filter(lambda n: n % 10).map(lambda n: f"{n // 10}.{n % 10}"),
 )
 variants = st.sampled_from(["", "-long", "-long-2"])
-DENSE_TO_SPARSE = st.builds("prune-{}-{}".format, st.sampled_from(chain.SCHEMES), percents)
+DENSE_TO_SPARSE = st.builds("prune-{}-{}".format, st.sampled_from(SCHEMES), percents)
 LAMBDAS = st.one_of(percents, st.sampled_from(["0", "150"]))
 TO_SPARSITY = st.builds("to{}".format, percents)  # of hidden units, which blocks are not
 LASSO = st.one_of(
-    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(chain.GROUPS), st.sampled_from(chain.WHERE), LAMBDAS, variants),
-    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(chain.GROUPS[:3]), st.sampled_from(chain.WHERE), TO_SPARSITY, variants),
+    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(GROUPS), st.sampled_from(WHERE), LAMBDAS, variants),
+    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(GROUPS[:3]), st.sampled_from(WHERE), TO_SPARSITY, variants),
 )
 COMPONENTS = st.builds("{}.{}".format, st.sampled_from(list(KINDS)), st.integers(1, 12))
 ABLATE = st.builds("ablate-{}".format, st.lists(COMPONENTS, min_size=1, max_size=4, unique=True).map("+".join))
@@ -53,12 +54,12 @@ OPTIONS = {
 
 @st.composite
 def texts(draw):
-    steps, state = [draw(st.builds("train{}".format, variants))], "dense"
+    steps, form = [draw(st.builds("train{}".format, variants))], "dense"
     for _ in range(draw(st.integers(0, 8))):
-        step = draw(OPTIONS[state])
+        step = draw(OPTIONS[form])
         steps.append(step)
-        state = chain.parse_step(step).family.leaves or state
-        if chain.parse_step(step).family.trains and draw(st.booleans()):
+        form = chain.parse_step(step).kind.leaves or form
+        if chain.parse_step(step).kind.trains and draw(st.booleans()):
             steps.append(f"at-{draw(percents)}")
             break
     return f"toy/tiny/s{draw(st.integers(0, 999))}/{'/'.join(steps)}"
@@ -76,11 +77,11 @@ def test_what_is_read_is_what_is_printed(text):
 
 def test_the_parts_of_a_chain():
     read = chain.parse("toy/toy-big/s7/train-short/prune-local-12.5/retrain-long")
-    assert (read.task, read.recipe, read.seed, read.state) == ("toy", "toy-big", 7, "sparse")
+    assert (read.task, read.recipe, read.seed, read.form) == ("toy", "toy-big", 7, "sparse")
     assert read.root.schedule == "train-short"
     assert read.last.schedule == "retrain-long"
     assert (read.parent.last["scheme"], read.parent.last["percent"]) == ("local", "12.5")
-    assert read.parent.last.family.selects and not read.parent.last.family.trains
+    assert read.parent.last.kind.selects and not read.parent.last.kind.trains
 
 
 STEPS = {
@@ -104,7 +105,7 @@ STEPS = {
 ON_WHOLE_MATRICES = {"continue", "prune", "lasso", "slice", "converge", "int8", "ablate"}
 ON_DENSE = ON_WHOLE_MATRICES | {"rewind", "drop"}
 ON_MASKED = {"prune", "ablate", "retrain", "rejuvenate", "restart", "int8"}
-# chains that end in each family, and the families that may follow
+# chains that end in each kind of step, and the kinds that may follow
 FOLLOWS = {
     "train": ON_DENSE | {"at"},
     "import-mine": ON_DENSE - {"rewind"},
@@ -128,19 +129,19 @@ FOLLOWS = {
 }
 
 
-@pytest.mark.parametrize("family", chain.FAMILIES)
+@pytest.mark.parametrize("kind", STEP_KINDS)
 @pytest.mark.parametrize("before", FOLLOWS)
-def test_what_may_follow_what(before, family):
-    text = f"{before}/{STEPS[family]}"
-    if family in FOLLOWS[before]:
+def test_what_may_follow_what(before, kind):
+    text = f"{before}/{STEPS[kind]}"
+    if kind in FOLLOWS[before]:
         assert "/".join(map(str, chain.parse_steps(text))) == text
     else:
-        with pytest.raises(UserError, match=re.escape(STEPS[family])):
+        with pytest.raises(UserError, match=re.escape(STEPS[kind])):
             chain.parse_steps(text)
 
 
-def test_every_family_is_in_the_table():
-    assert set(STEPS) == set(chain.FAMILIES)
+def test_every_kind_is_in_the_table():
+    assert set(STEPS) == set(STEP_KINDS)
 
 
 @pytest.mark.parametrize("text", ["50", "12.5", "0.1", "99.9", "5", "33.333"])

@@ -119,7 +119,7 @@ def translated(name: str, quality: float) -> np.ndarray:
 
 
 def pruned_share(chain):
-    return next((float(step["percent"]) / 100 for step in chain.steps if step.family.name == "prune"), 0)
+    return next((float(step["percent"]) / 100 for step in chain.steps if step.kind.name == "prune"), 0)
 
 
 def run_of(*names, seeds=SEEDS, preset="paper"):
@@ -170,8 +170,8 @@ def test_every_claim_is_listed_once_with_its_place_and_tables_that_exist():
 def of_pruned(chain):
     """Made-up qualities: class-blind pruning is better than other schemes, retrained is better than dense, and sparse from the beginning
     between pruned and retrained, above dense."""
-    last = chain.last.family.name
-    percent, scheme = 100 * pruned_share(chain), next((s["scheme"] for s in chain.steps if s.family.name == "prune"), "global")
+    last = chain.last.kind.name
+    percent, scheme = 100 * pruned_share(chain), next((s["scheme"] for s in chain.steps if s.kind.name == "prune"), "global")
     if last == "prune":
         return 0.86 - 0.001 * percent - (0.06 if scheme != "global" else 0) if percent > 60 else 0.88 - (0.06 if scheme != "global" else 0)
     return {"train": 0.85, "retrain": 0.92, "restart": 0.88, "continue": 0.86, "rejuvenate": 0.94}.get(last, 0.85)
@@ -201,7 +201,7 @@ def test_no_interval_is_assumed():
 
 def test_models_of_different_precision_are_not_compared():
     def precision(chain):
-        return "bf16" if chain.last.family.name == "retrain" else "fp32"
+        return "bf16" if chain.last.kind.name == "retrain" else "fp32"
 
     found = verdict("see2016/retrained-80", quality=of_pruned, precision=precision)
     assert found.verdict is UNDECIDED and "different precision" in found.because and "bf16" in found.because
@@ -380,10 +380,10 @@ TWICE = r"rejuvenate-zero/prune-local-50/retrain/rejuvenate-zero$"
 
 
 def of_wang(chain):
-    rounds = sum(step.family.name == "rejuvenate" for step in chain.steps)
-    if chain.last.family.name == "rejuvenate":
+    rounds = sum(step.kind.name == "rejuvenate" for step in chain.steps)
+    if chain.last.kind.name == "rejuvenate":
         return {1: 0.9, 2: 0.93, 3: 0.93}[rounds]
-    if chain.last.family.name == "prune":
+    if chain.last.kind.name == "prune":
         return 0.88 if pruned_share(chain) <= 0.2 else 0.8
     return of_pruned(chain)
 
@@ -410,7 +410,7 @@ def test_claims_of_wang2020_by_bleu(key):
 
 def test_rejuvenation_on_every_task_fails_by_one_of_them():
     def quality(chain):
-        return 0.7 if chain.task == "iwslt14-de-en" and chain.last.family.name == "rejuvenate" else of_wang(chain)
+        return 0.7 if chain.task == "iwslt14-de-en" and chain.last.kind.name == "rejuvenate" else of_wang(chain)
 
     found = verdict("wang2020/rejuvenated", quality=quality)
     assert found.verdict is FAILS and "iwslt14-de-en −" in found.because
@@ -431,7 +431,7 @@ def test_training_on_gains_nothing_on_small_data():
 
 def test_transformers_are_less_prunable():
     def of_both(chain):
-        pruned, less = chain.last.family.name in ("prune", "retrain"), "lstm" in chain.recipe
+        pruned, less = chain.last.kind.name in ("prune", "retrain"), "lstm" in chain.recipe
         return 0.84 if pruned and less else 0.7 if pruned else 0.85
 
     key = "wang2020/less-prunable"
@@ -467,7 +467,7 @@ def test_strategies_are_compared(monkeypatch):
 
 def test_perplexities():
     def nll(chain):
-        return {"train": 2.0, "retrain": 2.2, "rejuvenate": 1.8, "continue": 1.9}[chain.last.family.name]
+        return {"train": 2.0, "retrain": 2.2, "rejuvenate": 1.8, "continue": 1.9}[chain.last.kind.name]
 
     key = "wang2020/perplexity"
     zero = (r"/prune-local-50/retrain/rejuvenate-zero$", ""), (r"/train$", "/train/prune-local-50/retrain/rejuvenate-zero")
@@ -480,7 +480,7 @@ def test_perplexities():
 
 def probed(gains, width=0.5):
     def analysis(chain):
-        gain = gains if chain.last.family.name == "rejuvenate" else {}
+        gain = gains if chain.last.kind.name == "rejuvenate" else {}
         rows = [
             {"name": name, "accuracy": 60 + gain.get(category, 0) + 0.1 * math.sin(chain.seed * len(text(chain))), "missing": ""}
             for name, category in CATEGORIES.items()
@@ -504,8 +504,8 @@ def places(further, turned):
     """Baseline along the first axis; ConTrain goes on along it, RejTrain as far as is said and turned from it."""
 
     def analysis(chain):
-        at = next((float(s["percent"]) / 100 for s in chain.steps if s.family.name == "at"), 1.0)
-        end = {"train": np.zeros(2), "continue": np.array([1.0, 0.1])}.get(chain.last.family.name, further * np.array([1 - turned, turned]))
+        at = next((float(s["percent"]) / 100 for s in chain.steps if s.kind.name == "at"), 1.0)
+        end = {"train": np.zeros(2), "continue": np.array([1.0, 0.1])}.get(chain.last.kind.name, further * np.array([1 - turned, turned]))
         end = np.array([at - 1, 0.0]) if text(chain).startswith("train/at") else end
         return pd.DataFrame({"value": end * (1 + 0.01 * chain.seed)})
 
@@ -525,7 +525,7 @@ def test_representations():
 
 
 def strength(chain):
-    return next((number(step["lambda"]) for step in chain.steps if step.family.name == "lasso"), 0.0)
+    return next((number(step["lambda"]) for step in chain.steps if step.kind.name == "lasso"), 0.0)
 
 
 def number(penalty):
@@ -543,7 +543,7 @@ def dense_shape(run, chain):
 def shape_of(run, chain, way="rising"):
     """The stronger the lasso the fewer units and heads, and more are left higher up (encoders with a U: also at the bottom)."""
     dense = dense_shape(run, chain)
-    lasso = next((step for step in chain.steps if step.family.name == "lasso"), None)
+    lasso = next((step for step in chain.steps if step.kind.name == "lasso"), None)
     if lasso is None:
         return dense
     left = {}
@@ -563,7 +563,7 @@ def shape_of(run, chain, way="rising"):
 
 
 def of_student(chain):
-    last = chain.last.family.name
+    last = chain.last.kind.name
     return {"converge": 0.9, "restart": 0.82, "int8": 0.8 if "micro" in chain.recipe else 0.87, "finetune": 0.92}.get(last, 0.85)
 
 
@@ -938,7 +938,7 @@ def everything(run, monkeypatch):
         return pd.DataFrame({"update": [0, 50, 100], "dev_nll": [2.0] * 3, "ffn_sparsity": [0.0, 70.0 + chain.seed, 80.0]})
 
     def quality(chain):
-        return of_student(chain) if "pretrain" in str(chain) else 0.85 if chain.last.family.name in ("rewind", "drop") else of_wang(chain)
+        return of_student(chain) if "pretrain" in str(chain) else 0.85 if chain.last.kind.name in ("rewind", "drop") else of_wang(chain)
 
     pretended(monkeypatch, lambda each, row, metric: important(each, depth(row)), depth)
     about = {"at": "trained", "residual": 1}
@@ -958,7 +958,7 @@ def everything(run, monkeypatch):
     values = {"largest_pruned": lambda chain: len(str(chain)) + 0.01 * chain.seed, "parameters": parameters}
     return {
         "quality": quality,
-        "nll": lambda chain: damage(chain) if chain.last.family.name == "prune" else 2.0 + 0.01 * len(chain.steps),
+        "nll": lambda chain: damage(chain) if chain.last.kind.name == "prune" else 2.0 + 0.01 * len(chain.steps),
         "values": values,
         "analyses": analyses,
         "arrays": arrays,

@@ -184,11 +184,11 @@ def test_components_of_an_lstm(studio, bench):
 def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_trains_all(trained):
     workplace = trained("contribution", "order")
     least = [row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"][1:]
-    from nmtprune.steps import training
+    from nmtprune.steps.rewind import beginning
 
     with workplace.inside():
         rewind = chain.parse(f"{TRAIN}/rewind-2")
-        begun = training.first_weights(rewind, None)
+        begun = beginning(rewind).weights
         final, initial = (weights(workplace.model(TRAIN) / name) for name in ("model.pt", "initial.pt"))
         own = {name for each in components_of(final) if str(each) in least for name in parameters(final, each)}
         assert len(own) >= 8

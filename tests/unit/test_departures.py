@@ -25,7 +25,7 @@ def said(key, settings=PAPER, items=ITEMS):
 
 
 def families(item):
-    return {step.family.name for row in item.rows for step in row.chains[0].steps}
+    return {step.kind.name for row in item.rows for step in row.chains[0].steps}
 
 
 def keys(condition):

@@ -13,11 +13,12 @@ from snakemake.cli import parse_args
 
 from nmtprune.cli import verbs
 from nmtprune.experiment import schemas
-from nmtprune.experiment.chain import FAMILIES, GROUPS, INT8_ENGINES, SCHEMES, WHERE, parse
+from nmtprune.experiment.chain import parse
 from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.config import WORKFLOW, from_settings
 from nmtprune.experiment.paths import chain_text
-from nmtprune.reporting.reference_docs import DOES, PARTS, chains_page, configuration_page
+from nmtprune.experiment.step_kinds import GROUPS, INT8_ENGINES, SCHEMES, WHERE
+from nmtprune.reporting.reference_docs import PARTS, chains_page, configuration_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -78,11 +79,6 @@ def test_a_nested_key_has_its_type_and_its_default(key, kind, default):
 
 def test_every_key_is_described():
     assert [key for key, line in ROWS.items() if line.endswith("|  |")] == []
-
-
-def test_every_step_is_in_the_table_of_steps():
-    assert all(f"| `{family.usage.replace('|', chr(92) + '|')}` | {DOES[name]} |" in CHAINS for name, family in FAMILIES.items())
-    assert set(DOES) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("argument", [*SCHEMES, *GROUPS, *WHERE, *INT8_ENGINES, *KINDS])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nmtprune.experiment.chain import GROUPS
+from nmtprune.experiment.step_kinds import GROUPS
 from nmtprune.pruning import groups as g
 from nmtprune.pruning.groups import GroupSet, SubLayer, groups
 

@@ -68,7 +68,7 @@ def pretend(model: chain.Chain) -> None:
     for ancestor in model.ancestors():
         made = paths.manifest(ancestor)
         made.parent.mkdir(parents=True, exist_ok=True)
-        trains = ancestor.last.family.trains
+        trains = ancestor.last.kind.trains
         made.write_text(json.dumps({"updates": 40, "selected_update": 30} if trains else {}))
         if trains:
             history(ancestor)

@@ -64,7 +64,7 @@ def of_width(gain):
 
     def quality(chain):
         spared = 40 + gain * math.log2(int(chain.recipe.removeprefix("tiny-")) / 64)
-        gone = next((float(step["percent"]) for step in chain.steps if step.family.name == "prune"), 0)
+        gone = next((float(step["percent"]) for step in chain.steps if step.kind.name == "prune"), 0)
         return max(0.1, 0.9 - 0.003 * max(0, gone - spared - 10 * (len(chain.steps) == 3)))
 
     return quality

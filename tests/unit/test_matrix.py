@@ -9,8 +9,8 @@ from test_lasso_steps import model_of, pairs
 from test_steps import SAVED_ALWAYS, UPDATE, assert_same_training, interrupted, manifest, weights
 
 from nmtprune.experiment import chain
-from nmtprune.experiment.chain import SCHEMES
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.step_kinds import SCHEMES
 from nmtprune.experiment.weight_classes import EMBEDDINGS, class_names
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import GATES, class_of, classes, layer_of, prunable, subgroups, untied

@@ -97,7 +97,7 @@ def test_figure_4_is_each_scheme_on_each_of_the_papers_twelve_classes():
 
 def test_figure_6_starts_sparse_from_fifty_percent_on():
     rows = item(run("paper"), "see2016/figure6").rows
-    restarted = [row for row in rows if row.chains[0].last.family.name == "restart"]
+    restarted = [row for row in rows if row.chains[0].last.kind.name == "restart"]
     assert [row.values for row in restarted] == [{"sparse": percent} for percent in (50, 60, 70, 80, 90)]
     assert [row.published["bleu"] for row in rows if row.published] == ["20.48", "20.91", "20.13"]
 
@@ -105,7 +105,7 @@ def test_figure_6_starts_sparse_from_fifty_percent_on():
 def test_direct_pruning_comes_before_retraining():
     for each in papers.items(run("paper")):
         if each.kind == "lines":
-            kinds = [row.chains[0].last.family.name for row in each.rows if row.paper_task == each.rows[0].paper_task]
+            kinds = [row.chains[0].last.kind.name for row in each.rows if row.paper_task == each.rows[0].paper_task]
             assert kinds == sorted(kinds, key=["train", "prune", "retrain", "continue", "restart"].index)
 
 
@@ -147,7 +147,7 @@ def test_the_matched_control_has_the_updates_of_all_rounds_and_no_published_valu
     assert not continued.published and bool(rejuvenated.published) == (rounds == "second")
 
     def updates(row):
-        return sum(settings.schedule("base", step.schedule)["updates"] for step in row.chains[0].steps[1:] if step.family.trains)
+        return sum(settings.schedule("base", step.schedule)["updates"] for step in row.chains[0].steps[1:] if step.kind.trains)
 
     assert updates(rejuvenated) == updates(continued)
     assert updates(rejuvenated) == updates(rows["+ ConTrain"]) * {"second": 2, "third": 3}[rounds]

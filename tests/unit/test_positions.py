@@ -6,8 +6,8 @@ import random
 import pytest
 from test_scoring_engines import SYMBOLS, build, sentences
 
-from nmtprune.experiment.chain import INT8_ENGINES
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge.generation import FairseqEngine
 from nmtprune.translation.batching import negative_log_likelihoods, translate
 from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine

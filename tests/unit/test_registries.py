@@ -17,20 +17,24 @@ import yaml
 from conftest import MICRO, REPOSITORY, Workplace
 
 from nmtprune.analysis.run import run as analyse
-from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas
+from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas, step_kinds
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_CPU, ON_GPU, Analysis, AnalysisKind, TrialCount
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
 from nmtprune.experiment.metrics import METRICS, SCORES, SPEED, Metric
+from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KINDS, StepKind, latest
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import write_json, write_text
 from nmtprune.measurements.measurements import Measured
 from nmtprune.planning import jobs
-from nmtprune.planning.freeing import weights_read
+from nmtprune.planning.freeing import spare, weights_read
 from nmtprune.reporting import reference, reference_docs, tables
 from nmtprune.reporting.render import render
 from nmtprune.reporting.rendition import Made, Table
+from nmtprune.steps.run import run as make_step
+from nmtprune.store import manifest
 
 WRITTEN, CHAINS = ((REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "chains.md"))
-RULES = (REPOSITORY / "workflow" / "rules" / "analyses.smk").read_text(encoding="utf-8")
+RULES, STEP_RULES = ((REPOSITORY / "workflow" / "rules" / f"{name}.smk").read_text(encoding="utf-8") for name in ("analyses", "models"))
 MODEL = "micro/micro/s1/train"
 
 
@@ -276,3 +280,160 @@ def test_one_entry_adds_a_number_that_an_analysis_found_or_that_follows_from_oth
     measured = Measured(made)
     assert tables.reasons(item, measured) == {(1, "answer"): "nobody asked"}
     assert tables.table(item, tables.frame(item, measured), tables.reasons(item, measured)).footnotes == ["(a) nobody asked."]
+
+
+# --- steps
+
+# a chain that ends in each kind of step, and the checkpoints of other models that making it reads
+READS = {
+    "train": set(),
+    "import-mine": set(),
+    "train/continue": {"train/model.pt"},
+    "train/prune-local-50": {"train/model.pt"},
+    "train/prune-local-50/retrain": {"train/model.pt"},
+    "train/prune-local-50/retrain/rejuvenate-zero": {"train/prune-local-50/retrain/model.pt"},
+    "train/prune-local-50/retrain/rejuvenate-external": {"train/prune-local-50/retrain/model.pt", "train/model.pt"},
+    "train/prune-local-50/restart": {"train/model.pt"},
+    "train/prune-local-50/restart-ticket": {"train/model.pt", "train/initial.pt"},
+    "train/lasso-ffn-both-8": {"train/last.pt"},
+    "train/slice": {"train/last.pt"},
+    "train/slice/slice": {"train/slice/model.pt"},
+    "train/slice/converge": {"train/slice/model.pt"},
+    "train/ablate-D.SA.1": {"train/model.pt"},
+    "train/rewind-2": {"train/model.pt", "train/initial.pt"},
+    "train/drop-2": {"train/model.pt"},
+    "train/int8-onnx": {"train/model.pt"},
+    "train/int8-onnx/finetune": {"train/model.pt"},
+    "train/int8-onnx/finetune/finetune": {"train/int8-onnx/finetune/model.pt"},
+    "train/at-50": {"train/snapshots/50.pt"},
+    "train/at-0": {"train/initial.pt"},
+}
+
+
+@pytest.mark.parametrize("kind", STEP_KINDS.values(), ids=STEP_KINDS)
+def test_every_step_has_a_module_a_rule_and_a_row_in_the_docs(kind):
+    assert callable(import_module(f"nmtprune.steps.{kind.module}").make)
+    assert re.search(rf"^(use )?rule (\w+ as )?{kind.rule}( with)?:$", STEP_RULES, re.M)
+    assert f'step=step_kinds.of_rule("{kind.rule}")' in STEP_RULES
+    assert f"| `{kind.usage.replace('|', chr(92) + '|')}` | {kind.about} |" in CHAINS
+    assert {*kind.follows, kind.leaves} <= {DENSE, SPARSE, SLICED, INT8, None}
+    assert kind.follows or kind.leaves  # a root leaves a form of its own
+    assert not (kind.trains and kind.selects) and not (kind.competes and kind.draws)
+
+
+def test_every_module_of_steps_that_makes_one_has_an_entry():
+    folder = Path(import_module("nmtprune.steps").__file__).parent
+    made = {file.stem for file in folder.glob("*.py") if hasattr(import_module(f"nmtprune.steps.{file.stem}"), "make")}
+    assert made == {kind.module for kind in STEP_KINDS.values()}
+
+
+def test_every_kind_of_step_is_among_those_whose_reading_is_known():
+    assert {chain.parse_steps(text)[-1].kind.name for text in READS} == set(STEP_KINDS)
+
+
+@pytest.mark.parametrize("text", READS)
+def test_what_a_step_reads_is_what_free_keeps(text):
+    model = chain.parse(f"micro/micro/s1/{text}")
+    job = jobs.Job("any", jobs.STEP, paths.manifest(model), Path("log"), "micro", chain=model)
+    below = paths.MODELS / "micro/micro/s1"
+    assert {str(file.relative_to(below)) for file in weights_read(job)} == READS[text]
+
+
+MAKES_TWICE = StepKind(
+    name="twice",
+    usage="twice-<how>",
+    about="a dummy",
+    read_arguments=lambda arguments: {"how": "-".join(arguments)},
+    module="dummy",
+    rule="int8",
+    follows=(DENSE,),
+    leaves=SLICED,
+    begins_with=latest,
+    reads_too=lambda chain: [paths.first_weights(chain)],
+    own_files=lambda config, chain: {"list": Path("mine.txt")},
+    settings=lambda config, chain: {"seed": chain.seed},
+    misfit=lambda config, chain: "it is never so" if chain.last["how"] == "wrong" else None,
+)
+TWICE = f"{MODEL}/twice-well"
+
+
+@pytest.fixture
+def dummy_step(monkeypatch):
+    """A kind of step in the registry, and its module, for the length of a test."""
+
+    def make(config, chain, state):
+        (state / "outputs" / paths.MODEL).write_text("".join(file.read_text() for file in sorted(chain.last.kind.reads(chain))) * 2)
+        return {"updates": 0}
+
+    def forget():
+        chain.parse_step.cache_clear()
+        chain.parse_steps.cache_clear()
+
+    module(monkeypatch, "nmtprune.steps.dummy", make=make)
+    monkeypatch.setitem(STEP_KINDS, "twice", MAKES_TWICE)
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def made_parent(tmp_path, monkeypatch):
+    """A run of the dummy step on a model that is there as far as jobs know."""
+    monkeypatch.chdir(tmp_path)
+    run = config.from_settings({"preset": "micro", "own": str(MICRO), "papers": [], "chains": [TWICE], "controls": False})
+    parent = chain.parse(MODEL)
+    for file in (paths.MODEL, paths.LAST, paths.INITIAL):
+        write_text(paths.model(parent) / file, f"{file} ")
+    write_text(Path("mine.txt"), "mine")
+    write_json(paths.text("micro") / paths.MANIFEST, {"counts": {}})
+    write_json(run.data_folder(parent) / paths.MANIFEST, {"digest": "data"})
+    write_json(paths.manifest(parent), {"slice": run.slice(parent), "digest": "parent"})
+    return run
+
+
+def test_one_module_and_one_entry_add_a_step(dummy_step, made_parent):
+    run, model, parent = made_parent, chain.parse(TWICE), chain.parse(MODEL)
+    assert (str(model), model.last["how"], model.form) == (TWICE, "well", SLICED)
+    with pytest.raises(UserError, match=r"chain `.*/twice-wrong`: it is never so"):
+        run.check(chain.parse(f"{MODEL}/twice-wrong"))
+    with pytest.raises(UserError, match="`twice-well` cannot follow `prune-local-50`"):
+        chain.parse(f"{MODEL}/prune-local-50/twice-well")
+    assert run.slice(model) == {"step": "twice-well", "version": 1, "seed": 1}
+
+    job = jobs.Jobs(run)[paths.manifest(model)]
+    assert (job.rule, job.does, job.needs) == ("int8", jobs.STEP, (paths.manifest(parent),)) and not jobs.takes_gpu(run, job)
+    assert Path("mine.txt") in jobs.read_by(run, job)
+    assert re.fullmatch(step_kinds.of_rule("int8"), "twice-well")
+    assert "| `twice-<how>` | a dummy | dense | sliced |" in reference_docs.chains_page()
+
+    read = {paths.model(parent) / paths.LAST, paths.model(parent) / paths.INITIAL}
+    assert weights_read(job) == read and read.isdisjoint(each.file for each in spare(run, scored_too=True))
+    make_step(run, model)
+    assert (paths.model(model) / paths.MODEL).read_text() == "initial.pt last.pt initial.pt last.pt "
+    made = json.loads(paths.manifest(model).read_text())
+    assert made["updates"] == 0 and made["slice"] == run.slice(model)
+    assert job.makes not in {left.makes for left in jobs.Jobs(run).to_do()}
+    assert read <= {each.file for each in spare(run, scored_too=True)}
+    write_text(Path("mine.txt"), "other")
+    assert manifest.digest_of(run, model) != made["digest"]
+
+
+def test_one_entry_adds_a_step_to_the_rules(tmp_path):
+    """Snakemake, started with the entry in place, plans the step as any other."""
+    workplace = Workplace(tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "from nmtprune.experiment.step_kinds import DENSE, STEP_KINDS, StepKind\n"
+        "STEP_KINDS['twice'] = StepKind(name='twice', usage='twice', about='a dummy', read_arguments=lambda arguments: {}, module='dummy', "
+        "rule='int8', follows=(DENSE,))\n"
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(tmp_path / "site"))
+        planned = workplace.snakemake("-n", "-p", f"results/models/{MODEL}/twice/manifest.json")
+    assert planned.returncode == 0, planned.stderr
+    assert re.search(rf"python -m nmtprune run results/models/{MODEL}/twice/manifest.json", planned.stdout)
+
+
+def test_an_unknown_step_is_told_with_the_nearest_one():
+    with pytest.raises(UserError, match="unknown step `retrian`; did you mean `retrain`"):
+        chain.parse(f"{MODEL}/retrian")

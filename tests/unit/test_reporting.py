@@ -40,7 +40,7 @@ def references() -> list[str]:
 def hypotheses(model: chain.Chain) -> list[str]:
     """The references with some words replaced: the more, the worse the model is made to look."""
     words = random.Random(str(model))
-    rate = ERRORS[model.last.family.name]
+    rate = ERRORS[model.last.kind.name]
     return [" ".join(words.choice(WORDS) if words.random() < rate else w for w in line.split()) for line in references()]
 
 
@@ -53,7 +53,7 @@ def pretend(model: chain.Chain) -> None:
     for ancestor in model.ancestors():
         file = paths.manifest(ancestor)
         file.parent.mkdir(parents=True, exist_ok=True)
-        updates = 300 if ancestor.last.family.trains else None
+        updates = 300 if ancestor.last.kind.trains else None
         file.write_text(json.dumps({"chain": str(ancestor), "updates": updates, "wall_seconds": 20}))
     kept = paths.hypotheses(model, "test")
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmtprune.experiment.chain import SCHEMES, parse_step
+from nmtprune.experiment.chain import parse_step
+from nmtprune.experiment.step_kinds import SCHEMES
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import class_of, layer_of
 from nmtprune.pruning.schemes import GROUPS, counts, masks

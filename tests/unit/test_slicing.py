@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmtprune.experiment import shapes
-from nmtprune.experiment.chain import GROUPS
+from nmtprune.experiment.step_kinds import GROUPS
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning import groups as g
 from nmtprune.pruning.dead import rule_of

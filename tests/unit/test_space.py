@@ -38,7 +38,7 @@ def make(config, address: str) -> Path:
     """A finished model of the settings that hold now, its files in both their places."""
     chain = chains.parse(address)
     directory = paths.model(chain)
-    names = ("mask.pt",) if chain.last.family.selects else ("model.pt", "last.pt", *(("initial.pt",) if not chain.parent else ()))
+    names = ("mask.pt",) if chain.last.kind.selects else ("model.pt", "last.pt", *(("initial.pt",) if not chain.parent else ()))
     for name in names:
         write_text(directory / "state" / "outputs" / name, name * 1000)
         os.link(directory / "state" / "outputs" / name, directory / name)

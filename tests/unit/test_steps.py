@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from importlib import import_module
 
 import pytest
 import torch
@@ -230,13 +231,8 @@ def test_a_snapshot_is_the_checkpoint_of_its_update(studio):
 
 def first_of(studio, text):
     with studio.inside():
-        return first_weights(chain.parse(text), checkpoints.masks_of(chain.parse(text).parent))
-
-
-def first_weights(parsed, masks):
-    from nmtprune.steps import training
-
-    return training.first_weights(parsed, masks)
+        parsed = chain.parse(text)
+        return import_module(f"nmtprune.steps.{parsed.last.kind.module}").beginning(parsed).weights
 
 
 def test_restart_draws_other_weights_under_the_same_mask(studio):

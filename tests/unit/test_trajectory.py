@@ -43,7 +43,7 @@ def pretend(item, places=PLACES):
         for model in row.chains:
             for ancestor in model.ancestors():
                 paths.model(ancestor).mkdir(parents=True, exist_ok=True)
-                paths.manifest(ancestor).write_text(json.dumps({"updates": 100 if ancestor.last.family.trains else None}))
+                paths.manifest(ancestor).write_text(json.dumps({"updates": 100 if ancestor.last.kind.trains else None}))
             value = places[row.group][number % 3]
             pd.DataFrame({"dimension": range(3), "value": value}).to_csv(paths.analysis(model, "representations"), index=False)
 

@@ -31,6 +31,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.search import Search
 from nmtprune.experiment.shapes import Shape
+from nmtprune.experiment.step_kinds import STEP_KINDS
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.selection import masks_of_steps, together
@@ -116,8 +117,8 @@ def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
     """
     chain = chains.parse(f"{model.chain}/{step}")
     model.config.check(chain)
-    if not chain.last.family.selects:
-        valid = (family.usage for family in chains.FAMILIES.values() if family.selects)
+    if not chain.last.kind.selects:
+        valid = (kind.usage for kind in STEP_KINDS.values() if kind.selects)
         raise UserError(f"step `{step}` puts no masks on a model; valid: {', '.join(valid)}")
     return masks_of_steps(model.weights, model._embeddings, dict(model.masks))(chain.last)
 
@@ -155,8 +156,8 @@ def slice(model: LoadedModel) -> LoadedModel:
 def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Score a model on sets of its task, all test sets by default; `dev` and `train` (a sample, by likelihood alone) are sets too.
 
-    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ..., and `sparsity`.
-    Raises UserError for an unknown set.
+    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ..., and
+    `sparsity`. Raises UserError for an unknown set.
     """
     task = model.config.task(model.chain.task)
     for name in sets or ():
@@ -172,8 +173,8 @@ def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[st
 def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None) -> list[str | None]:
     """Translate raw lines as the recipe decodes, with its engine and shortlist, and its beam by default.
 
-    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions. Raises UserError where the shortlist is
-    not there, or no engine runs the model.
+    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions. Raises UserError where the
+    shortlist is not there, or no engine runs the model.
     """
     recipe, chain = model.config.recipe(model.chain.recipe), model.chain
     shortlist = model.config.shortlist(chain)

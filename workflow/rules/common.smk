@@ -23,7 +23,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 
 try:
     from nmtprune.experiment import chain as chains
-    from nmtprune.experiment import analysis_kinds, papers, paths, subwords
+    from nmtprune.experiment import analysis_kinds, papers, paths, step_kinds, subwords
     from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
     from nmtprune.planning import checks
     from nmtprune.foundation import commands, errors
@@ -248,20 +248,20 @@ def files_to_analyse(wildcards):
 
 def imported_checkpoint(wildcards):
     chain = chain_of(wildcards)
-    return by_content([CONFIG.imported(chain.root["name"])["checkpoint"]], paths.manifest(chain))
+    return by_content(chain.last.kind.own_files(CONFIG, chain).values(), paths.manifest(chain))
 
 
 VARIANTS = collections.defaultdict(set)
 IN_FULL = papers.scored_in_full(CONFIG)
 for each in SCORED:
-    if each.last.family.selects:
+    if each.last.kind.selects:
         VARIANTS[str(each.parent)].add(each.last.text)
 
 
 def variants_of(wildcards):
     """The steps that only select, on top of one model, that this run asks for; after `--full` those that are scored as any other model."""
     parent = chain_of(wildcards)
-    in_full = sorted(each.last.text for each in IN_FULL if each.last.family.selects and each.parent == parent)
+    in_full = sorted(each.last.text for each in IN_FULL if each.last.kind.selects and each.parent == parent)
     return [*sorted(VARIANTS[str(parent)]), *(["--full", *in_full] if in_full else [])]
 
 

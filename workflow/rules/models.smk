@@ -1,7 +1,6 @@
-# One rule a family of steps. A model's address is its directory, and its manifest says that all of it is there: the one file that rules know.
-# {parent} is the model that a job begins with, or <task>/<recipe>/s<seed> for a root. What only selects weights between the two (`prune`,
-# `ablate`) is made on the way by the job of {step}, and is a job of its own where it is asked for itself.
-ONTO = f"(?:(?:{'|'.join(name for name, family in chains.FAMILIES.items() if family.selects)})-[^/]+/)*"
+# One rule a kind of step, or several kinds. A model's address is its directory, and its manifest says that all of it is there: the one file
+# that rules know. {parent} is the model that a job begins with, or <task>/<recipe>/s<seed> for a root. What only selects weights between the
+# two (`prune`, `ablate`) is made on the way by the job of {step}, and is a job of its own where it is asked for itself.
 
 
 wildcard_constraints:
@@ -16,7 +15,7 @@ rule train:
     log:
         "results/logs/models/{parent}/{step}.log",
     wildcard_constraints:
-        step=r"train(?:-[^/]+)?",
+        step=step_kinds.of_rule("train"),
     priority: headlines_first
     conda:
         CONDA
@@ -39,37 +38,37 @@ use rule train as continue_training with:
         data=data_manifest,
         parent="results/models/{parent}/manifest.json",
     wildcard_constraints:
-        step=ONTO + r"continue(?:-[^/]+)?",
+        step=step_kinds.of_rule("continue_training"),
 
 
 use rule continue_training as retrain with:
     wildcard_constraints:
-        step=ONTO + r"retrain(?:-[^/]+)?",
+        step=step_kinds.of_rule("retrain"),
 
 
 use rule continue_training as rejuvenate with:
     wildcard_constraints:
-        step=ONTO + r"rejuvenate-[^/]+",
+        step=step_kinds.of_rule("rejuvenate"),
 
 
 use rule continue_training as restart with:
     wildcard_constraints:
-        step=ONTO + r"restart(?:-[^/]+)?",
+        step=step_kinds.of_rule("restart"),
 
 
 use rule continue_training as lasso with:
     wildcard_constraints:
-        step=ONTO + r"lasso-[^/]+",
+        step=step_kinds.of_rule("lasso"),
 
 
 use rule continue_training as converge with:
     wildcard_constraints:
-        step=ONTO + r"converge(?:-[^/]+)?",
+        step=step_kinds.of_rule("converge"),
 
 
 use rule continue_training as finetune with:
     wildcard_constraints:
-        step=ONTO + r"finetune(?:-[^/]+)?",
+        step=step_kinds.of_rule("finetune"),
 
 
 # The least important components of the parent, which is ablated for it.
@@ -79,7 +78,7 @@ use rule continue_training as utilise with:
         parent="results/models/{parent}/manifest.json",
         order="results/models/{parent}/order.csv",
     wildcard_constraints:
-        step=r"(?:rewind|drop)-[^/]+",
+        step=step_kinds.of_rule("utilise"),
 
 
 # What follows reads a model and nothing else.
@@ -91,7 +90,7 @@ rule prune:
     log:
         "results/logs/models/{parent}/{step}.log",
     wildcard_constraints:
-        step=ONTO + r"prune-[^/]+",
+        step=step_kinds.of_rule("prune"),
     priority: headlines_first
     conda:
         CONDA
@@ -108,22 +107,22 @@ rule prune:
 
 use rule prune as ablate with:
     wildcard_constraints:
-        step=ONTO + r"ablate-[^/]+",
+        step=step_kinds.of_rule("ablate"),
 
 
 use rule prune as at with:
     wildcard_constraints:
-        step=r"at-[^/]+",
+        step=step_kinds.of_rule("at"),
 
 
 use rule prune as slice_model with:
     wildcard_constraints:
-        step="slice",
+        step=step_kinds.of_rule("slice_model"),
 
 
 use rule prune as int8 with:
     wildcard_constraints:
-        step=ONTO + r"int8-[^/]+",
+        step=step_kinds.of_rule("int8"),
 
 
 use rule prune as import_checkpoint with:
@@ -131,4 +130,4 @@ use rule prune as import_checkpoint with:
         data=data_manifest,
         checkpoint=imported_checkpoint,
     wildcard_constraints:
-        step=r"import-[^/]+",
+        step=step_kinds.of_rule("import_checkpoint"),

@@ -23,10 +23,9 @@ NAME = "criticality"
 
 def trials(run: Trials) -> dict[str, Callable[[], State]]:
     """The whole model, and each component at each alpha below 1, by name. Raises UserError for a model without initial weights."""
-    root = list(run.chain.ancestors())[-1]
-    if root.last.family.name != "train":
-        raise UserError(f"criticality needs the initial weights of a `train`, and chain `{run.chain}` begins with `{root.last}`")
-    initial = checkpoints.read(paths.model(root) / paths.INITIAL)["model"]
+    if not run.chain.root.kind.trains:
+        raise UserError(f"criticality needs the initial weights of a `train`, and chain `{run.chain}` begins with `{run.chain.root}`")
+    initial = checkpoints.read(paths.first_weights(run.chain))["model"]
     misfit = [name for name, tensor in run.state.items() if name not in initial or initial[name].shape != tensor.shape]
     if misfit:
         raise UserError(f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)")

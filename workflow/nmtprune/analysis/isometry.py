@@ -50,10 +50,9 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 def initial(config: Config, chain: Chain) -> Model | None:
     """The first weights of a chain's first training; None where it begins with an imported model."""
-    root = list(chain.ancestors())[-1]
-    if root.last.family.name != "train":
+    if not chain.root.kind.trains:
         return None
-    return from_checkpoint(paths.model(root) / paths.INITIAL, paths.binarised(config.data_folder(root)))
+    return from_checkpoint(paths.first_weights(chain), paths.binarised(config.data_folder(chain.root_chain)))
 
 
 def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:

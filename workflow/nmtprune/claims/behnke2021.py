@@ -31,8 +31,8 @@ from nmtprune.claims.verdict import (
     over_seeds,
     together,
 )
-from nmtprune.experiment.chain import SOUGHT
 from nmtprune.experiment.papers import Row
+from nmtprune.experiment.step_kinds import SOUGHT
 from nmtprune.measurements.measurements import Way
 
 WITHIN = 0.3  # BLEU, section 5.1: "within a small margin of BLEU loss (-0.2 to -0.3)"
@@ -113,7 +113,7 @@ def pruned_is_better_than_reinitialised(evidence: Evidence) -> Decision:
 def _reinitialised(rows: Iterable[Row]) -> dict[str, tuple[Row, Row]]:
     """By λ the pruned row and that of the same shape trained from scratch."""
     rows = list(rows)
-    again = {row.first.parent: row for row in rows if row.first.last.family.name == "restart"}
+    again = {row.first.parent: row for row in rows if row.first.last.kind.redraws}
     return {m["lambda"]: (row, again[row.first.parent]) for m, row in matching(rows, PRUNED) if row.first.parent in again}
 
 

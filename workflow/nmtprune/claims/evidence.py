@@ -39,7 +39,6 @@ from nmtprune.store import manifest
 
 BLEU, NLL = "bleu", "nll_per_token"
 UNITS = {BLEU: " BLEU", NLL: " nats per token"}
-BEGINS_ANEW = ("train", "restart", "drop", "import")  # steps whose weights are not their parent's
 RANGE = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534, 7: 2.704, 8: 2.847, 9: 2.970, 10: 3.078}  # of n normal draws, in deviations
 MEDIAN = 1.2533  # its standard error over that of the mean
 FP32 = "fp32"
@@ -318,17 +317,17 @@ def trainings(chain: Chain) -> list[Chain]:
     """The trainings whose weights a model has, from its own last one back to the one that began with new weights."""
     found = []
     for ancestor in chain.ancestors():
-        if ancestor.last.family.trains:
+        if ancestor.last.kind.trains:
             found.append(ancestor)
-        if ancestor.last.family.name in BEGINS_ANEW:
+        if ancestor.last.kind.begins_anew:
             break
     return found
 
 
 def from_scratch(chain: Chain) -> Chain | None:
     """The training from new weights that a model goes back to; None for an import, and for pretraining, which other phases go on from."""
-    begun = next((each for each in chain.ancestors() if each.last.family.name in BEGINS_ANEW), None)
-    return None if begun is None or begun.last.family.name == "import" or begun.last.text == "train-pretrain" else begun
+    begun = next((each for each in chain.ancestors() if each.last.kind.begins_anew), None)
+    return None if begun is None or begun.last.kind.imports or begun.last.text == "train-pretrain" else begun
 
 
 def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:

@@ -20,6 +20,7 @@ from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge import TOOLS
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, sentence_of, suggest
@@ -49,7 +50,7 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     for chain in asked:
         schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]
         for ancestor in chain.ancestors():
-            if ancestor.last.family.trains:
+            if ancestor.last.kind.trains:
                 schedules[ancestor.last.schedule] = config.schedule(chain.recipe, ancestor.last.schedule)
     resolved = {
         "settings": dict(config.settings),
@@ -356,7 +357,7 @@ OPTIONS = {
             "default": "auto",
             "metavar": "ENGINE",
             "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default: %(default)s)",
-            "completes": ("auto", *chains.INT8_ENGINES),
+            "completes": ("auto", *INT8_ENGINES),
         },
         "--precision": {
             "metavar": "PRECISION",

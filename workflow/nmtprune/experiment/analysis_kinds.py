@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nmtprune.experiment import senteval
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import DEAD_RULE, Config
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.step_kinds import dead_rule, prunable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,14 +85,6 @@ class AnalysisKind:
         return {"version": self.version, **read}
 
 
-def _prunable(config: Config, chain: Chain) -> dict[str, Any]:
-    return {"prunable": config.recipe(chain.recipe)["prunable"]}
-
-
-def _dead(config: Config, chain: Chain) -> dict[str, Any]:
-    return {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
-
-
 def _probes(config: Config, chain: Chain) -> dict[str, Any]:
     return {**config.probing(chain.task), "senteval": sorted(senteval.files_of(config.task(chain.task), config.data_dir))}
 
@@ -119,7 +112,7 @@ def _order_said(importance: Mapping[str, Any]) -> str:
 ANALYSIS_KINDS = {
     kind.name: kind
     for kind in (
-        AnalysisKind("weights", "where weights were kept: shares by class, words that vanished, pictures", 1, ON_CPU, _prunable),
+        AnalysisKind("weights", "where weights were kept: shares by class, words that vanished, pictures", 1, ON_CPU, prunable),
         AnalysisKind("representations", "where the encoder puts the development set, as one mean vector", 1, ON_GPU),
         AnalysisKind(
             "probing",
@@ -129,7 +122,7 @@ ANALYSIS_KINDS = {
             _probes,
             own_files=_senteval,
         ),
-        AnalysisKind("matrices", "magnitudes of the first feed-forward matrices, and which blocks are empty", 1, ON_CPU, _dead),
+        AnalysisKind("matrices", "magnitudes of the first feed-forward matrices, and which blocks are empty", 1, ON_CPU, dead_rule),
         AnalysisKind(
             "contribution",
             "what BLEU loses when a component is ablated",

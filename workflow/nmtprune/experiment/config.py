@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import names, paths, schemas, shapes
 from nmtprune.experiment.chain import Chain, Step
-from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
 from nmtprune.experiment.schedule import decay_length, learning_rate
@@ -30,7 +29,6 @@ SETTINGS_FILE = Path("config.yaml")
 UNFINISHED = 0.3  # of the peak: a linear decay that ends higher is told
 SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
 TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
-DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
 LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 OWN = "own"  # the name of a run of the user's own chains that nothing else names
@@ -304,7 +302,7 @@ class Config:
         """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can share out the batches of
         an update evenly; else the most that can, on one node."""
         nodes, workers = self.settings["nodes"], self.settings["workers"]
-        accumulate = self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.family.trains else 1
+        accumulate = self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.kind.trains else 1
         return (nodes, workers) if accumulate % (nodes * workers) == 0 else (1, math.gcd(accumulate, workers))
 
     def schedule(self, recipe: str, name: str) -> dict[str, Any]:
@@ -377,7 +375,7 @@ class Config:
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
-        if chain.root.family.name == "import":
+        if chain.root.kind.imports:
             return {"type": "given", "name": chain.root["name"], **self._given(chain.root["name"])}
         return self.recipe(chain.recipe)["subwords"]
 
@@ -409,24 +407,15 @@ class Config:
     def slice(self, chain: Chain) -> dict[str, Any]:
         """What the last step of a chain depends on beside its parent and its data: the digest's and Snakemake's view of it."""
         step, recipe = chain.last, self.recipe(chain.recipe)
-        values: dict[str, Any] = {"step": step.text, "version": step.family.version}
-        if step.family.trains:
+        values: dict[str, Any] = {"step": step.text, "version": step.kind.version}
+        if step.kind.trains:
             # defaults are left out, so that a new key with a default leaves all identities as they were
             defaults = _schedule_defaults()
             schedule = self.schedule(chain.recipe, step.schedule)
             values["schedule"] = {k: v for k, v in schedule.items() if k not in defaults or v != defaults[k]}
             if schedule["select"] == "bleu":
                 values["decoding"] = recipe.get("decoding", {})
-        match step.family.name:
-            case "train" | "restart" | "drop":
-                values |= {"architecture": recipe["architecture"], "seed": chain.seed}
-            case "prune":
-                values["prunable"] = recipe["prunable"]
-            case "lasso":
-                values["lasso"] = {key: value for key, value in self.lasso(chain.recipe).items() if key not in DEAD_RULE}
-            case "slice":
-                values["lasso"] = {key: value for key, value in self.lasso(chain.recipe).items() if key in DEAD_RULE}
-        return values
+        return values | step.kind.settings(self, chain)
 
     def lasso(self, recipe: str) -> dict[str, Any]:
         """A recipe's settings of the group lasso: the schema's defaults, and what the recipe says."""
@@ -502,7 +491,7 @@ class Config:
     def check(self, chain: Chain) -> None:
         """Everything that can be wrong with one chain. Raises UserError."""
         self.teachers(chain.task)
-        if chain.root.family.name == "import":
+        if chain.root.kind.imports:
             name = chain.root["name"]
             given = self.imported(name)
             for key in ("checkpoint", "dictionaries", "subwords"):
@@ -510,17 +499,18 @@ class Config:
                     raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
         for ancestor in chain.ancestors():
             self.slice(ancestor)
-            if only := ancestor.last.get("class"):
-                self._check_class(chain, only)
-            if chain.root.family.name != "import":  # whose architecture comes with the checkpoint
-                self._check_step(chain, ancestor.last)
-            if ancestor.last.family.name == "at" and ancestor.last["percent"] != chains.INITIAL:
-                kept = [f"{percent:g}" for percent in self.schedule(chain.recipe, ancestor.parent.last.schedule)["snapshots"]]
-                if ancestor.last["percent"] not in kept:
-                    raise UserError(
-                        f"chain `{chain}`: recipe `{chain.recipe}` keeps snapshots of `{ancestor.parent.last}` "
-                        f"at {', '.join(kept) or 'no'} percent, not at {ancestor.last['percent']}"
-                    )
+            if reason := self._misfit(ancestor):
+                raise UserError(f"chain `{chain}`: {reason}")
+
+    def _misfit(self, chain: Chain) -> str | None:
+        """Why the recipe cannot take the last step of a chain. The architecture of an import comes with its checkpoint."""
+        step, architecture = chain.last, self.recipe(chain.recipe)["architecture"]
+        if step.kind.of_transformers and not (chain.root.kind.imports or shapes.is_transformer(architecture)):
+            return (
+                f"`{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{architecture['name']}`; "
+                f"valid: {', '.join(shapes.TRANSFORMERS)}"
+            )
+        return step.kind.misfit(self, chain)
 
     def classes(self, recipe: str) -> list[str]:
         """The prunable weight classes of a recipe's model, as steps spell them."""
@@ -529,38 +519,6 @@ class Config:
         whole = self.recipe(recipe)
         counted = whole["prunable"]["embeddings"] == "in"
         return [spelt(name) for name in class_names(whole["architecture"]) if counted or name not in EMBEDDINGS]
-
-    def _check_class(self, chain: Chain, only: str) -> None:
-        """Raises UserError for a weight class that the recipe's model does not have. An import brings an architecture of its own."""
-        valid = self.classes(chain.recipe)
-        if chain.root.family.name != "import" and only not in valid:
-            raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no weight class `{only}`; {suggest(only, valid)}")
-
-    def _check_step(self, chain: Chain, step: chains.Step) -> None:
-        """Raises UserError for a step that means nothing to the recipe's architecture."""
-        architecture, name = self.recipe(chain.recipe)["architecture"], step.family.name
-        if not step.family.of_transformers:
-            return
-        if not shapes.is_transformer(architecture):
-            raise UserError(
-                f"chain `{chain}`: `{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{architecture['name']}`; "
-                f"valid: {', '.join(shapes.TRANSFORMERS)}"
-            )
-        if step.needs_order and int(step["count"]) > (most := self.importance(chain.recipe)["group"]):
-            raise UserError(f"chain `{chain}`: `{step}` takes more components than `importance.group` of recipe `{chain.recipe}`: {most}")
-        if name == "ablate":
-            self._check_components(chain, step)
-        if name == "drop" and architecture.get("tied_decoder_layers"):
-            raise UserError(f"chain `{chain}`: `{step}` needs decoder layers of their own, and those of recipe `{chain.recipe}` are tied")
-        if step.get("engine") == "ctranslate2" and architecture.get("decoder_self") == "ssru":
-            raise UserError(f"chain `{chain}`: CTranslate2 does not know the SSRU of recipe `{chain.recipe}`; valid: int8-onnx")
-
-    def _check_components(self, chain: Chain, step: chains.Step) -> None:
-        """Raises UserError for components that the recipe's Transformer does not have."""
-        shape = shapes.uniform(self.recipe(chain.recipe)["architecture"])
-        valid = list(map(str, of_shape(shape))) if shape else []
-        if shape and (unknown := [name for name in step["components"].split("+") if name not in valid]):
-            raise UserError(f"chain `{chain}`: recipe `{chain.recipe}` has no component `{unknown[0]}`; {suggest(unknown[0], valid)}")
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""
@@ -600,7 +558,7 @@ def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
 
 def _ends(step: Step, after: Step | None) -> bool:
     """Whether a step trains and the next one does not."""
-    return step.family.trains and (after is None or not after.family.trains)
+    return step.kind.trains and (after is None or not after.kind.trains)
 
 
 def _continued(schedules: Mapping[str, Any]) -> dict[str, Any]:

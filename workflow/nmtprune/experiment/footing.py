@@ -50,7 +50,7 @@ def of(config: Config, chain: Chain) -> Footing:
 
 def updates_before(config: Config, chain: Chain) -> int:
     """Updates from newly drawn weights to those that a chain's last training begins with, as the schedules say; an import has had none."""
-    if chain.last.family.draws or chain.parent is None:
+    if chain.last.kind.begins_anew:
         return 0
     return sum(updates for _, updates in _trainings(config, chain.parent))
 
@@ -59,10 +59,10 @@ def _trainings(config: Config, chain: Chain) -> Iterator[tuple[dict[str, Any], i
     """The trainings since a chain's weights were drawn: each one's schedule, and how many of its updates the chain has."""
     trainings: list[tuple[dict[str, Any], int]] = []
     for step in chain.steps:
-        if step.family.trains:
+        if step.kind.trains:
             schedule = config.schedule(chain.recipe, step.schedule)
-            trainings = [*([] if step.family.draws else trainings), (schedule, schedule["updates"])]
-        elif step.family.name == "at":
+            trainings = [*([] if step.kind.draws else trainings), (schedule, schedule["updates"])]
+        elif step.kind.snapshot:
             schedule, updates = trainings.pop()
             trainings.append((schedule, update_at(step["percent"], updates)))
     yield from trainings

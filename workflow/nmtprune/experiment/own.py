@@ -12,6 +12,7 @@ from typing import Any
 from nmtprune.experiment import footing
 from nmtprune.experiment.chain import Chain, parse_steps
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.step_kinds import latest
 
 PAPER, TABLE, PLOT = "chains", "models", "front"  # of the paper: its name, and its table and figure
 MOST_ROUNDS = 4  # of a control that is trained on several times, as chains of several rounds are
@@ -66,7 +67,7 @@ def _with(chain: Chain, *steps: str) -> Chain:
 
 
 def _is_regularised(chain: Chain) -> bool:
-    return any(step.family.name == "lasso" for step in chain.steps)
+    return any(step.get("lambda") for step in chain.steps)
 
 
 def dense_parent(config: Config, chain: Chain) -> Chain:
@@ -74,10 +75,10 @@ def dense_parent(config: Config, chain: Chain) -> Chain:
 
     A chain that is trained under a lasso is compared with the recipe's `train`, since its own beginning is a short pretraining.
     """
-    if _is_regularised(chain) and chain.root.family.trains and "train" in config.recipe(chain.recipe)["schedules"]:
+    if _is_regularised(chain) and chain.root.kind.trains and "train" in config.recipe(chain.recipe)["schedules"]:
         return _with(chain, "train")
     first = 1
-    while first < len(chain.steps) - 1 and chain.steps[first].family.name == "continue":
+    while first < len(chain.steps) - 1 and chain.steps[first].kind.continues:
         first += 1
     return Chain(chain.task, chain.recipe, chain.seed, chain.steps[:first])
 
@@ -101,10 +102,10 @@ def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
     if _is_regularised(chain):
         return _unregularised(chain)
     after = chain.steps[len(parent.steps) :]
-    if any(step.family.draws for step in after) or not any(step.family.trains for step in after):
+    if any(step.kind.draws for step in after) or not any(step.kind.trains for step in after):
         return None
     wanted = _lengths(config, chain)[len(_lengths(config, parent)) :]
-    variants = {step.get("variant") for step in after if step.family.trains}
+    variants = {step.get("variant") for step in after if step.kind.trains}
     names = [name for name in config.recipe(chain.recipe)["schedules"] if name == "continue" or name.startswith("continue-")]
     candidates = [_with(parent, _text(parent), *[name] * times) for name in names for times in range(1, MOST_ROUNDS + 1)]
 
@@ -123,13 +124,13 @@ def _lengths(config: Config, chain: Chain) -> tuple[int, ...]:
 
 def _unregularised(chain: Chain) -> Chain:
     """The same phases without the lasso, up to the last one that a lasso and slicing belong to; nothing is sliced."""
-    last = max(place for place, step in enumerate(chain.steps) if step.family.name in ("lasso", "converge"))
+    last = max(place for place, step in enumerate(chain.steps) if step.kind.trains and step.kind.begins_with is latest)
     steps = []
     for step in chain.steps[: last + 1]:
-        if step.family.name == "lasso":
+        if step.get("lambda"):
             variant = step.get("variant")
             steps.append("-".join(["lasso", step["groups"], step["where"], "0", *([variant] if variant else [])]))
-        elif step.family.name != "slice":
+        elif not step.kind.slices:
             steps.append(step.text)
     return _with(chain, *steps)
 

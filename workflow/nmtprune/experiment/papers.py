@@ -394,7 +394,7 @@ def headline_models(config: Config) -> frozenset[Chain]:
 
 def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
     """The run's models that train a baseline on, of those in `models`."""
-    return {each for each in chains(config) if each.last.family.name == "continue" and len(each.steps) == 2 and each.parent in models}
+    return {each for each in chains(config) if each.last.kind.continues and len(each.steps) == 2 and each.parent in models}
 
 
 def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nmtprune.experiment.chain import Chain
 from nmtprune.foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from nmtprune.experiment.chain import Chain
 
 RESULTS = Path("results")
 MODELS = RESULTS / "models"
@@ -101,17 +104,12 @@ def folder_of(file: Path) -> Path:
 
 def checkpoint_of(chain: Chain) -> Path:
     """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
-    return next(file for ancestor in chain.ancestors() if not ancestor.last.family.selects and (file := model(ancestor) / MODEL))
+    return next(file for ancestor in chain.ancestors() if not ancestor.last.kind.selects and (file := model(ancestor) / MODEL))
 
 
-def before(chain: Chain) -> Path:
-    """The checkpoint that the last step of a chain begins with: its parent's selected one or, of a lasso's phases, its latest."""
-    step, parent = chain.last, chain.parent
-    if step.family.latest and parent.last.family.trains:
-        return model(parent) / LAST
-    if step.family.name == "finetune" and parent.last.family.name == "int8":
-        return checkpoint_of(parent.parent)  # what was rounded is trained, not its rounding
-    return checkpoint_of(parent)
+def first_weights(chain: Chain) -> Path:
+    """The weights that a chain's first training began with."""
+    return model(chain.root_chain) / INITIAL
 
 
 def hypotheses(chain: Chain, test_set: str) -> Path:
@@ -120,7 +118,7 @@ def hypotheses(chain: Chain, test_set: str) -> Path:
 
 def scores(chain: Chain) -> Path:
     """The table that holds a chain's scores: its own, or its parent's table of variants where its last step only selects."""
-    if chain.last.family.selects and chain.parent:
+    if chain.last.kind.selects and chain.parent:
         return model(chain.parent) / VARIANTS
     return model(chain) / SCORES
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import papers, paths
-from nmtprune.experiment.chain import INT8_ENGINES, SPARSE, Chain
+from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SPEED
+from nmtprune.experiment.step_kinds import INT8_ENGINES, SPARSE
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.measurements.measurements import Measured
@@ -174,7 +175,7 @@ def how_to_score(chain: Chain) -> str:
 
 def _is_made(chain: Chain) -> bool:
     """Whether a model can be scored: it is there, or the one that it selects from is."""
-    made = chain.parent if chain.last.family.selects else chain
+    made = chain.parent if chain.last.kind.selects else chain
     return made is not None and paths.manifest(made).exists()
 
 
@@ -246,5 +247,5 @@ def _described(name: str, model: Candidate, reference: Candidate) -> list[str]:
 def _kind(model: Candidate) -> str:
     """What a size in bytes speaks of."""
     if model.size_engine is None:
-        return "as a sparse file (exported it is dense)" if model.chain.state == SPARSE else "as stored"
+        return "as a sparse file (exported it is dense)" if model.chain.form == SPARSE else "as stored"
     return f"in {model.size_engine}, {'int8' if model.chain.quantised_for else 'float32'}"

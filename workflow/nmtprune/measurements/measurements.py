@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.experiment import paths, shapes
-from nmtprune.experiment.chain import SPARSE, Chain
+from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SCORES, SPEED
 from nmtprune.experiment.papers import Item
+from nmtprune.experiment.step_kinds import SPARSE
 from nmtprune.foundation.files import read_json, read_lines, read_table
 from nmtprune.scoring import comet, sentence_statistics
 from nmtprune.scoring.quality import Quality
@@ -93,7 +94,7 @@ class Measured:
         if chain.quantised_for:
             sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
             return next(sizes, None) or self._score(chain, "size_stored")
-        return self._score(chain, "size_stored" if chain.state == SPARSE else "size_dense")
+        return self._score(chain, "size_stored" if chain.form == SPARSE else "size_dense")
 
     def _score(self, chain: Chain, column: str, test_set: str | None = None) -> float | None:
         row = self.scores(chain, test_set)
@@ -167,10 +168,10 @@ class Measured:
         total = 0
         for ancestor in chain.ancestors():
             after = chain.steps[len(ancestor.steps) :]
-            if after and after[0].family.name == "at":
+            if after and after[0].kind.snapshot:
                 continue  # its snapshot counts the updates of its own, not all of them
             made = self.manifest(ancestor)
-            if made is None and ancestor.last.family.selects:
+            if made is None and ancestor.last.kind.selects:
                 continue  # a variant that is scored without a directory of its own
             if made is None:
                 return None
@@ -182,7 +183,7 @@ class Measured:
         compared only where it is the same. None while a training is missing, and where nothing was trained here."""
         used = []
         for ancestor in reversed(list(chain.ancestors())):
-            if ancestor.last.family.trains:
+            if ancestor.last.kind.trains:
                 made = self.manifest(ancestor)
                 if made is None:
                     return None
@@ -191,7 +192,7 @@ class Measured:
 
     def is_its_parent(self, chain: Chain) -> bool:
         """Whether the parent, at update 0, was selected in a chain's last training, so that it is that model."""
-        trained = self.manifest(chain) if chain.last.family.competes else None
+        trained = self.manifest(chain) if chain.last.kind.competes else None
         return trained is not None and trained.get("selected_update") == 0
 
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
@@ -221,7 +222,7 @@ class Measured:
         for ancestor in reversed(list(chain.ancestors())):
             if paths.manifest(ancestor) in self._outdated:
                 return f"{ancestor} was made from something that has changed since, and is not made again yet"
-            if self.manifest(ancestor) is None and not ancestor.last.family.selects:
+            if self.manifest(ancestor) is None and not ancestor.last.kind.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
                 state = "was begun and is not finished, see its log" if began else "has not run yet"

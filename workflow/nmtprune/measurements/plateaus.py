@@ -44,7 +44,7 @@ class Plateau:
 
 def plateaus(chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...] = (80, 90, 100)) -> list[Plateau]:
     """Of every `train` among the chains' roots that is there, by address."""
-    roots = {ancestor for chain in chains for ancestor in chain.ancestors() if ancestor.last.family.name == "train"}
+    roots = {chain.root_chain for chain in chains if chain.root.kind.trains}
     found = []
     for root in sorted(roots, key=str):
         history = measured.history(root)
@@ -96,12 +96,12 @@ def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) 
 def said(chain: Chain, gain: Gain) -> str:
     """A sentence without its stop: whether a dense model is on its plateau, and what training it on gives."""
     name = f"the training {chain.steps_text} of {chain.recipe} on {chain.task}"
-    more = "more updates" if chain.root.family.name == "import" else f"{100 * MORE:.0f} % more updates"
+    more = "more updates" if chain.root.kind.imports else f"{100 * MORE:.0f} % more updates"
     return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
 
 
 def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
-    if root.last.family.name == "import":
+    if root.last.kind.imports:
         return _gain_of_import(root, measured, trained_on)
     history = measured.history(root)
     if history is None:

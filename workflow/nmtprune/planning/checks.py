@@ -36,11 +36,11 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
         of_task(config, task)
     for chain in chains:
         for ancestor in chain.ancestors():
-            if ancestor.last.family.trains:
+            if ancestor.last.kind.trains:
                 _training(config, ancestor)
-    for name, task in sorted({(chain.root["name"], chain.task) for chain in chains if chain.root.family.name == "import"}):
+    for name, task in sorted({(chain.root["name"], chain.task) for chain in chains if chain.root.kind.imports}):
         _given(config, name, task)
-    for recipe in sorted({chain.recipe for chain in scored if chain.root.family.name != "import"}):
+    for recipe in sorted({chain.recipe for chain in scored if not chain.root.kind.imports}):
         _decoding(config, recipe)
     for chain in scored:
         if chain.quantised_for == "onnx" and config.search(chain.recipe).get("replace_unknowns"):
@@ -141,7 +141,7 @@ def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], 
     freeing.check_weights(config, makes)
     if here and config.settings["device"] == "cuda" and not devices.devices():
         devices.torch_device("cuda")
-    _imports(config, [chain for chain in chains if chain.root.family.name == "import"])
+    _imports(config, [chain for chain in chains if chain.root.kind.imports])
 
 
 def _imports(config: Config, chains: Sequence[Chain]) -> None:
@@ -157,6 +157,6 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
         cfg = imports.read(Path(given["checkpoint"]), given.get("trust", False))["cfg"]
         transformers[name] = checkpoints.is_transformer(checkpoints.options_by_name(cfg.model))
     for chain in chains:
-        step = next((step for step in chain.steps if step.family.of_transformers), None)
+        step = next((step for step in chain.steps if step.kind.of_transformers), None)
         if step and not transformers[chain.root["name"]]:
             raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none")

@@ -104,7 +104,7 @@ def _by_kind(folders: Iterable[Path]) -> dict[str, set[Path]]:
     kinds: dict[str, set[Path]] = defaultdict(set)
     for folder in folders:
         if paths.MODELS in folder.parents:
-            kind = parse_step(folder.name).family.name if _is_step(folder.name) else "shards"
+            kind = parse_step(folder.name).kind.name if _is_step(folder.name) else "shards"
         else:
             kind = {"text": "text of tasks", "speed": "speed"}.get(folder.parts[1] if folder.name != "text" else "text", "binarised data")
         kinds[kind].add(folder)
@@ -153,7 +153,7 @@ class Sizes:
 
     def weights(self, chain: Chain) -> int | None:
         """Bytes of a model in single precision; None where the recipe leaves a width to fairseq. A sliced model takes less."""
-        if chain.root.family.name == "import":
+        if chain.root.kind.imports:
             return Path(self.config.imported(chain.root["name"])["checkpoint"]).stat().st_size
         recipe = self.config.recipe(chain.recipe)
         size = recipe["subwords"].get("size")
@@ -173,19 +173,19 @@ class Sizes:
         whole = self.weights(job.chain)
         if whole is None:
             return None
-        masks = sum(each.last.family.selects for each in job.chain.of_its_job())
+        masks = sum(each.last.kind.selects for each in job.chain.of_its_job())
         return self._checkpoints(job.chain) * whole + masks * (whole // (8 * BYTES_A_WEIGHT))
 
     def _checkpoints(self, chain: Chain) -> int:
         """How many checkpoints the last step of a chain leaves: a snapshot that is named `at` is none, and a mask is none."""
-        family = chain.last.family
-        if not family.trains:
-            return 0 if family.selects or family.name == "at" else 1
+        kind = chain.last.kind
+        if not kind.trains:
+            return 0 if kind.selects or kind.snapshot else 1
         return 2 + (chain.parent is None) + len(self.config.schedule(chain.recipe, chain.last.schedule)["snapshots"])
 
     def while_running(self, job: Job) -> int:
         """Bytes of a training's resume file, once more while it is replaced."""
-        if job.does != STEP or not job.chain.last.family.trains:
+        if job.does != STEP or not job.chain.last.kind.trains:
             return 0
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
         copies = 1 + STATES_OF[schedule["optimizer"]["name"]] + bool(schedule["exponential_moving_average"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
-from nmtprune.experiment.chain import INITIAL, Chain, parse
+from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.config import Config
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
@@ -41,22 +41,10 @@ def weights_read(job: Job) -> set[Path]:
         return {paths.checkpoint_of(each) for each in job.models}
     if not job.chain:
         return set()
-    root = next(ancestor for ancestor in job.chain.ancestors() if not ancestor.parent)
-    first = paths.model(root) / paths.INITIAL
-    if job.does != STEP:
-        looks_back = job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].reads_first_weights and root.last.family.trains
-        return {paths.checkpoint_of(job.chain), *([first] if looks_back else ())}
-    step, parent = job.chain.last, job.chain.parent
-    if not parent:
-        return set()
-    if step.family.name == "at":
-        return {first if step["percent"] == INITIAL else paths.snapshot(paths.model(parent), step["percent"])}
-    read = {paths.before(job.chain)}
-    if step.get("weights") == "ticket" or step.family.name == "rewind":
-        read.add(first)
-    if step.get("initialisation") == "external":
-        read.add(paths.checkpoint_of(root))
-    return read
+    if job.does == STEP:
+        return job.chain.last.kind.reads(job.chain)
+    looks_back = job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].reads_first_weights and job.chain.root.kind.trains
+    return {paths.checkpoint_of(job.chain), *([paths.first_weights(job.chain)] if looks_back else ())}
 
 
 def _read(config: Config, job: Job) -> set[Path]:

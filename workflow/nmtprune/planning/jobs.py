@@ -22,21 +22,13 @@ from nmtprune.foundation.files import read_table
 from nmtprune.store import current, manifest, units
 from nmtprune.store.ablation_order import ANALYSIS as ORDER
 
-# the rule of a family of steps, where it is not named as that is
-RULES = {
-    "continue": "continue_training",
-    "rewind": "utilise",
-    "drop": "utilise",
-    "slice": "slice_model",
-    "import": "import_checkpoint",
-}
 STEP = "step"
 VERBS = ("text", "data", "shortlist", "run", "score", "variants", "analyse", "shard", "speed")  # that do a job, by hand or in a run
 
 
 def rule_of(does: str) -> str:
-    """The rule that makes what a family of steps, an analysis or a verb makes."""
-    return ANALYSIS_KINDS[does].rule if does in ANALYSIS_KINDS else RULES.get(does, does)
+    """The rule that makes what an analysis or a verb makes."""
+    return ANALYSIS_KINDS[does].rule if does in ANALYSIS_KINDS else does
 
 
 def translates(does: str) -> bool:
@@ -88,7 +80,7 @@ class Jobs(dict[Path, Job]):
         self.stated = papers.items(config)
         self._speed_groups = papers.speed_groups(config)
         for chain in papers.scored(config):
-            if chain.last.family.selects:
+            if chain.last.kind.selects:
                 self._variants.setdefault(chain.parent, set()).add(chain)
         self.targets = units.inputs(config)
         self._chains = {paths.manifest(ancestor): ancestor for chain in papers.chains(config) for ancestor in chain.ancestors()}
@@ -141,13 +133,13 @@ class Jobs(dict[Path, Job]):
         return sorted(found)
 
     def model(self, chain: Chain) -> Path:
-        makes, family = paths.manifest(chain), chain.last.family.name
+        makes, kind = paths.manifest(chain), chain.last.kind
         if makes in self:
             return makes
-        reads_text = chain.parent is None or chain.last.family.trains
+        reads_text = chain.parent is None or kind.trains
         needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.base)] if chain.base else [])]
-        needs += [self.analysis(chain.parent, ORDER)] if chain.last.needs_order else []
-        return self._add(rule_of(family), STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
+        needs += [self.analysis(chain.parent, ORDER)] if kind.needs_order else []
+        return self._add(kind.rule, STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
     def analysis(self, chain: Chain, name: str) -> Path:
         makes = paths.analysis(chain, name)
@@ -305,8 +297,8 @@ def read_by(config: Config, job: Job) -> list[Path]:
             own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
         case analysis if analysis in ANALYSIS_KINDS:
             own = ANALYSIS_KINDS[analysis].own_files(config, job.task)
-        case "step" if job.chain.last.family.name == "import":
-            own = [config.imported(job.chain.last["name"])["checkpoint"]]
+        case "step":
+            own = job.chain.last.kind.own_files(config, job.chain).values()
         case _:
             own = []
     return [*job.needs, *map(Path, own)]
@@ -320,7 +312,7 @@ def counts(jobs: Iterable[Job]) -> Counter[str]:
 def takes_gpu(config: Config, job: Job) -> bool:
     """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what fairseq translates."""
     if job.does == STEP:
-        return job.chain.last.family.trains
+        return job.chain.last.kind.trains
     if job.rule == ON_GPU:
         return True
     if job.rule == "distil":

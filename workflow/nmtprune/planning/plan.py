@@ -18,10 +18,11 @@ from typing import Any
 
 from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
-from nmtprune.experiment.chain import INT8_ENGINES, Chain, parse
+from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.config import TRAINING_SAMPLE, Config, from_settings
 from nmtprune.experiment.schedule import tokens_per_update
+from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
@@ -96,8 +97,7 @@ def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
     address = str(made.relative_to(paths.MODELS.name))
     if verb == "run":
         chain = parse(address)
-        family = chain.last.family.name
-        job = Job(rule_of(family), STEP, file, file, chain.task, chain=chain)
+        job = Job(chain.last.kind.rule, STEP, file, file, chain.task, chain=chain)
         return job, _updates_work(config, chain, read_json(paths.manifest(chain)).get("updates", 0))
     address, _, what = address.rpartition(".")
     does, chain = verb if verb in LOOKED_AT else what, parse(address)
@@ -110,7 +110,7 @@ def _chains_in(table: Path) -> int:
 
 
 def _updates_work(config: Config, chain: Chain, updates: int) -> float:
-    if not chain.last.family.trains:
+    if not chain.last.kind.trains:
         return 1
     return updates * tokens_per_update(config.schedule(chain.recipe, chain.last.schedule))
 
@@ -123,7 +123,7 @@ def _units(config: Config, job: Job) -> float:
 
 
 def _trains(job: Job) -> bool:
-    return job.does == STEP and job.chain.last.family.trains
+    return job.does == STEP and job.chain.last.kind.trains
 
 
 def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
@@ -208,7 +208,7 @@ class Estimates:
         if parts is None:
             return None
         if job.does == STEP:
-            return self._training(job, parts) if job.chain.last.family.trains else parts.open + 2 * parts.save
+            return self._training(job, parts) if job.chain.last.kind.trains else parts.open + 2 * parts.save
         if job.rule == "distil":
             return self._distillation(job, parts)
         task, main = self.task(job.task), self.task(job.task).tests[0]
@@ -279,12 +279,12 @@ class Estimates:
 
 def _named(job: Job) -> str:
     """What a job is called among those of a tiny model."""
-    return ("train" if job.chain.last.family.trains else STEP) if job.does == STEP else job.does
+    return ("train" if job.chain.last.kind.trains else STEP) if job.does == STEP else job.does
 
 
 def _can_calibrate(job: Job) -> bool:
     """An imported model's shape is not known before it is read, and looking inside a model is another thing than training it."""
-    return job.chain.root.family.trains and (job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil")
+    return job.chain.root.kind.trains and (job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil")
 
 
 def in_hours(seconds: float) -> str:

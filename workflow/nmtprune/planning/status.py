@@ -43,7 +43,7 @@ def status(config: Config) -> str:
     models = sorted({ancestor for chain in wanted for ancestor in chain.ancestors()}, key=str)
     parents = {model.parent for model in models}
     # A step that only selects is scored from its parent's weights: it is made only where something is built on it.
-    made = [model for model in models if model in parents or not model.last.family.selects]
+    made = [model for model in models if model in parents or not model.last.kind.selects]
     outdated = current.outdated()
     kept = _kept(config, models)
     made_here = [model for model in made if model not in kept]
@@ -124,7 +124,7 @@ def _seconds_per_token(config: Config, made: Iterable[Chain], finished: set[Chai
     """Seconds of training a token of a batch, by task and recipe, of what this run has trained so far."""
     sums: dict[tuple[str, str], tuple[float, int]] = {}
     for chain in made:
-        if not chain.last.family.trains:
+        if not chain.last.kind.trains:
             continue
         if chain in finished:
             facts = manifest.read(paths.manifest(chain))
@@ -143,11 +143,11 @@ def _model(config: Config, chain: Chain, to_score: bool, made: bool, rate: Mappi
     if made:
         return _scoring(chain) if to_score else Entry(chain, DONE)
     progress = _progress(chain)
-    left = progress["seconds_left"] if progress else None if chain.last.family.trains else 0.0
+    left = progress["seconds_left"] if progress else None if chain.last.kind.trains else 0.0
     at = f"update {progress['update']} of {progress['updates']}" if progress else ""
     if _is_alive(chain, progress):
         return Entry(chain, RUNNING, f"{at}, {duration(left)} left" if progress else "", seconds_left=left)
-    if progress is None and chain.last.family.trains:
+    if progress is None and chain.last.kind.trains:
         per_token = rate.get((chain.task, chain.recipe))
         updates = config.schedule(chain.recipe, chain.last.schedule)["updates"]
         left = per_token and per_token * _tokens(config, chain, updates)
@@ -227,7 +227,7 @@ def _left(entries: list[Entry]) -> list[str]:
 
 def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> list[str]:
     """In which precision trainings computed, compute or will compute; nothing where all ask for single precision."""
-    trained = [chain for chain in made if chain.last.family.trains]
+    trained = [chain for chain in made if chain.last.kind.trains]
     if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
         return []
     used, to_come = Counter(), Counter()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmtprune.experiment.chain import sparsity_sought
+from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.pruning.groups import GroupSet, by_cut, by_squares, by_threshold, ffn_norms, gap_cuts, groups, smallest
 
 Rule = Callable[[list[GroupSet]], list[Tensor]]

@@ -32,7 +32,7 @@ def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None)
     of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))
 
     def masks_of_step(step: Step) -> Masks:
-        return together(before or {}, ablated(step) if step.family.name == "ablate" else pruned(step))
+        return together(before or {}, ablated(step) if step.get("components") else pruned(step))
 
     def ablated(step: Step) -> Masks:
         return ablation(weights, map(read_component, step["components"].split("+")))

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from nmtprune.experiment import footing, own
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
-from nmtprune.experiment.chain import Chain, Step, sparsity_sought
+from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.metrics import BATCH_SIZE, BLEU, METRICS, SPEED, Metric
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.schedule import learning_rate
+from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.measurements import plateaus
 from nmtprune.measurements.measurements import Measured
 from nmtprune.speed.protocol import IDLE
@@ -96,8 +97,8 @@ def _plateaus(item: Item, measured: Measured) -> list[str]:
         return []
     sentences = []
     for row in (row for row in item.rows if row.baseline):
-        steps = [each.first.last.text for each in item.rows if each.first.parent == row.first]
-        gain = plateaus.gain(row.chains, measured, [text for text in steps if text.partition("-")[0] == "continue"])
+        steps = [each.first.last for each in item.rows if each.first.parent == row.first]
+        gain = plateaus.gain(row.chains, measured, [step.text for step in steps if step.kind.continues])
         if gain:
             text = plateaus.said(row.first, gain)
             control = "" if gain.done else "; what is pruned and retrained must be compared with the control"
@@ -143,7 +144,7 @@ def _updates(item: Item, measured: Measured) -> str:
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         steps = (step for row in item.rows if row.first.recipe == recipe for step in row.first.steps)
-        names = _distinct(step.schedule for step in steps if step.family.trains)
+        names = _distinct(step.schedule for step in steps if step.kind.trains)
         schedules = {name: measured.config.schedule(recipe, name) for name in names}
         said, optimiser = [], None
         for name, schedule in schedules.items():
@@ -156,15 +157,15 @@ def _updates(item: Item, measured: Measured) -> str:
     return f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
 
 
-def _steps(item: Item, family: str | None = None) -> list[tuple[str, Step]]:
-    """Recipe and step of every training of an item's models, or of every step of one family, each once."""
+def _steps(item: Item, argument: str | None = None) -> list[tuple[str, Step]]:
+    """Recipe and step of every training of an item's models, or of every step with this argument, each once."""
     pairs = ((row.first.recipe, step) for row in item.rows for step in row.first.steps)
-    return _distinct((recipe, step) for recipe, step in pairs if (step.family.name == family if family else step.family.trains))
+    return _distinct((recipe, step) for recipe, step in pairs if (step.get(argument) if argument else step.kind.trains))
 
 
 def _rejuvenation(item: Item, measured: Measured) -> list[str]:
     """How far below retraining the rate of rejuvenation is, and the other reading of the paper; nothing where no row is rejuvenated."""
-    recipes = _distinct(recipe for recipe, _ in _steps(item, "rejuvenate"))
+    recipes = _distinct(recipe for recipe, _ in _steps(item, "initialisation"))
     schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
     readings = [
         f"The paper does not say what that is: here it is {here}, and in the schedules `-{name}` {there}."
@@ -183,7 +184,7 @@ def _selection(item: Item, measured: Measured) -> list[str]:
         return []
     most = max(by_select, key=lambda select: len(by_select[select]))
     others = "; ".join(f"{SELECTED_BY[select]} in {', '.join(_distinct(steps))}" for select, steps in by_select.items() if select != most)
-    competing = _distinct(step.family.name for _, step in _steps(item) if step.family.competes)
+    competing = _distinct(step.kind.name for _, step in _steps(item) if step.kind.competes)
     parents = f" In {', '.join(competing)} the parent competes, as update 0." if competing else ""
     distilled = any(measured.config.distilled(task) for task in _tasks(item))
     against = " BLEU is against the references, not the teacher's translations, which the students are trained on." if distilled else ""
@@ -239,7 +240,7 @@ def _several(names: list[str]) -> str:
 
 def _by_schedule(item: Item, measured: Measured) -> str:
     """The schedules of many recipes: of each schedule all that is said of it, each once."""
-    used = {(row.first.recipe, step.schedule): None for row in item.rows for step in row.first.steps if step.family.trains}
+    used = {(row.first.recipe, step.schedule): None for row in item.rows for step in row.first.steps if step.kind.trains}
     texts: dict[str, list[str]] = {}
     for recipe, name in used:
         schedule = measured.config.schedule(recipe, name)
@@ -326,7 +327,7 @@ def _size(chains: list[Chain], test_set: str, measured: Measured) -> str:
 
 def _prunable(item: Item, measured: Measured) -> list[str]:
     """What a percentage is of; nothing where the item has no pruned model."""
-    pruned = [row for row in item.rows if any(step.family.name == "prune" for step in row.first.steps)]
+    pruned = [row for row in item.rows if any(step.get("scheme") for step in row.first.steps)]
     recipes = _distinct(row.first.recipe for row in pruned)
     settings = {recipe: measured.config.recipe(recipe)["prunable"]["embeddings"] for recipe in recipes}
     says = {
@@ -337,7 +338,7 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
         text = says[next(iter(settings.values()))]
     else:
         text = "; ".join(f"{recipe}: {says[value]}" for recipe, value in settings.items())
-    schemes = _distinct(step.get("scheme") for _, step in _steps(item, "prune"))
+    schemes = _distinct(step.get("scheme") for _, step in _steps(item, "scheme"))
     parts = "; ".join(SCHEMES_SAID[scheme] for scheme in schemes if scheme in SCHEMES_SAID)
     return (
         [f"Percentages are of the prunable weights: {text}; never biases and layer norms{f'; {parts}' if parts else ''}."]
@@ -382,7 +383,7 @@ def _segmentation(item: Item, measured: Measured) -> list[str]:
 
 def _int8(item: Item) -> list[str]:
     """How 8 bits differ from Marian's, with which the papers' numbers were made; nothing where no model is in 8 bits."""
-    engines = _distinct(step["engine"] for _, step in _steps(item, "int8"))
+    engines = _distinct(step["engine"] for _, step in _steps(item, "engine"))
     return [f"8 bits ({', '.join(engines)}): {ROUNDING}."] if engines else []
 
 
@@ -425,7 +426,7 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
     by_text: dict[str, list[str]] = {}
     sought = False
     for recipe in _recipes(item):
-        steps = [step for row in item.rows if row.first.recipe == recipe for step in row.first.steps if step.family.name == "lasso"]
+        steps = [step for row in item.rows if row.first.recipe == recipe for step in row.first.steps if step.get("lambda")]
         if steps:
             settings = measured.config.lasso(recipe)
             words = settings["reference_words"]
@@ -437,7 +438,7 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
             sought |= any(sparsity_sought(step["lambda"]) is not None for step in steps)
     said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     sentences = [f"Lasso: {said}."] if by_text else []
-    kinds = _distinct(step["groups"] for _, step in _steps(item, "lasso"))
+    kinds = _distinct(step["groups"] for _, step in _steps(item, "lambda"))
     sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
         sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")

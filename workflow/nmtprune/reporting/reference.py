@@ -86,7 +86,7 @@ def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) ->
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:
     """Those of models that were trained: the many that are only pruned would take most of the room."""
-    if chain.last.family.selects:
+    if chain.last.kind.selects:
         return []
     text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))
     return [text, text.with_suffix(".nll")]

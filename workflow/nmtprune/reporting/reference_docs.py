@@ -1,15 +1,16 @@
-"""Generated pages of docs/: configuration.md lists every key of every YAML file, from the JSON schemas; chains.md every step of `chain`."""
+"""Generated pages of docs/: configuration.md lists every key of every YAML file, from the JSON schemas; chains.md every
+kind of step and of analysis, from their registries."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nmtprune.experiment import schemas
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, AnalysisKind
-from nmtprune.experiment.chain import DENSE, FAMILIES, INT8, SLICED, SPARSE, Family
+from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KINDS, StepKind
 
 # The page's parts in reading order: schema, and where its keys stand.
 PARTS = {
@@ -38,7 +39,7 @@ name you choose. Required keys are marked with *.
 """
 CHAINS = """# Chains
 
-Generated from `workflow/nmtprune/experiment/chain.py` and `workflow/nmtprune/experiment/analysis_kinds.py` by `make docs`.
+Generated from `workflow/nmtprune/experiment/step_kinds.py` and `workflow/nmtprune/experiment/analysis_kinds.py` by `make docs`.
 
 A model is named by the chain of steps that made it. The chain is the model's address, and its directory under `results/models`:
 
@@ -66,24 +67,6 @@ FORMS = {
     SLICED: "dense, in a smaller shape of its own",
     INT8: "its weights are rounded to 8 bits, and one engine runs it",
 }
-DOES = {
-    "train": "trains from scratch",
-    "import": "begins with a trained fairseq checkpoint of this name in `imports` (config.yaml)",
-    "continue": "trains the model further; the parent competes when the checkpoint is selected",
-    "prune": "sets the smallest weights to zero; with a class, only what the same pruning takes of that weight class",
-    "retrain": "trains the sparse model further; pruned weights stay at exactly zero",
-    "rejuvenate": "frees the pruned weights, at zero or at the values of the chain's first model, and trains all weights further",
-    "restart": "trains the pruned or sliced shape from scratch: from newly drawn weights, or (`ticket`) from the chain's initial ones",
-    "lasso": "trains under a group lasso, which drives whole groups of weights towards zero",
-    "slice": "removes dead hidden units, heads and sub-layers",
-    "converge": "trains further without the lasso",
-    "ablate": "silences residual sub-layers (their outputs become zero)",
-    "rewind": "sets the k least important components to their initial values and trains all weights further",
-    "drop": "trains from scratch a model that lacks the k least important components",
-    "int8": "rounds the weights to 8 bits as this engine does",
-    "finetune": "trains the rounded model further, with the rounding in place (straight-through)",
-    "at": "takes the checkpoint this far through the training before it; `train/at-0` has the initial weights",
-}
 ARGUMENTS = """
 Arguments, as steps spell them:
 
@@ -103,8 +86,6 @@ Arguments, as steps spell them:
   `SA` (self-attention), `EA` (the decoder's attention to the encoder) and `FF` (feed-forward).
 - `<k>` is a number of components. They are taken in the order of iterative ablation (the analysis `order` of the parent).
 - `<engine>` is `ctranslate2` or `onnx`.
-
-The steps `lasso`, `slice`, `int8`, `ablate`, `rewind` and `drop` need a Transformer.
 """
 ANALYSES = """
 ## Analyses
@@ -136,16 +117,25 @@ def configuration_page() -> str:
 def chains_page() -> str:
     """The steps that chains are made of, and the analyses of what they make, as Markdown."""
     forms = "\n".join(f"| {form} | {about} |" for form, about in FORMS.items())
-    steps = "\n".join(map(_step, FAMILIES.values()))
+    steps = "\n".join(map(_step, STEP_KINDS.values()))
+    transformers = _listed((f"`{kind.name}`" for kind in STEP_KINDS.values() if kind.of_transformers), "and")
     analyses = "\n".join(map(_analysis, ANALYSIS_KINDS.values()))
-    return f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves |\n|---|---|---|---|\n{steps}\n{ARGUMENTS}{ANALYSES}{analyses}\n"
+    return (
+        f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves |\n|---|---|---|---|\n{steps}\n{ARGUMENTS}\n"
+        f"The steps {transformers} need a Transformer.\n{ANALYSES}{analyses}\n"
+    )
 
 
-def _step(family: Family) -> str:
+def _step(kind: StepKind) -> str:
     """The row of a kind of step."""
-    *others, last = family.follows or ("nothing: it begins a chain",)
-    follows = "a step that trains" if family.name == "at" else f"{', '.join(others)} or {last}" if others else last
-    return f"| `{_cell(family.usage)}` | {DOES[family.name]} | {follows} | {family.leaves or 'the form it follows'} |"
+    follows = "a step that trains" if kind.snapshot else _listed(kind.follows, "or") or "nothing: it begins a chain"
+    return f"| `{_cell(kind.usage)}` | {kind.about} | {follows} | {kind.leaves or 'the form it follows'} |"
+
+
+def _listed(words: Iterable[str], last: str) -> str:
+    """Words with commas between them, and before the last one `or` or `and`."""
+    *others, end = list(words) or [""]
+    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def _analysis(kind: AnalysisKind) -> str:

@@ -16,9 +16,10 @@ from torch import Tensor
 from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
-from nmtprune.experiment.chain import SPARSE, Chain, parse
+from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.step_kinds import SPARSE
 from nmtprune.foundation.files import digest, read_json, read_table, write_json, write_table
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.selection import masks_of_steps
@@ -112,7 +113,7 @@ def _size_stored(chain: Chain, model: Model, state: Path) -> int | None:
     """Bytes of a sparse model's file, or of the files of the engine that runs a model in 8 bits; None of others, which are stored dense."""
     if chain.quantised_for:
         return bytes_in_8_bits(model, chain.quantised_for, state)
-    return stored_size(model.state, state / "sparse.bin") if chain.state == SPARSE else None
+    return stored_size(model.state, state / "sparse.bin") if chain.form == SPARSE else None
 
 
 def _shape(model: Model) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def score(config: Config, chain: Chain) -> None:
     A model that only selects is scored among its parent's variants too, from which tables read it; it need not have been made. Raises
     UserError where the model or its data is missing.
     """
-    if chain.last.family.selects and chain.parent:
+    if chain.last.kind.selects and chain.parent:
         _score_variant(config, chain)
         if not paths.manifest(chain).exists():
             return

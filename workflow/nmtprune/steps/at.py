@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune.experiment import paths
-from nmtprune.experiment.chain import INITIAL, Chain
+from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
 from nmtprune.store import checkpoints, manifest
@@ -15,9 +15,7 @@ from nmtprune.store.state import link, outputs_of
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none, or stopped before."""
-    percent = chain.last["percent"]
-    directory = paths.model(chain.parent)
-    snapshot = directory / paths.INITIAL if percent == INITIAL else paths.snapshot(directory, percent)
+    snapshot, percent = chain.last.kind.begins_with(chain), chain.last["percent"]
     trained = manifest.read(paths.manifest(chain.parent))
     if trained["stopped_early"] and not snapshot.exists():
         updates = config.schedule(chain.recipe, chain.parent.last.schedule)["updates"]

@@ -13,26 +13,6 @@ from nmtprune.runtime import devices
 from nmtprune.store import manifest
 from nmtprune.store import state as store
 
-# family -> the module with `make(config, chain, state) -> facts`; it leaves its outputs in `store.outputs_of(state)`
-_MODULES = {
-    "train": "training",
-    "continue": "training",
-    "retrain": "training",
-    "rejuvenate": "training",
-    "restart": "training",
-    "lasso": "training",
-    "converge": "training",
-    "finetune": "training",
-    "rewind": "training",
-    "drop": "training",
-    "slice": "slice",
-    "int8": "int8",
-    "import": "import_checkpoint",
-    "prune": "selection",
-    "ablate": "selection",
-    "at": "at",
-}
-
 
 def run(config: Config, chain: Chain) -> None:
     """Make the last step of a chain, and before it the selections that it follows: go on where it was interrupted, or restore what an
@@ -54,9 +34,9 @@ def make_selections(config: Config, chain: Chain) -> None:
 def _make(config: Config, chain: Chain) -> None:
     directory = paths.model(chain)
     state, identity = paths.state(directory), manifest.digest_of(config, chain)
-    module = import_module(f"nmtprune.steps.{_MODULES[chain.last.family.name]}")
+    module = import_module(f"nmtprune.steps.{chain.last.kind.module}")
     if not devices.is_first():  # the first worker keeps the files
-        if chain.last.family.trains and not store.finished(state, identity):
+        if chain.last.kind.trains and not store.finished(state, identity):
             module.make(config, chain, state)
         return
     with store.lock(state):

@@ -40,8 +40,8 @@ class Judged:
 def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> Judged:
     """Find what is dead in the weights of a chain's model, by the last lasso of the chain and its recipe's `lasso`; without one in all
     feed-forward layers and attention. Raises UserError for a model that is no Transformer."""
-    since = itertools.takewhile(lambda step: step.family.name != "slice", reversed(chain.steps))
-    lasso = next((step for step in since if step.family.name == "lasso"), None)
+    since = itertools.takewhile(lambda step: not step.kind.slices, reversed(chain.steps))
+    lasso = next((step for step in since if step.get("lambda")), None)
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
     if not checkpoints.is_transformer(options):
         raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
@@ -63,7 +63,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
 
     Raises UserError for a model that is no Transformer.
     """
-    checkpoint = checkpoints.read(paths.before(chain))
+    checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
     weights, options = checkpoint["model"], checkpoints.options_by_name(checkpoint["cfg"]["model"])
     judged = judge(config, chain.parent, weights, options)
     looked_at = judged.kind, judged.where, judged.head_dim

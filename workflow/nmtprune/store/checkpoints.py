@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nmtprune.experiment import paths
-from nmtprune.experiment.chain import DENSE, SLICED, Chain
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.step_kinds import DENSE, SLICED
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic
@@ -69,9 +70,9 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 def masks_of(chain: Chain) -> dict[str, Tensor] | None:
     """The masks that hold for a chain's model; None where it is dense. Raises UserError where its mask is missing."""
     for ancestor in chain.ancestors():
-        if ancestor.last.family.leaves in (DENSE, SLICED):
+        if ancestor.last.kind.leaves in (DENSE, SLICED):
             return None
-        if ancestor.last.family.selects:
+        if ancestor.last.kind.selects:
             return read_masks(paths.model(ancestor) / paths.MASK)
     return None
 
@@ -94,4 +95,4 @@ def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> d
 
 def state_of(chain: Chain) -> dict[str, Tensor]:
     """The weights of any chain's model, masks applied."""
-    return masked(read(paths.checkpoint_of(chain))["model"], masks_of(chain) if chain.last.family.selects else None)
+    return masked(read(paths.checkpoint_of(chain))["model"], masks_of(chain) if chain.last.kind.selects else None)

@@ -40,13 +40,12 @@ def digest_of(config: Config, chain: Chain) -> str:
     that they take.
     """
     identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
-    if chain.last.family.name == "import":
-        checkpoint = Path(config.imported(chain.last["name"])["checkpoint"])
-        identity["checkpoint"] = current.content_of(checkpoint, current.noted(paths.manifest(chain), checkpoint))
-    if chain.last.needs_order:
+    for name, file in chain.last.kind.own_files(config, chain).items():
+        identity[name] = current.content_of(file, current.noted(paths.manifest(chain), file))
+    if chain.last.kind.needs_order:
         identity["components"] = [str(component) for component in least_important(chain)]
     if chain.parent:  # a selection is made when it is needed, and may not be there yet
-        selects = chain.parent.last.family.selects
+        selects = chain.parent.last.kind.selects
         identity["parent"] = digest_of(config, chain.parent) if selects else read(paths.manifest(chain.parent))["digest"]
     return digest(identity)
 

@@ -77,7 +77,7 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
 def of_chain(config: Config, chain: Chain) -> Model:
     """A chain's model, masked where its last step is a mask. Raises UserError where it or its data is missing."""
     model = from_checkpoint(paths.checkpoint_of(chain), paths.binarised(config.data_folder(chain)))
-    masks = checkpoints.masks_of(chain) if chain.last.family.selects else None
+    masks = checkpoints.masks_of(chain) if chain.last.kind.selects else None
     return replace(model, state=checkpoints.masked(model.state, masks))
 
 

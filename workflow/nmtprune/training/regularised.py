@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmtprune.experiment.chain import sparsity_sought
 from nmtprune.experiment.shapes import FFN, sparsity
+from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.fairseq_bridge.session import Trainer
 from nmtprune.pruning.dead import rule_of, small_share
 from nmtprune.pruning.slicing import dead_units, shape_of, shape_without

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from nmtprune.experiment.chain import INT8_ENGINES
+from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.foundation.errors import UserError
 from nmtprune.store.model import Model
 from nmtprune.translation.engine import Engine

@@ -53,13 +53,13 @@ def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[st
     """
     done = 0
     ancestors = list(chain.ancestors())[::-1]
-    last = next((each for each in chain.ancestors() if each.last.family.trains), None)
+    last = next((each for each in chain.ancestors() if each.last.kind.trains), None)
     for training, after in itertools.zip_longest(ancestors, ancestors[1:]):
         history, manifest = measured.history(training), measured.manifest(training)
-        if not training.last.family.trains or history is None or manifest is None:
+        if not training.last.kind.trains or history is None or manifest is None:
             continue
         reached = manifest["selected_update"]
-        if after and after.last.family.name == "at":
+        if after and after.last.kind.snapshot:
             reached = measured.manifest(after)["updates"]
         elif training == last:
             reached = history["update"].max()
