@@ -33,6 +33,26 @@ def multiplies_bytes_exactly():
 needs_exact_bytes = pytest.mark.skipif(not multiplies_bytes_exactly(), reason="this processor has no VNNI: its sums of bytes saturate")
 
 
+@contextlib.contextmanager
+def reading_what_free_keeps(chain):
+    """Make a chain's last step, and see that it reads no other weights than its kind says, for which `free` keeps them."""
+    from nmtprune.experiment import paths
+    from nmtprune.store import checkpoints
+
+    read, plain = set(), checkpoints.read
+
+    def recorded(path, **how):
+        read.add(path)
+        return plain(path, **how)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(checkpoints, "read", recorded)
+        yield
+    made = chain.of_its_job()
+    others = {file for file in read if file.name != paths.MASK and "state" not in file.parts}
+    assert others <= set().union(*(each.last.kind.reads(each) for each in made)), f"{chain} reads what `free` may remove"
+
+
 class Workplace:
     """A folder to run in: its config.yaml, and what the workflow writes under results/."""
 
@@ -124,7 +144,8 @@ class Workplace:
             for text in chains:
                 for ancestor in reversed(list(chain.parse(text).ancestors())):
                     if not paths.manifest(ancestor).exists():
-                        run.run(config, ancestor)
+                        with reading_what_free_keeps(ancestor):
+                            run.run(config, ancestor)
         return self.model(chains[-1])
 
     def make_data(self, task="micro", recipe="micro"):

@@ -194,7 +194,7 @@ def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_tra
         assert len(own) >= 8
         for name, tensor in final.items():
             assert torch.equal(begun[name], initial[name] if name in own else tensor), name
-        run.run(workplace.config, rewind)
+    workplace.make(f"{TRAIN}/rewind-2")
     trained_on = weights(workplace.model(f"{TRAIN}/rewind-2") / "last.pt")
     assert all(not torch.equal(trained_on[name], begun[name]) for name in own if name.endswith("weight"))
 
@@ -202,8 +202,7 @@ def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_tra
 def test_a_dropped_model_lacks_them_and_is_trained_from_new_weights(trained):
     workplace = trained("contribution", "order")
     least = [row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"][1:]
-    with workplace.inside():
-        run.run(workplace.config, chain.parse(f"{TRAIN}/drop-2"))
+    workplace.make(f"{TRAIN}/drop-2")
     dropped, whole = weights(workplace.model(f"{TRAIN}/drop-2") / "model.pt"), weights(workplace.model(TRAIN) / "model.pt")
     assert {str(each) for each in components_of(whole)} - {str(each) for each in components_of(dropped)} == set(least)
     assert sum(t.numel() for t in dropped.values()) < sum(t.numel() for t in whole.values())
