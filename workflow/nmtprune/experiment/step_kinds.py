@@ -187,11 +187,9 @@ def _orders_enough(config: Config, chain: Chain) -> str | None:
 
 @_of_known_architecture
 def _has_own_layers(config: Config, chain: Chain) -> str | None:
-    if not config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers"):
-        return _orders_enough(config, chain)
-    return _orders_enough(config, chain) or (
-        f"`{chain.last}` needs decoder layers of their own, and those of recipe `{chain.recipe}` are tied"
-    )
+    tied = config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers")
+    why = f"`{chain.last}` needs decoder layers of their own, and those of recipe `{chain.recipe}` are tied"
+    return _orders_enough(config, chain) or (why if tied else None)
 
 
 @_of_known_architecture
