@@ -155,8 +155,8 @@ def slice(model: LoadedModel) -> LoadedModel:
 def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Score a model on sets of its task, all test sets by default; `dev` and `train` (a sample, by likelihood alone) are sets too.
 
-    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ..., and `sparsity`.
-    Raises UserError for an unknown set.
+    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ..., and
+    `sparsity`. Raises UserError for an unknown set.
     """
     task = model.config.task(model.chain.task)
     for name in sets or ():
@@ -172,8 +172,8 @@ def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[st
 def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None) -> list[str | None]:
     """Translate raw lines as the recipe decodes, with its engine and shortlist, and its beam by default.
 
-    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions. Raises UserError where the shortlist is
-    not there, or no engine runs the model.
+    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions. Raises UserError where the
+    shortlist is not there, or no engine runs the model.
     """
     recipe, chain = model.config.recipe(model.chain.recipe), model.chain
     shortlist = model.config.shortlist(chain)
