@@ -56,7 +56,7 @@ def test_compared_rows_are_on_equal_footing_or_the_caption_says_in_what_not(pres
     measured = Measured(run(preset))
     compared = 0
     for item in items(preset):
-        said = " ".join(captions.caption(item, measured)).partition("Compared rows differ in")[2].partition("what is not named is equal")[0]
+        said = " ".join(captions.caption(item, measured)).partition("Compared rows differ in")[2].partition("all else is equal")[0]
         for rows in blocks(item):
             feet = [footing.of(run(preset), row.chains[0]) for row in rows]
             for one, two in itertools.combinations(feet, 2):

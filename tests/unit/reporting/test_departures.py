@@ -49,7 +49,7 @@ def test_selection_and_competing_parents_are_said(key):
 
 @pytest.mark.parametrize("key", keys(lambda item: "int8" in families(item)))
 def test_the_rounding_is_set_against_marians(key):
-    assert "8 bits (onnx): a scale for each row of a matrix" in said(key) and "Marian has one scale a matrix" in said(key)
+    assert "8 bits (onnx): one scale per row of a matrix" in said(key) and "Marian has one scale per matrix" in said(key)
 
 
 @pytest.mark.parametrize("key", keys(lambda item: any("heads" in str(row.chains[0]) for row in item.rows if "lasso" in str(row.chains[0]))))

@@ -486,6 +486,6 @@ def test_captions_tell_how_speed_was_taken_and_what_lambda_is_of(behnke):
     render(behnke_of(behnke(), ["behnke2021/table9", "behnke2021/table5"]))
     text = {name: paths.item("made", "behnke2021", name, "rst").read_text() for name in ("table5", "table9")}
     assert "Speed: onnx (float32 or int8), with a shortlist, 1 thread, 32 sentences a batch, beam 4, medians of 5 runs" in text["table9"]
-    assert "runs within ±2% of their median at most, no other process to speak of" in text["table9"]
+    assert "runs within ±2% of their median at most, machine otherwise idle" in text["table9"]
     assert "Lasso: λ per 46,000 target words, each group times the root of its size" in text["table5"]
     assert "Test sets, means over them: test" in text["table5"] and " and test" in text["table9"]

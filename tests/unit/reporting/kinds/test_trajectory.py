@@ -143,7 +143,7 @@ def test_a_phase_that_ends_where_it_began_has_no_cosine_and_it_is_said(tmp_path,
     distances, cosines, unmoved = make(item, Measured(SETTINGS)).sentences[1:]
     assert "ConTrain 1.5, PruTrain 3," in distances
     assert "ConTrain with Baseline 1 (of 1 of 2 seeds)," in cosines and "RejTrain with PruTrain 0.6." in cosines
-    assert unmoved == "No direction, and no cosine, where the checkpoint selected is the one begun with: ConTrain of seed 2."
+    assert unmoved == "No direction and no cosine, since the first checkpoint itself was selected: ConTrain of seed 2."
 
 
 def test_a_snapshot_counts_its_own_updates_and_those_before_its_training(item):

@@ -325,7 +325,7 @@ def test_where_nothing_contributes_no_agreement_is_claimed(run):
     contribute(model(seed=1), 10 * [0.0])
     contribute(model(seed=2))
     made = make(run, item("heatmaps", [CONTRIBUTION], row("0 % of updates", model(seed=1)), row("Trained", model(seed=2), baseline=True)))
-    assert "0 % of updates: not defined, since one of the two does not vary" in made.sentences[0]
+    assert "0 % of updates: not defined, since one of the two is constant" in made.sentences[0]
     assert "0 % of updates: 10 of 10, since nothing is lost without any; Trained: 3 of 10." in made.sentences[-1]
 
 
