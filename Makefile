@@ -15,7 +15,9 @@ RULES := Snakefile workflow/rules
 # in this order: a machine has one Slurm at a time, and its tests wait more than they work
 LONG_TESTS := tests/cluster/test_slurm.py tests/smoke tests/real tests/cluster/test_accounting.py
 
-OFTEN := chain checks cli config docs errors escape footing identity papers reading results schedule schemes shipped_yaml verdict
+OFTEN := $(patsubst %,tests/unit/experiment/test_%.py,chain config footing identity papers reading schedule shipped_yaml) \
+	$(patsubst %,tests/unit/reporting/test_%.py,reference_docs results) tests/unit/foundation tests/unit/claims/test_verdict.py \
+	tests/unit/cli/test_verbs.py tests/unit/planning/test_checks.py tests/unit/pruning/test_schemes.py tests/contract
 
 export OMP_NUM_THREADS ?= 1
 
@@ -27,10 +29,10 @@ demo: $(VENV)/installed
 	@echo "Tables and figures: results/toy/index.html"
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(OFTEN:%=tests/unit/test_%.py)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(OFTEN)
 
 test: lint
-	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/golden tests/dag
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile tests/unit tests/contract tests/golden tests/dag
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(LONG_TESTS)
 
 test-pythons:

@@ -3,7 +3,7 @@
 # .venvs, installed as envs/install.sh installs, and the unit tests and the shorter runs in it. PYTHONS="3.12" tries one. TESTS=...: others.
 set -eu
 cd "$(dirname "$0")/.."
-tests=${TESTS:-tests/unit tests/golden tests/dag tests/smoke/test_end_to_end.py tests/smoke/test_import.py}
+tests=${TESTS:-tests/unit tests/contract tests/golden tests/dag tests/smoke/test_end_to_end.py tests/smoke/test_import.py}
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH="$PWD/workflow"
 tried=
 for version in ${PYTHONS:-3.11 3.12 3.13}; do

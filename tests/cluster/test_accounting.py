@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from on_slurm import PROFILE, ClusterWorkplace, slurm
+from support.slurm import PROFILE, ClusterWorkplace, slurm
 
 TRAIN, DAMAGED = "micro/micro/s1/train", "micro/micro/s3/train"
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, REPOSITORY, Workplace
-from on_slurm import ClusterWorkplace, jobs_of, slurm, wait_for_job
+from support.slurm import ClusterWorkplace, jobs_of, slurm, wait_for_job
+from support.workplace import PATIENCE, REPOSITORY, Workplace
 
 from nmtprune.experiment import paths
 from nmtprune.store import state as store

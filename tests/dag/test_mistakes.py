@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import MICRO, REPOSITORY, Workplace
+from support.workplace import MICRO, REPOSITORY, Workplace
 
 
 @pytest.fixture

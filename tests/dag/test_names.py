@@ -4,7 +4,7 @@ import os
 
 import pytest
 import yaml
-from conftest import MICRO, Workplace
+from support.workplace import MICRO, Workplace
 
 CHAIN = "mine/micro/s1/train"
 TITLE = "<b>&amp; A_b %c $d$ #e {f} {{g}} {lang} \\h | ~i ^j \"k\" 'l' `m` [o](p) {% q %} ü 漢 $\\frac{"

@@ -7,8 +7,8 @@ import resource
 import time
 
 import pytest
-from conftest import MICRO, Workplace
-from test_presets import dry_run, finish
+from support.dry_runs import dry_run, finish
+from support.workplace import MICRO, Workplace
 
 from nmtprune.experiment import paths
 from nmtprune.planning.jobs import Jobs, counts

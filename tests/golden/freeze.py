@@ -10,7 +10,8 @@ Names of rules, words of captions and the order of jobs are no part of it.
 Pages are rendered from frozen scores (`<preset>.scores.tar.xz`):
 
     toy      the run of `make demo` that results/reference/toy held (`keep_scores`)
-    paper    made up (`make_scores`, made_up.py): three seeds, statistics of sentences, translations, kinds of figures that toy lacks
+    paper    made up (`make_scores`, by tests/support/made_up_results.py): three seeds, statistics of sentences, translations, and the
+             kinds of figures that toy lacks
 """
 
 from __future__ import annotations
@@ -211,10 +212,10 @@ def keep_scores(preset: str, results: Path) -> None:
 
 def make_scores(preset: str) -> None:
     """Make a run's scores up, and put them by."""
-    import made_up
+    from support import made_up_results
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        made_up.write(run_of(preset, **RENDERED[preset]))
+        made_up_results.write(run_of(preset, **RENDERED[preset]))
         keep_scores(preset, Path("results"))
 
 

@@ -5,8 +5,8 @@ import io
 import json
 import math
 
-import freeze
 import pytest
+from golden import freeze
 
 TOLERANCE = 1e-9  # relative, of numbers: libraries add in another order on another processor
 

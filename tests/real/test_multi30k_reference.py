@@ -2,12 +2,11 @@
 
 import csv
 import functools
-from pathlib import Path
 
 import pytest
 import sacrebleu
+from support.workplace import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 MULTI30K = REPOSITORY.parent / "shared" / "data" / "multi30k"
 REFERENCE = REPOSITORY / "results" / "reference"
 TABLES = sorted(REFERENCE.glob("multi30k*/*/*.csv"))

@@ -5,11 +5,11 @@ import re
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.workplace import REPOSITORY
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = REPOSITORY / "benchmarks"
 REPORT = "report.py"
 SCRIPTS = sorted(file.name for file in BENCHMARKS.glob("*.py") if "__main__" in file.read_text(encoding="utf-8") and file.name != REPORT)
 COMMANDS = [*([script] for script in SCRIPTS), ["training_speed.py", "--model", "lstm"]]

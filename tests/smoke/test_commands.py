@@ -17,12 +17,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PATIENCE
+from support.workplace import PATIENCE, REPOSITORY
 
 from nmtprune.experiment import chain, config
 from nmtprune.foundation.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 IN_MESSAGES = re.compile(r"(?:python -m nmtprune|snakemake --cores)[^;\n]*")
 OWN = "--configfile own/config.yaml"

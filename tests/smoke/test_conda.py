@@ -3,7 +3,7 @@
 import os
 import sys
 
-from conftest import REPOSITORY
+from support.workplace import REPOSITORY
 
 CONDA = """#!/bin/sh
 echo "conda $*" >> "{said}"

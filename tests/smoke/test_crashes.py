@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Workplace
+from support.workplace import Workplace
 
 UNTIMED = ("see2016", "wang2020", "wangtu2020")  # papers whose tables hold no seconds
 # said by the job that found no room or, where the disk was full just after it, by Snakemake

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import yaml
-from conftest import MICRO, Workplace
+from support.workplace import MICRO, Workplace
 
 from nmtprune.planning.jobs import Jobs, counts
 

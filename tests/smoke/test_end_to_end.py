@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Workplace
+from support.workplace import Workplace
 
 from nmtprune.experiment import papers
 from nmtprune.planning.jobs import Jobs

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import torch
-from conftest import Workplace
+from support.workplace import Workplace
 
 ROOT = "micro/micro/s1/train"
 NEW = f"{ROOT}/prune-global-30/retrain"

@@ -28,7 +28,7 @@ chains: [micro/micro/s1/import-mine/prune-global-50/retrain]
 
 
 def test_import_prune_retrain_score(studio, workplace):
-    from conftest import MICRO
+    from support.workplace import MICRO
 
     outside = workplace / "outside"
     data = next((studio / "results/data/micro").glob("sentencepiece*"))

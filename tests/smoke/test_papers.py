@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Workplace
+from support.workplace import Workplace
 
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.item_kinds import ITEM_KINDS

@@ -10,7 +10,7 @@ import re
 import tarfile
 
 import pytest
-from conftest import REPOSITORY, Workplace
+from support.workplace import REPOSITORY, Workplace
 
 from nmtprune.experiment import paths
 from nmtprune.foundation.files import read_table

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from support.workplace import REPOSITORY
 
 from nmtprune import api
 from nmtprune.experiment import chain, paths

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 from packaging.specifiers import SpecifierSet
+from support.workplace import REPOSITORY
 
 ENVIRONMENTS = REPOSITORY / "envs"
 PYTHON = """#!/bin/sh

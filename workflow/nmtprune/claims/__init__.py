@@ -1,4 +1,4 @@
-"""A finding is a test: every claim of the papers as a function over scores, with its verdict."""
+"""The papers' claims as tests: every claim is a function of scores that gives a verdict."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from nmtprune.measurements.measurements import Measured
 
 
 def decide(config: Config, measured: Measured) -> list[tuple[Claim, Finding]]:
-    """The claims of the run's papers with what is found of them, in the order of the papers; those of which the run has no table or
-    figure of the paper's are left out. After them the claims that the run's own chains decide, or leave open with a number."""
+    """The claims of the run's papers with their findings, in the order of the papers; then the claims about which the run's own chains
+    give numbers.
+
+    A claim is left out if the run has none of the tables and figures of its paper that it is read from.
+    """
     items = papers.items(config)
     evidence = Evidence(config, measured, items)
     chosen = [each for name in dict.fromkeys(item.paper for item in items) for each in CLAIMS if each.paper == name]
@@ -32,7 +35,7 @@ def decide(config: Config, measured: Measured) -> list[tuple[Claim, Finding]]:
 
 
 def _by_own_chains(config: Config, measured: Measured, known: set[Claim]) -> Iterator[tuple[Claim, Finding]]:
-    """The claims, but those that are `known`, of which the run's own chains say something in numbers."""
+    """The claims, without those that are `known`, about which the run's own chains give numbers."""
     theirs = own_rows.items(config)
     evidence = Evidence(config, measured, theirs)
     for claim in CLAIMS:

@@ -1,4 +1,4 @@
-"""What Behnke and Heafield 2021 find, as functions over scores."""
+"""The claims of Behnke and Heafield 2021, as functions of scores."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from nmtprune.experiment.step_kinds import SOUGHT
 from nmtprune.measurements.measurements import Way
 
 WITHIN = 0.3  # BLEU, section 5.1: "within a small margin of BLEU loss (-0.2 to -0.3)"
-TWO_THIRDS = 62.0  # percent of the FFN: the paper says two thirds of 63 % (table 1a) and of 69 % (table 3)
+TWO_THIRDS = 62.0  # percent of feed-forward units; the paper calls 63 % (table 1a) and 69 % (table 3) two thirds
 PRUNED = r"train-pretrain/lasso-(?P<groups>[^-]+)-(?P<where>enc|dec|both)-(?P<lambda>[^/]+)/slice/converge"
-SHARE = 0.5  # of a printed gain in speed that must be there: "about as much" rather than "hardly any"
-COST_OF_INT8 = 1.7  # BLEU, the most that section 7 says
+SHARE = 0.5  # share of a printed gain in speed that must be reached: "about as much" rather than "hardly any"
+COST_OF_INT8 = 1.7  # BLEU: the largest loss that section 7 reports
 TABLES = tuple(f"behnke2021/table{name}" for name in ("1a", "1b", "3", "5", "7"))
 
 
-def _baseline(of: Row) -> Row:
-    """The dense model that the table compares a pruned row with; its recipe may have other updates, as in table 9."""
-    if of.against is None:
+def _baseline(pruned: Row) -> Row:
+    """The dense model that the table compares a pruned row with; its recipe may train for another number of updates, as in table 9."""
+    if pruned.against is None:
         raise Undecidable("there is no row of the dense model here")
-    return of.against
+    return pruned.against
 
 
 def _table(key: str) -> str:
@@ -57,13 +57,13 @@ def _table(key: str) -> str:
 
 
 def _different(tables: dict[str, tuple[Row, ...]]) -> dict[str, tuple[Row, ...]]:
-    """Tables without those whose rows are all in an earlier one, since stand-ins coincide."""
-    found: dict[str, tuple[Row, ...]] = {}
+    """Tables without those whose rows are all in earlier ones, as they can be where one model stands in for several."""
+    different: dict[str, tuple[Row, ...]] = {}
     for key, rows in tables.items():
-        seen = {row.chains for rows in found.values() for row in rows}
+        seen = {row.chains for rows in different.values() for row in rows}
         if any(row.chains not in seen for row in rows):
-            found[key] = rows
-    return found
+            different[key] = rows
+    return different
 
 
 @claim(
@@ -73,7 +73,8 @@ def _different(tables: dict[str, tuple[Row, ...]]) -> dict[str, tuple[Row, ...]]
     "behnke2021/table1a",
     "behnke2021/table1b",
     "behnke2021/table3",
-    note=f"Of each table, the least pruned model that lacks at least {TWO_THIRDS:g} % of the feed-forward units; {WITHIN:g} BLEU allowed.",
+    note=f"In each table, the least pruned model that lacks at least {TWO_THIRDS:g} % of the feed-forward units is compared with the dense "
+    f"model; {WITHIN:g} BLEU allowed.",
     headline=True,
 )
 def two_thirds_of_the_ffn_go(evidence: Evidence) -> Decision:
@@ -97,7 +98,8 @@ def two_thirds_of_the_ffn_go(evidence: Evidence) -> Decision:
     "section 5.1, table 2; section 5.2, table 4",
     "behnke2021/table2",
     "behnke2021/table4",
-    note="The mean over λ and students must lie above 0, and none significantly below. BLEU; the paper's tables print most of it lost.",
+    note="The mean difference in BLEU over λ and students must lie above 0, and no single one significantly below. Most of the paper's own "
+    "BLEU is lost in the text of it that we read.",
     headline=True,
 )
 def pruned_is_better_than_reinitialised(evidence: Evidence) -> Decision:
@@ -111,10 +113,10 @@ def pruned_is_better_than_reinitialised(evidence: Evidence) -> Decision:
 
 
 def _reinitialised(rows: Iterable[Row]) -> dict[str, tuple[Row, Row]]:
-    """By λ the pruned row and that of the same shape trained from scratch."""
+    """Pairs by λ: the pruned row, and the row of the same shape trained from scratch."""
     rows = list(rows)
-    again = {row.first.parent: row for row in rows if row.first.last.kind.redraws}
-    return {m["lambda"]: (row, again[row.first.parent]) for m, row in matching(rows, PRUNED) if row.first.parent in again}
+    scratch = {row.first.parent: row for row in rows if row.first.last.kind.redraws}
+    return {m["lambda"]: (row, scratch[row.first.parent]) for m, row in matching(rows, PRUNED) if row.first.parent in scratch}
 
 
 @claim(
@@ -133,9 +135,9 @@ def on_much_data_reinitialised_models_are_as_good(evidence: Evidence) -> Decisio
     return every(alike("", mean)).but(f"pruned less reinitialised, mean over λ {mean}")
 
 
-def _strength(found: tuple) -> tuple[float, str]:
-    """λ, or the sparsity it leads to, as a number."""
-    text = found[0]["lambda"].removeprefix(SOUGHT)
+def _strength(matched: tuple) -> tuple[float, str]:
+    """By what matched rows are sorted: λ, or the sparsity that λ was sought for, as a number."""
+    text = matched[0]["lambda"].removeprefix(SOUGHT)
     return (float(text), "") if text.replace(".", "", 1).isdigit() else (math.inf, text)
 
 
@@ -148,8 +150,8 @@ def _way(evidence: Evidence, key: str) -> Way | None:
     "Speed-up 1.00 1.12 1.26 1.34 1.42 1.49 1.52 1.61",
     "table 3, λ from none to 1.0; so in tables 1, 5 and 7",
     *TABLES,
-    note="Speed must grow with the strength of regularisation: the strongest λ must be faster than the dense model and than the weakest λ, "
-    "and no step up in λ significantly slower.",
+    note="Speed must grow with the strength of regularisation: the model of the strongest λ must be faster than the dense model and than "
+    "the model of the weakest λ, and no step up in λ may make models significantly slower.",
     headline=True,
 )
 def speed_grows_with_lambda(evidence: Evidence) -> Decision:
@@ -171,7 +173,8 @@ def speed_grows_with_lambda(evidence: Evidence) -> Decision:
 def _faster_at_a_cost(
     evidence: Evidence, key: str, gain: float, lowest: float, margin: float = MARGIN, sparsity: str = "ffn_sparsity"
 ) -> Decision:
-    """Whether the least pruned model that lacks at least `lowest` percent is faster by SHARE of a printed gain and no worse by a margin."""
+    """Whether the least pruned model that lacks at least `lowest` percent of its units reaches SHARE of the printed gain in speed, and
+    loses at most `margin` BLEU."""
     rows = evidence.rows(key)
     enough = [(share, row) for _, row in matching(rows, PRUNED) if (share := evidence.value(row, sparsity)) >= lowest]
     if not enough:
@@ -184,7 +187,7 @@ def _faster_at_a_cost(
 
 
 def _claim_of_speed(name: str, text: str, where: str, key: str, gain: float, lowest: float) -> None:
-    """Enter a claim that a student is faster by so much at a small cost."""
+    """Enter a claim that a student is faster by the share `gain` at a small cost in BLEU."""
     note = f"Read as at least {SHARE:g} of the printed gain in speed ({1 + SHARE * gain:.2f}x), at most {MARGIN:g} BLEU lost."
 
     @claim(f"behnke2021/{name}", text, where, key, note=note, headline=name == "faster-34")
@@ -219,13 +222,14 @@ _claim_of_speed(
 
 
 def _shares(evidence: Evidence, row: Row, part: str, side: str) -> pd.DataFrame:
-    """Shares of units or heads left in the layers of one side from the bottom up, a line a seed, in percent of the dense model's."""
+    """Shares of units or heads that are left in each layer of one side, from the bottom up, in percent of the dense model's; one row per
+    seed."""
     widths = pd.DataFrame(evidence.widths(row)).T
     names = [name for name in widths if name.startswith(f"{part}_{side}_")]
     if not names:
         raise Undecidable(f"{row.name} has no {part} layers in the {side}")
-    whole = evidence.config.recipe(row.first.recipe)["architecture"]["ffn_dim" if part == "ffn" else "heads"]
-    return 100 * widths[names] / whole
+    dense = evidence.config.recipe(row.first.recipe)["architecture"]["ffn_dim" if part == "ffn" else "heads"]
+    return 100 * widths[names] / dense
 
 
 def _of_all_layers(evidence: Evidence, row: Row) -> pd.DataFrame:
@@ -240,7 +244,7 @@ def _of_both_sides(rows: Iterable[Row]) -> list[Row]:
 
 
 def _halves(evidence: Evidence, rows: list[Row], part: str, side: str) -> Estimate:
-    """What is left in the upper half of the layers less what is left in the lower half, mean over models, in percentage points."""
+    """The share left in the upper half of the layers minus that in the lower half, mean over models, in percentage points."""
     gains = []
     for row in rows:
         shares = _shares(evidence, row, part, side)
@@ -278,8 +282,8 @@ def widths_ascend(evidence: Evidence) -> Decision:
     "each subsequent layer",
     "section 8, figure 4",
     "behnke2021/figure4",
-    note="In the encoder, the first and last layer must keep more than the others on average, of units and of heads; in the decoder, the "
-    "upper half of the layers more than the lower half.",
+    note="In the encoder, the first and last layer must keep larger shares of their units and heads than the other layers on average; in "
+    "the decoder, the upper half of the layers must keep larger shares than the lower half.",
 )
 def the_encoder_is_u_shaped_and_the_decoder_ascends(evidence: Evidence) -> Decision:
     rows = _of_both_sides(evidence.rows("behnke2021/figure4"))
@@ -302,7 +306,8 @@ def the_encoder_is_u_shaped_and_the_decoder_ascends(evidence: Evidence) -> Decis
     "section 1 (2); section 5.2, tables 3 and 5",
     "behnke2021/table3",
     "behnke2021/table5",
-    note=f"“Similar” is read as a rank correlation above {AGREEMENT:g} of what is left of the layers, mean over the λ of both tables.",
+    note=f"“Similar” is read as a rank correlation above {AGREEMENT:g} between the shares that are left of the layers, mean over the λ "
+    "that both tables have.",
 )
 def patterns_agree_across_tasks(evidence: Evidence) -> Decision:
     sides = [{steps(row): row for row in _of_both_sides(evidence.rows(key))} for key in ("behnke2021/table3", "behnke2021/table5")]
@@ -317,14 +322,14 @@ def patterns_agree_across_tasks(evidence: Evidence) -> Decision:
     for name in common:
         pair = [_of_all_layers(evidence, row) for row in (ours[name], theirs[name])]
         if pair[0].shape[1] != pair[1].shape[1]:
-            raise Undecidable("the models of the two tasks are of unlike depth")
+            raise Undecidable("the models of the two tasks differ in depth")
         layers = pair[0].shape[1]
         for seed in pair[0].index.intersection(pair[1].index):
             by_seed.setdefault(seed, []).append(correlation(pair[0].loc[seed].to_numpy(), pair[1].loc[seed].to_numpy()))
     if not by_seed:
         raise Undecidable("the two tasks have no seed in common")
-    found = agreement([float(np.nanmean(each)) for each in by_seed.values()], layers)
-    return every([agrees(f"rank correlation over {layers} layers, mean over {len(common)} λ,", found)])
+    estimate = agreement([float(np.nanmean(each)) for each in by_seed.values()], layers)
+    return every([agrees(f"rank correlation over {layers} layers, mean over {len(common)} λ,", estimate)])
 
 
 @claim(
@@ -332,7 +337,7 @@ def patterns_agree_across_tasks(evidence: Evidence) -> Decision:
     "most of the parameters are already pruned in the first half of the training",
     "section 4.2, figure 2",
     "behnke2021/figure2",
-    note="More than half of the feed-forward units that are gone at the end must be gone after half of the regularised updates.",
+    note="Of the feed-forward units that are removed by the end, more than half must be removed after half of the regularised updates.",
 )
 def most_is_pruned_in_the_first_half(evidence: Evidence) -> Decision:
     row = evidence.rows("behnke2021/figure2")[0]
@@ -347,27 +352,27 @@ def most_is_pruned_in_the_first_half(evidence: Evidence) -> Decision:
             shares.append(100 * half / end - 50)
     if not shares:
         raise Undecidable(evidence.measured.missing(row.first, {"history"}) or "nothing was pruned in the regularised training")
-    found = over_seeds(shares, " percentage points")
-    return every([Requirement("share pruned at half of the updates, less 50 %:", found)])
+    beyond_half = over_seeds(shares, " percentage points")
+    return every([Requirement("share pruned at half of the updates, less 50 %:", beyond_half)])
 
 
 def _heads(evidence: Evidence, row: Row) -> pd.Series:
-    """Share of all heads left, in percent, by seed."""
+    """The share of all heads that is left, in percent, by seed."""
     parts = [pd.DataFrame(evidence.widths(row)).T.filter(regex=f"^{part}_") for part in ("self", "cross")]
     left = pd.concat(parts, axis=1)
     return 100 * left.sum(axis=1) / (left.shape[1] * evidence.config.recipe(row.first.recipe)["architecture"]["heads"])
 
 
 def _by_groups(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
-    """Pruned rows by student and what the lasso's groups are."""
+    """Pruned rows by student and by the groups of the lasso."""
     return {(row.paper_recipe, match["groups"]): row for match, row in matching(rows, PRUNED)}
 
 
 def _with_both_lassos(rows: Mapping[tuple[str, str], Row]) -> list[str]:
-    """The students that were pruned by whole heads and by rows and columns."""
+    """The students that were pruned both by whole heads and by rows and columns."""
     students = [student for student, groups in rows if groups == "ffn+heads" and (student, "ffn+att") in rows]
     if not students:
-        raise Undecidable("whole heads and rows and columns were not both regularised here")
+        raise Undecidable("no student is regularised both by whole heads and by rows and columns here")
     return students
 
 
@@ -376,7 +381,8 @@ def _with_both_lassos(rows: Mapping[tuple[str, str], Row]) -> list[str]:
     "the regularisation of entire heads is much more aggressive towards them, removing some layers entirely",
     "section 5.4, table 8",
     "behnke2021/table8",
-    note="Fewer heads must be left than where rows and columns are regularised. Section 7 finds the opposite on its own task: next claim.",
+    note="Fewer heads must be left than if rows and columns are regularised. Section 7 finds the opposite on its own task: see the next "
+    "claim.",
 )
 def lasso_of_heads_removes_more_heads(evidence: Evidence) -> Decision:
     rows = _by_groups(evidence.rows("behnke2021/table8"))
@@ -425,7 +431,8 @@ def the_last_context_attention_is_spared(evidence: Evidence) -> Decision:
     "its pruned models outperform all others (including all simpler baselines), being a leader in the Pareto frontier",
     "section 6, figure 3",
     "behnke2021/figure3",
-    note="Against all other models that are no slower, the mean difference in BLEU must lie above 0 and none significantly below.",
+    note="The mean difference in BLEU from all other models that are at least as fast must lie above 0, and no single difference "
+    "significantly below.",
     headline=True,
 )
 def pruned_12_1_leads_the_front(evidence: Evidence) -> Decision:
@@ -438,26 +445,26 @@ def pruned_12_1_leads_the_front(evidence: Evidence) -> Decision:
     rivals = {
         f"{ours.name} less {theirs.name}": (ours, theirs)
         for ours, theirs in itertools.product(deep, others)
-        if evidence.faster(ours, theirs, way).low <= 0  # theirs is not slower, as far as can be told
+        if evidence.faster(ours, theirs, way).low <= 0  # the other model is not significantly slower
     }
     if not rivals:
-        method = min(len(row.chains) for row in deep) >= FEWEST_SEEDS
-        return Decision(Verdict.HOLDS, f"all {len(deep)} pruned 12-1 models are faster than any other model", None, method)
+        of_method = min(len(row.chains) for row in deep) >= FEWEST_SEEDS
+        return Decision(Verdict.HOLDS, f"all {len(deep)} pruned 12-1 models are faster than any other model", None, of_method)
     decision = evidence.in_all(rivals)
-    return decision.but(f"{len(rivals)} pairs in which the other is no slower: {decision.because.partition(';')[0]}")
+    return decision.but(f"{len(rivals)} pairs in which the other model is at least as fast: {decision.because.partition(';')[0]}")
 
 
 def _int8(evidence: Evidence) -> dict[tuple[str, str], tuple[Row, Row]]:
-    """Of table 9, by student and lasso: the pruned row and the same in 8 bits."""
+    """Pairs of rows of table 9, by student and lasso: the pruned model, and the same model in 8 bits."""
     rows = evidence.rows("behnke2021/table9")
-    found: dict[tuple[str, str], tuple[Row, Row]] = {}
+    pairs: dict[tuple[str, str], tuple[Row, Row]] = {}
     for match, row in matching(rows, rf"{PRUNED}/int8-(?P<engine>\w+)"):
         dense = next((each for each in rows if each.first == row.first.parent), None)
         if dense:
-            found[row.paper_recipe, match["groups"]] = (dense, row)
-    if not found:
+            pairs[row.paper_recipe, match["groups"]] = (dense, row)
+    if not pairs:
         raise Undecidable("no model is in 8 bits here")
-    return found
+    return pairs
 
 
 def _named(pairs: Mapping[tuple[str, str], tuple[Row, Row]]) -> dict[str, tuple[Row, Row]]:
@@ -469,12 +476,12 @@ def _named(pairs: Mapping[tuple[str, str], tuple[Row, Row]]) -> dict[str, tuple[
     "the smaller a model is, the larger the quality drop after its quantisation",
     "section 7, table 9",
     "behnke2021/table9",
-    note="Of the pruned models, the smaller half (by parameters) must lose more BLEU than the larger half.",
+    note="The smaller half of the pruned models (by number of parameters) must lose more BLEU than the larger half.",
 )
 def int8_costs_more_on_smaller_models(evidence: Evidence) -> Decision:
     pairs = sorted(_int8(evidence).values(), key=lambda pair: evidence.value(pair[0], "parameters"))
     if len(pairs) < 2:
-        raise Undecidable("one model in 8 bits has no smaller one beside it")
+        raise Undecidable("only one model is in 8 bits here")
     half = len(pairs) // 2
     smaller, larger = pairs[:half], pairs[-half:]
     weights = [(1 / half, smaller), (-1 / half, larger)]
@@ -488,12 +495,12 @@ def int8_costs_more_on_smaller_models(evidence: Evidence) -> Decision:
 def _tuned(evidence: Evidence) -> dict[str, Row]:
     """The models of table 9 that were fine-tuned in 8 bits."""
     rows = evidence.rows("behnke2021/table9")
-    of = {}
+    tuned = {}
     for name, (_, int8) in _named(_int8(evidence)).items():
-        of[name] = next((row for row in rows if row.first.parent == int8.first), None)
-    if not any(of.values()):
+        tuned[name] = next((row for row in rows if row.first.parent == int8.first), None)
+    if not any(tuned.values()):
         raise Undecidable("no model was fine-tuned in 8 bits here")
-    return {name: row for name, row in of.items() if row}
+    return {name: row for name, row in tuned.items() if row}
 
 
 @claim(
@@ -515,8 +522,8 @@ def finetuning_recovers_part(evidence: Evidence) -> Decision:
     "With quantisation, those models are 1.9–2.7x faster losing 0.9–1.7 BLEU in comparison to the unpruned and unquantised baselines",
     "abstract; section 7, table 9",
     "behnke2021/table9",
-    note=f"Of the fine-tuned models. Read as each at least {1 + SHARE * 0.9:.2f}x as fast ({SHARE:g} of the least printed gain), and at "
-    f"most {COST_OF_INT8:g} BLEU lost on average on the task's last test set, which is the one that the paper speaks of.",
+    note=f"Each fine-tuned model must be at least {1 + SHARE * 0.9:.2f}x as fast ({SHARE:g} of the smallest printed gain), and at most "
+    f"{COST_OF_INT8:g} BLEU may be lost on average on the task's last test set, the one that the paper reports.",
 )
 def pruned_and_quantised_models_are_faster(evidence: Evidence) -> Decision:
     rows = evidence.rows("behnke2021/table9")

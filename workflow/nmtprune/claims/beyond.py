@@ -1,4 +1,4 @@
-"""What this workflow asks beyond the papers."""
+"""Claims of this workflow that go beyond the papers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nmtprune.measurements.spare import MARGIN, slope, spare
     "wider models have more to spare",
     "no paper: a figure of this workflow, on what all four leave open",
     "beyond/scale",
-    note=f"Of models of one depth, each at its plateau: the share of weights that can go for {MARGIN:g} BLEU must grow with the width, "
-    "pruned directly and pruned and retrained.",
+    note=f"For models of one depth, each at its plateau, the share of weights that can go for {MARGIN:g} BLEU must grow with the width, "
+    "both if models are pruned directly and if they are pruned and retrained.",
 )
 def wider_models_have_more_to_spare(evidence: Evidence) -> Decision:
     evidence.rows("beyond/scale")
@@ -28,7 +28,7 @@ def wider_models_have_more_to_spare(evidence: Evidence) -> Decision:
 
 
 def _growth(evidence: Evidence, models: dict[int, tuple]):
-    """Percent of the weights that each doubling of the width adds to what can go."""
+    """How much the share of weights that can go grows with each doubling of the width, in percent of the weights."""
     if len(models) < 3:
         raise Undecidable("fewer than three widths stand in here")
     for base, rows in models.values():

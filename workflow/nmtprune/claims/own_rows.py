@@ -1,4 +1,4 @@
-"""The papers' tables and figures with the run's own chains for rows, so that claims can be decided by them."""
+"""The papers' tables and figures with the run's own chains as rows, so that these chains can decide claims."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from nmtprune.experiment.config import WORKFLOW, Config, read_yaml
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.shapes import is_transformer
 
-PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # says which recipe is each of the papers' models
+PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # names the recipe of each of the papers' models
 
 
 def items(config: Config) -> list[Item]:
-    """Tables and figures of the papers' that the run's own chains have rows of, those that the run makes anyway left out.
+    """The papers' tables and figures that the run's own chains give rows for, without those that the run makes anyway.
 
-    A row is one of the run's own where its steps are those of the paper's row, whatever the values of its grid, and its recipe is of the
-    same kind of model. Only what is read from scores, or from speed where that is measured, is looked at.
+    A chain gives a row if its steps are those of the paper's row, with any values of the row's grid, and its recipe trains the same kind
+    of model. Only tables and figures that are read from scores, or from speeds that are measured, are considered.
     """
     if not config.chains():
         return []
     made = set(papers.selected(config))
     table = next(item for item in papers.items(config) if item.key == f"{own.PAPER}/{own.TABLE}")
-    found = []
+    with_own_rows = []
     for paper in papers.names():
         for name in papers.paper(paper)["items"]:
             if (paper, name) not in made and (item := _item(config, paper, name, table)):
-                found.append(item)
-    return found
+                with_own_rows.append(item)
+    return with_own_rows
 
 
 def _item(config: Config, paper: str, name: str, table: Item) -> Item | None:
@@ -55,7 +55,7 @@ def _item(config: Config, paper: str, name: str, table: Item) -> Item | None:
 
 
 def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
-    """The run's own rows in the order of the paper's, block by block; of a paper's several models the first of the kind."""
+    """The run's own rows in the order of the paper's rows, block by block. Of several models of one kind in the paper, the first counts."""
     for baseline in (row for row in table.rows if row.baseline):
         block = [baseline, *(row for row in table.rows if row.against is baseline)]
         first = baseline.first
@@ -83,12 +83,12 @@ def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
 
 
 def _recipe(of_paper: str) -> str | None:
-    """The recipe that is a paper's own model."""
+    """The recipe that trains a paper's own model."""
     return read_yaml(PAPERS_OWN)["recipes"].get(of_paper)
 
 
 def _kind(config: Config, recipe: str | None) -> str | None:
-    """What kind of model a recipe is of: all Transformers are of one."""
+    """The kind of model that a recipe trains; all Transformers are of one kind."""
     if recipe is None:
         return None
     architecture = config.recipe(recipe)["architecture"]
@@ -96,7 +96,7 @@ def _kind(config: Config, recipe: str | None) -> str | None:
 
 
 def _match(template: str, chain: Chain) -> dict[str, Any] | None:
-    """The values of a stated row's variables in the steps of a chain; None where it is another model."""
+    """The values that the variables of a row's template have in a chain's steps; None if the steps do not match."""
     pattern, seen = "", set()
     for text, variable, _, _ in string.Formatter().parse(template):
         pattern += re.escape(text)

@@ -1,4 +1,4 @@
-"""The list of claims: each a function over scores, with what the paper says and where."""
+"""The list of claims: each a function of scores, with the words of the paper and the place where they stand."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Decide = Callable[["Evidence"], Decision]
 
 @dataclass(frozen=True)
 class Finding:
-    """What measured scores say of a claim: `because` has the numbers, or the reason why nothing is decided; `items` were read;
-    `deciding` is the requirement that the verdict hangs on; `of_method`: whether enough trainings are behind it to speak of the method."""
+    """The verdict on a claim. `because`: the numbers, or the reason why nothing is decided; `items`: the tables and figures that were
+    read; `deciding`: the requirement that decides the verdict; `of_method`: whether there are enough trainings for a verdict on the
+    method."""
 
     verdict: Verdict
     because: str
@@ -28,23 +29,23 @@ class Finding:
 
     @property
     def said(self) -> str:
-        """`holds`; `agrees, in this run` where the trainings are too few to speak of the method."""
+        """The verdict as it is printed: `holds`, or `agrees, in this run` if the trainings are too few for a verdict on the method."""
         return str(self.verdict) if self.of_method else self.verdict.of_run()
 
     @property
     def precision(self) -> str:
-        """How sure the number behind the verdict is: the spread between trainings and, while nothing is decided, what would decide it."""
+        """How precise the deciding number is: the spread between trainings and, for an undecided claim, what would decide it."""
         if self.deciding is None:
             return ""
-        open_ = self.verdict is Verdict.UNDECIDED
-        return "; ".join(filter(None, [self.deciding.estimate.spread, what_would_decide(self.deciding) if open_ else ""]))
+        needed = what_would_decide(self.deciding) if self.verdict is Verdict.UNDECIDED else ""
+        return "; ".join(filter(None, [self.deciding.estimate.spread, needed]))
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A finding of a paper. `text`: its words, quoted; `where`: their section, and the figure or table; `items`: the tables and figures
-    it is read from, those of other papers included; `note`: how it is read where the words leave that open; `headline`: shown in
-    summaries."""
+    """A statement of a paper that can be tested. `text`: the paper's words, quoted; `where`: section, and figure or table; `items`: the
+    tables and figures that decide it, also those of other papers; `note`: how the words are read if they leave that open; `headline`:
+    whether summaries show it."""
 
     paper: str
     name: str
@@ -61,11 +62,11 @@ class Claim:
 
     @property
     def of_its_paper(self) -> tuple[str, ...]:
-        """Those of its tables and figures that are the paper's own."""
+        """The keys in `items` that belong to the claim's own paper."""
         return tuple(key for key in self.items if key.startswith(f"{self.paper}/"))
 
     def finding(self, evidence: Evidence) -> Finding:
-        """The verdict; undecided with the reason where something is missing."""
+        """The verdict by the evidence; undecided, with the reason, if something is missing."""
         known = [key for key in self.items if key in evidence.items]
         read = tuple(key for key in known if evidence.items[key].rows) or tuple(known)
         try:
@@ -77,7 +78,7 @@ class Claim:
 
 
 def _capital(text: str) -> str:
-    """A sentence's beginning; names of models stay as they are."""
+    """The text with a capital letter at its beginning, unless it begins with the name of a model."""
     return f"{text[:1].upper()}{text[1:]}" if re.fullmatch(r"[A-Za-z]+(-[A-Za-z]+)*[:,]?", text.partition(" ")[0]) else text
 
 
@@ -85,7 +86,7 @@ CLAIMS: list[Claim] = []
 
 
 def claim(key: str, text: str, where: str, *items: str, note: str = "", headline: bool = False) -> Callable[[Decide], Decide]:
-    """Enter a function into the list: `key` is `<paper>/<name>`. It returns the decision, its text without a full stop."""
+    """Enter a function into the list as the claim `<paper>/<name>`. The function returns a decision, whose text has no full stop."""
     paper, _, name = key.partition("/")
 
     def enter(decide: Decide) -> Decide:

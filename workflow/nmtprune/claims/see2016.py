@@ -1,4 +1,4 @@
-"""What See et al. 2016 find, as functions over scores."""
+"""The claims of See et al. 2016, as functions of scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ POINTS = " percentage points"
     "class-blind pruning outperforms both other schemes in terms of translation quality at all pruning percentages",
     "section 4.1, figure 3",
     "see2016/figure3",
-    note="The mean over all percentages must lie above each scheme's, and no percentage significantly below.",
+    note="The mean over all percentages must lie above that of each other scheme, and no single percentage significantly below.",
     headline=True,
 )
 def class_blind_is_best(evidence: Evidence) -> Decision:
@@ -53,11 +53,11 @@ def class_blind_is_best(evidence: Evidence) -> Decision:
         cases += [Requirement(f"{SCHEMES[scheme]} at {percent:g} %", evidence.difference(*pair)) for percent, pair in pairs.items()]
         means.append(Requirement(f"mean over {numbers(pairs)} % against {SCHEMES[scheme]}", evidence.mean_difference(list(pairs.values()))))
     ends = [max(cases, key=lambda each: each.estimate.value), min(cases, key=lambda each: each.estimate.value)]
-    return together(cases, means).but(f"{listed(map(str, means))}; most and least of single percentages: {listed(map(str, ends))}")
+    return together(cases, means).but(f"{listed(map(str, means))}; largest and smallest at a single percentage: {listed(map(str, ends))}")
 
 
 def _at_ratio(evidence: Evidence, item: str, pattern: str, percent: float) -> Decision:
-    """Whether models of an item pruned by so much are no worse than the dense one."""
+    """Whether the models of an item that are pruned by `percent` are no worse than the dense model."""
     rows = evidence.rows(item)
     decision = at_ratio(evidence, by_ratio(rows, pattern), only(rows, "train", "the dense model"), percent)
     return decision.but(f"against the dense model, {decision.because}; {MARGIN:g} BLEU allowed")
@@ -138,15 +138,15 @@ def sparse_from_the_beginning_is_near_dense(evidence: Evidence) -> Decision:
 
 
 def _rows_of_classes(evidence: Evidence, key: str, scheme: str = "uniform") -> dict[str, Row]:
-    """The rows of a figure that are pruned by 90 % of the model in one class alone, by the class."""
-    found = matching(evidence.rows(key), rf"train/prune-{scheme}-90-(?P<weights>.+)")
-    if not found:
+    """The rows of a figure by weight class: each model lacks what a scheme prunes at 90 % in one class alone."""
+    matches = matching(evidence.rows(key), rf"train/prune-{scheme}-90-(?P<weights>.+)")
+    if not matches:
         raise Undecidable("no class is pruned alone here")
-    return {match["weights"].replace("_", " "): row for match, row in found}
+    return {match["weights"].replace("_", " "): row for match, row in matches}
 
 
 def _crucial(classes: dict[str, Row]) -> list[str]:
-    """Attention, softmax and the top target layer, which the paper names."""
+    """The classes that the paper names: attention, softmax and the top target layer."""
     layers = [name for name in classes if name.startswith("target layer")]
     top = max(layers, key=lambda name: int(name.rpartition(" ")[2]), default="target layer")
     named = ["attention", "softmax", top]
@@ -202,7 +202,8 @@ def higher_layers_suffer_more(evidence: Evidence) -> Decision:
     "contribution of each class towards the performance loss is overall more uniform",
     "section 4.1, figure 4",
     "see2016/figure4",
-    note="Both the mean damage of the three classes and the standard deviation over all classes must be less than under class-uniform.",
+    note="Both the mean damage of the three classes and the standard deviation over all classes must be smaller than under class-uniform "
+    "pruning.",
 )
 def class_blind_pruning_spreads_the_damage(evidence: Evidence) -> Decision:
     uniform, blind = (_rows_of_classes(evidence, "see2016/figure4", scheme) for scheme in ("uniform", "global"))
@@ -233,8 +234,7 @@ def largest_deleted_magnitude_ranks_with_damage(evidence: Evidence) -> Decision:
     magnitudes, rises = ([evidence.values(row, metric) for row in rows] for metric in ("largest_pruned", "perplexity"))
     seeds = [seed for seed in magnitudes[0] if all(seed in each for each in (*magnitudes, *rises))]
     rhos = [correlation(np.array([m[seed] for m in magnitudes]), np.array([r[seed] for r in rises])) for seed in seeds]
-    found = agreement(rhos, len(rows))
-    return every([Requirement(f"rank correlation over {len(rows)} classes", found)])
+    return every([Requirement(f"rank correlation over {len(rows)} classes", agreement(rhos, len(rows)))])
 
 
 @claim(
@@ -253,9 +253,9 @@ def more_pruned_models_have_a_smaller_gap(evidence: Evidence) -> Decision:
     evidence.compare(rows[least], rows[most])
     terms = [(1.0, rows[least]), (-1.0, rows[most])]
     gaps = evidence.by_seed(terms, NLL, ("dev",)) - evidence.by_seed(terms, NLL, ("train",))
-    known = evidence.spread("see2016", relation(rows[least].first, rows[most].first), "gap")
-    found = over_replicates(gaps, " nats per token", known)
-    return every([Requirement(f"gap at {least:g} % less gap at {most:g} %", found)])
+    spread = evidence.spread("see2016", relation(rows[least].first, rows[most].first), "gap")
+    narrowing = over_replicates(gaps, " nats per token", spread)
+    return every([Requirement(f"gap at {least:g} % less gap at {most:g} %", narrowing)])
 
 
 @claim(
@@ -279,18 +279,18 @@ def ninety_percent_of_the_small_model_go_with_retraining(evidence: Evidence) -> 
 
 
 def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
-    """What the analysis of weights says of the first row of an item, over seeds, with a column `seed`."""
+    """The named results of the analysis of weights for the first row of an item, of all seeds, with a column `seed`."""
     row = evidence.rows(key)[0]
-    frames = [found.assign(seed=c.seed) for c in row.chains if (found := evidence.measured.analysis(c, "weights")) is not None]
+    frames = [facts.assign(seed=c.seed) for c in row.chains if (facts := evidence.measured.analysis(c, "weights")) is not None]
     if not frames:
         raise Undecidable(evidence.measured.reason(row.first, "weights"))
     evidence.require_plateau(row)
-    whole = pd.concat(frames)
-    return whole[whole["name"].isin(names)]
+    of_all_seeds = pd.concat(frames)
+    return of_all_seeds[of_all_seeds["name"].isin(names)]
 
 
 def _kept(evidence: Evidence) -> pd.DataFrame:
-    """Kept shares in percent of an LSTM's sub-groups: class, gate, connection, value, seed."""
+    """The shares, in percent, that are kept of each sub-group of an LSTM's weights: class, gate, connection, value, seed."""
     parts = _weights(evidence, "see2016/figure8", {"kept_of_part"})
     parts = parts[parts["gate"].notna()]
     if parts.empty:
@@ -299,7 +299,7 @@ def _kept(evidence: Evidence) -> pd.DataFrame:
 
 
 def _over_points(shares: pd.DataFrame, unit: str = POINTS) -> Estimate:
-    """The mean of values by seed (lines) and point (columns)."""
+    """The mean of values over seeds (rows) and points (columns)."""
     return over_points(shares.to_numpy(float), unit)
 
 
@@ -308,15 +308,16 @@ def _over_points(shares: pd.DataFrame, unit: str = POINTS) -> Estimate:
     "the weights connecting to the input are most crucial, followed by the input gate, then the output gate, then the forget gate",
     "section 4.5, figure 8",
     "see2016/figure8",
-    note="Each must keep a larger share of its weights than the next, over the two halves of all layers' matrices.",
+    note="Each must keep a larger share of its weights than the next, on average over the feed-forward and recurrent halves of all "
+    "layers' matrices.",
 )
 def candidate_is_kept_most_and_forget_gate_least(evidence: Evidence) -> Decision:
     parts = _kept(evidence)
     shares = {gate: of.pivot_table("value", "seed", ["class", "connection"]) for gate, of in parts.groupby("gate")}
     pairs = itertools.pairwise(GATES)
-    found = every([Requirement(f"{more} less {less}", _over_points(shares[more] - shares[less])) for more, less in pairs])
+    decision = every([Requirement(f"{more} less {less}", _over_points(shares[more] - shares[less])) for more, less in pairs])
     means = listed(f"{gate} {shares[gate].to_numpy().mean():.1f} %" for gate in GATES)
-    return found.but(f"kept on average {means}; {found.because}")
+    return decision.but(f"kept on average {means}; {decision.because}")
 
 
 @claim(
@@ -361,7 +362,7 @@ def diagonals_are_kept(evidence: Evidence) -> Decision:
     "the parameters corresponding to the less common words are more dispensable",
     "section 4.5, figure 8",
     "see2016/words",
-    note="Of both embeddings, the more frequent half of the words must keep a larger share of its weights.",
+    note="In both embeddings, the more frequent half of the words must keep a larger share of its weights.",
 )
 def rare_words_are_dispensable(evidence: Evidence) -> Decision:
     facts = _weights(
@@ -379,7 +380,7 @@ def rare_words_are_dispensable(evidence: Evidence) -> Decision:
         half = by_decile.shape[1] // 2
         gain = by_decile.iloc[:, :half].mean(axis=1) - by_decile.iloc[:, -half:].mean(axis=1)
         weights = float(table["weights"].mean()) * half
-        noise = 2 * 100**2 * 0.25 / weights  # of shares of so many weights, at most
+        noise = 2 * 100**2 * 0.25 / weights  # the most that two shares of so many weights vary
         requirements.append(Requirement(f"{side} words, frequent less rare half", over_seeds(list(gain), POINTS, noise)))
     if not requirements:
         raise Undecidable("embeddings are not pruned here")

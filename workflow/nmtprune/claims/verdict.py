@@ -1,8 +1,8 @@
-"""The algebra of verdicts: estimates with their errors, and what a set of requirements says of a claim. Pure; reads no file.
+"""The statistics of verdicts: estimates with their errors, and the verdict on a claim as a set of requirements. No file is read here.
 
-A claim is a set of requirements, each an estimate that must lie above a bound. A statement is *undecided* unless the numbers speak: it
-holds where whole 95 % intervals lie above their bounds, and fails where one lies below. Every rule here makes a false verdict in at most
-LEVEL of the cases in which the truth lies on the bound.
+A claim is a set of requirements, each an estimate that must lie above a bound. The claim *holds* if whole 95 % intervals lie above their
+bounds, *fails* if one lies below, and is *undecided* otherwise. Every rule here gives a false verdict in at most LEVEL of the cases in
+which the truth lies on the bound.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from scipy import special, stats
 
 LEVEL = 0.05
 MARGIN = 0.5  # BLEU that "no loss" and "as good as" may cost where the paper names no margin
-AGREEMENT = 0.5  # rank correlation from which two orders "agree"
-FEWEST_SEEDS = 3  # trainings below which a run speaks of its own models alone
+AGREEMENT = 0.5  # rank correlation above which two rankings "agree"
+FEWEST_SEEDS = 3  # with fewer trainings, verdicts are about the run's own models and not about the method
 FEWEST_FREEDOM = 12  # degrees of freedom that a variance between trainings should have
-LARGE = 1e9  # degrees of freedom of what is as good as known
-MOST_SEEDS = 100  # up to which the seeds that would decide a claim are counted
+LARGE = 1e9  # degrees of freedom of a variance that is taken as known
+MOST_SEEDS = 100  # the largest number of seeds that `seeds_to_decide` tries
 
 
 Scale = Literal["plain", "correlation", "ratio"]
@@ -34,22 +34,22 @@ class Verdict(enum.StrEnum):
     UNDECIDED = "undecided"
 
     def of_run(self) -> str:
-        """The verdict on the models of one run, where these are too few to speak of the method."""
+        """The verdict on the models of one run, which are too few for a verdict on the method."""
         return {"holds": "agrees", "fails": "disagrees"}.get(self, str(self)) + ", in this run"
 
 
 class Undecidable(Exception):
-    """What a claim needs is not there. The text is the reason, without a full stop."""
+    """Something that a claim needs is missing. The text is the reason, without a full stop."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over trainings.
+    """A mean over trainings, with its variances.
 
-    `training`: the variance of one training's value (0 where there are fewer than FEWEST_SEEDS, whose spread is not known), known to
-    `freedom` degrees of freedom; `sentences`: the variance of the mean that more trainings would not lessen, since all are measured on
-    the same sentences (or components, layers, ...). `seeds`: how many trainings. `unit` is put after the number. `scale`: of a rank
-    correlation value and variances are those of Fisher's z, of a ratio those of its logarithm.
+    `training`: variance between trainings, estimated with `freedom` degrees of freedom (0 for fewer than FEWEST_SEEDS trainings, too few
+    for an estimate). `sentences`: the part of the mean's variance that more trainings would not reduce, since all are measured on the
+    same sentences (or components, layers, ...). `seeds`: number of trainings. `unit`: printed after the number. `scale`: the value and
+    variances of a rank correlation are those of Fisher's z, the ones of a ratio are those of its logarithm.
     """
 
     value: float
@@ -67,13 +67,13 @@ class Estimate:
 
     @property
     def effective_freedom(self) -> float:
-        """Degrees of freedom of the error, whose part from sentences is taken as known (Satterthwaite)."""
+        """Degrees of freedom of the standard error (Satterthwaite); the variance from sentences is taken as known."""
         between = self.training / max(self.seeds, 1)
         return self.freedom * min(1 + self.sentences / between, 1e3) ** 2 if between > 0 else math.inf
 
     @property
     def of_method(self) -> bool:
-        """Whether there are enough trainings to speak of the method."""
+        """Whether there are enough trainings for a verdict on the method."""
         return self.seeds >= FEWEST_SEEDS
 
     def half_width(self, level: float = LEVEL) -> float:
@@ -88,18 +88,18 @@ class Estimate:
         return self.value + self.half_width()
 
     def p_below(self, bound: float) -> float:
-        """One-sided p-value of the mean being above a bound: small where it lies below."""
+        """One-sided p-value of the mean being above a bound: small if the mean lies clearly below."""
         return _tail(bound - self.value, self.error, self.effective_freedom)
 
     def p_above(self, bound: float) -> float:
-        """One-sided p-value of the mean being below a bound: small where it lies above."""
+        """One-sided p-value of the mean being below a bound: small if the mean lies clearly above."""
         return _tail(self.value - bound, self.error, self.effective_freedom)
 
     def __neg__(self) -> Estimate:
         return replace(self, value=-self.value)
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference of two that are measured apart."""
+        """The difference of two independent estimates."""
         seeds = min(self.seeds, other.seeds)
         training = seeds * (self.training / max(self.seeds, 1) + other.training / max(other.seeds, 1))
         freedom = min(self.freedom, other.freedom)
@@ -118,7 +118,7 @@ class Estimate:
         return replace(self, value=factor * self.value, training=squared * self.training, sentences=squared * self.sentences, unit=unit)
 
     def shown(self, value: float) -> str:
-        """One of its numbers as text: `+0.51`; of a ratio `1.34x`."""
+        """A number on this estimate's scale as text: `+0.51`, or `1.34x` for a ratio."""
         if self.scale == "ratio":
             return f"{math.exp(value):.2f}x"
         return signed(math.tanh(value) if self.scale == "correlation" else value)
@@ -128,7 +128,7 @@ class Estimate:
 
     @property
     def spread(self) -> str:
-        """The standard deviation between trainings, as it is printed; nothing where it is not known."""
+        """The standard deviation between trainings as text; empty if it is unknown."""
         if not self.of_method or not self.training:
             return ""
         few = "" if self.freedom >= FEWEST_FREEDOM else f", fewer than {FEWEST_FREEDOM}"
@@ -148,9 +148,9 @@ def quantile(share: float, freedom: float) -> float:
 
 
 def over_seeds(values: Sequence[float], unit: str, sentences: float = 0.0, pooled: tuple[float, float] | None = None) -> Estimate:
-    """The mean of one value a seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom that replace the seeds' own.
+    """The mean of one value per seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom in place of the seeds' own.
 
-    Below FEWEST_SEEDS the variance between trainings is left out: the interval speaks of these models alone.
+    With fewer than FEWEST_SEEDS the variance between trainings is left out, and the interval is about these models alone.
     """
     values = np.asarray(values, float)
     seeds = len(values)
@@ -161,11 +161,11 @@ def over_seeds(values: Sequence[float], unit: str, sentences: float = 0.0, poole
 
 
 def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, float] | None = None) -> Estimate:
-    """The mean of paired differences, one a seed, from [seeds, 1 + samples]: observed, then bootstrap replicates over sentences.
+    """The mean of paired differences, one per seed, from [seeds, 1 + samples]: the observed ones, then bootstrap replicates over sentences.
 
-    The same draw of sentences is in the same column of all seeds. What the replicates of different seeds share (their covariance)
-    is the variance that more seeds would not lessen; what they do not share is in the variance between seeds already. Below FEWEST_SEEDS
-    the variance of the replicates' mean is all there is.
+    A column holds the same sample of sentences for all seeds. The covariance of the replicates of different seeds is the variance that
+    more seeds would not reduce; the rest of the replicates' variance is already part of the variance between seeds. With fewer than
+    FEWEST_SEEDS only the variance of the replicates' mean is used.
     """
     observed, drawn = replicates[:, 0], replicates[:, 1:]
     seeds = len(observed)
@@ -175,16 +175,18 @@ def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, floa
 
 
 def over_points(values: np.ndarray, unit: str) -> Estimate:
-    """The mean of [seeds, points], the points (layers, matrices, ...) being the same in all seeds and a sample of what they stand for; one
-    point of too few seeds is a fact of the run, without an error."""
+    """The mean of [seeds, points]. The points (layers, matrices, ...) are the same in all seeds and taken as a sample of all such points.
+
+    A single point with too few seeds is a fact about the run and has no error.
+    """
     points = values.shape[1]
     shared = float(values.mean(0).var(ddof=1)) / points if points > 1 else 0.0
     return over_seeds(values.mean(1), unit, shared)
 
 
 def pooled(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986): where these differ by more than
-    their errors, that is in the interval."""
+    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986): the interval becomes wider if
+    the comparisons differ by more than their errors."""
     if len(estimates) == 1:
         return estimates[0]
     values, variances = (np.array(each) for each in zip(*((e.value, max(e.error, 1e-9) ** 2) for e in estimates), strict=True))
@@ -213,20 +215,21 @@ class Requirement:
 
 
 def not_worse(what: str, estimate: Estimate, margin: float = MARGIN) -> Requirement:
-    """No loss of more than the margin (non-inferiority)."""
+    """The requirement that an estimate is a loss of at most the margin (non-inferiority)."""
     return Requirement(what, estimate, -margin)
 
 
 def alike(what: str, estimate: Estimate, margin: float = MARGIN) -> list[Requirement]:
-    """No more than the margin to either side (equivalence, two one-sided tests)."""
+    """The requirements that an estimate is within the margin to either side (equivalence, two one-sided tests)."""
     return [Requirement(what, estimate, -margin), Requirement(what, -estimate, -margin)]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict; `deciding`, the requirement that it hangs on (None where it comes from no interval); `because`, the numbers.
+    """A verdict, and the numbers behind it in words (`because`).
 
-    `of_method`: whether enough trainings are behind it to speak of the method.
+    `deciding`: the requirement that decides the verdict; None if it comes from no interval. `of_method`: whether there are enough
+    trainings for a verdict on the method.
     """
 
     verdict: Verdict
@@ -235,31 +238,35 @@ class Decision:
     of_method: bool = True
 
     def but(self, because: str) -> Decision:
-        """The same, said otherwise."""
+        """The same decision in other words."""
         return replace(self, because=because)
 
     def while_missing(self, absent: Sequence[str]) -> Decision:
-        """A statement about all of several does not hold as long as some of them are not there."""
+        """The decision while cases are missing, for the reasons in `absent`: a claim about all cases cannot hold then, but can fail."""
         verdict = Verdict.UNDECIDED if absent and self.verdict is Verdict.HOLDS else self.verdict
         return replace(self, verdict=verdict, because="; ".join(filter(None, [self.because, *dict.fromkeys(absent)])))
 
 
 def every(requirements: Sequence[Requirement], fails_at: float = LEVEL / 2) -> Decision:
-    """Whether each requirement is met. It holds where each is by its own interval (intersection-union: none is widened), and fails where
-    one is missed although so many are looked at (Holm, all at the one-sided level `fails_at`)."""
+    """Whether every requirement is met.
+
+    The claim holds if each requirement is met by its own interval (intersection-union: no interval is widened). It fails if one of them
+    is significantly missed, corrected for their number (Holm, at the one-sided level `fails_at`).
+    """
     if not requirements:
         raise Undecidable("there is nothing to compare")
-    said = "; ".join(dict.fromkeys(map(str, requirements)))
-    method = all(each.estimate.of_method for each in requirements)
+    because = "; ".join(dict.fromkeys(map(str, requirements)))
+    of_method = all(each.estimate.of_method for each in requirements)
     if missed := significantly_missed(requirements, fails_at):
-        return Decision(Verdict.FAILS, said, missed, method)
+        return Decision(Verdict.FAILS, because, missed, of_method)
     weakest = max(requirements, key=lambda each: each.estimate.p_above(each.bound))
     holds = weakest.estimate.p_above(weakest.bound) < LEVEL / 2
-    return Decision(Verdict.HOLDS if holds else Verdict.UNDECIDED, said, weakest, method)
+    return Decision(Verdict.HOLDS if holds else Verdict.UNDECIDED, because, weakest, of_method)
 
 
 def significantly_missed(requirements: Sequence[Requirement], level: float) -> Requirement | None:
-    """The requirement that is missed most clearly, if Holm's procedure rejects it: its p-value against the level over their number."""
+    """The most clearly missed requirement if Holm's procedure rejects it, that is if its p-value is below `level` divided by the number
+    of requirements; None otherwise."""
     lowest = min(requirements, key=lambda each: each.estimate.p_below(each.bound))
     return lowest if lowest.estimate.p_below(lowest.bound) < level / len(requirements) else None
 
@@ -267,7 +274,7 @@ def significantly_missed(requirements: Sequence[Requirement], level: float) -> R
 def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) -> Decision:
     """Whether a paper's "in all cases" stands: the mean effect lies above the bound, and no single case significantly below (Holm).
 
-    `means`: the mean effects; by default there is one and the cases are independent (tasks), pooled by random effects. The two ways to
+    `means`: the mean effects; by default one, for which the cases are pooled by random effects as independent tasks. The two ways to
     fail share LEVEL / 2.
     """
     if not cases:
@@ -275,15 +282,15 @@ def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) ->
     if len(cases) == 1:
         return every(cases)
     means = means or [Requirement("mean", pooled([each.estimate for each in cases]), cases[0].bound)]
-    whole = every(means, LEVEL / 4)
-    said = "; ".join([whole.because, *dict.fromkeys(map(str, cases))])
+    on_average = every(means, LEVEL / 4)
+    because = "; ".join([on_average.because, *dict.fromkeys(map(str, cases))])
     if missed := significantly_missed(cases, LEVEL / 4):
-        return Decision(Verdict.FAILS, said, missed, whole.of_method)
-    return whole.but(said)
+        return Decision(Verdict.FAILS, because, missed, on_average.of_method)
+    return on_average.but(because)
 
 
 def all_of(decisions: Sequence[Decision]) -> Decision:
-    """Whether each of a claim's parts stands. The part that a verdict hangs on is the one that fails, or the one that is not decided."""
+    """Whether every part of a claim stands. The deciding part is one that fails, or else one that is undecided."""
     if not decisions:
         raise Undecidable("there is nothing to compare")
     order = [Verdict.FAILS, Verdict.UNDECIDED, Verdict.HOLDS]
@@ -292,15 +299,18 @@ def all_of(decisions: Sequence[Decision]) -> Decision:
 
 
 def by_p(difference: float, p: float, because: str, of_method: bool) -> Decision:
-    """The side that a difference is on, where its two-sided p-value says that it is on one."""
+    """The verdict by the sign of a difference, if its two-sided p-value is below LEVEL; undecided otherwise."""
     if math.isnan(difference) or p >= LEVEL:
         return Decision(Verdict.UNDECIDED, because, None, of_method)
     return Decision(Verdict.HOLDS if difference > 0 else Verdict.FAILS, because, None, of_method)
 
 
 def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | None:
-    """With how many trainings the interval would lie to one side of the bound, the value being as it is; None where no number up to
-    `seeds` does, since the sentences themselves leave it open, or where the variance between trainings is not known."""
+    """The number of trainings with which the interval would lie to one side of the bound, if the value stayed the same.
+
+    None if no number up to `seeds` is enough, since the sentences alone leave the verdict open, or if the variance between trainings is
+    unknown.
+    """
     estimate, distance = requirement.estimate, abs(requirement.estimate.value - requirement.bound)
     if not estimate.of_method:
         return None
@@ -309,7 +319,7 @@ def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | 
 
 
 def what_would_decide(requirement: Requirement) -> str:
-    """`half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`: what an undecided claim prints."""
+    """What is printed with an undecided claim: `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`."""
     estimate = requirement.estimate
     if estimate.error == 0 and requirement.bound == estimate.value:
         return "the value is the bound itself"
@@ -332,7 +342,7 @@ def signed(value: float) -> str:
 
 
 def numbers(values: Iterable[float]) -> str:
-    """`20, 50 and 80`, as short as each may be."""
+    """Numbers in their shortest form: `20, 50 and 80`."""
     return listed(f"{value:g}" for value in values)
 
 
@@ -343,7 +353,7 @@ def listed(texts: Iterable[str]) -> str:
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation, ties by average ranks; NaN where one side does not vary."""
+    """Spearman's rank correlation, ties by average ranks; NaN if one side is constant."""
     ranks = [stats.rankdata(np.asarray(each, float)) for each in (a, b)]
     x, y = (each - each.mean() for each in ranks)
     spread = math.sqrt(float(x @ x) * float(y @ y))
@@ -351,25 +361,25 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def agreement(of_seeds: Sequence[float], points: int) -> Estimate:
-    """The mean of rank correlations over the same `points`, one a seed, by Fisher's z.
+    """The mean of one rank correlation per seed, all over the same number of `points`, by Fisher's z.
 
-    The points' own share of the variance is that of Spearman's coefficient, 1.06 / (points - 3) (Fieller et al. 1957). Raises Undecidable
-    for fewer than four points and where no correlation is defined.
+    The points contribute the variance of Spearman's coefficient, 1.06 / (points - 3) (Fieller et al. 1957). Raises Undecidable for fewer
+    than four points, and if no correlation is defined.
     """
-    known = [rho for rho in of_seeds if not math.isnan(rho)]
+    defined = [rho for rho in of_seeds if not math.isnan(rho)]
     if points < 4:
-        raise Undecidable(f"{points} points have no order that chance would not make")
-    if not known:
-        raise Undecidable("there is no rank correlation, since one of the two does not vary")
-    z = np.arctanh(np.clip(known, -0.999, 0.999))
+        raise Undecidable(f"{points} points are too few for a rank correlation that could not be chance")
+    if not defined:
+        raise Undecidable("there is no rank correlation, since one of the two sides is constant")
+    z = np.arctanh(np.clip(defined, -0.999, 0.999))
     return replace(over_seeds(list(z), "", 1.06 / (points - 3)), scale="correlation")
 
 
 def agrees(what: str, estimate: Estimate, bound: float = AGREEMENT) -> Requirement:
-    """A rank correlation above a bound."""
+    """The requirement that a rank correlation lies above a bound."""
     return Requirement(what, estimate, math.atanh(bound))
 
 
 def differs(what: str, estimate: Estimate, bound: float = AGREEMENT) -> Requirement:
-    """A rank correlation below a bound."""
+    """The requirement that a rank correlation lies below a bound."""
     return Requirement(what, -estimate, -math.atanh(bound))

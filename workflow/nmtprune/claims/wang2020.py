@@ -1,4 +1,4 @@
-"""What Wang et al. 2020 find, as functions over scores."""
+"""The claims of Wang et al. 2020, as functions of scores."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TWICE = f"{REJUVENATED}{REJUVENATED.removeprefix('train')}"
 CONTROL_OF_TWICE = "train/continue/continue"  # as many updates as two rounds have
 GAINED = "wang2020/table2", "wang2020/table3", "wang2020/table4"
 LOW_RESOURCE = "small"  # the paper's recipe for its low-resource tasks
-COMPARED = {"directly": ("", 20, 40), "retrained": ("/retrain", 50, 80)}  # what both papers say goes without loss: Transformer, RNN
-SCHEMES = (("local", "uniform"), ("local", "local"), ("global", "global"))  # of Transformer and RNN, that may be compared
+COMPARED = {"directly": ("", 20, 40), "retrained": ("/retrain", 50, 80)}  # percent that papers prune without loss: Transformer, RNN
+SCHEMES = (("local", "uniform"), ("local", "local"), ("global", "global"))  # of Transformer and RNN that are comparable
 
 
 def _by_group(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
-    """Rows by their group: one a data set."""
+    """Rows by group; each group is a data set."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
@@ -44,16 +44,16 @@ def _by_group(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
 
 
 def _free(evidence: Evidence, pattern: str, percent: float) -> Decision:
-    """Whether so much can go without a loss on every data set of figure 1."""
+    """Whether `percent` of the weights can go without loss on every data set of figure 1."""
     groups = _by_group(evidence.rows("wang2020/figure1"))
 
     def of_group(name: str) -> Decision:
         return at_ratio(evidence, by_ratio(groups[name], pattern), only(groups[name], "train", "the baseline"), percent)
 
-    each = over_cases(groups, of_group)
-    exact = [decision.deciding for decision in each if decision.deciding and f"at {percent:g} %" == decision.deciding.what]
-    decision = together(exact) if len(exact) == len(each) > 1 else all_of(each)
-    return decision.but(f"{'; '.join(one.because for one in each)}; {MARGIN:g} BLEU allowed")
+    decisions = over_cases(groups, of_group)
+    exact = [each.deciding for each in decisions if each.deciding and f"at {percent:g} %" == each.deciding.what]
+    decision = together(exact) if len(exact) == len(decisions) > 1 else all_of(decisions)
+    return decision.but(f"{'; '.join(each.because for each in decisions)}; {MARGIN:g} BLEU allowed")
 
 
 @claim(
@@ -79,13 +79,13 @@ def half_goes_with_retraining(evidence: Evidence) -> Decision:
 
 
 def _loss(evidence: Evidence, rows: tuple[Row, ...] | list[Row], scheme: str, after: str) -> dict[float, Estimate]:
-    """BLEU lost in percent of the dense model's, by ratio."""
+    """BLEU lost by pruning, in percent of the dense model's BLEU, by the percentage that was pruned."""
     dense = only(rows, "train", "the dense model")
-    whole = evidence.value(dense, "bleu")
-    if not whole:
-        raise Undecidable(f"{dense.name} has no BLEU that could be lost")
+    dense_bleu = evidence.value(dense, "bleu")
+    if not dense_bleu:
+        raise Undecidable(f"the BLEU of {dense.name} is 0, so that none can be lost")
     pruned = by_ratio(rows, rf"train/prune-{scheme}-(?P<percent>[\d.]+){after}")
-    return {percent: evidence.difference(dense, row).scaled(100 / whole, " %") for percent, row in pruned.items()}
+    return {percent: evidence.difference(dense, row).scaled(100 / dense_bleu, " %") for percent, row in pruned.items()}
 
 
 @claim(
@@ -96,8 +96,8 @@ def _loss(evidence: Evidence, rows: tuple[Row, ...] | list[Row], scheme: str, af
     "wang2020/figure1",
     "see2016/figure3",
     "see2016/figure6",
-    note="At a percentage between the two, pruned by schemes of one kind (by matrix against by class, or global in both), the Transformer "
-    "must lose a larger share of its BLEU.",
+    note="At a percentage between those of the two papers, and pruned by comparable schemes (by matrix and by class, or both globally), "
+    "the Transformer must lose a larger share of its BLEU than the RNN.",
 )
 def transformer_is_less_prunable_than_rnn(evidence: Evidence) -> Decision:
     transformer = [row for row in evidence.rows("wang2020/figure1") if row.paper_task == "wmt14-en-de"]
@@ -111,13 +111,13 @@ def transformer_is_less_prunable_than_rnn(evidence: Evidence) -> Decision:
             if common:
                 lost = losses[0][common[0]] - losses[1][common[0]]
                 return every([Requirement(f"Transformer less RNN ({ours}, {theirs}) at {common[0]:g} %, share of BLEU lost", lost)])
-        raise Undecidable(f"no ratio is pruned {way} by schemes of one kind in both models here")
+        raise Undecidable(f"no ratio is pruned {way} by comparable schemes in both models here")
 
     return all_of(over_cases(COMPARED, of_way))
 
 
 def _strategies(evidence: Evidence) -> dict[tuple[str, str], Row]:
-    """The rows of table 1 by pruning and rejuvenation."""
+    """The rows of table 1 by pruning scheme and rejuvenation values."""
     pattern = r"train/prune-(?P<scheme>local|global)-[\d.]+/retrain/rejuvenate-(?P<values>zero|external)"
     return {(match["scheme"], match["values"]): row for match, row in matching(evidence.rows("wang2020/table1"), pattern)}
 
@@ -145,7 +145,7 @@ def local_is_better_than_global(evidence: Evidence) -> Decision:
     "zero and external initialization perform similarly in terms of BLEU score",
     "section 3.3, table 1",
     "wang2020/table1",
-    note=f"“Similarly” is read as within {MARGIN:g} BLEU to either side, at local pruning, the pair that the paper has.",
+    note=f"“Similarly” is read as within {MARGIN:g} BLEU to either side, under local pruning, for which the paper has both.",
 )
 def zero_is_as_good_as_external(evidence: Evidence) -> Decision:
     zero, external = (_strategy(evidence, "local", values) for values in ("zero", "external"))
@@ -154,7 +154,7 @@ def zero_is_as_good_as_external(evidence: Evidence) -> Decision:
 
 
 def _trained(evidence: Evidence, ours: str, theirs: str, only_of: str | None = None) -> dict[str, tuple[Row, Row]]:
-    """By recipe and task the rows of tables 2 to 4 that two patterns match, with as many seeds as any has."""
+    """Pairs of rows of tables 2 to 4, by recipe and task, whose steps match two patterns; of several rows, the one with the most seeds."""
     models: dict[tuple[str, str], dict[str, Row]] = {}
     for row in (row for rows in evidence.some_rows(*GAINED).values() for row in rows):
         for pattern in (ours, theirs):
@@ -169,7 +169,7 @@ def _trained(evidence: Evidence, ours: str, theirs: str, only_of: str | None = N
     "Compared with continuous training, the proposed method significantly and incrementally improves the translation quality in all cases",
     "section 3.3, tables 2, 3 and 4",
     *GAINED,
-    note="The mean over tasks and architectures must lie above 0, and none significantly below.",
+    note="The mean gain over tasks and architectures must lie above 0, and no single gain significantly below.",
     headline=True,
 )
 def rejuvenated_is_better_than_trained_on(evidence: Evidence) -> Decision:
@@ -182,7 +182,7 @@ def rejuvenated_is_better_than_trained_on(evidence: Evidence) -> Decision:
     "the pruned parameters can be rejuvenated to improve the baseline model by up to +0.8 BLEU points",
     "abstract; section 3.3, tables 2, 3 and 4",
     *GAINED,
-    note="The mean over tasks and architectures must lie above 0, and none significantly below.",
+    note="The mean gain over tasks and architectures must lie above 0, and no single gain significantly below.",
     headline=True,
 )
 def rejuvenated_is_better_than_the_baseline(evidence: Evidence) -> Decision:
@@ -211,7 +211,7 @@ def training_on_gains_nothing_on_small_data(evidence: Evidence) -> Decision:
     "iterative rejuvenation can incrementally improve the baseline model up to 28.33 BLEU points (+0.79 and +0.59 over BASE and ConTrain)",
     "section 3.3, table 2",
     "wang2020/table2",
-    note="A second round must be better than one, and than the baseline trained on for as long as two.",
+    note="Two rounds must be better than one, and better than the baseline trained on for as many updates as two rounds have.",
 )
 def second_round_is_better(evidence: Evidence) -> Decision:
     rows = evidence.rows("wang2020/table2")
@@ -219,8 +219,8 @@ def second_round_is_better(evidence: Evidence) -> Decision:
     of_recipe = [row for row in rows if row.first.recipe == second.first.recipe]
     first = only(of_recipe, REJUVENATED, "a first round")
     control = only(of_recipe, CONTROL_OF_TWICE, "the baseline trained on for as long as two rounds")
-    named = {"second less first round": first, "second round less trained on for as long": control}
-    return every([Requirement(what, evidence.difference(second, row)) for what, row in named.items()])
+    compared = {"second less first round": first, "second round less trained on for as long": control}
+    return every([Requirement(what, evidence.difference(second, row)) for what, row in compared.items()])
 
 
 @claim(
@@ -268,8 +268,8 @@ def gain_is_largest_on_lexical_probes(evidence: Evidence) -> Decision:
 
 
 def _change(record: dict) -> Estimate:
-    """A relative change of accuracy in percent. Where there are too few seeds the error is that of the probes' test sentences; else it
-    is that of the seeds, whose models are tested on the same sentences."""
+    """The relative change of accuracy in percent. With too few seeds its error comes from the probes' test sentences; otherwise from the
+    spread over seeds, whose models are tested on the same sentences."""
     values = record["values"]
     noise = (record["noise"] / NORMAL_95) ** 2 if len(values) < FEWEST_SEEDS else 0.0
     return over_seeds(values, " %", noise)
@@ -281,7 +281,8 @@ def _change(record: dict) -> Estimate:
     "jumps to a different place compared with the ConTrain",
     "section 4 (Escaping from Local Optimum), figure 2",
     "wang2020/figure2",
-    note="ConTrain's displacement must have the larger cosine with the baseline's last one, and RejTrain's must be the longer.",
+    note="ConTrain's displacement must have the larger cosine with the last displacement of the baseline, and RejTrain's displacement must "
+    "be the longer one.",
 )
 def rejuvenation_leads_elsewhere(evidence: Evidence) -> Decision:
     rows = evidence.rows("wang2020/figure2")
@@ -304,7 +305,7 @@ def rejuvenation_leads_elsewhere(evidence: Evidence) -> Decision:
     if any(math.isnan(each) for each in turned):
         raise Undecidable("a phase selected the checkpoint that it began with, so that it has no direction")
     if len(seeds) < FEWEST_SEEDS:
-        raise Undecidable(f"{len(seeds)} seeds have no spread: distance {np.mean(longer):+.3f}, cosine {np.mean(turned):+.2f}")
+        raise Undecidable(f"{len(seeds)} seeds are too few for a spread: distance {np.mean(longer):+.3f}, cosine {np.mean(turned):+.2f}")
     requirements = [
         Requirement("cosine with the baseline's direction, ConTrain less RejTrain", over_seeds(turned, "")),
         Requirement("distance, RejTrain less ConTrain", over_seeds(longer, "")),
@@ -319,8 +320,8 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def _representations(evidence: Evidence, row: Row) -> dict[int, np.ndarray]:
     """The encoder's mean representation by seed."""
-    found = {chain.seed: evidence.measured.analysis(chain, "representations") for chain in row.chains}
-    there = {seed: each["value"].to_numpy(float) for seed, each in found.items() if each is not None}
-    if not there:
+    analyses = {chain.seed: evidence.measured.analysis(chain, "representations") for chain in row.chains}
+    vectors = {seed: analysis["value"].to_numpy(float) for seed, analysis in analyses.items() if analysis is not None}
+    if not vectors:
         raise Undecidable(evidence.measured.reason(row.first, "representations"))
-    return there
+    return vectors

@@ -1,6 +1,6 @@
-"""What Wang and Tu 2020 find, as functions over scores.
+"""The claims of Wang and Tu 2020, as functions of scores.
 
-Importances are compared by seed, with bootstrap replicates over sentences; what the paper says of both metrics is asked of both.
+Importances are compared by seed, with bootstrap replicates over sentences. A claim that the paper makes for both metrics must hold by both.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from nmtprune.store.ablation_order import ITERATIVE
 CONTRIBUTION, CRITICALITY, BY_PERPLEXITY = "contribution", "criticality", "contribution_perplexity"
 METRICS = (CONTRIBUTION, CRITICALITY)
 EARLY = 17.0  # percent of the training: the end of the paper's epoch 4
-TRANSLATES = 1.0  # BLEU below which contributions by BLEU are differences of next to nothing
+TRANSLATES = 1.0  # the least BLEU at which contributions are taken by BLEU; a model below it hardly translates
 FREE = 3  # components of 30: "3 or 4 components can be ablated together"
-SPREAD = 0.25  # of the mean: the standard deviation over layers up to which their isometry is "similar"
+SPREAD = 0.25  # the largest standard deviation over layers, relative to the mean, of isometry that is "similar"
 UNMASKED = tuple(kind for kind in KINDS if kind != "D.SA")
 
 
 def _places(importance: Importance, kinds: Sequence[str], layers: Callable[[int, int], bool] = lambda layer, depth: True) -> list[int]:
-    """The places of components of some kinds whose layer, of so many, is wanted."""
-    found = [(place, *read_component(name)) for place, name in enumerate(importance.components)]
-    chosen = [place for place, kind, layer in found if kind in kinds and layers(layer, importance.depths[kind])]
+    """The indices of the components of some kinds in those layers for which `layers(layer, depth)` is true."""
+    components = [(place, *read_component(name)) for place, name in enumerate(importance.components)]
+    chosen = [place for place, kind, layer in components if kind in kinds and layers(layer, importance.depths[kind])]
     if not chosen:
         raise Undecidable("the model has none of the components that are compared")
     return chosen
 
 
 def _estimate(importance: Importance, measure: Callable[[np.ndarray], np.ndarray], unit: str = "") -> Estimate:
-    """A measure of importances [..., components] by seed, with the replicates of sentences."""
+    """The estimate of a measure of importances [..., components], over seeds and bootstrap replicates over sentences."""
     if importance.replicates is None:
         raise Undecidable("the sentence statistics behind the importances were not kept")
     observed, drawn = measure(importance.values)[:, None], measure(importance.replicates)
@@ -66,13 +66,13 @@ def _estimate(importance: Importance, measure: Callable[[np.ndarray], np.ndarray
 
 
 def _contrast(importance: Importance, more: Sequence[int], less: Sequence[int]) -> Estimate:
-    """The mean importance at some places less that at others."""
+    """The mean importance at the indices `more` minus that at the indices `less`."""
     return _estimate(importance, lambda values: values[..., list(more)].mean(-1) - values[..., list(less)].mean(-1))
 
 
 def _by_both_metrics(evidence: Evidence, contrasts: Callable[[Importance], dict[str, Estimate]]) -> Decision:
-    """Whether every contrast of figure 3 is positive by either metric, in every model: means over models by random effects, and no single
-    one significantly below."""
+    """Whether every contrast is positive by both metrics in the models of figure 3: each contrast's mean over models and metrics (random
+    effects) must lie above 0, and no single value significantly below."""
     by_name: dict[str, list[Requirement]] = {}
     absent = []
     for row in evidence.rows("wangtu2020/figure3"):
@@ -88,7 +88,7 @@ def _by_both_metrics(evidence: Evidence, contrasts: Callable[[Importance], dict[
 
 
 def _printed(kind: str) -> str:
-    """`D:SA`, as in the paper."""
+    """A kind of component in the paper's spelling: `D:SA`."""
     return kind.replace(".", ":")
 
 
@@ -143,13 +143,13 @@ def _middle(layer: int, depth: int) -> bool:
 Half = Callable[[int, int], bool]
 
 
-def _enter_halves(name: str, text: str, kinds: Sequence[str], more: Half, less: Half, said: str) -> None:
+def _enter_halves(name: str, text: str, kinds: Sequence[str], more: Half, less: Half, label: str) -> None:
     """Enter the claim that components of some kinds are more important in some layers than in others."""
 
     @claim(f"wangtu2020/{name}", text, "section 3.1, figure 3", "wangtu2020/figure3", note="By both metrics.")
     def some_layers_are_more_important(evidence: Evidence) -> Decision:
         def contrasts(found: Importance) -> dict[str, Estimate]:
-            return {said: _contrast(found, *(_places(found, kinds, layers) for layers in (more, less)))}
+            return {label: _contrast(found, *(_places(found, kinds, layers) for layers in (more, less)))}
 
         return _by_both_metrics(evidence, contrasts)
 
@@ -189,7 +189,7 @@ _enter_halves(
 
 
 def _rhos(a: Importance, b: Importance) -> list[float]:
-    """Rank correlations of two importances of one model, a seed each."""
+    """Rank correlations of two importances of one model, one per seed."""
     shared = [name for name in a.components if name in b.components]
     ours, theirs = a.take(shared).values, b.take(shared).values
     return [correlation(x, y) for x, y in zip(ours, theirs, strict=True)]
@@ -217,7 +217,7 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
 
 
 def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]]:
-    """The default model of figure 4, its baseline, and its models of other seeds or of other sizes."""
+    """The default model of figure 4 (its baseline), and the models that differ from it in their size, or only in their seed."""
     rows = evidence.rows("wangtu2020/figure4")
     default = next((row for row in rows if row.baseline), rows[0])
     recipe = default.first.recipe
@@ -228,13 +228,13 @@ def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]
 
 
 def _among_seeds(models: Sequence[Importance]) -> Decision:
-    """Whether models that differ in their seed alone order components alike: the mean rank correlation of all pairs."""
+    """Whether models that differ only in their seed rank components alike: the mean rank correlation over all pairs."""
     values = np.concatenate([each.values for each in models])
     pairs = [(one, other) for one in range(len(values)) for other in range(one)]
     rhos = [correlation(values[one], values[other]) for one, other in pairs]
-    found = agreement(rhos, len(models[0].components))
-    found = Estimate(found.value, found.training, found.sentences, len(values), len(values) - 1, "", "correlation")
-    return every([agrees(f"mean rank correlation of {len(pairs)} pairs of {len(values)} seeds", found)])
+    of_pairs = agreement(rhos, len(models[0].components))
+    of_seeds = Estimate(of_pairs.value, of_pairs.training, of_pairs.sentences, len(values), len(values) - 1, "", "correlation")
+    return every([agrees(f"mean rank correlation of {len(pairs)} pairs of {len(values)} seeds", of_seeds)])
 
 
 @claim(
@@ -242,7 +242,7 @@ def _among_seeds(models: Sequence[Importance]) -> Decision:
     "Clearly, the above conclusions hold in all cases [initialization seeds]",
     "section 3.1, figure 4 (a, b)",
     "wangtu2020/figure4",
-    note=f"Read as a mean rank correlation above {AGREEMENT:g} of the contributions of models with different seeds.",
+    note=f"Read as a mean rank correlation above {AGREEMENT:g} between the contributions of models with different seeds.",
     headline=True,
 )
 def seeds_agree(evidence: Evidence) -> Decision:
@@ -256,7 +256,7 @@ def seeds_agree(evidence: Evidence) -> Decision:
     "section 3.1, figure 4 (c, d)",
     "wangtu2020/figure4",
     "wangtu2020/figure3",
-    note=f"Read as rank correlations above {AGREEMENT:g} of the contributions with those of the default model.",
+    note=f"Read as rank correlations above {AGREEMENT:g} between each model's contributions and those of the default model.",
 )
 def sizes_agree(evidence: Evidence) -> Decision:
     default, others = _of_figure_4(evidence, other_recipe=True)
@@ -278,27 +278,28 @@ def sizes_agree(evidence: Evidence) -> Decision:
 
 
 def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float], sign: int) -> Decision:
-    """Whether the number of unimportant components grows (sign 1) or falls (-1) with what the rows differ in: the slope of counts over
-    its rank."""
-    found: dict[float, Importance] = {}
+    """Whether the number of unimportant components grows (sign 1) or falls (-1) with a setting of the rows, `what(row)`: the slope of the
+    number over the rank of the setting."""
+    by_setting: dict[float, Importance] = {}
     absent = []
     for row in sorted(evidence.rows(key), key=what):
         try:
-            found.setdefault(what(row), evidence.importance(row, CONTRIBUTION))
+            by_setting.setdefault(what(row), evidence.importance(row, CONTRIBUTION))
         except Undecidable as reason:
             absent.append(str(reason))
-    if len(found) < 2:
+    importances = list(by_setting.values())
+    if len(importances) < 2:
         raise Undecidable(absent[0] if absent else f"{key} has fewer than two models here")
-    seeds = min(len(each.values) for each in found.values())
-    if any(each.replicates is None for each in found.values()):
+    seeds = min(len(each.values) for each in importances)
+    if any(each.replicates is None for each in importances):
         raise Undecidable("the sentence statistics behind the importances were not kept")
-    ranks = np.arange(len(found)) - (len(found) - 1) / 2
-    counts = [np.concatenate([each.values[:seeds, None], each.replicates[:seeds]], axis=1) < UNIMPORTANT for each in found.values()]
-    slopes = np.stack([each.sum(-1) for each in counts], axis=-1) @ (ranks / (ranks @ ranks))
-    means = [float((each.values < UNIMPORTANT).sum(-1).mean()) for each in found.values()]
-    said = ", ".join(f"{total:.3g} at {number:,.10g}".replace("inf", "all") for number, total in zip(found, means, strict=True))
+    ranks = np.arange(len(importances)) - (len(importances) - 1) / 2
+    is_unimportant = [np.concatenate([each.values[:seeds, None], each.replicates[:seeds]], axis=1) < UNIMPORTANT for each in importances]
+    slopes = np.stack([each.sum(-1) for each in is_unimportant], axis=-1) @ (ranks / (ranks @ ranks))
+    means = [float((each.values < UNIMPORTANT).sum(-1).mean()) for each in importances]
+    counts = ", ".join(f"{mean:.3g} at {setting:,.10g}".replace("inf", "all") for setting, mean in zip(by_setting, means, strict=True))
     decision = every([Requirement("slope", over_replicates(sign * slopes, " components a step"))])
-    return decision.but(f"unimportant (contribution below {UNIMPORTANT:g}) are {said}; {decision.because}").while_missing(absent)
+    return decision.but(f"unimportant (contribution below {UNIMPORTANT:g}) are {counts}; {decision.because}").while_missing(absent)
 
 
 @claim(
@@ -333,8 +334,9 @@ def more_data_leaves_fewer_unimportant(evidence: Evidence) -> Decision:
     "initialization",
     "section 3.2, figure 8",
     "wangtu2020/figure8",
-    note=f"At the last checkpoint within {EARLY:g} % of the updates (the paper's epoch 4) the rank correlation with the trained model must "
-    f"exceed {AGREEMENT:g}, at initialisation fall below it. Contributions are by perplexity where a model does not translate yet.",
+    note="The rank correlation with the contributions in the trained model must exceed "
+    f"{AGREEMENT:g} at the last checkpoint within {EARLY:g} % of the updates (the paper's epoch 4), and lie below it at initialisation. "
+    "Contributions are measured by perplexity for a model that does not translate yet.",
 )
 def important_ones_are_seen_early_and_not_at_initialisation(evidence: Evidence) -> Decision:
     rows = evidence.rows("wangtu2020/figure8")
@@ -356,9 +358,9 @@ def important_ones_are_seen_early_and_not_at_initialisation(evidence: Evidence) 
 
 
 def _translates(evidence: Evidence, row: Row) -> bool:
-    """Whether all of a row's models have a BLEU on the development set from which something can be lost."""
-    found = [evidence.measured.analysis(chain, CONTRIBUTION) for chain in row.chains]
-    return all(float(each[each["component"] == "none"]["bleu"].iloc[0]) >= TRANSLATES for each in found if each is not None)
+    """Whether all of a row's models translate well enough that contributions can be measured by BLEU on the development set."""
+    analyses = [evidence.measured.analysis(chain, CONTRIBUTION) for chain in row.chains]
+    return all(float(each[each["component"] == "none"]["bleu"].iloc[0]) >= TRANSLATES for each in analyses if each is not None)
 
 
 @claim(
@@ -367,7 +369,7 @@ def _translates(evidence: Evidence, row: Row) -> bool:
     "components'",
     "section 3.2, table 1",
     "wangtu2020/table1",
-    note="By permutation of the components, as table 1 prints it.",
+    note="Tested by permuting the components; table 1 prints the same p-values.",
 )
 def important_ones_resemble_the_output_more(evidence: Evidence) -> Decision:
     rows = {}
@@ -376,9 +378,9 @@ def important_ones_resemble_the_output_more(evidence: Evidence) -> Decision:
             rows[row.name] = row
 
     def of_row(name: str) -> Decision:
-        found = evidence.similarity(rows[name])
-        means = ", ".join(f"{found.mean(group):.2f} {group.lower()}" for group in ("Important", "Unimportant"))
-        return by_p(found.difference, found.p, f"{means}, {found.p_as_text}", len(found.models) >= FEWEST_SEEDS)
+        similarity = evidence.similarity(rows[name])
+        means = ", ".join(f"{similarity.mean(group):.2f} {group.lower()}" for group in ("Important", "Unimportant"))
+        return by_p(similarity.difference, similarity.p, f"{means}, {similarity.p_as_text}", len(similarity.models) >= FEWEST_SEEDS)
 
     return all_of(over_cases(rows, of_row))
 
@@ -388,8 +390,8 @@ def important_ones_resemble_the_output_more(evidence: Evidence) -> Decision:
     "Each type of components in different layers have similar layerwise isometry values",
     "section 3.2, table 2",
     "wangtu2020/table2",
-    note=f"Read as a standard deviation over layers below {SPREAD:g} of the mean, of every type but D:SA, which the paper excepts; trained "
-    "models, Jacobians with the residual.",
+    note=f"Read as a standard deviation over layers below {SPREAD:g} of the mean, on average over all types but D:SA, which the paper "
+    "excepts; in trained models, for Jacobians that include the residual connection.",
 )
 def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
     rows = {row.name: row for row in evidence.rows("wangtu2020/table2")}
@@ -409,11 +411,11 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
 
 
 def _spreads(evidence: Evidence, chain: Chain) -> dict[str, float]:
-    """By type of component the standard deviation over layers of the mean singular value, over its mean."""
-    found = evidence.measured.analysis(chain, "isometry")
-    if found is None:
+    """The standard deviation over layers of the mean singular value, relative to its mean, by type of component."""
+    isometry = evidence.measured.analysis(chain, "isometry")
+    if isometry is None:
         return {}
-    trained = found[(found["at"] == "trained") & (found["residual"] == 1)]
+    trained = isometry[(isometry["at"] == "trained") & (isometry["residual"] == 1)]
     by_kind = trained.groupby("kind")["mean_singular_value"]
     return {kind: float(values.std(ddof=1) / values.mean()) for kind, values in by_kind if len(values) > 1}
 
@@ -434,8 +436,8 @@ def a_few_go_together(evidence: Evidence) -> Decision:
         losses = [line for chain in rows[name].chains if (line := _without(evidence, chain)) is not None]
         if not losses:
             chain = rows[name].first
-            known = evidence.measured.missing(chain, {"order"}) or _too_few(evidence, chain)
-            raise Undecidable(known or f"the sentence statistics of the ablations of {chain} were not kept")
+            reason = evidence.measured.missing(chain, {"order"}) or _too_few(evidence, chain)
+            raise Undecidable(reason or f"the sentence statistics of the ablations of {chain} were not kept")
         return every([not_worse(f"without {FREE} components", over_replicates(np.stack(losses), " BLEU"))])
 
     decisions = over_cases(rows, of_row)
@@ -445,14 +447,14 @@ def a_few_go_together(evidence: Evidence) -> Decision:
 
 
 def _too_few(evidence: Evidence, chain: Chain) -> str | None:
-    """That fewer components were ablated one after the other than the claim speaks of, as the recipe says; None where they are enough."""
+    """A clause that says that fewer than FREE components were ablated together, as the recipe asks; None if there were enough."""
     order = evidence.measured.analysis(chain, "order")
     most = 0 if order is None else int(order.loc[order["method"] == ITERATIVE, "number"].max())
     return f"{most} components of {chain} were ablated together (`importance.group` of its recipe), not {FREE}" if most < FREE else None
 
 
 def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
-    """[1 + SAMPLES]: BLEU on the test set without FREE components less that of the whole model, observed and by bootstrap."""
+    """[1 + SAMPLES]: BLEU on the test set without FREE components minus that of the whole model, as observed and on bootstrap samples."""
     order, arrays = evidence.measured.analysis(chain, "order"), evidence.measured.arrays(chain, "order")
     if order is None or arrays is None or "test_bleu" not in arrays:
         return None
@@ -466,8 +468,8 @@ def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
 
 
 def _by_task(evidence: Evidence, key: str, better: str, worse: str, said: str, margin: float = 0.0) -> Decision:
-    """Whether one model is better than another (or no worse by a margin) on the tasks of a table; each is told by its steps, or by its
-    paper's recipe."""
+    """Whether the model `better` is better than `worse` (or no worse by more than a margin) on the tasks of a table; see `_is` for what
+    these names mean."""
     pairs = {}
     rows = evidence.rows(key)
     for task in dict.fromkeys(row.paper_task for row in rows):
@@ -483,7 +485,8 @@ def _by_task(evidence: Evidence, key: str, better: str, worse: str, said: str, m
 
 
 def _is(row: Row, what: str) -> bool:
-    """Whether a row is the shallow model, which is trained plainly by a recipe of its own, the standard one, or made by such steps."""
+    """Whether a row is the model that is called so: `shallow` and `train` are trained plainly, the former by a recipe of its own; any
+    other name is the beginning of the last step."""
     if what in ("shallow", "train"):
         return row.first.last.text == "train" and ("shallow" in row.paper_recipe) == (what == "shallow")
     return row.first.last.text.startswith(what)
@@ -494,7 +497,7 @@ def _is(row: Row, what: str) -> bool:
     "the pruned model … consistently outperforms the shallow model",
     "section 3.3, table 3",
     "wangtu2020/table3",
-    note="The mean over tasks must lie above 0, and none significantly below.",
+    note="The mean gain over tasks must lie above 0, and no task's gain significantly below.",
     headline=True,
 )
 def pruned_is_better_than_shallow(evidence: Evidence) -> Decision:
@@ -518,7 +521,8 @@ def pruned_is_as_good_as_standard(evidence: Evidence) -> Decision:
     "further improve translation performance",
     "section 3.3, table 4",
     "wangtu2020/table4",
-    note="Rewound against trained on for as long: the mean over tasks must lie above 0, and none significantly below.",
+    note="Rewound models are compared with models trained on for as many updates: the mean gain over tasks must lie above 0, and no task's "
+    "gain significantly below.",
     headline=True,
 )
 def rewinding_is_better_than_continuing(evidence: Evidence) -> Decision:
@@ -531,7 +535,8 @@ def rewinding_is_better_than_continuing(evidence: Evidence) -> Decision:
     "performance",
     "section 5; section 3.3, table 4",
     "wangtu2020/table4",
-    note="Rewound against the standard model: the mean over tasks must lie above 0, and none significantly below.",
+    note="Rewound models are compared with standard ones: the mean gain over tasks must lie above 0, and no task's gain "
+    "significantly below.",
 )
 def rewinding_is_better_than_the_standard_model(evidence: Evidence) -> Decision:
     return _by_task(evidence, "wangtu2020/table4", "rewind", "train", "rewound less standard")

@@ -1,1 +1,1 @@
-"""What was measured, as numbers that tables, figures and claims share. Nothing is drawn here."""
+"""Measurements as numbers that tables, figures and claims share. Nothing is drawn here."""

@@ -1,4 +1,4 @@
-"""Frames: what rows of tables and figures have in common."""
+"""Columns that the data frames of tables and figures have in common."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from nmtprune.experiment.chain import Chain
 
 
 def columns_of(chain: Chain) -> dict[str, str]:
-    """The columns by which frames name a model; its seed apart, since a row may stand for several."""
+    """The columns that name a model in a frame; without its seed, since a row may stand for several seeds."""
     return {"task": chain.task, "recipe": chain.recipe, "chain": chain.steps_text}

@@ -19,34 +19,36 @@ CONTRIBUTIONS, CRITICALITIES = ("contribution", "contribution_perplexity"), ("cr
 
 
 def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
-    """A row's importances by one metric, a line a seed that is there; None where none is. Replicates come with
-    those whose models all have kept the statistics of sentences."""
-    found = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, METRICS[metric].reads)) is not None]
-    if not found:
+    """A row's importances by one metric, one line for each seed that has been analysed; None if none has.
+
+    Bootstrap replicates are included if the sentence statistics of all these models were kept.
+    """
+    analyses = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, METRICS[metric].reads)) is not None]
+    if not analyses:
         return None
     settings = measured.config.importance(row.first.recipe)
-    values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in found])
+    values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in analyses])
     components = tuple(sorted(values.columns, key=place))
-    replicates = [_replicates(chain, numbers, metric, components, settings, measured) for chain, numbers in found]
-    whole = None if any(each is None for each in replicates) else np.stack(replicates)
-    return Importance(components, values[list(components)].to_numpy(float), whole)
+    replicates = [_replicates(chain, numbers, metric, components, settings, measured) for chain, numbers in analyses]
+    of_all_seeds = None if any(each is None for each in replicates) else np.stack(replicates)
+    return Importance(components, values[list(components)].to_numpy(float), of_all_seeds)
 
 
 def place(component: str) -> tuple[int, int]:
-    """Where a component stands in the order of maps: by kind, from the bottom layer up."""
+    """The sort key of a component in heat maps: by kind, then from the bottom layer up."""
     kind, layer = read_component(component)
     return list(KINDS).index(kind), layer
 
 
 def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
-    """By component, from an analysis' numbers of one model."""
-    whole, parts = numbers[numbers["component"] == "none"], numbers[numbers["component"] != "none"]
+    """The importance of each component of one model, from the numbers of its analysis."""
+    intact, changed = numbers[numbers["component"] == "none"], numbers[numbers["component"] != "none"]
     if metric in CONTRIBUTIONS:
-        return parts.set_index("component")[metric].astype(float)
-    baseline = float(whole["bleu"].iloc[0])
+        return changed.set_index("component")[metric].astype(float)
+    baseline = float(intact["bleu"].iloc[0])
     which = CRITICALITIES.index(metric)
     values = {}
-    for component, group in parts.groupby("component", sort=False):
+    for component, group in changed.groupby("component", sort=False):
         by_alpha = pd.concat([group.set_index("alpha")["bleu"].drop(1.0, errors="ignore"), pd.Series({1.0: baseline})])
         values[component] = criticalities(baseline, by_alpha, settings["epsilon"])[which]
     return pd.Series(values, dtype=float)
@@ -55,7 +57,7 @@ def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
 def _replicates(
     chain: Chain, numbers: pd.DataFrame, metric: str, components: tuple[str, ...], settings: Mapping, measured: Measured
 ) -> np.ndarray | None:
-    """[samples, components]: importances of bootstrap samples of sentences; None where the statistics of sentences were not kept."""
+    """[samples, components]: importances on bootstrap samples of sentences; None if the sentence statistics were not kept."""
     arrays = measured.arrays(chain, METRICS[metric].reads)
     if arrays is None or "bleu" not in arrays:
         return None

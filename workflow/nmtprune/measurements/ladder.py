@@ -1,4 +1,4 @@
-"""What models of several widths have to spare: for each way of pruning, the share of the weights that can go without loss."""
+"""The ladder of widths: the share of weights that models of several widths can lose, for each way of pruning."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from nmtprune.measurements.spare import is_bound, spare
 
 
 def families(item: Item) -> list[tuple[Row, str, dict[float, Row]]]:
-    """Each baseline with each of its labels and the rows of that label by the pruned share, ascending."""
-    of_each: dict[tuple[int, str], tuple[Row, str, dict[float, Row]]] = {}
+    """Families of pruned rows: a baseline, a label (the way of pruning), and the rows with that label by the share that was pruned,
+    ascending."""
+    by_baseline: dict[tuple[int, str], tuple[Row, str, dict[float, Row]]] = {}
     for row in item.rows:
         if row.against is not None:
             share = float(next(iter(row.values.values())))
-            of_each.setdefault((id(row.against), row.label), (row.against, row.label, {}))[2][share] = row
-    return [(base, label, dict(sorted(rows.items()))) for base, label, rows in of_each.values()]
+            by_baseline.setdefault((id(row.against), row.label), (row.against, row.label, {}))[2][share] = row
+    return [(base, label, dict(sorted(rows.items()))) for base, label, rows in by_baseline.values()]
 
 
 def width(row: Row, measured: Measured) -> int:
@@ -26,7 +27,8 @@ def width(row: Row, measured: Measured) -> int:
 
 
 def ladder(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each model and way of pruning: `spare` is the mean over the seeds that are there, `bound` whether it is a lower bound."""
+    """A row for each model and way of pruning: `spare` is the mean over the seeds that have been scored, `bound` says whether it is only a
+    lower bound."""
     return pd.DataFrame([_record(*family, measured) for family in families(item)])
 
 

@@ -1,4 +1,4 @@
-"""What has been measured so far: scores, manifests and hypotheses of chains, or the reason why they are missing."""
+"""What has been measured so far of the run's chains (scores, analyses, speeds, translations), or the reason why it is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nmtprune.store import current, manifest, units
 
 
 class Way(NamedTuple):
-    """How a model translates when its speed is taken."""
+    """How a model translates while its speed is measured."""
 
     engine: str
     shortlist: bool
@@ -36,7 +36,7 @@ BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity 
 
 
 class Measured:
-    """Reads each file once. Nothing here fails for a file that is not there yet: missing is None. So is what is not current."""
+    """Reads the files of a run, each once. A file that is not there yet, or that is out of date, is no error: its values are None."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -54,23 +54,23 @@ class Measured:
         self._table = functools.cache(self._rows)
 
     def test_set(self, task: str) -> str:
-        """The task's main test set, the one in tables."""
+        """The task's main test set, the first one, which tables show."""
         return next(iter(self.config.task(task)["test"]))
 
     def test_sets(self, task: str, which: int | str) -> list[str]:
-        """The task's test set at a place counted from 1, none where it has fewer; or `all`."""
+        """The task's test set number `which`, counted from 1 (none if there are fewer), or `all` its test sets."""
         names = list(self.config.task(task)["test"])
         return names if which == "all" else names[which - 1 : which]
 
     def scores(self, chain: Chain, test_set: str | None = None) -> dict[str, str] | None:
-        """The row of a chain's score table on a test set (the main one)."""
+        """The row of a chain's score table for a test set, the main one by default."""
         test_set = test_set or self.test_set(chain.task)
         rows = self._table(self.where(paths.scores(chain)))
         return next((row for row in rows if row["chain"] == str(chain) and row["set"] == test_set), None)
 
     def value(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> float | None:
-        """One number: a column of the score table (on the test set at a place, or the mean over `all`), of the speed table (in one
-        way), of an analysis, or what follows from such. None where it is not measured."""
+        """The value of a metric for a chain: from the score table (for a test set by its number, or the mean over `all`), from the speed
+        table (for one way of translating), from an analysis, or derived from these. None if it is not measured."""
         about = METRICS[metric]
         if about.value:
             return about.value(self, chain, test_set)
@@ -79,18 +79,18 @@ class Measured:
             row = self.speed(chain, way, about.batch_size)
             return _number(row[column]) if row else None
         if about.reads != SCORES:
-            found = self.analysis(chain, about.reads)
-            return _number(found.set_index("name")["value"].get(metric)) if found is not None else None
+            analysis = self.analysis(chain, about.reads)
+            return _number(analysis.set_index("name")["value"].get(metric)) if analysis is not None else None
         if about.split:
             return self._score(chain, column, about.split)
         return _mean([self._score(chain, column, name) for name in self.test_sets(chain.task, test_set)])
 
     def mean_tokenised_bleu(self, chain: Chain, test_set: int | str) -> float | None:
-        """BLEU of tokenised text on the test set at a place, or the mean over `all`; None where one is missing."""
+        """BLEU of tokenised text on a test set by its number, or the mean over `all`; None if one is missing."""
         return _mean([self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)])
 
     def stored_size(self, chain: Chain) -> float | None:
-        """Bytes of a model as it is stored: as its engine's files where it is in 8 bits, else dense or sparse."""
+        """The stored size of a model in bytes: of its engine's files if it is in 8 bits, otherwise of its dense or sparse weights."""
         if chain.quantised_for:
             sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
             return next(sizes, None) or self._score(chain, "size_stored")
@@ -101,7 +101,7 @@ class Measured:
         return _number(row.get(column)) if row else None
 
     def sparsity(self, chain: Chain, parts: tuple[str, ...]) -> float | None:
-        """What a model lacks of its recipe's shape, in percent."""
+        """The share of units or heads of its recipe's shape that a model lacks, in percent."""
         architecture, shape = self.config.recipe(chain.recipe)["architecture"], self.shape(chain)
         dense = shapes.uniform(architecture)
         return shapes.sparsity(shape, dense, parts, architecture.get("tied_decoder_layers", False)) if shape and dense else None
@@ -111,7 +111,7 @@ class Measured:
         return shapes.read((self.scores(chain) or {}).get("shape"))
 
     def widths(self, chain: Chain) -> dict[str, int]:
-        """FFN units and heads by name, as `ffn_encoder_1`; tied decoder layers are one. Empty where they are not known."""
+        """Numbers of FFN units and heads by name (`ffn_encoder_1`); tied decoder layers count as one. Empty if they are unknown."""
         shape = self.shape(chain)
         tied = self.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
         return shapes.widths(shape, tied) if shape else {}
@@ -121,20 +121,20 @@ class Measured:
         return [row for row in self._table(self._speed_file(chain)) if row["chain"] == str(chain)]
 
     def speed(self, chain: Chain, way: Way | None, batch_size: int = BATCH_SIZE) -> dict[str, str] | None:
-        """How fast a chain was translated with in one way, in the precision that the chain ends in."""
+        """The row of the speed table for a chain and a way of translating, in the precision that the chain ends in."""
         wanted = (*way, "int8" if chain.quantised_for else "float32", batch_size) if way else None
         rows = ((row["engine"], row["shortlist"] == "1", row["precision"], int(row["batch_size"]), row) for row in self.speeds(chain))
         return next((row for *found, row in rows if tuple(found) == wanted), None)
 
     def way(self, item: Item) -> Way | None:
-        """The one way of translating in which an item's rows are compared: the one that was timed with most of them, the first of WAYS
-        where several were; None where none was."""
+        """The way of translating in which an item's rows are compared: the one in which most rows were timed (of several, the first in
+        WAYS); None if no row was timed."""
         timed = {way: sum(self.speed(row.first, way) is not None for row in item.rows) for way in WAYS}
         best = max(timed, key=timed.get)
         return best if timed[best] else None
 
     def speed_up(self, ours: Chain, theirs: Chain, way: Way | None) -> float | None:
-        """How many times as fast one chain translates as another; None where one of them is not measured in that way."""
+        """How many times as fast one chain translates as another; None if one of them was not timed in that way."""
         rows = [self.speed(chain, way) for chain in (ours, theirs)]
         return None if None in rows else protocol.speed_up(*rows)
 
@@ -142,7 +142,7 @@ class Measured:
         return self.where(paths.speed(self.config.name, chain.task))
 
     def lacks(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> str | None:
-        """Why one number of a scored chain is missing where others of it are there; None where nothing more is known of it."""
+        """Why a scored chain has no value of one metric; None if there is no particular reason."""
         about = METRICS.get(metric)
         if about and about.reads == SPEED:
             if not self._table(self._speed_file(chain)):
@@ -159,12 +159,12 @@ class Measured:
         return about.lacking(self, chain) if about and about.lacking else None
 
     def lacks_comet(self, chain: Chain) -> str:
-        """Why a scored chain has no score of COMET."""
+        """Why a scored chain has no COMET score."""
         reason = comet.unavailable(self.config.settings["comet_model"])
         return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
 
     def updates(self, chain: Chain) -> int | None:
-        """Updates that made a model, all its trainings together; None while one of them is missing."""
+        """The number of updates of all trainings behind a model; None while one of these trainings is missing."""
         total = 0
         for ancestor in chain.ancestors():
             after = chain.steps[len(ancestor.steps) :]
@@ -179,8 +179,8 @@ class Measured:
         return total
 
     def trained_precision(self, chain: Chain) -> str | None:
-        """In which precision a model was trained: that of its trainings in their order, each once, as `bf16` or `fp32 and bf16`. Models are
-        compared only where it is the same. None while a training is missing, and where nothing was trained here."""
+        """The precisions of the trainings behind a model, in their order and each once: `bf16`, `fp32 and bf16`. Models are compared only
+        if theirs are the same. None while a training is missing, and if nothing was trained here."""
         used = []
         for ancestor in reversed(list(chain.ancestors())):
             if ancestor.last.kind.trains:
@@ -191,12 +191,12 @@ class Measured:
         return " and ".join(dict.fromkeys(used)) or None
 
     def is_its_parent(self, chain: Chain) -> bool:
-        """Whether the parent, at update 0, was selected in a chain's last training, so that it is that model."""
+        """Whether a chain's last training selected its parent (at update 0), so that the model is the parent's."""
         trained = self.manifest(chain) if chain.last.kind.competes else None
         return trained is not None and trained.get("selected_update") == 0
 
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
-        """A chain's translations of a test set (the main one); None where they are not there, or are of another text than there is now."""
+        """A chain's translations of a test set, the main one by default; None if missing, or if they belong to an earlier text."""
         row = self.scores(chain, test_set)
         file = self.where(Path(row["hypotheses"])) if row and row["hypotheses"] else None
         if file is None or not file.exists():
@@ -205,28 +205,27 @@ class Measured:
         return lines if references is None or len(lines) == len(references) else None
 
     def text(self, task: str, side: str, test_set: str | None = None) -> list[str] | None:
-        """The `source` or `target` side of a task's test set (the main one)."""
+        """The `source` or `target` side of a task's test set, the main one by default."""
         file = paths.text(task) / f"{test_set or self.test_set(task)}.{self.config.task(task)[side]}"
         return read_lines(file) if file.exists() else None
 
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
-        """Why a chain lacks what an item reads of it (`Item.reads`); None where all is there."""
+        """Why a chain lacks one of the sources that an item reads (`Item.reads`); None if it has all of them."""
         for source in sorted(sources):
-            known = {"scores": self.scores, "history": self.manifest, "hypotheses": self.hypotheses, "norms": self.norms}
-            if known.get(source, lambda each, name=source: self.analysis(each, name))(chain) is None:
+            readers = {"scores": self.scores, "history": self.manifest, "hypotheses": self.hypotheses, "norms": self.norms}
+            if readers.get(source, lambda each, name=source: self.analysis(each, name))(chain) is None:
                 return self.reason(chain, source)
         return None
 
     def reason(self, chain: Chain, source: str = "scores") -> str:
-        """Why a chain has no scores, no hypotheses, or not the analysis named."""
+        """Why a chain has no scores, no hypotheses, or no analysis of the name `source`."""
         for ancestor in reversed(list(chain.ancestors())):
             if paths.manifest(ancestor) in self._outdated:
                 return f"{ancestor} was made from something that has changed since, and is not made again yet"
             if self.manifest(ancestor) is None and not ancestor.last.kind.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
-                state = "was begun and is not finished, see its log" if began else "has not run yet"
-                return f"{ancestor} {state}"
+                return f"{ancestor} {'was begun and is not finished, see its log' if began else 'has not run yet'}"
         if source == "hypotheses" and (row := self.scores(chain)):
             whole = f"the translations of {chain} are gone, or of another text than the test set is now: score it again"
             return whole if row["hypotheses"] else f"{chain} is {BY_PERPLEXITY}"
@@ -240,16 +239,16 @@ class Measured:
         return read_json(file) if self._is_there(file) else None
 
     def _rows(self, file: Path) -> list[dict[str, str]]:
-        """The rows of a table; none where it is not there."""
+        """The rows of a table; none if the file is missing."""
         return read_table(file) if self._is_there(file) else []
 
     def _read_analysis(self, chain: Chain, name: str) -> pd.DataFrame | None:
-        """The numbers of an analysis of a model; None where it has not run."""
+        """The numbers of an analysis of a model; None if it has not run."""
         file = self.where(paths.analysis(chain, name))
         return pd.read_csv(file) if self._is_there(file) else None
 
     def _read_arrays(self, chain: Chain, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of an analysis of a model; None where it left none."""
+        """The arrays of an analysis of a model; None if it left none."""
         numbers = self.where(paths.analysis(chain, name))
         file = paths.arrays(numbers)
         if numbers in self._outdated or not file.exists():
@@ -258,12 +257,12 @@ class Measured:
             return dict(found)
 
     def _read_history(self, chain: Chain) -> pd.DataFrame | None:
-        """The history of a chain's last training, a row a validation; None where it is not there."""
+        """The history of a chain's last training, one row per validation; None if it is missing."""
         file = self.where(paths.history(chain))
         return pd.read_csv(file) if file.exists() else None
 
     def _read_norms(self, chain: Chain) -> dict[str, np.ndarray] | None:
-        """What a chain's `slice` left of the norms of its groups; None where it is not there."""
+        """The norms of a chain's groups, as its step `slice` kept them; None if they are missing."""
         file = self.where(paths.norms(chain))
         if not file.exists():
             return None
@@ -271,17 +270,20 @@ class Measured:
             return dict(found)
 
     def pooled_sets(self, task: str) -> list[str]:
-        """The task's test sets whose sentences claims pool."""
+        """The test sets of a task whose sentences are pooled when claims are decided."""
         return pooled_sets(self.config.task(task)["test"])
 
     def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
-        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on the main test set, or of `all` together."""
-        found = [self.of_sentences(chain, name, "bleu") for name in self.test_sets(chain.task, which)]
-        return None if any(each is None for each in found) else np.concatenate(found)[None]
+        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on a test set by its number, or on `all` together."""
+        of_sets = [self.of_sentences(chain, name, "bleu") for name in self.test_sets(chain.task, which)]
+        return None if any(each is None for each in of_sets) else np.concatenate(of_sets)[None]
 
     def of_sentences(self, chain: Chain, test_set: str, what: str) -> np.ndarray | None:
-        """Statistics of every sentence (`bleu` [sentences, 10], `nll` and `tokens` [sentences]), as they were kept beside the scores, or of
-        hypotheses and references that are there still. None where neither is, or where they are of another text than the scores."""
+        """Statistics of every sentence: `bleu` [sentences, 10], `nll` or `tokens` [sentences].
+
+        They are those kept beside the scores, or are computed from hypotheses and references if these are still there. None if neither is
+        possible, or if they belong to another text than the scores.
+        """
         row = self.scores(chain, test_set)
         if row is None:
             return None
@@ -295,18 +297,18 @@ class Measured:
         likelihoods = np.array([float(line) for line in read_lines(file)]) if file.exists() else np.empty(0)
         if len(likelihoods) != int(row["sentences"]):
             return None
-        # of each sentence the mean number of tokens, since its own is not kept
+        # every sentence gets the mean number of tokens, since the numbers of single sentences are not kept
         return likelihoods if what == "nll" else np.full(len(likelihoods), float(row["target_tokens"]) / len(likelihoods))
 
     def _tokenised_bleu(self, chain: Chain, test_set: str) -> float | None:
-        """BLEU of tokenised text; None where hypotheses or references are not there."""
+        """BLEU of tokenised text; None without hypotheses or references."""
         hypotheses, references = self.hypotheses(chain, test_set), self.text(chain.task, "target", test_set)
         if hypotheses is None or references is None:
             return None
         return tokenised_bleu(hypotheses, references, self.config.task(chain.task)["target"])
 
     def _quality(self, task: str, test_set: str) -> Quality | None:
-        """What scores hypotheses of a test set; None where its references are not there."""
+        """The scorer of hypotheses of a test set; None without references."""
         references = self.text(task, "target", test_set)
         return None if references is None else Quality(references, self.config.task(task)["target"])
 
@@ -316,5 +318,5 @@ def _number(value: Any) -> float | None:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """None where there is no value, or one is missing."""
+    """The mean of values; None if there are none, or if one is missing."""
     return None if not values or None in values else sum(values) / len(values)

@@ -1,4 +1,4 @@
-"""Whether trainings from scratch have reached their plateau: what their last updates gave, and what training on gives."""
+"""Whether trainings from scratch have reached their plateau: how much their last updates gained, and how much further training gains."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import pandas as pd
 from nmtprune.experiment.chain import Chain, parse_step
 from nmtprune.measurements.measurements import Measured
 
-MORE = 0.2  # of its updates that a baseline is trained on for
-NLL_GAIN, BLEU_GAIN = 1.0, 0.5  # percent of the development likelihood, and BLEU there, that training on may give a baseline that is done
-FEWEST_SENTENCES = 1000  # of a development set whose BLEU is looked at: on these the difference of equal models has a standard error of 0.5
-OWN_GAIN = 2.0  # percent that a training's own last updates may give, in which the rate still falls: about twice what training on gives
-HIGHER = 1.5  # times a training's last rate: from here on training on is not going on
+# How long a baseline is trained on, as a share of its updates, and what that may gain at the plateau: percent of the development NLL, BLEU
+MORE = 0.2
+NLL_GAIN, BLEU_GAIN = 1.0, 0.5
+FEWEST_SENTENCES = 1000  # in a development set whose BLEU counts: the difference of equal models has a standard error of 0.5 there
+OWN_GAIN = 2.0  # percent that a training's own last updates may gain at the plateau; the rate falls there, so they gain more than MORE
+HIGHER = 1.5  # times the last rate of a training: at a higher rate, training on does not show whether that training was at its plateau
 TRAINED_ON = ("continue-short", "continue")
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Development perplexity of a training at shares of its updates, between two validations on a straight line.
+    """Development perplexity of a training at percentages of its updates, interpolated linearly between validations.
 
-    `trained_on`: the lowest after it, where it was trained on at no higher rate.
+    `trained_on`: the lowest perplexity of further training at no higher learning rate; None if there was none.
     """
 
     chain: Chain
@@ -33,33 +34,35 @@ class Plateau:
 
     @property
     def last_gain(self) -> float:
-        """What the last tenth of the updates took off the perplexity, in percent."""
+        """The decrease of the perplexity in the last tenth of the updates, in percent."""
         return 100 * (1 - self.perplexity[100] / self.perplexity[90])
 
     @property
     def gain_of_training_on(self) -> float | None:
-        """What training on took off the perplexity, in percent."""
+        """The decrease of the perplexity by further training, in percent."""
         return None if self.trained_on is None else 100 * (1 - self.trained_on / self.perplexity[100])
 
 
 def plateaus(chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...] = (80, 90, 100)) -> list[Plateau]:
-    """Of every `train` among the chains' roots that is there, by address."""
+    """The plateau of every training from scratch that chains descend from and that has run, by address."""
     roots = {chain.root_chain for chain in chains if chain.root.kind.trains}
-    found = []
+    reached = []
     for root in sorted(roots, key=str):
         history = measured.history(root)
         if history is not None:
             last = int(history["update"].max())
             at = {share: float(np.interp(share * last / 100, history["update"], history["dev_perplexity"])) for share in shares}
             longer = min((after["dev_perplexity"].min() for _, after in _trained_on(root, history, measured, TRAINED_ON)), default=None)
-            found.append(Plateau(root, last, at, longer))
-    return found
+            reached.append(Plateau(root, last, at, longer))
+    return reached
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What MORE updates give a baseline on the development set, means over `seeds` trainings: `nll` in percent of its negative
-    log-likelihood, `bleu` (None where the model that was trained on is not scored), and `how` that is known."""
+    """What a baseline gains on the development set from further training by the share MORE, on average over `seeds` trainings.
+
+    `nll`: in percent of its negative log-likelihood; `bleu`: None if the further trained model is not scored; `how` the gain is known.
+    """
 
     nll: float
     bleu: float | None
@@ -78,23 +81,24 @@ class Gain:
 
 
 def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
-    """What training on for MORE of their updates gives trainings from scratch, one a seed; None where no history is there.
+    """What trainings from scratch, one per seed, gain from further training by the share MORE of their updates; None without a history.
 
-    Where they were trained on (by `steps`, else by TRAINED_ON) at no higher rate than their last, it is the lowest likelihood within so
-    many updates, and BLEU at the end of that step, however long it is. Where they were not, the end of the training itself: its last
-    updates, as many as are MORE of those before them. A training that its patience stopped is done.
+    If they were trained on (by `steps`, otherwise by TRAINED_ON) at no higher rate than their last one, the gain is that of the lowest
+    negative log-likelihood within so many updates, and of BLEU at the end of that step, however long the step is. If they were not, the
+    gain is that of their own last updates, as many as are the share MORE of the updates before them. A training that was stopped by its
+    patience is at its plateau.
     """
     trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
-    found = [each for root in roots if (each := _gain(root, measured, trained_on))]
-    if not found:
+    gains = [each for root in roots if (each := _gain(root, measured, trained_on))]
+    if not gains:
         return None
-    known = [each.bleu for each in found if each.bleu is not None]
-    nll = float(np.mean([each.nll for each in found]))
-    return Gain(nll, float(np.mean(known)) if known else None, found[0].how, len(found), max(each.allowed for each in found))
+    of_bleu = [each.bleu for each in gains if each.bleu is not None]
+    nll = float(np.mean([each.nll for each in gains]))
+    return Gain(nll, float(np.mean(of_bleu)) if of_bleu else None, gains[0].how, len(gains), max(each.allowed for each in gains))
 
 
 def said(chain: Chain, gain: Gain) -> str:
-    """A sentence without its stop: whether a dense model is on its plateau, and what training it on gives."""
+    """A sentence without its full stop: whether a dense model is on its plateau, and what it gains from further training."""
     name = f"the training {chain.steps_text} of {chain.recipe} on {chain.task}"
     more = "more updates" if chain.root.kind.imports else f"{100 * MORE:.0f} % more updates"
     return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
@@ -118,8 +122,8 @@ def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain 
 
 
 def _trained_on(root: Chain, history: pd.DataFrame, measured: Measured, steps: Iterable[str]) -> Iterator[tuple[Chain, pd.DataFrame]]:
-    """The models, and their histories after update 0, that train a baseline on at no higher rate than it ended with: a higher one tells
-    nothing of whether it is done."""
+    """The models that train a baseline on at no higher rate than its last one, with their histories after update 0. Gains at a higher rate
+    do not show whether the baseline has reached its plateau."""
     for step in steps:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         after = measured.history(longer)
@@ -130,8 +134,8 @@ def _trained_on(root: Chain, history: pd.DataFrame, measured: Measured, steps: I
 
 
 def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
-    """What training on gives an import, whose own updates are not known: the lowest likelihood of all of that training, in which the import
-    itself is update 0."""
+    """The gain of an import, whose own number of updates is unknown, from further training: at its lowest negative log-likelihood, compared
+    with update 0, which is the import itself."""
     for step in trained_on:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         history = measured.history(longer)
@@ -142,7 +146,7 @@ def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]
 
 
 def _more_bleu(root: Chain, longer: Chain, measured: Measured) -> float | None:
-    """The gain in development BLEU; None where one of the two is not scored, and where the set is so small that equal models differ by more
+    """The gain in development BLEU; None if one of the two models is not scored, or if the set is so small that equal models differ by more
     than BLEU_GAIN."""
     scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
     if None in scores or int((measured.scores(root, "dev") or {}).get("sentences") or FEWEST_SENTENCES) < FEWEST_SENTENCES:
@@ -156,7 +160,7 @@ def _nll(history: pd.DataFrame) -> pd.Series:
 
 
 def _selected(root: Chain, history: pd.DataFrame, measured: Measured) -> float:
-    """The likelihood of the checkpoint that a training selected."""
+    """The negative log-likelihood of the checkpoint that a training selected."""
     update = (measured.manifest(root) or {}).get("selected_update")
     at = history[history["update"] == update]
     return float(_nll(at).iloc[0]) if len(at) else float(_nll(history).min())

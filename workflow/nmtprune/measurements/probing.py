@@ -1,4 +1,4 @@
-"""Accuracies of probes, and their change against a baseline (Wang et al. 2020, table 7 and figure 3)."""
+"""Accuracies of probing classifiers, and their changes against a baseline (Wang et al. 2020, table 7 and figure 3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 
 AVERAGE = "Avg."
-# as Wang et al. (2020, table 7) spell them
+# the probes' names in table 7 of Wang et al. 2020
 PRINTED = {
     "SentLen": "SeLen",
     "WC": "WC",
@@ -33,7 +33,7 @@ PRINTED = {
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies in percent of one probe or average, one a seed, and half the width of the first one's 95 % interval."""
+    """Accuracies in percent on one probe, or on average over several: by seed, and half the width of the first seed's 95 % interval."""
 
     values: tuple[float, ...]
     half_width: float
@@ -48,16 +48,16 @@ class Accuracy:
 
 
 def analyses(row: Row, measured: Measured) -> list[pd.DataFrame | None]:
-    """The analyses of a row's models, one a seed, by probe; None where one is not there."""
-    found = [measured.analysis(chain, "probing") for chain in row.chains]
-    return [None if each is None else each.set_index("name") for each in found]
+    """The analyses of a row's models, one per seed, indexed by probe; None for a model that was not analysed."""
+    of_seeds = [measured.analysis(chain, "probing") for chain in row.chains]
+    return [None if each is None else each.set_index("name") for each in of_seeds]
 
 
 def common(item: Item, measured: Measured) -> dict[str, list[str]]:
-    """The probes of each category that every model which was probed has: what averages are over."""
-    there = [each for row in item.rows for each in analyses(row, measured) if each is not None]
-    having = [name for name in CATEGORIES if there and all(_has(each, name) for each in there)]
-    return {category: [name for name in having if CATEGORIES[name] == category] for category in dict.fromkeys(CATEGORIES.values())}
+    """The probes of each category that averages are taken over: those on which every probed model has an accuracy."""
+    probed = [each for row in item.rows for each in analyses(row, measured) if each is not None]
+    shared = [name for name in CATEGORIES if probed and all(_has(each, name) for each in probed)]
+    return {category: [name for name in shared if CATEGORIES[name] == category] for category in dict.fromkeys(CATEGORIES.values())}
 
 
 def _has(analysis: pd.DataFrame, name: str) -> bool:
@@ -65,17 +65,17 @@ def _has(analysis: pd.DataFrame, name: str) -> bool:
 
 
 def accuracy(row: Row, probes: Sequence[str], measured: Measured) -> Accuracy:
-    """The mean accuracy of some probes that a row's models have; errors of different probes are independent."""
-    there = [each.loc[list(probes)] for each in analyses(row, measured) if each is not None] if probes else []
-    half = (there[0]["high"] - there[0]["low"]) / 2 if there else pd.Series([math.nan])
-    return Accuracy(tuple(float(each["accuracy"].mean()) for each in there), math.sqrt((half**2).sum(skipna=False)) / len(half))
+    """The mean accuracy of a row's models on some probes; the errors of different probes are taken as independent."""
+    probed = [each.loc[list(probes)] for each in analyses(row, measured) if each is not None] if probes else []
+    half = (probed[0]["high"] - probed[0]["low"]) / 2 if probed else pd.Series([math.nan])
+    return Accuracy(tuple(float(each["accuracy"].mean()) for each in probed), math.sqrt((half**2).sum(skipna=False)) / len(half))
 
 
 def accuracies(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each probe, or average of a category, and model.
+    """A frame with a row for each model and probe, and for each model and average over a category.
 
-    `accuracy` is the mean over seeds, `accuracy_sd` their standard deviation, `half_width` half the width of the first seed's
-    95 % interval; `averaged` names what an average is over, `missing` says why there is no number.
+    `accuracy` is the mean over seeds, `accuracy_sd` the standard deviation over seeds, `half_width` half the width of the first seed's
+    95 % interval; `averaged` names the probes of an average, `missing` says why there is no number.
     """
     averaged = common(item, measured)
     records = []
@@ -86,29 +86,29 @@ def accuracies(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _record(category: str, name: str, averaged: list[str], row: Row, measured: Measured) -> dict:
-    there = [each for each in analyses(row, measured) if each is not None]
+    probed = [each for each in analyses(row, measured) if each is not None]
     absent = [reason for chain in row.chains if (reason := measured.missing(chain, {"probing"}))]
     record = {"category": category, "probe": name, "label": row.label, **columns_of(row.first)}
     if name == AVERAGE:
-        found = accuracy(row, averaged, measured)
+        mean = accuracy(row, averaged, measured)
         record["averaged"] = " ".join(averaged)
         absent += [] if averaged or absent else ["no probe of the category is there for every model"]
     else:
-        having = bool(there) and all(_has(each, name) for each in there)
-        found = accuracy(row, [name] if having else [], measured)
-        facts = ("labels", "test", "chance", "source") if having else ()
-        record |= {fact: there[0].at[name, fact] for fact in facts}
-        absent += [] if having or not there else [str(there[0].at[name, "missing"])]
-    record |= {"accuracy": found.mean, "accuracy_sd": found.deviation, "half_width": found.half_width, "seeds": len(found.values)}
+        has_all = bool(probed) and all(_has(each, name) for each in probed)
+        mean = accuracy(row, [name] if has_all else [], measured)
+        facts = ("labels", "test", "chance", "source") if has_all else ()
+        record |= {fact: probed[0].at[name, fact] for fact in facts}
+        absent += [] if has_all or not probed else [str(probed[0].at[name, "missing"])]
+    record |= {"accuracy": mean.mean, "accuracy_sd": mean.deviation, "half_width": mean.half_width, "seeds": len(mean.values)}
     printed = row.published.get(f"{category} {PRINTED[name]}", "")
     return record | {"accuracy_published": float(printed) if printed else math.nan, "missing": "; ".join(absent)}
 
 
 def changes(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each category and model with a baseline: `change` of the mean accuracy in percent of the baseline's.
+    """A frame with a row for each category and model that has a baseline: the `change` of the mean accuracy, in percent of the baseline's.
 
-    `half_width` is half the width of its 95 % interval, as if the two had different test sentences, or, with several seeds,
-    their standard deviation; `values` has the change of each seed, `noise` the former of the first, `averaged` names the probes.
+    `values`: the change of each seed. `noise`: half the width of the first seed's 95 % interval, as if the two models were tested on
+    different sentences. `half_width`: `noise` for one seed, the standard deviation for several. `averaged`: the probes.
     """
     records = []
     for category, probes in common(item, measured).items():

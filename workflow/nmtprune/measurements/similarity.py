@@ -1,5 +1,8 @@
-"""Similarity of a model's most and least important components' output to its own output (Wang and Tu 2020, table 1): which components
-these are, their mean PWCCA, and how often chance makes as large a difference. Table 1 and its claim print these numbers."""
+"""How similar the outputs of a model's most and least important components are to the output of the model (Wang and Tu 2020, table 1).
+
+For both groups of components this gives their names and mean PWCCA, and for the difference of the means a p-value by permutation. Table 1
+and its claim print these numbers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ SAMPLES, SEED = 10_000, 12345
 
 @dataclass(frozen=True)
 class Similar:
-    """One model's components: their similarities to its output, and which of them are the most and the least important ones."""
+    """One model: the similarity of each component's output to the model's (`pwcca`), and its most and least important components."""
 
     pwcca: pd.Series
     groups: dict[str, list[str]]
@@ -29,7 +32,7 @@ class Similar:
 
 
 def important(contribution: pd.DataFrame, k: int) -> list[str]:
-    """The k components that contribute most; of equal ones (the contribution is clipped) those whose loss costs more BLEU."""
+    """The k components that contribute most; of equal contributions (they are clipped), the larger drop in BLEU comes first."""
     ablated = contribution[contribution["component"].notna() & (contribution["component"] != "none")]
     return ablated.sort_values(["contribution", "drop"], ascending=False, kind="stable")["component"].head(k).tolist()
 
@@ -41,11 +44,11 @@ def unimportant(order: pd.DataFrame, k: int) -> list[str]:
 
 
 def similar(chain: Chain, measured: Measured) -> Similar | None:
-    """What is known of one model; None where one of the analyses behind it is not there."""
-    found = [measured.analysis(chain, name) for name in ("similarity", "contribution", "order")]
-    if any(each is None for each in found):
+    """The similarities and groups of one model; None if one of the analyses behind them is missing."""
+    analyses = [measured.analysis(chain, name) for name in ("similarity", "contribution", "order")]
+    if any(each is None for each in analyses):
         return None
-    similarity, contribution, order = found
+    similarity, contribution, order = analyses
     k = measured.config.importance(chain.recipe)["group"]
     groups = dict(zip(GROUPS, (important(contribution, k), unimportant(order, k)), strict=True))
     return Similar(similarity.set_index("component")["pwcca"], groups)
@@ -53,8 +56,8 @@ def similar(chain: Chain, measured: Measured) -> Similar | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Several seeds together: `models` by seed, the mean PWCCA of their most important components less that of their least important
-    ones, and its two-sided p-value (`permutation`)."""
+    """Several seeds together. `difference`: the mean PWCCA of the models' most important components minus that of their least important
+    ones; `p`: its two-sided p-value (see `permutation`)."""
 
     models: tuple[Similar, ...]
     difference: float
@@ -69,16 +72,16 @@ class Difference:
 
 
 def difference(chains: Iterable[Chain], measured: Measured) -> Difference:
-    """What is known of a row's models."""
+    """The difference over those of a row's models that have been analysed."""
     models = tuple(each for chain in chains if (each := similar(chain, measured)))
     return Difference(models, *permutation(models))
 
 
 def permutation(models: Iterable[Similar]) -> tuple[float, float]:
-    """The important components' mean similarity less the unimportant ones', over models of several seeds, and its two-sided p-value.
+    """The mean similarity of the important components minus that of the unimportant ones, over several models, and its two-sided p-value.
 
-    The components' similarities change places at random in each model by itself, SAMPLES times; p is the share of these, the observed
-    one among them, whose difference is as large. Groups may overlap.
+    The similarities are permuted among the components of each model, SAMPLES times; p is the share of permutations, the observed order
+    included, with at least as large a difference. The groups may overlap.
     """
     models = list(models)
     if not models:

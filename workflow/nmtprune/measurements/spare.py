@@ -1,4 +1,4 @@
-"""What a model has to spare: the share of its weights that can go before it loses more than a margin."""
+"""What a model has to spare: the share of its weights that can be pruned before it loses more than a margin."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MARGIN = 0.5  # BLEU
 
 
 def spare(shares: Sequence[float], losses: np.ndarray, margin: float = MARGIN) -> np.ndarray:
-    """Percent of the weights at which the loss exceeds the margin.
+    """The share of the weights, in percent, at which the loss exceeds the margin.
 
-    `shares` [points]: percent of the weights that were pruned, ascending. `losses` [points, ...]: what that cost. The loss is 0 where
-    nothing is pruned, does not fall with the share (isotonic regression takes noise out that says so), and is linear between two shares.
-    Where no loss exceeds the margin, the largest share: see `is_bound`.
+    `shares` [points]: percent of the weights that were pruned, ascending. `losses` [points, ...]: the loss at each share. The loss is taken
+    as 0 without pruning, as never falling with the share (isotonic regression removes the noise), and as linear between two shares. If no
+    loss exceeds the margin, the result is the largest share: see `is_bound`.
     """
     at, losses = np.concatenate([[0.0], np.asarray(shares, float)]), _rising(losses)
     exceeds = losses > margin
@@ -28,12 +28,12 @@ def spare(shares: Sequence[float], losses: np.ndarray, margin: float = MARGIN) -
 
 
 def is_bound(losses: np.ndarray, margin: float = MARGIN) -> np.ndarray:
-    """Whether no loss [points, ...] exceeds the margin, so that `spare` is the least that can go."""
+    """Whether no loss [points, ...] exceeds the margin, so that `spare` is only a lower bound."""
     return ~(_rising(losses) > margin).any(0)
 
 
 def _rising(losses: np.ndarray) -> np.ndarray:
-    """The losses that rise with the share and lie nearest to the measured ones, 0 before them: [1 + points, ...]."""
+    """The non-decreasing losses nearest to the measured ones, with a 0 before them: [1 + points, ...]."""
     flat = losses.reshape(len(losses), -1)
     fitted = [isotonic_regression(column).x for column in flat.T]
     rising = np.maximum(np.stack(fitted, axis=1), 0.0).reshape(losses.shape)

@@ -1,6 +1,7 @@
-"""What this machine takes for the parts of a job, measured on made-up sentences: what plans go by where nothing has run yet.
+"""The time that this machine takes for the parts of a job, measured on made-up sentences; plans use it before anything has run.
 
-Each recipe is measured in a fork of this process, which has imported everything (`preload`), as jobs are run; imports are not counted.
+Each recipe is measured in a fork of this process, which has imported everything (`preload`), just as jobs run in forks; imports are not
+counted.
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, read_json, write_json, write_text
 from nmtprune.runtime import devices
 
-SENTENCES = 64  # that are translated, one batch; fewer where the model is large
-UPDATES = 8  # that are timed, after one that is not
-SECONDS = 1.5  # after which nothing is repeated any more
-OPERATIONS = 5e10  # of one update or batch, at most: of a larger one a part is taken, and the rest is as expensive
+SENTENCES = 64  # sentences that are translated, in one batch; fewer for a large model
+UPDATES = 8  # updates that are timed, after one that is not
+SECONDS = 1.5  # a piece of work is not repeated after so long
+OPERATIONS = 5e10  # operations of one update or batch; of a larger one a part is timed, and the time is scaled up
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Seconds: `start` of a training until its first update; `update` of one batch; `validate` of one sentence; `save` of one checkpoint;
-    `open` of an engine with the model; `decode`, `trial` (with the beam of `importance`), `likelihood` and `judge` (BLEU and chrF) of
-    one sentence. CPU seconds, or on a GPU those of the clock."""
+    """Seconds that the parts of a job take: CPU seconds, or wall-clock seconds on a GPU.
+
+    `start`: a training up to its first update; `update`: one batch; `validate`: one sentence; `save`: one checkpoint; `open`: opening an
+    engine with the model; `decode`, `trial` (with the beam of `importance`), `likelihood` and `judge` (BLEU and chrF): one sentence.
+    """
 
     start: float
     update: float
@@ -53,7 +56,7 @@ class Calibration:
 
 
 def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
-    """What a calibration depends on: the model's shape, its batches, in which precision it trains, how it translates, sentences, device."""
+    """A digest of what a calibration depends on: the model's shape, batches, precision, decoding, length of sentences and device."""
     recipe = config.recipe(chain.recipe)
     schedule = config.schedule(chain.recipe, chain.root.schedule)
     batch = {key: schedule[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
@@ -62,7 +65,7 @@ def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
     return digest([said, gpu, round(pieces), os.cpu_count()])
 
 
-# A model that is hardly trained, on a few sentences: what its jobs take is what every job takes at least.
+# A model that is hardly trained, on a few sentences: every job takes at least as long as the same job for this model.
 TINY = {
     "tasks": {
         "title": "Tiny",
@@ -92,32 +95,33 @@ TINY_JOBS = {
 
 
 def read() -> dict[str, Calibration]:
-    """The calibrations that were made here, by identity."""
+    """The calibrations that were made on this machine, by identity."""
     return {key: Calibration(**value) for key, value in read_json(paths.CALIBRATIONS).items()} if paths.CALIBRATIONS.exists() else {}
 
 
 def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
-    """Measure the recipe of each chain that begins with a training, with sentences of so many pieces, and keep it under its identity."""
+    """Measure recipes and keep the calibrations. `wanted`: for each, its identity, a chain that begins with a training by the recipe, and
+    the number of pieces in a sentence. Yields each chain when its recipe has been measured."""
     context = get_context("fork")
     for key, chain, pieces in wanted:
         queue = context.SimpleQueue()
         process = context.Process(target=lambda chain=chain, pieces=pieces, queue=queue: queue.put(_tried(config, chain, pieces)))
         process.start()
-        found = queue.get()
+        measured = queue.get()
         process.join()
-        if isinstance(found, str):
-            raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {found}")
-        write_json(paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: found}).items()})
+        if isinstance(measured, str):
+            raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {measured}")
+        write_json(paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: measured}).items()})
         yield chain
 
 
 def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
-    """Make a tiny model in the working directory, an empty one, and look at it in every way; CPU seconds of each job (seconds by the
-    clock where it took a GPU), by what it does. `main`: runs the verb that `sys.argv` says, and returns the exit status."""
+    """Make, score and analyse a tiny model in the working directory, which must be empty. Returns the CPU seconds of each kind of job
+    (wall-clock seconds if the job used a GPU). `main`: runs the verb in `sys.argv` and returns the exit status."""
     for kind, said in TINY.items():
         write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
     settings = ["--set", "own=own", "--set", f"device={device}"]
-    found = {}
+    seconds = {}
     for name, arguments in (TINY_JOBS | {name: ("analyse", name, TINY_MODEL) for name in ANALYSIS_KINDS}).items():
         log = paths.LOGS / f"{name}.log"
         process = get_context("fork").Process(target=_as_job, args=(main, [*arguments, *settings, "--cost", str(log)], log))
@@ -126,9 +130,9 @@ def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
         if process.exitcode:
             raise UserError(f"a tiny model cannot be made here: {log.read_text().strip().splitlines()[-1]}")
         took = read_json(paths.cost(log))
-        found[name] = took["seconds"] if "gpu" in took else took["cpu_seconds"]
+        seconds[name] = took["seconds"] if "gpu" in took else took["cpu_seconds"]
     shutil.rmtree(paths.COSTS)
-    return found
+    return seconds
 
 
 def _as_job(main: Callable[[], int], arguments: list[str], log: Path) -> None:
@@ -218,7 +222,7 @@ def _clock(device: str) -> Callable[[], float]:
 
 
 def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> float:
-    """The median of what a piece of work takes, after once that is not counted unless it was long."""
+    """The median time of a piece of work. The first time is not counted, unless it took so long that it was the only one."""
     taken: list[float] = []
     while len(taken) <= times and sum(taken) < SECONDS:
         began = clock()
@@ -229,7 +233,7 @@ def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> fl
 
 
 def _sentences(recipe: dict[str, Any], schedule: dict[str, Any], types: int, pieces: int) -> tuple[int, float]:
-    """How many sentences are tried of a batch, and how large a part of it they are."""
+    """How many sentences of a batch are timed, and the share of the batch that they are."""
     whole = max(1, schedule["batch_tokens"] // pieces)
     if schedule["batch_sentences"]:
         whole = min(whole, schedule["batch_sentences"])
@@ -239,7 +243,7 @@ def _sentences(recipe: dict[str, Any], schedule: dict[str, Any], types: int, pie
 
 
 def _batch(trainer: Any, pieces: int, taken: tuple[int, float]) -> tuple[dict[str, Any], float]:
-    """A batch of random sentences as fairseq's data sets make it."""
+    """A batch of random sentences in the form of fairseq's batches, and the share of a whole batch that it is."""
     import torch
 
     sentences, share = taken

@@ -1,11 +1,10 @@
-"""What a run needs, asked before work is lost to its lack: all that can be refused is refused here, each in a sentence.
+"""Checks before a run begins, so that no work is lost because something is missing; whatever cannot work is refused in one sentence.
 
-* `of_run`: what the configuration alone tells, as it is read; of one task `of_task`.
-* `before_jobs`: what this machine and the files that a run begins with tell, before the first job.
+* `of_run`: checks of the configuration alone, when it is read; `of_task` checks one task.
+* `before_jobs`: checks of this machine and of the files that a run begins with, before the first job.
 
-What a text tells once it is in pieces is asked by `data.encoded`, what its lengths tell a model by `steps.lengths`.
-
-Who uses what is asked for here knows how to ask: metrics, sources, engines and steps have an `unavailable`, or raise their sentence.
+`data.encoded` checks a text once it is segmented, and `steps.lengths` whether its sentences fit a model. How to check for a library or a
+file is up to the module that uses it: metrics, sources, engines and steps have a function `unavailable`, or raise the error themselves.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from nmtprune.planning import disk_usage, freeing
 from nmtprune.runtime import devices
 from nmtprune.scoring import comet
 
-LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # what asks for it -> the module
+LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # the setting that needs a library -> the library's module
 
 
 def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> None:
-    """Raises UserError where data, models or scores that are asked for cannot be had, as far as the configuration tells."""
+    """Raises UserError if the configuration shows that data, models or scores that are asked for cannot be made."""
     chains, scored = list(chains), list(scored)
     for task in sorted({chain.task for chain in chains}):
         of_task(config, task)
@@ -51,7 +50,7 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
 
 
 def of_task(config: Config, name: str) -> None:
-    """Raises UserError where a task's languages or sources cannot make a text."""
+    """Raises UserError if no text can be made from a task's languages and sources."""
     task, where = config.task(name), f"tasks/{name}.yaml"
     if task["source"] == task["target"]:
         raise UserError(
@@ -77,7 +76,7 @@ def _library(what: str, where: str) -> None:
 
 
 def _training(config: Config, chain: Chain) -> None:
-    """Half precision is a GPU's; the cluster's or this machine's is what `device` speaks of."""
+    """Raises UserError for half precision without a GPU. Whether there is one, here or on the cluster, is up to the setting `device`."""
     if config.settings["device"] == "cpu" and config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp16":
         raise UserError(
             f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: precision `fp16` needs a GPU, and `device` is cpu; "
@@ -86,9 +85,9 @@ def _training(config: Config, chain: Chain) -> None:
 
 
 def _decoding(config: Config, recipe: str) -> None:
-    """What no engine can do with the models of a recipe."""
-    whole, where = config.recipe(recipe), f"{config.place('recipes', recipe)}: decoding"
-    decoding, architecture = whole.get("decoding", {}), whole["architecture"]
+    """Raises UserError if no engine can translate with the models of a recipe in the way that the recipe asks for."""
+    settings, where = config.recipe(recipe), f"{config.place('recipes', recipe)}: decoding"
+    decoding, architecture = settings.get("decoding", {}), settings["architecture"]
     engine = decoding.get("engine", "auto")
     if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
         raise UserError(f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; valid: auto, fairseq")
@@ -102,7 +101,7 @@ def _decoding(config: Config, recipe: str) -> None:
 
 
 def _metrics(config: Config, tasks: Iterable[str]) -> None:
-    """What measures translations must be installed for the languages it is to read."""
+    """Raises UserError if a library is missing that scores translations into the tasks' target languages."""
     from nmtprune.scoring import quality  # sacreBLEU takes some tenths of a second
 
     if config.settings["comet_model"] and (reason := comet.unavailable(config.settings["comet_model"])):
@@ -113,7 +112,7 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
 
 
 def _given(config: Config, name: str, task: str) -> None:
-    """Dictionaries that came with a checkpoint, and the subwords that they are of."""
+    """Raises UserError if the dictionaries of an imported checkpoint are missing, or do not fit its subwords."""
     given = config.imported(name)
     kind = kind_of(given.get("subwords"))
     for language in corpus.languages_of(config.task(task)):
@@ -133,9 +132,9 @@ def _given(config: Config, name: str, task: str) -> None:
 
 
 def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool) -> None:
-    """Raises UserError where a run that is about to begin lacks something of this machine, or of the files that it begins with.
+    """Raises UserError if a run that is about to begin needs something that this machine or the run's first files do not have.
 
-    `makes`: the outputs of its jobs, `at_once` of which run at a time; `here`: on this machine.
+    `makes`: the outputs of the run's jobs; `at_once`: how many jobs run at a time; `here`: whether they run on this machine.
     """
     disk_usage.check_room(config, at_once)
     freeing.check_weights(config, makes)
@@ -145,7 +144,7 @@ def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], 
 
 
 def _imports(config: Config, chains: Sequence[Chain]) -> None:
-    """What imported checkpoints and subwords are not."""
+    """Raises UserError for imported files that are not what they should be: subwords, checkpoints, Transformers where steps need one."""
     transformers = {}
     for name in sorted({chain.root["name"] for chain in chains}):
         from nmtprune.fairseq_bridge import imports

@@ -1,4 +1,4 @@
-"""What a run has done, what it is doing, and what is left: read from the files that steps leave behind."""
+"""The status of a run (what is done, running and left), read from the files that steps write."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from nmtprune.store import current, manifest, units
 from nmtprune.store.state import is_locked, this_machine
 
 DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
-# Locks are not seen between all machines: a training on another one is alive as long as its progress report is no older than this.
+# A lock may be invisible on another machine: a training there counts as alive while its progress report is no older than this.
 SECONDS_ALIVE = 120
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the run. `seconds_left` is of its own training: 0 when done, None when nothing is known of it."""
+    """One model of the run. `seconds_left`: of the model's own training; 0 if it is done, None if unknown."""
 
     chain: Chain
     state: str
@@ -38,11 +38,11 @@ class Entry:
 
 
 def status(config: Config) -> str:
-    """A table of the run's models with their states, totals, the time left as far as it is known, and failed jobs' logs."""
+    """A table of the run's models with their states, totals, the time left as far as it is known, and the logs of failed jobs."""
     wanted, asked = papers.chains(config), set(papers.scored(config))
     models = sorted({ancestor for chain in wanted for ancestor in chain.ancestors()}, key=str)
     parents = {model.parent for model in models}
-    # A step that only selects is scored from its parent's weights: it is made only where something is built on it.
+    # a model that is only pruned is scored from its parent's weights, and made only if another step follows
     made = [model for model in models if model in parents or not model.last.kind.selects]
     outdated = current.outdated()
     kept = _kept(config, models)
@@ -70,13 +70,13 @@ def status(config: Config) -> str:
 
 
 def _kept(config: Config, models: Iterable[Chain]) -> set[Chain]:
-    """The models of units that are read from where they were kept. Raises UserError where a file of one is gone or was changed."""
+    """The models in units that are read from kept results. Raises UserError if a file of such a unit is missing or was changed."""
     made_here = units.by_unit(units.inputs(config))
     return {model for model in models if (unit := paths.unit(model)) not in made_here and units.is_kept(config, unit)}
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    """A duration as text: `40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 60:
         return f"{seconds:.0f} s"
@@ -93,7 +93,7 @@ def _has_scores(chain: Chain) -> bool:
 
 
 def _is_made(config: Config, chain: Chain) -> bool:
-    """Whether a model is there and of the settings that hold now."""
+    """Whether a model has been made, with the current settings."""
     try:
         return manifest.read(paths.manifest(chain))["digest"] == manifest.digest_of(config, chain)
     except UserError:
@@ -106,7 +106,7 @@ def _progress(chain: Chain) -> dict[str, Any] | None:
 
 
 def _is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
-    """Whether a process works on a model: on this machine it holds the lock, on another one it reports its progress."""
+    """Whether a process works on a model: it holds the lock on this machine, or reports progress from another one."""
     elsewhere = progress is not None and progress.get("machine") != this_machine()
     return is_locked(paths.state(paths.model(chain))) or (elsewhere and abs(time.time() - progress["time"]) < SECONDS_ALIVE)
 
@@ -121,7 +121,7 @@ def _tokens(config: Config, chain: Chain, updates: int) -> int:
 
 
 def _seconds_per_token(config: Config, made: Iterable[Chain], finished: set[Chain]) -> dict[tuple[str, str], float]:
-    """Seconds of training a token of a batch, by task and recipe, of what this run has trained so far."""
+    """Seconds of training per token of a batch, by task and recipe, from this run's trainings so far."""
     sums: dict[tuple[str, str], tuple[float, int]] = {}
     for chain in made:
         if not chain.last.kind.trains:
@@ -162,7 +162,7 @@ def _model(config: Config, chain: Chain, to_score: bool, made: bool, rate: Mappi
 
 
 def _scoring(chain: Chain) -> Entry:
-    """A model that is made and not scored."""
+    """The entry of a model that has been made but not scored."""
     if is_locked(paths.state(paths.model(chain))):
         return Entry(chain, RUNNING, "scoring")
     log, model = paths.log(paths.scores(chain)), paths.manifest(chain)
@@ -183,18 +183,18 @@ def _variant(chain: Chain, scored: bool) -> Entry:
 
 
 def _error(log: Path) -> str | None:
-    """The sentence that a failed job ended with; None where its log holds no error."""
+    """The sentence that a failed job ended with; None if its log holds no error."""
     if not log.exists():
         return None
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    said = [line for line in lines[-5:] if line.startswith("nmtprune: ")]
-    if said:
-        return said[-1].removeprefix("nmtprune: ")
+    errors = [line for line in lines[-5:] if line.startswith("nmtprune: ")]
+    if errors:
+        return errors[-1].removeprefix("nmtprune: ")
     return lines[-1] if any(line.startswith("Traceback (most recent call last)") for line in lines) else None
 
 
 def _table(entries: Iterable[Entry]) -> Iterator[str]:
-    """A block for each task, recipe and seed: steps, state, what there is to say of it."""
+    """One block for each task, recipe and seed, with the steps, state and details of each model."""
     for root, group in groupby(entries, key=lambda entry: (entry.chain.task, entry.chain.recipe, entry.chain.seed)):
         rows = [(entry.chain.steps_text, entry) for entry in group]
         width = max(len(steps) for steps, _ in rows)
@@ -205,13 +205,13 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _analyses(config: Config, outdated: set[Path]) -> list[str]:
-    """How many of the analyses that tables and figures read are there."""
+    """A line with the number of analyses that have run, of those that tables and figures read."""
     wanted = [file for file in units.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
     return [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
 
 
 def _left(entries: list[Entry]) -> list[str]:
-    """How long the trainings that are left will take, where a training of the same task and recipe has been timed."""
+    """A line with the time that the remaining trainings will take, as far as a training of the same task and recipe has been timed."""
     left = {entry.chain: entry.seconds_left for entry in entries}
     unknown = sorted({f"{chain.task}/{chain.recipe}" for chain, seconds in left.items() if seconds is None})
     known = sum(seconds or 0.0 for seconds in left.values())
@@ -226,7 +226,7 @@ def _left(entries: list[Entry]) -> list[str]:
 
 
 def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> list[str]:
-    """In which precision trainings computed, compute or will compute; nothing where all ask for single precision."""
+    """A line with the precision of trainings that are done, running and to come; none if all ask for single precision."""
     trained = [chain for chain in made if chain.last.kind.trains]
     if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
         return []

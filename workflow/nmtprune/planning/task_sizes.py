@@ -1,4 +1,4 @@
-"""How large a task's sets are, before and after its text is there."""
+"""The sizes of a task's sets, before its text is there and after."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from nmtprune.experiment import paths
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.files import read_json
 
-SENTENCES = 3000  # of a set whose text is not there yet
-PIECES, PIECES_OF_TOY = 25, 16  # of a sentence whose text is not there yet, end of sentence included
-BYTES_A_PIECE = 2  # in fairseq's files, up to 65,500 types
+SENTENCES = 3000  # assumed number of sentences in a set whose text is not there yet
+PIECES, PIECES_OF_TOY = 25, 16  # assumed number of pieces in a sentence whose text is not there yet, end of sentence included
+BYTES_A_PIECE = 2  # in fairseq's files, for dictionaries of up to 65,500 types
 
 
 class Task:
-    """How large a task is: by its text and data where they are there, else by what it says of itself, else as those of WMT are."""
+    """The sizes of a task: from its text and data if they are there, otherwise as the task states them, otherwise as in WMT's tasks."""
 
     def __init__(self, config: Config, name: str) -> None:
         self._task, self._text = config.task(name), paths.text(name) / paths.MANIFEST
@@ -22,22 +22,22 @@ class Task:
 
     @property
     def assumed(self) -> bool:
-        """Whether its sets are only taken to be of some size."""
+        """Whether the sizes of the task's sets are only assumed."""
         return not self._counts and self._stated("dev") is None
 
     @property
     def downloads(self) -> bool:
-        """Whether its text comes from elsewhere."""
+        """Whether the task's text is not generated but comes from files or downloads."""
         return self._stated("dev") is None
 
     def sentences(self, split: str) -> int:
-        """Of a set; of training data that are not there as many as are scored of them at least."""
+        """Number of sentences in a split: counted if its text exists, otherwise what the task states, otherwise SENTENCES."""
         if split in self._counts:
             return self._counts[split]["kept"]
         return self._stated(split) or SENTENCES
 
     def _stated(self, split: str) -> int | None:
-        """Of a generated set, which says so."""
+        """The number of sentences in a generated split, as its sources state it; None for other splits."""
         sources = self._task[split] if split in ("train", "dev") else self._task["test"][split]
         toy = [source["toy"]["sentences"] for source in sources if "toy" in source] if isinstance(sources, list) else []
         return sum(toy) or None
@@ -47,7 +47,7 @@ class Task:
         return list(self._task["test"])
 
     def pieces(self, data: Path) -> float:
-        """Of a sentence of its development set, end of sentence included; of generated text, about."""
+        """Mean number of pieces in a sentence of the development set, end of sentence included; assumed if the data are not there yet."""
         side = self._task["target"]
         index = paths.binarised(data) / f"valid.{self._task['source']}-{side}.{side}"
         if index.with_name(f"{index.name}.bin").exists():

@@ -1,4 +1,4 @@
-"""Captions: what a table or figure shows, and everything a reader must know to trust or repeat it."""
+"""Captions: what a table or figure shows, and everything that a reader must know to trust it or to reproduce it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SELECTED_BY = {
     "bleu": "by BLEU on the development set",
     "last": "the latest",
 }
-# by the schedules of the other reading: the rate of retraining here, and there
+# by the ending of schedules for the other reading of the paper: the rate of retraining here, and in those schedules
 READINGS = {
     "peak": ("the last rate of the baseline's training", "one near its peak"),
     "last": ("near the peak of the baseline's training", "its last rate"),
@@ -47,24 +47,27 @@ HEADS_SAID = {  # of attention, by the groups of a lasso
         "and goes when at least half of it is dead; what slicing then changes, training on repairs."
     ),
 }
-ROUNDING = "a scale for each row of a matrix, and activations rounded by the range that they have; Marian has one scale a matrix"
+ROUNDING = "one scale per row of a matrix, and activations scaled by their actual range; Marian has one scale per matrix"
 WITHOUT_SPACES = {"zh": "Chinese", "ja": "Japanese", "th": "Thai"}
 COUNTED = {  # how a paper counted the BLEU that it prints
     "see2016": (
-        "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom it refers; ours of detokenised text may differ by a point"
+        "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom the paper refers; ours is of detokenised text and may differ by "
+        "a point"
     ),
-    "wang2020": "4-gram BLEU (Papineni et al. 2002), of what text it does not say; ours is of detokenised text",
-    "wangtu2020": "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), of what text it does not say; ours is of detokenised text",
-    "behnke2021": "sacreBLEU's, as ours",
+    "wang2020": "4-gram BLEU (Papineni et al. 2002), and the paper does not say of what text; ours is of detokenised text",
+    "wangtu2020": (
+        "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), and the paper does not say of what text; ours is of detokenised text"
+    ),
+    "behnke2021": "sacreBLEU's, as ours is",
 }
-MANY = 6  # recipes, from which on a caption names each but once
+MANY = 6  # with more recipes or rows than this, a caption is shortened
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
-    """Sentences: the paper's statement, then data, models, updates, seeds, test set, what is prunable, signatures."""
+    """The sentences of a caption: the paper's statement, then data, models, updates, seeds, test set, prunable weights, signatures."""
     if not item.rows:
         return [item.caption, *_left_out(item)]
-    if item.key == f"{own.PAPER}/{own.PLOT}":  # of the same models as the table above it
+    if item.key == f"{own.PAPER}/{own.PLOT}":  # it shows the models of the table above it
         return [item.caption, _seeds(item), *_speed(item, measured)]
     return [
         " ".join([item.caption, *_plateaus(item, measured)]),
@@ -92,7 +95,7 @@ def caption(item: Item, measured: Measured) -> list[str]:
 
 
 def _plateaus(item: Item, measured: Measured) -> list[str]:
-    """Whether the dense models of the run's own chains are on their plateaus, a sentence each."""
+    """One sentence for each dense model of the run's own chains: whether it has reached its plateau."""
     if item.key != f"{own.PAPER}/{own.TABLE}":
         return []
     sentences = []
@@ -119,7 +122,7 @@ def _tasks(item: Item) -> list[str]:
 
 
 def _stand_ins(item: Item, measured: Measured) -> list[str]:
-    """`Data: Multi30k En-De for WMT14 En-De.`; a name that stands for itself is given once."""
+    """The data and models that stand in for the paper's: `Data: Multi30k En-De for WMT14 En-De.`; the paper's own are named once."""
     about = item.about
 
     def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
@@ -137,7 +140,7 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
 
 
 def _updates(item: Item, measured: Measured) -> str:
-    """Updates, optimiser and learning rates of every schedule in use, recipes of equal schedules together."""
+    """Updates, optimiser and learning rates of every schedule in use; recipes with equal schedules are named together."""
     heading = "Updates at most (learning rates)"
     if len(_recipes(item)) > MANY:
         return f"{heading}: {_by_schedule(item, measured)}."
@@ -158,17 +161,17 @@ def _updates(item: Item, measured: Measured) -> str:
 
 
 def _steps(item: Item, argument: str | None = None) -> list[tuple[str, Step]]:
-    """Recipe and step of every training of an item's models, or of every step with this argument, each once."""
+    """The distinct pairs of a recipe and a step in an item's chains: of all steps that train, or of all steps with this argument."""
     pairs = ((row.first.recipe, step) for row in item.rows for step in row.first.steps)
     return _distinct((recipe, step) for recipe, step in pairs if (step.get(argument) if argument else step.kind.trains))
 
 
 def _rejuvenation(item: Item, measured: Measured) -> list[str]:
-    """How far below retraining the rate of rejuvenation is, and the other reading of the paper; nothing where no row is rejuvenated."""
+    """The rate of rejuvenation relative to retraining, and the other reading of the paper; nothing if no row is rejuvenated."""
     recipes = _distinct(recipe for recipe, _ in _steps(item, "initialisation"))
     schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
     readings = [
-        f"The paper does not say what that is: here it is {here}, and in the schedules `-{name}` {there}."
+        f"The paper does not state the rate of retraining: here it is {here}, and in the schedules `-{name}` it is {there}."
         for name, (here, there) in READINGS.items()
         if f"rejuvenate-{name}" in schedules
     ]
@@ -176,7 +179,7 @@ def _rejuvenation(item: Item, measured: Measured) -> list[str]:
 
 
 def _selection(item: Item, measured: Measured) -> list[str]:
-    """What selects the checkpoints of each training, which parents compete, and the rows that are their parents."""
+    """How checkpoints are selected, in which steps the parent competes, and for which rows the parent was selected."""
     by_select: dict[str, list[str]] = {}
     for recipe, step in _steps(item):
         by_select.setdefault(measured.config.schedule(recipe, step.schedule)["select"], []).append(step.schedule)
@@ -190,21 +193,23 @@ def _selection(item: Item, measured: Measured) -> list[str]:
     against = " BLEU is against the references, not the teacher's translations, which the students are trained on." if distilled else ""
     by_bleu = against if "bleu" in by_select else ""
     unchanged = [row.name for row in item.rows if any(measured.is_its_parent(chain) for chain in row.chains)]
-    same = f" No later checkpoint than the parent was selected for {', '.join(unchanged)}." if unchanged else ""
+    same = f" The parent itself was selected for {', '.join(unchanged)}." if unchanged else ""
     return [
         f"Checkpoints selected: {SELECTED_BY[most]}{f'; {others}' if others else ''}.{by_bleu}{_averaged(item, measured)}{parents}{same}"
     ]
 
 
 def _averaged(item: Item, measured: Measured) -> str:
-    """Which checkpoints are averages of the weights."""
+    """That checkpoints are averages of the weights; empty if they are not."""
     rates = {measured.config.schedule(recipe, step.schedule)["exponential_moving_average"] for recipe, step in _steps(item)} - {0}
-    said = " and ".join(f"{rate:g}" for rate in sorted(rates))
-    return f" They are exponential moving averages of the weights ({said} an update, without Marian's scaling by words)." if rates else ""
+    listed = " and ".join(f"{rate:g}" for rate in sorted(rates))
+    return (
+        f" They are exponential moving averages of the weights ({listed} per update, without Marian's scaling by words)." if rates else ""
+    )
 
 
 def _differences(item: Item, measured: Measured) -> list[str]:
-    """In what rows that are compared with each other differ beside their steps; nothing where they differ in nothing."""
+    """What compared rows differ in, besides their steps; nothing if they differ in nothing else."""
     blocks: dict[Any, dict[str, footing.Footing]] = {}
     for row in item.rows:
         baseline = row if row.baseline else row.against
@@ -229,17 +234,17 @@ def _differences(item: Item, measured: Measured) -> list[str]:
                 by_text.setdefault(value, []).append(name)
         if by_text:
             said.append(f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})")
-    return [f"Compared rows differ in {', in '.join(said)}; what is not named is equal, the order of batches included."] if said else []
+    return [f"Compared rows differ in {', in '.join(said)}; all else is equal, including the order of batches."] if said else []
 
 
 def _several(names: list[str]) -> str:
-    """Names of rows; of many the first and the last."""
+    """Names of rows; if there are many, only the first and the last."""
     names = _distinct(names)
     return ", ".join(names) if len(names) <= MANY else f"{names[0]} to {names[-1]} ({len(names)} rows)"
 
 
 def _by_schedule(item: Item, measured: Measured) -> str:
-    """The schedules of many recipes: of each schedule all that is said of it, each once."""
+    """The schedules of many recipes: for each schedule, the distinct settings that recipes give it."""
     used = {(row.first.recipe, step.schedule): None for row in item.rows for step in row.first.steps if step.kind.trains}
     texts: dict[str, list[str]] = {}
     for recipe, name in used:
@@ -250,7 +255,7 @@ def _by_schedule(item: Item, measured: Measured) -> str:
 
 
 def _rates(schedule: Mapping[str, Any]) -> str:
-    """A schedule's learning rate from first to last, its warm-up left out: `0.005 after warm-up to 0.0005`."""
+    """The first and last learning rate of a schedule, without its warm-up: `0.005 after warm-up to 0.0005`."""
     rates, updates = schedule["learning_rate"], schedule["updates"]
     warm_up = min(rates.get("warm_up", 0), updates)
     first, last = (f"{learning_rate(rates, update):.2g}" for update in (max(warm_up, 1), updates))
@@ -258,7 +263,7 @@ def _rates(schedule: Mapping[str, Any]) -> str:
 
 
 def _precision(item: Item, measured: Measured) -> list[str]:
-    """In which precision models were trained, and which rows in another than most; nothing where all were in single precision."""
+    """The precision that models were trained in, and the rows with another one than most; nothing if all used single precision."""
     rows_of: dict[str, list[str]] = {}
     for row in item.rows:
         used = _distinct(filter(None, map(measured.trained_precision, row.chains)))
@@ -276,7 +281,7 @@ def _in_words(precision: str) -> str:
 
 
 def _seeds(item: Item) -> str:
-    """Seeds, and what is shown of their spread; which rows have others than most."""
+    """The seeds, how their spread is shown, and the rows with other seeds than most."""
     by_seeds: dict[tuple[int, ...], list[str]] = {}
     for row in item.rows:
         by_seeds.setdefault(tuple(chain.seed for chain in row.chains), []).append(row.name)
@@ -294,7 +299,7 @@ def _of_seeds(item: Item, seeds: list[str]) -> str:
 
 
 def _metrics(item: Item) -> list[Metric]:
-    """The metrics of its columns, each once, in the order of the registry."""
+    """The metrics of an item's columns, each once, in the order of the registry."""
     shown = {column.metric for column in item.columns}
     return [metric for metric in METRICS.values() if metric.name in shown]
 
@@ -304,7 +309,7 @@ def _translates(item: Item) -> bool:
 
 
 def _test_sets(item: Item, measured: Measured) -> list[str]:
-    """Test sets with their sizes; nothing where no number is of a test set."""
+    """The test sets with their sizes; nothing if the item has no number from a test set."""
     if not _translates(item) and not any(metric.likelihoods for metric in _metrics(item)):
         return []
     of_test_set = [column for column in item.columns if METRICS[column.metric].translations or METRICS[column.metric].likelihoods]
@@ -326,7 +331,7 @@ def _size(chains: list[Chain], test_set: str, measured: Measured) -> str:
 
 
 def _prunable(item: Item, measured: Measured) -> list[str]:
-    """What a percentage is of; nothing where the item has no pruned model."""
+    """What percentages of pruning refer to; nothing if the item has no pruned model."""
     pruned = [row for row in item.rows if any(step.get("scheme") for step in row.first.steps)]
     recipes = _distinct(row.first.recipe for row in pruned)
     settings = {recipe: measured.config.recipe(recipe)["prunable"]["embeddings"] for recipe in recipes}
@@ -348,13 +353,13 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
 
 
 def _norms(item: Item, measured: Measured) -> list[str]:
-    """Which Transformers have their layer norms elsewhere than the papers'."""
+    """The recipes whose layer norms are in another place than in the papers."""
     before = [recipe for recipe in _recipes(item) if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"]
     return [f"Layer norms come before the sub-layers (pre-norm) in {', '.join(before)}; in the paper after them."] if before else []
 
 
 def _students(item: Item, measured: Measured) -> list[str]:
-    """What students are trained without that all of Behnke and Heafield's have (Marian's defaults)."""
+    """What students are trained without, although all of Behnke and Heafield's have it (Marian's defaults)."""
     if item.paper != "behnke2021":
         return []
     lacks: dict[str, list[str]] = {}
@@ -368,7 +373,7 @@ def _students(item: Item, measured: Measured) -> list[str]:
 
 
 def _segmentation(item: Item, measured: Measured) -> list[str]:
-    """How text without spaces between words was cut."""
+    """How text without spaces between words was segmented."""
     sentences = []
     for row in item.rows:
         task, subwords = measured.config.task(row.first.task), measured.config.subwords(row.first)
@@ -377,18 +382,20 @@ def _segmentation(item: Item, measured: Measured) -> list[str]:
                 by = {"sentencepiece": "SentencePiece cuts it"}.get(
                     subwords["type"], f"{subwords['type']} takes a line's characters as they come"
                 )
-                sentences.append(f"{name} is not segmented into words before: {by}; the paper does not say how it was, its example is.")
+                sentences.append(
+                    f"{name} is not segmented into words before: {by}. The paper does not say how its text was; its example is segmented."
+                )
     return _distinct(sentences)
 
 
 def _int8(item: Item) -> list[str]:
-    """How 8 bits differ from Marian's, with which the papers' numbers were made; nothing where no model is in 8 bits."""
+    """How our rounding to 8 bits differs from Marian's, which the paper used; nothing if no model is in 8 bits."""
     engines = _distinct(step["engine"] for _, step in _steps(item, "engine"))
     return [f"8 bits ({', '.join(engines)}): {ROUNDING}."] if engines else []
 
 
 def _scoring(item: Item, measured: Measured) -> list[str]:
-    """Signatures, engine and beam of the scores that are there, and what the marks of significance say."""
+    """Signatures, engine and beam of the scores, and the meaning of the marks of significance."""
     if "scores" not in item.reads:
         return []
     rows = [row for each in item.rows for chain in each.chains if (row := measured.scores(chain))]
@@ -415,14 +422,14 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
 
 
 def _search(row: Mapping[str, str]) -> str:
-    """`onnx, beam 4, 50 candidates a source piece`."""
+    """How a score's translations were searched: `onnx, beam 4, 50 candidates a source piece`."""
     bits = " in 8 bits" if row.get("precision") == "int8" else ""
     candidates = f", {row['shortlist']} candidates a source piece" if row.get("shortlist") else ""
     return f"{row['engine']}{bits}, beam {row['beam']}{candidates}"
 
 
 def _lasso(item: Item, measured: Measured) -> list[str]:
-    """What lambda speaks of and when a group was dead, of every recipe that was regularised; what sparsity is of."""
+    """For every recipe that was regularised, what λ is relative to and when a group counts as dead."""
     by_text: dict[str, list[str]] = {}
     sought = False
     for recipe in _recipes(item):
@@ -441,14 +448,14 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
     kinds = _distinct(step["groups"] for _, step in _steps(item, "lambda"))
     sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
-        sentences.append("λ = to67 and the like: λ was sought until that share of the penalised FFN units lay small; these are cut.")
+        sentences.append("λ = to67 and the like: a λ was sought that makes that share of the penalised FFN units small; these are cut.")
     if by_text and any(row.paper_recipe != row.first.recipe for row in item.rows):
-        sentences.append("The λ of other models and schedules than the paper's are not comparable with its own.")
+        sentences.append("Our λ are not comparable with the paper's, whose models and schedules are others.")
     return sentences
 
 
 def _importance(item: Item, measured: Measured) -> list[str]:
-    """How the importance of components was measured, of every recipe: what of it the item shows."""
+    """How the importance of components that the item shows was measured, for every recipe."""
     shown = [kind for kind in ANALYSIS_KINDS.values() if kind.name in item.reads and kind.translates]
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
@@ -467,10 +474,10 @@ def _importance(item: Item, measured: Measured) -> list[str]:
 
 
 def _engines(item: Item, recipe: str, analyses: set[str], measured: Measured) -> str:
-    """` by ctranslate2`, where the analyses say by what engine they translated."""
+    """The engines that analyses translated with, as ` by ctranslate2`; empty if the analyses do not record them."""
     chains = [chain for row in item.rows for chain in row.chains if chain.recipe == recipe]
-    found = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores"}))
-    engines = _distinct(name for each in found if each is not None and "engine" in each for name in each["engine"].dropna().unique())
+    frames = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores"}))
+    engines = _distinct(name for each in frames if each is not None and "engine" in each for name in each["engine"].dropna().unique())
     return f" by {', '.join(engines)}" if engines else ""
 
 
@@ -491,20 +498,20 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         f"{distinct('threads')} thread",
         f"{BATCH_SIZE} sentences a batch{' or one' if alone else ''}",
         f"beam {distinct('beam')}",
-        f"medians of {distinct('runs')} runs, loading apart",
-        *(["speed-up over the baseline in the rounds of both"] if any(column.metric == "speed_up" for column in item.columns) else []),
+        f"medians of {distinct('runs')} runs, loading not counted",
+        *(["speed-up over the baseline in rounds with both"] if any(column.metric == "speed_up" for column in item.columns) else []),
         distinct("cpu"),
         _spread(rows),
     ]
-    seed = f" Timed is seed {item.rows[0].first.seed}." if len(item.rows[0].chains) > 1 else ""
+    seed = f" Only seed {item.rows[0].first.seed} was timed." if len(item.rows[0].chains) > 1 else ""
     return [f"Speed: {', '.join(said)}.{seed}"]
 
 
 def _spread(rows: list[Mapping[str, str]]) -> str:
-    """How far runs were from their median, and how busy the machine was with something else."""
+    """How far runs were from their median, and how busy other processes kept the machine."""
     spread = max((float(row["seconds_high"]) - float(row["seconds_low"])) / 2 / float(row["seconds"]) for row in rows)
     others = max(float(row["others_cpu"] or 0) for row in rows)
-    busy = f"others took up to {others:.0%} of a core meanwhile, which is not idle" if others > IDLE else "no other process to speak of"
+    busy = f"not idle: other processes took up to {others:.0%} of a core" if others > IDLE else "machine otherwise idle"
     return f"runs within ±{spread:.0%} of their median at most, {busy}"
 
 
@@ -513,13 +520,13 @@ def _left_out(item: Item) -> list[str]:
 
 
 def _published(item: Item) -> list[str]:
-    """Where the published values come from, and for which data."""
-    printed: list[Row] = [row for row in item.rows if row.published]
-    if not printed or (item.columns and not any(column.published for column in item.columns)):
+    """The source of the published values: the paper, and its data and models."""
+    published: list[Row] = [row for row in item.rows if row.published]
+    if not published or (item.columns and not any(column.published for column in item.columns)):
         return []
     about = item.about
-    data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in printed))
-    models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in printed))
+    data = ", ".join(_distinct(about["tasks"][row.paper_task] for row in published))
+    models = ", ".join(_distinct(about["recipes"][row.paper_recipe] for row in published))
     bleu = any(METRICS[column.metric].signature == BLEU and column.published for column in item.columns)
     counted = f" Its BLEU is {COUNTED[item.paper]}." if bleu and item.paper in COUNTED else ""
     return [f"Published: {about['short']}, {item.number}, {data}, {models}.{counted}"]

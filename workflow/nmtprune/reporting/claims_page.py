@@ -1,4 +1,4 @@
-"""Claims as they are shown: a Markdown file, and what the page's first section needs."""
+"""How claims are shown: as a Markdown file, as a CSV table, and in the first section of the page."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from nmtprune.measurements.plateaus import BLEU_GAIN, MORE, NLL_GAIN
 
 HEADINGS = ("Claim", "Where", "Verdict", "Here", "Read from")
 CAVEAT = (
-    "A claim holds or fails where the whole 95 % interval of what it says lies on one side; all else is undecided. Differences are paired "
-    "by seed, over all test sets of a task together. Intervals hold the variance between trainings, estimated from this run and pooled "
-    "over comparisons of one kind, and that of the sentences (paired bootstrap). A run of fewer than "
-    f"{FEWEST_SEEDS} seeds speaks of its own models alone: there a claim *agrees* or *disagrees, in this run*. Nothing is decided from a "
-    f"baseline that {100 * MORE:.0f} % more updates would improve by {NLL_GAIN:g} % of its development likelihood or {BLEU_GAIN:g} BLEU, "
-    "from models trained in different precision, or where the statistics of sentences were not kept. “No loss” and “as good as” allow "
-    f"{MARGIN:g} BLEU where the paper names no margin. What a paper says of all tasks is read as a mean effect (random effects over tasks) "
-    "with no single significant loss (Holm). BLEU here is sacreBLEU on detokenised text; the papers print tokenised BLEU (See et al., Wang "
-    "et al.), case-sensitive NIST BLEU (Wang and Tu) and sacreBLEU (Behnke and Heafield)."
+    "A claim holds or fails if the whole 95 % interval of its estimate lies on one side of the bound, and is undecided otherwise. "
+    "Differences are paired by seed, over all test sets of a task pooled. Intervals include the variance between trainings, estimated from "
+    "this run and pooled over comparisons of one kind, and the variance between sentences (paired bootstrap). The verdicts of a run of "
+    f"fewer than {FEWEST_SEEDS} seeds are about its own models alone: there a claim *agrees* or *disagrees, in this run*. A claim stays "
+    f"undecided if {100 * MORE:.0f} % more updates would improve a baseline by {NLL_GAIN:g} % of its development likelihood or "
+    f"{BLEU_GAIN:g} BLEU, if models were trained in different precision, or if sentence statistics were not kept. “No loss” and “as good "
+    f"as” allow {MARGIN:g} BLEU where the paper names no margin. A statement about all tasks is read as a mean effect (random effects over "
+    "tasks) with no single significant loss (Holm). BLEU here is sacreBLEU on detokenised text; the papers print tokenised BLEU (See et "
+    "al., Wang et al.), case-sensitive NIST BLEU (Wang and Tu) and sacreBLEU (Behnke and Heafield)."
 )
 COLUMNS = (
     *("paper", "name", "headline", "text", "where", "note", "items", "verdict", "of_method", "said", "here", "precision"),
@@ -39,7 +39,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Decided:
-    """A claim with what is found of it, and the tables and figures that it was read from."""
+    """A claim with its finding, and the tables and figures that it was read from."""
 
     claim: Claim
     finding: Finding
@@ -48,12 +48,12 @@ class Decided:
 
 def decide(config: Config, measured: Measured) -> list[Decided]:
     """All claims of the run, in the order of its papers."""
-    known = {item.key: item for item in papers.items(config)}
-    return [Decided(claim, found, tuple(known[key] for key in found.items)) for claim, found in claims.decide(config, measured)]
+    items = {item.key: item for item in papers.items(config)}
+    return [Decided(claim, finding, tuple(items[key] for key in finding.items)) for claim, finding in claims.decide(config, measured)]
 
 
 def summary(decided: list[Decided]) -> str:
-    """`Of 12 claims 3 hold, 4 fail and 5 are undecided.`, with those apart that speak of the run alone; nothing where there are none."""
+    """`Of 12 claims 3 hold, 4 fail and 5 are undecided.`; verdicts on the run alone are counted apart. Empty without claims."""
     if not decided:
         return ""
     counts = Counter((each.finding.verdict, each.finding.of_method) for each in decided)
@@ -69,17 +69,17 @@ def _count(count: int, singular: str, plural: str) -> str:
 
 
 def shown_name(item: Item, of: Claim) -> str:
-    """`Table 2`; of another paper's with its name."""
+    """`Table 2`, or `Table 2 of Wang et al. 2020` for a table of another paper."""
     return item.number if item.paper == of.paper else f"{item.number} of {item.about['short']}"
 
 
 def file_of(config: Config, name: str = paths.CLAIMS) -> Path:
-    """The claims of a run, beside its page: as a page, or as a table (paths.CLAIMS_TABLE)."""
+    """The file of a run's claims beside its page: the Markdown file, or the table (paths.CLAIMS_TABLE)."""
     return paths.page(config.name) / name
 
 
 def markdown(config: Config, decided: list[Decided]) -> str:
-    """A table a paper; links are relative to the page's folder."""
+    """The claims in Markdown, one table per paper; links are relative to the page's folder."""
     parts = [f"# Claims: {escape.markdown(config.title)}", " ".join(filter(None, [summary(decided), CAVEAT]))]
     for name in dict.fromkeys(each.claim.paper for each in decided):
         lines = [HEADINGS, ["---"] * len(HEADINGS), *(_line(each) for each in decided if each.claim.paper == name)]
@@ -95,13 +95,13 @@ def _line(each: Decided) -> list[str]:
 
 
 def precision(finding: Finding) -> str:
-    """A sentence: how sure the number behind a verdict is, and what would decide an open claim."""
-    said = finding.precision
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    """A sentence on how precise the deciding number is, and what would decide an undecided claim."""
+    text = finding.precision
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def table(decided: list[Decided]) -> str:
-    """The claims as CSV, a row each, for whoever puts several runs together."""
+    """The claims as CSV, one row each, from which several runs can be put together."""
     return as_csv(map(_record, decided), COLUMNS)
 
 

@@ -1,8 +1,8 @@
-"""What all figures share: colours, markers and style that are legible on screen, in print and without telling all colours apart.
+"""What all figures share: colours, markers and a style that are legible on screen, in print and with impaired colour vision.
 
-seaborn draws lines, bars, points, histograms and heat maps, with their whiskers and legends. It has no function for panels of unlike sizes,
-reference lines, arrows, labels that keep clear of each other and colour bars of several panels: these are Matplotlib's, and so are the
-pictures of whole matrices (the kinds `blocks` and `pictures`), of which seaborn would draw every weight as a polygon.
+seaborn draws lines, bars, points, histograms and heat maps, with whiskers and legends. Matplotlib itself draws what seaborn has no function
+for (panels of different sizes, reference lines, arrows, labels that keep clear of each other, colour bars of several panels) and pictures
+of whole matrices (the kinds `blocks` and `pictures`), in which seaborn would draw every weight as a polygon.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from matplotlib.transforms import Bbox
 from nmtprune.foundation.files import atomic
 
 _PALETTE = seaborn.color_palette("colorblind").as_hex()
-COLOURS = tuple(_PALETTE[place] for place in (0, 3, 2, 4, 1, 9))  # blue, vermilion, green, pink, orange, sky: the most unlike ones first
+COLOURS = tuple(_PALETTE[place] for place in (0, 3, 2, 4, 1, 9))  # blue, vermilion, green, pink, orange, sky: the most distinct ones first
 MARKERS = ("o", "s", "^", "D", "v", "P")
 seaborn.set_theme(
     "paper",
@@ -35,7 +35,7 @@ seaborn.set_theme(
     COLOURS,
     color_codes=False,
     rc={
-        "font.sans-serif": ["DejaVu Sans"],  # which Matplotlib brings: the same picture on every machine
+        "font.sans-serif": ["DejaVu Sans"],  # comes with Matplotlib: the same picture on every machine
         "legend.fontsize": 8,
         "legend.frameon": False,
         "lines.linewidth": 1.6,
@@ -49,12 +49,12 @@ seaborn.set_theme(
         "text.parse_math": False,  # a label may have a dollar sign
     },
 )
-SPAN = ("pi", 100)  # seaborn's interval from the least to the greatest value: the ends of a whisker, see `ends`
+SPAN = ("pi", 100)  # seaborn's interval from the smallest to the largest value: the ends of a whisker, see `ends`
 DASHED, DOTTED = (4, 1.8), (1, 1.5)  # on and off, in widths of the line
 
 
 class Look(NamedTuple):
-    """How a line is told from the others."""
+    """How a line looks, so that it can be told from the others."""
 
     colour: str
     marker: str
@@ -65,7 +65,7 @@ Looks = Mapping[str, Look]  # by name
 
 
 def look(number: int, dashes: tuple[float, float] | str = "") -> Look:
-    """The look of a figure's line by its number, from 0."""
+    """The look of the line number `number` of a figure, counted from 0."""
     return Look(COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], dashes)
 
 
@@ -77,15 +77,15 @@ PLAIN_UP_TO = 1000  # numbers on an axis
 
 
 def told_by(column: str, looks: Looks) -> dict[str, Any]:
-    """Arguments for seaborn where what a column names differs in colour and marker."""
+    """Arguments for seaborn that give each value of a column its own colour and marker."""
     palette, markers = ({name: each[part] for name, each in looks.items()} for part in range(2))
     return {"hue": column, "hue_order": [*looks], "palette": palette, "style": column, "markers": markers}
 
 
 def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
-    """The points with `value` at both ends of their whiskers, for seaborn to draw means and spans; a point without a whisker once.
+    """The points with `value` at both ends of their whiskers, from which seaborn draws means and spans; a point without a whisker once.
 
-    `half_width` names the column of what a whisker extends to either side: NaN is no whisker, and so is a column that is not there.
+    `half_width`: the column that says how far a whisker extends to either side; NaN, or a missing column, stands for no whisker.
     """
     half = points.get(half_width, pd.Series(0.0, points.index)).fillna(0)
     low, high = (points.assign(**{value: points[value] + side * half}) for side in (-1, 1))
@@ -93,8 +93,10 @@ def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
 
 
 def lines(axes: pyplot.Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
-    """Draw a line for each `name` of the points over `x`, in its look: the mean of `y`, with a whisker between its `ends`. The markers of
-    dashed lines are hollow. The legend is the caller's."""
+    """Draw a line for each `name` of the points over `x` in its look: the mean of `y`, with whiskers between the `ends`.
+
+    The markers of dashed lines are hollow. No legend is drawn; that is left to the caller.
+    """
     dashes = {name: each.dashes for name, each in looks.items()}
     whiskers = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
     seaborn.lineplot(points, x="x", y="y", **told_by("name", looks), dashes=dashes, markeredgecolor="auto", ax=axes, **whiskers, **more)
@@ -105,28 +107,28 @@ def lines(axes: pyplot.Axes, points: pd.DataFrame, looks: Looks, **more: Any) ->
 
 
 def is_wide(values: pd.Series) -> bool:
-    """Whether a few values are so far beyond the others that a linear axis would hide these."""
-    known = values.abs().dropna()
-    return len(known) > 0 and known.max() > max(FAR_BEYOND * known.median(), 1)
+    """Whether a few values are so large that a linear axis would hide the differences between the others."""
+    magnitudes = values.abs().dropna()
+    return len(magnitudes) > 0 and magnitudes.max() > max(FAR_BEYOND * magnitudes.median(), 1)
 
 
 def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
-    """Give the axis `x` or `y` the scale of its values: where they are wide, logarithmic beyond ±1 and linear between."""
+    """Set the scale of the axis `x` or `y`: logarithmic beyond ±1 and linear between if the values are wide, otherwise linear."""
     if is_wide(values):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
         getattr(axes, f"{which}axis").set_major_formatter(lambda x, _: f"{x:g}" if abs(x) < PLAIN_UP_TO else f"{x:.0e}".replace("e+0", "e"))
 
 
 def number_powers(axis: Axis) -> None:
-    """Number a logarithmic axis at powers of ten, as `0.001`: formulas are off, for the sake of labels with a dollar sign."""
+    """Number a logarithmic axis at powers of ten in plain digits, `0.001`: formulas are off, since labels may have dollar signs."""
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
-    """Write each point's `label` at the nearest place that is free of points and of the labels before it, with a line to it when far.
+    """Write each point's `label` at the nearest place that is free of points and earlier labels; a distant label gets a line to its point.
 
-    `points`: `x`, `y`, `y_sd`, `label`; an empty label is none. The figure's layout must be final.
+    `points`: `x`, `y`, `y_sd`, `label` (may be empty). The figure's layout must be final.
     """
     figure = axes.figure
     inch = figure.dpi / 72
@@ -156,13 +158,13 @@ def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
 
 
 def empty(axes: pyplot.Axes) -> None:
-    """Say in a panel that nothing was measured yet."""
+    """Write in a panel that nothing has been measured yet."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, "no scores yet", transform=axes.transAxes, ha="center", color="#666666")
 
 
 def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
-    """What a figure lacks, from the column `missing` of its numbers, as one footnote; nothing where all is there."""
+    """One footnote that says what a figure lacks, from the column `missing` of its numbers; none if nothing is missing."""
     absent = numbers.loc[numbers["missing"] != "", "missing"] if len(numbers) else []
     if not len(absent):
         return []
@@ -174,7 +176,7 @@ def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
 def save(figure: pyplot.Figure, *files: Path) -> None:
     """Write a figure in the format of each file's extension, without dates, so that equal figures are equal files.
 
-    The first file's layout is the others' too: finding one takes as long as drawing.
+    The layout is found for the first file and kept for the others, since finding it takes as long as drawing.
     """
     for file in files:
         kind = file.suffix.removeprefix(".")

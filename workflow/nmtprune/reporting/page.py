@@ -41,7 +41,7 @@ class Rendered:
 
 
 def html(config: Config, measured: Measured, rendered: list[Rendered], decided: list[Decided]) -> str:
-    """The page; its links are relative to its own folder."""
+    """The page of a run as HTML; links are relative to the page's folder."""
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -77,7 +77,7 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
 
 
 def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
-    """The papers' data and models beside what the run takes for them."""
+    """The papers' data and models, each with its stand-in in the run."""
     rows = [(each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows]
     tasks = {about["tasks"][row.paper_task]: config.task(row.first.task)["title"] for about, row in rows}
     recipes = {about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe)["title"] for about, row in rows}
@@ -88,11 +88,11 @@ def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, 
 
 
 def _versions() -> dict[str, str]:
-    found = {"nmtprune": nmtprune.__version__, "Python": platform.python_version()}
+    version_of = {"nmtprune": nmtprune.__version__, "Python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = versions.of(package)
-    return found
+            version_of[package] = versions.of(package)
+    return version_of
 
 
 def _model(chain: Chain, measured: Measured, page: Path, to_score: bool) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _model(chain: Chain, measured: Measured, page: Path, to_score: bool) -> dict
 
 
 def _hours(chains: list[Chain], measured: Measured) -> float:
-    """Wall time of all trainings, shared ones counted once."""
+    """Wall-clock hours of all trainings; a training that several models share counts once."""
     ancestors = {ancestor for chain in chains for ancestor in chain.ancestors()}
     manifests = [manifest for ancestor in ancestors if (manifest := measured.manifest(ancestor))]
     return sum(manifest.get("wall_seconds") or 0 for manifest in manifests) / 3600

@@ -1,5 +1,5 @@
-"""Keep a run for others to read, and to go on with: its page, tables and figures, speeds, and of every unit that is whole scores with the
-statistics of sentences behind them, history, manifest, analyses and hypotheses."""
+"""Keep a run so that others can read it and continue from it: its page, tables, figures and speeds, and for every complete unit its scores
+with sentence statistics, history, manifest, analyses and hypotheses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS)
 
 @dataclass(frozen=True)
 class Kept:
-    """What `keep` has written, the units that it found whole, and those that are not whole yet with the first file that they lack."""
+    """The files that `keep` has written, the units that are complete (`whole`), and for each other unit the first file that is missing."""
 
     files: list[Path]
     whole: list[Path]
@@ -29,9 +29,9 @@ class Kept:
 
 
 def keep(config: Config, folder: Path) -> Kept:
-    """Copy what a reader needs of the run into `folder`, checkpoints left out; units that were kept there before stay.
+    """Copy what a reader needs of the run, without checkpoints, into `folder`; units that were kept there before stay.
 
-    `models/` mirrors results/models. Hypotheses are those on the main test set of each task, of models that end with a training.
+    `models/` mirrors results/models. Hypotheses are kept for models that end with a training, on the main test set of each task.
     """
     page = paths.page(config.name)
     shown = (file for file in sorted(page.rglob("*")) if file.is_file() and file.name != paths.COMPLETE)
@@ -45,7 +45,7 @@ def keep(config: Config, folder: Path) -> Kept:
     for unit, chains in _units(config).items():
         asked = _read_of(config, unit)
         if not asked and not any(paths.manifest(chain).exists() for chain in chains):
-            continue  # the run makes nothing of it
+            continue  # the run makes nothing in this unit
         absent = next((file for file in asked if not file.exists()), None)
         if absent is None:
             written += _keep_unit(config, folder, unit, chains)
@@ -59,11 +59,11 @@ def keep(config: Config, folder: Path) -> Kept:
 
 
 def _units(config: Config) -> dict[Path, list[Chain]]:
-    """All models of the run, those that others begin with included, by unit."""
-    found: dict[Path, list[Chain]] = {}
+    """All models of the run and their ancestors, by unit."""
+    by_unit: dict[Path, list[Chain]] = {}
     for chain in sorted({ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str):
-        found.setdefault(paths.unit(chain), []).append(chain)
-    return found
+        by_unit.setdefault(paths.unit(chain), []).append(chain)
+    return by_unit
 
 
 def _read_of(config: Config, unit: Path) -> list[Path]:
@@ -85,7 +85,7 @@ def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) ->
 
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:
-    """Those of models that were trained: the many that are only pruned would take most of the room."""
+    """The files of hypotheses to keep; none for models that are only pruned, which are many and would take most of the space."""
     if chain.last.kind.selects:
         return []
     text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))

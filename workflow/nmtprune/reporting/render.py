@@ -1,4 +1,4 @@
-"""Render everything that a run's papers ask for from whatever has been measured so far."""
+"""Render all tables and figures of a run's papers from what has been measured so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nmtprune.reporting.captions import caption
 
 
 def render(config: Config) -> list[Path]:
-    """Write every table and figure, then claims and page; missing scores are said, never an error. Returns the files."""
+    """Write every table and figure, then claims and page, and return the files. A missing score is a footnote, never an error."""
     measured = Measured(config)
     rendered = [_render(config.name, item, measured) for item in items(config)]
     decided = claims_page.decide(config, measured)

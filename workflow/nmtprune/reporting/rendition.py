@@ -1,4 +1,4 @@
-"""What a kind of table or figure makes of an item: numbers, and the way they are shown."""
+"""A rendered item: its numbers, and the table or figure that shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Marked:
-    """Text of a cell in segments, each marked (a difference) or not."""
+    """The text of a cell in segments; a marked one is a difference from another text."""
 
     segments: tuple[tuple[str, bool], ...]
 
@@ -22,10 +22,8 @@ class Marked:
 
 @dataclass(frozen=True)
 class Table:
-    """A table in print. `kinds` says of each column whether it names the row (`name`), is `ours`, `published` or running `text`.
-
-    `ruled`: the rows, counted from 0, with a rule above them.
-    """
+    """A table as it is printed. `kinds`: for each column, whether it names the row (`name`) or holds `ours`, `published` or running `text`;
+    `ruled`: the rows, counted from 0, with a rule above them."""
 
     headings: list[str]
     kinds: list[str]
@@ -36,10 +34,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Made:
-    """`numbers` go to the CSV file; a kind makes either a `table` or a `figure`. `footnotes` tell what is missing and why.
+    """What a kind makes of an item: `numbers` for the CSV file, and either a `table` or a `figure`.
 
-    `widths`: a second block under the table, the widths of layers. `sentences` are put after the caption: what was found that is no
-    number of the table.
+    `footnotes`: what is missing and why. `widths`: a second block under the table with the widths of layers. `sentences`: results that are
+    not numbers of the table, printed after the caption.
     """
 
     numbers: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Rows of a table or figure: one frame of raw numbers, and the same as CSV, Markdown and LaTeX."""
+"""Tables: the rows of an item as a frame of raw numbers, and as printed in Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 def frame(item: Item, measured: Measured) -> pd.DataFrame:
     """Raw numbers of all rows at full precision; published values in columns of their own, after ours.
 
-    `<metric>` is the mean over seeds and `<metric>_sd` their standard deviation; `seeds` counts those that are there,
-    `missing` says why others are not, and `same_as` is the number of an earlier row that is one and the same run.
+    `<metric>` is the mean over seeds and `<metric>_sd` the standard deviation; `seeds` counts the seeds that have been scored, `missing`
+    says why others have not, and `same_as` is the number of an earlier row that is one and the same run.
     """
     variables = list(dict.fromkeys(variable for row in item.rows for variable in row.values))
     first: dict[tuple, int] = {}
@@ -81,19 +81,19 @@ def _values(row: Row, column: Column, measured: Measured, way: Way | None) -> li
     if column.metric == "speed_up":
         against = row if row.baseline else row.against
         pairs = zip(row.chains, against.chains if against else (), strict=False)
-        return [found for ours, theirs in pairs if (found := measured.speed_up(ours, theirs, way)) is not None]
+        return [ratio for ours, theirs in pairs if (ratio := measured.speed_up(ours, theirs, way)) is not None]
     if against := METRICS[column.metric].against:
         pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)
         both = [(value(ours, against.metric), value(theirs, against.metric)) for ours, theirs in pairs]
         return [against.compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
-    return [found for chain in row.chains if (found := value(chain, column.metric)) is not None]
+    return [number for chain in row.chains if (number := value(chain, column.metric)) is not None]
 
 
 def _widths(row: Row, shown: tuple[str, ...], measured: Measured) -> dict[str, float]:
-    """Means over seeds of the widths of a row's layers, by name."""
+    """Mean widths of a row's layers over seeds, by name."""
     parts = {part for each in shown for part in WIDTHS[each]}
-    found = pd.DataFrame([widths for chain in row.chains if (widths := measured.widths(chain))])
-    return {name: float(mean) for name, mean in found.mean().items() if name.partition("_")[0] in parts}
+    of_seeds = pd.DataFrame([widths for chain in row.chains if (widths := measured.widths(chain))])
+    return {name: float(mean) for name, mean in of_seeds.mean().items() if name.partition("_")[0] in parts}
 
 
 def _published(row: Row, column: Column) -> float:
@@ -102,9 +102,10 @@ def _published(row: Row, column: Column) -> float:
 
 
 def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str, float]:
-    """Difference in BLEU from the baseline: its 95 % interval, the p-value of paired bootstrap, and the sign test.
+    """The difference in BLEU from the baseline: its 95 % interval, the p-value of the paired bootstrap, and the sign test.
 
-    `better` and `worse` count the sentences that raise and lower the baseline's BLEU, `p_sign` is their sign test's p-value.
+    `better` and `worse` count the sentences whose translation raises or lowers the baseline's BLEU; `p_sign` is the p-value of the sign
+    test on these numbers.
     """
     names = ("delta_low", "delta_high", "p_bootstrap", "better", "worse", "p_sign")
     if row.against is None:
@@ -122,9 +123,9 @@ def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str
 
 
 def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
-    """By number of row and column: why a number may be missing although its row has been scored."""
+    """Reasons, by number of row and column, why a number may be missing although its row has been scored."""
     way = measured.way(item) if SPEED in item.reads else None
-    known = {}
+    of_cells = {}
     for number, row in enumerate(item.rows, 1):
         for column in item.columns:
             against = METRICS[column.metric].against
@@ -132,14 +133,14 @@ def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
             read = [*row.chains[:1], *(row.against.chains[:1] if row.against and against else ())]
             lacking = (chain for chain in read if measured.value(chain, of, column.test_set, way) is None)
             if reason := next(filter(None, (measured.lacks(chain, of, column.test_set, way) for chain in lacking)), None):
-                known[number, column.key] = reason
-    return known
+                of_cells[number, column.key] = reason
+    return of_cells
 
 
 def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str] | None = None) -> Table:
-    """A frame as printed: ours beside published, marks, footnotes for empty cells and for rows of the same run.
+    """A frame as it is printed: our values beside published ones, marks, footnotes for empty cells and for rows of the same run.
 
-    `known`: the reasons of single empty cells (`reasons`).
+    `known`: reasons for single empty cells (see `reasons`).
     """
     grouped = any(row.group for row in item.rows)
     columns = [("#", "name"), *([(item.headings.get("group", ""), "name")] if grouped else [])]
@@ -170,7 +171,8 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
 
 
 def _ours(record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str) -> str:
-    """One measured cell. `footnotes`, reason to mark, gains the reason for what is missing in it; `known`: why it alone would be."""
+    """The text of one measured cell. If it is empty, its reason is added to `footnotes` (reason -> mark); `known`: the reason that concerns
+    this cell alone."""
     metric = METRICS[column.metric]
     cell = _cell(record, column)
     if cell is None and metric.against and against is None:
@@ -212,7 +214,7 @@ def _cell(record: dict, column: Column) -> str | None:
 
 
 def _mark(record: dict) -> str:
-    """An arrow for the bootstrap, then a dagger for the sign test where that speaks for the same side."""
+    """An arrow for the bootstrap, then a dagger for the sign test if both point in the same direction."""
     if math.isnan(record.get("p_bootstrap", math.nan)):
         return ""
     higher = record["delta_high"] + record["delta_low"] > 0
@@ -221,7 +223,7 @@ def _mark(record: dict) -> str:
 
 
 def _level(p: float, marks: dict[float, str]) -> str:
-    """The mark of the strictest level that a p-value is below; nothing above all levels."""
+    """The mark of the strictest level that a p-value is below; empty if it is above all levels."""
     return next((mark for level, mark in sorted(marks.items()) if p < level), "")
 
 
@@ -234,12 +236,12 @@ def _printed(record: dict, column: Column) -> str:
 
 
 def number(metric: str, value: float, unit: str = "MB") -> str:
-    """A value as tables print it; `unit` is that of sizes."""
+    """A value as tables print it; `unit`: the unit of sizes."""
     return METRICS[metric].printed(value, unit)
 
 
 def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
-    """The widths of layers, a column a model and a row a layer; the published ones in brackets. None where none are known."""
+    """The widths of layers, one column per model and one row per layer, published ones in brackets; None if no width is known."""
     published = {name.removesuffix("_published") for name in numbers if name.endswith("_published")}
     wanted = [part for each in item.widths for part in WIDTHS[each]]
     shown = [name for part in wanted for name in numbers if (found := _WIDTH.fullmatch(name)) and found[1] == part]
@@ -258,21 +260,21 @@ def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
 
 
 def _width(record: dict, name: str, has_published: bool) -> str:
-    """`330 (289)`; a mean over seeds that is no whole number with a digit more."""
+    """A width and its published value, `330 (289)`; with one decimal if the mean over seeds is not a whole number."""
     value, printed = record[name], record[f"{name}_published"] if has_published else math.nan
     text = "–" if math.isnan(value) else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
     return text if math.isnan(printed) else f"{text} ({printed:.0f})"
 
 
 def _shown(cell: str | Marked, escaped: Callable[[str], str], mark: Callable[[str], str]) -> str:
-    """A cell's text with its marked segments in the format's own way."""
+    """The text of a cell in a format that `escaped` and `mark` are the functions of."""
     if isinstance(cell, str):
         return escaped(cell)
     return "".join(mark(escaped(text)) if marked else escaped(text) for text, marked in cell.segments)
 
 
 def markdown(above: Table, title: str, sentences: list[str], below: Table | None = None) -> str:
-    """A table of one block or two."""
+    """A table in Markdown, of one block or two."""
     parts = [f"**{escape.markdown(title)}.** {escape.markdown(' '.join(sentences))}"]
     for printed in filter(None, (above, below)):
         alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
@@ -287,7 +289,7 @@ _TEX_COLUMNS = {"name": "l", "text": r"p{0.6\textwidth}"}
 
 
 def latex(above: Table, key: str, title: str, sentences: list[str], below: Table | None = None) -> str:
-    """A table environment of one block or two, with booktabs rules, one above every row that begins a part; text is escaped."""
+    """A table environment in LaTeX, of one block or two, with booktabs rules above `ruled` rows; text is escaped."""
 
     marked = r"\textbf{{{}}}".format
     blocks = [block for block in (above, below) if block]

@@ -1,4 +1,4 @@
-"""One module a kind of table or figure; each has `make(item, measured) -> Made`."""
+"""One module for each kind of table or figure, with a function `make(item, measured) -> Made`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:
-    """An item's numbers and their table or figure, from what has been measured so far."""
+    """An item's numbers, and the table or figure that shows them, from what has been measured so far."""
     return import_module(f"{__name__}.{item.kind}").make(item, measured)

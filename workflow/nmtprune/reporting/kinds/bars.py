@@ -1,4 +1,4 @@
-"""Bars: one measure by weight class, a panel for each group of rows."""
+"""Bars: one measure by weight class, with one panel for each group of rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def bars(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
-    """The first column's values, baselines left out: a panel a group, side by side on one axis, a bar a label from the top down."""
+    """The values of the first column without baselines: one panel per group, side by side on one axis, and one bar per label."""
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = numbers.loc[[not row.baseline for row in item.rows]].astype({metric: float})
     points = points.assign(label=points["label"].str.replace("_", " "))
@@ -60,7 +60,7 @@ def _make_room(axes: pyplot.Axes, values: pd.Series) -> None:
 
 
 def _tell(axes: pyplot.Axes, rows: pd.DataFrame, metric: str) -> None:
-    """Each bar's value at its end; where there is none, that it is missing."""
+    """Write each bar's value at its end, or that the value is missing."""
     ends = rows[metric].abs() + rows.get(f"{metric}_sd", pd.Series(0.0, rows.index)).fillna(0)
     for place, (value, end) in enumerate(zip(rows[metric], ends, strict=True)):
         at = 0 if np.isnan(value) else np.copysign(end, value)

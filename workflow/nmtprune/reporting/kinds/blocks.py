@@ -15,7 +15,7 @@ from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 MATRICES = {"decoder.layers.0.fc1.weight": "Decoder, layer 1", "encoder.layers.0.fc1.weight": "Encoder, layer 1"}  # top down
-FAINTEST = 1e-3  # of the largest magnitude: what is white
+FAINTEST = 1e-3  # the share of the largest magnitude below which a weight is white
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -26,16 +26,17 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row a matrix of each model: its size and how many blocks, inputs and units are dead; or one row that says why it is missing."""
+    """A frame with one row for each model and matrix: its size, and the numbers of dead blocks, inputs and units; or with one row that says
+    why a model is missing."""
     frames = [pd.DataFrame(columns=["row", "label", "task", "recipe", "seed", "chain", "matrix", "missing"])]
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
-            known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
-            found = measured.analysis(chain, "matrices")
-            if found is None:
-                frames.append(pd.DataFrame([{**known, "missing": measured.reason(chain, "matrices")}]))
+            about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
+            matrices = measured.analysis(chain, "matrices")
+            if matrices is None:
+                frames.append(pd.DataFrame([{**about, "missing": measured.reason(chain, "matrices")}]))
             else:
-                frames.append(found.assign(**known, missing=""))
+                frames.append(matrices.assign(**about, missing=""))
     return pd.concat(frames, ignore_index=True)
 
 

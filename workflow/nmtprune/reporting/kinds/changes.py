@@ -1,4 +1,4 @@
-"""Relative change of probing accuracies against the baseline, by category (Wang et al. 2020, figure 3)."""
+"""Relative changes of probing accuracies against the baseline, by category (Wang et al. 2020, figure 3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def bars(numbers: pd.DataFrame) -> pyplot.Figure:
-    """A group of bars a category, a bar a model with its whisker, the paper's value as a diamond."""
+    """One group of bars per category, with one bar and whisker per model; the paper's values are diamonds."""
     figure, axes = pyplot.subplots(figsize=(5.6, 3.4), layout="constrained")
     if not len(numbers) or numbers["change"].isna().all():
         figures.empty(axes)
@@ -51,15 +51,15 @@ def bars(numbers: pd.DataFrame) -> pyplot.Figure:
 
 
 def about(item: Item, numbers: pd.DataFrame) -> list[str]:
-    """What the bars are averages of, and what their whiskers say."""
-    there = numbers.dropna(subset="change") if len(numbers) else numbers
-    if not len(there):
+    """Sentences that say what the bars are averages of, and what the whiskers mean."""
+    drawn = numbers.dropna(subset="change") if len(numbers) else numbers
+    if not len(drawn):
         return []
-    averaged = there.drop_duplicates("category")
+    averaged = drawn.drop_duplicates("category")
     over = "; ".join(f"{record['category']}: {', '.join(record['averaged'].split())}" for record in averaged.to_dict("records"))
     if len(item.rows[0].chains) > 1:
-        whiskers = "Whiskers: standard deviation over seeds of the change against the baseline of the same seed."
+        whiskers = "Whiskers: standard deviation, over seeds, of the change against the baseline of the same seed."
     else:
-        whiskers = "Whiskers: 95 % intervals, wider than need be since both models are tested on the same sentences."
+        whiskers = "Whiskers: 95 % intervals, which are conservative since both models are tested on the same sentences."
     sentences = [f"Averages over {over}.", whiskers]
-    return [*sentences, "Diamonds: the paper's values."] if there["change_published"].notna().any() else sentences
+    return [*sentences, "Diamonds: the paper's values."] if drawn["change_published"].notna().any() else sentences

@@ -1,4 +1,4 @@
-"""Example translations side by side: some drawn at random, and those on which two models differ most (Wang et al. 2020, table 5)."""
+"""Example translations: some drawn at random, and those on which two models differ most (Wang et al. 2020, table 5)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 def make(item: Item, measured: Measured) -> Made:
-    """Sentences of the main test set, translated by each row's model of the first seed. Raises UserError where tasks differ."""
+    """Sentences of the main test set with the translations of each row's model of the first seed. Raises UserError if tasks differ."""
     tasks = list(dict.fromkeys(row.first.task for row in item.rows))
     if len(tasks) > 1:
         raise UserError(f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}")
@@ -58,17 +58,17 @@ def sentence_chrf(metric: CHRF, hypotheses: list[str], references: list[str]) ->
 
 
 def chosen(wanted: Mapping[str, int], lines: int, gains: Sequence[float] | None) -> list[tuple[str, int]]:
-    """Kind and place of each example: `random` in the order of the text, then `gain` and `loss`, the largest first.
+    """The kind and line of each example: `random` ones in the order of the text, then `gain` and `loss`, the largest first.
 
-    The random ones depend on the seed and the number of lines alone. Without `gains`, one a line, there are no others.
+    Random examples depend only on the seed and the number of lines. `gains`: one per line; without them there are only random examples.
     """
     drawn = random.Random(wanted["seed"]).sample(range(lines), min(wanted["random"], lines))
-    found = [("random", line) for line in sorted(drawn)]
+    examples = [("random", line) for line in sorted(drawn)]
     if gains is not None:
         order = sorted(range(lines), key=lambda line: abs(gains[line]), reverse=True)
-        found += [("gain", line) for line in order if gains[line] > 0][: wanted["largest"]]
-        found += [("loss", line) for line in order if gains[line] < 0][: wanted["largest"]]
-    return found
+        examples += [("gain", line) for line in order if gains[line] > 0][: wanted["largest"]]
+        examples += [("loss", line) for line in order if gains[line] < 0][: wanted["largest"]]
+    return examples
 
 
 def marked(text: str, reference: str) -> Marked:
@@ -88,7 +88,7 @@ def marked(text: str, reference: str) -> Marked:
 def _sentences(item: Item, gains: list[float] | None, lines: int) -> list[str]:
     first, last, wanted = item.rows[0].name, item.rows[-1].name, item.examples
     said = [
-        "chrF is of each sentence alone.",
+        "chrF is computed on each sentence alone.",
         f"Random: {min(wanted['random'], lines)} of {lines:,} sentences, drawn with seed {wanted['seed']}.",
     ]
     if gains is not None:

@@ -1,4 +1,5 @@
-"""A Pareto front: quality against what it costs, a panel a cost; dominated models hollow (Behnke and Heafield 2021, section 6)."""
+"""A Pareto front: quality against cost, with one panel per measure of cost; dominated models are hollow (Behnke and Heafield 2021, section
+6)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ GREY = "#555555"
 def make(item: Item, measured: Measured) -> Made:
     numbers = tables.frame(item, measured)
     if len(numbers):
-        numbers = numbers[numbers["same_as"].isna()].reset_index(drop=True)  # stand-ins that coincide are one model
+        numbers = numbers[numbers["same_as"].isna()].reset_index(drop=True)  # where one model stands in for several
     quality, *costs = item.columns
     for cost in costs:
         numbers[f"front_{cost.key}"] = on_front(numbers[quality.key], numbers[cost.key], METRICS[cost.metric].more_is_better)
@@ -32,7 +33,8 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) -> np.ndarray:
-    """Whether no other point is at least as good in both measures and better in one; points that lack a measure are not."""
+    """Whether each point is on the front: no other point is at least as good in both measures and better in one. Points that lack a
+    measure are not."""
     good, cheap = quality.to_numpy(float), cost.to_numpy(float) * (1 if more_is_better else -1)
     as_good = (good[None] >= good[:, None]) & (cheap[None] >= cheap[:, None])
     better = (good[None] > good[:, None]) | (cheap[None] > cheap[:, None])
@@ -40,14 +42,14 @@ def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) 
 
 
 def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
-    """How many models are on a front, by group and by what stands before their labels' comma."""
+    """A sentence on how many models are on a front: in all, by group, and by family (what stands before the comma of a label)."""
     placed = numbers.dropna(subset=[item.columns[0].key, cost.key])
     if placed.empty:
         return ""
     leads = placed[f"front_{cost.key}"]
     parts = [placed["group"], placed["label"].map(_family)]
     counts = [
-        ", ".join(f"{name} {found.sum()} of {len(found)}" for name, found in leads.groupby(part, sort=False))
+        ", ".join(f"{name} {leading.sum()} of {len(leading)}" for name, leading in leads.groupby(part, sort=False))
         for part in parts
         if part.nunique() > 1
     ]
@@ -56,17 +58,15 @@ def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
 
 
 def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
-    """Why scored models are in none of some panels."""
-    known = tables.reasons(item, measured)
-    there = numbers.loc[numbers["missing"] == "", "row"] if len(numbers) else []
-    lacking = {(row, key): reason for (row, key), reason in known.items() if row in set(there)}
-    told = list(dict.fromkeys(lacking.values()))
-    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
-    return [f"Not in every panel: {'; '.join(told[:3])}{more}."] if told else []
+    """A footnote on why some scored models are not in every panel."""
+    scored = set(numbers.loc[numbers["missing"] == "", "row"]) if len(numbers) else set()
+    reasons = list(dict.fromkeys(reason for (row, _), reason in tables.reasons(item, measured).items() if row in scored))
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return [f"Not in every panel: {'; '.join(reasons[:3])}{more}."] if reasons else []
 
 
 def front(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
-    """A panel for each column after the first: a group has its colour, what stands before a label's comma its marker."""
+    """One panel for each column after the first; a colour stands for a group and a marker for a family."""
     costs = item.columns[1:]
     groups, families = (
         {name: figures.look(place) for place, name in enumerate(dict.fromkeys(names))}
@@ -101,7 +101,7 @@ def _family(label: str) -> str:
 
 
 def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
-    """`x`, `y`, `y_sd`, `group`, `family`, `leads`, and a `label` for what leads."""
+    """The points of a panel: `x`, `y`, `y_sd`, `group`, `family`, `leads` (on the front), and a `label` for points on the front."""
     quality = item.columns[0].key
     points = pd.DataFrame(
         {
@@ -136,7 +136,7 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, gr
 
 
 def _legend(groups: figures.Looks, families: figures.Looks) -> list[Line2D]:
-    """Colours of groups, then markers, then what hollow means."""
+    """The entries of the legend: colours of groups, markers of families, and the meaning of hollow points."""
 
     def entry(label: str, colour: str, marker: str, filled: bool = True) -> Line2D:
         look = {"marker": marker, "linestyle": "none", "color": colour, "markerfacecolor": colour if filled else "white"}

@@ -1,4 +1,4 @@
-"""Heat maps of the importance of components, darker the more important: a map a model and metric (Wang and Tu 2020, figures 3 to 8)."""
+"""Heat maps of the importance of components, one for each model and metric; darker is more important (Wang and Tu 2020, figures 3 to 8)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
 
 PRINTED = {kind: kind.replace(".", ":") for kind in KINDS}  # E:SA, as in the paper
-COLOURS = "Blues"  # its lightness falls throughout: it holds in grey and for the colour-blind
-EQUAL_CONTRAST = 0.18  # of black and white with what has this luminance
+COLOURS = "Blues"  # its lightness decreases monotonically: legible in grey and with impaired colour vision
+EQUAL_CONTRAST = 0.18  # the luminance at which black and white text have equal contrast
 ABSENT = "#c8c8c8"
 HATCHED = "Hatched: components that a model does not have."
-# inches: widths of all, of a panel at most, of axis labels and colour bar; heights of a panel and a layer at least, of a line of title
+# in inches: the largest width of the figure and of a panel, the width of axis labels and colour bar; the least height of a panel and of a
+# layer, and the height of a line of a title
 WIDTH, WIDEST, ROOM, TALL, LAYER, LINE = 7.0, 1.75, 1.0, 1.45, 0.14, 0.13
 MOST = 5  # panels beside each other
 ACROSS = 26  # characters of a panel's title
@@ -56,9 +57,9 @@ def _maps(item: Item) -> list[Column]:
 
 
 def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
-    """Long: a line a component of each map, means over the seeds that are there, and a line for each score that stands beside a map.
+    """A frame with one line for each map and component (means over the seeds that were analysed), and one for each score of a map's title.
 
-    `drop`: in BLEU, less the component. A map that is not there has one line that says why.
+    `drop`: the BLEU that is lost without the component. A map that is missing has one line that says why.
     """
     frames = []
     for place, row in enumerate(item.rows):
@@ -77,19 +78,19 @@ def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
     return every.reindex(columns=names).astype({"layer": "Int64", "value": float, "sd": float, "drop": float, "published": float})
 
 
-def _of_map(row: Row, found: Importance | None, metric: str, measured: Measured) -> pd.DataFrame:
-    if found is None:
+def _of_map(row: Row, shown: Importance | None, metric: str, measured: Measured) -> pd.DataFrame:
+    if shown is None:
         return pd.DataFrame([{"component": ""}])
-    kinds, layers = zip(*map(read_component, found.components), strict=True)
-    numbers = pd.DataFrame({"component": found.components, "kind": kinds, "layer": layers, "value": found.mean.to_numpy()})
+    kinds, layers = zip(*map(read_component, shown.components), strict=True)
+    numbers = pd.DataFrame({"component": shown.components, "kind": kinds, "layer": layers, "value": shown.mean.to_numpy()})
     if metric == "contribution":
-        every = pd.concat(each for chain in row.chains if (each := measured.analysis(chain, metric)) is not None)
-        numbers["drop"] = every.groupby("component")["drop"].mean().reindex(numbers["component"]).to_numpy()
-    return numbers.assign(sd=found.deviation.to_numpy())
+        of_seeds = pd.concat(each for chain in row.chains if (each := measured.analysis(chain, metric)) is not None)
+        numbers["drop"] = of_seeds.groupby("component")["drop"].mean().reindex(numbers["component"]).to_numpy()
+    return numbers.assign(sd=shown.deviation.to_numpy())
 
 
 def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | str]:
-    values = [found for chain in row.chains if (found := measured.value(chain, column.metric, column.test_set)) is not None]
+    values = [score for chain in row.chains if (score := measured.value(chain, column.metric, column.test_set)) is not None]
     printed = row.published.get(column.published, "") if column.published else ""
     return {
         "component": "",
@@ -100,7 +101,7 @@ def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | st
 
 
 def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
-    """A panel for each row and metric: models beside each other, or below each other where they have several metrics and are many."""
+    """One panel for each row and metric: models beside each other, or below each other if there are many with several metrics."""
     columns = _maps(item)
     beside = len(columns) == 1 or len(maps) <= MOST - 1
     panels = (
@@ -139,48 +140,50 @@ def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
 
 
 def _title(item: Item, numbers: pd.DataFrame, number: int, place: int, column: Column) -> str:
-    """`(a) En-De, contribution`, and below it the scores of the model."""
+    """The title of a panel: `(a) En-De, contribution`, and below it the scores of the model."""
     row = item.rows[place]
     several = len(_maps(item)) > 1
     name = f"{row.name}, {column.heading[0].lower()}{column.heading[1:]}" if several and row.name else row.name or column.heading
     lines = textwrap.wrap(f"({string.ascii_lowercase[number % 26]}) {name}", ACROSS)
     for score in (each for each in item.columns if each not in _maps(item)):
-        found = numbers[(numbers["row"] == place + 1) & (numbers["metric"] == score.key)].iloc[0]
-        ours = "–" if math.isnan(found["value"]) else tables.number(score.metric, found["value"])
-        if not math.isnan(found["sd"]):
-            ours += f" ± {tables.number(score.metric, found['sd']).lstrip('+')}"
-        printed = [] if math.isnan(found["published"]) else [f"(published {tables.number(score.metric, found['published'])})"]
-        whole = " ".join([f"{score.heading} {ours}", *printed])
-        lines += [whole] if len(whole) <= ACROSS else [f"{score.heading} {ours}", *printed]
+        record = numbers[(numbers["row"] == place + 1) & (numbers["metric"] == score.key)].iloc[0]
+        ours = "–" if math.isnan(record["value"]) else tables.number(score.metric, record["value"])
+        if not math.isnan(record["sd"]):
+            ours += f" ± {tables.number(score.metric, record['sd']).lstrip('+')}"
+        printed = [] if math.isnan(record["published"]) else [f"(published {tables.number(score.metric, record['published'])})"]
+        in_one_line = " ".join([f"{score.heading} {ours}", *printed])
+        lines += [in_one_line] if len(in_one_line) <= ACROSS else [f"{score.heading} {ours}", *printed]
     return "\n".join(lines)
 
 
-def depth(found: Importance | None) -> int:
-    """Layers of a model's deeper side; 0 where it is not there."""
-    return max(found.depths.values()) if found else 0
+def depth(shown: Importance | None) -> int:
+    """The number of layers on a model's deeper side; 0 for a missing model."""
+    return max(shown.depths.values()) if shown else 0
 
 
-def draw(axes: Axes, found: Importance | None, size: tuple[float, float]) -> None:
-    """A map into a panel of about this `size` (width and height in inches): its values where they are legible."""
-    if found is None:
+def draw(axes: Axes, shown: Importance | None, size: tuple[float, float]) -> None:
+    """Draw a map into a panel of about this `size` (width and height in inches), with its values as text if they are legible."""
+    if shown is None:
         absent(axes)
         return
-    points, known = text_size(size, depth(found)), found.mean.dropna()
-    texts = known.map(decimals) if points else {}
-    draw_components(axes, known, texts, depth(found), size[0], cmap=COLOURS, annot_kws={"fontsize": points})
+    points, values = text_size(size, depth(shown)), shown.mean.dropna()
+    texts = values.map(decimals) if points else {}
+    draw_components(axes, values, texts, depth(shown), size[0], cmap=COLOURS, annot_kws={"fontsize": points})
 
 
 def absent(axes: Axes) -> None:
-    """An empty panel: the reason is in the footnotes."""
+    """Draw an empty panel; the reason is in the footnotes."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=ABSENT)
     axes.text(0.5, 0.5, "not there yet", transform=axes.transAxes, ha="center", va="center", fontsize=7.5, color="#666666")
 
 
 def draw_components(axes: Axes, values: Mapping[str, float], texts: Mapping[str, str], layers: int, width: float, **more: Any) -> None:
-    """Draw a cell for each component by kind and, from the bottom up, layer, in the colour of its value, 0 to 1; hatched where it has none.
+    """Draw a cell for each component, by kind and by layer from the bottom up, in the colour of its value from 0 to 1. Cells without a
+    value are hatched.
 
-    `width`: the panel's, in inches. `more` is seaborn's."""
+    `width`: the width of the panel in inches. `more`: arguments for seaborn.
+    """
     places = [[str(Component(kind, layer)) for kind in KINDS] for layer in range(1, layers + 1)]
     grid = pd.DataFrame(places, range(1, layers + 1), PRINTED.values())
     written = grid.map(lambda name: texts.get(name, "")) if len(texts) else None
@@ -201,31 +204,31 @@ def draw_components(axes: Axes, values: Mapping[str, float], texts: Mapping[str,
 
 
 def text_size(size: tuple[float, float], layers: int) -> float:
-    """Points in which three characters fit into a cell; 0 where they would not be legible."""
+    """The font size in points at which three characters fit into a cell; 0 if they would not be legible."""
     width, height = 72 * size[0] / len(KINDS), 72 * size[1] / layers
     fits = min(6.5, width / 2.0, height / 1.3)
     return fits if fits >= 4 else 0.0
 
 
 def decimals(value: float) -> str:
-    """`.07`; nothing at all and everything as whole numbers."""
+    """A value from 0 to 1 with two decimals and without its leading zero, `.07`; `0` and `1` themselves without decimals."""
     return f"{value:.0f}" if value in (0, 1) else f"{value:.2f}".removeprefix("0")
 
 
 def _across_models(item: Item, maps: Maps) -> list[str]:
-    """How far each other row's map orders components as its group's baseline row does, or, where it has none, its first row."""
+    """Sentences on how well rows rank components like the baseline row of their group, or like its first row if it has no baseline."""
     sentences = []
     for column in _maps(item):
         for group in dict.fromkeys(row.group for row in item.rows):
             places = [place for place, row in enumerate(item.rows) if row.group == group]
-            of = next((place for place in places if item.rows[place].baseline), places[0])
-            pairs = {item.rows[place].label: (maps[of, column.metric], maps[place, column.metric]) for place in places if place != of}
-            sentences += _agreements(f"Rank agreement with {item.rows[of].name}, {_small(column)}", pairs)
+            base = next((place for place in places if item.rows[place].baseline), places[0])
+            pairs = {item.rows[place].label: (maps[base, column.metric], maps[place, column.metric]) for place in places if place != base}
+            sentences += _agreements(f"Rank agreement with {item.rows[base].name}, {_small(column)}", pairs)
     return sentences
 
 
 def _across_metrics(item: Item, maps: Maps) -> list[str]:
-    """How far the further metrics order the components of a model as the first one does."""
+    """Sentences on how well further metrics rank a model's components like the first metric."""
     first, *others = _maps(item)
     sentences = []
     for column in others:
@@ -235,30 +238,30 @@ def _across_metrics(item: Item, maps: Maps) -> list[str]:
 
 
 def _agreements(what: str, pairs: Mapping[str, tuple[Importance | None, Importance | None]]) -> list[str]:
-    """One sentence of all pairs that are there."""
-    found = {name: rank_agreement(ours, theirs) for name, (ours, theirs) in pairs.items() if ours and theirs}
-    if not found:
+    """One sentence on the agreement of all pairs in which both importances are known."""
+    agreements = {name: rank_agreement(ours, theirs) for name, (ours, theirs) in pairs.items() if ours and theirs}
+    if not agreements:
         return []
-    over = " or ".join(dict.fromkeys(each.over for each in found.values()))
-    said = "; ".join(f"{name}: {_said(each)}" for name, each in found.items())
-    return [f"{what} (95 % intervals by bootstrap over {over}): {said}."]
+    over = " or ".join(dict.fromkeys(each.over for each in agreements.values()))
+    listed = "; ".join(f"{name}: {_in_words(each)}" for name, each in agreements.items())
+    return [f"{what} (95 % intervals by bootstrap over {over}): {listed}."]
 
 
-def _said(found: Agreement) -> str:
-    if math.isnan(found.rho):
-        return "not defined, since one of the two does not vary"
-    interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
-    return f"Spearman rho = {found.rho:.2f}{interval}".replace("-", "−")
+def _in_words(agreement: Agreement) -> str:
+    if math.isnan(agreement.rho):
+        return "not defined, since one of the two is constant"
+    interval = "" if math.isnan(agreement.low) else f" [{agreement.low:.2f}, {agreement.high:.2f}]"
+    return f"Spearman rho = {agreement.rho:.2f}{interval}".replace("-", "−")
 
 
 def _depths(item: Item, maps: Maps) -> list[str]:
-    depths = {tuple(found.depths.items()) for found in maps.values() if found}
-    how = "a layer of the shallower one with the mean of the deeper one's layers at its place"
-    return [f"Models of unlike depth are compared by relative depth: {how}."] if len(depths) > 1 else []
+    depths = {tuple(each.depths.items()) for each in maps.values() if each}
+    how = "a layer of the shallower model with the mean over the layers of the deeper model in the same place"
+    return [f"Models that differ in depth are compared by relative depth: {how}."] if len(depths) > 1 else []
 
 
 def _unimportant(item: Item, maps: Maps) -> list[str]:
-    """How many components of each model contribute next to nothing."""
+    """Sentences on how many components of each model are unimportant."""
     sentences = []
     for column in (each for each in _maps(item) if each.metric in CONTRIBUTIONS):
         said = []

@@ -1,4 +1,4 @@
-"""How large groups of weights were when a model was sliced, and the gap between dead and living ones."""
+"""Histograms of the norms of weight groups at the moment a model was sliced, with the gap between dead groups and the others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
-# columns of panels: the matrices whose groups they show
+# for each column of panels, the matrices whose groups it shows
 PANELS = {"FFN": {"fc1": "W1, rows", "fc2": "W2, columns"}, "Attention": {"q_proj": "Q", "k_proj": "K", "v_proj": "V", "out_proj": "O"}}
-SMALLEST = 1e-12  # a group of zeros is drawn here
+SMALLEST = 1e-12  # where a group of zeros is drawn on the logarithmic axis
 BINS = 60
 COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "matrix", "groups", "cut", "below", "zero", "median", "missing")
 
@@ -31,36 +31,37 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """Of each model a record a matrix (over all layers): its groups, the cut, how many lie below; or one that says why it is missing."""
+    """One record for each model and matrix (over all layers): its groups, the cut, and how many groups lie below it; or one record that
+    says why the model is missing."""
     for chain in row.chains:
-        known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain), "missing": ""}
-        found = measured.norms(chain)
-        if found is None:
-            yield {**known, "missing": measured.reason(chain, "norms")}
+        about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain), "missing": ""}
+        norms = measured.norms(chain)
+        if norms is None:
+            yield {**about, "missing": measured.reason(chain, "norms")}
             continue
-        for name in (name for matrices in PANELS.values() for name in matrices if name in found):
-            cut = _cut(found, name)
-            facts = {"groups": len(found[name]), "zero": int((found[name] == 0).sum()), "median": float(np.median(found[name]))}
-            yield {**known, "matrix": name, **facts, "cut": cut, "below": None if cut is None else int((found[name] < cut).sum())}
+        for name in (name for matrices in PANELS.values() for name in matrices if name in norms):
+            cut = _cut(norms, name)
+            facts = {"groups": len(norms[name]), "zero": int((norms[name] == 0).sum()), "median": float(np.median(norms[name]))}
+            yield {**about, "matrix": name, **facts, "cut": cut, "below": None if cut is None else int((norms[name] < cut).sum())}
 
 
-def _cut(found: Mapping[str, np.ndarray], name: str) -> float | None:
-    return float(found[f"{name}_cut"]) if f"{name}_cut" in found else None
+def _cut(norms: Mapping[str, np.ndarray], name: str) -> float | None:
+    return float(norms[f"{name}_cut"]) if f"{name}_cut" in norms else None
 
 
 def histogram(item: Item, measured: Measured) -> pyplot.Figure:
-    """Numbers of groups by root mean square, a row of panels a model (its first seed), a line a matrix, dashed where it is cut."""
-    found = [measured.norms(row.first) for row in item.rows] or [None]
-    shown = [title for title, names in PANELS.items() if any(each and names.keys() & each.keys() for each in found)] or list(PANELS)[:1]
+    """The numbers of groups by root mean square: one row of panels per model (its first seed), one line per matrix, dashed at cuts."""
+    of_models = [measured.norms(row.first) for row in item.rows] or [None]
+    shown = [title for title, names in PANELS.items() if any(each and names.keys() & each.keys() for each in of_models)] or list(PANELS)[:1]
     figure, panels = pyplot.subplots(
-        len(found),
+        len(of_models),
         len(shown),
-        figsize=(3.7 * max(len(shown), 1.5), 0.6 + 1.9 * len(found)),
+        figsize=(3.7 * max(len(shown), 1.5), 0.6 + 1.9 * len(of_models)),
         sharex=True,
         squeeze=False,
         layout="constrained",
     )
-    for place, (line, norms) in enumerate(zip(panels, found, strict=True)):
+    for place, (line, norms) in enumerate(zip(panels, of_models, strict=True)):
         for axes, title in zip(line, shown, strict=True):
             label = item.rows[place].label if item.rows else ""
             axes.set_title(f"{label}: {title}", fontsize=9)

@@ -1,5 +1,8 @@
-"""Layerwise dynamical isometry: mean singular values of components' Jacobians, a row a layer from the top down, a column a kind of
-component and model, a block of rows each way of taking them (Wang and Tu 2020, table 2)."""
+"""Layerwise dynamical isometry: mean singular values of components' Jacobians (Wang and Tu 2020, table 2).
+
+The table has one block of rows for each way of taking Jacobians, with one row per layer from the top down, and one column for each kind of
+component and model.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ PUBLISHED = "Published"
 
 
 class Variant(NamedTuple):
-    """One way of taking Jacobians: `initial` or `trained` weights, with the identity of the residual connection (1) or without (0), of one
-    `position` or over all of a `sentence`."""
+    """One way of taking Jacobians: `at` initial or trained weights, with (1) or without (0) the `residual` connection's identity, at one
+    position or over all positions of a sentence (`reach`)."""
 
     at: str
     residual: int
@@ -32,7 +35,7 @@ class Variant(NamedTuple):
         return f"{'At initialisation' if self.at == 'initial' else 'Trained'}, {'with' if self.residual else 'without'} the residual{of}"
 
     def of(self, numbers: pd.DataFrame) -> pd.DataFrame:
-        """The rows of this way."""
+        """The rows of a frame that belong to this variant."""
         return numbers[(numbers["at"] == self.at) & (numbers["residual"] == self.residual) & (numbers["reach"] == self.reach)]
 
 
@@ -46,11 +49,11 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each model, variant and component that the model or its published counterpart has; where neither has any, one that
-    says why.
+    """A frame with a row for each model, variant and component that the model or its published counterpart has; if neither has any, one
+    row that says why.
 
-    `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` their standard deviation, `over_positions_sd` the mean of the
-    seeds' standard deviations over positions.
+    `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` the standard deviation over seeds, `over_positions_sd` the mean
+    over seeds of the standard deviation over positions.
     """
     records = []
     for number, row in enumerate(item.rows, 1):
@@ -83,7 +86,7 @@ def _over_seeds(values: pd.DataFrame) -> dict[str, float]:
 
 
 def _lack(variant: Variant, found: pd.DataFrame, chain: Chain) -> str:
-    """Why an analysis that is there has not a number."""
+    """Why an analysis that has run lacks a number."""
     if variant.at == "initial" and not (found["at"] == "initial").any():
         return f"{chain} begins with an imported model, whose first weights are not known"
     return f"{chain} has no such component"
@@ -100,7 +103,7 @@ def _published(row: Row) -> dict[tuple[str, int], float]:
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
-    """The frame as printed, after a block of the published values. A cell that is empty has its footnote."""
+    """The frame as it is printed, below a block of the published values. Every empty cell has a footnote."""
     columns = [("", "name"), (item.headings.get("label", ""), "name")]
     columns += [(f"{row.label} {kind.replace('.', ':')}", "ours") for row in item.rows for kind in KINDS]
     footnotes: dict[str, str] = {}
@@ -124,7 +127,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
 
 
 def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str, str]) -> str:
-    """One cell; a layer that one model has and neither this one nor the paper's is blank."""
+    """The text of one cell; blank for a layer that neither this model nor the paper's has."""
     if block == PUBLISHED:
         printed = of_component["published"].dropna()
         return _number(printed.iloc[0]) if len(printed) else ""
@@ -142,13 +145,13 @@ def _mark(reason: str, footnotes: dict[str, str]) -> str:
 
 
 def _number(value: float) -> str:
-    """Two decimals; two significant digits of what would be next to nothing."""
+    """A number with two decimals, or with two significant digits if it is small."""
     return "" if math.isnan(value) else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def nearest(numbers: pd.DataFrame) -> list[str]:
-    """Which way of taking Jacobians comes nearest to the print: by the mean absolute difference of natural logarithms, over the
-    components that all ways and the print have. Nothing where there is no such component."""
+    """A sentence that says which way of taking Jacobians comes nearest to the published values: by the mean absolute difference of natural
+    logarithms, over the components that all ways and the paper have. Nothing if there is no such component."""
     if not len(numbers):
         return []
     logs = numbers.assign(

@@ -1,4 +1,4 @@
-"""What can go without loss against the width of models, directly and with retraining."""
+"""The share of weights that can go without loss against the width of models, pruned directly and with retraining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of every layer, attention above feed-forward, a line a model (Behnke and Heafield 2021, figure 4)."""
+"""Heads and feed-forward units left in every layer, one line per model (Behnke and Heafield 2021, figure 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
 
-# panels by rows: (part and side, title)
+# the panels of both rows: (part and side, title)
 ATTENTION = (
     ("self_encoder", "Encoder self-attention"),
     ("cross_decoder", "Decoder context attention"),
@@ -26,7 +26,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def layers(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
-    """Heads and units left by layer from the bottom up; means over seeds."""
+    """Heads (upper row) and units (lower row) left, by layer from the bottom up; means over seeds."""
     attention = [panel for panel in ATTENTION if _layers(numbers, panel[0])] or ATTENTION[:2]
     columns = max(len(attention), len(FFN))
     figure, panels = pyplot.subplots(2, columns, figsize=(3.3 * columns, 5.4), squeeze=False, layout="constrained")

@@ -12,7 +12,7 @@ from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
 from nmtprune.scoring.significance import interval
 
-OF_THE_BASELINE = "#444444"  # where it belongs to all lines
+OF_THE_BASELINE = "#444444"  # the colour of a baseline that belongs to all lines
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -21,12 +21,12 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
-    """One line for each group and label, from the group's baseline at 0; the baseline itself as a thin horizontal line. Rows of another
-    variable than the axis' first one do not begin at the baseline.
+    """One line for each group and label that starts from the group's baseline at 0; the baseline is also a thin horizontal line. Lines over
+    another variable than the first one of the axis do not start from the baseline.
 
-    Of several tasks or recipes each has its colour, and each label its marker; of a single one each label has both. The band around a
-    baseline is the noise a difference has to leave: its standard deviation over seeds, or with one seed the 95 % bootstrap interval over
-    sentences. Published values are drawn where the data are the paper's: on others BLEU is on another scale.
+    If there are several tasks or recipes, each has a colour and each label a marker; otherwise each label has both. The band around a
+    baseline shows how much noise to expect: its standard deviation over seeds, or with one seed the 95 % bootstrap interval over sentences.
+    Published values are drawn only on the paper's own data, since BLEU has another scale on others.
     """
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = _points(item, numbers)
@@ -64,8 +64,8 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
 
 
 def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the axes' values as `x` (0 for rows outside the grid) and `y`, which rows are baselines, which are of the
-    paper's `own` data, and the `published` values."""
+    """The frame with columns for plotting: `x` (0 for rows outside the grid), `y`, `baseline`, `own` (on the paper's own data), `joined`
+    (the line starts from the baseline) and `published`."""
     variables, metric = item.x["variables"], item.columns[0].metric
     x = [next((row.values[variable] for variable in variables if variable in row.values), 0) for row in item.rows]
     published = numbers.get(f"{metric}_published", pd.Series(np.nan, index=numbers.index))
@@ -80,7 +80,7 @@ def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published(item: Item, numbers: pd.DataFrame) -> list[str]:
-    """The paper's values in words, and whether they are drawn."""
+    """A sentence with the paper's values that says whether they are drawn."""
     points = _points(item, numbers)
     printed = points.dropna(subset="published")
     if printed.empty:
@@ -92,7 +92,7 @@ def _published(item: Item, numbers: pd.DataFrame) -> list[str]:
 
 
 def _band(row: Row, metric: str, record: pd.Series, measured: Measured) -> tuple[float, float] | None:
-    """What a difference from the baseline has to leave behind it to be more than noise."""
+    """The interval of values around a baseline that can be noise; None if it is unknown."""
     if len(row.chains) > 1:
         deviation = record[f"{metric}_sd"]
         return None if np.isnan(deviation) else (record["y"] - deviation, record["y"] + deviation)

@@ -1,4 +1,4 @@
-"""Losses through the trainings of a chain: one curve over the updates that made its model, with the steps between them."""
+"""Losses through the trainings of a chain: one curve over all updates behind a model, with marks for the steps between trainings."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """A record for each validation on the way to each of a row's models, or one that says why it is missing."""
+    """One record for each validation in the trainings behind each of a row's models, or one that says why a model is missing."""
     for chain in row.chains:
-        known = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
+        about = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
         if reason := measured.missing(chain, ["history"]):
-            yield {**known, **columns_of(chain), "missing": reason}
+            yield {**about, **columns_of(chain), "missing": reason}
             continue
         for training, update, validation in _way(chain, measured):
             yield {
-                **known,
+                **about,
                 **columns_of(training),
                 "update": update,
                 "update_of_step": validation["update"],
@@ -47,9 +47,10 @@ def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, An
 
 
 def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[str, Any]]]:
-    """The validations of a model's own weights: of each training up to the checkpoint that is gone on from, of the last one all.
+    """The validations on the way to a model: of each training those up to the checkpoint that the next one continues from, of the last
+    training all.
 
-    With each its training, and the updates of all trainings up to it.
+    Yields the training, the number of updates of all trainings so far, and the validation.
     """
     done = 0
     ancestors = list(chain.ancestors())[::-1]
@@ -69,7 +70,7 @@ def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[st
 
 
 def losses(numbers: pd.DataFrame) -> pyplot.Figure:
-    """Training and development loss of each row against updates; a vertical line where one training ends and the next begins."""
+    """Training and development loss of each row against updates, with a vertical line between one training and the next."""
     points = numbers[numbers["missing"] == ""]
     several = points["row"].nunique() > 1
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
@@ -104,13 +105,14 @@ def losses(numbers: pd.DataFrame) -> pyplot.Figure:
 
 
 def _breaks(points: pd.DataFrame) -> list[tuple[int, str]]:
-    """Where a training begins after another, and what stands between them, as `prune-global-80`; its own name where nothing does."""
-    found = {}
+    """The updates at which a training follows another, with the steps between them (`prune-global-80`), or the name of the second one if
+    there are none."""
+    breaks = {}
     for _, line in points.groupby(["row", "seed"], sort=False):
         begun = line.groupby("chain", sort=False)[["update", "update_of_step"]].first()
         chains = list(begun.index)
         for before, chain in itertools.pairwise(chains):
             between = chain.removeprefix(f"{before}/").split("/")
             start = int(begun.loc[chain, "update"] - begun.loc[chain, "update_of_step"])
-            found[start, ", ".join(between[:-1] or between)] = None
-    return sorted(found)
+            breaks[start, ", ".join(between[:-1] or between)] = None
+    return sorted(breaks)

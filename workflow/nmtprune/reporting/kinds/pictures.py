@@ -1,4 +1,4 @@
-"""Pictures of where a model's weights were kept, by class and LSTM sub-group, and a table of kept shares."""
+"""Pictures that show where a model's weights were kept, by class and LSTM sub-group, and a table of the kept shares."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from nmtprune.reporting.rendition import Made, Table
 GATES = ("input gate", "forget gate", "output gate", "candidate")  # top down, as in equation 2 of See et al. 2016
 CONNECTIONS = ("feed-forward", "input feeding", "recurrent")
 KEPT = {"kept_of_class": "kept", "kept_of_part": "kept", "kept_on_diagonal": "kept_on_diagonal", "kept_off_diagonal": "kept_off_diagonal"}
-# inches: the whole width, room for labels left and above, between panels, heights of panels of several matrices and of one, of a heading
+# in inches: the width of the figure, space for labels on the left and above, space between panels, the heights of a panel with several
+# matrices, of one with a single matrix, and of a heading
 WIDTH, LEFT, ABOVE, BETWEEN, TALL, FLAT, HEADING = 7.0, 0.85, 0.42, 0.12, 2.9, 0.8, 0.2
 LINE = COLOURS[1]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A weight class as it is drawn: a picture in each place of a grid of rows and columns, of relative heights and widths."""
+    """A weight class as it is drawn: pictures in a grid whose `rows` and `columns` have relative heights and widths."""
 
     title: str
     rows: dict[str, float]
@@ -51,24 +52,24 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def shares(item: Item, measured: Measured) -> pd.DataFrame:
-    """Kept shares in percent, means over the seeds that are there: a row a class, and a row a sub-group.
+    """A frame of kept shares in percent, means over the seeds that were analysed: one row per class, and one row per sub-group.
 
-    A model that is not there has one row that says why.
+    A model that was not analysed has one row that says why.
     """
     keys = ["class", "gate", "connection"]
     columns = ["row", "label", "task", "recipe", "chain", *keys, "weights", *dict.fromkeys(KEPT.values()), "seeds", "missing"]
     frames = []
     for number, row in enumerate(item.rows, 1):
-        found = [each for chain in row.chains if (each := measured.analysis(chain, "weights")) is not None]
+        analyses = [each for chain in row.chains if (each := measured.analysis(chain, "weights")) is not None]
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
         about = {"row": number, "label": row.name, **columns_of(row.first)}
-        about |= {"seeds": len(found), "missing": "; ".join(absent)}
-        if not found:
+        about |= {"seeds": len(analyses), "missing": "; ".join(absent)}
+        if not analyses:
             frames.append(pd.DataFrame([about]))
             continue
-        every = pd.concat(found)
-        every = every[(every["name"] == "kept_of_class") | every["name"].isin(KEPT) & every["gate"].notna()]
-        groups = every.assign(name=every["name"].map(KEPT)).fillna({"gate": "", "connection": ""})
+        facts = pd.concat(analyses)
+        facts = facts[(facts["name"] == "kept_of_class") | facts["name"].isin(KEPT) & facts["gate"].notna()]
+        groups = facts.assign(name=facts["name"].map(KEPT)).fillna({"gate": "", "connection": ""})
         values = groups.pivot_table("value", keys, "name", sort=False)
         weights = groups[groups["name"] == "kept"].groupby(keys, sort=False)["weights"].first()
         frames.append(values.join(weights).reset_index().assign(**about))
@@ -77,7 +78,7 @@ def shares(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _table(item: Item, numbers: pd.DataFrame) -> Table:
-    """A line a class: all of it, its sub-groups where it has any, and their diagonals."""
+    """One line per class: the share kept of the whole class, of its sub-groups if it has any, and on their diagonals."""
     of_parts = numbers[numbers["gate"].fillna("") != ""]
     pairs = [(c, g) for c in CONNECTIONS for g in GATES if ((of_parts["connection"] == c) & (of_parts["gate"] == g)).any()]
     labelled = len(item.rows) > 1
@@ -104,7 +105,7 @@ def _percent(value: float) -> str:
 
 
 def _figure(item: Item, measured: Measured) -> Figure:
-    """Panels by class, models below each other. Panels beside each other have the same rows, named on the left."""
+    """One panel per class, models below each other. Panels beside each other have the same rows, named on the left."""
     bands: list[tuple[str, list[Panel] | str]] = []
     for row in item.rows:
         panels = _panels(row, measured)
@@ -140,7 +141,7 @@ def _figure(item: Item, measured: Measured) -> Figure:
 
 
 def _panels(row: Row, measured: Measured) -> list[Panel] | str:
-    """The panels of a model, its first seed's; or why there are none."""
+    """The panels of a row's first seed, or the reason why there are none."""
     chain = row.first
     numbers, file = measured.analysis(chain, "weights"), measured.where(paths.arrays(paths.analysis(chain, "weights")))
     if numbers is None:
@@ -154,7 +155,8 @@ def _panels(row: Row, measured: Measured) -> list[Panel] | str:
 
 
 def _panel(label: str, title: str, parts: pd.DataFrame, pictures: Mapping[str, np.ndarray]) -> Panel:
-    """An LSTM layer as T of 4n x 2n, gates below each other and connections side by side; other matrices below each other."""
+    """The panel of a class: for an LSTM layer the matrix T (4n x 2n) with gates below each other and connections side by side; for others
+    their matrices below each other."""
     if parts["gate"].notna().all():
         places = parts.assign(row=parts["gate"], column=parts["connection"])
         order = sorted(set(places["row"]), key=GATES.index), sorted(set(places["column"]), key=CONNECTIONS.index)
@@ -181,7 +183,7 @@ def _short(names: Iterable[str]) -> list[str]:
 
 
 def _draw(axes: Axes, panel: Panel, named: bool) -> None:
-    """A panel with the bounds of its matrices; `named`: with the names of its rows."""
+    """Draw a panel with lines between its matrices; `named`: with the names of its rows."""
     bottoms, rights = _ends(panel.rows), _ends(panel.columns)
     for (row, column), picture in panel.pictures.items():
         extent = (*rights[column], *reversed(bottoms[row]))
@@ -203,7 +205,7 @@ def _draw(axes: Axes, panel: Panel, named: bool) -> None:
 
 
 def _ends(sizes: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """Where parts of these sizes begin and end, one after the other, on a side of length 1."""
+    """The begin and end of consecutive parts with these relative sizes, on a side of length 1."""
     total, begin, ends = sum(sizes.values()), 0.0, {}
     for name, size in sizes.items():
         ends[name] = (begin, begin + size / total)

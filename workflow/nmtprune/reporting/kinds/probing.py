@@ -1,4 +1,4 @@
-"""Probing accuracies: a row a task with the average of each category, a column a model, ours beside published."""
+"""Probing accuracies: one row per probe, with the average of each category, and one column per model, our values beside published ones."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ WHERE = {
 }
 
 SEEN = (
-    "The translation model saw the sentences of the training text in training, of BShift the unaltered ones alone, so that memory may "
-    "tell them."
+    "The translation model was trained on these sentences of the training text (BShift: on the unaltered ones only), so that memory may "
+    "help to tell them apart."
 )
 
 
@@ -31,7 +31,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
-    """The frame as printed. An empty cell, and an average that is not over all probes of its category, has its footnote."""
+    """The frame as it is printed. An empty cell has a footnote, and so has an average over a part of its category."""
     published = any(row.published for row in item.rows)
     columns = [(item.headings.get("group", ""), "name"), (item.headings.get("label", ""), "name")]
     for row in item.rows:
@@ -51,7 +51,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
 
 
 def _partial(category: str, probe: str, line: pd.DataFrame, footnotes: dict[str, str]) -> str:
-    """The mark of an average that is over a part of its category."""
+    """The mark of an average over a part of its category; empty for other rows."""
     averaged = line["averaged"].iloc[0].split() if probe == AVERAGE else []
     if not averaged or len(averaged) == list(CATEGORIES.values()).count(category):
         return ""
@@ -74,7 +74,7 @@ def _number(value: float) -> str:
 
 
 def about(item: Item, numbers: pd.DataFrame) -> list[str]:
-    """What a reader must know of the accuracies: examples, intervals, chance."""
+    """Sentences on what a reader must know about the accuracies: examples, intervals, chance."""
     probed = numbers[numbers["probe"] != AVERAGE].dropna(subset="accuracy") if len(numbers) else numbers
     if not len(probed):
         return []
@@ -86,6 +86,6 @@ def about(item: Item, numbers: pd.DataFrame) -> list[str]:
     return [
         f"Examples: {'; '.join(sources)}.",
         *([SEEN] if "corpus" in set(probed["source"]) else []),
-        f"Of {tested} test sentences; {over} half the width of Wilson's 95 % interval, of averages from those of their tasks.",
+        f"Accuracies are on {tested} test sentences; {over} half the width of Wilson's 95 % interval (for averages, combined over probes).",
         f"Chance: {', '.join(f'{name} {value:.1f}' for name, value in zip(chance['probe'], chance['chance'], strict=True))}.",
     ]

@@ -1,4 +1,4 @@
-"""BLEU against the number of components that are ablated, and the order in which they are (Wang and Tu 2020, figure 9)."""
+"""BLEU against the number of ablated components, and the order in which they are ablated (Wang and Tu 2020, figure 9)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST
 from nmtprune.reporting.rendition import Made
 from nmtprune.store.ablation_order import ITERATIVE
 
-SHADES = ["#ffffff", "#a9c8e6"]  # of what is ablated and kept: the lighter the less important
+SHADES = ["#ffffff", "#a9c8e6"]  # of components that are ablated, and of those that are kept
 GREY = "#555555"
-MAPS = 4  # below the lines and beside each other
-MUCH = 0.6  # of BLEU: where more than that is always left, the axis does not begin at 0
+MAPS = 4  # maps beside each other, below the lines
+MUCH = 0.6  # the axis begins at 0 if less than this share of the largest BLEU is left somewhere
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -35,17 +35,17 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def orders(item: Item, measured: Measured) -> pd.DataFrame:
-    """Long: a line for each seed, method and number of ablated components, `component` the one that is ablated at it.
+    """A frame with one line for each seed, method and number of ablated components; `component` is the last one that was ablated.
 
-    A model that is not there has one line that says why.
+    A model that was not analysed has one line that says why.
     """
     frames = []
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
             about = {"row": number, "group": row.group, "label": row.label, **columns_of(chain)}
             about |= {"seed": chain.seed, "missing": measured.missing(chain, item.reads) or ""}
-            found = measured.analysis(chain, "order")
-            frames.append((pd.DataFrame([{}]) if found is None else found).assign(**about))
+            order = measured.analysis(chain, "order")
+            frames.append((pd.DataFrame([{}]) if order is None else order).assign(**about))
     columns = ["row", "group", "label", "task", "recipe", "chain", "seed", "method", "number", "component", "kind", "layer"]
     columns += ["dev_bleu", "dev_perplexity", "test_bleu", "missing"]
     every = (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()).reindex(columns=columns)
@@ -58,7 +58,7 @@ def orders(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
-    """Lines of all models, and beside them the order in which each one's components are ablated, of its first seed."""
+    """The lines of all models, and beside or below them a map for each model with the order in which its components are ablated."""
     maps = [(place, row, _order(numbers, place + 1, row)) for place, row in enumerate(item.rows)]
     layers = {
         place: max((read_component(name).layer for name in known), default=0)
@@ -88,31 +88,32 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Fig
 
 
 def _components(row: Row, measured: Measured) -> list[str]:
-    """All components of a row's model, as it was scored or as its recipe has it."""
+    """All components of a row's models, by their scored shape or by that of the recipe."""
     known = (measured.shape(chain) for chain in row.chains)
     shape = next(filter(None, known), None) or shapes.uniform(measured.config.recipe(row.first.recipe)["architecture"])
     return list(map(str, of_shape(shape))) if shape else []
 
 
 def _order(numbers: pd.DataFrame, row: int, about: Row) -> dict[str, int]:
-    """At which number each component is ablated, iteratively and in the first seed that is there."""
-    of = numbers[(numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")]
-    first = next((chain.seed for chain in about.chains if (of["seed"] == chain.seed).any()), None)
-    own = of[of["seed"] == first]
-    return dict(zip(own["component"], own["number"].astype(int), strict=True))
+    """The place of each ablated component in the order of iterative ablation, of the first seed that was analysed."""
+    ablated = numbers[(numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")]
+    first = next((chain.seed for chain in about.chains if (ablated["seed"] == chain.seed).any()), None)
+    of_seed = ablated[ablated["seed"] == first]
+    return dict(zip(of_seed["component"], of_seed["number"].astype(int), strict=True))
 
 
 def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """By method: means and standard deviations over seeds by number, as far as all of them go."""
-    of = numbers[(numbers["row"] == row) & numbers["method"].notna()]
-    for method, group in of.groupby("method", sort=False):
+    """For each method, means and standard deviations of BLEU over seeds, by those numbers of components that all seeds have."""
+    of_row = numbers[(numbers["row"] == row) & numbers["method"].notna()]
+    for method, group in of_row.groupby("method", sort=False):
         by_number = group.groupby(group["number"].astype(int))[["test_bleu", "dev_bleu"]]
-        whole = group.groupby(group["number"].astype(int))["seed"].nunique() == of["seed"].nunique()
-        yield method, by_number.mean().join(by_number.std(ddof=1), rsuffix="_sd")[whole]
+        in_all_seeds = group.groupby(group["number"].astype(int))["seed"].nunique() == of_row["seed"].nunique()
+        yield method, by_number.mean().join(by_number.std(ddof=1), rsuffix="_sd")[in_all_seeds]
 
 
 def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
-    """BLEU on the test set, iterative solid and one-shot dashed, and lighter that of the iterative order on the development set."""
+    """Draw BLEU on the test set, solid for the iterative order and dashed for the one-shot order, and in a lighter shade BLEU on the
+    development set for the iterative order."""
     looks, drawn = {}, []
     for place, row in enumerate(item.rows):
         for method, curve in _curves(numbers, place + 1):
@@ -141,7 +142,7 @@ def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
 
 
 def _map(axes: Axes, order: dict[str, int], known: list[str], size: tuple[float, float]) -> None:
-    """The components of a model, white the ablated ones, with their numbers."""
+    """Draw the components of a model; ablated ones are white and have their numbers."""
     if not order:
         absent(axes)
         return
@@ -152,7 +153,7 @@ def _map(axes: Axes, order: dict[str, int], known: list[str], size: tuple[float,
 
 
 def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
-    """How many components can go, one after the other, before BLEU on the test set has lost epsilon."""
+    """A sentence on how many components can be ablated before epsilon BLEU is lost on the test set."""
     said = []
     for place, row in enumerate(item.rows):
         epsilon = measured.config.importance(row.first.recipe)["epsilon"]
@@ -168,7 +169,7 @@ def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
 
 
 def _groups(item: Item, numbers: pd.DataFrame) -> list[str]:
-    """The ablated components by name, in their order."""
+    """A sentence with the names of the ablated components in their order."""
     said = []
     for place, row in enumerate(item.rows):
         names = sorted(order := _order(numbers, place + 1, row), key=order.get)

@@ -1,4 +1,4 @@
-"""A scatter of two measures, a labelled point a row, and their rank correlation."""
+"""A scatter plot of two measures with one labelled point per row, and their rank correlation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
-    """`x` and `y` (the first two columns), `y_sd` over seeds and label of every row that has both; baselines are left out."""
+    """`x` and `y` (the first two columns), `y_sd` over seeds and `label` of every row that has both values; without baselines."""
     x, y = (column.metric for column in item.columns[:2])
     chosen = numbers.loc[[not row.baseline for row in item.rows]]
     points = pd.DataFrame({"label": chosen["label"], "x": chosen[x], "y": chosen[y], "y_sd": chosen.get(f"{y}_sd")})
@@ -28,16 +28,17 @@ def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _correlation(points: pd.DataFrame) -> list[str]:
-    """Spearman's rank correlation and its p-value in words; nothing for fewer than three points, or where one measure is constant."""
+    """A sentence with Spearman's rank correlation and its p-value; none for fewer than three points, or if one measure is constant."""
     if len(points) < 3 or min(points["x"].nunique(), points["y"].nunique()) < 2:
         return []
-    found = spearmanr(points["x"], points["y"])
-    p = f"p = {found.pvalue:.3f}" if found.pvalue >= 0.001 else "p < 0.001"
-    return [f"Spearman's rank correlation over {len(points)} points: {found.statistic:.2f}, {p}.".replace("-", "−")]
+    result = spearmanr(points["x"], points["y"])
+    p = f"p = {result.pvalue:.3f}" if result.pvalue >= 0.001 else "p < 0.001"
+    return [f"Spearman's rank correlation over {len(points)} points: {result.statistic:.2f}, {p}.".replace("-", "−")]
 
 
 def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
-    """The second column's values against the first's, bars of the standard deviation over seeds, labels that do not meet."""
+    """The values of the second column against those of the first, with bars for the standard deviation over seeds and labels that do not
+    overlap."""
     figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
     axes.set(xlabel=item.columns[0].heading, ylabel=item.columns[1].heading)
     if points.empty:

@@ -1,5 +1,5 @@
-"""Similarity of components' output to the model's: a row the most and one the least important components, a column a model (Wang and
-Tu 2020, table 1)."""
+"""The similarity of components' outputs to the model's output: one row for the most and one for the least important components, one column
+per model (Wang and Tu 2020, table 1)."""
 
 from __future__ import annotations
 
@@ -23,23 +23,29 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def similarities(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each model and group: `pwcca`, the mean over the group's components and then over seeds, `pwcca_sd` over seeds.
+    """A frame with one row for each model and group. `pwcca`: the mean over the group's components, then over seeds; `pwcca_sd`: the SD
+    over seeds.
 
-    `components` names the group's, seed by seed where they differ, `size` says how many they are and `shared` how many of them are in
-    the other group too (means over seeds). `difference` of the groups, `p` how often components drawn at random differ as much.
+    `components` names the components of the group, by seed if seeds differ; `size` is their number and `shared` the number of those in both
+    groups (means over seeds). `difference`: between the groups; `p`: how often components drawn at random differ as much.
     """
     records = []
     for row in item.rows:
-        found = similarity.difference(row.chains, measured)
+        result = similarity.difference(row.chains, measured)
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
         for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
-            values = [each.means()[group] for each in found.models]
-            named = dict.fromkeys(" ".join(each.groups[group]) for each in found.models)
+            values = [each.means()[group] for each in result.models]
+            named = dict.fromkeys(" ".join(each.groups[group]) for each in result.models)
             record = {"group": group, "label": row.label, **columns_of(row.first), "components": "; ".join(named)}
-            record["size"] = _mean([len(each.groups[group]) for each in found.models])
-            record["shared"] = _mean([len(set(each.groups[group]) & set(each.groups[other])) for each in found.models])
+            record["size"] = _mean([len(each.groups[group]) for each in result.models])
+            record["shared"] = _mean([len(set(each.groups[group]) & set(each.groups[other])) for each in result.models])
             record |= {"pwcca": _mean(values), "pwcca_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan}
-            record |= {"difference": found.difference, "p": found.p, "seeds": len(found.models), "pwcca_published": _published(row, group)}
+            record |= {
+                "difference": result.difference,
+                "p": result.p,
+                "seeds": len(result.models),
+                "pwcca_published": _published(row, group),
+            }
             records.append(record | {"missing": "; ".join(absent)})
     return pd.DataFrame(records)
 
@@ -53,7 +59,7 @@ def _published(row: Row, group: str) -> float:
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
-    """The frame as printed. An empty cell has its footnote."""
+    """The frame as it is printed. Every empty cell has a footnote."""
     published = any(row.published for row in item.rows)
     columns = [(item.headings.get("label", ""), "name")]
     for row in item.rows:
@@ -83,7 +89,7 @@ def _number(value: float) -> str:
 
 
 def about(numbers: pd.DataFrame) -> list[str]:
-    """Which components the groups are, and whether they differ by more than chance."""
+    """Sentences with the components of both groups, and on whether the groups differ by more than chance."""
     sentences = []
     lines = numbers.dropna(subset="pwcca").groupby(["label", "task", "recipe"], sort=False) if len(numbers) else ()
     for (label, *_), line in lines:

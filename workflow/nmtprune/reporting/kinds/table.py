@@ -1,4 +1,4 @@
-"""A table: a row a model, ours beside published; under it, where the item asks for them, the widths of layers."""
+"""A table with one row per model, our values beside published ones; below it, if the item asks for them, the widths of layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoder representations through the phases of training, in two dimensions (Wang et al. 2020, figure 2)."""
+"""Encoder representations through the phases of training, projected to two dimensions (Wang et al. 2020, figure 2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nmtprune.reporting.rendition import Made
 PANELS = 3
 COORDINATES, SHARES = ["component_1", "component_2"], ["variance_1", "variance_2"]
 METHOD = (
-    "Truncated SVD to two dimensions of all models of a seed together, not centred: its first component is mostly what all models "
+    "Truncated SVD to two dimensions of all models of a seed together, not centred: the first component is mostly what all models "
     "have in common."
 )
 
@@ -42,26 +42,27 @@ def projected(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two directions [d]; NaN where one of them has no length or is not known."""
+    """The cosine between two directions [d]; NaN if one of them has no length or is unknown."""
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / lengths if lengths else math.nan
 
 
 def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
-    """A row a model: coordinates, and in all dimensions where it lies as seen from the end of the first phase.
+    """A frame with one row per model of a seed: its coordinates, and its place in all dimensions relative to the end of the first phase.
 
-    `distance`: from there. `cosine_<phase>`: of the way from there with a phase's direction, which leads from there to the phase's
-    end, and for the first phase from its first checkpoint to its end. NaN where a model is missing.
+    `distance`: the distance from that end. `cosine_<phase>`: the cosine between the model's displacement from that end and the direction of
+    a phase. A phase's direction leads from that end to the end of the phase; that of the first phase, from its first checkpoint to its
+    end. Values are NaN for missing models.
     """
     phases = _phases(item)
     chains = [row.chains[place] for row in item.rows]
-    found = [measured.analysis(chain, "representations") for chain in chains]
-    width = next((len(each) for each in found if each is not None), 0)
-    vectors = np.array([np.full(width, math.nan) if each is None else each["value"] for each in found])
-    there = [number for number, each in enumerate(found) if each is not None]
+    analyses = [measured.analysis(chain, "representations") for chain in chains]
+    width = next((len(each) for each in analyses if each is not None), 0)
+    vectors = np.array([np.full(width, math.nan) if each is None else each["value"] for each in analyses])
+    analysed = [number for number, each in enumerate(analyses) if each is not None]
     coordinates, shares = np.full((len(chains), 2), math.nan), np.full(2, math.nan)
-    if len(there) > 1:
-        coordinates[there], shares = projected(vectors[there])
+    if len(analysed) > 1:
+        coordinates[analysed], shares = projected(vectors[analysed])
     ends = {phase: vectors[numbers[-1]] for phase, numbers in phases.items()}
     first = next(iter(phases))
     ways = vectors - ends[first]
@@ -87,7 +88,7 @@ def _phases(item: Item) -> dict[str, list[int]]:
 
 
 def _sentences(item: Item, numbers: pd.DataFrame) -> list[str]:
-    """How far the phases lead and where to, in all dimensions; means over seeds."""
+    """Sentences on how far and in which direction the phases lead, in all dimensions; means over seeds."""
     if numbers.empty or numbers["distance"].isna().all():
         return []
     first, *others = _phases(item)
@@ -102,7 +103,7 @@ def _sentences(item: Item, numbers: pd.DataFrame) -> list[str]:
         f"Distances from the end of {first}, in all dimensions: {_listed(distances)}; {first} itself, from its first checkpoint here: "
         f"{_mean(began[first]['distance'])}.",
         f"Cosines between the directions from there to the ends of the phases ({first}: of its own change): {_listed(cosines)}.",
-        *([f"No direction, and no cosine, where the checkpoint selected is the one begun with: {'; '.join(unmoved)}."] if unmoved else []),
+        *([f"No direction and no cosine, since the first checkpoint itself was selected: {'; '.join(unmoved)}."] if unmoved else []),
     ]
 
 
@@ -111,16 +112,16 @@ def _listed(values: dict[str, pd.Series]) -> str:
 
 
 def _mean(values: pd.Series) -> str:
-    """The mean over the seeds that have a value, and how many these are where others have none."""
-    there = values.dropna()
-    if there.empty:
+    """The mean over the seeds that have a value, and the number of these seeds if others have none."""
+    known = values.dropna()
+    if known.empty:
         return "not known"
-    part = f" (of {len(there)} of {len(values)} seeds)" if len(there) < len(values) else ""
-    return f"{there.mean():.3g}".replace("-", "−") + part
+    part = f" (of {len(known)} of {len(values)} seeds)" if len(known) < len(values) else ""
+    return f"{known.mean():.3g}".replace("-", "−") + part
 
 
 def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
-    """A panel a seed."""
+    """One panel per seed."""
     panels = max(1, len(frames))
     figure, grid = pyplot.subplots(1, panels, figsize=(1.2 + 4.4 * panels, 3.8), layout="constrained", squeeze=False)
     for axes, frame in zip(grid[0], frames, strict=False):
@@ -133,7 +134,7 @@ def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
 
 
 def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
-    """A colour and a marker for each phase, arrows in the order of training."""
+    """Draw the models of a seed: each phase has a colour and a marker, and arrows follow the order of training."""
     points = frame[COORDINATES].to_numpy(float)
     phases = _phases(item)
     looks = {phase: figures.look(place) for place, phase in enumerate(phases)}
@@ -158,7 +159,7 @@ def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, l
 
 
 def _origin(item: Item, number: int) -> int | None:
-    """The row of the model that a phase begins with: the nearest ancestor of its first row's that is a row of another phase."""
+    """The row of the model that a phase begins with: the nearest ancestor of the phase's first model that is in another phase."""
     begins = item.rows[number]
     others = {row.first: place for place, row in enumerate(item.rows) if row.group != begins.group}
     return next((others[ancestor] for ancestor in begins.first.ancestors() if ancestor in others), None)

@@ -1,4 +1,4 @@
-"""Widths of layers through a training under the group lasso, from its history (Behnke and Heafield 2021, figure 2)."""
+"""The widths of layers during a training under the group lasso, from the training's history (Behnke and Heafield 2021, figure 2)."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
-    """Of each model a row a validation, with a column `ffn_<side>_<layer>` a layer; or one row that says why it is missing."""
+    """One frame per model, with one row per validation and one column `ffn_<side>_<layer>` per layer; or with one row that says why the
+    model is missing."""
     frames = []
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
-            known = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
+            about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
             reason, history = measured.missing(chain, ["history"]), measured.history(chain)
             if reason or history is None:
-                frames.append(pd.DataFrame([{**known, "missing": reason or measured.reason(chain, "history")}]))
+                frames.append(pd.DataFrame([{**about, "missing": reason or measured.reason(chain, "history")}]))
                 continue
             measures = [name for name in ("update", "lambda", "ffn_sparsity") if name in history]
-            found = pd.concat([history[measures], _widths(history, chain, measured)], axis=1)
-            frames.append(found.assign(**known, missing=""))
+            frame = pd.concat([history[measures], _widths(history, chain, measured)], axis=1)
+            frames.append(frame.assign(**about, missing=""))
     return frames
 
 
 def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataFrame:
-    """The columns of a history that hold FFN widths, as reports name them; tied decoder layers are one."""
+    """The columns of a history that hold FFN widths, under their names in reports; tied decoder layers count as one."""
     tied = measured.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
-    found = {name: match for name in history if (match := _WIDTH.fullmatch(name))}
-    kept = {name: match for name, match in found.items() if not (tied and match[1] == "decoder" and match[2] != "0")}
+    of_layers = {name: match for name in history if (match := _WIDTH.fullmatch(name))}
+    kept = {name: match for name, match in of_layers.items() if not (tied and match[1] == "decoder" and match[2] != "0")}
     return history[list(kept)].rename(columns={name: f"ffn_{match[1]}_{int(match[2]) + 1}" for name, match in kept.items()})
 
 
 def lines(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
-    """Units left against updates, a panel a side and a row of panels a model (its first seed), a line a layer from dark to light."""
+    """Units left against updates: one row of panels per model (first seed), one panel per side, one line per layer from dark to light."""
     shown = [place for place, row in enumerate(item.rows, 1)] or [0]
     figure, panels = pyplot.subplots(
         len(shown), 2, figsize=(7.4, 3.2 * len(shown)), sharex="row", sharey="row", squeeze=False, layout="constrained"
