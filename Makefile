@@ -1,4 +1,4 @@
-# make demo    the toy run: set up, train, prune, retrain, render; some twenty minutes on two cores
+# make demo    the toy run: set up, train, prune, retrain, render; some ten minutes on two cores
 # make check   linters and the tests of what is edited most: three minutes on two idle cores
 # make test    lint and all tests
 # make bench   all benchmarks, for hours; writes docs/performance.md (ROUNDS=1: sooner; BENCH="--only gemm": see benchmarks/report.py)

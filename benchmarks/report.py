@@ -70,7 +70,7 @@ BENCHMARKS = (
         "The same with unrelated lengths of source and target: more of each batch is padding, which we leave out.",
         *("--lengths", "independent"),
     ),
-    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "60", "--warm-up", "40"),
+    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "45", "--warm-up", "30"),
     _training(
         "training-64",
         "Training, d 64",

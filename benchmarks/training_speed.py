@@ -225,8 +225,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--clip-norm", type=float, default=0.0)
     parser.add_argument("--max-tokens", type=int, help="tokens in a batch")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=[DEFAULT_PRECISION], help="of our trainings")
-    parser.add_argument("--updates", type=int, default=100)
-    parser.add_argument("--warm-up", type=int, default=60, help="first updates, which are not timed: memory grows and kernels are compiled")
+    parser.add_argument("--updates", type=int, default=70)
+    parser.add_argument("--warm-up", type=int, default=40, help="first updates, which are not timed: memory grows and kernels are compiled")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     tiny = {"dim": 16, "layers": 1, "heads": 2, "types": 100, "sentences": 300, "max_tokens": 200, "updates": 6, "warm_up": 2, "rounds": 1}
     options = parse(parser, tiny)

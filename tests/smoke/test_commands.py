@@ -57,7 +57,7 @@ GENERATE = (
 COMMANDS = {
     "git clone <this repository> nmtprune && cd nmtprune": Tried("a place that the reader knows", instead="true"),
     "make setup": Tried("downloads", instead="make -n setup"),
-    "make demo": Tried("a quarter of an hour", instead="make -n demo"),
+    "make demo": Tried("ten minutes", instead="make -n demo"),
     ".venv/bin/snakemake --cores all --config preset=multi30k": HOURS,
     "snakemake --cores all --config preset=multi30k 'seeds=[1]' 'papers=[see2016, wang2020]'": HOURS,
     "snakemake --cores all --config preset=multi30k 'papers=[wang2020/table2]' 'seeds=[1,2,3]'": HOURS,
