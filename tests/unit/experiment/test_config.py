@@ -138,7 +138,7 @@ def test_wrong_recipes(own, change, said):
         ),
         (
             {"schedules": {"train": {"updates": 3}}},
-            r"recipes/mine.yaml: variants\.narrow: schedules\.train: the phases of its learning rate make 600 updates",
+            r"recipes/mine.yaml: variants\.narrow: schedules\.train: the phases of its learning rate make 660 updates",
         ),
     ],
 )
@@ -324,7 +324,7 @@ def changed(own, change):
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 300, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
+        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 330, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
         ({"schedules": {"retrain": {"label_smoothing": 0}}}, {"retrain"}),
         ({"prunable": {"embeddings": "out"}}, {"prune-local-50"}),
         ({"architecture": {"heads": 2}}, {"train"}),
