@@ -58,7 +58,7 @@ def pretend(model: chain.Chain) -> None:
     kept = paths.hypotheses(model, "test")
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text("\n".join(hypotheses(model)) + "\n")
-    sparsity = 50.0 if model.state == "sparse" else 0.0
+    sparsity = 50.0 if model.form == "sparse" else 0.0
     row = {
         "chain": str(model),
         "set": "test",

@@ -82,7 +82,7 @@ def pretend(run: config.Config, model: chain.Chain) -> None:
         "perplexity": 5,
         "parameters": parameters,
         "size_dense": 4 * parameters,
-        "size_stored": parameters if model.state == "sparse" else "",
+        "size_stored": parameters if model.form == "sparse" else "",
         "shape": json.dumps(shape_of(run, model)),
         "macs_per_word": 4e6 + 6e6 * units(run, model),
         "engine": "onnx",
