@@ -19,7 +19,7 @@ class Packing:
     """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened batch; None where all do.
 
     What is packed has `rows` rows. In mixed precision these are some more than there are tokens, since oneDNN compiles its bfloat16
-    products anew for every number of rows. The last rows hold zeros, and nothing that becomes of them reaches a token or a gradient.
+    products anew for every number of rows. The last rows begin as zeros; no token and no gradient depends on them.
     """
 
     sentences: int
@@ -115,12 +115,12 @@ class _FromHeads(torch.autograd.Function):
 
 
 def to_heads(x: Tensor, packing: Packing, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """`parts` projections that lie side by side [tokens, parts * heads * head_dim], each as [sentences * heads, length, head_dim]."""
+    """`parts` projections that lie side by side [rows, parts * heads * head_dim], each as [sentences * heads, length, head_dim]."""
     return _ToHeads.apply(x, packing, parts, heads)
 
 
 def from_heads(x: Tensor, packing: Packing, heads: int) -> Tensor:
-    """[sentences * heads, length, head_dim] as [tokens, heads * head_dim]."""
+    """[sentences * heads, length, head_dim] as [rows, heads * head_dim]."""
     return _FromHeads.apply(x, packing, heads)
 
 

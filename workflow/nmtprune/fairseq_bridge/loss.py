@@ -138,7 +138,7 @@ def label_smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: floa
 
 
 def projected_cross_entropy(features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
-    """`label_smoothed_cross_entropy` of the logits `features` [tokens, d] times `weight` [types, d], transposed; on a CPU.
+    """`label_smoothed_cross_entropy` of the logits `features` [rows, d] times `weight` [types, d], transposed; on a CPU.
 
     Under autocast the products are in its precision, and everything else, the weight's gradient too, in single precision. The
     backward pass can run only once.

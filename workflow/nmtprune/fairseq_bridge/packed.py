@@ -1,7 +1,7 @@
 """A model's forward pass for training, over the tokens of a batch alone.
 
 fairseq computes with padding wherever the sentences of a batch differ in length: on Multi30k in an eighth of all target positions. Here
-every layer works on the tokens, [tokens, d]; only attention and the SSRU see them sentence by sentence. Queries, keys and values come
+every layer works on the tokens, [rows, d] (`attention.Packing`); only attention and the SSRU see them sentence by sentence. Queries, keys and values come
 from one product, and dropout and the residual sum from one pass. The parameters are the model's own; the results are those of the model's
 own forward pass within float rounding, with other draws of dropout. Of an LSTM, whose layers leave padding out themselves (`recurrence`),
 the output projection reads the tokens alone.
@@ -27,7 +27,7 @@ from nmtprune.fairseq_bridge.attention import Packing, attend, from_heads, to_he
 from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum, rate
 from nmtprune.fairseq_bridge.lstm import Lstm
 
-LENGTHS = 4
+LENGTHS = 4  # in mixed precision sentences are filled up to multiples of so many positions
 _LAYERS = (TransformerEncoderLayerBase, TransformerDecoderLayerBase, student.Layer)
 # parts that a Transformer of fairseq may have and that are not computed here
 _EXTRAS = (
@@ -58,7 +58,7 @@ def supports(model: nn.Module) -> bool:
 
 
 def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
-    """What the output projection reads at the target's tokens [tokens, d], and where these stand in the batch.
+    """What the output projection reads at the target's tokens [rows, d], and where these stand in the batch; `rows` as `Packing` has it.
 
     `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the target shifted right by the end of
     sentence and padded on the right.
@@ -72,8 +72,11 @@ def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Te
 
 
 def filled_up(model: nn.Module, source: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Types [sentences, length], padded on the left of sources and on the right of targets, with as much more padding as makes lengths
-    multiples of LENGTHS: see `Packing`. Only in mixed precision, and not of an LSTM, whose steps over padding cost as much as others."""
+    """Fill up sources (on the left) and targets (on the right), types [sentences, length], with padding to a multiple of LENGTHS.
+
+    So oneDNN compiles fewer kernels (see `Packing`). In single precision, and for an LSTM, whose steps over padding cost as much as
+    others, they are returned as they are.
+    """
     if isinstance(model, Lstm) or not torch.is_autocast_enabled(source.device.type):
         return source, *targets
     padding = model.decoder.padding_idx
@@ -109,7 +112,7 @@ def _decode(decoder: nn.Module, target_input: Tensor, memory: Tensor, source: Pa
 
 
 def _embedded(side: nn.Module, types: Tensor, packing: Packing) -> Tensor:
-    """Scaled embeddings plus positions under dropout [tokens, d] of types [sentences, length]."""
+    """Scaled embeddings plus positions under dropout [rows, d] of types [sentences, length]."""
     x = side.embed_scale * side.embed_tokens(packing.pack(types.flatten()))
     if side.embed_positions is not None:
         x = x + packing.pack(side.embed_positions(types).flatten(0, 1))
@@ -147,7 +150,7 @@ def _self_attention(attention: nn.Module, packing: Packing, hidden: Tensor | Non
 
 
 def _cross_attention(attention: nn.Module, packing: Packing, memory: Tensor, source: Packing, hidden: Tensor | None, x: Tensor) -> Tensor:
-    """`memory`: the encoder's output at the source's tokens [source tokens, d]."""
+    """`memory`: the encoder's output at the source's tokens [source rows, d]."""
     heads = attention.num_heads
     if not heads:
         return attention.out_proj(x)
