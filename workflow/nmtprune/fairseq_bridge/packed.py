@@ -1,10 +1,10 @@
 """A model's forward pass for training, over the tokens of a batch alone.
 
 fairseq computes with padding wherever the sentences of a batch differ in length: on Multi30k in an eighth of all target positions. Here
-every layer works on the tokens, [rows, d] (`attention.Packing`); only attention and the SSRU see them sentence by sentence. Queries, keys and values come
-from one product, and dropout and the residual sum from one pass. The parameters are the model's own; the results are those of the model's
-own forward pass within float rounding, with other draws of dropout. Of an LSTM, whose layers leave padding out themselves (`recurrence`),
-the output projection reads the tokens alone.
+every layer works on the tokens, [rows, d] (`attention.Packing`); only attention and the SSRU see them sentence by sentence. Queries, keys
+and values come from one product, and dropout and the residual sum from one pass. The parameters are the model's own; the results are
+those of the model's own forward pass within float rounding, with other draws of dropout. An LSTM, whose layers leave padding out
+themselves (`recurrence`), has its output projection read the tokens alone.
 """
 
 from __future__ import annotations
