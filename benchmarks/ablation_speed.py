@@ -1,13 +1,16 @@
-"""How many ablated variants of a model nmtprune evaluates in a minute, against one process of stock fairseq-generate a variant.
+"""How many ablated variants of a model nmtprune evaluates in a minute, against one process of stock
+fairseq-generate a variant.
 
-    python benchmarks/ablation_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 5] [--beam 5] [--variants 31]
+    python benchmarks/ablation_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 5]
+    [--beam 5] [--variants 31]
 
-A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on the test set. Like is set against like:
-BLEU alone against a process of fairseq-generate, which makes hypotheses alone; BLEU and perplexity against that and the second process
-that fairseq needs for likelihoods (--score-reference). Ours is the whole process: loading once, then so many `--variants`, the whole model
-first. The ablated checkpoints are written outside fairseq's clock. All run on one thread; times are CPU seconds, rounds are
-interleaved, and a round's ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained on the generated task for
-some minutes.
+A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on the test set.
+Like is set against like: BLEU alone against a process of fairseq-generate, which makes hypotheses alone; BLEU
+and perplexity against that and the second process that fairseq needs for likelihoods (--score-reference).
+Ours is the whole process: loading once, then so many `--variants`, the whole model first. The ablated
+checkpoints are written outside fairseq's clock. All run on one thread; times are CPU seconds, rounds are
+interleaved, and a round's ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained
+on the generated task for some minutes.
 """
 
 from __future__ import annotations
@@ -42,9 +45,12 @@ for ablated in [[], *([each] for each in components_of(model.state))][: int(coun
 
 
 def run_ours(job: Job, beam: int, variants: int, what: str) -> tuple[float, float]:
-    """CPU seconds a variant, of the whole process over all of them, and BLEU of the whole model: `what` is `bleu`, or `both` with
-    perplexity."""
-    cpu, printed = run_python(ABLATE, job.checkpoint, job.data, job.text(0), job.text(1), beam, variants, what)
+    """CPU seconds a variant, of the whole process over all of them, and BLEU of the whole model: `what` is
+    `bleu`, or `both` with perplexity.
+    """
+    cpu, printed = run_python(
+        ABLATE, job.checkpoint, job.data, job.text(0), job.text(1), beam, variants, what
+    )
     return cpu / variants, float(printed.split()[1])
 
 
@@ -55,7 +61,17 @@ def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> tuple
     masks = ablation(checkpoint["model"], [components[variant % len(components)]])
     checkpoint["model"] = checkpoints.masked(checkpoint["model"], masks)
     checkpoints.save(checkpoint, folder / "ablated.pt")
-    options = ["--path", folder / "ablated.pt", "--gen-subset", job.test_set, "--beam", beam, "--cpu", "--num-workers", 0]
+    options = [
+        "--path",
+        folder / "ablated.pt",
+        "--gen-subset",
+        job.test_set,
+        "--beam",
+        beam,
+        "--cpu",
+        "--num-workers",
+        0,
+    ]
     generate = LAUNCH.format(tool="generate"), job.data / "bin", *options
     return run_python(*generate)[0], run_python(*generate, "--score-reference")[0]
 
@@ -76,9 +92,16 @@ def main() -> None:
             for (what, ratios), measure in zip(rounds.items(), ("bleu", "both"), strict=True):
                 (ours, bleu), theirs = run_ours(job, options.beam, variants, measure), of_fairseq[what]
                 ratios.append(theirs / ours)
-                print(f"round {number}, {what}: {ours:.2f} s a variant ({variants} of them), fairseq-generate {theirs:.2f} s", flush=True)
+                print(
+                    f"round {number}, {what}: {ours:.2f} s a variant ({variants} of them), fairseq-generate "
+                    f"{theirs:.2f} s",
+                    flush=True,
+                )
     more = {"variants": variants, "BLEU of the whole model": f"{bleu:.1f}"}
-    publish({f"variants a minute by {what}": ratio(ratios, **more) for what, ratios in rounds.items()}, options.json)
+    publish(
+        {f"variants a minute by {what}": ratio(ratios, **more) for what, ratios in rounds.items()},
+        options.json,
+    )
 
 
 if __name__ == "__main__":

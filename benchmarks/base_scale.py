@@ -2,11 +2,12 @@
 
     python benchmarks/base_scale.py [--recipe base|see2016] [--only OPERATION ...] [--rounds 1]
 
-`base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the 4+4-layer LSTM of 1000 units
-with words (216M). Each operation runs in a process of its own that first makes or reads what it works on. Memory is the highest
-resident set of that process (Linux), the model included, and what the operation adds to what was there before it, both as multiples of the
-model's bytes in single precision, which is the ratio that is printed; `nothing` is Python with its libraries. CPU seconds hardly change
-when other jobs share the machine; seconds on the clock do.
+`base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the
+4+4-layer LSTM of 1000 units with words (216M). Each operation runs in a process of its own that first makes
+or reads what it works on. Memory is the highest resident set of that process (Linux), the model included, and
+what the operation adds to what was there before it, both as multiples of the model's bytes in single
+precision, which is the ratio that is printed; `nothing` is Python with its libraries. CPU seconds hardly
+change when other jobs share the machine; seconds on the clock do.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def base(types: int = 41_980, d: int = 512, ffn: int = 2048, layers: int = 6) ->
             prefix = f"{side}.layers.{layer}"
             for attention in attentions:
                 for projection in ("k_proj", "v_proj", "q_proj", "out_proj"):
-                    shapes |= {f"{prefix}.{attention}.{projection}.weight": (d, d), f"{prefix}.{attention}.{projection}.bias": (d,)}
+                    shapes |= {
+                        f"{prefix}.{attention}.{projection}.weight": (d, d),
+                        f"{prefix}.{attention}.{projection}.bias": (d,),
+                    }
                 shapes |= {f"{prefix}.{attention}_layer_norm.{kind}": (d,) for kind in ("weight", "bias")}
             shapes |= {f"{prefix}.fc1.weight": (ffn, d), f"{prefix}.fc1.bias": (ffn,)}
             shapes |= {f"{prefix}.fc2.weight": (d, ffn), f"{prefix}.fc2.bias": (d,)}
@@ -60,8 +64,15 @@ def see2016() -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for side in ("encoder", "decoder"):
         shapes[f"{side}.embed_tokens.weight"] = (types, n)
-        shapes |= {f"{side}.lstm.weight_{kind}_l{layer}": (4 * n, n) for layer in range(layers) for kind in ("ih", "hh")}
-    return shapes | {"decoder.attention.output.weight": (n, 2 * n), "decoder.output_projection.weight": (types, n)}
+        shapes |= {
+            f"{side}.lstm.weight_{kind}_l{layer}": (4 * n, n)
+            for layer in range(layers)
+            for kind in ("ih", "hh")
+        }
+    return shapes | {
+        "decoder.attention.output.weight": (n, 2 * n),
+        "decoder.output_projection.weight": (types, n),
+    }
 
 
 def tiny() -> dict[str, tuple[int, ...]]:
@@ -74,7 +85,9 @@ SHAPES = {"base": base, "see2016": see2016, "tiny": tiny}
 
 def state(recipe: str) -> State:
     generator = torch.Generator().manual_seed(1)
-    return {name: torch.randn(shape, generator=generator).mul_(0.05) for name, shape in SHAPES[recipe]().items()}
+    return {
+        name: torch.randn(shape, generator=generator).mul_(0.05) for name, shape in SHAPES[recipe]().items()
+    }
 
 
 def kept(weights_of: State) -> State:
@@ -90,7 +103,9 @@ def _analyse(made: State) -> None:
 
 
 def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
-    """Operation -> what it works on, made outside the clock, and the operation. Files are written before they are read."""
+    """Operation -> what it works on, made outside the clock, and the operation. Files are written before they
+    are read.
+    """
 
     def pair() -> tuple[State, State]:
         made = state(recipe)
@@ -108,7 +123,10 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
         "write checkpoint": (lambda: state(recipe), lambda made: checkpoints.save({"model": made}, model)),
         "read checkpoint": (lambda: None, lambda _: checkpoints.read(model)),
         **{
-            f"masks, {scheme}": (lambda: state(recipe), lambda made, scheme=scheme: masks(prunable(made, "in"), scheme, PERCENT))
+            f"masks, {scheme}": (
+                lambda: state(recipe),
+                lambda made, scheme=scheme: masks(prunable(made, "in"), scheme, PERCENT),
+            )
             for scheme in SCHEMES
         },
         "write masks": (lambda: kept(state(recipe)), lambda made: checkpoints.save_masks(made, mask)),
@@ -116,7 +134,9 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
         "mask a model": (pair, lambda both: checkpoints.masked(*both)),
         "prune (read, masks, write)": (
             lambda: None,
-            lambda _: checkpoints.save_masks(masks(prunable(checkpoints.read(model)["model"], "in"), "global", PERCENT), mask),
+            lambda _: checkpoints.save_masks(
+                masks(prunable(checkpoints.read(model)["model"], "in"), "global", PERCENT), mask
+            ),
         ),
         "count and size": (pruned, size.sizes),
         "store sparse": (pruned, lambda made: size.store_sparse(made, sparse)),
@@ -126,7 +146,9 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
 
 
 def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[str, float]:
-    """Seconds of an operation, on the clock and of the processor, and bytes of memory: the highest, and what the operation added."""
+    """Seconds of an operation, on the clock and of the processor, and bytes of memory: the highest, and what
+    the operation added.
+    """
     given = prepare()
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident set counts from here on
     before, clock, processor = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
@@ -143,14 +165,20 @@ def main() -> None:
     parser.add_argument("--recipe", choices=SHAPES, default="base")
     parser.add_argument("--only", nargs="+", help="operations by name")
     parser.add_argument("--measure", nargs=2, metavar=("OPERATION", "FOLDER"), help=argparse.SUPPRESS)
-    options = parse(parser, {"recipe": "tiny", "only": ["write checkpoint", "prune (read, masks, write)", "read masks"]})
+    options = parse(
+        parser, {"recipe": "tiny", "only": ["write checkpoint", "prune (read, masks, write)", "read masks"]}
+    )
     if options.measure:
         name, folder = options.measure
         print(json.dumps(measure(*operations(Path(folder), options.recipe)[name])))
         return
     parameters = sum(torch.Size(shape).numel() for shape in SHAPES[options.recipe]().values())
     size_of_model = 4 * parameters
-    print(f"{options.recipe}: {parameters / 1e6:.1f}M parameters, {size_of_model / 1e6:.0f} MB; {PERCENT} % pruned", flush=True)
+    print(
+        f"{options.recipe}: {parameters / 1e6:.1f}M parameters, {size_of_model / 1e6:.0f} MB; {PERCENT} % "
+        "pruned",
+        flush=True,
+    )
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +188,10 @@ def main() -> None:
                 runs.setdefault(name, []).append(json.loads(done.stdout))
     ratios = {}
     for name, measured in runs.items():
-        more = {what.replace("_", " "): f"{statistics.median(run[what] for run in measured):.2f}" for what in ("seconds", "cpu_seconds")}
+        more = {
+            what.replace("_", " "): f"{statistics.median(run[what] for run in measured):.2f}"
+            for what in ("seconds", "cpu_seconds")
+        }
         more["added / model"] = f"{statistics.median(run['added'] for run in measured) / size_of_model:.2f}"
         ratios[f"{name}, memory / model"] = ratio([run["peak"] / size_of_model for run in measured], **more)
     publish(ratios, options.json)

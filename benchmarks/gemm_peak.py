@@ -1,10 +1,12 @@
-"""Matrix products of small Transformers: how many operations a second one core does, in single precision and in bfloat16.
+"""Matrix products of small Transformers: how many operations a second one core does, in single precision and
+in bfloat16.
 
     python benchmarks/gemm_peak.py [--precision float32 bfloat16] [--rounds 5] [--seconds 0.3]
 
-Shapes are those of training with 4,096 tokens a batch: projections, both halves of the feed-forward network, and the output projection.
-The peak of a precision is its fastest shape. PyTorch multiplies, on one thread; times are CPU seconds; precisions and shapes take turns.
-bfloat16 is left out by default where the processor only emulates it.
+Shapes are those of training with 4,096 tokens a batch: projections, both halves of the feed-forward network,
+and the output projection. The peak of a precision is its fastest shape. PyTorch multiplies, on one thread;
+times are CPU seconds; precisions and shapes take turns. bfloat16 is left out by default where the processor
+only emulates it.
 """
 
 from __future__ import annotations
@@ -29,13 +31,17 @@ WARM_UP = 2  # products that are not timed
 
 
 def gflops(shape: Shape, precision: str, seconds: float) -> float:
-    """10^9 operations a CPU second of a product [rows, inner] x [inner, columns]: two for each multiply-accumulate.
+    """10^9 operations a CPU second of a product [rows, inner] x [inner, columns]: two for each
+    multiply-accumulate.
 
     The product is repeated for about `seconds`.
     """
     rows, inner, columns = shape
     generator = torch.Generator().manual_seed(1)
-    left, right = (torch.randn(size, generator=generator).to(getattr(torch, precision)) for size in ((rows, inner), (columns, inner)))
+    left, right = (
+        torch.randn(size, generator=generator).to(getattr(torch, precision))
+        for size in ((rows, inner), (columns, inner))
+    )
     out = torch.empty(rows, columns, dtype=left.dtype)
     for _ in range(WARM_UP):
         torch.mm(left, right.T, out=out)
@@ -54,7 +60,9 @@ def peak(precision: str, seconds: float, shapes: Sequence[Shape] = SHAPES) -> fl
 def main() -> None:
     parser = command_line(__doc__.splitlines()[0], rounds=5)
     known = ["float32", "bfloat16"]
-    parser.add_argument("--precision", nargs="+", choices=known, default=known if multiplies_bfloat16("cpu") else known[:1])
+    parser.add_argument(
+        "--precision", nargs="+", choices=known, default=known if multiplies_bfloat16("cpu") else known[:1]
+    )
     parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement")
     parser.add_argument("--rows", type=int, default=TOKENS, help="tokens in a batch")
     options = parse(parser, {"rounds": 1, "rows": 64, "seconds": 0.01, "precision": known})
@@ -66,9 +74,16 @@ def main() -> None:
         for shape in shapes:
             name = "{}x{} by {}x{}".format(*shape[:2], *shape[1:])
             for precision in options.precision:
-                measured.setdefault(name, {}).setdefault(precision, []).append(gflops(shape, precision, options.seconds))
-    medians = {name: {precision: statistics.median(rates) for precision, rates in rows.items()} for name, rows in measured.items()}
-    peaks = {precision: max(rates[precision] for rates in medians.values()) for precision in options.precision}
+                measured.setdefault(name, {}).setdefault(precision, []).append(
+                    gflops(shape, precision, options.seconds)
+                )
+    medians = {
+        name: {precision: statistics.median(rates) for precision, rates in rows.items()}
+        for name, rows in measured.items()
+    }
+    peaks = {
+        precision: max(rates[precision] for rates in medians.values()) for precision in options.precision
+    }
     for name, rates in medians.items():
         print(f"{name}: {', '.join(f'{precision} {rate:.1f} GFLOP/s' for precision, rate in rates.items())}")
     print(f"peak: {', '.join(f'{precision} {rate:.1f} GFLOP/s' for precision, rate in peaks.items())}")

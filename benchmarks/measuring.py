@@ -1,7 +1,9 @@
-"""What the benchmarks share: their command line, ratios with their spread, one-thread processes, and what the processor can do.
+"""What the benchmarks share: their command line, ratios with their spread, one-thread processes, and what the
+processor can do.
 
-A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low", "high", "rounds": [...]}}`, with
-further columns of the table in docs/performance.md under `more`; the name `about` is kept for what concerns all ratios.
+A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low",
+"high", "rounds": [...]}}`, with further columns of the table in docs/performance.md under `more`; the name
+`about` is kept for what concerns all ratios.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ INSTRUCTION_SETS = {
 def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
     """A parser of the options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds; a ratio is their median")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="interleaved rounds; a ratio is their median"
+    )
     parser.add_argument("--json", type=Path, help="write the ratios to this file")
     parser.add_argument("--tiny", action="store_true", help="sizes that only show that the benchmark works")
     return parser
@@ -55,16 +59,24 @@ def parse(parser: argparse.ArgumentParser, tiny: Mapping[str, Any]) -> argparse.
 
 def ratio(rounds: Sequence[float], **more: Any) -> dict[str, Any]:
     """A ratio over all rounds: median, lowest and highest; `more` as further columns."""
-    values = {"ratio": statistics.median(rounds), "low": min(rounds), "high": max(rounds), "rounds": list(rounds)}
+    values = {
+        "ratio": statistics.median(rounds),
+        "low": min(rounds),
+        "high": max(rounds),
+        "rounds": list(rounds),
+    }
     return values | ({"more": more} if more else {})
 
 
-def publish(ratios: Mapping[str, Mapping[str, Any]], file: Path | None, about: Mapping[str, Any] | None = None) -> None:
+def publish(
+    ratios: Mapping[str, Mapping[str, Any]], file: Path | None, about: Mapping[str, Any] | None = None
+) -> None:
     """Print a line for each ratio, and write them to a JSON file if one is given."""
     for name, values in ratios.items():
         more = "".join(f"; {key} {value}" for key, value in values.get("more", {}).items())
         print(
-            f"{name}: {values['ratio']:.2f}x ({values['low']:.2f} to {values['high']:.2f}, rounds: {len(values['rounds'])}){more}",
+            f"{name}: {values['ratio']:.2f}x ({values['low']:.2f} to {values['high']:.2f}, rounds: "
+            f"{len(values['rounds'])}){more}",
             flush=True,
         )
     if file is not None:

@@ -1,4 +1,6 @@
-"""Floating-point operations of matrix products, counted from shapes: two for each multiply-accumulate, padding included."""
+"""Floating-point operations of matrix products, counted from shapes: two for each multiply-accumulate,
+padding included.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from typing import Any
 
 
 def of_update(architecture: Mapping[str, Any], types: int, sentences: int, source: int, target: int) -> int:
-    """Operations of all matrix products of one training batch: the forward pass, and twice as many for both gradients of each product.
+    """Operations of all matrix products of one training batch: the forward pass, and twice as many for both
+    gradients of each product.
 
-    `architecture`: a recipe's, of a `transformer` or an `nmtprune_lstm`; `types`: of the target dictionary; `source`, `target`: pieces of
-    the padded sentences, end of sentence included.
+    `architecture`: a recipe's, of a `transformer` or an `nmtprune_lstm`; `types`: of the target dictionary;
+    `source`, `target`: pieces of the padded sentences, end of sentence included.
     """
     count = _lstm if architecture["name"] == "nmtprune_lstm" else _transformer
     output_projection = target * architecture["embed_dim"] * types
@@ -33,5 +36,7 @@ def _transformer(architecture: Mapping[str, Any], source: int, target: int) -> i
 def _lstm(architecture: Mapping[str, Any], source: int, target: int) -> int:
     """Multiply-accumulates of one sentence pair in all layers and in the dot attention."""
     width = architecture["embed_dim"]
-    layers = 8 * width**2 * (architecture["encoder_layers"] * source + architecture["decoder_layers"] * target)
+    layers = (
+        8 * width**2 * (architecture["encoder_layers"] * source + architecture["decoder_layers"] * target)
+    )
     return layers + 2 * target * source * width + 2 * target * width**2

@@ -2,9 +2,9 @@
 
     python benchmarks/report.py [--rounds 1] [--tiny] [--only NAME ...] [--no-run]
 
-Each benchmark runs in a process of its own, one after the other; the machine should be idle. What it measured is kept as
-`results/benchmarks/<name>.json`, so that `--only` repeats single ones and `--no-run` just writes the page. The page never mixes numbers of
-different machines or versions.
+Each benchmark runs in a process of its own, one after the other; the machine should be idle. What it measured
+is kept as `results/benchmarks/<name>.json`, so that `--only` repeats single ones and `--no-run` just writes
+the page. The page never mixes numbers of different machines or versions.
 """
 
 from __future__ import annotations
@@ -61,27 +61,56 @@ BENCHMARKS = (
     _training(
         "training-128",
         "Training, d 128",
-        "Target words for each CPU second over those of stock fairseq, which trains in single precision; whole updates on the same data. "
-        "The share of the peak is how much of this machine's peak the matrix products of our training reach, measured in the same rounds.",
+        "Target words for each CPU second over those of stock fairseq, which trains in single precision; "
+        "whole updates on the same data. "
+        "The share of the peak is how much of this machine's peak the matrix products of our training reach, "
+        "measured in the same rounds.",
     ),
     _training(
         "training-128-independent",
         "Training, d 128, unrelated lengths",
-        "The same with unrelated lengths of source and target: more of each batch is padding, which we leave out.",
+        "The same with unrelated lengths of source and target: more of each batch is padding, which we leave "
+        "out.",
         *("--lengths", "independent"),
     ),
-    _training("training-256", "Training, d 256", "The same at twice the width.", "--dim", "256", "--updates", "45", "--warm-up", "30"),
+    _training(
+        "training-256",
+        "Training, d 256",
+        "The same at twice the width.",
+        "--dim",
+        "256",
+        "--updates",
+        "45",
+        "--warm-up",
+        "30",
+    ),
     _training(
         "training-64",
         "Training, d 64",
         "The same at the size of the recipe `toy` and with its batches.",
-        *("--dim", "64", "--ffn", "128", "--layers", "2", "--types", "700", "--max-tokens", "600", "--dropout", "0", "--clip-norm", "1"),
+        *(
+            "--dim",
+            "64",
+            "--ffn",
+            "128",
+            "--layers",
+            "2",
+            "--types",
+            "700",
+            "--max-tokens",
+            "600",
+            "--dropout",
+            "0",
+            "--clip-norm",
+            "1",
+        ),
         *("--updates", "400", "--warm-up", "100"),
     ),
     _training(
         "training-lstm",
         "Training, LSTM",
-        "The LSTM of See et al. (`nmtprune_lstm`) against fairseq's own `lstm` of the same size, which also feeds the attention back into "
+        "The LSTM of See et al. (`nmtprune_lstm`) against fairseq's own `lstm` of the same size, which also "
+        "feeds the attention back into "
         "the decoder.",
         *("--model", "lstm"),
     ),
@@ -94,32 +123,42 @@ BENCHMARKS = (
     Benchmark(
         "ablations",
         "Ablations, beam 5",
-        "Ablated variants of a model evaluated in a CPU minute, against a process of fairseq-generate for each variant.",
+        "Ablated variants of a model evaluated in a CPU minute, against a process of fairseq-generate for "
+        "each variant.",
         "ablation_speed.py",
     ),
-    Benchmark("ablations-greedy", "Ablations, greedy", "The same with beam 1.", "ablation_speed.py", ("--beam", "1")),
+    Benchmark(
+        "ablations-greedy", "Ablations, greedy", "The same with beam 1.", "ablation_speed.py", ("--beam", "1")
+    ),
     Benchmark(
         "shapes",
         "Decoding by shape",
-        "The shapes of Behnke and Heafield (2021) at d 256 with random weights, in batches of 32 on one core, against the dense model of "
-        "the same depth in float32 in the same engine; and our engines against Marian where pymarian is installed.",
+        "The shapes of Behnke and Heafield (2021) at d 256 with random weights, in batches of 32 on one "
+        "core, against the dense model of "
+        "the same depth in float32 in the same engine; and our engines against Marian where pymarian is "
+        "installed.",
         "shape_speed.py",
     ),
     Benchmark(
         "scale",
         "Steps at full scale",
-        "Peak memory of each step on masks and files for Transformer base (108.6M parameters), in multiples of its size in float32.",
+        "Peak memory of each step on masks and files for Transformer base (108.6M parameters), in multiples "
+        "of its size in float32.",
         "base_scale.py",
     ),
 )
-INTRODUCTION = """`make bench` writes this page: it runs every script in `benchmarks/`, one after the other, on a machine that should be
-idle; `make bench ROUNDS=1` is done sooner. A ratio is the median over interleaved rounds: peers take turns on the same data with the same
-number of threads, and each round compares neighbours."""
+INTRODUCTION = """`make bench` writes this page: it runs every script in `benchmarks/`, one after the other,
+on a machine that should be idle; `make bench ROUNDS=1` is done sooner. A ratio is the median over interleaved
+rounds: peers take turns on the same data with the same number of threads, and each round compares
+neighbours."""
 
 
 def machine() -> dict[str, Any]:
     """What numbers depend on beside the code: processor, instruction sets, threads, versions."""
-    installed = {distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()}
+    installed = {
+        distribution.metadata["Name"]: distribution.version
+        for distribution in importlib.metadata.distributions()
+    }
     recorded = {name: versions.of(name) for name in PACKAGES if name in installed}
     return {
         "cpu": cpu_model(),
@@ -137,18 +176,30 @@ def run(benchmark: Benchmark, more: Sequence[str]) -> dict[str, Any]:
         file = Path(folder) / "results.json"
         command = [benchmark.script, *benchmark.arguments, *more]
         print(f"== {benchmark.title}: {shlex.join(command)}", flush=True)
-        subprocess.run([sys.executable, HERE / command[0], *command[1:], "--json", file], env=environment(), check=True)
-        return {"command": shlex.join(command), "date": time.strftime("%Y-%m-%d"), "machine": machine(), "results": read_json(file)}
+        subprocess.run(
+            [sys.executable, HERE / command[0], *command[1:], "--json", file], env=environment(), check=True
+        )
+        return {
+            "command": shlex.join(command),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": machine(),
+            "results": read_json(file),
+        }
 
 
 def page(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page, in Markdown, from the records of benchmarks by name. Raises ValueError where they are of different machines."""
+    """The page, in Markdown, from the records of benchmarks by name. Raises ValueError where they are of
+    different machines.
+    """
     parts = ["# Performance", INTRODUCTION]
     if records:
         machines = {name: record["machine"] for name, record in records.items()}
         first, *_ = machines
         if other := next((name for name, each in machines.items() if each != machines[first]), None):
-            raise ValueError(f"`{first}` and `{other}` were measured on different machines or with different versions: run both again")
+            raise ValueError(
+                f"`{first}` and `{other}` were measured on different machines or with different versions: "
+                "run both again"
+            )
         parts.append(_about_machine(machines[first], records))
     for benchmark in BENCHMARKS:
         parts += [f"## {benchmark.title}", benchmark.text]
@@ -167,12 +218,16 @@ def _about_machine(machine: Mapping[str, Any], records: Mapping[str, Mapping[str
     }
     peaks = records.get("gemm", {}).get("results", {}).get("about", {}).get("peak", {})
     if peaks:
-        rows["peak of matrix products"] = ", ".join(f"{rate:.1f} GFLOP/s in {precision}" for precision, rate in peaks.items())
+        rows["peak of matrix products"] = ", ".join(
+            f"{rate:.1f} GFLOP/s in {precision}" for precision, rate in peaks.items()
+        )
     text = _table(["", ""], [[name, str(value)] for name, value in rows.items()])
     if not machine["bfloat16"]:
         text += (
-            "\n\nRows in bfloat16 were not measured: this processor has no instructions for products in bfloat16 (AVX-512 BF16, AMX), and "
-            "emulates them more slowly than it computes in single precision. `precision: auto` trains in single precision here."
+            "\n\nRows in bfloat16 were not measured: this processor has no instructions for products in "
+            "bfloat16 (AVX-512 BF16, AMX), and "
+            "emulates them more slowly than it computes in single precision. `precision: auto` trains in "
+            "single precision here."
         )
     return text
 
@@ -182,10 +237,15 @@ def _section(record: Mapping[str, Any]) -> str:
     parts = [f"`python benchmarks/{record['command']}`, {record['date']}"]
     if gflops := record["results"].get("about", {}).get("gflops"):
         precisions = list(next(iter(gflops.values())))
-        rows = [[shape, *(f"{rates[precision]:.1f}" for precision in precisions)] for shape, rates in gflops.items()]
+        rows = [
+            [shape, *(f"{rates[precision]:.1f}" for precision in precisions)]
+            for shape, rates in gflops.items()
+        ]
         parts.append(_table(["shape", *(f"{precision}, GFLOP/s" for precision in precisions)], rows))
     if results:
-        columns = list(dict.fromkeys(column for values in results.values() for column in values.get("more", {})))
+        columns = list(
+            dict.fromkeys(column for values in results.values() for column in values.get("more", {}))
+        )
         rows = []
         for name, values in results.items():
             spread = f"{values['low']:.2f} to {values['high']:.2f}"
@@ -203,11 +263,20 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [benchmark.name for benchmark in BENCHMARKS]
-    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"run only these: {', '.join(names)}")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="NAME",
+        help=f"run only these: {', '.join(names)}",
+    )
     parser.add_argument("--no-run", action="store_true", help="write the page from earlier results")
     parser.add_argument("--rounds", help="of every benchmark; default: each one's own")
     parser.add_argument("--tiny", action="store_true", help="sizes that only show that everything works")
-    parser.add_argument("--results", type=Path, default=Path("results/benchmarks"), help="where results are kept")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results/benchmarks"), help="where results are kept"
+    )
     parser.add_argument("--page", type=Path, default=Path("docs/performance.md"))
     options = parser.parse_args()
     more = [*["--tiny"] * options.tiny, *(["--rounds", options.rounds] if options.rounds else [])]
@@ -216,7 +285,9 @@ def main() -> None:
             write_json(options.results / f"{benchmark.name}.json", run(benchmark, more))
     files = {name: options.results / f"{name}.json" for name in names}
     try:
-        write_text(options.page, page({name: read_json(file) for name, file in files.items() if file.exists()}))
+        write_text(
+            options.page, page({name: read_json(file) for name, file in files.items() if file.exists()})
+        )
     except ValueError as error:
         sys.exit(str(error))
     print(f"written: {options.page}")

@@ -2,12 +2,14 @@
 
     python benchmarks/scoring_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 5]
 
-Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate needs a second run for likelihoods
-(--score-reference), so there are two comparisons: with the run that decodes, and with both. Its BLEU is computed outside the clock.
+Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate needs a second run for
+likelihoods (--score-reference), so there are two comparisons: with the run that decodes, and with both. Its
+BLEU is computed outside the clock.
 
-Runs are interleaved, each in a process of its own, and a round's ratio compares neighbours. Whole processes hold start-up and loading,
-decoding alone holds neither. Times are CPU seconds, which hardly change when other jobs share the machine. Without a checkpoint a small
-model is first trained on the generated task for some two minutes; a well-trained one says more (see --checkpoint).
+Runs are interleaved, each in a process of its own, and a round's ratio compares neighbours. Whole processes
+hold start-up and loading, decoding alone holds neither. Times are CPU seconds, which hardly change when other
+jobs share the machine. Without a checkpoint a small model is first trained on the generated task for some two
+minutes; a well-trained one says more (see --checkpoint).
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ TINY = {"rounds": 1, "updates": 2, "sentences": 4}
 LAUNCH = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.{tool} import cli_main; cli_main()"
 # fairseq's stopwatches count CPU seconds; the time that it prints is that of the search alone
 LAUNCH_TIMED = "import time, types, nmtprune.fairseq_bridge.shim; from fairseq.logging import meters; \
-meters.time = types.SimpleNamespace(perf_counter=time.process_time); from fairseq_cli.generate import cli_main; cli_main()"
+meters.time = types.SimpleNamespace(perf_counter=time.process_time); \
+from fairseq_cli.generate import cli_main; cli_main()"
 SCORE = """
 import sys
 from pathlib import Path
@@ -69,8 +72,9 @@ print("seconds", time.process_time() - start)
 
 @dataclass(frozen=True)
 class Run:
-    """CPU seconds of decoding alone, of the whole process that decodes, and of the one for likelihoods where it takes a second one;
-    detokenised BLEU."""
+    """CPU seconds of decoding alone, of the whole process that decodes, and of the one for likelihoods where
+    it takes a second one; detokenised BLEU.
+    """
 
     decoding: float
     whole: float
@@ -121,7 +125,17 @@ def run_ours(job: Job) -> Run:
 def run_fairseq(job: Job) -> Run:
     from nmtprune.scoring.quality import bleu_chrf
 
-    options = ["--path", job.checkpoint, "--gen-subset", job.test_set, "--beam", BEAM, "--cpu", "--num-workers", 0]
+    options = [
+        "--path",
+        job.checkpoint,
+        "--gen-subset",
+        job.test_set,
+        "--beam",
+        BEAM,
+        "--cpu",
+        "--num-workers",
+        0,
+    ]
     whole, printed = run_python(LAUNCH_TIMED, job.data / "bin", *options)
     likelihoods, _ = run_python(LAUNCH_TIMED, job.data / "bin", *options, "--score-reference")
     seconds = float(re.search(r"Translated [\d,]+ sentences \([\d,]+ tokens\) in ([\d.]+)s", printed)[1])
@@ -132,8 +146,9 @@ def run_fairseq(job: Job) -> Run:
 
 
 def toy_job(folder: Path, updates: int, sentences: int, layers: int = 3, width: int = 128) -> Job:
-    """A pre-norm Transformer of `layers`+`layers` layers, d `width`, trained by fairseq-train on the generated task; `sentences`: of its
-    test set. Twelve times as many train it."""
+    """A pre-norm Transformer of `layers`+`layers` layers, d `width`, trained by fairseq-train on the
+    generated task; `sentences`: of its test set. Twelve times as many train it.
+    """
     task = {
         "source": "src",
         "target": "tgt",
@@ -146,13 +161,41 @@ def toy_job(folder: Path, updates: int, sentences: int, layers: int = 3, width: 
     make_data(task, {"type": "sentencepiece", "size": 600, "joint": True}, folder / "text", data)
     model = {"layers": layers, "embed-dim": width, "ffn-embed-dim": 4 * width, "attention-heads": 4}
     sides = [(f"--{side}-{name}", value) for side in ("encoder", "decoder") for name, value in model.items()]
-    training = ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)", "--lr", 4e-3, "--lr-scheduler", "inverse_sqrt", "--clip-norm", 1]
-    training += ["--warmup-updates", 100, "--max-tokens", 1000, "--max-update", updates, "--label-smoothing", 0.1]
-    training += ["--criterion", "label_smoothed_cross_entropy", "--arch", "transformer", "--share-all-embeddings"]
+    training = [
+        "--optimizer",
+        "adam",
+        "--adam-betas",
+        "(0.9, 0.98)",
+        "--lr",
+        4e-3,
+        "--lr-scheduler",
+        "inverse_sqrt",
+        "--clip-norm",
+        1,
+    ]
+    training += [
+        "--warmup-updates",
+        100,
+        "--max-tokens",
+        1000,
+        "--max-update",
+        updates,
+        "--label-smoothing",
+        0.1,
+    ]
+    training += [
+        "--criterion",
+        "label_smoothed_cross_entropy",
+        "--arch",
+        "transformer",
+        "--share-all-embeddings",
+    ]
     training += ["--encoder-normalize-before", "--decoder-normalize-before"]
     switches = ["--cpu", "--seed", 1, "--num-workers", 0, "--no-epoch-checkpoints", "--disable-validation"]
     saved = ["--save-dir", folder / "model"]
-    run_python(LAUNCH.format(tool="train"), data / "bin", *chain.from_iterable(sides), *training, *switches, *saved)
+    run_python(
+        LAUNCH.format(tool="train"), data / "bin", *chain.from_iterable(sides), *training, *switches, *saved
+    )
     return Job(folder / "model" / "checkpoint_last.pt", data, "test")
 
 
@@ -174,8 +217,9 @@ def options_of_one_model(description: str, updates: int) -> argparse.ArgumentPar
 
 
 def job_of(options: argparse.Namespace, folder: Path, **small: int) -> Job:
-    """What is scored: the model that was given, or a small one that is trained in `folder`. Ends the program where only a part of a
-    model is given."""
+    """What is scored: the model that was given, or a small one that is trained in `folder`. Ends the program
+    where only a part of a model is given.
+    """
     if bool(options.checkpoint) != bool(options.data):
         sys.exit("--checkpoint and --data go together")
     if options.checkpoint:
@@ -186,7 +230,10 @@ def job_of(options: argparse.Namespace, folder: Path, **small: int) -> Job:
 COMPARISONS: dict[str, tuple[Callable[[Run], float], Callable[[Run], float]]] = {
     "decoding": (lambda fairseq: fairseq.decoding, lambda ours: ours.decoding),
     "whole scoring against hypotheses alone": (lambda fairseq: fairseq.whole, lambda ours: ours.whole),
-    "whole scoring against hypotheses and likelihoods": (lambda fairseq: fairseq.whole + fairseq.likelihoods, lambda ours: ours.whole),
+    "whole scoring against hypotheses and likelihoods": (
+        lambda fairseq: fairseq.whole + fairseq.likelihoods,
+        lambda ours: ours.whole,
+    ),
 }
 
 
@@ -203,7 +250,9 @@ def main() -> None:
                 print(f"round {number}: {name} {times}{second}; BLEU {run.bleu:.2f}", flush=True)
     ratios = {}
     for name, (of_fairseq, of_ours) in COMPARISONS.items():
-        ratios[name] = ratio([of_fairseq(fairseq) / of_ours(ours) for fairseq, ours in rounds], BLEU=f"{rounds[0][1].bleu:.1f}")
+        ratios[name] = ratio(
+            [of_fairseq(fairseq) / of_ours(ours) for fairseq, ours in rounds], BLEU=f"{rounds[0][1].bleu:.1f}"
+        )
     publish(ratios, options.json)
 
 

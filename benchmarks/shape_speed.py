@@ -1,17 +1,21 @@
-"""What a removed width is worth in time: the shapes of Behnke & Heafield (2021) with random weights, in both fast engines, on one core.
+"""What a removed width is worth in time: the shapes of Behnke & Heafield (2021) with random weights, in both
+fast engines, on one core.
 
-    python benchmarks/shape_speed.py [--search 1 4:50] [--types 8000] [--rounds 5] [--decoder-self attention|ssru] [--repeat 3]
+    python benchmarks/shape_speed.py [--search 1 4:50] [--types 8000] [--rounds 5] [--decoder-self
+    attention|ssru] [--repeat 3]
 
-Measured by the protocol of the workflow's own speed tables (nmtprune.speed.protocol): a process a model, one thread, pinned, in turns,
-batches of 32 sentences sorted by length. Sentences are random pieces, as frequent as words are, with Multi30k's lengths. Random weights
-never end a sentence, so that every model makes as many pieces as the source has. A ratio is the median over rounds of two times of the same
-round, in the same engine; the machine should be idle, and CPU that others used is printed.
+Measured by the protocol of the workflow's own speed tables (nmtprune.speed.protocol): a process a model, one
+thread, pinned, in turns, batches of 32 sentences sorted by length. Sentences are random pieces, as frequent
+as words are, with Multi30k's lengths. Random weights never end a sentence, so that every model makes as many
+pieces as the source has. A ratio is the median over rounds of two times of the same round, in the same
+engine; the machine should be idle, and CPU that others used is printed.
 
-`--search` names beam sizes; `4:50` is beam 4 with a lexical shortlist of 50 target pieces for each source piece, frequent ones more often.
-Where pymarian is installed (NMTPRUNE_PYMARIAN_PYTHON names a Python that has it) the dense 6-2 model with a standard decoder also runs in
-Marian, which knows no such shortlists here. Marian's limit counts the source's end of sentence: it makes a piece more a sentence, so its
-ratio is of pieces per second. `--repeat` runs the whole measurement so many times and ends with an error where medians differ by more than
-5 % of each other.
+`--search` names beam sizes; `4:50` is beam 4 with a lexical shortlist of 50 target pieces for each source
+piece, frequent ones more often. Where pymarian is installed (NMTPRUNE_PYMARIAN_PYTHON names a Python that has
+it) the dense 6-2 model with a standard decoder also runs in Marian, which knows no such shortlists here.
+Marian's limit counts the source's end of sentence: it makes a piece more a sentence, so its ratio is of
+pieces per second. `--repeat` runs the whole measurement so many times and ends with an error where medians
+differ by more than 5 % of each other.
 """
 
 from __future__ import annotations
@@ -40,8 +44,9 @@ from nmtprune.translation.onnx import engine as onnx_engine
 from nmtprune.translation.shortlist import Shortlist
 
 WIDTH, FFN, HEADS, HEAD_DIM = 256, 1536, 8, 32
-# FFN widths of encoder and decoder. 6-6: table 3, lambda 0.2 (69 % removed). 6-2: table 1a, lambda 0.5, both decoder layers as wide as its
-# tied ones (68 %). 12-1: table 7, lambda 0.2 (63 %), whose decoder is not pruned, with the heads that its encoder keeps (48 % removed).
+# FFN widths of encoder and decoder. 6-6: table 3, lambda 0.2 (69 % removed). 6-2: table 1a, lambda 0.5, both
+# decoder layers as wide as its tied ones (68 %). 12-1: table 7, lambda 0.2 (63 %), whose decoder is not
+# pruned, with the heads that its encoder keeps (48 % removed).
 FFN_6_6 = ((259, 327, 298, 384, 392, 610), (121, 259, 129, 422, 876, 1536))
 FFN_6_2 = ((113, 266, 351, 269, 309, 488), (1072, 1072))
 FFN_12_1 = ((728, 927, 540, 415, 429, 382, 334, 297, 321, 319, 474, 635), (1536,))
@@ -75,9 +80,12 @@ SHAPES: dict[str, tuple[list[Layer], list[Layer], str]] = {
 }
 
 
-def random_model(encoder: list[Layer], decoder: list[Layer], types: int, decoder_self: str, seed: int = 1) -> Model:
-    """A post-norm Transformer of this shape with tied embeddings. The embedding of the end of sentence is zero, so that it is never
-    the best piece: every hypothesis is as long as its limit."""
+def random_model(
+    encoder: list[Layer], decoder: list[Layer], types: int, decoder_self: str, seed: int = 1
+) -> Model:
+    """A post-norm Transformer of this shape with tied embeddings. The embedding of the end of sentence is
+    zero, so that it is never the best piece: every hypothesis is as long as its limit.
+    """
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, torch.Tensor] = {}
 
@@ -114,7 +122,10 @@ def random_model(encoder: list[Layer], decoder: list[Layer], types: int, decoder
             layer_norm(f"{layer}.final_layer_norm")
     embeddings = torch.randn(types, WIDTH, generator=generator) / math.sqrt(WIDTH)
     embeddings[SPECIAL_SYMBOLS.index(END)] = 0
-    state |= dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight"), embeddings)
+    state |= dict.fromkeys(
+        ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight"),
+        embeddings,
+    )
     options = {
         "arch": "nmtprune_transformer",
         "activation_fn": "relu",
@@ -145,8 +156,14 @@ class Decoding:
     def read(cls, text: str) -> Decoding:
         """From `1` or `4:50`. Raises ArgumentTypeError."""
         beam, colon, candidates = text.partition(":")
-        if not beam.isdigit() or (colon and not candidates.isdigit()) or 0 in (int(beam), int(candidates or 1)):
-            raise argparse.ArgumentTypeError(f"`{text}` is neither a beam size (4) nor one with the size of a shortlist (4:50)")
+        if (
+            not beam.isdigit()
+            or (colon and not candidates.isdigit())
+            or 0 in (int(beam), int(candidates or 1))
+        ):
+            raise argparse.ArgumentTypeError(
+                f"`{text}` is neither a beam size (4) nor one with the size of a shortlist (4:50)"
+            )
         return cls(int(beam), int(candidates) if candidates else None)
 
     def __str__(self) -> str:
@@ -164,7 +181,9 @@ def frequencies(types: int) -> numpy.ndarray:
 
 
 def random_sentences(count: int, dictionary: list[str]) -> list[list[str]]:
-    """Sentences of random pieces, their lengths drawn as those of Multi30k's test set: lognormal, 14 pieces in the middle."""
+    """Sentences of random pieces, their lengths drawn as those of Multi30k's test set: lognormal, 14 pieces
+    in the middle.
+    """
     generator = random.Random(1)
     lengths = (round(min(60, max(4, generator.lognormvariate(math.log(14), 0.35)))) for _ in range(count))
     weights = frequencies(len(dictionary)).tolist()
@@ -172,13 +191,24 @@ def random_sentences(count: int, dictionary: list[str]) -> list[list[str]]:
 
 
 def random_shortlist(dictionary: list[str], candidates: int) -> Shortlist:
-    """So many random target pieces for each source piece, frequent ones more often; the ALWAYS most frequent ones in every batch."""
+    """So many random target pieces for each source piece, frequent ones more often; the ALWAYS most frequent
+    ones in every batch.
+    """
     generator, special, types = numpy.random.default_rng(1), len(SPECIAL_SYMBOLS), len(dictionary)
     candidates, weights = min(candidates, types - special), frequencies(types)
-    drawn = [special + generator.choice(types - special, candidates, replace=False, p=weights) for _ in range(types - special)]
-    starts = numpy.concatenate([numpy.zeros(special, dtype=numpy.int64), candidates * numpy.arange(types - special + 1)])
+    drawn = [
+        special + generator.choice(types - special, candidates, replace=False, p=weights)
+        for _ in range(types - special)
+    ]
+    starts = numpy.concatenate(
+        [numpy.zeros(special, dtype=numpy.int64), candidates * numpy.arange(types - special + 1)]
+    )
     return Shortlist(
-        numpy.array(dictionary), numpy.array(dictionary), starts, numpy.concatenate(drawn), numpy.arange(min(types, special + ALWAYS))
+        numpy.array(dictionary),
+        numpy.array(dictionary),
+        starts,
+        numpy.concatenate(drawn),
+        numpy.arange(min(types, special + ALWAYS)),
     )
 
 
@@ -192,12 +222,18 @@ class Bench:
         sources = random_sentences(options.sentences, self.dictionary)
         chosen = protocol.write_batches(sources, self.batches)
         # a word is a piece here
-        self.sizes = {self.batches: {size: (len(each), sum(len(sources[index]) for index in each)) for size, each in chosen.items()}}
+        self.sizes = {
+            self.batches: {
+                size: (len(each), sum(len(sources[index]) for index in each)) for size, each in chosen.items()
+            }
+        }
         self.families = self._save_shapes()
         self.peer = self._save_peer()
 
     def _save_shapes(self) -> list[list[Saved]]:
-        """Name, engine, precision and files of each case, in families that share an anchor: the dense model in float32."""
+        """Name, engine, precision and files of each case, in families that share an anchor: the dense model
+        in float32.
+        """
         families: dict[str, list[Saved]] = {}
         for name in self.options.shapes:
             encoder, decoder, of = SHAPES[name]
@@ -214,7 +250,9 @@ class Bench:
         return list(families.values())
 
     def _save_peer(self) -> list[Saved]:
-        """The dense 6-2 model with a standard decoder: pymarian and our engines. None where pymarian is not installed, and that is said."""
+        """The dense 6-2 model with a standard decoder: pymarian and our engines. None where pymarian is not
+        installed, and that is said.
+        """
         if reason := pymarian.missing():
             print(f"pymarian is not measured: {reason}")
             return []
@@ -236,17 +274,30 @@ class Bench:
                 made.save(shortlist)
                 batches = json.loads(self.batches.read_text(encoding="utf-8"))[str(BATCH)]
                 candidates = statistics.mean(len(made.candidates(batch)) for batch in batches)
-                print(f"{decoding}: {candidates:.0f} of {len(self.dictionary)} types are candidates of a batch, on average", flush=True)
+                print(
+                    f"{decoding}: {candidates:.0f} of {len(self.dictionary)} types are candidates of a "
+                    "batch, on average",
+                    flush=True,
+                )
         cases = []
         for name, engine, precision, files in saved:
             python = pymarian.interpreter() if engine == pymarian.NAME else sys.executable
-            cases.append(protocol.Case(name, engine, files, self.batches, decoding.search, precision, shortlist, python))
+            cases.append(
+                protocol.Case(
+                    name, engine, files, self.batches, decoding.search, precision, shortlist, python
+                )
+            )
         return protocol.measure(
-            cases, lambda case: protocol.Worker(case, self.core, self.folder / "job.json"), self.options.rounds, (BATCH,)
+            cases,
+            lambda case: protocol.Worker(case, self.core, self.folder / "job.json"),
+            self.options.rounds,
+            (BATCH,),
         )
 
     def shapes(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-        """The speed-up of each shape over the dense one in float32, in the same engine; the median seconds of every case."""
+        """The speed-up of each shape over the dense one in float32, in the same engine; the median seconds of
+        every case.
+        """
         ratios, medians = {}, {}
         for family in self.families:
             measured = self.measure(family, decoding)
@@ -256,12 +307,17 @@ class Bench:
                 anchor = protocol.anchor_of(case, cases)
                 if anchor and anchor != case:
                     name = f"{case.chain}, {case.engine} {case.precision} over dense float32, {decoding}"
-                    rates = {"dense, pieces/s": pieces_per_second(measured[anchor]), "pieces/s": pieces_per_second(measured[case])}
+                    rates = {
+                        "dense, pieces/s": pieces_per_second(measured[anchor]),
+                        "pieces/s": pieces_per_second(measured[case]),
+                    }
                     ratios[name] = ratio(protocol.speed_ups(measured[case], measured[anchor], BATCH), **rates)
         return ratios, medians
 
     def peers(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-        """Our engines' pieces per second over pymarian's, of the same round; the median seconds of every case."""
+        """Our engines' pieces per second over pymarian's, of the same round; the median seconds of every
+        case.
+        """
         if not self.peer or decoding.candidates:
             return {}, {}
         measured = self.measure(self.peer, decoding)
@@ -269,13 +325,24 @@ class Bench:
         peer, *ours = measured
         ratios = {}
         for case in ours:
-            pairs = [(run, measured[peer].runs[BATCH][number]) for number, run in measured[case].runs[BATCH].items()]
-            rounds = [run.target_pieces / run.seconds / (other.target_pieces / other.seconds) for run, other in pairs]
-            rates = {"pymarian, pieces/s": pieces_per_second(measured[peer]), "pieces/s": pieces_per_second(measured[case])}
+            pairs = [
+                (run, measured[peer].runs[BATCH][number])
+                for number, run in measured[case].runs[BATCH].items()
+            ]
+            rounds = [
+                run.target_pieces / run.seconds / (other.target_pieces / other.seconds)
+                for run, other in pairs
+            ]
+            rates = {
+                "pymarian, pieces/s": pieces_per_second(measured[peer]),
+                "pieces/s": pieces_per_second(measured[case]),
+            }
             ratios[f"6-2, {case.engine} float32 over pymarian float32, {decoding}"] = ratio(rounds, **rates)
         return ratios, medians
 
-    def _report(self, measured: Mapping[protocol.Case, protocol.Measured], decoding: Decoding) -> dict[str, float]:
+    def _report(
+        self, measured: Mapping[protocol.Case, protocol.Measured], decoding: Decoding
+    ) -> dict[str, float]:
         """Print a line a case; return the median seconds by name."""
         medians = {}
         for case, row in protocol.rows(measured, self.sizes, self.core):
@@ -283,7 +350,8 @@ class Bench:
             medians[name] = row["seconds"]
             print(
                 f"{name:70} {row['seconds']:7.3f} s ({row['seconds_low']:.3f} to {row['seconds_high']:.3f}), "
-                f"CPU {row['cpu_seconds']:.3f} s, {row['target_pieces'] / row['seconds']:7.0f} pieces/s, load {row['load_seconds']:.2f} s, "
+                f"CPU {row['cpu_seconds']:.3f} s, {row['target_pieces'] / row['seconds']:7.0f} pieces/s, "
+                f"load {row['load_seconds']:.2f} s, "
                 f"memory {(row['peak_memory'] or math.nan) / 2**20:.0f} MB, "
                 f"disk {row['size_on_disk'] / 2**20:.1f} MB, others {row['others_cpu']:.2f} cores",
                 flush=True,
@@ -293,28 +361,48 @@ class Bench:
 
 def pieces_per_second(measured: protocol.Measured) -> str:
     """The median over rounds, as a column of the table."""
-    return f"{statistics.median(run.target_pieces / run.seconds for run in measured.runs[BATCH].values()):,.0f}"
+    return (
+        f"{statistics.median(run.target_pieces / run.seconds for run in measured.runs[BATCH].values()):,.0f}"
+    )
 
 
 def spread(repeated: list[dict[str, float]]) -> float:
     """The largest difference between medians of one case, as a share of the smallest."""
-    return max(max(times) / min(times) - 1 for times in ([medians[name] for medians in repeated] for name in repeated[0]))
+    return max(
+        max(times) / min(times) - 1
+        for times in ([medians[name] for medians in repeated] for name in repeated[0])
+    )
 
 
 def main() -> None:
     parser = command_line(__doc__.splitlines()[0], rounds=5)
     decodings = [Decoding(1), Decoding(4, 50)]
-    parser.add_argument("--search", nargs="+", type=Decoding.read, default=decodings, help="beam sizes, or BEAM:SHORTLIST; default: 1 4:50")
+    parser.add_argument(
+        "--search",
+        nargs="+",
+        type=Decoding.read,
+        default=decodings,
+        help="beam sizes, or BEAM:SHORTLIST; default: 1 4:50",
+    )
     parser.add_argument("--types", type=int, default=8000, help="of the vocabulary; the paper's is 32000")
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--decoder-self", choices=("attention", "ssru"), default="attention")
-    parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=list(SHAPES), help="families begin with their dense one")
+    parser.add_argument(
+        "--shapes",
+        nargs="*",
+        choices=SHAPES,
+        default=list(SHAPES),
+        help="families begin with their dense one",
+    )
     parser.add_argument("--repeat", type=int, default=1)
     tiny = {"types": 200, "sentences": 4, "rounds": 1, "shapes": ["6-2"]}
     options = parse(parser, tiny)
 
     core = protocol.idlest_core()
-    print(f"{protocol.cpu_model()}, core {core}; {options.types} types, decoder {options.decoder_self}", flush=True)
+    print(
+        f"{protocol.cpu_model()}, core {core}; {options.types} types, decoder {options.decoder_self}",
+        flush=True,
+    )
     repeated: list[dict[str, float]] = []
     ratios: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -331,7 +419,10 @@ def main() -> None:
             repeated.append(medians)
     publish(ratios, options.json)
     if options.repeat > 1:
-        print(f"largest difference between medians of {options.repeat} measurements: {100 * spread(repeated):.1f} %")
+        print(
+            f"largest difference between medians of {options.repeat} measurements: "
+            f"{100 * spread(repeated):.1f} %"
+        )
         if spread(repeated) > TOLERANCE:
             sys.exit(f"they differ by more than {100 * TOLERANCE:.0f} %: was the machine idle?")
 

@@ -1,14 +1,17 @@
 """Training speed of nmtprune against stock fairseq, on one thread.
 
-    python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--precision fp32 bf16] [--rounds 5]
+    python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--precision fp32 bf16]
+    [--rounds 5]
 
-Stock is fairseq-train with nothing but the repairs it needs to run, in single precision. Ours is the workflow's own training step, with a
-recipe like any other. Both train on the same data in batches of the same size: a Transformer is the same model in both; the LSTM of See et
-al. is set against fairseq's own `lstm` of the same width, depth and vocabulary. Runs are interleaved, each in a process of its own, and a
-round's ratio compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one thread of an idle
-machine that is the time that passes, and other jobs disturb it less. `share of the peak` is how much of the machine's matrix products
-(gemm_peak.py, same round, same precision) our training's own products reach. Without `--data` (a folder made by fairseq's preprocess)
-random sentences are used: speed depends only on their lengths, which are those of Multi30k's pairs (`--lengths independent`: of unrelated
+Stock is fairseq-train with nothing but the repairs it needs to run, in single precision. Ours is the
+workflow's own training step, with a recipe like any other. Both train on the same data in batches of the same
+size: a Transformer is the same model in both; the LSTM of See et al. is set against fairseq's own `lstm` of
+the same width, depth and vocabulary. Runs are interleaved, each in a process of its own, and a round's ratio
+compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one
+thread of an idle machine that is the time that passes, and other jobs disturb it less. `share of the peak` is
+how much of the machine's matrix products (gemm_peak.py, same round, same precision) our training's own
+products reach. Without `--data` (a folder made by fairseq's preprocess) random sentences are used: speed
+depends only on their lengths, which are those of Multi30k's pairs (`--lengths independent`: of unrelated
 sides), and on the vocabulary.
 """
 
@@ -40,7 +43,9 @@ from nmtprune.foundation.files import read_json, write_json, write_text
 STOCK = "fairseq"
 PREPROCESS = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.preprocess import cli_main; cli_main()"
 CHAIN = "benchmark/benchmark/s1/train"
-SCHEDULE = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"]["properties"]
+SCHEDULE = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"][
+    "properties"
+]
 PRECISIONS = [name for name in SCHEDULE["precision"]["enum"] if name != "fp16"]  # which needs a GPU
 DEFAULT_PRECISION = "auto" if "auto" in PRECISIONS else "fp32"
 GEMM_PRECISION = {"fp32": "float32", "bf16": "bfloat16"}
@@ -53,12 +58,23 @@ DEFAULTS = {
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
-    """A recipe for the workflow; what it does not say comes from the shipped recipe that it extends and from the schema."""
-    size = {"encoder_layers": options.layers, "decoder_layers": options.layers, "embed_dim": options.dim, "dropout": options.dropout}
+    """A recipe for the workflow; what it does not say comes from the shipped recipe that it extends and from
+    the schema.
+    """
+    size = {
+        "encoder_layers": options.layers,
+        "decoder_layers": options.layers,
+        "embed_dim": options.dim,
+        "dropout": options.dropout,
+    }
     rates = {"peak": 1e-3, "warm_up": 1, "decay": "constant"}
     recipe = {
         "title": "Benchmark",
-        "training": {"batch_tokens": options.max_tokens, "validate_every": options.updates, "clip_norm": options.clip_norm},
+        "training": {
+            "batch_tokens": options.max_tokens,
+            "validate_every": options.updates,
+            "clip_norm": options.clip_norm,
+        },
         "schedules": {"train": {"updates": options.updates, "learning_rate": rates}},
     }
     if options.model == "lstm":
@@ -71,7 +87,14 @@ def workplace(folder: Path, options: argparse.Namespace) -> Config:
     """Lay out a folder in which the workflow trains CHAIN on the data of `options`."""
     languages = next(options.data.glob("train.*-*.*.idx")).name.split(".")[1].split("-")
     sample = [{"toy": {"sentences": 1, "seed": 1}}]  # stands for the data, which is binarised already
-    task = {"title": "Benchmark", "source": languages[0], "target": languages[1], "train": sample, "dev": sample, "test": {"test": sample}}
+    task = {
+        "title": "Benchmark",
+        "source": languages[0],
+        "target": languages[1],
+        "train": sample,
+        "dev": sample,
+        "test": {"test": sample},
+    }
     for kind, value in (("tasks", task), ("recipes", recipe_of(options))):
         write_text(folder / "own" / kind / "benchmark.yaml", yaml.safe_dump(value))
     config = from_settings({"own": str(folder / "own"), "device": "cpu"})
@@ -79,7 +102,9 @@ def workplace(folder: Path, options: argparse.Namespace) -> Config:
     binarised.mkdir(parents=True)
     for file in options.data.resolve().iterdir():
         (binarised / file.name).symlink_to(file)
-        if file.name.startswith("valid."):  # nothing is tested, but a training looks at the lengths of a test set
+        if file.name.startswith(
+            "valid."
+        ):  # nothing is tested, but a training looks at the lengths of a test set
             (binarised / file.name.replace("valid.", "test.", 1)).unlink(missing_ok=True)
             (binarised / file.name.replace("valid.", "test.", 1)).symlink_to(file)
     return config
@@ -97,7 +122,15 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
         training[place : place + 2] = ["--criterion", "cross_entropy"]
     training += ["--lr", str(schedule["learning_rate"]["peak"]), "--num-workers", "0", "--seed", "1"]
     # fairseq makes the folder of its checkpoints even where nothing is saved
-    training += ["--save-dir", str(data.parent / "checkpoints"), "--cpu", "--no-save", "--disable-validation", "--log-interval", "1000000"]
+    training += [
+        "--save-dir",
+        str(data.parent / "checkpoints"),
+        "--cpu",
+        "--no-save",
+        "--disable-validation",
+        "--log-interval",
+        "1000000",
+    ]
     model = _stock_lstm(architecture) if options.model == "lstm" else arguments.of_architecture(architecture)
     return [*arguments.of_data(data, task["source"], task["target"]), *model, *training]
 
@@ -105,11 +138,16 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
 def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
     """fairseq's own LSTM of the same size, whose attention is fed back into the decoder."""
     width = dict.fromkeys(
-        ("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"), architecture["embed_dim"]
+        ("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"),
+        architecture["embed_dim"],
     )
     more = {"decoder-out-embed-dim": architecture["embed_dim"], "dropout": architecture["dropout"]}
     layers = {f"{side}-layers": architecture[f"{side}_layers"] for side in ("encoder", "decoder")}
-    return ["--arch", "lstm", *(word for name, value in (width | more | layers).items() for word in (f"--{name}", str(value)))]
+    return [
+        "--arch",
+        "lstm",
+        *(word for name, value in (width | more | layers).items() for word in (f"--{name}", str(value))),
+    ]
 
 
 def work(job: dict[str, Any]) -> None:
@@ -129,7 +167,9 @@ def work(job: dict[str, Any]) -> None:
         for sample in samples:
             words += int(sample["ntokens"])
             (sentences, source), target = sample["net_input"]["src_tokens"].shape, sample["target"].shape[1]
-            flops += operations.of_update(job["architecture"], len(self.task.target_dictionary), sentences, source, target)
+            flops += operations.of_update(
+                job["architecture"], len(self.task.target_dictionary), sentences, source, target
+            )
         seen.append({"cpu_seconds": time.process_time(), "words": words, "flops": flops})
         return result
 
@@ -144,15 +184,21 @@ def work(job: dict[str, Any]) -> None:
     else:
         precision = _train_ours(job["settings"], job["variant"])
     if len(seen) != job["updates"]:
-        raise RuntimeError(f"{job['variant']} made {len(seen)} updates by Trainer.train_step, not {job['updates']}")
+        raise RuntimeError(
+            f"{job['variant']} made {len(seen)} updates by Trainer.train_step, not {job['updates']}"
+        )
     timed = seen[job["warm_up"] :]
     seconds = seen[-1]["cpu_seconds"] - seen[job["warm_up"] - 1]["cpu_seconds"]
-    rates = {f"{what}_per_second": sum(update[what] for update in timed) / seconds for what in ("words", "flops")}
+    rates = {
+        f"{what}_per_second": sum(update[what] for update in timed) / seconds for what in ("words", "flops")
+    }
     write_json(job["out"], rates | {"precision": precision})
 
 
 def _train_ours(settings: dict[str, Any], precision: str) -> str:
-    """Train CHAIN in the working directory as a job of the workflow does; return the precision that was used."""
+    """Train CHAIN in the working directory as a job of the workflow does; return the precision that was
+    used.
+    """
     from nmtprune.steps import training
 
     recipe = Path(settings["own"]) / "recipes" / "benchmark.yaml"
@@ -180,17 +226,28 @@ def measure(variant: str, config: Config, folder: Path, options: argparse.Namesp
         "out": str(folder / "rates.json"),
     }
     write_json(folder / "job.json", job)
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), "--worker", str(folder / "job.json")]
-    done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(Path(__file__).resolve()),
+        "--worker",
+        str(folder / "job.json"),
+    ]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         raise RuntimeError(f"training with {variant} failed:\n{done.stdout[-4000:]}")
     return read_json(folder / "rates.json")
 
 
 def random_data(folder: Path, types: int, joined: bool, sentences: int, lengths: str) -> Path:
-    """Binarise random sentences: lengths as in Multi30k (pieces of 4,000), type frequencies as of natural language.
+    """Binarise random sentences: lengths as in Multi30k (pieces of 4,000), type frequencies as of natural
+    language.
 
-    `lengths`: `paired`, with the correlation of 0.84 that source and target have there, or `independent`, which makes for more padding.
+    `lengths`: `paired`, with the correlation of 0.84 that source and target have there, or `independent`,
+    which makes for more padding.
     """
     draw = random.Random(1)
     names = [f"w{i}" for i in range(types)]
@@ -203,20 +260,34 @@ def random_data(folder: Path, types: int, joined: bool, sentences: int, lengths:
         for side, drawn in (("source", sources), ("target", targets)):
             lines = [draw.choices(names, frequencies, k=round(length)) for length in drawn]
             lines += [names[start : start + 16] for start in range(0, types, 16)]  # every type occurs
-            (folder / f"{split}.{side}").write_text("".join(" ".join(line) + "\n" for line in lines), encoding="utf-8")
+            (folder / f"{split}.{side}").write_text(
+                "".join(" ".join(line) + "\n" for line in lines), encoding="utf-8"
+            )
     given = ["-s", "source", "-t", "target", "--trainpref", folder / "train", "--validpref", folder / "valid"]
     given += ["--destdir", folder / "binary", *["--joined-dictionary"] * joined]
-    subprocess.run([sys.executable, "-c", PREPROCESS, *map(str, given)], env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", PREPROCESS, *map(str, given)],
+        env=environment(),
+        check=True,
+        capture_output=True,
+    )
     return folder / "binary"
 
 
 def read_options() -> argparse.Namespace:
     parser = command_line(__doc__.splitlines()[0], rounds=5)
     parser.add_argument("--data", type=Path, help="folder of fairseq's preprocess; default: random sentences")
-    parser.add_argument("--model", choices=DEFAULTS, default="transformer", help="lstm: nmtprune_lstm against fairseq's own lstm")
+    parser.add_argument(
+        "--model",
+        choices=DEFAULTS,
+        default="transformer",
+        help="lstm: nmtprune_lstm against fairseq's own lstm",
+    )
     parser.add_argument("--types", type=int, help="vocabulary of the random sentences")
     parser.add_argument("--sentences", type=int, default=12000, help="how many random sentences")
-    parser.add_argument("--lengths", choices=("paired", "independent"), default="paired", help="of random sources and targets")
+    parser.add_argument(
+        "--lengths", choices=("paired", "independent"), default="paired", help="of random sources and targets"
+    )
     parser.add_argument("--dim", type=int, help="width of embeddings and hidden states")
     parser.add_argument("--ffn", type=int, help="width of the feed-forward layers; default: four times --dim")
     parser.add_argument("--layers", type=int, help="of the encoder, and as many of the decoder")
@@ -224,11 +295,28 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float)
     parser.add_argument("--clip-norm", type=float, default=0.0)
     parser.add_argument("--max-tokens", type=int, help="tokens in a batch")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=[DEFAULT_PRECISION], help="of our trainings")
+    parser.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, default=[DEFAULT_PRECISION], help="of our trainings"
+    )
     parser.add_argument("--updates", type=int, default=70)
-    parser.add_argument("--warm-up", type=int, default=40, help="first updates, which are not timed: memory grows and kernels are compiled")
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=40,
+        help="first updates, which are not timed: memory grows and kernels are compiled",
+    )
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    tiny = {"dim": 16, "layers": 1, "heads": 2, "types": 100, "sentences": 300, "max_tokens": 200, "updates": 6, "warm_up": 2, "rounds": 1}
+    tiny = {
+        "dim": 16,
+        "layers": 1,
+        "heads": 2,
+        "types": 100,
+        "sentences": 300,
+        "max_tokens": 200,
+        "updates": 6,
+        "warm_up": 2,
+        "rounds": 1,
+    }
     options = parse(parser, tiny)
     for name, value in DEFAULTS[options.model].items():
         if getattr(options, name) is None:
@@ -244,12 +332,18 @@ def results(name: str, rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str,
     for variant in (variant for variant in rounds[0] if variant != STOCK):
         used = rounds[0][variant]["precision"]
         said = variant if used == variant else f"{variant}: {used}"
-        speed = {who: statistics.median(rates[who]["words_per_second"] for rates in rounds) for who in (STOCK, variant)}
+        speed = {
+            who: statistics.median(rates[who]["words_per_second"] for rates in rounds)
+            for who in (STOCK, variant)
+        }
         more = {"fairseq, words/s": f"{speed[STOCK]:,.0f}", "nmtprune, words/s": f"{speed[variant]:,.0f}"}
         if "share" in rounds[0][variant]:
-            more["share of the peak"] = f"{100 * statistics.median(rates[variant]['share'] for rates in rounds):.0f} %"
+            more["share of the peak"] = (
+                f"{100 * statistics.median(rates[variant]['share'] for rates in rounds):.0f} %"
+            )
         ratios[f"{name}, {said}"] = ratio(
-            [rates[variant]["words_per_second"] / rates[STOCK]["words_per_second"] for rates in rounds], **more
+            [rates[variant]["words_per_second"] / rates[STOCK]["words_per_second"] for rates in rounds],
+            **more,
         )
     return ratios
 
@@ -260,7 +354,10 @@ def main() -> None:
         work(read_json(options.worker))
         return
     torch.set_num_threads(1)
-    name = f"{'LSTM, n' if options.model == 'lstm' else 'Transformer, d'} {options.dim}, {options.layers}+{options.layers} layers"
+    name = (
+        f"{'LSTM, n' if options.model == 'lstm' else 'Transformer, d'} {options.dim}, "
+        f"{options.layers}+{options.layers} layers"
+    )
     name += f", {options.types:,} types, batches of {options.max_tokens:,} tokens"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -270,10 +367,14 @@ def main() -> None:
         config = workplace(folder, options)
         rounds = []
         for number in range(1, options.rounds + 1):
-            rates = {variant: measure(variant, config, folder, options) for variant in (STOCK, *options.precision)}
+            rates = {
+                variant: measure(variant, config, folder, options) for variant in (STOCK, *options.precision)
+            }
             for variant in options.precision:
                 if in_gemm := GEMM_PRECISION.get(rates[variant]["precision"]):
-                    rates[variant]["share"] = rates[variant]["flops_per_second"] / (1e9 * peak(in_gemm, SECONDS_OF_GEMM))
+                    rates[variant]["share"] = rates[variant]["flops_per_second"] / (
+                        1e9 * peak(in_gemm, SECONDS_OF_GEMM)
+                    )
             rounds.append(rates)
             speeds = (f"{variant} {rate['words_per_second']:.0f} words/s" for variant, rate in rates.items())
             print(f"round {number}: {', '.join(speeds)}", flush=True)

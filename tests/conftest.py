@@ -3,7 +3,9 @@
 import os
 import shutil
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch: the number of threads decides the last bits of every sum
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before PyTorch: the number of threads decides the last bits of every sum
+)
 
 import hypothesis
 import pytest
@@ -11,8 +13,11 @@ import pytest
 pytest.register_assert_rewrite("support")  # what fails in its functions is explained as in tests
 from support.workplace import Workplace  # noqa: E402
 
-# the same examples every time, and none fails because the machine is busy: what a test says depends on the code alone
-hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# the same examples every time, and none fails because the machine is busy: what a test says depends on the
+# code alone
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("steady")
 
 

@@ -1,4 +1,6 @@
-"""A Slurm with accounting, that forgets ended jobs at once; account, partitions and kind of GPU named in the profile."""
+"""A Slurm with accounting, that forgets ended jobs at once; account, partitions and kind of GPU named in the
+profile.
+"""
 
 import subprocess
 
@@ -45,7 +47,11 @@ def test_account_partitions_and_gpus_are_asked_for_and_reasons_told(cluster, ben
     assert done.returncode != 0
     assert "SLURM status is: 'FAILED'. Reason" in done.stderr
     on_cpu, on_gpu = recorded(pruned), recorded(trained)
-    assert [row["State"] for row in (on_cpu, on_gpu, recorded(failing))] == ["COMPLETED", "COMPLETED", "FAILED"], done.stderr[-5000:]
+    assert [row["State"] for row in (on_cpu, on_gpu, recorded(failing))] == [
+        "COMPLETED",
+        "COMPLETED",
+        "FAILED",
+    ], done.stderr[-5000:]
     assert on_cpu["Account"] == on_gpu["Account"] == "science"
     assert (on_cpu["Partition"], on_gpu["Partition"]) == ("cpu", "gpu")
     assert "gres/gpu" not in on_cpu["ReqTRES"] and "gres/gpu:a100=1" in on_gpu["ReqTRES"]

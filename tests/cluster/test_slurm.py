@@ -31,7 +31,13 @@ def test_a_job_for_each_step_and_one_job_for_all_give_the_tables_of_a_local_run(
     for workplace in (local, each, whole):
         shutil.copytree(studio / "results" / "data", workplace / "results" / "data")
     (whole / ".venv").symlink_to(Path(sys.prefix))
-    on_a_node = ("sbatch", "--wait", REPOSITORY / "profiles/slurm/node.sh", "--snakefile", REPOSITORY / "Snakefile")
+    on_a_node = (
+        "sbatch",
+        "--wait",
+        REPOSITORY / "profiles/slurm/node.sh",
+        "--snakefile",
+        REPOSITORY / "Snakefile",
+    )
     for done in (local.snakemake("--cores", "2"), each.snakemake(), whole.run(*on_a_node)):
         assert done.returncode == 0, done.stderr[-5000:]
     tables = sorted((local / "results/micro-papers").rglob("*.csv"))
@@ -47,7 +53,11 @@ def test_jobs_fail_run_out_of_time_and_are_cancelled(cluster, bench):
     Only the one that is held up has so little time: all else may take as long as a busy machine needs.
     """
     healthy, damaged = "micro/micro/s1/train", "micro/micro/s2/train"
-    late, cancelled, failing = f"{healthy}/prune-local-20", f"{healthy}/prune-local-50", f"{damaged}/prune-local-50"
+    late, cancelled, failing = (
+        f"{healthy}/prune-local-20",
+        f"{healthy}/prune-local-50",
+        f"{damaged}/prune-local-50",
+    )
     workplace = ClusterWorkplace(bench(healthy, damaged).folder)
     model = workplace.model(damaged) / "model.pt"
     whole, times = model.read_bytes(), (model.stat().st_atime_ns, model.stat().st_mtime_ns)
@@ -56,7 +66,9 @@ def test_jobs_fail_run_out_of_time_and_are_cancelled(cluster, bench):
 
     targets = [f"results/models/{chain}/manifest.json" for chain in (late, cancelled, failing)]
     runtime = "1 if wildcards.step.endswith('prune-local-20') and attempt == 1 else 20 * attempt"
-    command = workplace.snakemake_command(*targets, "--retries", "1", "--set-resources", f"prune:runtime={runtime}")
+    command = workplace.snakemake_command(
+        *targets, "--retries", "1", "--set-resources", f"prune:runtime={runtime}"
+    )
     process = workplace.start(*command)
     with store.lock(paths.state(workplace.model(late))):
         with store.lock(paths.state(workplace.model(cancelled))):
@@ -69,7 +81,11 @@ def test_jobs_fail_run_out_of_time_and_are_cancelled(cluster, bench):
     assert states(cancelled) == [("CANCELLED", "00:20:00"), ("COMPLETED", "00:40:00")]
     assert states(failing) == [("FAILED", "00:20:00"), ("FAILED", "00:40:00")]
     assert all((workplace.model(chain) / "manifest.json").exists() for chain in (late, cancelled))
-    assert "SLURM status is: 'FAILED'" in said and "SLURM status is: 'TIMEOUT'" in said and "SLURM status is: 'CANCELLED'" in said
+    assert (
+        "SLURM status is: 'FAILED'" in said
+        and "SLURM status is: 'TIMEOUT'" in said
+        and "SLURM status is: 'CANCELLED'" in said
+    )
     assert "model.pt" in said.split("Logfile", 1)[1]  # of the step: which file could not be read
 
     model.write_bytes(whole)

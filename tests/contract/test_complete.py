@@ -1,4 +1,6 @@
-"""Every private name of a library that the package uses is in a contract, and a broken contract says what is broken."""
+"""Every private name of a library that the package uses is in a contract, and a broken contract says what is
+broken.
+"""
 
 import ast
 from pathlib import Path
@@ -17,7 +19,9 @@ def test_private_names_of_others_are_in_a_contract():
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
-                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                case (
+                    ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store())
+                ):
                     own.add(name)
                 case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
                     own.add(name)
@@ -32,7 +36,10 @@ def test_private_names_of_others_are_in_a_contract():
     [
         ("trainer.py Trainer._prepare_sample(self, sample)", None),
         ("trainer.py Trainer._prepare_sample(self)", "takes (self, sample, is_dummy=False) now"),
-        ("trainer.py Trainer._prepare_sample(self, sample, padding=)", "takes (self, sample, is_dummy=False) now"),
+        (
+            "trainer.py Trainer._prepare_sample(self, sample, padding=)",
+            "takes (self, sample, is_dummy=False) now",
+        ),
         ("trainer.py Coach._prepare_sample(self, sample)", "has no class `Coach`"),
         ("utils.py _prepare_sample(sample)", "has no function `_prepare_sample`"),
         ("optim/adam.py Adam._optimizer", "has no `Adam._optimizer` any more"),
@@ -43,4 +50,8 @@ def test_private_names_of_others_are_in_a_contract():
 )
 def test_a_broken_contract_is_a_sentence(entry, said):
     reason = broken("fairseq", "fairseq_bridge/session.py", entry)
-    assert reason is None if said is None else (said in reason and "fairseq_bridge/session.py" in reason and reason.endswith("."))
+    assert (
+        reason is None
+        if said is None
+        else (said in reason and "fairseq_bridge/session.py" in reason and reason.endswith("."))
+    )

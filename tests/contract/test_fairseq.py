@@ -49,7 +49,9 @@ RELIED_UPON = {
         "trainer.py Trainer.get_num_updates(self)",
         "optim/fairseq_optimizer.py FairseqOptimizer.set_lr(self, lr)",
     ],
-    "training/rounded.py": ["tasks/fairseq_task.py FairseqTask.optimizer_step(self, optimizer, model, update_num)"],
+    "training/rounded.py": [
+        "tasks/fairseq_task.py FairseqTask.optimizer_step(self, optimizer, model, update_num)"
+    ],
     "planning/calibration.py": ["trainer.py Trainer._prepare_sample(self, sample)"],
     "fairseq_bridge/speedups.py": [
         "optim/adam.py Adam.step(self, closure)",
@@ -80,7 +82,9 @@ RELIED_UPON = {
         "modules/transformer_layer.py TransformerEncoderLayerBase.BT_version",
         "modules/transformer_layer.py TransformerEncoderLayerBase._load_from_state_dict",
     ],
-    "store/fast_path.py": [f"modules/transformer_layer.py TransformerEncoderLayerBase.{name}" for name in KEYS],
+    "store/fast_path.py": [
+        f"modules/transformer_layer.py TransformerEncoderLayerBase.{name}" for name in KEYS
+    ],
     "fairseq_bridge/imports.py": [
         "checkpoint_utils.py _upgrade_state_dict(state)",
         "dataclass/configs.py FairseqDataclass._name",
@@ -101,8 +105,10 @@ RELIED_UPON = {
         "data/dictionary.py Dictionary.finalize(self, nwords=, padding_factor=)",
     ],
     "fairseq_bridge/generation.py": [
-        "data/language_pair_dataset.py collate(samples, pad_idx, eos_idx, left_pad_source=, left_pad_target=)",
-        "sequence_generator.py SequenceGenerator.__init__(self, models, tgt_dict, beam_size=, max_len_a=, max_len_b=, len_penalty=)",
+        "data/language_pair_dataset.py collate(samples, pad_idx, eos_idx, left_pad_source=, "
+        "left_pad_target=)",
+        "sequence_generator.py SequenceGenerator.__init__(self, models, tgt_dict, beam_size=, max_len_a=, "
+        "max_len_b=, len_penalty=)",
         "sequence_generator.py SequenceGenerator.generate(self, models, sample)",
     ],
     "fairseq_bridge/loss.py": [
@@ -113,28 +119,51 @@ RELIED_UPON = {
         "distributed/module_proxy_wrapper.py ModuleProxyWrapper.module",
     ],
     "fairseq_bridge/packed.py": [
-        *(f"models/transformer/transformer_encoder.py TransformerEncoderBase.{name}" for name in ("embed_scale", "layer_norm", "layers")),
-        *(f"models/transformer/transformer_decoder.py TransformerDecoderBase.{name}" for name in ("embed_scale", "layer_norm", "layers")),
-        *(f"modules/transformer_layer.py TransformerDecoderLayerBase.{name}" for name in ("self_attn", "encoder_attn", "normalize_before")),
-        *(f"modules/multihead_attention.py MultiheadAttention.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj", "num_heads")),
+        *(
+            f"models/transformer/transformer_encoder.py TransformerEncoderBase.{name}"
+            for name in ("embed_scale", "layer_norm", "layers")
+        ),
+        *(
+            f"models/transformer/transformer_decoder.py TransformerDecoderBase.{name}"
+            for name in ("embed_scale", "layer_norm", "layers")
+        ),
+        *(
+            f"modules/transformer_layer.py TransformerDecoderLayerBase.{name}"
+            for name in ("self_attn", "encoder_attn", "normalize_before")
+        ),
+        *(
+            f"modules/multihead_attention.py MultiheadAttention.{name}"
+            for name in ("q_proj", "k_proj", "v_proj", "out_proj", "num_heads")
+        ),
     ],
     "fairseq_bridge/student.py": [
         "models/transformer/transformer_base.py TransformerModelBase.build_model(cls, cfg, task)",
-        "models/transformer/transformer_base.py TransformerModelBase.build_encoder(cls, cfg, src_dict, embed_tokens)",
-        "models/transformer/transformer_base.py TransformerModelBase.build_decoder(cls, cfg, tgt_dict, embed_tokens)",
+        "models/transformer/transformer_base.py TransformerModelBase.build_encoder(cls, cfg, src_dict, "
+        "embed_tokens)",
+        "models/transformer/transformer_base.py TransformerModelBase.build_decoder(cls, cfg, tgt_dict, "
+        "embed_tokens)",
         "models/transformer/transformer_encoder.py TransformerEncoderBase.build_encoder_layer(self, cfg)",
         'models/transformer/transformer_encoder.py "layer.load_to_BT"',
         'models/transformer/transformer_encoder.py ".upgrade_state_dict_named("',
-        "models/transformer/transformer_decoder.py TransformerDecoderBase.build_decoder_layer(self, cfg, no_encoder_attn)",
+        "models/transformer/transformer_decoder.py TransformerDecoderBase.build_decoder_layer(self, cfg, "
+        "no_encoder_attn)",
         "models/transformer/transformer_config.py TransformerConfig.from_namespace(cls, args)",
-        "incremental_decoding_utils.py FairseqIncrementalState.get_incremental_state(self, incremental_state, key)",
-        "incremental_decoding_utils.py FairseqIncrementalState.set_incremental_state(self, incremental_state, key, value)",
+        "incremental_decoding_utils.py FairseqIncrementalState.get_incremental_state(self, "
+        "incremental_state, key)",
+        "incremental_decoding_utils.py FairseqIncrementalState.set_incremental_state(self, "
+        "incremental_state, key, value)",
         'models/fairseq_incremental_decoder.py "set_beam_size"',
         'models/fairseq_incremental_decoder.py "reorder_incremental_state"',
     ],
     "fairseq_bridge/sublayers.py": [
-        *(f"modules/transformer_layer.py TransformerDecoderLayerBase.{name}" for name in ("fc1", "fc2", "final_layer_norm")),
-        *(f"modules/transformer_layer.py TransformerDecoderLayerBase.{name}_layer_norm" for name in ("self_attn", "encoder_attn")),
+        *(
+            f"modules/transformer_layer.py TransformerDecoderLayerBase.{name}"
+            for name in ("fc1", "fc2", "final_layer_norm")
+        ),
+        *(
+            f"modules/transformer_layer.py TransformerDecoderLayerBase.{name}_layer_norm"
+            for name in ("self_attn", "encoder_attn")
+        ),
         "modules/transformer_layer.py TransformerDecoderLayerBase.activation_fn",
     ],
 }
@@ -147,7 +176,9 @@ def test_fairseq_has_what_is_used_of_it(ours, entry):
 
 @pytest.mark.parametrize("part", _EXTRAS)
 def test_a_part_that_packed_does_not_compute_is_still_called_so(part):
-    """A renamed part would be taken for an absent one, and `packed` would leave it out of the forward pass."""
+    """A renamed part would be taken for an absent one, and `packed` would leave it out of the forward
+    pass.
+    """
     files = ("models/transformer/transformer_encoder.py", "models/transformer/transformer_decoder.py")
     files += ("modules/transformer_layer.py", "modules/multihead_attention.py")
     reasons = [broken("fairseq", "fairseq_bridge/packed.py", f'{file} "self.{part}"') for file in files]

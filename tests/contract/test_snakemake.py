@@ -1,4 +1,6 @@
-"""What workflow/rules asks of Snakemake's own objects: its documentation knows nothing of `workflow` inside a Snakefile."""
+"""What workflow/rules asks of Snakemake's own objects: its documentation knows nothing of `workflow` inside a
+Snakefile.
+"""
 
 import pytest
 from support.contract import broken, entries
@@ -40,5 +42,7 @@ def test_snakemake_has_what_is_used_of_it(ours, entry):
 
 @pytest.mark.parametrize("method", ["CONDA", "APPTAINER"])
 def test_deployment_methods_have_the_names_that_are_compared(method):
-    reason = broken("snakemake_interface_executor_plugins", "rules/common.smk", f"settings.py DeploymentMethod.{method}")
+    reason = broken(
+        "snakemake_interface_executor_plugins", "rules/common.smk", f"settings.py DeploymentMethod.{method}"
+    )
     assert reason is None, reason

@@ -15,10 +15,14 @@ RELIED_UPON = {
         'utils/data/_utils/fetch.py "self.dataset.__getitems__("',
         '_compile.py "__dynamo_disable"',
     ],
-    "fairseq_bridge/precision.py": ["cpu/__init__.py get_capabilities()", "cuda/__init__.py is_bf16_supported(including_emulation)"],
+    "fairseq_bridge/precision.py": [
+        "cpu/__init__.py get_capabilities()",
+        "cuda/__init__.py is_bf16_supported(including_emulation)",
+    ],
     "store/unpickling.py": ["serialization.py safe_globals", 'serialization.py "WeightsUnpickler error: "'],
 }
-# operators without documentation: the arguments that they are called with, in order where they are passed by position
+# operators without documentation: the arguments that they are called with, in order where they are passed by
+# position
 OPERATORS = {
     "aten::_fused_adamw_": (
         "fairseq_bridge/speedups.py",
@@ -30,7 +34,17 @@ OPERATORS = {
     "aten::_foreach_norm.Scalar": ("fairseq_bridge/speedups.py", ["self"], set()),
     "aten::lstm.input": (
         "fairseq_bridge/recurrence.py",
-        ["input", "hx", "params", "has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first"],
+        [
+            "input",
+            "hx",
+            "params",
+            "has_biases",
+            "num_layers",
+            "dropout",
+            "train",
+            "bidirectional",
+            "batch_first",
+        ],
         set(),
     ),
 }
@@ -45,15 +59,26 @@ def test_torch_has_what_is_used_of_it(ours, entry):
 def test_operators_take_what_they_are_called_with(name):
     ours, by_position, by_name = OPERATORS[name]
     said = f"torch {torch.__version__}: the operator {name}, which {ours} calls,"
-    schemas = [schema for schema in torch._C._jit_get_all_schemas() if f"{schema.name}.{schema.overload_name}".rstrip(".") == name]
+    schemas = [
+        schema
+        for schema in torch._C._jit_get_all_schemas()
+        if f"{schema.name}.{schema.overload_name}".rstrip(".") == name
+    ]
     assert schemas, f"{said} is gone"
     arguments = {argument.name: argument.has_default_value() for argument in schemas[0].arguments}
-    assert list(arguments)[: len(by_position)] == by_position and by_name <= set(arguments), f"{said} takes {list(arguments)} now"
+    assert list(arguments)[: len(by_position)] == by_position and by_name <= set(arguments), (
+        f"{said} takes {list(arguments)} now"
+    )
     needed = {argument for argument, has_default in arguments.items() if not has_default}
-    assert needed <= {*by_position, *by_name}, f"{said} needs {sorted(needed - {*by_position, *by_name})} as well now"
+    assert needed <= {*by_position, *by_name}, (
+        f"{said} needs {sorted(needed - {*by_position, *by_name})} as well now"
+    )
 
 
 @pytest.mark.parametrize("name", ["add_param_group", "load_state_dict", "state_dict", "zero_grad"])
 def test_methods_of_optimisers_are_wrapped_to_be_left_out_of_compilation(name):
     wrapped = hasattr(getattr(torch.optim.Optimizer, name), "__wrapped__")
-    assert wrapped, f"torch {torch.__version__}: Optimizer.{name} has no `__wrapped__` any more; fairseq_bridge/speedups.py uses it"
+    assert wrapped, (
+        f"torch {torch.__version__}: Optimizer.{name} has no `__wrapped__` any more; "
+        "fairseq_bridge/speedups.py uses it"
+    )

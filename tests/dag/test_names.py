@@ -1,4 +1,6 @@
-"""Names, values and paths on their way through Snakemake: taken as they are, or refused in a sentence; no stray files."""
+"""Names, values and paths on their way through Snakemake: taken as they are, or refused in a sentence; no
+stray files.
+"""
 
 import os
 
@@ -33,7 +35,14 @@ def mine(tmp_path):
     for language in ("en", "de"):
         (data / f"corpus {{y}}.{language}").write_text("a sentence\n" * 8)
     files = [{"files": "corpus {y}.{lang}"}]
-    task = {"title": TITLE, "source": "en", "target": "de", "train": files, "dev": files, "test": {"test": files}}
+    task = {
+        "title": TITLE,
+        "source": "en",
+        "target": "de",
+        "train": files,
+        "dev": files,
+        "test": {"test": files},
+    }
     (own / "tasks" / "mine.yaml").write_text(yaml.safe_dump(task, allow_unicode=True))
     workplace.configure(own=own.name, data_dir=data.name, chains=[CHAIN])
     return workplace
@@ -45,13 +54,19 @@ def test_odd_titles_and_paths_are_taken_as_they_are(mine):
     text = "results/data/mine/text/manifest.json"
     done = mine.snakemake("--cores", "1", text)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {file.name for file in mine.folder.iterdir()} - {file.name for file in before} <= {"results", ".snakemake"}
+    assert {file.name for file in mine.folder.iterdir()} - {file.name for file in before} <= {
+        "results",
+        ".snakemake",
+    }
     assert "Nothing to be done" in dry(mine, text)
     # what a path with braces holds is watched all the same
     for language in ("en", "de"):
         (mine / f"data {FOLDER}" / f"corpus {{y}}.{language}").write_text("another sentence\n" * 8)
     done = mine.snakemake("--cores", "1", text)
-    assert done.returncode == 0 and (mine / "results/data/mine/text/train.en").read_text() == "another sentence\n" * 8
+    assert (
+        done.returncode == 0
+        and (mine / "results/data/mine/text/train.en").read_text() == "another sentence\n" * 8
+    )
 
 
 def test_values_of_the_command_line(workplace):
@@ -60,7 +75,9 @@ def test_values_of_the_command_line(workplace):
     dry(workplace, "--config", "check_space=false", "papers=null", "seeds=null", "data_dir=data", "shards=2")
     done = workplace.snakemake("--cores", "1", "-n", "--config", "data_dir=data", "shards=2.0")
     printed = done.stdout + done.stderr
-    assert "config: shards: 2.0 is of the wrong type; expected integer" in printed and "TypeError" not in printed
+    assert (
+        "config: shards: 2.0 is of the wrong type; expected integer" in printed and "TypeError" not in printed
+    )
 
 
 def test_a_name_with_a_space_is_refused(mine):
@@ -68,7 +85,11 @@ def test_a_name_with_a_space_is_refused(mine):
     os.rename(own / "mine.yaml", own / "my corpus.yaml")
     mine.configure(own=own.parent.name, data_dir=f"data {FOLDER}", chains=["my corpus/micro/s1/train"])
     done = mine.snakemake("--cores", "1")
-    assert done.returncode != 0 and "`my corpus` cannot be the name of a task" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode != 0
+        and "`my corpus` cannot be the name of a task" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     assert not (mine / "results").exists()
 
 
@@ -81,7 +102,9 @@ def test_numbers_as_names(mine):
     (mine / "model").mkdir()
     for name in ("model.pt", "model/dict.en.txt", "model/dict.de.txt"):
         (mine / name).write_text("")
-    (mine / "more.yaml").write_text("imports: {2: {checkpoint: model.pt, dictionaries: model}}\nchains: [mine/micro/s1/import-2]\n")
+    (mine / "more.yaml").write_text(
+        "imports: {2: {checkpoint: model.pt, dictionaries: model}}\nchains: [mine/micro/s1/import-2]\n"
+    )
     dry(mine, "--configfile", "more.yaml")
     done = mine.nmtprune("text", "mine")
     assert done.returncode == 0 and (mine / "results/data/mine/text/2016.en").exists(), done.stderr

@@ -21,12 +21,21 @@ def planned(workplace):
 
 def by_snakemake(workplace):
     """Those of the dry run; pages and the target itself are no jobs of a plan."""
-    return {rule: number for rule, number in dry_run(workplace).items() if rule not in ("all", "pages", "total")}
+    return {
+        rule: number for rule, number in dry_run(workplace).items() if rule not in ("all", "pages", "total")
+    }
 
 
 @pytest.mark.parametrize(
     ("preset", "settings"),
-    [("toy", {}), ("multi30k", {}), ("paper", {}), ("micro", {}), ("micro-papers", {}), ("micro-papers", {"shards": 3})],
+    [
+        ("toy", {}),
+        ("multi30k", {}),
+        ("paper", {}),
+        ("micro", {}),
+        ("micro-papers", {}),
+        ("micro-papers", {"shards": 3}),
+    ],
 )
 def test_the_jobs_planned_are_those_of_a_dry_run(workplace, preset, settings):
     workplace.configure(preset=preset, own=str(MICRO), **settings)
@@ -35,7 +44,11 @@ def test_the_jobs_planned_are_those_of_a_dry_run(workplace, preset, settings):
 
 def test_own_chains_are_planned_with_what_they_need(workplace):
     workplace.configure(
-        papers=[], chains=["micro-distilled/micro/s1/train/prune-global-40", "micro/micro-lstm/s2/train/prune-layer-50/retrain"]
+        papers=[],
+        chains=[
+            "micro-distilled/micro/s1/train/prune-global-40",
+            "micro/micro-lstm/s2/train/prune-layer-50/retrain",
+        ],
     )
     assert planned(workplace) == by_snakemake(workplace)
 
@@ -57,7 +70,9 @@ def test_what_is_there_is_not_planned_and_what_is_missing_behind_it_is_not_misse
     assert planned(workplace) == {} == by_snakemake(workplace)
     time.sleep(0.02)
     workplace.model("micro/micro/s1/train/scores.csv").unlink()
-    (workplace / "results/micro/complete").unlink()  # beside a complete page Snakemake would not miss the scores
+    (
+        workplace / "results/micro/complete"
+    ).unlink()  # beside a complete page Snakemake would not miss the scores
     assert planned(workplace) == {"score": 1} == by_snakemake(workplace)
 
 

@@ -1,4 +1,6 @@
-"""Dry runs: every preset resolves quickly, into the jobs that its tables need, and a change reruns what depends on it."""
+"""Dry runs: every preset resolves quickly, into the jobs that its tables need, and a change reruns what
+depends on it.
+"""
 
 import csv
 import re
@@ -34,12 +36,19 @@ def expected(settings):
     counts.update("speed" if "speed" in file.parts else RULE_OF.get(file.stem, file.stem) for file in wanted)
     made = set()
     looked_at = {file.parent for file in units.inputs(settings)}
-    for each in papers.chains(settings):  # what only selects is made by the job of what follows it, unless something is asked of itself
-        made |= {one for one in each.ancestors() if not one.last.kind.selects or paths.model(one) in looked_at}
+    for each in papers.chains(
+        settings
+    ):  # what only selects is made by the job of what follows it, unless something is asked of itself
+        made |= {
+            one for one in each.ancestors() if not one.last.kind.selects or paths.model(one) in looked_at
+        }
     counts.update(each.last.kind.rule for each in made)
     tasks = {each.task for each in made}
     distilled = {task for task in tasks if settings.teachers(task)}
-    translating = {*papers.scored(settings), *(each for group in papers.speed_groups(settings).values() for each in group)}
+    translating = {
+        *papers.scored(settings),
+        *(each for group in papers.speed_groups(settings).values() for each in group),
+    }
     counts.update(
         {
             "text": len(tasks - distilled),
@@ -61,16 +70,33 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     found.pop("total")
     assert found == expected(config.from_settings({**SETTINGS, "preset": preset, "own": None}))
     assert found["train"] >= 1 and found["retrain"] >= 1
-    if any(item.paper == "behnke2021" for item in papers.items(config.from_settings({**SETTINGS, "preset": preset, "own": None}))):
-        assert found["slice_model"] <= found["lasso"] and found["finetune"] <= found["int8"] and found["speed"] >= 1
+    if any(
+        item.paper == "behnke2021"
+        for item in papers.items(config.from_settings({**SETTINGS, "preset": preset, "own": None}))
+    ):
+        assert (
+            found["slice_model"] <= found["lasso"]
+            and found["finetune"] <= found["int8"]
+            and found["speed"] >= 1
+        )
     assert not (workplace / "results").exists()
 
 
 def test_a_run_of_some_units_makes_what_headline_claims_need_of_them(workplace):
-    asked = {"only_headlines": True, "only_units": ["multi30k-en-de/tiny-128/s1", "multi30k-en-de/tiny-128/s2"]}
+    asked = {
+        "only_headlines": True,
+        "only_units": ["multi30k-en-de/tiny-128/s1", "multi30k-en-de/tiny-128/s2"],
+    }
     workplace.configure(preset="multi30k", own=None, papers=["wang2020"], **asked)
     steps = dict.fromkeys(("train", "retrain", "rejuvenate", "variants"), 2) | {"continue_training": 4}
-    assert dry_run(workplace) == steps | {"score": 10, "text": 1, "data": 1, "pages": 1, "all": 1, "total": 26}
+    assert dry_run(workplace) == steps | {
+        "score": 10,
+        "text": 1,
+        "data": 1,
+        "pages": 1,
+        "all": 1,
+        "total": 26,
+    }
 
 
 # Snakemake, which writes each job's message and priority to a file once it has set them
@@ -95,9 +121,22 @@ def test_what_headline_claims_need_comes_first(workplace):
     assert done.returncode == 0, done.stderr[-3000:]
     with open(workplace / "priorities.csv", encoding="utf-8", newline="") as file:
         priorities = {message: int(priority) for message, priority in csv.reader(file)}
-    first = {str(each) for each in papers.headline_models(config.from_settings({**SETTINGS, "preset": "multi30k", "own": None}))}
-    trained = {message: priority for message, priority in priorities.items() if re.fullmatch(r"[^/ ]+/[^/]+/s\d+/\S+", message)}
-    assert {message for message, priority in trained.items() if priority > 0} == first & set(trained) != set(trained)
+    first = {
+        str(each)
+        for each in papers.headline_models(
+            config.from_settings({**SETTINGS, "preset": "multi30k", "own": None})
+        )
+    }
+    trained = {
+        message: priority
+        for message, priority in priorities.items()
+        if re.fullmatch(r"[^/ ]+/[^/]+/s\d+/\S+", message)
+    }
+    assert (
+        {message for message, priority in trained.items() if priority > 0}
+        == first & set(trained)
+        != set(trained)
+    )
     assert {priority for message, priority in trained.items() if "/s2/" in message} == {998, -2}
     assert priorities["ablating each component of multi30k-en-de/tiny-6-6/s1/train"] == 999
     assert priorities["scoring variants of multi30k-cs-en/tiny-96/s1/train"] == 999
@@ -129,7 +168,11 @@ def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished):
     original = (finished / "own" / "recipes" / "micro.yaml").read_text()
     edit(finished, "recipes", rate_of("retrain", 0.001))
     found = dry_run(finished)
-    assert {rule: found.get(rule, 0) for rule in ("data", "train", "continue_training")} == {"data": 0, "train": 0, "continue_training": 0}
+    assert {rule: found.get(rule, 0) for rule in ("data", "train", "continue_training")} == {
+        "data": 0,
+        "train": 0,
+        "continue_training": 0,
+    }
     # the model stays; what is retrained of it is made again, with what follows that and the masks in between
     assert (found["retrain"], found["rejuvenate"], found.get("prune")) == (3, 3, None)
     assert found["score"] == 3 and found["pages"] == 1
@@ -153,7 +196,16 @@ def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished):
 def test_a_distilled_task_brings_its_teacher_and_reruns_with_its_beam(tmp_path):
     workplace = Workplace(tmp_path / "workplace")
     workplace.configure(papers=[], chains=["micro-distilled/micro/s1/train"])
-    assert dry_run(workplace) == {"all": 1, "text": 1, "distil": 1, "data": 2, "train": 2, "score": 1, "pages": 1, "total": 9}
+    assert dry_run(workplace) == {
+        "all": 1,
+        "text": 1,
+        "distil": 1,
+        "data": 2,
+        "train": 2,
+        "score": 1,
+        "pages": 1,
+        "total": 9,
+    }
     by_hand = dry_run(workplace, "--", "results/data/toy-distilled/text/manifest.json")
     assert by_hand == {"text": 1, "distil": 1, "data": 1, "train": 1, "total": 4}
     finish(workplace, papers=[], chains=["micro-distilled/micro/s1/train"])
@@ -164,7 +216,15 @@ def test_a_distilled_task_brings_its_teacher_and_reruns_with_its_beam(tmp_path):
         original = (workplace / "own" / kind / f"{name}.yaml").read_text()
         edit(workplace, kind, change, name)
         found = dry_run(workplace)
-        assert found == {"all": 1, "distil": 1, "data": 1, "train": trainings, "score": 1, "pages": 1, "total": 5 + trainings}
+        assert found == {
+            "all": 1,
+            "distil": 1,
+            "data": 1,
+            "train": trainings,
+            "score": 1,
+            "pages": 1,
+            "total": 5 + trainings,
+        }
         (workplace / "own" / kind / f"{name}.yaml").write_text(original)
 
 

@@ -1,16 +1,19 @@
-"""What must not change by accident, frozen: identities of all models, the job graph of every preset, and the numbers of rendered pages.
+"""What must not change by accident, frozen: identities of all models, the job graph of every preset, and the
+numbers of rendered pages.
 
-    python tests/golden/freeze.py               all of it, after a change on purpose; then look at what git says has changed
-    python tests/golden/freeze.py jobs tables   some of it: identities, jobs, tables
+    python tests/golden/freeze.py               all of it, after a change on purpose; then look at what git
+    says has changed python tests/golden/freeze.py jobs tables   some of it: identities, jobs, tables
 
-`test_golden.py` works the same out again and compares. A failure names the chain, the job or the cell. Where an identity has changed on
-purpose (a step computes something else, a shipped recipe is another), say in the commit why models are made again, and freeze anew.
-Names of rules, words of captions and the order of jobs are no part of it.
+`test_golden.py` works the same out again and compares. A failure names the chain, the job or the cell. Where
+an identity has changed on purpose (a step computes something else, a shipped recipe is another), say in the
+commit why models are made again, and freeze anew. Names of rules, words of captions and the order of jobs are
+no part of it.
 
 Pages are rendered from frozen scores (`<preset>.scores.tar.xz`):
 
-    toy      the run of `make demo` that results/reference/toy held (`keep_scores`)
-    paper    made up (`make_scores`, by tests/support/made_up_results.py): three seeds, statistics of sentences, translations, and the
+    toy      the run of `make demo` that results/reference/toy held (`keep_scores`) paper    made up
+    (`make_scores`, by tests/support/made_up_results.py): three seeds, statistics of sentences, translations,
+    and the
              kinds of figures that toy lacks
 """
 
@@ -49,7 +52,14 @@ RENDERED = {  # preset -> settings of the run whose scores are frozen
     "paper": {
         "seeds": [1, 2, 3],
         "papers": [
-            *("see2016/figure3", "see2016/figure6", "wang2020/table2", "wang2020/table5", "wangtu2020/table3", "beyond/scale"),
+            *(
+                "see2016/figure3",
+                "see2016/figure6",
+                "wang2020/table2",
+                "wang2020/table5",
+                "wangtu2020/table3",
+                "beyond/scale",
+            ),
             *("behnke2021/table1a", "behnke2021/figure4", "behnke2021/norms"),
         ],
     },
@@ -65,7 +75,10 @@ from snakemake.dag import DAG
 update = DAG.update_priority
 def write(dag):
     update(dag)
-    jobs = [{"inputs": [*job.input], "outputs": [*job.output], "params": dict(job.params.items())} for job in dag.needrun_jobs()]
+    jobs = [
+        {"inputs": [*job.input], "outputs": [*job.output], "params": dict(job.params.items())}
+        for job in dag.needrun_jobs()
+    ]
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         json.dump(jobs, file)
 DAG.update_priority = write
@@ -93,11 +106,16 @@ def run_of(preset: str, **settings: Any) -> Config:
 
 
 def identities(preset: str) -> dict[str, dict[str, Any]]:
-    """By chain the slice that its digest is made of; by task and recipe the settings of scores, of analyses and of the data."""
+    """By chain the slice that its digest is made of; by task and recipe the settings of scores, of analyses
+    and of the data.
+    """
     run = run_of(preset)
     chains = sorted({ancestor for chain in papers.chains(run) for ancestor in chain.ancestors()}, key=str)
     of_models = {str(chain): run.slice(chain) for chain in chains}
-    pairs = {(chain.task, chain.recipe): Chain(chain.task, chain.recipe, 1, parse_steps("train")) for chain in chains}
+    pairs = {
+        (chain.task, chain.recipe): Chain(chain.task, chain.recipe, 1, parse_steps("train"))
+        for chain in chains
+    }
     of_scores = {f"{task}/{recipe}": _settings(run, chain) for (task, recipe), chain in sorted(pairs.items())}
     return json.loads(json.dumps({"models": of_models, "settings": of_scores}))
 
@@ -117,15 +135,35 @@ def _settings(run: Config, chain: Chain) -> dict[str, Any]:
 
 
 def jobs(preset: str) -> dict[str, dict[str, Any]]:
-    """Snakemake's own plan for an empty folder: by the first output of each job all outputs, inputs and params."""
+    """Snakemake's own plan for an empty folder: by the first output of each job all outputs, inputs and
+    params.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = {"preset": preset, "own": str(MICRO), "device": "cpu"}
         Path(folder, "config.yaml").write_text(json.dumps(settings))
-        snakemake = ["--snakefile", str(REPOSITORY / "Snakefile"), "--workflow-profile", str(REPOSITORY / "profiles" / "default")]
-        command = [sys.executable, "-c", WRITE_JOBS, "jobs.json", *snakemake, "-n", "--quiet", "all", "--cores", "1"]
+        snakemake = [
+            "--snakefile",
+            str(REPOSITORY / "Snakefile"),
+            "--workflow-profile",
+            str(REPOSITORY / "profiles" / "default"),
+        ]
+        command = [
+            sys.executable,
+            "-c",
+            WRITE_JOBS,
+            "jobs.json",
+            *snakemake,
+            "-n",
+            "--quiet",
+            "all",
+            "--cores",
+            "1",
+        ]
         package = os.pathsep.join(filter(None, [str(REPOSITORY / "workflow"), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": package}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise RuntimeError(done.stdout + done.stderr)
         planned = json.loads(Path(folder, "jobs.json").read_text().replace(f"{REPOSITORY}/", ""))
@@ -137,7 +175,9 @@ def _job(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "inputs": sorted(set(job["inputs"])),
         "outputs": sorted(job["outputs"]),
-        "params": {name: _read_json(value) for name, value in job["params"].items() if name != "titles"},  # words
+        "params": {
+            name: _read_json(value) for name, value in job["params"].items() if name != "titles"
+        },  # words
     }
 
 
@@ -152,13 +192,18 @@ def _read_json(value: Any) -> Any:
 
 
 def tables(preset: str) -> dict[str, Any]:
-    """The numbers of all that is rendered from frozen scores: of each table and figure, of the claims, of the page's plateaus."""
+    """The numbers of all that is rendered from frozen scores: of each table and figure, of the claims, of the
+    page's plateaus.
+    """
     run = run_of(preset, **RENDERED[preset])
     with scores_of(preset):
         measured = Measured(run)
         items = {item.key: _item(item, measured) for item in papers.items(run)}
         decided = claims_page.table(claims_page.decide(run, measured))
-        reached = [[str(each.chain), each.updates, each.perplexity, each.trained_on] for each in plateaus(papers.chains(run), measured)]
+        reached = [
+            [str(each.chain), each.updates, each.perplexity, each.trained_on]
+            for each in plateaus(papers.chains(run), measured)
+        ]
     return json.loads(json.dumps({"items": items, "claims": _claims(decided), "plateaus": reached}))
 
 
@@ -176,7 +221,10 @@ def _item(item: papers.Item, measured: Measured) -> dict[str, Any]:
 def _claims(table: str) -> dict[str, dict[str, Any]]:
     rows = {f"{row['paper']}/{row['name']}": row for row in csv.DictReader(io.StringIO(table))}
     words = ("text", "where", "note", "precision")
-    return {key: {**{name: row[name] for name in row if name not in words}, "here": numbers_in(row["here"])} for key, row in rows.items()}
+    return {
+        key: {**{name: row[name] for name in row if name not in words}, "here": numbers_in(row["here"])}
+        for key, row in rows.items()
+    }
 
 
 def numbers_in(text: str) -> list[str]:
@@ -195,13 +243,20 @@ def scores_of(preset: str) -> Iterator[None]:
 
 
 def keep_scores(preset: str, results: Path) -> None:
-    """Put by all that rendering reads of a run's folder of results: scores, analyses, histories, manifests, speeds, translations, texts."""
+    """Put by all that rendering reads of a run's folder of results: scores, analyses, histories, manifests,
+    speeds, translations, texts.
+    """
     kept = (".csv", ".npz", ".json", ".txt", ".nll")
     left_out = {"state", "shards", "snapshots"}
     wanted = [*(results / "models").rglob("*"), *(results / "speed").rglob("*")]
-    chosen = [file for file in wanted if file.is_file() and file.suffix in kept and not left_out & set(file.parts)]
+    chosen = [
+        file for file in wanted if file.is_file() and file.suffix in kept and not left_out & set(file.parts)
+    ]
     texts = [file for file in (results / "data").glob("*/text/*") if file.is_file()]
-    with lzma.open(HERE / f"{preset}.scores.tar.xz", "wb", preset=9) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+    with (
+        lzma.open(HERE / f"{preset}.scores.tar.xz", "wb", preset=9) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
         for file in sorted([*chosen, *texts]):
             about = archive.gettarinfo(file, str(paths.RESULTS / file.relative_to(results)))
             about.uid = about.gid = about.mtime = 0

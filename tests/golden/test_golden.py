@@ -1,4 +1,6 @@
-"""Nothing frozen has changed: identities, jobs and numbers of tables. See freeze.py for what that is and how it is frozen anew."""
+"""Nothing frozen has changed: identities, jobs and numbers of tables. See freeze.py for what that is and how
+it is frozen anew.
+"""
 
 import csv
 import io
@@ -59,30 +61,48 @@ def test_jobs_have_the_same_inputs_outputs_and_params(frozen, preset):
 @pytest.mark.parametrize("preset", freeze.RENDERED)
 def test_numbers_of_tables_figures_captions_and_claims_stay(frozen, preset):
     before, now = frozen["tables"][preset], freeze.tables(preset)
-    same({key: as_rows(item) for key, item in before["items"].items()}, {key: as_rows(item) for key, item in now["items"].items()})
+    same(
+        {key: as_rows(item) for key, item in before["items"].items()},
+        {key: as_rows(item) for key, item in now["items"].items()},
+    )
     same(before["claims"], now["claims"])
     same(before["plateaus"], now["plateaus"])
 
 
 def as_rows(item):
-    """An item whose CSV is read: cells by row and column. What says in words that something is missing counts as missing."""
+    """An item whose CSV is read: cells by row and column. What says in words that something is missing counts
+    as missing.
+    """
     rows = list(csv.DictReader(io.StringIO(item["csv"])))
-    return {**item, "csv": [{name: bool(cell) if name == "missing" else cell for name, cell in row.items()} for row in rows]}
+    return {
+        **item,
+        "csv": [
+            {name: bool(cell) if name == "missing" else cell for name, cell in row.items()} for row in rows
+        ],
+    }
 
 
 def test_frozen_pages_have_every_kind_of_figure_and_claims_of_every_paper(frozen):
     from nmtprune.experiment import papers
     from nmtprune.experiment.item_kinds import ITEM_KINDS
 
-    items = {item.key: item for preset in freeze.RENDERED for item in papers.items(freeze.run_of(preset, **freeze.RENDERED[preset]))}
+    items = {
+        item.key: item
+        for preset in freeze.RENDERED
+        for item in papers.items(freeze.run_of(preset, **freeze.RENDERED[preset]))
+    }
     assert {item.kind for item in items.values()} == set(ITEM_KINDS)
-    claimed = {key.partition("/")[0] for preset in freeze.RENDERED for key in frozen["tables"][preset]["claims"]}
+    claimed = {
+        key.partition("/")[0] for preset in freeze.RENDERED for key in frozen["tables"][preset]["claims"]
+    }
     assert claimed == set(papers.names())
 
 
 def test_a_change_is_told_with_its_place():
     before = {"toy": {"models": {"toy/toy/s1/train": {"seed": 1, "rates": [0.5, 0.25]}}}}
-    now = {"toy": {"models": {"toy/toy/s1/train": {"seed": 1, "rates": [0.5, 0.125]}, "toy/toy/s2/train": {}}}}
+    now = {
+        "toy": {"models": {"toy/toy/s1/train": {"seed": 1, "rates": [0.5, 0.125]}, "toy/toy/s2/train": {}}}
+    }
     assert list(differences(before, now)) == [
         "toy: models: toy/toy/s1/train: rates: 2: was 0.25, is 0.125",
         "toy: models: toy/toy/s2/train: is new",

@@ -30,7 +30,9 @@ def test_every_language_pair_is_whole(tmp_path, pair):
 def test_subwords_bring_the_test_set_back(tmp_path):
     task = read_yaml(WORKFLOW / "tasks" / "multi30k-en-de.yaml")
     make_corpus(task, tmp_path / "text", MULTI30K, tmp_path / "downloads")
-    make_data(task, {"type": "sentencepiece", "size": 4000, "joint": True}, tmp_path / "text", tmp_path / "data")
+    make_data(
+        task, {"type": "sentencepiece", "size": 4000, "joint": True}, tmp_path / "text", tmp_path / "data"
+    )
     manifest = read_json(tmp_path / "data" / "manifest.json")
     assert manifest["types"]["en"] == manifest["types"]["de"]
     assert 3990 <= manifest["types"]["en"] <= 4001

@@ -11,7 +11,11 @@ from support.workplace import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 REPORT = "report.py"
-SCRIPTS = sorted(file.name for file in BENCHMARKS.glob("*.py") if "__main__" in file.read_text(encoding="utf-8") and file.name != REPORT)
+SCRIPTS = sorted(
+    file.name
+    for file in BENCHMARKS.glob("*.py")
+    if "__main__" in file.read_text(encoding="utf-8") and file.name != REPORT
+)
 COMMANDS = [*([script] for script in SCRIPTS), ["training_speed.py", "--model", "lstm"]]
 
 
@@ -40,7 +44,11 @@ def test_a_benchmark_prints_the_ratios_that_it_writes(tmp_path, command):
     assert ratios
     for values in ratios.values():
         rounds = values["rounds"]
-        assert (values["ratio"], values["low"], values["high"]) == (statistics.median(rounds), min(rounds), max(rounds))
+        assert (values["ratio"], values["low"], values["high"]) == (
+            statistics.median(rounds),
+            min(rounds),
+            max(rounds),
+        )
         assert values["low"] > 0
         assert re.search(rf"(?<![\d.]){values['ratio']:.2f}x", printed)
 
@@ -52,7 +60,9 @@ def test_the_page_has_every_benchmark(report):
 
 
 def test_the_page_is_written_from_what_was_measured(tmp_path):
-    printed = run(tmp_path, REPORT, "--only", "gemm", "--results", tmp_path / "results", "--page", tmp_path / "page.md")
+    printed = run(
+        tmp_path, REPORT, "--only", "gemm", "--results", tmp_path / "results", "--page", tmp_path / "page.md"
+    )
     record = json.loads((tmp_path / "results" / "gemm.json").read_text(encoding="utf-8"))
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert record["machine"]["cpu"] in page and record["date"] in page
@@ -63,9 +73,29 @@ def test_the_page_is_written_from_what_was_measured(tmp_path):
 
 
 def record(ratio, **machine):
-    about = {"cpu": "A processor", "cores": 2, "instruction_sets": ["AVX2"], "bfloat16": True, "threads": 1, "versions": {"torch": "2.13"}}
-    results = {"one": {"ratio": ratio, "low": 1.0, "high": 2.5, "rounds": [1.0, ratio, 2.5], "more": {"words/s": "1,000"}}}
-    return {"command": "scoring_speed.py", "date": "2026-11-30", "machine": about | machine, "results": results}
+    about = {
+        "cpu": "A processor",
+        "cores": 2,
+        "instruction_sets": ["AVX2"],
+        "bfloat16": True,
+        "threads": 1,
+        "versions": {"torch": "2.13"},
+    }
+    results = {
+        "one": {
+            "ratio": ratio,
+            "low": 1.0,
+            "high": 2.5,
+            "rounds": [1.0, ratio, 2.5],
+            "more": {"words/s": "1,000"},
+        }
+    }
+    return {
+        "command": "scoring_speed.py",
+        "date": "2026-11-30",
+        "machine": about | machine,
+        "results": results,
+    }
 
 
 def test_a_row_has_ratio_spread_rounds_and_what_else_was_measured(report):

@@ -1,7 +1,8 @@
-"""What we print works: every command of README.md and docs/, and every command in a message, is given as it is printed.
+"""What we print works: every command of README.md and docs/, and every command in a message, is given as it
+is printed.
 
-They are given in a copy of the repository's root, after the example of `nmtprune init`, made smaller, has been run by the printed command.
-What cannot be run here is tried as far as it can be, with the reason.
+They are given in a copy of the repository's root, after the example of `nmtprune init`, made smaller, has
+been run by the printed command. What cannot be run here is tried as far as it can be, with the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ DRY = " -n --quiet rules"
 
 @dataclass(frozen=True)
 class Tried:
-    """How a printed command is tried: as it is; or with `replaced` parts and `added` options, or `instead` of it another; and why."""
+    """How a printed command is tried: as it is; or with `replaced` parts and `added` options, or `instead` of
+    it another; and why.
+    """
 
     why: str = ""
     replaced: tuple[tuple[str, str], ...] = ()
@@ -55,17 +58,22 @@ GENERATE = (
     "--path results/models/toy/toy/s1/train/model.pt --beam 5"
 )
 COMMANDS = {
-    "git clone <this repository> nmtprune && cd nmtprune": Tried("a place that the reader knows", instead="true"),
+    "git clone <this repository> nmtprune && cd nmtprune": Tried(
+        "a place that the reader knows", instead="true"
+    ),
     "make setup": Tried("downloads", instead="make -n setup"),
     "make demo": Tried("ten minutes", instead="make -n demo"),
     ".venv/bin/snakemake --cores all --config preset=multi30k": HOURS,
     "snakemake --cores all --config preset=multi30k 'seeds=[1]' 'papers=[see2016, wang2020]'": HOURS,
     "snakemake --cores all --config preset=multi30k 'papers=[wang2020/table2]' 'seeds=[1,2,3]'": HOURS,
-    "snakemake --cores all results/models/toy/toy/s1/train/prune-global-40/retrain/scores.csv": Tried("minutes", added=DRY),
+    "snakemake --cores all results/models/toy/toy/s1/train/prune-global-40/retrain/scores.csv": Tried(
+        "minutes", added=DRY
+    ),
     "snakemake --cores all results/models/toy/toy/s1/train/weights.csv": Tried("minutes", added=DRY),
     "python -m nmtprune init own": AS_PRINTED,
     "snakemake --cores all --configfile own/config.yaml": AS_PRINTED,
-    "snakemake --cores all --config own=own 'papers=[]' 'chains=[mine/tiny-128/s1/train/prune-local-50/retrain]'": HOURS,
+    "snakemake --cores all --config own=own 'papers=[]' "
+    "'chains=[mine/tiny-128/s1/train/prune-local-50/retrain]'": HOURS,
     "snakemake --cores all --configfile mine.yaml": HOURS,
     GENERATE: Tried(
         "the example's model stands in for the toy one",
@@ -75,28 +83,48 @@ COMMANDS = {
         ),
         added=" --cpu --max-len-b 20",
     ),
-    "python -m nmtprune choose --within 0.3 --set preset=multi30k": Tried("the example's models", replaced=(OURS, ("0.3", "100"))),
+    "python -m nmtprune choose --within 0.3 --set preset=multi30k": Tried(
+        "the example's models", replaced=(OURS, ("0.3", "100"))
+    ),
     "python -m nmtprune export multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain my-model": Tried(
-        "the example's model", replaced=(("multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain", PRUNED),), added=f" {OWN}"
+        "the example's model",
+        replaced=(("multi30k-en-de/tiny-96/s1/train/prune-local-50/retrain", PRUNED),),
+        added=f" {OWN}",
     ),
     "pip install -r my-model/requirements.txt": Tried(
         "downloads; what it names is installed here", instead="test -s my-model/requirements.txt"
     ),
     "my-model/translate < source.txt > target.txt": AS_PRINTED,
     "python -m nmtprune plan --preset paper": AS_PRINTED,
-    "snakemake --cores 2 results/models/toy/toy/s1/train/{contribution,criticality,order}.csv": Tried("minutes", added=DRY),
-    ".venv/bin/pip install -r envs/requirements-slurm.txt": Tried("downloads", instead="test -s envs/requirements-slurm.txt"),
-    ".venv/bin/snakemake --workflow-profile profiles/slurm --config preset=iwslt14 device=cuda": Tried(
-        "Slurm, which tests/cluster starts", replaced=(("--workflow-profile profiles/slurm", "--cores 1"),), added=DRY
+    "snakemake --cores 2 results/models/toy/toy/s1/train/{contribution,criticality,order}.csv": Tried(
+        "minutes", added=DRY
     ),
-    "sbatch profiles/slurm/node.sh --config preset=toy": Tried("Slurm", instead="bash -n profiles/slurm/node.sh"),
+    ".venv/bin/pip install -r envs/requirements-slurm.txt": Tried(
+        "downloads", instead="test -s envs/requirements-slurm.txt"
+    ),
+    ".venv/bin/snakemake --workflow-profile profiles/slurm --config preset=iwslt14 device=cuda": Tried(
+        "Slurm, which tests/cluster starts",
+        replaced=(("--workflow-profile profiles/slurm", "--cores 1"),),
+        added=DRY,
+    ),
+    "sbatch profiles/slurm/node.sh --config preset=toy": Tried(
+        "Slurm", instead="bash -n profiles/slurm/node.sh"
+    ),
 }
 
 
 def printed():
     """The commands of the pages' shell blocks, in their order, each once."""
-    blocks = [block for page in PAGES for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)]
-    return list(dict.fromkeys(line for block in blocks for line in block.splitlines() if line and not line.startswith("#")))
+    blocks = [
+        block
+        for page in PAGES
+        for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    ]
+    return list(
+        dict.fromkeys(
+            line for block in blocks for line in block.splitlines() if line and not line.startswith("#")
+        )
+    )
 
 
 class Place:
@@ -115,11 +143,22 @@ class Place:
         return self.folder / path
 
     def give(self, command: str, status: int | None = 0) -> str:
-        """What a command says, standard output and error together; it must end as expected (None: somehow), and without a traceback."""
+        """What a command says, standard output and error together; it must end as expected (None: somehow),
+        and without a traceback.
+        """
         path = os.pathsep.join([str(self / ".venv" / "bin"), os.environ["PATH"]])
-        environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY / "workflow"), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "PATH": path,
+            "PYTHONPATH": str(REPOSITORY / "workflow"),
+            "OMP_NUM_THREADS": "1",
+        }
         done = subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=environment, text=True, capture_output=True, timeout=6 * PATIENCE
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            capture_output=True,
+            timeout=6 * PATIENCE,
         )
         said = done.stdout + done.stderr
         assert status in (None, done.returncode), f"{command}\n{said[-4000:]}"
@@ -138,7 +177,11 @@ def smaller(place: Place) -> None:
         assert old in text, old
         text = text.replace(old, new)
     recipe.write_text(
-        text + "architecture: {encoder_layers: 1, decoder_layers: 1, embed_dim: 16, ffn_dim: 32, heads: 2}\ntraining: {validate_every: 8}\n"
+        text
+        + (
+            "architecture: {encoder_layers: 1, decoder_layers: 1, embed_dim: 16, ffn_dim: 32, heads: "
+            "2}\ntraining: {validate_every: 8}\n"
+        )
     )
 
 
@@ -197,23 +240,39 @@ def test_the_example_has_a_page_with_parents_controls_and_speeds(place):
     with open(place / "results/own/chains/models.csv", encoding="utf-8", newline="") as lines:
         rows = {row["chain"]: row for row in csv.DictReader(lines)}
     assert list(rows) == [
-        *("train", "train/continue", "train/prune-local-50", "train/prune-local-50/retrain", "train/prune-local-80/retrain"),
+        *(
+            "train",
+            "train/continue",
+            "train/prune-local-50",
+            "train/prune-local-50/retrain",
+            "train/prune-local-80/retrain",
+        ),
         "train/int8-ctranslate2",
     ]
     for steps, row in rows.items():
         for column in ("bleu", "dev_bleu", "sparsity", "size_stored", "words_per_second", "updates"):
             assert float(row[column]) >= 0, (steps, column, row["missing"])
-    assert [int(float(rows[steps]["updates"])) for steps in ("train", "train/continue", "train/prune-local-50/retrain")] == [16, 24, 24]
+    assert [
+        int(float(rows[steps]["updates"]))
+        for steps in ("train", "train/continue", "train/prune-local-50/retrain")
+    ] == [16, 24, 24]
     with open(place / "results/speed/own/mine.csv", encoding="utf-8", newline="") as lines:
         on_disk = {row["size_on_disk"] for row in csv.DictReader(lines) if row["precision"] == "int8"}
-    with open(place / "results/models/mine/my-small/s1/train/int8-ctranslate2/scores.csv", encoding="utf-8", newline="") as lines:
+    with open(
+        place / "results/models/mine/my-small/s1/train/int8-ctranslate2/scores.csv",
+        encoding="utf-8",
+        newline="",
+    ) as lines:
         assert (
             {row["size_stored"] for row in csv.DictReader(lines)}
             == on_disk
             == {f"{float(rows['train/int8-ctranslate2']['size_stored']):.0f}"}
         )
     page = (place / "results/own/index.html").read_text(encoding="utf-8")
-    assert "<h1>Own chains of own</h1>" in page and "on its plateau: 20 % more updates give development NLL" in page
+    assert (
+        "<h1>Own chains of own</h1>" in page
+        and "on its plateau: 20 % more updates give development NLL" in page
+    )
     assert not (place / "results/toy").exists()
     assert "Nothing to be done" in place.give(f"snakemake --cores all {OWN} -n")
 
@@ -226,7 +285,9 @@ def commands_in(said: str) -> list[str]:
 
 
 def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
-    """`choose`, `free`, `restore`, and a run and an export that need freed weights: each command is pasted, in the order of a session."""
+    """`choose`, `free`, `restore`, and a run and an export that need freed weights: each command is pasted,
+    in the order of a session.
+    """
     chosen = commands_in(place.give(f"python -m nmtprune choose --within 100 {OWN}"))
     export = next(command for command in chosen if " export " in command)
     place.give(export)
@@ -248,15 +309,24 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
 
     file = place / "own" / "config.yaml"
     whole = file.read_text(encoding="utf-8")
-    file.write_text(whole.replace("chains:\n", "chains:\n  - mine/my-small/s1/train/prune-local-20/retrain\n"), encoding="utf-8")
+    file.write_text(
+        whole.replace("chains:\n", "chains:\n  - mine/my-small/s1/train/prune-local-20/retrain\n"),
+        encoding="utf-8",
+    )
     refused = place.give(f"snakemake --cores all {OWN}", status=1)
-    assert {command for command in commands_in(refused) if "nmtprune" in command} == {restore}, refused[-4000:]  # the log repeats its own
+    assert {command for command in commands_in(refused) if "nmtprune" in command} == {restore}, refused[
+        -4000:
+    ]  # the log repeats its own
     assert "made again: mine/my-small/s1/train" in place.give(restore) and model.exists()
 
     against = "mine/my-small/s1/train/prune-local-20"
-    (score,) = commands_in(place.give(f"python -m nmtprune choose --within 100 --against {against} {OWN}", status=2))
+    (score,) = commands_in(
+        place.give(f"python -m nmtprune choose --within 100 --against {against} {OWN}", status=2)
+    )
     place.give(score)
-    assert f"reference   {against}" in place.give(f"python -m nmtprune choose --within 100 --against {against} {OWN}")
+    assert f"reference   {against}" in place.give(
+        f"python -m nmtprune choose --within 100 --against {against} {OWN}"
+    )
     file.write_text(whole, encoding="utf-8")
 
 
@@ -268,7 +338,9 @@ def test_a_run_without_room_prints_a_command_that_begins_all_the_same(place, mon
     commands.remember(Path("own/config.yaml"))
     try:
         with pytest.raises(UserError) as error:
-            check_room(config.load([Path("own/config.yaml")], ["name=elsewhere", "speed=false"]), free=lambda: -1)
+            check_room(
+                config.load([Path("own/config.yaml")], ["name=elsewhere", "speed=false"]), free=lambda: -1
+            )
     finally:
         commands.remember()
     room, begin = commands_in(str(error.value))
@@ -284,12 +356,15 @@ PRINTED_BY = {
     "store/checkpoints.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
     "planning/disk_usage.py": "test_a_run_without_room_prints_a_command_that_begins_all_the_same",
     "planning/plan.py": "test_calibration_is_a_verb_that_plan_names",
-    "experiment/metrics.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",  # as `choose` prints it
+    # as `choose` prints it
+    "experiment/metrics.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
 }
 
 
 def test_calibration_is_a_verb_that_plan_names(place):
-    """It times every recipe, for minutes: its options are read, its work is done by tests/smoke/test_calibration.py."""
+    """It times every recipe, for minutes: its options are read, its work is done by
+    tests/smoke/test_calibration.py.
+    """
     from nmtprune.cli import verbs
 
     plan = "python -m nmtprune plan --preset paper"
@@ -306,7 +381,10 @@ def test_every_message_takes_its_command_from_one_function():
         if re.search(r"commands\.(nmtprune|snakemake)\(", text):
             printing.add(str(file.relative_to(package)))
         without_documentation = re.sub(r'""".*?"""', "", text, flags=re.S)
-        by_hand += [f"{file.name}: {each}" for each in re.findall(r"[\"'][^\"'\n]*python -m nmtprune [a-z]+", without_documentation)]
+        by_hand += [
+            f"{file.name}: {each}"
+            for each in re.findall(r"[\"'][^\"'\n]*python -m nmtprune [a-z]+", without_documentation)
+        ]
     assert printing == set(PRINTED_BY)
     assert by_hand == []
 

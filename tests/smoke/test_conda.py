@@ -1,4 +1,6 @@
-"""`--sdm conda`, with a conda that only pretends: jobs run in the environment that it has made. No real conda was tried."""
+"""`--sdm conda`, with a conda that only pretends: jobs run in the environment that it has made. No real conda
+was tried.
+"""
 
 import os
 import sys
@@ -13,7 +15,10 @@ case "$*" in
     *info*) echo '{{"conda_prefix": "{base}", "root_prefix": "{base}", "platform": "linux-64"}}' ;;
     *create*)
         while [ "$1" != --prefix ]; do
-            case "$1" in --file) cp "$2" "{base}/environment.yaml" ;; --file=*) cp "${{1#--file=}}" "{base}/environment.yaml" ;; esac
+            case "$1" in
+                --file) cp "$2" "{base}/environment.yaml" ;;
+                --file=*) cp "${{1#--file=}}" "{base}/environment.yaml" ;;
+            esac
             shift
         done
         mkdir -p "$2/bin" "$2/conda-meta" && cp "{base}/python" "$2/bin/python" ;;
@@ -44,5 +49,8 @@ def test_jobs_run_in_the_environment_that_conda_makes(workplace, monkeypatch):
     (made,) = (workplace / ".snakemake/conda").glob("*/bin/python")
     assert all(line.startswith(f"{made} ") for line in lines)
     *after, job = lines
-    assert [line.split()[-1] for line in after] == ["pip", "fairseq==0.12.2"]  # pip freeze --exclude pip, pip install
+    assert [line.split()[-1] for line in after] == [
+        "pip",
+        "fairseq==0.12.2",
+    ]  # pip freeze --exclude pip, pip install
     assert f"PYTHONPATH={REPOSITORY / 'workflow'} warm=none -m nmtprune text micro" in job

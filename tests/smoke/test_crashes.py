@@ -1,4 +1,6 @@
-"""Whatever happens to a run, one sentence says so, nothing is lost, and the same command ends with the same tables."""
+"""Whatever happens to a run, one sentence says so, nothing is lost, and the same command ends with the same
+tables.
+"""
 
 import contextlib
 import os
@@ -15,7 +17,10 @@ from support.workplace import Workplace
 
 UNTIMED = ("see2016", "wang2020", "wangtu2020")  # papers whose tables hold no seconds
 # said by the job that found no room or, where the disk was full just after it, by Snakemake
-FULL = re.compile(r"nmtprune: (results|\S*\.snakemake)/\S+: No space left on device: free some space, and the same command goes on")
+FULL = re.compile(
+    r"nmtprune: (results|\S*\.snakemake)/\S+: No space left on device: free some space, and the same command "
+    r"goes on"
+)
 FEW_KILLS = 6
 KILLS = int(os.environ.get("NMTPRUNE_KILLS", FEW_KILLS))  # of the soak test; 50 take a quarter of an hour
 
@@ -58,7 +63,9 @@ def processes_of(folder):
 
 
 def test_soak(finished, workplace, tmp_path):
-    """Killed again and again, a process or all of them, at random moments of the run; many times, at those of a run of all papers."""
+    """Killed again and again, a process or all of them, at random moments of the run; many times, at those of
+    a run of all papers.
+    """
     if KILLS > FEW_KILLS:
         finished = Workplace(tmp_path / "finished", preset="micro-papers")
         finished.finish()
@@ -87,7 +94,12 @@ def test_soak(finished, workplace, tmp_path):
 def test_killed_at_chosen_moments_the_same_command_ends_with_the_same_tables(finished, workplace):
     """In a training, in a training of a pruned model, and while a model is scored."""
     moments = random.Random(1)
-    for steps, name, later, whole in (  # the file that tells the moment, and the one that says that it has passed
+    for (
+        steps,
+        name,
+        later,
+        whole,
+    ) in (  # the file that tells the moment, and the one that says that it has passed
         ("train", "state/resume.pt", "manifest.json", True),
         ("train/prune-local-50/retrain", "state/resume.pt", "manifest.json", False),
         ("train/continue", "hypotheses/test.txt", "scores.csv", True),
@@ -124,7 +136,9 @@ def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
     second = workplace.snakemake("--cores", "2")
     first.send_signal(signal.SIGCONT)
     assert second.returncode != 0
-    assert f"another run (process {first.pid}) works on {workplace / 'results'}" in second.stdout + second.stderr
+    assert (
+        f"another run (process {first.pid}) works on {workplace / 'results'}" in second.stdout + second.stderr
+    )
     _, err = first.communicate()
     assert first.returncode == 0, err[-3000:]
     same_results(workplace, finished)
@@ -132,11 +146,22 @@ def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
 
 @pytest.fixture
 def small_disk(finished, tmp_path):
-    """A file system of its own with half the room that a run takes, and a function that makes it larger. Needs root."""
+    """A file system of its own with half the room that a run takes, and a function that makes it larger.
+    Needs root.
+    """
     place = tmp_path / "disk"
     place.mkdir()
-    half = sum(file.lstat().st_blocks * 512 // file.lstat().st_nlink for file in (finished / "results").rglob("*") if file.is_file()) // 2
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={half}", "tmpfs", str(place)], capture_output=True, text=True)
+    half = (
+        sum(
+            file.lstat().st_blocks * 512 // file.lstat().st_nlink
+            for file in (finished / "results").rglob("*")
+            if file.is_file()
+        )
+        // 2
+    )
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={half}", "tmpfs", str(place)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
     yield place, lambda: subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
@@ -158,15 +183,23 @@ def test_a_full_disk(finished, small_disk):
 
 
 def test_no_room_for_snakemakes_own_files(workplace):
-    """A job has made its file, and Snakemake cannot write down that it has: said in the same sentence, whichever file it is."""
+    """A job has made its file, and Snakemake cannot write down that it has: said in the same sentence,
+    whichever file it is.
+    """
     text, own = "results/data/micro/text/manifest.json", workplace / ".snakemake"
     own.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(own)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(own)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
     try:
         assert workplace.snakemake("-n", text).returncode == 0  # makes its folders
-        used = int(subprocess.run(["df", "--output=iused", own], capture_output=True, text=True, check=True).stdout.split()[-1])
+        used = int(
+            subprocess.run(
+                ["df", "--output=iused", own], capture_output=True, text=True, check=True
+            ).stdout.split()[-1]
+        )
         subprocess.run(["mount", "-o", f"remount,nr_inodes={used + 1}", own], check=True)
         done = workplace.snakemake("--cores", "1", text)
         told = done.stdout + done.stderr

@@ -39,7 +39,11 @@ def planned(workplace):
     done = workplace.snakemake("-n")
     assert done.returncode == 0, done.stderr[-3000:]
     told = done.stdout + done.stderr
-    return set() if "Nothing to be done" in told else {match[1] for match in re.finditer(r"^(\w+) +\d+$", told, re.MULTILINE)} - {"total"}
+    return (
+        set()
+        if "Nothing to be done" in told
+        else {match[1] for match in re.finditer(r"^(\w+) +\d+$", told, re.MULTILINE)} - {"total"}
+    )
 
 
 def left(workplace):
@@ -88,15 +92,19 @@ def test_content_decides_and_not_the_date(place):
 
 @pytest.mark.parametrize("notes", [True, False], ids=["notes", "no notes"])
 def test_a_failure_comes_again_until_it_is_mended(place, notes):
-    """Whichever way it is asked for, by the run or by the verb alone, with a clock that is behind, and where an earlier version has made
-    what is there."""
+    """Whichever way it is asked for, by the run or by the verb alone, with a clock that is behind, and where
+    an earlier version has made what is there.
+    """
     if not notes:
         shutil.rmtree(place / "results" / "origins")
     before = json.loads((place / f"results/models/{CHAIN}/manifest.json").read_text())["digest"]
     corpus(place, 1, target=LINES - 1)
     for _ in range(2):
         done = place.snakemake("--cores", "1")
-        assert done.returncode != 0 and f"train.en has {LINES} lines and train.de has {LINES - 1}" in done.stdout + done.stderr
+        assert (
+            done.returncode != 0
+            and f"train.en has {LINES} lines and train.de has {LINES - 1}" in done.stdout + done.stderr
+        )
         dated(place, YEARS)
     by_hand = place.nmtprune("text", "mine")
     assert by_hand.returncode == 2 and "a parallel corpus needs equal sides" in by_hand.stderr

@@ -43,9 +43,25 @@ def test_the_tables_bleu_is_that_of_sacrebleus_own_command_on_the_kept_hypothese
     reference = "results/data/micro/text/test.tgt"
     for row in finished.table("table2"):
         hypotheses = f"results/models/micro/micro/s1/{row['chain']}/hypotheses/test.txt"
-        done = finished.run(sys.executable, "-m", "sacrebleu", reference, "-i", hypotheses, "-m", "bleu", "chrf", "-b", "-w", "9")
+        done = finished.run(
+            sys.executable,
+            "-m",
+            "sacrebleu",
+            reference,
+            "-i",
+            hypotheses,
+            "-m",
+            "bleu",
+            "chrf",
+            "-b",
+            "-w",
+            "9",
+        )
         assert done.returncode == 0, done.stderr
-        bleu, chrf = (float(score) for score in done.stdout.replace("[", " ").replace("]", " ").replace(",", " ").split())
+        bleu, chrf = (
+            float(score)
+            for score in done.stdout.replace("[", " ").replace("]", " ").replace(",", " ").split()
+        )
         assert float(row["bleu"]) == pytest.approx(bleu, abs=1e-6)
         assert float(row["chrf"]) == pytest.approx(chrf, abs=1e-6)
 
@@ -67,7 +83,9 @@ def test_every_job_notes_the_files_that_snakemake_gives_it(finished):
     folder = finished / ".snakemake" / "metadata"
     given = {}
     for file in filter(Path.is_file, folder.rglob("*")):
-        made = base64.urlsafe_b64decode("".join(part.removeprefix("@") for part in file.relative_to(folder).parts)).decode()
+        made = base64.urlsafe_b64decode(
+            "".join(part.removeprefix("@") for part in file.relative_to(folder).parts)
+        ).decode()
         given[Path(made)] = {Path(each) for each in json.loads(file.read_text())["input"]}
     with finished.inside():
         notes = {made: set(origins) for made, origins in current.notes().items()}
@@ -121,7 +139,9 @@ def test_after_a_failed_training_there_is_a_page_and_the_same_command_goes_on(fi
 def untimed(scores):
     """The rows of a score table without the seconds that scoring took."""
     with open(scores, encoding="utf-8", newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
+        ]
 
 
 def test_a_killed_scoring_goes_on_where_it_was(finished, tmp_path):

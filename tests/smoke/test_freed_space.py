@@ -1,4 +1,6 @@
-"""A real run whose space is freed: nothing is made again for it, and what is needed again comes back as it was."""
+"""A real run whose space is freed: nothing is made again for it, and what is needed again comes back as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def dry_run(workplace):
 
 def bytes_of(folder):
     """What the file system says, files with several names counted once and directories not at all."""
-    found = subprocess.run(["find", folder, "-type", "f", "-printf", "%i %b\n"], text=True, capture_output=True, check=True).stdout
+    found = subprocess.run(
+        ["find", folder, "-type", "f", "-printf", "%i %b\n"], text=True, capture_output=True, check=True
+    ).stdout
     return 512 * sum(dict(map(int, line.split()) for line in found.splitlines()).values())
 
 
@@ -63,7 +67,10 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
     shutil.rmtree(workplace.folder)
     subprocess.run(["cp", "-a", str(run.folder), str(workplace.folder)], check=True)
     model = workplace.model(ROOT) / "model.pt"
-    weights, pages = torch.load(model, weights_only=False)["model"], {name: (workplace / name).read_bytes() for name in SHOWN}
+    weights, pages = (
+        torch.load(model, weights_only=False)["model"],
+        {name: (workplace / name).read_bytes() for name in SHOWN},
+    )
     before = bytes_of(workplace / "results")
 
     assert "freed" in workplace.nmtprune("free", "--yes").stdout
@@ -78,19 +85,36 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
     assert {name: (workplace / name).read_bytes() for name in SHOWN} == pages
 
     by_hand = workplace.nmtprune("export", ROOT, "folder")
-    assert by_hand.returncode == 2 and f"python -m nmtprune restore {ROOT}" in by_hand.stderr and "Traceback" not in by_hand.stderr
+    assert (
+        by_hand.returncode == 2
+        and f"python -m nmtprune restore {ROOT}" in by_hand.stderr
+        and "Traceback" not in by_hand.stderr
+    )
     workplace.configure(chains=[NEW])
     refused = workplace.snakemake("--cores", "2")
-    assert refused.returncode != 0 and f"needs the weights of {ROOT}, which were freed" in refused.stdout + refused.stderr
+    assert (
+        refused.returncode != 0
+        and f"needs the weights of {ROOT}, which were freed" in refused.stdout + refused.stderr
+    )
     assert "Traceback" not in refused.stdout + refused.stderr
     assert not workplace.model(NEW).exists()
 
     again = workplace.nmtprune("restore")
-    assert again.stdout.endswith(f"made again: {ROOT}\n") and again.stdout.count("made again") == 1, again.stderr[-2000:]
+    assert again.stdout.endswith(f"made again: {ROOT}\n") and again.stdout.count("made again") == 1, (
+        again.stderr[-2000:]
+    )
     found = torch.load(model, weights_only=False)["model"]
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.items() if not name.endswith("_float_tensor"))
+    assert all(
+        torch.equal(tensor, weights[name])
+        for name, tensor in found.items()
+        if not name.endswith("_float_tensor")
+    )
     planned = dry_run(workplace)
-    assert "retrain" in planned and "rejuvenate" not in planned and not [line for line in planned.splitlines() if line.startswith("train ")]
+    assert (
+        "retrain" in planned
+        and "rejuvenate" not in planned
+        and not [line for line in planned.splitlines() if line.startswith("train ")]
+    )
     done = workplace.snakemake("--cores", "2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (workplace.model(NEW) / "scores.csv").exists()
@@ -102,7 +126,10 @@ def test_a_run_that_does_not_fit_stops_before_its_first_job_unless_told_otherwis
     from nmtprune.planning.disk_usage import check_room
 
     with workplace.inside():
-        with pytest.raises(UserError, match=r"will leave about .* [kM]B and take .* and 1.0 kB are free here; .*check_space=false"):
+        with pytest.raises(
+            UserError,
+            match=r"will leave about .* [kM]B and take .* and 1.0 kB are free here; .*check_space=false",
+        ):
             check_room(workplace.config, free=lambda: 1000)
         check_room(workplace.config, free=lambda: 10**12)
         workplace.configure(check_space=False)

@@ -13,16 +13,28 @@ from nmtprune.store import checkpoints
 from nmtprune.store.fast_path import KEYS
 
 FAIRSEQ_TRAIN = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.train import cli_main; cli_main()"
-ARCHITECTURE = "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
-ARCHITECTURE += "--encoder-ffn-embed-dim 24 --decoder-ffn-embed-dim 24 --encoder-attention-heads 2 --decoder-attention-heads 2"
-TRAINING = "--optimizer adam --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 8 --max-tokens 500 --max-update 16 --cpu"
-TRAINING += " --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --no-epoch-checkpoints --save-dir . --seed 3"
+ARCHITECTURE = (
+    "--arch transformer --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
+)
+ARCHITECTURE += (
+    "--encoder-ffn-embed-dim 24 --decoder-ffn-embed-dim 24 --encoder-attention-heads 2 "
+    "--decoder-attention-heads 2"
+)
+TRAINING = (
+    "--optimizer adam --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 8 --max-tokens 500 "
+    "--max-update 16 --cpu"
+)
+TRAINING += (
+    " --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --no-epoch-checkpoints "
+    "--save-dir . --seed 3"
+)
 CONFIG = """\
 own: {own}
 papers: []
 name: imported
 imports:
-  mine: {{checkpoint: outside/checkpoint_best.pt, dictionaries: outside/data-bin, subwords: outside/spm.model}}
+  mine: {{checkpoint: outside/checkpoint_best.pt, dictionaries: outside/data-bin,
+         subwords: outside/spm.model}}
 chains: [micro/micro/s1/import-mine/prune-global-50/retrain]
 """
 
@@ -35,7 +47,9 @@ def test_import_prune_retrain_score(studio, workplace):
     shutil.copytree(data / "bin", outside / "data-bin")
     shutil.copy(next(data.glob("*.model")), outside / "spm.model")
     workplace.folder, there = outside, workplace.folder
-    trained = workplace.run(sys.executable, "-c", FAIRSEQ_TRAIN, "data-bin", *ARCHITECTURE.split(), *TRAINING.split())
+    trained = workplace.run(
+        sys.executable, "-c", FAIRSEQ_TRAIN, "data-bin", *ARCHITECTURE.split(), *TRAINING.split()
+    )
     workplace.folder = there
     assert trained.returncode == 0, trained.stderr[-3000:]
     # the release writes eight unused parameters an encoder layer, which our loading of fairseq leaves out
@@ -50,7 +64,9 @@ def test_import_prune_retrain_score(studio, workplace):
     imported = workplace.model("micro/micro/s1/import-mine")
     ours, theirs = checkpoints.read(imported / "model.pt")["model"], checkpoint["model"]
     assert not any(name.startswith("encoder.layers.0.") and name.rsplit(".", 1)[-1] in KEYS for name in ours)
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items() if "_float_tensor" not in name)
+    assert all(
+        torch.equal(tensor, theirs[name]) for name, tensor in ours.items() if "_float_tensor" not in name
+    )
     retrained = imported / "prune-global-50" / "retrain"
     masks = checkpoints.read_masks(imported / "prune-global-50" / "mask.pt")
     after = checkpoints.read(retrained / "last.pt")["model"]

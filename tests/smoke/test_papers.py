@@ -25,21 +25,31 @@ def finished(tmp_path_factory):
 def test_every_table_and_figure_is_made_and_nothing_is_missing_in_it(finished):
     with finished.inside():
         items = papers.items(finished.config)
-        assert {item.paper for item in items} == set(papers.names()) and {item.kind for item in items} == set(ITEM_KINDS)
+        assert {item.paper for item in items} == set(papers.names()) and {item.kind for item in items} == set(
+            ITEM_KINDS
+        )
         for item in items:
             for file in papers.files_of("micro-papers", item):
                 assert file.stat().st_size > 0, file
             with open(papers.files_of("micro-papers", item)[0], encoding="utf-8", newline="") as lines:
                 rows = list(csv.DictReader(lines))
             absent = {row["missing"] for row in rows if row.get("missing")}
-            assert rows and all(said.endswith("has no such component") for said in absent), item.key  # but the paper's deeper model has
+            assert rows and all(said.endswith("has no such component") for said in absent), (
+                item.key
+            )  # but the paper's deeper model has
 
 
 def test_speeds_widths_and_sparsities_are_in_the_tables_of_students(finished):
-    """No cell is empty but what the page explains: COMET, whose model is not given, and a second test set, which is not there."""
+    """No cell is empty but what the page explains: COMET, whose model is not given, and a second test set,
+    which is not there.
+    """
     with finished.inside():
         items = [item for item in papers.items(finished.config) if item.paper == "behnke2021"]
-        tables = [(item, papers.files_of("micro-papers", item)[0]) for item in items if item.kind in ("table", "front")]
+        tables = [
+            (item, papers.files_of("micro-papers", item)[0])
+            for item in items
+            if item.kind in ("table", "front")
+        ]
         page = papers.outputs(finished.config)[0].read_text()
         for item, file in tables:
             with open(file, encoding="utf-8", newline="") as lines:
@@ -49,9 +59,14 @@ def test_speeds_widths_and_sparsities_are_in_the_tables_of_students(finished):
                 assert (row[column.key] == "") == explained, (item.key, row["label"], column.key)
             for row in (row for row in rows if "/slice" in row["chain"]):
                 assert float(row.get("ffn_sparsity", 1)) > 0
-                assert "ffn" not in item.widths or any(float(row[f"ffn_encoder_{layer}"]) < 32 for layer in (1, 2))
+                assert "ffn" not in item.widths or any(
+                    float(row[f"ffn_encoder_{layer}"]) < 32 for layer in (1, 2)
+                )
     assert "COMET: no comet_model is set" in page and "has 1 test set" in page
-    assert {missing for item in items for missing in item.left_out} >= {"12-1 micro student", "12-1 student with 4 heads"}
+    assert {missing for item in items for missing in item.left_out} >= {
+        "12-1 micro student",
+        "12-1 student with 4 heads",
+    }
     assert all(missing in page for item in items for missing in item.left_out)
 
 
@@ -60,13 +75,21 @@ def test_all_students_are_timed_by_every_engine_that_takes_them(finished):
         (chains,) = papers.speed_groups(finished.config).values()
         with open("results/speed/micro-papers/micro-distilled.csv", encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
-        with open("results/speed/micro-papers/micro-distilled.left_out.csv", encoding="utf-8", newline="") as lines:
+        with open(
+            "results/speed/micro-papers/micro-distilled.left_out.csv", encoding="utf-8", newline=""
+        ) as lines:
             reasons = list(csv.DictReader(lines))
     timed = {(row["chain"], row["engine"]) for row in rows}
     assert all((str(chain), "onnx") in timed for chain in chains)
-    floats = [str(chain) for chain in chains if not chain.quantised_for]  # those in 8 bits are their one engine's
-    assert {(chain, "ctranslate2") for chain in floats} <= timed | {(row["chain"], row["engine"]) for row in reasons}
-    assert {row["chain"].split("/")[1] for row in rows if row["engine"] == "ctranslate2"} == {"micro-student-attention"}
+    floats = [
+        str(chain) for chain in chains if not chain.quantised_for
+    ]  # those in 8 bits are their one engine's
+    assert {(chain, "ctranslate2") for chain in floats} <= timed | {
+        (row["chain"], row["engine"]) for row in reasons
+    }
+    assert {row["chain"].split("/")[1] for row in rows if row["engine"] == "ctranslate2"} == {
+        "micro-student-attention"
+    }
     assert all((row["precision"] == "int8") == ("int8-onnx" in row["chain"]) for row in rows)
     assert all(float(row["words_per_second"]) > 0 for row in rows)
 
@@ -77,9 +100,16 @@ def test_a_second_run_makes_nothing(finished):
 
 
 def test_direct_grids_are_scored_by_one_process_a_model(finished):
-    tables = {str(file.relative_to(finished / "results/models")) for file in (finished / "results/models").rglob("variants.csv")}
-    assert tables == {f"micro/{recipe}/s1/train/variants.csv" for recipe in ("micro", "micro-lstm", "micro-snapshots")}
-    with open(finished / "results/models/micro/micro-lstm/s1/train/variants.csv", encoding="utf-8", newline="") as lines:
+    tables = {
+        str(file.relative_to(finished / "results/models"))
+        for file in (finished / "results/models").rglob("variants.csv")
+    }
+    assert tables == {
+        f"micro/{recipe}/s1/train/variants.csv" for recipe in ("micro", "micro-lstm", "micro-snapshots")
+    }
+    with open(
+        finished / "results/models/micro/micro-lstm/s1/train/variants.csv", encoding="utf-8", newline=""
+    ) as lines:
         rows = list(csv.DictReader(lines))
     only = [row for row in rows if row["chain"].rsplit("/", 1)[1].count("-") == 3]
     assert len(only) == 3 * 8 and all(row["bleu"] == "" and float(row["perplexity"]) > 1 for row in only)
@@ -87,7 +117,9 @@ def test_direct_grids_are_scored_by_one_process_a_model(finished):
 
 
 def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tmp_path):
-    """Without any checkpoint the same tables, byte for byte; a further seed of a student is trained on the kept translations."""
+    """Without any checkpoint the same tables, byte for byte; a further seed of a student is trained on the
+    kept translations.
+    """
     kept = tmp_path / "kept"
     done = finished.nmtprune("keep", str(kept))
     assert done.returncode == 0 and "not whole" not in done.stdout, done.stdout + done.stderr
@@ -98,13 +130,21 @@ def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tm
     assert not (fresh / "results/models").exists() and not (fresh / "results/speed").exists()
     told = fresh.nmtprune("status").stdout
     made, scored = re.search(r"(\d+ of \d+) models made, (\d+ of \d+) scored", told).groups()
-    assert len({*made.split(" of ")}) == len({*scored.split(" of ")}) == 1 and "waiting" not in told, told  # all of them
+    assert len({*made.split(" of ")}) == len({*scored.split(" of ")}) == 1 and "waiting" not in told, (
+        told
+    )  # all of them
     with finished.inside():
         tables = [file for file in papers.outputs(finished.config) if file.suffix in (".csv", ".md")]
     assert len(tables) > 50
     for file in tables:
         assert (fresh / file).read_bytes() == (finished / file).read_bytes(), file
-    fresh.configure(preset="micro-papers", kept=str(kept), papers=[], chains=["micro-distilled/micro-student/s7/train"], name="mine")
+    fresh.configure(
+        preset="micro-papers",
+        kept=str(kept),
+        papers=[],
+        chains=["micro-distilled/micro-student/s7/train"],
+        name="mine",
+    )
     done = fresh.snakemake("-n", "--quiet", "rules")
     made = done.stdout.partition("Job stats:")[2].partition("\n\n")[0]
     rules = {line.split()[0] for line in made.splitlines()[3:]}
@@ -119,7 +159,11 @@ def test_a_kept_unit_that_lacks_what_is_asked_or_is_of_other_settings_is_made_ag
 
     def to_make():
         with fresh.inside():
-            return {paths.unit(each) for each in papers.chains(fresh.config) if paths.scores(each) in units.inputs(fresh.config)}
+            return {
+                paths.unit(each)
+                for each in papers.chains(fresh.config)
+                if paths.scores(each) in units.inputs(fresh.config)
+            }
 
     assert to_make() == set()
     unit = Path("micro/micro-lstm/s1")

@@ -1,8 +1,9 @@
-"""A folder of results that an earlier version has made (tests/golden/upgrade.tar.xz) opens, goes on, renders and exports.
+"""A folder of results that an earlier version has made (tests/golden/upgrade.tar.xz) opens, goes on, renders
+and exports.
 
-Commit dfd2d07 made it: trainings, masks and scores of a task and recipe in the user's own folder, and one training stopped after 16 of its
-24 updates. The run asks for own chains, so that tables of papers may change. The archive stays as it is: a version that cannot take it up
-costs users their models.
+Commit dfd2d07 made it: trainings, masks and scores of a task and recipe in the user's own folder, and one
+training stopped after 16 of its 24 updates. The run asks for own chains, so that tables of papers may change.
+The archive stays as it is: a version that cannot take it up costs users their models.
 """
 
 import json

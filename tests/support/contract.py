@@ -1,10 +1,12 @@
-"""What the package relies on inside other libraries, held against their source text, which is read and not run.
+"""What the package relies on inside other libraries, held against their source text, which is read and not
+run.
 
 An entry names a file of the library and a name in it, in one of three forms:
 
-    trainer.py Trainer._prepare_sample(self, sample)   a function that takes these parameters in this order and requires no others
-    trainer.py Trainer._optimizer                      a name that a class or a module defines, or a class assigns to `self`
-    trainer.py "valid_step"                            text by which the library asks something of an object of ours
+    trainer.py Trainer._prepare_sample(self, sample)   a function that takes these parameters in this order
+    and requires no others trainer.py Trainer._optimizer                      a name that a class or a module
+    defines, or a class assigns to `self` trainer.py "valid_step"                            text by which the
+    library asks something of an object of ours
 
 In a list of parameters `name=` is passed by name, wherever it stands.
 """
@@ -47,12 +49,23 @@ def broken(library: str, ours: str, entry: str) -> str | None:
     owner, _, name = parts["name"].rpartition(".")
     tree: ast.AST | None = _parsed(file)
     for part in filter(None, owner.split(".")):
-        tree = next((each for each in ast.iter_child_nodes(tree) if isinstance(each, ast.ClassDef) and each.name == part), None)
+        tree = next(
+            (
+                each
+                for each in ast.iter_child_nodes(tree)
+                if isinstance(each, ast.ClassDef) and each.name == part
+            ),
+            None,
+        )
         if tree is None:
             return f"{where} has no class `{part}` any more; {ours} uses `{parts['name']}`."
     functions = [each for each in ast.walk(tree) if isinstance(each, Definition) and each.name == name]
     if parts["parameters"] is None:
-        return None if functions or name in _assigned(tree) else f"{where} has no `{parts['name']}` any more; {ours} uses it."
+        return (
+            None
+            if functions or name in _assigned(tree)
+            else f"{where} has no `{parts['name']}` any more; {ours} uses it."
+        )
     if not functions:
         return f"{where} has no function `{parts['name']}` any more; {ours} uses it."
     if any(_takes(each, parts["parameters"]) for each in functions):
@@ -81,7 +94,9 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _assigned(tree: ast.AST) -> set[str]:
-    """Names that are assigned in a class or module: at its own level, as attributes of `self`, and imported ones."""
+    """Names that are assigned in a class or module: at its own level, as attributes of `self`, and imported
+    ones.
+    """
     names = {
         alias.asname or alias.name
         for each in ast.iter_child_nodes(tree)
@@ -89,11 +104,23 @@ def _assigned(tree: ast.AST) -> set[str]:
         if isinstance(alias, ast.alias)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+        ):
             names |= {node.attr} if node.value.id == "self" else set()
     for statement in ast.iter_child_nodes(tree):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        names |= {each.id for target in targets if target is not None for each in ast.walk(target) if isinstance(each, ast.Name)}
+        targets = (
+            statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        )
+        names |= {
+            each.id
+            for target in targets
+            if target is not None
+            for each in ast.walk(target)
+            if isinstance(each, ast.Name)
+        }
     return names
 
 
@@ -102,7 +129,10 @@ def _takes(function: Definition, stated: str) -> bool:
     if isinstance(function, ast.ClassDef):
         return False
     parameters = [each.strip() for each in stated.strip("()").split(",") if each.strip()]
-    by_position, by_name = [each for each in parameters if "=" not in each], {each.rstrip("=") for each in parameters if "=" in each}
+    by_position, by_name = (
+        [each for each in parameters if "=" not in each],
+        {each.rstrip("=") for each in parameters if "=" in each},
+    )
     positional = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
     known = {*positional, *(each.arg for each in function.args.kwonlyargs)}
     needed = set(_required(function))
@@ -113,4 +143,8 @@ def _takes(function: Definition, stated: str) -> bool:
 def _required(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
     positional = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
     yield from positional[: len(positional) - len(function.args.defaults)]
-    yield from (each.arg for each, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if default is None)
+    yield from (
+        each.arg
+        for each, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+        if default is None
+    )

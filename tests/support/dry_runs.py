@@ -21,7 +21,9 @@ def dry_run(workplace, *arguments):
 
 
 def finish(workplace, **settings):
-    """Make all files of a run be there and known to Snakemake, though nothing is run; the own folder may be edited then."""
+    """Make all files of a run be there and known to Snakemake, though nothing is run; the own folder may be
+    edited then.
+    """
     shutil.copytree(MICRO, workplace / "own")
     workplace.configure(own="own", **settings)
     with workplace.inside():

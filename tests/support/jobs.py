@@ -10,7 +10,9 @@ from nmtprune.foundation.files import write_json
 from nmtprune.planning.jobs import Job
 
 
-def job_of(address: str, does: str = "step", rule: str = "any", makes: str = "made", needs: tuple[Path, ...] = ()) -> Job:
+def job_of(
+    address: str, does: str = "step", rule: str = "any", makes: str = "made", needs: tuple[Path, ...] = ()
+) -> Job:
     return Job(rule, does, Path(makes), Path("log"), "toy", needs, chains.parse(address))
 
 

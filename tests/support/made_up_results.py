@@ -1,7 +1,8 @@
-"""A folder of results in which no number was measured: what rendering reads, for runs of several seeds that nobody has trained yet.
+"""A folder of results in which no number was measured: what rendering reads, for runs of several seeds that
+nobody has trained yet.
 
-Qualities follow from the chain (pruning costs, retraining gives back, seeds differ a little); translations are drawn from them, and all
-scores come from those, so that claims and tables have something to decide.
+Qualities follow from the chain (pruning costs, retraining gives back, seeds differ a little); translations
+are drawn from them, and all scores come from those, so that claims and tables have something to decide.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ def write(run: Config) -> None:
     for chain in sorted({ancestor for each in papers.chains(run) for ancestor in each.ancestors()}, key=str):
         rows, statistics = tables.setdefault(paths.scores(chain), ([], {}))
         selects = chain.last.kind.selects
-        for name in pooled_sets(run.task(chain.task)["test"]) if selects else ["train", "dev", *run.task(chain.task)["test"]]:
+        for name in (
+            pooled_sets(run.task(chain.task)["test"])
+            if selects
+            else ["train", "dev", *run.task(chain.task)["test"]]
+        ):
             row, arrays = _scores(run, chain, name)
             rows.append(row)
             statistics |= arrays
@@ -39,9 +44,15 @@ def write(run: Config) -> None:
             _model(run, chain)
     for file, (rows, statistics) in tables.items():
         write_table(file, rows)
-        sentence_statistics.write(file.with_name(f"{'variants' if file.name == paths.VARIANTS else 'sentences'}.npz"), statistics)
+        sentence_statistics.write(
+            file.with_name(f"{'variants' if file.name == paths.VARIANTS else 'sentences'}.npz"), statistics
+        )
     for task, chains in papers.speed_groups(run).items():
-        write_table(paths.speed(run.name, task), [_speed(chain, size) for chain in chains for size in (32, 1)], COLUMNS)
+        write_table(
+            paths.speed(run.name, task),
+            [_speed(chain, size) for chain in chains for size in (32, 1)],
+            COLUMNS,
+        )
         write_table(paths.left_out(paths.speed(run.name, task)), [], LEFT_OUT_COLUMNS)
 
 
@@ -55,7 +66,9 @@ def _quality(chain: Chain) -> float:
     for step in chain.steps:
         match step.kind.name:
             case "prune":
-                quality -= 0.35 * (float(step["percent"]) / 100) ** 3 + (0.02 if step["scheme"] == "uniform" else 0)
+                quality -= 0.35 * (float(step["percent"]) / 100) ** 3 + (
+                    0.02 if step["scheme"] == "uniform" else 0
+                )
             case "retrain" | "converge" | "rejuvenate" | "restart":
                 quality += 0.5 * (0.88 - quality)
             case "rewind" | "drop" | "continue":
@@ -73,24 +86,64 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
     draws, quality = _draws(chain, name), _quality(chain)
     totals = np.array([WORDS - order for order in range(4)])
     matches = draws.binomial(totals, quality ** np.arange(1, 5), size=(SENTENCES, 4))
-    statistics = np.concatenate([np.full((SENTENCES, 2), WORDS), matches, np.broadcast_to(totals, matches.shape)], axis=1)
-    nll = np.round(4 * (TOKENS * (1.6 - quality) + draws.normal(0, 1, SENTENCES) - (3 if name == "train" else 0))) / 4  # packs well
+    statistics = np.concatenate(
+        [np.full((SENTENCES, 2), WORDS), matches, np.broadcast_to(totals, matches.shape)], axis=1
+    )
+    nll = (
+        np.round(
+            4 * (TOKENS * (1.6 - quality) + draws.normal(0, 1, SENTENCES) - (3 if name == "train" else 0))
+        )
+        / 4
+    )  # packs well
     per_token = float(nll.sum() / (TOKENS * SENTENCES))
     share = next((float(step["percent"]) for step in chain.steps if step.kind.name == "prune"), 0.0)
     shape, weights = shapes.uniform(run.recipe(chain.recipe)["architecture"]), 1_000_000
     if shape and _left(chain) < 1:
         shape = {
-            side: [{part: max(1, int(width * _left(chain))) for part, width in layer.items()} for layer in shape[side]] for side in shape
+            side: [
+                {part: max(1, int(width * _left(chain))) for part, width in layer.items()}
+                for layer in shape[side]
+            ]
+            for side in shape
         }
     translated = name != "train"
     bleu = float(significance.bleu(statistics.sum(0).astype(float)))
     row = {
-        **{"chain": str(chain), "set": name, "sentences": SENTENCES, "bleu": bleu if translated else "", "bleu_signature": "made up"},
-        **{"chrf": 0.9 * bleu if translated else "", "chrf_signature": "made up", "comet": "", "perplexity": math.exp(per_token)},
-        **{"nll_per_token": per_token, "target_tokens": TOKENS * SENTENCES, "parameters": int(weights * _left(chain))},
-        **{"nonzero": int(weights * (1 - share / 100)), "size_dense": 4 * weights, "size_sparse": int(5 * weights * (1 - share / 100))},
-        **{"engine": "ctranslate2", "precision": "float32", "shortlist": "", "macs_per_word": 1e6 * _left(chain), "beam": 5},
-        **{"hypotheses": str(paths.hypotheses(chain, name)) if translated else "", "prunable": weights, "sparsity": share},
+        **{
+            "chain": str(chain),
+            "set": name,
+            "sentences": SENTENCES,
+            "bleu": bleu if translated else "",
+            "bleu_signature": "made up",
+        },
+        **{
+            "chrf": 0.9 * bleu if translated else "",
+            "chrf_signature": "made up",
+            "comet": "",
+            "perplexity": math.exp(per_token),
+        },
+        **{
+            "nll_per_token": per_token,
+            "target_tokens": TOKENS * SENTENCES,
+            "parameters": int(weights * _left(chain)),
+        },
+        **{
+            "nonzero": int(weights * (1 - share / 100)),
+            "size_dense": 4 * weights,
+            "size_sparse": int(5 * weights * (1 - share / 100)),
+        },
+        **{
+            "engine": "ctranslate2",
+            "precision": "float32",
+            "shortlist": "",
+            "macs_per_word": 1e6 * _left(chain),
+            "beam": 5,
+        },
+        **{
+            "hypotheses": str(paths.hypotheses(chain, name)) if translated else "",
+            "prunable": weights,
+            "sparsity": share,
+        },
         **{
             "largest_pruned": 0.01 * share if share else "",
             "size_stored": int(4.5 * weights * (1 - share / 100)),
@@ -105,18 +158,37 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
 def _model(run: Config, chain: Chain) -> None:
     """Manifest, history, norms and translations of the main test set."""
     updates = run.schedule(chain.recipe, chain.last.schedule)["updates"] if chain.last.kind.trains else 0
-    facts = {"updates": updates, "selected_update": updates, "stopped_early": False, "precision": "fp32", "wall_seconds": 60.0}
-    write_json(paths.manifest(chain), {"chain": str(chain), "digest": "made up", "slice": run.slice(chain), **facts})
+    facts = {
+        "updates": updates,
+        "selected_update": updates,
+        "stopped_early": False,
+        "precision": "fp32",
+        "wall_seconds": 60.0,
+    }
+    write_json(
+        paths.manifest(chain), {"chain": str(chain), "digest": "made up", "slice": run.slice(chain), **facts}
+    )
     if chain.last.kind.trains:
         dev_nll = [1.6 - _quality(chain) + 0.002 * (4 - place) for place in range(5)]
         history = [
-            {"update": updates * (place + 1) // 5, "epoch": place, "learning_rate": 1e-4, "train_nll": nll - 0.1, "dev_nll": nll}
+            {
+                "update": updates * (place + 1) // 5,
+                "epoch": place,
+                "learning_rate": 1e-4,
+                "train_nll": nll - 0.1,
+                "dev_nll": nll,
+            }
             for place, nll in enumerate(dev_nll)
         ]
-        write_table(paths.history(chain), [{**each, "dev_perplexity": math.exp(each["dev_nll"])} for each in history])
+        write_table(
+            paths.history(chain), [{**each, "dev_perplexity": math.exp(each["dev_nll"])} for each in history]
+        )
     if chain.last.kind.name == "slice":
         draws = _draws(chain, "norms")
-        arrays = {matrix: np.abs(draws.normal(1, 0.2, 64)) * (draws.random(64) < _left(chain)) for matrix in ("fc1", "fc2", "q_proj")}
+        arrays = {
+            matrix: np.abs(draws.normal(1, 0.2, 64)) * (draws.random(64) < _left(chain))
+            for matrix in ("fc1", "fc2", "q_proj")
+        }
         with open(paths.norms(chain), "wb") as file:
             np.savez_compressed(file, **arrays, fc1_cut=np.array(0.01))
     task = run.task(chain.task)
@@ -127,13 +199,21 @@ def _model(run: Config, chain: Chain) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_lines(file, [" ".join(line) for line in lines])
     draws, quality = _draws(chain, "words"), _quality(chain)
-    write_lines(paths.hypotheses(chain, main), [" ".join(word if draws.random() < quality else "x" for word in line) for line in lines])
+    write_lines(
+        paths.hypotheses(chain, main),
+        [" ".join(word if draws.random() < quality else "x" for word in line) for line in lines],
+    )
 
 
 def _speed(chain: Chain, size: int) -> dict[str, Any]:
     seconds = (1 if size == 32 else 4) * (0.4 + 0.6 * _left(chain)) * (0.7 if chain.quantised_for else 1)
     precision = "int8" if chain.quantised_for else "float32"
-    row = dict.fromkeys(COLUMNS, 1) | {"chain": str(chain), "engine": "onnx", "engine_version": "made up", "precision": precision}
+    row = dict.fromkeys(COLUMNS, 1) | {
+        "chain": str(chain),
+        "engine": "onnx",
+        "engine_version": "made up",
+        "precision": precision,
+    }
     row |= {
         "shortlist": 1,
         "batch_size": size,
@@ -142,7 +222,10 @@ def _speed(chain: Chain, size: int) -> dict[str, Any]:
         "seconds_low": 0.98 * seconds,
         "seconds_high": 1.03 * seconds,
     }
-    row |= {"seconds_by_round": " ".join(f"{number}:{seconds:.3f}" for number in range(1, 6)), "words_per_second": 5000 / seconds}
+    row |= {
+        "seconds_by_round": " ".join(f"{number}:{seconds:.3f}" for number in range(1, 6)),
+        "words_per_second": 5000 / seconds,
+    }
     return row | {
         "speed_up": 1 / seconds,
         "speed_up_low": 0.97 / seconds,

@@ -19,11 +19,18 @@ SMALL = {"encoder_layers": 2, "decoder_layers": 3, "embed_dim": 16, "ffn_dim": 2
 STUDENT, STOCK = "nmtprune_transformer", "transformer"
 SHAPE = {
     "encoder": [{"ffn": 5, "self": 1}, {"ffn": 0, "self": 0}],
-    "decoder": [{"ffn": 7, "cross": 2, "self": 0}, {"ffn": 0, "cross": 0, "self": 3}, {"ffn": 2, "cross": 4, "self": 4}],
+    "decoder": [
+        {"ffn": 7, "cross": 2, "self": 0},
+        {"ffn": 0, "cross": 0, "self": 3},
+        {"ffn": 2, "cross": 4, "self": 4},
+    ],
 }
 SOURCES = [["w1", "w2", "w3"], ["w4"], ["w5", "w6", "w7", "w8", "w9", "w1"]]
 TARGETS = [["w3", "w2"], ["w9", "w8", "w7", "w1"], ["w5"]]
-LACKING = {"encoder": [{"ffn": 8}, {"self": 2}], "decoder": [{"cross": 2, "ffn": 8}, {"self": 4}, {"self": 2, "cross": 1}]}
+LACKING = {
+    "encoder": [{"ffn": 8}, {"self": 2}],
+    "decoder": [{"cross": 2, "ffn": 8}, {"self": 4}, {"self": 2, "cross": 1}],
+}
 ARCHITECTURES = {
     "fairseq's, post-norm": {"name": STOCK, "norm": "post"},
     "fairseq's, pre-norm": {"name": STOCK, "norm": "pre"},
@@ -41,8 +48,16 @@ def model(architecture):
     """A model with random weights of seed 1, layer norms and biases other than their first ones."""
     shape = architecture.get("shape")
     stated = SMALL | {key: value for key, value in architecture.items() if key != "shape"}
-    argv = ["data", "--task", "translation", *arguments.of_architecture(stated), *(["--shape", json.dumps(shape)] if shape else [])]
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=argv)).model
+    argv = [
+        "data",
+        "--task",
+        "translation",
+        *arguments.of_architecture(stated),
+        *(["--shape", json.dumps(shape)] if shape else []),
+    ]
+    cfg = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
+    ).model
     torch.manual_seed(1)
     dictionary = generation.as_dictionary(SYMBOLS)
     module = build_model(cfg, TranslationTask(TranslationConfig(), dictionary, dictionary))

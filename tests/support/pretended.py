@@ -17,15 +17,23 @@ ABSENT = "is not scored yet"
 
 
 class Pretended(Measured):
-    """Scores that are made up: `quality` (0 to 1) of a chain gives its translations; each other measure is a function of the chain, and
-    None is a score that is missing. `gains`: percent of its likelihood that a baseline gains by being trained on; `precision`: of a
-    chain's training; `kept`: whether the statistics of sentences are there."""
+    """Scores that are made up: `quality` (0 to 1) of a chain gives its translations; each other measure is a
+    function of the chain, and None is a score that is missing. `gains`: percent of its likelihood that a
+    baseline gains by being trained on; `precision`: of a chain's training; `kept`: whether the statistics of
+    sentences are there.
+    """
 
-    def __init__(self, run, quality=None, nll=None, values=None, analyses=None, shape=None, seconds=None, **more):
+    def __init__(
+        self, run, quality=None, nll=None, values=None, analyses=None, shape=None, seconds=None, **more
+    ):
         super().__init__(run)
         self._quality, self._nll, self._values = quality, nll, values or {}
         self._analyses, self._shape, self._seconds = analyses or {}, shape, seconds
-        self._gains, self._precision, self._kept = more.get("gains", 0.0), more.get("precision"), more.get("kept", True)
+        self._gains, self._precision, self._kept = (
+            more.get("gains", 0.0),
+            more.get("precision"),
+            more.get("kept", True),
+        )
         self._others, self._arrays = more.get("others", 0.0), more.get("arrays", {})
         self._bleu = functools.cache(self._bleu_of)
         self.analysis = lambda chain, name: self._analyses.get(name, lambda _: None)(chain)
@@ -82,7 +90,12 @@ class Pretended(Measured):
         if self._seconds is None or way is None:
             return None
         seconds = self._seconds(chain)
-        found = {"seconds": seconds, "seconds_low": 0.99 * seconds, "seconds_high": 1.01 * seconds, "runs": "5"}
+        found = {
+            "seconds": seconds,
+            "seconds_low": 0.99 * seconds,
+            "seconds_high": 1.01 * seconds,
+            "runs": "5",
+        }
         return {**found, "others_cpu": self._others}
 
     speed_up = Measured.speed_up
@@ -94,7 +107,9 @@ class Pretended(Measured):
 
 @functools.cache
 def translated(name: str, quality: float) -> np.ndarray:
-    """[sentences, 10]: BLEU statistics of translations in which a word is right with this probability, drawn by the name."""
+    """[sentences, 10]: BLEU statistics of translations in which a word is right with this probability, drawn
+    by the name.
+    """
     draws = np.random.default_rng(zlib.crc32(name.encode()))
     totals = np.array([WORDS - order for order in range(4)])
     matches = draws.binomial(totals, quality ** np.arange(1, 5), size=(SENTENCES, 4))

@@ -1,4 +1,6 @@
-"""What the tests on a real Slurm share: the Slurm itself, workplaces that submit to it, and a look into its queue."""
+"""What the tests on a real Slurm share: the Slurm itself, workplaces that submit to it, and a look into its
+queue.
+"""
 
 import fcntl
 import os
@@ -29,15 +31,21 @@ class ClusterWorkplace(Workplace):
 
 @contextmanager
 def slurm(folder, *options, **environment):
-    """A Slurm for a while, and Snakemake's plug-in for it on the path of what is started meanwhile; skips the tests where it cannot be.
+    """A Slurm for a while, and Snakemake's plug-in for it on the path of what is started meanwhile; skips the
+    tests where it cannot be.
 
     A machine has one at a time: a second process of tests waits for it.
     """
     said = folder / "slurm.txt"
-    with open(Path(tempfile.gettempdir()) / "nmtprune-slurm.lock", "w") as only, open(said, "w", encoding="utf-8") as file:
+    with (
+        open(Path(tempfile.gettempdir()) / "nmtprune-slurm.lock", "w") as only,
+        open(said, "w", encoding="utf-8") as file,
+    ):
         fcntl.flock(only, fcntl.LOCK_EX)
         script = [CLUSTER / "slurm.sh", "start", *options]
-        status = subprocess.run(script, stdout=file, stderr=file, env=os.environ | environment, timeout=PATIENCE).returncode
+        status = subprocess.run(
+            script, stdout=file, stderr=file, env=os.environ | environment, timeout=PATIENCE
+        ).returncode
         if status == IMPOSSIBLE:
             pytest.skip(said.read_text().strip())
         assert status == 0, said.read_text()
@@ -51,28 +59,53 @@ def slurm(folder, *options, **environment):
 
 def _plugin(folder):
     """In a folder of its own: where it is installed it asks Slurm at every start of Snakemake."""
-    install = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-deps", "--target", folder / "plugin"]
-    done = subprocess.run([*install, "-r", REPOSITORY / "envs" / "requirements-slurm.txt"], capture_output=True, text=True)
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        folder / "plugin",
+    ]
+    done = subprocess.run(
+        [*install, "-r", REPOSITORY / "envs" / "requirements-slurm.txt"], capture_output=True, text=True
+    )
     if done.returncode:
-        pytest.skip(f"Snakemake's plug-in for Slurm cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+        pytest.skip(
+            f"Snakemake's plug-in for Slurm cannot be installed: {done.stderr.strip().splitlines()[-1]}"
+        )
     return folder / "plugin"
 
 
 def jobs_of(chain):
-    """What Slurm knows of the jobs of a chain's last step, in the order of submission, as `scontrol show job` has it."""
+    """What Slurm knows of the jobs of a chain's last step, in the order of submission, as `scontrol show job`
+    has it.
+    """
     command = ["squeue", "--noheader", "--sort=i", "--format=%i|%k", "--states=all"]
-    rows = [line.split("|", 1) for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()]
-    numbers = [number for number, comment in rows if comment.endswith("_wildcards_" + chain.replace("/", "_"))]
+    rows = [
+        line.split("|", 1)
+        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    ]
+    numbers = [
+        number for number, comment in rows if comment.endswith("_wildcards_" + chain.replace("/", "_"))
+    ]
     return [_details(number) for number in numbers]
 
 
 def _details(number):
-    shown = subprocess.run(["scontrol", "show", "job", "-o", number], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["scontrol", "show", "job", "-o", number], capture_output=True, text=True, check=True
+    ).stdout
     return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
 
 def wait_for_job(chain, state, process):
-    """The number of the job of a chain's last step, once it is in this state; while the process lives that submits it."""
+    """The number of the job of a chain's last step, once it is in this state; while the process lives that
+    submits it.
+    """
     while process.poll() is None:
         for job in jobs_of(chain):
             if job["JobState"] == state:

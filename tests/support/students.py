@@ -13,7 +13,11 @@ STUDENTS = {
     "6-6": {"decoder_self": "attention"},
     "ssru": {"decoder_self": "ssru", "share_all_embeddings": True},
     "tied": {"decoder_self": "ssru", "tied_decoder_layers": True},
-    "tied, pre-norm": {"tied_decoder_layers": True, "encoder_normalize_before": True, "decoder_normalize_before": True},
+    "tied, pre-norm": {
+        "tied_decoder_layers": True,
+        "encoder_normalize_before": True,
+        "decoder_normalize_before": True,
+    },
 }
 
 

@@ -26,7 +26,9 @@ def same(one, two):
 
 def history(directory):
     with open(directory / "history.csv", encoding="utf-8") as file:
-        return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)
+        ]
 
 
 def manifest(directory):

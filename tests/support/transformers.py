@@ -55,13 +55,20 @@ def train_to_copy(model: Model, lines: list[list[str]], updates: int = 250) -> M
         drawn = random.Random(update).sample(lines, 48)
         batch = engine._batch(drawn, drawn)
         log_probabilities = module.get_normalized_probs(module(**batch["net_input"]), log_probs=True)
-        loss = torch.nn.functional.nll_loss(log_probabilities.flatten(0, 1), batch["target"].flatten(), ignore_index=1)
+        loss = torch.nn.functional.nll_loss(
+            log_probabilities.flatten(0, 1), batch["target"].flatten(), ignore_index=1
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return dataclasses.replace(model, state={name: value.clone() for name, value in module.state_dict().items()})
+    return dataclasses.replace(
+        model, state={name: value.clone() for name, value in module.state_dict().items()}
+    )
 
 
 def sentences(generator: random.Random, count: int, shortest: int = 0, longest: int = 12) -> list[list[str]]:
     """Random lines; w36 and w37 are in no dictionary."""
-    return [[f"w{generator.randrange(38)}" for _ in range(generator.randint(shortest, longest))] for _ in range(count)]
+    return [
+        [f"w{generator.randrange(38)}" for _ in range(generator.randint(shortest, longest))]
+        for _ in range(count)
+    ]

@@ -17,17 +17,23 @@ SETTINGS = {"preset": "micro", "own": str(MICRO), "device": "cpu"}
 
 
 def multiplies_bytes_exactly():
-    """Whether the processor sums products of bytes in 32 bits (VNNI); older ones saturate at 16, and 8-bit results are coarser there."""
+    """Whether the processor sums products of bytes in 32 bits (VNNI); older ones saturate at 16, and 8-bit
+    results are coarser there.
+    """
     about = Path("/proc/cpuinfo")
     return not about.exists() or "vnni" in about.read_text()
 
 
-needs_exact_bytes = pytest.mark.skipif(not multiplies_bytes_exactly(), reason="this processor has no VNNI: its sums of bytes saturate")
+needs_exact_bytes = pytest.mark.skipif(
+    not multiplies_bytes_exactly(), reason="this processor has no VNNI: its sums of bytes saturate"
+)
 
 
 @contextlib.contextmanager
 def reading_what_free_keeps(chain):
-    """Make a chain's last step, and see that it reads no other weights than its kind says, for which `free` keeps them."""
+    """Make a chain's last step, and see that it reads no other weights than its kind says, for which `free`
+    keeps them.
+    """
     from nmtprune.experiment import paths
     from nmtprune.store import checkpoints
 
@@ -42,7 +48,9 @@ def reading_what_free_keeps(chain):
         yield
     made = chain.of_its_job()
     others = {file for file in read if file.name != paths.MASK and "state" not in file.parts}
-    assert others <= set().union(*(each.last.kind.reads(each) for each in made)), f"{chain} reads what `free` may remove"
+    assert others <= set().union(*(each.last.kind.reads(each) for each in made)), (
+        f"{chain} reads what `free` may remove"
+    )
 
 
 class Workplace:
@@ -97,7 +105,12 @@ class Workplace:
         return self.run(*self.snakemake_command(*arguments))
 
     def snakemake_command(self, *arguments):
-        given = ["--snakefile", str(REPOSITORY / "Snakefile"), "--workflow-profile", str(REPOSITORY / "profiles" / "default")]
+        given = [
+            "--snakefile",
+            str(REPOSITORY / "Snakefile"),
+            "--workflow-profile",
+            str(REPOSITORY / "profiles" / "default"),
+        ]
         return [sys.executable, "-m", "snakemake", *given, *arguments]
 
     def finish(self):
@@ -122,7 +135,11 @@ class Workplace:
             if file.name == "mask.pt":
                 named = checkpoints.read_masks(file)
             else:
-                named = {name: tensor for name, tensor in checkpoints.read(file)["model"].items() if "_float_tensor" not in name}
+                named = {
+                    name: tensor
+                    for name, tensor in checkpoints.read(file)["model"].items()
+                    if "_float_tensor" not in name
+                }
             found |= {(str(file.relative_to(self.folder)), name): tensor for name, tensor in named.items()}
         return found
 
@@ -156,4 +173,6 @@ class Workplace:
         with self.inside():
             config = self.config
             any_chain = chain.parse(f"{task}/{recipe}/s1/train")
-            make_data(config.task(task), config.subwords(any_chain), paths.text(task), config.data_folder(any_chain))
+            make_data(
+                config.task(task), config.subwords(any_chain), paths.text(task), config.data_folder(any_chain)
+            )

@@ -34,7 +34,9 @@ def rows_of(table):
 
 
 def test_the_session_of_the_page_runs_and_says_what_the_page_says(there):
-    """The micro model stands in for the toy one; numbers and translations are its own, everything else is as printed."""
+    """The micro model stands in for the toy one; numbers and translations are its own, everything else is as
+    printed.
+    """
     assert PAGE.count("```python") == len(CELLS)
     said, session = [], {}
     for code, _ in CELLS:
@@ -55,12 +57,16 @@ def test_masks_and_scores_are_those_of_the_step_and_the_verb(there):
     assert masks.keys() == made.keys() and all(torch.equal(masks[name], made[name]) for name in made)
     pruned, loaded = api.mask(model, masks), api.load(PRUNED)
     assert all(torch.equal(tensor, pruned.weights[name]) for name, tensor in loaded.weights.items())
-    assert loaded.masks.keys() == pruned.masks.keys() and pruned.sparsity == loaded.sparsity == pytest.approx(50, abs=0.01)
+    assert loaded.masks.keys() == pruned.masks.keys() and pruned.sparsity == loaded.sparsity == pytest.approx(
+        50, abs=0.01
+    )
 
     evaluation.score_variants(there.config, chain.parse(TRAIN), [chain.parse(PRUNED)])
     written = rows_of(paths.scores(chain.parse(PRUNED)))["test"]
     (row,) = api.score(pruned)
-    assert {key: "" if value is None else str(value) for key, value in row.items()} == {key: written[key] for key in row}
+    assert {key: "" if value is None else str(value) for key, value in row.items()} == {
+        key: written[key] for key in row
+    }
 
 
 def test_nothing_is_written_under_results(there):
@@ -75,10 +81,16 @@ def test_masks_add_up_and_tied_weights_stay_tied(there):
     model = api.load(TRAIN)
     once = api.mask(model, api.masks(model, "prune-global-30"))
     twice = api.mask(once, api.masks(once, "prune-local-50"))
-    assert all(not twice.weights[name][~mask].any() for masks in (once.masks, twice.masks) for name, mask in masks.items())
+    assert all(
+        not twice.weights[name][~mask].any()
+        for masks in (once.masks, twice.masks)
+        for name, mask in masks.items()
+    )
     assert all((~twice.masks[name] | once.masks[name]).all() for name in once.masks)
     tied = twice.weights["encoder.embed_tokens.weight"], twice.weights["decoder.output_projection.weight"]
-    assert tied[0].data_ptr() == tied[1].data_ptr() and not torch.equal(tied[0], model.weights["encoder.embed_tokens.weight"])
+    assert tied[0].data_ptr() == tied[1].data_ptr() and not torch.equal(
+        tied[0], model.weights["encoder.embed_tokens.weight"]
+    )
 
 
 def test_a_sliced_model_is_smaller_and_scores_as_before(there):
@@ -115,17 +127,30 @@ def test_lines_are_translated_in_their_order_and_none_where_they_are_too_long(th
     ("ask", "told"),
     [
         (lambda model: api.load("micro/micro/s1"), r"^chain `micro/micro/s1` is not of the form"),
-        (lambda model: api.load("micro/micro/s77/train"), r"^there is no file results/models/micro/micro/s77/train/model.pt"),
+        (
+            lambda model: api.load("micro/micro/s77/train"),
+            r"^there is no file results/models/micro/micro/s77/train/model.pt",
+        ),
         (lambda model: api.load(TRAIN, ["sed=1"]), r"^config: unknown key `sed`"),
         (lambda model: api.masks(model, "retrain"), r"`retrain` cannot follow `train`"),
-        (lambda model: api.masks(model, "continue"), r"^step `continue` puts no masks on a model; valid: prune-<scheme>"),
+        (
+            lambda model: api.masks(model, "continue"),
+            r"^step `continue` puts no masks on a model; valid: prune-<scheme>",
+        ),
         (lambda model: api.masks(model, "ablate-E.FF.9"), r"has no component `E.FF.9`"),
-        (lambda model: api.mask(model, {"fc1": torch.ones(1, dtype=torch.bool)}), r"^mask: the model has no parameter `fc1`"),
+        (
+            lambda model: api.mask(model, {"fc1": torch.ones(1, dtype=torch.bool)}),
+            r"^mask: the model has no parameter `fc1`",
+        ),
         (
             lambda model: api.mask(model, {"encoder.layers.0.fc1.weight": torch.ones(32, 16)}),
-            r"^mask: `encoder.layers.0.fc1.weight` needs a bool tensor of shape \[32, 16\], not one of torch.float32 and shape \[32, 16\]$",
+            r"^mask: `encoder.layers.0.fc1.weight` needs a bool tensor of shape \[32, 16\], not one of "
+            r"torch.float32 and shape \[32, 16\]$",
         ),
-        (lambda model: api.score(model, ["tset"]), r"^score: task `micro` has no set `tset`; did you mean `test`"),
+        (
+            lambda model: api.score(model, ["tset"]),
+            r"^score: task `micro` has no set `tset`; did you mean `test`",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_sentence(there, ask, told):

@@ -1,4 +1,6 @@
-"""The environment that `--sdm conda` makes. There need be no conda here: its files are held against what pip installs."""
+"""The environment that `--sdm conda` makes. There need be no conda here: its files are held against what pip
+installs.
+"""
 
 import os
 import re
@@ -14,12 +16,19 @@ from support.workplace import REPOSITORY
 ENVIRONMENTS = REPOSITORY / "envs"
 PYTHON = """#!/bin/sh
 echo "$PWD: $*" >> "$SAID"
-case "$*" in *freeze*) echo cython==3.3.1;; *install*) cat "$PIP_CONSTRAINT" "$PIP_BUILD_CONSTRAINT" >> "$SAID";; esac
+case "$*" in
+    *freeze*) echo cython==3.3.1 ;;
+    *install*) cat "$PIP_CONSTRAINT" "$PIP_BUILD_CONSTRAINT" >> "$SAID" ;;
+esac
 """
 
 
 def test_condas_packages_are_those_that_pip_installs():
-    pins = [line for line in (ENVIRONMENTS / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = [
+        line
+        for line in (ENVIRONMENTS / "requirements.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
     environment = yaml.safe_load((ENVIRONMENTS / "conda.yaml").read_text())
     *packages, of_pip = environment["dependencies"]
     assert of_pip == {"pip": pins}
@@ -35,7 +44,11 @@ def test_what_is_installed_after_conda_needs_no_directory(tmp_path):
     python.chmod(0o755)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    environment = os.environ | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "SAID": str(said), "TMPDIR": str(tmp_path)}
+    environment = os.environ | {
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "SAID": str(said),
+        "TMPDIR": str(tmp_path),
+    }
     before = set(tmp_path.iterdir())
     subprocess.run(["sh", str(script)], cwd=elsewhere, env=environment, check=True)
     freeze, install, *pins = said.read_text().splitlines()
@@ -45,7 +58,11 @@ def test_what_is_installed_after_conda_needs_no_directory(tmp_path):
 
 
 def test_pre_commit_has_the_linters_of_the_development_requirements():
-    pins = dict(line.split("==") for line in (ENVIRONMENTS / "requirements-dev.txt").read_text().splitlines() if "==" in line)
+    pins = dict(
+        line.split("==")
+        for line in (ENVIRONMENTS / "requirements-dev.txt").read_text().splitlines()
+        if "==" in line
+    )
     hooks = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
     assert {hook["repo"].rsplit("/", 1)[1].removesuffix("-pre-commit"): hook["rev"] for hook in hooks} == {
         name: f"v{pins[name]}" for name in ("ruff", "snakefmt")
@@ -58,7 +75,9 @@ def test_scripts_are_well_formed(script):
 
 
 def test_one_range_of_pythons_is_said_tried_and_installed_for():
-    """fairseq cannot be imported by 3.14, so pip refuses to install there, and so does the script of `make setup`, in a sentence."""
+    """fairseq cannot be imported by 3.14, so pip refuses to install there, and so does the script of `make
+    setup`, in a sentence.
+    """
     with open(REPOSITORY / "pyproject.toml", "rb") as file:
         said = SpecifierSet(tomllib.load(file)["project"]["requires-python"])
     tried = re.search(r"PYTHONS:-([\d. ]+)", (REPOSITORY / "tests/pythons.sh").read_text())[1].split()
@@ -67,9 +86,16 @@ def test_one_range_of_pythons_is_said_tried_and_installed_for():
 
 def test_another_python_is_refused_in_a_sentence(tmp_path):
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\ncase "$1" in -c) exit 1 ;; --version) echo Python 3.14.0 ;; *) touch installed ;; esac\n')
+    python.write_text(
+        '#!/bin/sh\ncase "$1" in -c) exit 1 ;; --version) echo Python 3.14.0 ;; *) touch installed ;; esac\n'
+    )
     python.chmod(0o755)
     environment = os.environ | {"PYTHON": str(python)}
-    done = subprocess.run(["sh", ENVIRONMENTS / "install.sh"], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    done = subprocess.run(
+        ["sh", ENVIRONMENTS / "install.sh"], cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
     assert done.returncode == 1 and not (tmp_path / "installed").exists()
-    assert "is Python 3.14.0; nmtprune needs 3.11, 3.12 or 3.13" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        "is Python 3.14.0; nmtprune needs 3.11, 3.12 or 3.13" in done.stderr
+        and len(done.stderr.splitlines()) == 1
+    )

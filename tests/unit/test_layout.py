@@ -14,4 +14,6 @@ def test_every_folder_of_unit_tests_is_a_folder_of_the_package():
 
 def test_no_test_module_imports_from_another():
     imports = re.compile(r"^\s*(from|import) (\w+\.)*test_\w+", re.MULTILINE)
-    assert [str(file) for file in TESTS.rglob("*.py") if imports.search(file.read_text(encoding="utf-8"))] == []
+    assert [
+        str(file) for file in TESTS.rglob("*.py") if imports.search(file.read_text(encoding="utf-8"))
+    ] == []

@@ -1,3 +1,5 @@
-"""nmtprune: what does a neural machine translation model not need, what does removing it cost, what does it buy?"""
+"""nmtprune: what does a neural machine translation model not need, what does removing it cost, what does it
+buy?
+"""
 
 __version__ = "0.1.0"

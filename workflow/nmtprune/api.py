@@ -1,4 +1,5 @@
-"""nmtprune in Python: load a model by its chain, mask, slice, score and translate; docs/python.md shows them at work.
+"""nmtprune in Python: load a model by its chain, mask, slice, score and translate; docs/python.md shows them
+at work.
 
     from nmtprune import api
 
@@ -7,8 +8,9 @@
     rows = api.score(pruned)
     translations = api.translate(pruned, ["a sentence"])
 
-They do what the steps and the verbs of the same name do. A function returns a new model, or numbers, and writes nothing under results/. It
-raises UserError, whose text is a sentence, where it cannot do what is asked.
+They do what the steps and the verbs of the same name do. A function returns a new model, or numbers, and
+writes nothing under results/. It raises UserError, whose text is a sentence, where it cannot do what is
+asked.
 """
 
 from __future__ import annotations
@@ -52,8 +54,9 @@ __all__ = ["LoadedModel", "UserError", "load", "mask", "masks", "score", "slice"
 class LoadedModel:
     """A model in memory.
 
-    `chain` is the one that it was loaded by, whatever was masked and sliced since; `model` holds its tensors, fairseq's options and the
-    dictionaries; `masks` the masks that hold, by parameter name, True where a weight is kept: of a dense model none.
+    `chain` is the one that it was loaded by, whatever was masked and sliced since; `model` holds its tensors,
+    fairseq's options and the dictionaries; `masks` the masks that hold, by parameter name, True where a
+    weight is kept: of a dense model none.
     """
 
     config: Config
@@ -63,7 +66,9 @@ class LoadedModel:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights by fairseq's parameter names, float32 on the CPU, masked ones at zero. Tied parameters are one tensor."""
+        """The weights by fairseq's parameter names, float32 on the CPU, masked ones at zero. Tied parameters
+        are one tensor.
+        """
         return self.model.state
 
     @property
@@ -84,7 +89,8 @@ class LoadedModel:
 
     @property
     def shape(self) -> Shape:
-        """The widths of a Transformer's layers from the bottom up: `{"encoder": [{"self": heads, "ffn": units}, ...], "decoder": ...}`.
+        """The widths of a Transformer's layers from the bottom up: `{"encoder": [{"self": heads, "ffn":
+        units}, ...], "decoder": ...}`.
 
         Raises UserError for a model that is no Transformer.
         """
@@ -98,10 +104,11 @@ class LoadedModel:
 
 
 def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None = None) -> LoadedModel:
-    """Load the model of a chain, `<task>/<recipe>/s<seed>/<step>/...`, that a run in the working directory has made.
+    """Load the model of a chain, `<task>/<recipe>/s<seed>/<step>/...`, that a run in the working directory
+    has made.
 
-    `settings` (`["preset=multi30k"]`) and `configfile` are laid over config.yaml, as by `--set` and `--configfile`. Raises UserError where
-    the chain is none, or its model or its data is not there.
+    `settings` (`["preset=multi30k"]`) and `configfile` are laid over config.yaml, as by `--set` and
+    `--configfile`. Raises UserError where the chain is none, or its model or its data is not there.
     """
     config = configuration.load([Path(configfile)] if configfile else [], settings)
     parsed = chains.parse(paths.chain_text(chain))
@@ -110,8 +117,9 @@ def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None
 
 
 def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
-    """The masks that a step (`prune-<scheme>-<percent>[-<class>]`, `ablate-<components>`) puts on a model: by parameter name a bool tensor
-    of the parameter's shape, True where a weight is kept. What is masked already stays masked.
+    """The masks that a step (`prune-<scheme>-<percent>[-<class>]`, `ablate-<components>`) puts on a model: by
+    parameter name a bool tensor of the parameter's shape, True where a weight is kept. What is masked already
+    stays masked.
 
     Raises UserError for a step that puts none, or that cannot follow the model's chain.
     """
@@ -124,8 +132,8 @@ def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
 
 
 def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
-    """The model with masked weights at zero. `masks`: what `masks` gives, or your own: by parameter name a bool tensor of the parameter's
-    shape, True where a weight is kept.
+    """The model with masked weights at zero. `masks`: what `masks` gives, or your own: by parameter name a
+    bool tensor of the parameter's shape, True where a weight is kept.
 
     Raises UserError for a name that the model does not have, and for a tensor of another shape or type.
     """
@@ -134,47 +142,61 @@ def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
             raise UserError(f"mask: the model has no parameter `{name}`; {suggest(name, model.weights)}")
         if kept.dtype != torch.bool or kept.shape != model.weights[name].shape:
             wanted, given = list(model.weights[name].shape), list(kept.shape)
-            raise UserError(f"mask: `{name}` needs a bool tensor of shape {wanted}, not one of {kept.dtype} and shape {given}")
+            raise UserError(
+                f"mask: `{name}` needs a bool tensor of shape {wanted}, not one of {kept.dtype} and shape "
+                f"{given}"
+            )
     masked = replace(model.model, state=checkpoints.masked(model.weights, masks))
     return replace(model, model=masked, masks=together(dict(model.masks), dict(masks)))
 
 
 def slice(model: LoadedModel) -> LoadedModel:
-    """The smaller dense model without the hidden units and heads that are dead: at zero, or as the chain's lasso and the recipe's `lasso`
-    say. Its `shape` tells what is left.
+    """The smaller dense model without the hidden units and heads that are dead: at zero, or as the chain's
+    lasso and the recipe's `lasso` say. Its `shape` tells what is left.
 
-    The step `slice` begins with a lasso's last weights, this function with the weights that it is given. Raises UserError for a model that
-    is no Transformer, or that an engine runs in 8 bits.
+    The step `slice` begins with a lasso's last weights, this function with the weights that it is given.
+    Raises UserError for a model that is no Transformer, or that an engine runs in 8 bits.
     """
     if model.chain.quantised_for:
-        raise UserError(f"chain `{model.chain}`: a model in 8 bits cannot be sliced; slice it before int8-{model.chain.quantised_for}")
+        raise UserError(
+            f"chain `{model.chain}`: a model in 8 bits cannot be sliced; slice it before "
+            f"int8-{model.chain.quantised_for}"
+        )
     judged = judge(model.config, model.chain, model.weights, model.model.options)
     weights, options, _ = without_dead(model.weights, model.model.options, judged)
     return replace(model, model=replace(model.model, state=weights, options=options), masks={})
 
 
 def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Score a model on sets of its task, all test sets by default; `dev` and `train` (a sample, by likelihood alone) are sets too.
+    """Score a model on sets of its task, all test sets by default; `dev` and `train` (a sample, by likelihood
+    alone) are sets too.
 
-    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ..., and
-    `sparsity`. Raises UserError for an unknown set.
+    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`,
+    `parameters`, `engine`, ..., and `sparsity`. Raises UserError for an unknown set.
     """
     task = model.config.task(model.chain.task)
     for name in sets or ():
         if name not in splits_of(task):
-            raise UserError(f"score: task `{model.chain.task}` has no set `{name}`; {suggest(name, splits_of(task))}")
-    evaluation = Evaluation(model.config, model.chain, sets or list(task["test"]), model.config.shortlist(model.chain))
+            raise UserError(
+                f"score: task `{model.chain.task}` has no set `{name}`; {suggest(name, splits_of(task))}"
+            )
+    evaluation = Evaluation(
+        model.config, model.chain, sets or list(task["test"]), model.config.shortlist(model.chain)
+    )
     translated = [name for name in evaluation.sets if name != "train"]
     with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
         rows = evaluation.scorer.score(model.model, folder, translated, model.chain.quantised_for)
-    return [{**{key: value for key, value in row.items() if key != "hypotheses"}, "sparsity": model.sparsity} for row in rows]
+    return [
+        {**{key: value for key, value in row.items() if key != "hypotheses"}, "sparsity": model.sparsity}
+        for row in rows
+    ]
 
 
 def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None) -> list[str | None]:
     """Translate raw lines as the recipe decodes, with its engine and shortlist, and its beam by default.
 
-    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions. Raises UserError where the
-    shortlist is not there, or no engine runs the model.
+    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions.
+    Raises UserError where the shortlist is not there, or no engine runs the model.
     """
     recipe, chain = model.config.recipe(model.chain.recipe), model.chain
     shortlist = model.config.shortlist(chain)
@@ -186,4 +208,10 @@ def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None)
         shortlist=Shortlist.load(shortlist) if shortlist else None,
     )
     search = Search(**model.config.search(chain.recipe) | ({"beam": beam} if beam else {}))
-    return translate_lines(engine, Subwords.load(model.config.data_folder(chain)), list(lines), search, model.model.max_source_length)
+    return translate_lines(
+        engine,
+        Subwords.load(model.config.data_folder(chain)),
+        list(lines),
+        search,
+        model.model.max_source_length,
+    )

@@ -158,4 +158,7 @@ rule shard:
     message:
         "{wildcards.analysis} of {wildcards.task}/{wildcards.model}, shard {wildcards.shard} of {wildcards.shards}"
     shell:
-        nmtprune("shard {wildcards.analysis} {input.model} {wildcards.shard} {wildcards.shards} {output.done}", on_gpu=True)
+        nmtprune(
+            "shard {wildcards.analysis} {input.model} {wildcards.shard} {wildcards.shards} {output.done}",
+            on_gpu=True,
+        )

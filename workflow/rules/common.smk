@@ -13,13 +13,17 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-gc.set_threshold(200_000, 50, 100)  # a DAG of thousands of jobs is all live objects: looking for garbage takes a sixth of its time
+gc.set_threshold(
+    200_000, 50, 100
+)  # a DAG of thousands of jobs is all live objects: looking for garbage takes a sixth of its time
 
 # a full disk is told by the job that needs the room; that Snakemake's own log finds none either is no news, and comes as a traceback
 logging.raiseExceptions = False
 
 # jobs run with the Python that runs Snakemake, but those in an environment of their own (`--sdm`)
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+)
 
 try:
     from nmtprune.experiment import chain as chains
@@ -59,7 +63,9 @@ try:
     for file, each in zip(map(Path, ASKED), BY_HAND):
         CONFIG.check(each)
         if file.name in paths.BESIDE_A_MANIFEST:
-            raise UserError(f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}")
+            raise UserError(
+                f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}"
+            )
     ITEMS, SPEED_GROUPS = papers.selected(CONFIG), papers.speed_groups(CONFIG)
     HEADLINE = papers.headline_models(CONFIG)
     RENDERED, READ = papers.report_entries(CONFIG), [str(file) for file in units.inputs(CONFIG)]
@@ -73,10 +79,16 @@ try:
     OUTDATED = current.outdated(NOTES)
     current.renew(NOTES, OUTDATED)
     GPUS = int(devices.on_gpu(CONFIG.settings["device"]))
-    LOCAL = workflow.is_main_process and workflow.local_exec  # this Snakemake runs the jobs itself, and not for another one
-    DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}  # environments that jobs run in, by `--sdm`
+    LOCAL = (
+        workflow.is_main_process and workflow.local_exec
+    )  # this Snakemake runs the jobs itself, and not for another one
+    DEPLOYED = {
+        method.name for method in workflow.deployment_settings.deployment_method
+    }  # environments that jobs run in, by `--sdm`
     if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
-        raise UserError("--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`")
+        raise UserError(
+            "--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`"
+        )
     if GPUS and LOCAL:
         devices.check(CONFIG.settings["nodes"], CONFIG.settings["workers"])
     SETTINGS = doubled(CONFIG.as_arguments())
@@ -89,10 +101,18 @@ if workflow.is_main_process:
     for sentence in CONFIG.unfinished_decays([*CHAINS, *BY_HAND]):
         logger.warning(sentence)
 
-COMET = {"comet": CONFIG.settings["comet_model"]} if comet.unavailable(CONFIG.settings["comet_model"]) is None else {}
+COMET = (
+    {"comet": CONFIG.settings["comet_model"]}
+    if comet.unavailable(CONFIG.settings["comet_model"]) is None
+    else {}
+)
 PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
 COMPLETE = str(paths.page(CONFIG.name) / paths.COMPLETE)
-OTHER_FILES = sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES)) if ITEMS else []
+OTHER_FILES = (
+    sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES))
+    if ITEMS
+    else []
+)
 OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
@@ -152,8 +172,12 @@ def nmtprune(verb, on_gpu=False):
     """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
     among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
     leased = "--lease {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
-    package = f"PYTHONPATH={PACKAGE}" if DEPLOYED else ""  # environments of conda hold what nmtprune needs, not nmtprune
-    return " ".join(filter(None, [package, "python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"]))
+    package = (
+        f"PYTHONPATH={PACKAGE}" if DEPLOYED else ""
+    )  # environments of conda hold what nmtprune needs, not nmtprune
+    return " ".join(
+        filter(None, [package, "python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"])
+    )
 
 
 def watched(files):
@@ -163,7 +187,11 @@ def watched(files):
 
 def chain_of(wildcards):
     """The chain that a rule makes (`parent`, `step`) or scores (`task`, `model`)."""
-    spelt = (wildcards.parent, wildcards.step) if "parent" in wildcards.keys() else (wildcards.task, wildcards.model)
+    spelt = (
+        (wildcards.parent, wildcards.step)
+        if "parent" in wildcards.keys()
+        else (wildcards.task, wildcards.model)
+    )
     return checked("/".join(spelt))
 
 
@@ -205,7 +233,11 @@ def corpus_files(wildcards):
 def given_files(wildcards):
     """The dictionaries and the subword model that came with an imported checkpoint."""
     settings = CONFIG.subwords_named(wildcards.subwords)
-    files = subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task))) if settings["type"] == "given" else []
+    files = (
+        subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task)))
+        if settings["type"] == "given"
+        else []
+    )
     return by_content(files, paths.data(wildcards.task, wildcards.subwords) / paths.MANIFEST)
 
 
@@ -236,7 +268,10 @@ def analysis_json(name, wildcards):
 def shards_of(name):
     """The parts of an analysis' trials that are jobs of their own, where `shards` says so."""
     shards = CONFIG.settings["shards"]
-    parts = [f"results/models/{{task}}/{{model}}/shards/{name}-{shard}-of-{shards}.json" for shard in range(1, shards + 1)]
+    parts = [
+        f"results/models/{{task}}/{{model}}/shards/{name}-{shard}-of-{shards}.json"
+        for shard in range(1, shards + 1)
+    ]
     return parts if shards > 1 else []
 
 
@@ -284,7 +319,9 @@ def training_nodes(wildcards):
 
 
 # the workers of a node are started by the job itself (`mpi`), and only where there are several nodes
-SEVERAL_NODES = {"nodes": training_nodes, "tasks": training_nodes, "mpi": "srun"} if CONFIG.settings["nodes"] > 1 else {}
+SEVERAL_NODES = (
+    {"nodes": training_nodes, "tasks": training_nodes, "mpi": "srun"} if CONFIG.settings["nodes"] > 1 else {}
+)
 
 
 def training_gpus(wildcards):

@@ -18,7 +18,10 @@ rule pages:
     params:
         seeds=CONFIG.seeds,
         titles=lambda wildcards: sorted(
-            {CONFIG.title, *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS)}
+            {
+                CONFIG.title,
+                *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS),
+            }
         ),
         papers=[f"{paper}/{item}" for paper, item in papers.selected(CONFIG)],
     message:

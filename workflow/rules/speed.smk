@@ -2,8 +2,12 @@
 # results/speed lets one measure at a time. On a cluster it gets a node to itself.
 rule speed:
     input:
-        lambda wildcards: sorted({str(CONFIG.data_folder(each) / paths.MANIFEST) for each in SPEED_GROUPS[wildcards.task]}),
-        lambda wildcards: sorted({str(file) for each in SPEED_GROUPS[wildcards.task] if (file := CONFIG.shortlist(each))}),
+        lambda wildcards: sorted(
+            {str(CONFIG.data_folder(each) / paths.MANIFEST) for each in SPEED_GROUPS[wildcards.task]}
+        ),
+        lambda wildcards: sorted(
+            {str(file) for each in SPEED_GROUPS[wildcards.task] if (file := CONFIG.shortlist(each))}
+        ),
         models=lambda wildcards: [str(paths.manifest(each)) for each in SPEED_GROUPS[wildcards.task]],
     output:
         table="results/speed/{preset}/{task}.csv",
@@ -24,9 +28,12 @@ rule speed:
         rounds=CONFIG.speed_rounds,
         chains=lambda wildcards: [str(each) for each in SPEED_GROUPS[wildcards.task]],
         scoring=lambda wildcards: json.dumps(
-            {each.recipe: CONFIG.scoring(each.recipe) for each in SPEED_GROUPS[wildcards.task]}, sort_keys=True
+            {each.recipe: CONFIG.scoring(each.recipe) for each in SPEED_GROUPS[wildcards.task]},
+            sort_keys=True,
         ),
     message:
         "measuring the speed of {wildcards.task}'s models, alone on the machine"
     shell:
-        nmtprune(f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.speed_on_idle} {{params.chains}}")
+        nmtprune(
+            f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.speed_on_idle} {{params.chains}}"
+        )

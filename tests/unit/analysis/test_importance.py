@@ -1,4 +1,6 @@
-"""Contribution, criticality and agreement: equations 1 and 2 of Wang and Tu 2020 on numbers worked out by hand, and what holds of any."""
+"""Contribution, criticality and agreement: equations 1 and 2 of Wang and Tu 2020 on numbers worked out by
+hand, and what holds of any.
+"""
 
 import math
 
@@ -103,12 +105,18 @@ def test_criticality_needs_the_trained_weights():
         criticalities(30.0, by_alpha(1, 2, 3, 4, 30).iloc[:-1], 0.5)
 
 
-@given(scores=arrays(float, 5, elements=st.floats(0, 60)), baseline=st.floats(1, 60), epsilon=st.floats(0.01, 5))
+@given(
+    scores=arrays(float, 5, elements=st.floats(0, 60)), baseline=st.floats(1, 60), epsilon=st.floats(0.01, 5)
+)
 def test_both_alphas_hold_and_the_smallest_comes_first(scores, baseline, epsilon):
     values = by_alpha(*scores)
     first, settled = criticalities(baseline, values, epsilon)
     assert first <= settled
-    assert all(alpha == 1 or baseline - values[alpha] < epsilon for alpha in values.index if alpha >= settled or alpha == first)
+    assert all(
+        alpha == 1 or baseline - values[alpha] < epsilon
+        for alpha in values.index
+        if alpha >= settled or alpha == first
+    )
     assert not any(baseline - values[alpha] < epsilon for alpha in values.index if alpha < first)
 
 
@@ -139,8 +147,12 @@ def test_replicates_of_equal_sentences_are_the_contributions_themselves():
 
 def test_replicates_spread_around_the_contributions():
     worse = [line.replace("the", "some") for line in REFERENCES]
-    much_worse = [" ".join(reversed(line.split())) if place % 20 == 0 else line for place, line in enumerate(REFERENCES)]
-    statistics = np.stack([Quality(REFERENCES).statistics(lines) for lines in (REFERENCES, worse, much_worse)])
+    much_worse = [
+        " ".join(reversed(line.split())) if place % 20 == 0 else line for place, line in enumerate(REFERENCES)
+    ]
+    statistics = np.stack(
+        [Quality(REFERENCES).statistics(lines) for lines in (REFERENCES, worse, much_worse)]
+    )
     scores = bleu(statistics.sum(1))
     drawn = by_sentences(statistics, 100)
     expected = contributions(scores[0], scores[1:], 100)
@@ -160,19 +172,26 @@ def test_replicates_by_likelihood():
 
 def importance(values, components=None, replicates=None):
     values = np.atleast_2d(np.asarray(values, float))
-    return Importance(components or tuple(f"E.FF.{layer}" for layer in range(1, values.shape[1] + 1)), values, replicates)
+    return Importance(
+        components or tuple(f"E.FF.{layer}" for layer in range(1, values.shape[1] + 1)), values, replicates
+    )
 
 
 def test_spearman_by_hand_with_ties():
-    # ranks 1.5 1.5 3 4 and 1 2 3 4: 1 - 6 * 0.5 / 60 without the correction for ties; Pearson's r of the ranks is 0.9487
-    assert spearman(np.array([0, 0, 0.2, 1]), np.array([0.1, 0.2, 0.3, 0.4])) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
+    # ranks 1.5 1.5 3 4 and 1 2 3 4: 1 - 6 * 0.5 / 60 without the correction for ties; Pearson's r of the
+    # ranks is 0.9487
+    assert spearman(np.array([0, 0, 0.2, 1]), np.array([0.1, 0.2, 0.3, 0.4])) == pytest.approx(
+        4.5 / math.sqrt(4.5 * 5)
+    )
 
 
 @pytest.mark.filterwarnings(f"ignore::{ConstantInputWarning.__module__}.{ConstantInputWarning.__name__}")
 @given(arrays(float, (2, 12), elements=st.floats(0, 1).map(lambda value: round(value, 2))))
 def test_spearman_is_scipys(values):
     ours, theirs = float(spearman(*values)), spearmanr(*values).statistic
-    assert math.isnan(ours) == math.isnan(theirs) and (math.isnan(ours) or ours == pytest.approx(theirs, abs=1e-12))
+    assert math.isnan(ours) == math.isnan(theirs) and (
+        math.isnan(ours) or ours == pytest.approx(theirs, abs=1e-12)
+    )
 
 
 @given(arrays(float, st.tuples(st.integers(1, 3), st.integers(3, 12)), elements=st.floats(0, 1), unique=True))
@@ -189,7 +208,9 @@ def test_the_interval_holds_the_correlation_and_agreement_is_mutual(values):
     ours, theirs = map(importance, values)
     found = rank_agreement(ours, theirs, samples=100)
     assert math.isnan(found.rho) or math.isnan(found.low) or -1 <= found.low <= found.rho <= found.high <= 1
-    assert rank_agreement(theirs, ours, samples=100) == found or math.isnan(found.rho) or math.isnan(found.low)
+    assert (
+        rank_agreement(theirs, ours, samples=100) == found or math.isnan(found.rho) or math.isnan(found.low)
+    )
 
 
 def test_ranks_do_not_care_for_the_scale():
@@ -202,7 +223,9 @@ def test_unrelated_importances_have_an_interval_around_nothing():
     found = rank_agreement(importance(one), importance(other))
     assert found.low < 0 < found.high and found.over == "components" and found.components == 30
     # the standard error of Fisher's z of a rank correlation over n is about 1.03 / sqrt(n - 3)
-    assert math.atanh(found.high) - math.atanh(found.low) == pytest.approx(2 * 1.96 * 1.03 / math.sqrt(27), rel=0.25)
+    assert math.atanh(found.high) - math.atanh(found.low) == pytest.approx(
+        2 * 1.96 * 1.03 / math.sqrt(27), rel=0.25
+    )
 
 
 def test_the_interval_is_of_percentiles_and_holds_rho_where_these_lie_below():
@@ -240,7 +263,11 @@ def test_more_noise_over_sentences_makes_a_wider_interval():
 def test_seeds_are_drawn_where_there_are_several():
     values = np.array([[0.0, 0.1, 0.2, 0.9], [0.9, 0.2, 0.1, 0.0]])  # two trainings that do not agree at all
     replicates = np.repeat(values[:, None], 400, axis=1)
-    one = rank_agreement(importance(values[:1], replicates=replicates[:1]), importance(values[:1], replicates=replicates[:1]), 400)
+    one = rank_agreement(
+        importance(values[:1], replicates=replicates[:1]),
+        importance(values[:1], replicates=replicates[:1]),
+        400,
+    )
     of_both = importance([0.1, 0.2, 0.3, 0.4], replicates=np.tile([0.1, 0.2, 0.3, 0.4], (1, 400, 1)))
     several = rank_agreement(importance(values, replicates=replicates), of_both, 400)
     assert one.over == "sentences" and one.low > 0.99
@@ -251,7 +278,10 @@ def test_seeds_are_drawn_where_there_are_several():
 
 
 def test_two_layers_of_a_deeper_model_stand_at_the_place_of_one():
-    deeper = importance([0.1, 0.3, 0.5, 0.9, 0.7, 0.8], tuple(f"{kind}.{layer}" for kind in ("E.SA",) for layer in range(1, 7)))
+    deeper = importance(
+        [0.1, 0.3, 0.5, 0.9, 0.7, 0.8],
+        tuple(f"{kind}.{layer}" for kind in ("E.SA",) for layer in range(1, 7)),
+    )
     assert deeper.at_depths({"E.SA": 3}).values[0] == pytest.approx([0.2, 0.7, 0.75])
     # 6 layers at 4 places, each of one and a half: the first and half of the second
     assert deeper.at_depths({"E.SA": 4}).values[0, 0] == pytest.approx((0.1 + 0.3 / 2) / 1.5)

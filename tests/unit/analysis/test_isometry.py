@@ -21,7 +21,9 @@ TRAINED = "micro/micro/s1/train"
 
 
 def rotation(d):
-    return torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    return torch.linalg.qr(
+        torch.randn(d, d, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    )[0]
 
 
 def test_a_linear_component_has_the_singular_values_of_its_matrix():
@@ -32,7 +34,9 @@ def test_a_linear_component_has_the_singular_values_of_its_matrix():
 
 
 def test_the_residual_adds_the_identity():
-    assert mean_singular_value(torch.diag(torch.tensor([0.5, 1.0, -3.0])), residual=True) == pytest.approx((1.5 + 2 + 2) / 3)
+    assert mean_singular_value(torch.diag(torch.tensor([0.5, 1.0, -3.0])), residual=True) == pytest.approx(
+        (1.5 + 2 + 2) / 3
+    )
     assert mean_singular_value(torch.zeros(5, 5), residual=True) == 1
     assert mean_singular_value(torch.zeros(5, 5)) == 0
 
@@ -43,8 +47,10 @@ def engine(request):
 
 
 def test_it_is_the_slope_of_the_models_own_modules(engine):
-    """Each Jacobian by central differences: the component's modules are run again with the input moved at one position. In double
-    precision (but for students' softmax), so that the step is too small to cross the kink of a ReLU."""
+    """Each Jacobian by central differences: the component's modules are run again with the input moved at one
+    position. In double precision (but for students' softmax), so that the step is too small to cross the kink
+    of a ReLU.
+    """
     engine._model.double()
     passed, step = engine.observe(SOURCES[:1], TARGETS[:1]), 1e-4
     for component in engine.components:
@@ -52,8 +58,17 @@ def test_it_is_the_slope_of_the_models_own_modules(engine):
         position = len(read) - 2
         own = jacobian(engine.at_position(component, passed, position), read[position, 0])
         for dimension in (0, 7):
-            moved = [_again(engine, component, passed, _moved(read, position, dimension, sign * step))[position, 0] for sign in (1, -1)]
-            torch.testing.assert_close(own[:, dimension], (moved[0] - moved[1]) / (2 * step), atol=3e-3, rtol=1e-3, msg=str(component))
+            moved = [
+                _again(engine, component, passed, _moved(read, position, dimension, sign * step))[position, 0]
+                for sign in (1, -1)
+            ]
+            torch.testing.assert_close(
+                own[:, dimension],
+                (moved[0] - moved[1]) / (2 * step),
+                atol=3e-3,
+                rtol=1e-3,
+                msg=str(component),
+            )
 
 
 def _moved(read, position, dimension, by):
@@ -74,7 +89,9 @@ def _again(engine, component, passed, read):
             memory = passed.encoder_output
             return (last(x, memory) if students else last(query=x, key=memory, value=memory))[0]
         case "D.SA":
-            return (last(x, x, hidden=hidden) if students else last(query=x, key=x, value=x, attn_mask=hidden))[0]
+            return (
+                last(x, x, hidden=hidden) if students else last(query=x, key=x, value=x, attn_mask=hidden)
+            )[0]
         case "E.SA":
             return (last(x, x) if students else last(query=x, key=x, value=x))[0]
     return last(layer.activation_fn(first(x))) if first is not last else last(x)
@@ -88,21 +105,34 @@ def test_positions_cover_sentences_evenly():
 
 
 def test_analyses_of_a_trained_model(bench):
-    """Both analyses have a row for each component; `initial` is the root's own initialisation, whose attention says little."""
+    """Both analyses have a row for each component; `initial` is the root's own initialisation, whose
+    attention says little.
+    """
     workplace = bench(TRAINED)
     with workplace.inside():
         trained = chain.parse(TRAINED)
         for name in ("similarity", "isometry"):
             analyse(name, workplace.config, trained)
         similar, values = (pd.read_csv(paths.analysis(trained, name)) for name in ("similarity", "isometry"))
-        known = {kind: similar["pwcca"][similar["kind"] == kind].item() for kind in ("E.SA", "E.FF", "D.SA", "D.EA", "D.FF")}
+        known = {
+            kind: similar["pwcca"][similar["kind"] == kind].item()
+            for kind in ("E.SA", "E.FF", "D.SA", "D.EA", "D.FF")
+        }
     assert similar["component"].tolist() == ["E.SA.1", "E.FF.1", "D.SA.1", "D.EA.1", "D.FF.1"]
     assert all(0 < value <= 1 for value in known.values())
     assert (similar["positions"] > 100).all()
-    assert values.groupby(["at", "reach", "residual"])["component"].apply(list).tolist() == [similar["component"].tolist()] * 8
+    assert (
+        values.groupby(["at", "reach", "residual"])["component"].apply(list).tolist()
+        == [similar["component"].tolist()] * 8
+    )
     assert (values["mean_singular_value"] > 0).all() and (values["sd"] >= 0).all()
-    assert values.groupby("reach")["positions"].unique().apply(list).to_dict() == {"position": [16], "sentence": [isometry.SHORT]}
-    by = values[values["reach"] == "position"].set_index(["at", "residual", "component"])["mean_singular_value"]
+    assert values.groupby("reach")["positions"].unique().apply(list).to_dict() == {
+        "position": [16],
+        "sentence": [isometry.SHORT],
+    }
+    by = values[values["reach"] == "position"].set_index(["at", "residual", "component"])[
+        "mean_singular_value"
+    ]
     assert by["initial", 1, "D.EA.1"] == pytest.approx(1, abs=0.05)
     assert not by["initial"].equals(by["trained"])
 
@@ -115,7 +145,10 @@ def test_an_imported_model_has_no_initialisation(bench, monkeypatch):
         found = isometry.analyse(workplace.config, trained).numbers
         assert set(found["at"]) == {"trained"}
         monkeypatch.undo()
-        assert isometry.initial(workplace.config, chain.parse("micro/micro/s1/import-mine/prune-local-50")) is None
+        assert (
+            isometry.initial(workplace.config, chain.parse("micro/micro/s1/import-mine/prune-local-50"))
+            is None
+        )
 
 
 def test_development_pairs_are_evenly_spaced(bench):
@@ -131,14 +164,20 @@ def test_development_pairs_are_evenly_spaced(bench):
 @pytest.mark.parametrize("name", ["similarity", "isometry"])
 def test_only_a_transformer_is_analysed(bench, name):
     workplace = bench("micro/micro-lstm/s1/train")
-    with workplace.inside(), pytest.raises(UserError, match="components are sub-layers of a Transformer, and this model is of"):
+    with (
+        workplace.inside(),
+        pytest.raises(UserError, match="components are sub-layers of a Transformer, and this model is of"),
+    ):
         analyse(name, workplace.config, chain.parse("micro/micro-lstm/s1/train"))
 
 
 def test_too_small_a_development_set_is_told(bench, monkeypatch):
     workplace = bench(TRAINED)
     monkeypatch.setattr(similarity, "SENTENCES", 1)
-    with workplace.inside(), pytest.raises(UserError, match="development set of micro is too small to compare representations"):
+    with (
+        workplace.inside(),
+        pytest.raises(UserError, match="development set of micro is too small to compare representations"),
+    ):
         similarity.analyse(workplace.config, chain.parse(TRAINED))
 
 
@@ -147,19 +186,25 @@ def test_batches_hold_every_pair_once_and_are_bounded():
     found = list(similarity.batches(pairs))
     assert sorted(pair for batch in found for pair in batch) == sorted(pairs)
     assert all(
-        len(batch) * (max(len(p.source) for p in batch) + max(len(p.target) for p in batch) + 2) <= similarity.BATCH_PIECES
+        len(batch) * (max(len(p.source) for p in batch) + max(len(p.target) for p in batch) + 2)
+        <= similarity.BATCH_PIECES
         for batch in found
     )
 
 
 def test_across_positions_self_attention_has_one_jacobian_of_the_whole_sentence(engine):
-    """Its diagonal blocks are those of single positions, and nothing of a later position reaches an earlier one of the decoder."""
+    """Its diagonal blocks are those of single positions, and nothing of a later position reaches an earlier
+    one of the decoder.
+    """
     passed = engine.observe(SOURCES[:1], TARGETS[:1])
     for component in engine.components:
         stream = passed.components[component].input[:, 0]
         length, width = stream.shape
         blocks = isometry.whole_jacobian(engine, component, passed, stream)
-        alone = [jacobian(engine.at_position(component, passed, position), stream[position]) for position in range(length)]
+        alone = [
+            jacobian(engine.at_position(component, passed, position), stream[position])
+            for position in range(length)
+        ]
         if component.kind not in ("E.SA", "D.SA"):
             torch.testing.assert_close(torch.stack(blocks), torch.stack(alone))
             continue
@@ -168,5 +213,11 @@ def test_across_positions_self_attention_has_one_jacobian_of_the_whole_sentence(
             torch.testing.assert_close(whole[position, :, position], alone[position], atol=1e-5, rtol=1e-4)
         if not whole.any():  # no head is left
             continue
-        later = torch.stack([whole[earlier, :, position].abs().max() for position in range(length) for earlier in range(position)])
+        later = torch.stack(
+            [
+                whole[earlier, :, position].abs().max()
+                for position in range(length)
+                for earlier in range(position)
+            ]
+        )
         assert (later == 0).all() if component.kind == "D.SA" else (later > 0).all()

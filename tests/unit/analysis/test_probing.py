@@ -54,7 +54,9 @@ def splits(examples):
 
 
 def check(examples, sizes=SIZES):
-    """What holds of the examples of every probe: disjoint splits of about the sizes asked for, labels in equal numbers."""
+    """What holds of the examples of every probe: disjoint splits of about the sizes asked for, labels in
+    equal numbers.
+    """
     sentences = {split: {sentence for sentence, _ in each} for split, each in splits(examples).items()}
     assert sum(map(len, sentences.values())) == len(set().union(*sentences.values()))
     for split, each in splits(examples).items():
@@ -104,16 +106,23 @@ def test_too_little_text(tmp_path):
 def test_lowercased_task(text):
     found = dict(probes(GERMAN | {"cleaning": {"lowercase": True}}, text, None, SIZES))
     assert all(sentence == sentence.lower() for sentence, _ in found["BShift"].test)
-    for examples in (found["BShift"], dict(probes(TOY | {"cleaning": {"lowercase": True}}, text, None, SIZES))["SentLen"]):
+    for examples in (
+        found["BShift"],
+        dict(probes(TOY | {"cleaning": {"lowercase": True}}, text, None, SIZES))["SentLen"],
+    ):
         check(examples)
 
 
 def test_sentences_that_differ_in_case_alone_are_in_one_split_of_a_lowercased_task(text, tmp_path):
-    other_case = [line.replace("va\t", "te\t").replace("It", "IT") for line in some_lines() if line.startswith("va")]
+    other_case = [
+        line.replace("va\t", "te\t").replace("It", "IT") for line in some_lines() if line.startswith("va")
+    ]
     senteval(tmp_path, "Tense", [*some_lines(), *other_case])
     sizes = dict.fromkeys(SIZES, 100)
     for lowercase, tested in ((False, 24), (True, 12)):
-        examples = dict(probes(ENGLISH | {"cleaning": {"lowercase": lowercase}}, text, tmp_path, sizes))["Tense"]
+        examples = dict(probes(ENGLISH | {"cleaning": {"lowercase": lowercase}}, text, tmp_path, sizes))[
+            "Tense"
+        ]
         each = [sentence for split in splits(examples).values() for sentence, _ in split]
         assert len(examples.test) == tested and len(set(each)) == len(each)
         assert all(sentence.islower() for sentence in each) == lowercase
@@ -138,7 +147,11 @@ def test_a_probed_word_is_there_once(text):
 
 
 def test_shifted_words():
-    sentences = ["The old dog sees, it seems, a red cat."] * 3 + ["Dogs bark."] + ["The small dog sees two big cats."] * 2
+    sentences = (
+        ["The old dog sees, it seems, a red cat."] * 3
+        + ["Dogs bark."]
+        + ["The small dog sees two big cats."] * 2
+    )
     labelled = list(bigram_shifts(sentences, SIZES))
     assert "Dogs bark." not in [sentence for sentence, _ in labelled]
     assert [label for _, label in labelled].count("O") == 2
@@ -147,7 +160,11 @@ def test_shifted_words():
             assert sentence in sentences
             continue
         (original,) = [each for each in set(sentences) if sorted(words(each)) == sorted(words(sentence))]
-        moved = [place for place, pair in enumerate(zip(words(original), words(sentence), strict=True)) if pair[0] != pair[1]]
+        moved = [
+            place
+            for place, pair in enumerate(zip(words(original), words(sentence), strict=True))
+            if pair[0] != pair[1]
+        ]
         assert len(moved) == 2
         assert moved[1] == moved[0] + 1
         assert moved[0] > 0
@@ -234,7 +251,9 @@ def test_settings():
 def test_new_files_are_new_settings(tmp_path):
     senteval(tmp_path, "Tense", some_lines())
     settings = config.from_settings({"preset": "multi30k", "data_dir": str(tmp_path)})
-    assert ANALYSIS_KINDS["probing"].identity(settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))["senteval"] == ["Tense"]
+    assert ANALYSIS_KINDS["probing"].identity(settings, chain.parse("multi30k-en-de/tiny-128/s1/train"))[
+        "senteval"
+    ] == ["Tense"]
 
 
 # Rows that are kept
@@ -326,14 +345,18 @@ def test_shuffled_labels_fall_to_chance():
     measured = []
     for seed in range(8):
         draw = torch.Generator().manual_seed(seed)
-        train, dev = (Features(each.vectors, each.labels[torch.randperm(len(each.labels), generator=draw)]) for each in (train, dev))
+        train, dev = (
+            Features(each.vectors, each.labels[torch.randperm(len(each.labels), generator=draw)])
+            for each in (train, dev)
+        )
         measured.append(accuracy(classify(train, dev, test.vectors, [20], [0], seed), test))
     assert np.mean(measured) == pytest.approx(0.25, abs=0.08)
 
 
 def test_a_constant_coordinate_does_no_harm():
     train, dev, test = (
-        Features(torch.cat([each.vectors, torch.ones(len(each.labels), 1)], 1), each.labels) for each in map(features, (300, 90, 90))
+        Features(torch.cat([each.vectors, torch.ones(len(each.labels), 1)], 1), each.labels)
+        for each in map(features, (300, 90, 90))
     )
     assert accuracy(classify(train, dev, test.vectors, [20], [0], 1), test) > 0.95
 
@@ -348,9 +371,9 @@ def test_wilson():
 
 
 def test_majority():
-    assert majority(Examples("gold", [("a", "x"), ("b", "y"), ("c", "x")], [], [("d", "x"), ("e", "y"), ("f", "y")])) == pytest.approx(
-        1 / 3
-    )
+    assert majority(
+        Examples("gold", [("a", "x"), ("b", "y"), ("c", "x")], [], [("d", "x"), ("e", "y"), ("f", "y")])
+    ) == pytest.approx(1 / 3)
 
 
 # The encoder
@@ -363,7 +386,9 @@ def test_sentences_of_equal_length_run_together():
 
 @pytest.mark.parametrize("recipe", ["micro", "micro-lstm", "micro-lightconv", "micro-rnnsearch"])
 def test_pooling_depends_on_the_sentence_alone(bench, recipe):
-    """Of every architecture's form of encoder output: a sentence is the same alone and in any company and order."""
+    """Of every architecture's form of encoder output: a sentence is the same alone and in any company and
+    order.
+    """
     trained = chain.parse(f"micro/{recipe}/s1/train")
     with bench(str(trained)).inside():
         settings = config.load()
@@ -384,17 +409,29 @@ REJUVENATED = "toy/toy/s1/train/prune-local-50/retrain/rejuvenate-zero"
 
 
 def pretend(address, accuracies, missing=()):
-    """A finished model with a made-up analysis: a tenth of a point of accuracy for each place in the list of probes on top."""
+    """A finished model with a made-up analysis: a tenth of a point of accuracy for each place in the list of
+    probes on top.
+    """
     model = chain.parse(address)
     for ancestor in model.ancestors():
         paths.manifest(ancestor).parent.mkdir(parents=True, exist_ok=True)
-        paths.manifest(ancestor).write_text(json.dumps({"chain": str(ancestor), "updates": 10, "wall_seconds": 1}))
+        paths.manifest(ancestor).write_text(
+            json.dumps({"chain": str(ancestor), "updates": 10, "wall_seconds": 1})
+        )
     rows = []
     for name, category in CATEGORIES.items():
         row = {"name": name, "category": category, "missing": "no such text" if name in missing else ""}
         if name not in missing:
             value = accuracies[category]
-            row |= {"labels": 2, "test": 500, "accuracy": value, "low": value - 3, "high": value + 3, "chance": 50.0, "source": "gold"}
+            row |= {
+                "labels": 2,
+                "test": 500,
+                "accuracy": value,
+                "low": value - 3,
+                "high": value + 3,
+                "chance": 50.0,
+                "source": "gold",
+            }
         rows.append(row)
     pd.DataFrame(rows).to_csv(paths.analysis(model, "probing"), index=False)
 
@@ -440,7 +477,10 @@ def test_table(pretended):
 def test_the_caption_says_that_probes_from_the_training_text_were_seen_in_training(pretended):
     file = paths.analysis(chain.parse(BASE), "probing")
     pd.read_csv(file).assign(source="corpus").to_csv(file, index=False)
-    assert any("was trained on these sentences of the training text" in each for each in kinds.make(*item("table7")).sentences)
+    assert any(
+        "was trained on these sentences of the training text" in each
+        for each in kinds.make(*item("table7")).sentences
+    )
 
 
 def test_table_over_seeds(pretended):
@@ -472,7 +512,11 @@ def test_changes(pretended):
 
 def test_changes_over_seeds(pretended):
     pretend(BASE.replace("s1", "s2"), {"lexical": 80.0, "syntactic": 60.0, "semantic": 70.0})
-    pretend(REJUVENATED.replace("s1", "s2"), {"lexical": 84.0, "syntactic": 60.0, "semantic": 63.0}, missing=["SOMO"])
+    pretend(
+        REJUVENATED.replace("s1", "s2"),
+        {"lexical": 84.0, "syntactic": 60.0, "semantic": 63.0},
+        missing=["SOMO"],
+    )
     ours = changes(*item("figure3", seeds=(1, 2))).set_index(["label", "category"]).loc["RejTrain"]
     assert ours.loc["lexical", "change"] == pytest.approx(3.75)
     assert ours.loc["lexical", "half_width"] == pytest.approx(np.std([2.5, 5.0], ddof=1))

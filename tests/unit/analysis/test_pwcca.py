@@ -21,7 +21,9 @@ def rotation(seed, d):
 
 
 def textbook(x, y):
-    """Canonical variates from QR and SVD of the centred data (Björck and Golub 1973), weights by projecting each dimension."""
+    """Canonical variates from QR and SVD of the centred data (Björck and Golub 1973), weights by projecting
+    each dimension.
+    """
     x, y = (side.numpy() - side.numpy().mean(0) for side in (x, y))
     bases = [qr(side, mode="economic")[0] for side in (x, y)]
     left, correlations, _ = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)
@@ -51,7 +53,11 @@ def test_it_is_the_textbooks(seed, d_x, d_y):
 def test_linear_maps_of_y_and_the_order_signs_and_scale_of_x_leave_it_as_it_is(seed):
     x, y = normal(seed, 100, 5) * torch.tensor([9.0, 3, 1, 1, 0.5]), normal(seed + 1, 100, 4)
     y[:, :2] += x[:, 1:3]
-    invertible = rotation(seed + 2, 4) @ torch.diag(torch.tensor([0.1, 1, 3, 20], dtype=torch.float64)) @ rotation(seed + 3, 4)
+    invertible = (
+        rotation(seed + 2, 4)
+        @ torch.diag(torch.tensor([0.1, 1, 3, 20], dtype=torch.float64))
+        @ rotation(seed + 3, 4)
+    )
     assert pwcca(x, y @ invertible + 7) == pytest.approx(pwcca(x, y))
     signs = torch.tensor([1.0, -1, -1, 1, 1])
     assert pwcca(3 * signs * x[:, [4, 2, 0, 1, 3]] + 2, y) == pytest.approx(pwcca(x, y))
@@ -65,16 +71,24 @@ def test_it_lies_between_the_least_and_the_largest_correlation(seed):
 
 
 def test_a_rotation_of_x_keeps_it_where_all_correlations_are_equal():
-    """Canonical correlations do not know of rotations; weights do, and equal correlations have any weighted mean alike."""
+    """Canonical correlations do not know of rotations; weights do, and equal correlations have any weighted
+    mean alike.
+    """
     x = normal(1, 100, 4)
     assert pwcca(x @ rotation(2, 4), x) == pytest.approx(1)
 
 
 def test_known_canonical_correlations_are_weighted_by_what_they_account_for():
-    """Two variates of exactly known correlation: of weights 3 to 1, since the first dimension of x is three times the second."""
+    """Two variates of exactly known correlation: of weights 3 to 1, since the first dimension of x is three
+    times the second.
+    """
     n = 64
     angles = 2 * torch.pi * torch.arange(n, dtype=torch.float64) / n
-    one, two, noise = torch.cos(angles), torch.cos(2 * angles), torch.cos(3 * angles)  # orthogonal, of mean zero and equal length
+    one, two, noise = (
+        torch.cos(angles),
+        torch.cos(2 * angles),
+        torch.cos(3 * angles),
+    )  # orthogonal, of mean zero and equal length
     x = torch.stack([3 * one, two], 1)
     y = torch.stack([0.8 * one + 0.6 * noise, torch.sin(angles)], 1)  # correlations 0.8 and 0
     assert pwcca(x, y) == pytest.approx((3 * 0.8 + 1 * 0) / 4)
@@ -101,7 +115,9 @@ def test_directions_without_variance_are_left_out(kind):
 
 
 def textbook_of_rank(x, y, axes):
-    """The textbook's in a rank-deficient x: variates from its principal coordinates, projected on its dimensions."""
+    """The textbook's in a rank-deficient x: variates from its principal coordinates, projected on its
+    dimensions.
+    """
     x, y = x.double() - x.double().mean(0), y.double() - y.double().mean(0)
     bases = [np.linalg.qr(side.numpy())[0] for side in (x @ axes.T, y)]
     left, correlations, _ = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)
@@ -114,7 +130,9 @@ def test_a_constant_is_similar_to_nothing():
 
 @pytest.mark.parametrize("positions", [0, 1, 4])
 def test_too_few_positions_are_refused(positions):
-    with pytest.raises(ValueError, match=f"{positions} positions are too few for representations of 4 dimensions"):
+    with pytest.raises(
+        ValueError, match=f"{positions} positions are too few for representations of 4 dimensions"
+    ):
         pwcca(normal(1, positions, 4), normal(2, positions, 3))
 
 

@@ -23,8 +23,15 @@ WORDS = are_words(["<s>", "<pad>", "</s>", "<unk>", *(f"w{number}" for number in
 
 def lstm():
     """An LSTM without attention that keeps everything: the tests prune what they speak of."""
-    shapes = {f"{side}.lstm.weight_{kind}_l0": (4 * N, N) for side in ("encoder", "decoder") for kind in ("ih", "hh")}
-    shapes |= dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight"), (TYPES, N))
+    shapes = {
+        f"{side}.lstm.weight_{kind}_l0": (4 * N, N)
+        for side in ("encoder", "decoder")
+        for kind in ("ih", "hh")
+    }
+    shapes |= dict.fromkeys(
+        ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight"),
+        (TYPES, N),
+    )
     return {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
 
 
@@ -39,7 +46,9 @@ def value(numbers, name, **keys):
 
 
 def test_special_symbols_and_fillers_are_no_words():
-    assert are_words(["<s>", "<pad>", "</s>", "<unk>", "a", "madeupword", "madeupword0003"]).tolist() == [False] * 4 + [True, True, False]
+    assert are_words(["<s>", "<pad>", "</s>", "<unk>", "a", "madeupword", "madeupword0003"]).tolist() == [
+        False
+    ] * 4 + [True, True, False]
 
 
 def test_shares_of_classes_and_sub_groups_in_pytorchs_order_of_gates():
@@ -52,7 +61,9 @@ def test_shares_of_classes_and_sub_groups_in_pytorchs_order_of_gates():
     assert value(numbers, "kept_of_part", **part, gate="forget gate", connection="feed-forward") == 0
     assert value(numbers, "kept_of_part", **part, gate="candidate", connection="recurrent") == 50
     of_parts = numbers[(numbers["name"] == "kept_of_part") & (numbers["class"] == "source layer 1")]
-    assert len(of_parts) == 8 and (of_parts["weights"] == N * N).all() and (of_parts["value"] == 100).sum() == 6
+    assert (
+        len(of_parts) == 8 and (of_parts["weights"] == N * N).all() and (of_parts["value"] == 100).sum() == 6
+    )
     everything = sum(mask.numel() for mask in masks.values())
     assert value(numbers, "kept") == pytest.approx(100 * (1 - 1.5 * N * N / everything))
     assert numbers["class"].dropna().unique().tolist() == [
@@ -67,15 +78,22 @@ def test_the_diagonal_against_the_rest():
     numbers, part = found(masks), {"part": "target layer 1, input gate, recurrent"}
     assert value(numbers, "kept_on_diagonal", **part) == 100
     assert value(numbers, "kept_off_diagonal", **part) == pytest.approx(100 / (N * N - N))
-    assert set(numbers.loc[numbers["name"] == "kept_on_diagonal", "class"]) == {"source layer 1", "target layer 1"}
+    assert set(numbers.loc[numbers["name"] == "kept_on_diagonal", "class"]) == {
+        "source layer 1",
+        "target layer 1",
+    }
 
 
 def test_words_that_vanish_and_their_ranks():
     masks = lstm()
-    masks["encoder.embed_tokens.weight"][[1, 3, 4 + 9, 4 + 19]] = False  # two special symbols, the 10th and the 20th of 20 words
+    masks["encoder.embed_tokens.weight"][[1, 3, 4 + 9, 4 + 19]] = (
+        False  # two special symbols, the 10th and the 20th of 20 words
+    )
     masks["encoder.embed_tokens.weight"][4 + 5, 1:] = False  # one weight is left
     numbers = found(masks)
-    assert value(numbers, "source_words_gone") == 2 and value(numbers, "source_rank_gone") == pytest.approx(75)
+    assert value(numbers, "source_words_gone") == 2 and value(numbers, "source_rank_gone") == pytest.approx(
+        75
+    )
     assert value(numbers, "target_words_gone") == 0 and value(numbers, "target_rank_gone") is None
 
 
@@ -92,7 +110,9 @@ def test_tied_embeddings_speak_for_both_sides_and_embeddings_that_are_not_pruned
 def test_shares_by_frequency_leave_special_symbols_out():
     masks = lstm()
     masks["decoder.output_projection.weight"][:4] = False
-    masks["decoder.output_projection.weight"][-3:] = False  # the last tenth of 20 words and half of the one before
+    masks["decoder.output_projection.weight"][-3:] = (
+        False  # the last tenth of 20 words and half of the one before
+    )
     numbers = found(masks)
     tenths = numbers[(numbers["name"] == "kept_of_decile") & (numbers["class"] == "softmax")]
     assert tenths["decile"].tolist() == list(range(1, 11)) and (tenths["weights"] == 2 * N).all()
@@ -114,7 +134,9 @@ def test_a_cell_is_the_share_of_its_weights():
     mask[:2, 0], mask[2, 0], mask[-1] = True, True, True
     cells = picture(mask)
     assert cells.shape == (171 + 1, 3)  # of three rows each
-    assert cells[0].tolist() == [255, 0, 0] and cells[-1].tolist() == [255, 255, 255] and not cells[1:-1].any()
+    assert (
+        cells[0].tolist() == [255, 0, 0] and cells[-1].tolist() == [255, 255, 255] and not cells[1:-1].any()
+    )
     mask[1, 0] = False
     assert picture(mask)[0, 0] == 170
 
@@ -143,14 +165,27 @@ def pruned(tmp_path, monkeypatch):
     folder = paths.binarised(settings.data_folder(model))
     folder.mkdir(parents=True)
     for side in ("source", "target"):
-        (folder / f"dict.{settings.task('toy')[side]}.txt").write_text("".join(f"w{number} 1\n" for number in range(TYPES - 4)))
+        (folder / f"dict.{settings.task('toy')[side]}.txt").write_text(
+            "".join(f"w{number} 1\n" for number in range(TYPES - 4))
+        )
     return settings, model
 
 
 def items_of(*chains):
-    rows = tuple(papers.Row(str(each), "", (each,), {}, False, None, {}, "wmt14-2737-en-de", "see2016") for each in chains)
+    rows = tuple(
+        papers.Row(str(each), "", (each,), {}, False, None, {}, "wmt14-2737-en-de", "see2016")
+        for each in chains
+    )
     about = dict.fromkeys(papers.Item.__dataclass_fields__)
-    stated = {"paper": "see2016", "name": "figure8", "kind": "pictures", "title": "", "caption": "", "rows": rows, "columns": ()}
+    stated = {
+        "paper": "see2016",
+        "name": "figure8",
+        "kind": "pictures",
+        "title": "",
+        "caption": "",
+        "rows": rows,
+        "columns": (),
+    }
     return papers.Item(**about | stated)
 
 
@@ -158,8 +193,12 @@ def test_an_analysis_needs_no_weights_of_a_sparse_model_and_single_facts_are_rea
     settings, model = pruned
     analyse("weights", settings, model)
     measured = Measured(settings)
-    assert measured.value(model, "source_words_gone") == 5 and measured.value(model, "source_rank_gone") == pytest.approx(90)
-    assert measured.value(model, "target_words_gone") == 0 and measured.value(model, "target_rank_gone") is None
+    assert measured.value(model, "source_words_gone") == 5 and measured.value(
+        model, "source_rank_gone"
+    ) == pytest.approx(90)
+    assert (
+        measured.value(model, "target_words_gone") == 0 and measured.value(model, "target_rank_gone") is None
+    )
 
 
 def test_of_a_dense_model_everything_is_kept(pruned):
@@ -182,7 +221,9 @@ def test_a_figure_of_pictures_with_its_table(pruned, tmp_path):
     assert line[made.table.headings.index("input gate, feed-forward (%)")] == "25.0"
     assert made.footnotes == ["toy/toy/s1/train has not run yet."]
     assert made.table.cells[-1][1:] == ["–"] * (len(made.table.headings) - 1)
-    gate = made.numbers[(made.numbers["gate"] == "input gate") & (made.numbers["class"] == "source layer 1")].iloc[0]
+    gate = made.numbers[
+        (made.numbers["gate"] == "input gate") & (made.numbers["class"] == "source layer 1")
+    ].iloc[0]
     assert (gate["kept"], gate["kept_on_diagonal"], gate["kept_off_diagonal"]) == (25, 100, 0)
     assert pd.isna(made.numbers.iloc[-1]["kept"])
 

@@ -67,22 +67,43 @@ def counted(model, types):
 def test_a_transformers_are_what_pytorch_counts(operations):
     task = Task()
     types = len(task.target_dictionary)
-    architecture = {"name": "transformer", "embed_dim": 8, "ffn_dim": 24, "heads": 2, "encoder_layers": 2, "decoder_layers": 3}
+    architecture = {
+        "name": "transformer",
+        "embed_dim": 8,
+        "ffn_dim": 24,
+        "heads": 2,
+        "encoder_layers": 2,
+        "decoder_layers": 3,
+    }
     model = transformer(architecture, task).train()
     for layer in [*model.encoder.layers, *model.decoder.layers]:
         for name in ("self_attn", "encoder_attn"):
             if attention := getattr(layer, name, None):
-                attention.skip_embed_dim_check = True  # fairseq's own products, which our training runs, not PyTorch's fused ones
+                attention.skip_embed_dim_check = (
+                    True  # fairseq's own products, which our training runs, not PyTorch's fused ones
+                )
     assert operations.of_update(architecture, types, SENTENCES, SOURCE, TARGET) == counted(model, types)
 
 
 def test_an_lstms_are_what_pytorch_counts(operations):
-    """But one product: the encoder begins with zeros, which need no gradient. PyTorch counts nothing in oneDNN's kernel."""
+    """But one product: the encoder begins with zeros, which need no gradient. PyTorch counts nothing in
+    oneDNN's kernel.
+    """
     task = Task()
     types = len(task.target_dictionary)
     width, layers = 8, 2
-    architecture = {"name": "nmtprune_lstm", "embed_dim": width, "encoder_layers": layers, "decoder_layers": layers}
-    model = Lstm.build_model(LstmConfig(embed_dim=width, encoder_layers=layers, decoder_layers=layers, dropout=0.0), task).train()
+    architecture = {
+        "name": "nmtprune_lstm",
+        "embed_dim": width,
+        "encoder_layers": layers,
+        "decoder_layers": layers,
+    }
+    model = Lstm.build_model(
+        LstmConfig(embed_dim=width, encoder_layers=layers, decoder_layers=layers, dropout=0.0), task
+    ).train()
     of_first_state = 2 * SENTENCES * layers * 4 * width**2
     with torch.backends.mkldnn.flags(enabled=False):
-        assert operations.of_update(architecture, types, SENTENCES, SOURCE, TARGET) == counted(model, types) + of_first_state
+        assert (
+            operations.of_update(architecture, types, SENTENCES, SOURCE, TARGET)
+            == counted(model, types) + of_first_state
+        )

@@ -1,4 +1,6 @@
-"""Claims, from scores made up here: no number in this file was measured. Swapping two rows' scores flips a verdict."""
+"""Claims, from scores made up here: no number in this file was measured. Swapping two rows' scores flips a
+verdict.
+"""
 
 import dataclasses
 import math
@@ -40,7 +42,9 @@ def text(chain):
 
 
 def swapped(function, one, other):
-    """A function of chains with the scores of two kinds of chains exchanged; each is a pattern and the text that leads to the other."""
+    """A function of chains with the scores of two kinds of chains exchanged; each is a pattern and the text
+    that leads to the other.
+    """
 
     def exchanged(chain):
         address = str(chain)
@@ -70,13 +74,23 @@ def test_every_claim_is_listed_once_with_its_place_and_tables_that_exist():
 
 
 def of_pruned(chain):
-    """Made-up qualities: class-blind pruning is better than other schemes, retrained is better than dense, and sparse from the beginning
-    between pruned and retrained, above dense."""
+    """Made-up qualities: class-blind pruning is better than other schemes, retrained is better than dense,
+    and sparse from the beginning between pruned and retrained, above dense.
+    """
     last = chain.last.kind.name
-    percent, scheme = 100 * pruned_share(chain), next((s["scheme"] for s in chain.steps if s.kind.name == "prune"), "global")
+    percent, scheme = (
+        100 * pruned_share(chain),
+        next((s["scheme"] for s in chain.steps if s.kind.name == "prune"), "global"),
+    )
     if last == "prune":
-        return 0.86 - 0.001 * percent - (0.06 if scheme != "global" else 0) if percent > 60 else 0.88 - (0.06 if scheme != "global" else 0)
-    return {"train": 0.85, "retrain": 0.92, "restart": 0.88, "continue": 0.86, "rejuvenate": 0.94}.get(last, 0.85)
+        return (
+            0.86 - 0.001 * percent - (0.06 if scheme != "global" else 0)
+            if percent > 60
+            else 0.88 - (0.06 if scheme != "global" else 0)
+        )
+    return {"train": 0.85, "retrain": 0.92, "restart": 0.88, "continue": 0.86, "rejuvenate": 0.94}.get(
+        last, 0.85
+    )
 
 
 def test_a_run_of_fewer_than_three_seeds_speaks_of_itself():
@@ -91,14 +105,24 @@ def test_a_run_of_fewer_than_three_seeds_speaks_of_itself():
 def test_a_baseline_off_its_plateau_decides_nothing():
     for key in ("see2016/retrained-80", "see2016/class-blind-best"):
         found = verdict(key, quality=of_pruned, gains=1.5)
-        assert found.verdict is UNDECIDED and "is not on its plateau" in found.because and "−1.5 %" in found.because
+        assert (
+            found.verdict is UNDECIDED
+            and "is not on its plateau" in found.because
+            and "−1.5 %" in found.because
+        )
         assert verdict(key, quality=of_pruned, gains=0.9).verdict is HOLDS
-    assert verdict("see2016/retrained-80", quality=of_pruned, gains=-5.0).verdict is HOLDS  # becoming worse counts as done
+    assert (
+        verdict("see2016/retrained-80", quality=of_pruned, gains=-5.0).verdict is HOLDS
+    )  # becoming worse counts as done
 
 
 def test_no_interval_is_assumed():
     found = verdict("see2016/direct-40", quality=of_pruned, kept=False)
-    assert found.verdict is UNDECIDED and "sentence statistics of" in found.because and "were not kept" in found.because
+    assert (
+        found.verdict is UNDECIDED
+        and "sentence statistics of" in found.because
+        and "were not kept" in found.because
+    )
 
 
 def test_models_of_different_precision_are_not_compared():
@@ -151,7 +175,10 @@ def test_the_variance_between_trainings_is_pooled_over_comparisons_of_a_kind():
     assert variance == pytest.approx(np.mean([values.var(ddof=1) for *_, values in own]))
     assert evidence.spread("nobody", "one trained on from the other", "bleu") == (variance, freedom)
     found = verdict("see2016/retrained-80", run, quality=of_pruned)
-    assert found.deciding.estimate.training == pytest.approx(variance) and "SD between trainings" in found.precision
+    assert (
+        found.deciding.estimate.training == pytest.approx(variance)
+        and "SD between trainings" in found.precision
+    )
 
 
 # --- See et al. 2016
@@ -159,12 +186,24 @@ def test_the_variance_between_trainings_is_pooled_over_comparisons_of_a_kind():
 SEE = {
     "see2016/class-blind-best": ((r"prune-global", "prune-uniform"), (r"prune-uniform", "prune-global")),
     "see2016/direct-40": ((r"train/prune-global-40$", "train"), (r"train$", "train/prune-global-40")),
-    "see2016/retrained-80": ((r"train/prune-global-80/retrain$", "train"), (r"train$", "train/prune-global-80/retrain")),
-    "see2016/improved-80": ((r"train/prune-global-80/retrain$", "train"), (r"train$", "train/prune-global-80/retrain")),
+    "see2016/retrained-80": (
+        (r"train/prune-global-80/retrain$", "train"),
+        (r"train$", "train/prune-global-80/retrain"),
+    ),
+    "see2016/improved-80": (
+        (r"train/prune-global-80/retrain$", "train"),
+        (r"train$", "train/prune-global-80/retrain"),
+    ),
     "see2016/sparse-below-retrained": ((r"restart$", "retrain"), (r"retrain$", "restart")),
-    "see2016/sparse-near-dense": ((r"train/prune-global-\d+/restart$", "train"), (r"train$", "train/prune-global-80/restart")),
+    "see2016/sparse-near-dense": (
+        (r"train/prune-global-\d+/restart$", "train"),
+        (r"train$", "train/prune-global-80/restart"),
+    ),
     "see2016/small-direct-60": ((r"train/prune-global-60$", "train"), (r"train$", "train/prune-global-60")),
-    "see2016/small-retrained-90": ((r"train/prune-global-90/retrain$", "train"), (r"train$", "train/prune-global-90/retrain")),
+    "see2016/small-retrained-90": (
+        (r"train/prune-global-90/retrain$", "train"),
+        (r"train$", "train/prune-global-90/retrain"),
+    ),
 }
 
 
@@ -186,19 +225,41 @@ def test_claims_of_see2016_by_bleu(key):
 
 def test_a_ratio_that_is_not_run_is_judged_by_those_that_speak_of_it():
     run = run_of("see2016/figure6", preset="toy")  # 20, 50 and 80 %
-    assert verdict("see2016/direct-40", run, quality=lambda chain: 0.9 if "prune" in str(chain) else 0.85).verdict is HOLDS
-    assert verdict("see2016/direct-40", run, quality=lambda chain: 0.8 if "prune" in str(chain) else 0.85).verdict is FAILS
+    assert (
+        verdict(
+            "see2016/direct-40", run, quality=lambda chain: 0.9 if "prune" in str(chain) else 0.85
+        ).verdict
+        is HOLDS
+    )
+    assert (
+        verdict(
+            "see2016/direct-40", run, quality=lambda chain: 0.8 if "prune" in str(chain) else 0.85
+        ).verdict
+        is FAILS
+    )
     falls = verdict(
-        "see2016/direct-40", run, quality=lambda chain: 0.9 if "prune-global-20" in str(chain) or text(chain) == "train" else 0.8
+        "see2016/direct-40",
+        run,
+        quality=lambda chain: 0.9 if "prune-global-20" in str(chain) or text(chain) == "train" else 0.8,
     )
     assert falls.verdict is UNDECIDED and "40 % itself is not among the ratios" in falls.because
 
 
-ORDER = ["attention", "softmax", "target_layer_4", "target_layer_3", "target_layer_2", "source_layer_4", "source_layer_1"]
+ORDER = [
+    "attention",
+    "softmax",
+    "target_layer_4",
+    "target_layer_3",
+    "target_layer_2",
+    "source_layer_4",
+    "source_layer_1",
+]
 
 
 def damage(chain):
-    """Negative log-likelihood: the more, the earlier the class stands in ORDER; a tenth of that where pruning is class-blind."""
+    """Negative log-likelihood: the more, the earlier the class stands in ORDER; a tenth of that where pruning
+    is class-blind.
+    """
     only = chain.last.get("class")
     if only is None:
         return 2.0
@@ -207,7 +268,9 @@ def damage(chain):
 
 
 def test_classes_that_suffer_most():
-    crucial, higher, spread = (f"see2016/{name}" for name in ("crucial-classes", "higher-layers", "class-blind-spreads"))
+    crucial, higher, spread = (
+        f"see2016/{name}" for name in ("crucial-classes", "higher-layers", "class-blind-spreads")
+    )
     lower = (r"attention$", "source_layer_1"), (r"source_layer_1$", "attention")
     layers = (r"layer_(4|3)$", "layer_1"), (r"layer_(1|2)$", "layer_4")
     schemes = (r"prune-uniform", "prune-global"), (r"prune-global", "prune-uniform")
@@ -228,7 +291,9 @@ def test_the_largest_deleted_magnitude_ranks_with_damage():
 
 def test_more_pruned_models_have_a_smaller_gap():
     key = "see2016/regularisation-gap"
-    assert verdict(key, nll=lambda chain: 2.0).verdict is HOLDS  # `Pretended` has training likelihoods come closer with pruning
+    assert (
+        verdict(key, nll=lambda chain: 2.0).verdict is HOLDS
+    )  # `Pretended` has training likelihoods come closer with pruning
     assert ABSENT in verdict(key).because
 
 
@@ -236,12 +301,22 @@ GATES = ("candidate", "input gate", "output gate", "forget gate")
 
 
 def kept(gates=GATES, ascends=True, diagonal=5.0, frequent=10.0):
-    """The analysis of weights: the earlier a gate, the more is kept; feed-forward in the lower layers, recurrent in the upper ones."""
+    """The analysis of weights: the earlier a gate, the more is kept; feed-forward in the lower layers,
+    recurrent in the upper ones.
+    """
     rows = []
     for side in ("source", "target"):
         for decile in range(1, 11):
             value = 30 + frequent * (5.5 - decile)
-            rows.append({"name": "kept_of_decile", "class": f"{side} embedding", "decile": decile, "value": value, "weights": 10_000})
+            rows.append(
+                {
+                    "name": "kept_of_decile",
+                    "class": f"{side} embedding",
+                    "decile": decile,
+                    "value": value,
+                    "weights": 10_000,
+                }
+            )
         rows.append({"name": f"{side}_words_gone", "value": 0})
         for layer in range(1, 5):
             for connection in ("feed-forward", "recurrent"):
@@ -258,7 +333,11 @@ def kept(gates=GATES, ascends=True, diagonal=5.0, frequent=10.0):
                     rows.append({"name": "kept_on_diagonal", "value": value + diagonal, **about})
                     rows.append({"name": "kept_off_diagonal", "value": value, **about})
     frame = pd.DataFrame(rows)
-    return {"weights": lambda chain: frame.assign(value=frame["value"] + 0.01 * chain.seed * frame["name"].str.contains("kept"))}
+    return {
+        "weights": lambda chain: frame.assign(
+            value=frame["value"] + 0.01 * chain.seed * frame["name"].str.contains("kept")
+        )
+    }
 
 
 def test_where_weights_are_kept():
@@ -292,7 +371,10 @@ def of_wang(chain):
 
 WANG = {
     "wang2020/direct-20": ((r"train/prune-local-20$", "train"), (r"train$", "train/prune-local-20")),
-    "wang2020/retrained-50": ((r"train/prune-local-50/retrain$", "train"), (r"train$", "train/prune-local-50/retrain")),
+    "wang2020/retrained-50": (
+        (r"train/prune-local-50/retrain$", "train"),
+        (r"train$", "train/prune-local-50/retrain"),
+    ),
     "wang2020/rejuvenated": (
         (r"(?<!zero/)prune-local-50/retrain/rejuvenate-zero$", "continue"),
         (r"continue$", "prune-local-50/retrain/rejuvenate-zero"),
@@ -301,7 +383,10 @@ WANG = {
         (r"train/prune-local-50/retrain/rejuvenate-zero$", "train"),
         (r"/train$", "/train/prune-local-50/retrain/rejuvenate-zero"),
     ),
-    "wang2020/second-round": ((TWICE, "rejuvenate-zero"), (r"rejuvenate-zero$", "rejuvenate-zero/prune-local-50/retrain/rejuvenate-zero")),
+    "wang2020/second-round": (
+        (TWICE, "rejuvenate-zero"),
+        (r"rejuvenate-zero$", "rejuvenate-zero/prune-local-50/retrain/rejuvenate-zero"),
+    ),
 }
 
 
@@ -312,7 +397,9 @@ def test_claims_of_wang2020_by_bleu(key):
 
 def test_rejuvenation_on_every_task_fails_by_one_of_them():
     def quality(chain):
-        return 0.7 if chain.task == "iwslt14-de-en" and chain.last.kind.name == "rejuvenate" else of_wang(chain)
+        return (
+            0.7 if chain.task == "iwslt14-de-en" and chain.last.kind.name == "rejuvenate" else of_wang(chain)
+        )
 
     found = verdict("wang2020/rejuvenated", quality=quality)
     assert found.verdict is FAILS and "iwslt14-de-en −" in found.because
@@ -338,10 +425,15 @@ def test_transformers_are_less_prunable():
 
     key = "wang2020/less-prunable"
     assert verdict(key, quality=of_both).verdict is HOLDS
-    assert verdict(key, quality=lambda chain: 1.54 - of_both(chain) if "prune" in str(chain) else 0.85).verdict is FAILS
+    assert (
+        verdict(key, quality=lambda chain: 1.54 - of_both(chain) if "prune" in str(chain) else 0.85).verdict
+        is FAILS
+    )
     assert verdict(key, quality=lambda chain: 0.85).verdict is UNDECIDED
     alone = verdict(key, run_of("wang2020/figure1"), quality=of_both)
-    assert alone.verdict is UNDECIDED and "was not run" in alone.because and alone.items == ("wang2020/figure1",)
+    assert (
+        alone.verdict is UNDECIDED and "was not run" in alone.because and alone.items == ("wang2020/figure1",)
+    )
 
 
 def test_strategies_are_compared(monkeypatch):
@@ -350,7 +442,13 @@ def test_strategies_are_compared(monkeypatch):
 
     local, zero = "wang2020/local-global", "wang2020/zero-external"
     assert verdict(local, quality=of_strategy).verdict is HOLDS
-    assert verdict(local, quality=swapped(of_strategy, (r"prune-local", "prune-global"), (r"prune-global", "prune-local"))).verdict is FAILS
+    assert (
+        verdict(
+            local,
+            quality=swapped(of_strategy, (r"prune-local", "prune-global"), (r"prune-global", "prune-local")),
+        ).verdict
+        is FAILS
+    )
     assert verdict(local, quality=lambda chain: 0.85).verdict is UNDECIDED
     assert verdict(zero, quality=lambda chain: 0.85 + 0.06 * ("zero" in str(chain))).verdict is FAILS
     assert ABSENT in verdict(zero).because
@@ -372,11 +470,20 @@ def test_perplexities():
         return {"train": 2.0, "retrain": 2.2, "rejuvenate": 1.8, "continue": 1.9}[chain.last.kind.name]
 
     key = "wang2020/perplexity"
-    zero = (r"/prune-local-50/retrain/rejuvenate-zero$", ""), (r"/train$", "/train/prune-local-50/retrain/rejuvenate-zero")
+    zero = (
+        (r"/prune-local-50/retrain/rejuvenate-zero$", ""),
+        (r"/train$", "/train/prune-local-50/retrain/rejuvenate-zero"),
+    )
     assert verdict(key, nll=nll).verdict is HOLDS
     assert verdict(key, nll=swapped(nll, *zero)).verdict is FAILS
-    assert verdict(key, nll=lambda chain: 1.85 if text(chain) == "train/continue" else nll(chain)).verdict is HOLDS
-    assert verdict(key, nll=lambda chain: 1.7 if text(chain) == "train/continue" else nll(chain)).verdict is FAILS
+    assert (
+        verdict(key, nll=lambda chain: 1.85 if text(chain) == "train/continue" else nll(chain)).verdict
+        is HOLDS
+    )
+    assert (
+        verdict(key, nll=lambda chain: 1.7 if text(chain) == "train/continue" else nll(chain)).verdict
+        is FAILS
+    )
     assert ABSENT in verdict(key).because
 
 
@@ -384,7 +491,11 @@ def probed(gains, width=0.5):
     def analysis(chain):
         gain = gains if chain.last.kind.name == "rejuvenate" else {}
         rows = [
-            {"name": name, "accuracy": 60 + gain.get(category, 0) + 0.1 * math.sin(chain.seed * len(text(chain))), "missing": ""}
+            {
+                "name": name,
+                "accuracy": 60 + gain.get(category, 0) + 0.1 * math.sin(chain.seed * len(text(chain))),
+                "missing": "",
+            }
             for name, category in CATEGORIES.items()
         ]
         return pd.DataFrame(rows).assign(low=60 - width, high=60 + width)
@@ -403,11 +514,15 @@ def test_probes():
 
 
 def places(further, turned):
-    """Baseline along the first axis; ConTrain goes on along it, RejTrain as far as is said and turned from it."""
+    """Baseline along the first axis; ConTrain goes on along it, RejTrain as far as is said and turned from
+    it.
+    """
 
     def analysis(chain):
         at = next((float(s["percent"]) / 100 for s in chain.steps if s.kind.name == "at"), 1.0)
-        end = {"train": np.zeros(2), "continue": np.array([1.0, 0.1])}.get(chain.last.kind.name, further * np.array([1 - turned, turned]))
+        end = {"train": np.zeros(2), "continue": np.array([1.0, 0.1])}.get(
+            chain.last.kind.name, further * np.array([1 - turned, turned])
+        )
         end = np.array([at - 1, 0.0]) if text(chain).startswith("train/at") else end
         return pd.DataFrame({"value": end * (1 + 0.01 * chain.seed)})
 
@@ -443,7 +558,9 @@ def dense_shape(run, chain):
 
 
 def shape_of(run, chain, way="rising"):
-    """The stronger the lasso the fewer units and heads, and more are left higher up (encoders with a U: also at the bottom)."""
+    """The stronger the lasso the fewer units and heads, and more are left higher up (encoders with a U: also
+    at the bottom).
+    """
     dense = dense_shape(run, chain)
     lasso = next((step for step in chain.steps if step.kind.name == "lasso"), None)
     if lasso is None:
@@ -451,12 +568,20 @@ def shape_of(run, chain, way="rising"):
     left = {}
     for side, layers in dense.items():
         places = np.arange(len(layers)) / max(1, len(layers) - 1)
-        kept = np.abs(2 * places - 1) if way == "u" and side == "encoder" else places if way != "falling" else 1 - places
+        kept = (
+            np.abs(2 * places - 1)
+            if way == "u" and side == "encoder"
+            else places
+            if way != "falling"
+            else 1 - places
+        )
         shares = 1 / (1 + 8 * strength(chain) * (1 - 0.9 * kept)) * (1 - 0.01 * (chain.seed % 3))
         heads = 0.3 if (lasso["groups"] == "ffn+heads") == (way != "few-rows") else 0.8
         left[side] = [
             {
-                part: round(width * share) if part == "ffn" else round(width * (share if way == "u" else heads + 0.2 * (k > 0.9)))
+                part: round(width * share)
+                if part == "ffn"
+                else round(width * (share if way == "u" else heads + 0.2 * (k > 0.9)))
                 for part, width in layer.items()
             }
             for layer, share, k in zip(layers, shares, kept, strict=True)
@@ -466,13 +591,24 @@ def shape_of(run, chain, way="rising"):
 
 def of_student(chain):
     last = chain.last.kind.name
-    return {"converge": 0.9, "restart": 0.82, "int8": 0.8 if "micro" in chain.recipe else 0.87, "finetune": 0.92}.get(last, 0.85)
+    return {
+        "converge": 0.9,
+        "restart": 0.82,
+        "int8": 0.8 if "micro" in chain.recipe else 0.87,
+        "finetune": 0.92,
+    }.get(last, 0.85)
 
 
 BEHNKE = {
-    "behnke2021/two-thirds": ((r"train-pretrain/.*/converge$", "train"), (r"/train$", "/train-pretrain/lasso-ffn-both-0.5/slice/converge")),
+    "behnke2021/two-thirds": (
+        (r"train-pretrain/.*/converge$", "train"),
+        (r"/train$", "/train-pretrain/lasso-ffn-both-0.5/slice/converge"),
+    ),
     "behnke2021/reinitialised": ((r"slice/converge$", "slice/restart"), (r"restart$", "converge")),
-    "behnke2021/int8": ((r"student-12-1-micro(?=.*int8)", "student-12-1"), (r"student-12-1(-wmt21)?(?=/.*int8)", "student-12-1-micro")),
+    "behnke2021/int8": (
+        (r"student-12-1-micro(?=.*int8)", "student-12-1"),
+        (r"student-12-1(-wmt21)?(?=/.*int8)", "student-12-1-micro"),
+    ),
     "behnke2021/finetuning": ((r"int8-onnx/finetune$", "int8-onnx"), (r"int8-onnx$", "int8-onnx/finetune")),
 }
 SIZES = {"parameters": lambda chain: 1e6 if "micro" in chain.recipe else 2e6}
@@ -481,7 +617,9 @@ SIZES = {"parameters": lambda chain: 1e6 if "micro" in chain.recipe else 2e6}
 @pytest.mark.parametrize("key", BEHNKE)
 def test_claims_of_behnke2021_by_bleu(key):
     assert verdict(key, quality=of_student, shape=shape_of, values=SIZES).verdict is HOLDS
-    assert verdict(key, quality=swapped(of_student, *BEHNKE[key]), shape=shape_of, values=SIZES).verdict is FAILS
+    assert (
+        verdict(key, quality=swapped(of_student, *BEHNKE[key]), shape=shape_of, values=SIZES).verdict is FAILS
+    )
     assert verdict(key, quality=lambda chain: 0.85, shape=shape_of, values=SIZES).verdict is not FAILS
     missing = verdict(key, shape=shape_of, values=SIZES)
     assert missing.verdict is UNDECIDED and ABSENT in missing.because
@@ -514,7 +652,11 @@ def test_speed_grows_with_lambda():
 def test_one_step_back_is_enough_to_fail():
     run = run_of("behnke2021/table1a")
     assert verdict("behnke2021/speed", run, seconds=lambda chain: 10 / (1 + strength(chain))).verdict is HOLDS
-    back = verdict("behnke2021/speed", run, seconds=lambda chain: 9.0 if strength(chain) == 0.5 else 10 / (1 + strength(chain)))
+    back = verdict(
+        "behnke2021/speed",
+        run,
+        seconds=lambda chain: 9.0 if strength(chain) == 0.5 else 10 / (1 + strength(chain)),
+    )
     assert back.verdict is FAILS
 
 
@@ -531,12 +673,17 @@ def test_faster_at_a_small_cost(name):
         return 10 / (1 + 2 * strength(chain))
 
     assert verdict(key, quality=of_student, shape=shape_of, seconds=seconds).verdict is HOLDS
-    assert verdict(key, quality=lambda chain: 1.75 - of_student(chain), shape=shape_of, seconds=seconds).verdict is FAILS
+    assert (
+        verdict(key, quality=lambda chain: 1.75 - of_student(chain), shape=shape_of, seconds=seconds).verdict
+        is FAILS
+    )
     assert verdict(key, quality=of_student, shape=shape_of, seconds=lambda chain: 10.0).verdict is FAILS
     assert verdict(key, quality=of_student, shape=dense_shape, seconds=seconds).verdict is UNDECIDED
 
 
-@pytest.mark.parametrize(("name", "way", "back"), [("widths", "rising", "falling"), ("u-shape", "u", "falling")])
+@pytest.mark.parametrize(
+    ("name", "way", "back"), [("widths", "rising", "falling"), ("u-shape", "u", "falling")]
+)
 def test_widths(name, way, back):
     key = f"behnke2021/{name}"
     assert verdict(key, shape=lambda run, chain: shape_of(run, chain, way)).verdict is HOLDS
@@ -554,7 +701,10 @@ def test_patterns_across_tasks():
     assert ABSENT in verdict(key).because
 
 
-@pytest.mark.parametrize(("name", "way", "back"), [("whole-heads", "rising", "few-rows"), ("rowcol-aggressive", "few-rows", "rising")])
+@pytest.mark.parametrize(
+    ("name", "way", "back"),
+    [("whole-heads", "rising", "few-rows"), ("rowcol-aggressive", "few-rows", "rising")],
+)
 def test_heads_that_are_left(name, way, back):
     key = f"behnke2021/{name}"
     assert verdict(key, shape=lambda run, chain: shape_of(run, chain, way)).verdict is HOLDS
@@ -566,7 +716,10 @@ def test_the_last_context_attention_is_spared():
     def spared(run, chain, last=True):
         shape = dense_shape(run, chain)
         if "lasso" in str(chain):
-            shape = {side: [{**layer, **dict.fromkeys({"self", "cross"} & set(layer), 3)} for layer in shape[side]] for side in shape}
+            shape = {
+                side: [{**layer, **dict.fromkeys({"self", "cross"} & set(layer), 3)} for layer in shape[side]]
+                for side in shape
+            }
             shape["decoder"][-1 if last else 0]["cross"] = 8
             shape["decoder"][0 if last else -1]["cross"] = 1
         return shape
@@ -579,7 +732,11 @@ def test_the_last_context_attention_is_spared():
 
 def test_most_is_pruned_in_the_first_half():
     def history(at_half):
-        return {"history": lambda chain: pd.DataFrame({"update": [0, 50, 100], "ffn_sparsity": [0.0, at_half + chain.seed, 80.0]})}
+        return {
+            "history": lambda chain: pd.DataFrame(
+                {"update": [0, 50, 100], "ffn_sparsity": [0.0, at_half + chain.seed, 80.0]}
+            )
+        }
 
     key = "behnke2021/first-half"
     assert verdict(key, analyses=history(70.0)).verdict is HOLDS
@@ -593,7 +750,9 @@ def test_the_front():
 
     key = "behnke2021/front"
     assert verdict(key, quality=of_student, seconds=seconds).verdict is HOLDS
-    assert verdict(key, quality=of_student, seconds=lambda chain: 1.0).verdict is HOLDS  # the others are worse on average
+    assert (
+        verdict(key, quality=of_student, seconds=lambda chain: 1.0).verdict is HOLDS
+    )  # the others are worse on average
     reinit = swapped(of_student, *BEHNKE["behnke2021/reinitialised"])
     assert verdict(key, quality=reinit, seconds=seconds).verdict is FAILS
     assert "not measured yet" in verdict(key, quality=of_student).because
@@ -604,7 +763,10 @@ def test_int8_is_faster_at_a_cost():
         return 5.0 if "int8" in str(chain) else 10.0
 
     key = "behnke2021/int8-speed"
-    assert verdict(key, quality=lambda chain: 0.7 if "finetune" in str(chain) else 0.85, seconds=seconds).verdict is FAILS
+    assert (
+        verdict(key, quality=lambda chain: 0.7 if "finetune" in str(chain) else 0.85, seconds=seconds).verdict
+        is FAILS
+    )
     assert verdict(key, quality=lambda chain: 0.85, seconds=seconds).verdict is HOLDS
     assert verdict(key, quality=lambda chain: 0.85, seconds=lambda chain: 10.0).verdict is FAILS
 
@@ -615,7 +777,10 @@ DEPTH = 6
 
 
 def components(depth=DEPTH):
-    shape = {"encoder": [{"self": 8, "ffn": 64}] * depth, "decoder": [{"self": 8, "ffn": 64, "cross": 8}] * depth}
+    shape = {
+        "encoder": [{"self": 8, "ffn": 64}] * depth,
+        "decoder": [{"self": 8, "ffn": 64, "cross": 8}] * depth,
+    }
     return of_shape(shape)
 
 
@@ -640,7 +805,9 @@ def pretended(monkeypatch, value, depth=DEPTH, noise=0.01):
             return None
         generator = np.random.default_rng([len(names), *(chain.seed for chain in row.chains)])
         drawn = generator.normal(0, noise, size=(len(row.chains), importance.SAMPLES, len(names)))
-        matrix = np.array([values] * len(row.chains), float) + generator.normal(0, noise / 10, size=(len(row.chains), len(names)))
+        matrix = np.array([values] * len(row.chains), float) + generator.normal(
+            0, noise / 10, size=(len(row.chains), len(names))
+        )
         return importance.Importance(tuple(map(str, names)), matrix, matrix[:, None] + drawn)
 
     monkeypatch.setattr(importances, "importance", made)
@@ -661,7 +828,9 @@ def test_importance_by_kind_and_layer(monkeypatch, name):
             return important(each)
         if name in swaps:
             return important(each._replace(kind=swaps[name].get(each.kind, each.kind)))
-        return important(each._replace(layer=DEPTH + 1 - each.layer)) if name != "ends" else 1 - important(each)
+        return (
+            important(each._replace(layer=DEPTH + 1 - each.layer)) if name != "ends" else 1 - important(each)
+        )
 
     pretended(monkeypatch, exchanged)
     assert verdict(key).verdict is FAILS
@@ -674,13 +843,18 @@ def test_importance_by_kind_and_layer(monkeypatch, name):
 def test_both_metrics_agree(monkeypatch):
     key = "wangtu2020/metrics"
     for sign, expected in ((1, HOLDS), (-1, FAILS)):
-        pretended(monkeypatch, lambda each, row, metric, s=sign: (1 if metric == "contribution" else s) * important(each))
+        pretended(
+            monkeypatch,
+            lambda each, row, metric, s=sign: (1 if metric == "contribution" else s) * important(each),
+        )
         assert verdict(key).verdict is expected
     pretended(monkeypatch, lambda each, row, metric: important(each) if metric == "contribution" else None)
     assert verdict(key).verdict is UNDECIDED and ABSENT in verdict(key).because
 
 
-@pytest.mark.parametrize(("key", "of"), [("wangtu2020/seeds", ("Seed 66", "Seed 99")), ("wangtu2020/sizes", ("Deeper", "Wider"))])
+@pytest.mark.parametrize(
+    ("key", "of"), [("wangtu2020/seeds", ("Seed 66", "Seed 99")), ("wangtu2020/sizes", ("Deeper", "Wider"))]
+)
 def test_seeds_and_sizes_agree(monkeypatch, key, of):
     def depth(row):
         return 12 if row.label == "Deeper" else DEPTH
@@ -693,7 +867,9 @@ def test_seeds_and_sizes_agree(monkeypatch, key, of):
     pretended(monkeypatch, at_random, depth)
     found = verdict(key)
     assert found.verdict is FAILS, found.because
-    pretended(monkeypatch, lambda each, row, metric: None if row.label in of else important(each, depth(row)), depth)
+    pretended(
+        monkeypatch, lambda each, row, metric: None if row.label in of else important(each, depth(row)), depth
+    )
     found = verdict(key)
     assert found.verdict is UNDECIDED and ABSENT in found.because
 
@@ -740,7 +916,12 @@ def test_importance_is_seen_early_and_not_at_initialisation(monkeypatch):
 def test_a_model_that_translates_nothing_is_judged_by_perplexity(monkeypatch):
     """A BLEU of 0 at initialisation says nothing of what can be identified there."""
     key, untranslated = "wangtu2020/early", whole_model(lambda chain: 0.0 if "at-0" in str(chain) else 20.0)
-    pretended(monkeypatch, lambda each, row, metric: important(each) if "perplexity" in metric or "at-0" not in steps(row) else 0.0)
+    pretended(
+        monkeypatch,
+        lambda each, row, metric: (
+            important(each) if "perplexity" in metric or "at-0" not in steps(row) else 0.0
+        ),
+    )
     found = verdict(key, analyses=untranslated)
     assert found.verdict is FAILS and "at 0 %, by perplexity" in found.because
 
@@ -748,9 +929,14 @@ def test_a_model_that_translates_nothing_is_judged_by_perplexity(monkeypatch):
 def similarities(sign, count=7):
     names = sorted(components(), key=important)
     pwcca = [{"component": str(each), "pwcca": 0.5 + sign * 0.01 * place} for place, each in enumerate(names)]
-    order = [{"method": "iterative", "number": n, "component": str(each)} for n, each in enumerate(names[:count], 1)]
+    order = [
+        {"method": "iterative", "number": n, "component": str(each)}
+        for n, each in enumerate(names[:count], 1)
+    ]
     order.append({"method": "iterative", "number": 0, "component": "none"})
-    contribution = [{"component": str(each), "contribution": important(each), "drop": important(each)} for each in names]
+    contribution = [
+        {"component": str(each), "contribution": important(each), "drop": important(each)} for each in names
+    ]
     tables = {"similarity": pwcca, "order": order, "contribution": contribution}
     return {name: lambda chain, table=table: pd.DataFrame(table) for name, table in tables.items()}
 
@@ -773,14 +959,23 @@ def test_the_claim_and_table_1_print_one_p_value():
     for row, p in zip(item.rows, printed.groupby("label", sort=False)["p"].first(), strict=True):
         found = similarity.difference(row.chains, measured)
         assert found.p == p
-        assert found.p_as_text in BY_KEY["wangtu2020/similarity"].finding(Evidence(run, measured, [item])).because
+        assert (
+            found.p_as_text
+            in BY_KEY["wangtu2020/similarity"].finding(Evidence(run, measured, [item])).because
+        )
         assert any(found.p_as_text in sentence for sentence in table.about(printed))
 
 
 def test_isometry_is_alike_over_layers():
     def singular(spread):
         rows = [
-            {"kind": e.kind, "layer": e.layer, "at": "trained", "residual": 1, "mean_singular_value": 1 + spread * e.layer}
+            {
+                "kind": e.kind,
+                "layer": e.layer,
+                "at": "trained",
+                "residual": 1,
+                "mean_singular_value": 1 + spread * e.layer,
+            }
             for e in components()
         ]
         return {"isometry": lambda chain: pd.DataFrame(rows)}
@@ -796,7 +991,9 @@ def test_a_few_components_go_together():
 
     def ablated(quality):
         def arrays(chain):
-            return {"test_bleu": np.stack([translated(str(chain), 0.85 if n == 0 else quality) for n in range(8)])}
+            return {
+                "test_bleu": np.stack([translated(str(chain), 0.85 if n == 0 else quality) for n in range(8)])
+            }
 
         return {"order": arrays}
 
@@ -805,7 +1002,10 @@ def test_a_few_components_go_together():
     assert verdict(key, analyses=order, arrays=ablated(0.7)).verdict is FAILS
     assert "were not kept" in verdict(key, analyses=order).because
     few = {"order": lambda chain: numbers[:3]}
-    assert "2 components of " in (said := verdict(key, analyses=few, arrays=ablated(0.88)).because) and "ablated together" in said
+    assert (
+        "2 components of " in (said := verdict(key, analyses=few, arrays=ablated(0.88)).because)
+        and "ablated together" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -837,17 +1037,32 @@ def everything(run, monkeypatch):
         return run.recipe(row.chains[0].recipe)["architecture"]["encoder_layers"]
 
     def history(chain):
-        return pd.DataFrame({"update": [0, 50, 100], "dev_nll": [2.0] * 3, "ffn_sparsity": [0.0, 70.0 + chain.seed, 80.0]})
+        return pd.DataFrame(
+            {"update": [0, 50, 100], "dev_nll": [2.0] * 3, "ffn_sparsity": [0.0, 70.0 + chain.seed, 80.0]}
+        )
 
     def quality(chain):
-        return of_student(chain) if "pretrain" in str(chain) else 0.85 if chain.last.kind.name in ("rewind", "drop") else of_wang(chain)
+        return (
+            of_student(chain)
+            if "pretrain" in str(chain)
+            else 0.85
+            if chain.last.kind.name in ("rewind", "drop")
+            else of_wang(chain)
+        )
 
     pretended(monkeypatch, lambda each, row, metric: important(each, depth(row)), depth)
     about = {"at": "trained", "residual": 1}
-    isometry = pd.DataFrame([{"kind": e.kind, "layer": e.layer, "mean_singular_value": 1 + 0.02 * e.layer, **about} for e in components()])
+    isometry = pd.DataFrame(
+        [
+            {"kind": e.kind, "layer": e.layer, "mean_singular_value": 1 + 0.02 * e.layer, **about}
+            for e in components()
+        ]
+    )
     analyses = {**kept(), **probed({"lexical": 5}), **places(2.0, 1.0), **similarities(1), "history": history}
     analyses |= {"isometry": lambda chain: isometry}
-    contribution = pd.DataFrame({"component": ["none"], "bleu": [20.0], "contribution": [math.nan], "drop": [math.nan]})
+    contribution = pd.DataFrame(
+        {"component": ["none"], "bleu": [20.0], "contribution": [math.nan], "drop": [math.nan]}
+    )
     contribution = pd.concat([contribution, similarities(1)["contribution"](None)])
     analyses["contribution"] = lambda chain: contribution
     ordered = similarities(1)["order"](None)
@@ -860,7 +1075,9 @@ def everything(run, monkeypatch):
     values = {"largest_pruned": lambda chain: len(str(chain)) + 0.01 * chain.seed, "parameters": parameters}
     return {
         "quality": quality,
-        "nll": lambda chain: damage(chain) if chain.last.kind.name == "prune" else 2.0 + 0.01 * len(chain.steps),
+        "nll": lambda chain: (
+            damage(chain) if chain.last.kind.name == "prune" else 2.0 + 0.01 * len(chain.steps)
+        ),
         "values": values,
         "analyses": analyses,
         "arrays": arrays,
@@ -873,7 +1090,9 @@ STANDS_IN = "since nothing stands in for"
 
 
 def test_the_demo_decides_every_claim_of_its_tables(monkeypatch):
-    """Given all that is measured, a claim of the preset toy comes to numbers. One cannot, which compares with a table of other data."""
+    """Given all that is measured, a claim of the preset toy comes to numbers. One cannot, which compares with
+    a table of other data.
+    """
     run = config.from_settings({"preset": "toy", "seeds": [1, 2, 3]})
     decided = claims.decide(run, Pretended(run, **everything(run, monkeypatch)))
     assert len(decided) > 50
@@ -883,8 +1102,9 @@ def test_the_demo_decides_every_claim_of_its_tables(monkeypatch):
 
 @pytest.mark.parametrize(("preset", "seeds"), [("paper", {"seeds": [1, 2, 3]}), ("multi30k", {})])
 def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeypatch):
-    """Given all that a run of the preset measures, each claim comes to numbers on a method; of multi30k those for which anything stands in.
-    What it lacks is a row for which it says that nothing stands in."""
+    """Given all that a run of the preset measures, each claim comes to numbers on a method; of multi30k those
+    for which anything stands in. What it lacks is a row for which it says that nothing stands in.
+    """
     run = config.from_settings({"preset": preset, **seeds})
     items = papers.items(run)
     evidence = Evidence(run, Pretended(run, **everything(run, monkeypatch)), items)
@@ -895,7 +1115,9 @@ def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeyp
             assert preset != "paper" and STANDS_IN in found.because, (claim.key, found.because)
             left_out.add(claim.key)
             continue
-        of_one_seed = preset == "multi30k" and claim.key == "beyond/scale"  # whose models take as long as all others of a seed
+        of_one_seed = (
+            preset == "multi30k" and claim.key == "beyond/scale"
+        )  # whose models take as long as all others of a seed
         assert found.of_method != of_one_seed, (claim.key, found.because)
     without = {"large-data", "u-shape", "patterns", "whole-heads", "context-attention"}  # Es-En and Et-En
     assert left_out == (set() if preset == "paper" else {f"behnke2021/{name}" for name in without})
@@ -903,7 +1125,10 @@ def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeyp
 
 def test_headline_claims_are_decidable_by_the_rows_marked_for_them(monkeypatch):
     run = config.from_settings({"preset": "paper", "seeds": [1, 2, 3]})
-    marked = [dataclasses.replace(item, rows=tuple(row for row in item.rows if row.headline or row.baseline)) for item in papers.items(run)]
+    marked = [
+        dataclasses.replace(item, rows=tuple(row for row in item.rows if row.headline or row.baseline))
+        for item in papers.items(run)
+    ]
     evidence = Evidence(run, Pretended(run, **everything(run, monkeypatch)), marked)
     headlines = [claim for claim in CLAIMS if claim.headline]
     assert len(headlines) > 15

@@ -1,7 +1,7 @@
 """The papers' own printed numbers under the claims' rules, as if each were the mean of five trainings.
 
-Training SD 0.5 BLEU, sentence SE 0.35 BLEU of each training's difference; perplexity, widths, speed, probing accuracies and isometry as
-printed. What is a drawing in the paper has no numbers here.
+Training SD 0.5 BLEU, sentence SE 0.35 BLEU of each training's difference; perplexity, widths, speed, probing
+accuracies and isometry as printed. What is a drawing in the paper has no numbers here.
 """
 
 import math
@@ -21,9 +21,16 @@ from nmtprune.reporting.kinds import isometry
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SEEDS = (1, 2, 3, 4, 5)
-TRAINING, SENTENCE = {"bleu": 0.5, NLL: 0.005}, {"bleu": 0.35, NLL: 0.0035}  # nats: as large a part of the papers' effects
-SEEDS_SD = {metric: math.hypot(TRAINING[metric], SENTENCE[metric]) for metric in TRAINING}  # both parts differ from seed to seed
-PATTERN = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) / np.std([-1.0, -0.5, 0.0, 0.5, 1.0], ddof=1)  # five seeds of SD 1
+TRAINING, SENTENCE = (
+    {"bleu": 0.5, NLL: 0.005},
+    {"bleu": 0.35, NLL: 0.0035},
+)  # nats: as large a part of the papers' effects
+SEEDS_SD = {
+    metric: math.hypot(TRAINING[metric], SENTENCE[metric]) for metric in TRAINING
+}  # both parts differ from seed to seed
+PATTERN = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) / np.std(
+    [-1.0, -0.5, 0.0, 0.5, 1.0], ddof=1
+)  # five seeds of SD 1
 SPEED = 0.005  # of the seconds: standard error of a measurement
 BLEU_COLUMNS = ("bleu_wmt20", "bleu_wmt21")
 
@@ -38,7 +45,9 @@ class FromPrint(Evidence):
         return {"fp32"}
 
     def values(self, row, metric, test_set=1):
-        if metric == "parameters":  # of table 9, where they are not printed: 12-1.tiny before micro, then by sparsity
+        if (
+            metric == "parameters"
+        ):  # of table 9, where they are not printed: 12-1.tiny before micro, then by sparsity
             lacks = sum(number(row.published[name]) for name in ("ffn_sparsity", "att_sparsity"))
             return dict.fromkeys(SEEDS, ("micro" not in row.chains[0].recipe) + 1 - lacks / 1000)
         value = 1.0 if metric == "macs_per_word" else number(row.published.get(metric))
@@ -47,7 +56,11 @@ class FromPrint(Evidence):
         return dict.fromkeys(SEEDS, value)
 
     def widths(self, row):
-        widths = {name: number(value) for name, value in row.published.items() if name.startswith(("ffn_e", "ffn_d", "self_", "cross_"))}
+        widths = {
+            name: number(value)
+            for name, value in row.published.items()
+            if name.startswith(("ffn_e", "ffn_d", "self_", "cross_"))
+        }
         if not widths:
             raise Undecidable(f"the widths of {row.name} are not printed")
         return dict.fromkeys(SEEDS, widths)
@@ -69,7 +82,11 @@ class FromPrint(Evidence):
         return super().mean_difference(known, metric, sets)
 
     def in_all(self, pairs, margin=0.0, metric="bleu", sets=None):
-        known = {name: pair for name, pair in pairs.items() if all(printed(row, metric, sets) is not None for row in pair)}
+        known = {
+            name: pair
+            for name, pair in pairs.items()
+            if all(printed(row, metric, sets) is not None for row in pair)
+        }
         return super().in_all(known or pairs, margin, metric, sets)
 
     def by_seed(self, terms, metric, sets=None):
@@ -84,7 +101,9 @@ class FromPrint(Evidence):
 
 
 def printed(row, metric, sets=None):
-    """A row's printed BLEU, the mean over its test sets where there are two (or the second one), or its likelihood."""
+    """A row's printed BLEU, the mean over its test sets where there are two (or the second one), or its
+    likelihood.
+    """
     if metric == NLL:
         perplexity = number(row.published.get("perplexity"))
         return None if perplexity is None else math.log(perplexity)
@@ -105,39 +124,72 @@ def found():
     run = config.from_settings({"preset": "paper", "seeds": list(SEEDS)})
     items = papers.items(run)
     evidence = FromPrint(run, Measured(run), items)
-    evidence.spread = lambda paper, kind, metric: (SEEDS_SD[metric] ** 2, 12.0) if metric in SEEDS_SD else None
+    evidence.spread = lambda paper, kind, metric: (
+        (SEEDS_SD[metric] ** 2, 12.0) if metric in SEEDS_SD else None
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wang2020, "changes", changes)
         patch.setattr(similarity, "difference", lambda chains, measured: similar(next(iter(chains)), items))
-        patch.setattr(evidence.measured, "analysis", lambda chain, name: singular_values(chain, items) if name == "isometry" else None)
+        patch.setattr(
+            evidence.measured,
+            "analysis",
+            lambda chain, name: singular_values(chain, items) if name == "isometry" else None,
+        )
         return {claim.key: claim.finding(evidence) for claim in CLAIMS}
 
 
 def changes(item, measured):
-    """The relative changes of table 7's category means, with the seeds' deviation that three significant digits leave room for."""
+    """The relative changes of table 7's category means, with the seeds' deviation that three significant
+    digits leave room for.
+    """
     rows = []
-    for category, base, ours in (("lexical", 83.66, 84.20), ("syntactic", 64.55, 64.71), ("semantic", 74.42, 74.50)):
+    for category, base, ours in (
+        ("lexical", 83.66, 84.20),
+        ("syntactic", 64.55, 64.71),
+        ("semantic", 74.42, 74.50),
+    ):
         change = 100 * (ours / base - 1)
         values = list(change + 0.1 * PATTERN)
         rows.append(
-            {"category": category, "chain": "train/prune-local-50/retrain/rejuvenate-zero", "values": values, "noise": 0.0, "missing": ""}
+            {
+                "category": category,
+                "chain": "train/prune-local-50/retrain/rejuvenate-zero",
+                "values": values,
+                "noise": 0.0,
+                "missing": "",
+            }
         )
     return pd.DataFrame(rows)
 
 
 def similar(chain, items):
-    """Seven important and seven unimportant components, each group at its printed mean; the others in between."""
-    row = next(row for item in items if item.key == "wangtu2020/table1" for row in item.rows if chain in row.chains)
+    """Seven important and seven unimportant components, each group at its printed mean; the others in
+    between.
+    """
+    row = next(
+        row for item in items if item.key == "wangtu2020/table1" for row in item.rows if chain in row.chains
+    )
     important, unimportant = (float(row.published[name]) for name in similarity.GROUPS)
     spread = np.linspace(-0.08, 0.08, 7)
     values = [*(important + spread), *(unimportant + spread), *np.linspace(unimportant, important, 16)]
     names = [f"c{place}" for place in range(30)]
-    models = (similarity.Similar(pd.Series(values, names), {"Important": names[:7], "Unimportant": names[7:14]}),) * len(SEEDS)
+    models = (
+        similarity.Similar(pd.Series(values, names), {"Important": names[:7], "Unimportant": names[7:14]}),
+    ) * len(SEEDS)
     return similarity.Difference(models, *similarity.permutation(models[:1]))
 
 
 def singular_values(chain, items):
-    row = next((row for item in items if item.key == "wangtu2020/table2" for row in item.rows if chain in row.chains), None)
+    row = next(
+        (
+            row
+            for item in items
+            if item.key == "wangtu2020/table2"
+            for row in item.rows
+            if chain in row.chains
+        ),
+        None,
+    )
     if row is None:
         return None
     rows = [
@@ -150,7 +202,16 @@ def singular_values(chain, items):
 HOLD = {
     "see2016": {"retrained-80"},
     "wang2020": {"rejuvenated", "rejuvenated-baseline", "low-resource", "perplexity", "lexical"},
-    "behnke2021": {"reinitialised", "finetuning", "speed", "faster-14", "int8-speed", "widths", "patterns", "whole-heads"},
+    "behnke2021": {
+        "reinitialised",
+        "finetuning",
+        "speed",
+        "faster-14",
+        "int8-speed",
+        "widths",
+        "patterns",
+        "whole-heads",
+    },
     "wangtu2020": {"similarity", "isometry"},
 }
 OPEN = {
@@ -167,10 +228,14 @@ def keys(names):
 
 def test_no_printed_number_fails_and_at_least_half_hold(found):
     """All claims whose numbers are printed; `pytest -s` lists them with effect and interval."""
-    decided = {key: each for key, each in found.items() if each.deciding is not None or each.verdict is not UNDECIDED}
+    decided = {
+        key: each for key, each in found.items() if each.deciding is not None or each.verdict is not UNDECIDED
+    }
     for key, each in sorted(decided.items()):
         print(f"{key:35} {each.verdict:10} {each.because}")
-    by_verdict = {verdict: {key for key, each in decided.items() if each.verdict is verdict} for verdict in Verdict}
+    by_verdict = {
+        verdict: {key for key, each in decided.items() if each.verdict is verdict} for verdict in Verdict
+    }
     assert by_verdict == {HOLDS: keys(HOLD), FAILS: set(), UNDECIDED: keys(OPEN)}
     assert len(by_verdict[HOLDS]) >= len(decided) / 2
 

@@ -34,8 +34,19 @@ from nmtprune.claims.verdict import (
 )
 
 HOLDS, FAILS, UNDECIDED = Verdict
-TRAINING, SENTENCE = 0.5, 0.35  # BLEU: standard deviation between trainings, standard error of one training's sentences
-PAPERS_EFFECTS = (0.38, 0.31, 0.25, 0.37, 0.54, 0.32, 0.20)  # rejuvenated less trained on, Wang et al. 2020, tables 2 to 4
+TRAINING, SENTENCE = (
+    0.5,
+    0.35,
+)  # BLEU: standard deviation between trainings, standard error of one training's sentences
+PAPERS_EFFECTS = (
+    0.38,
+    0.31,
+    0.25,
+    0.37,
+    0.54,
+    0.32,
+    0.20,
+)  # rejuvenated less trained on, Wang et al. 2020, tables 2 to 4
 
 
 def exactly(value, error=0.25, seeds=3):
@@ -102,7 +113,9 @@ def test_units_do_not_change_a_verdict(values, factor):
 def test_equivalence_asks_both_sides_and_fails_beyond_either():
     assert every(alike("", exactly(0.0, 0.1))).verdict is HOLDS
     assert every(alike("", exactly(0.45, 0.1))).verdict is UNDECIDED
-    assert every(alike("", exactly(1.0, 0.1))).verdict is every(alike("", exactly(-1.0, 0.1))).verdict is FAILS
+    assert (
+        every(alike("", exactly(1.0, 0.1))).verdict is every(alike("", exactly(-1.0, 0.1))).verdict is FAILS
+    )
 
 
 def test_no_loss_has_a_margin():
@@ -128,8 +141,14 @@ def test_cases_that_differ_widen_the_mean():
 def test_parts_of_a_claim():
     holds, fails, open_ = (every(required(value)) for value in (1.0, -1.0, 0.1))
     assert all_of([holds, holds]).verdict is HOLDS and all_of([holds, open_]).verdict is UNDECIDED
-    assert all_of([holds, open_, fails]).verdict is FAILS and all_of([holds, open_, fails]).deciding is fails.deciding
-    assert holds.while_missing(["one is missing"]).verdict is UNDECIDED and fails.while_missing(["one is missing"]).verdict is FAILS
+    assert (
+        all_of([holds, open_, fails]).verdict is FAILS
+        and all_of([holds, open_, fails]).deciding is fails.deciding
+    )
+    assert (
+        holds.while_missing(["one is missing"]).verdict is UNDECIDED
+        and fails.while_missing(["one is missing"]).verdict is FAILS
+    )
     for nothing in (every, together, all_of):
         with pytest.raises(Undecidable):
             nothing([])
@@ -139,7 +158,11 @@ def test_fewer_than_three_seeds_speak_of_the_run():
     assert FEWEST_SEEDS == 3
     one, three = (every([Requirement("", exactly(1.0, seeds=seeds))]) for seeds in (2, 3))
     assert not one.of_method and three.of_method
-    assert [verdict.of_run() for verdict in Verdict] == ["agrees, in this run", "disagrees, in this run", "undecided, in this run"]
+    assert [verdict.of_run() for verdict in Verdict] == [
+        "agrees, in this run",
+        "disagrees, in this run",
+        "undecided, in this run",
+    ]
 
 
 def test_seeds_add_their_variance_from_three_on():
@@ -154,7 +177,9 @@ def test_seeds_add_their_variance_from_three_on():
 def test_pooling_gives_three_seeds_the_half_width_of_the_design():
     """2.5 standard deviations from three seeds alone, 1.26 with twelve degrees of freedom."""
     alone, shared = over_seeds([-1.0, 0.0, 1.0], ""), over_seeds([-1.0, 0.0, 1.0], "", pooled=(1.0, 12))
-    assert alone.half_width() == pytest.approx(2.48, abs=0.01) and shared.half_width() == pytest.approx(1.26, abs=0.01)
+    assert alone.half_width() == pytest.approx(2.48, abs=0.01) and shared.half_width() == pytest.approx(
+        1.26, abs=0.01
+    )
 
 
 def test_sentences_that_seeds_share_are_not_averaged_away():
@@ -162,7 +187,9 @@ def test_sentences_that_seeds_share_are_not_averaged_away():
     common, own = generator.normal(0, 0.3, 4000), generator.normal(0, 0.4, (5, 4000))
     observed = np.array([0.1, -0.1, 0.3, -0.3, 0.0])[:, None]
     found = over_replicates(np.concatenate([observed, observed + common + own], axis=1), "")
-    assert found.sentences == pytest.approx(0.09, rel=0.1)  # the seeds' own part is in the variance between them
+    assert found.sentences == pytest.approx(
+        0.09, rel=0.1
+    )  # the seeds' own part is in the variance between them
     one = over_replicates(np.concatenate([observed[:1], observed[:1] + common + own[:1]], axis=1), "")
     assert one.error == pytest.approx(0.5, rel=0.05) and one.training == 0
 
@@ -175,7 +202,11 @@ def test_layers_are_a_sample():
 
 def test_rank_correlations_have_a_bound_and_a_way_to_fail():
     ranks = np.arange(30)
-    assert correlation(ranks, ranks) == 1 and correlation(ranks, -ranks) == -1 and math.isnan(correlation(np.ones(3), ranks[:3]))
+    assert (
+        correlation(ranks, ranks) == 1
+        and correlation(ranks, -ranks) == -1
+        and math.isnan(correlation(np.ones(3), ranks[:3]))
+    )
     assert every([agrees("", agreement([0.85, 0.8, 0.82], 30))]).verdict is HOLDS
     assert every([agrees("", agreement([0.5, 0.55, 0.6], 30))]).verdict is UNDECIDED  # positive is not "well"
     assert every([agrees("", agreement([0.05, 0.0, 0.1], 30))]).verdict is FAILS
@@ -196,25 +227,43 @@ def test_an_open_claim_says_what_would_decide_it():
     needed = seeds_to_decide(open_)
     assert needed == 10 and "10 seeds would decide" in what_would_decide(open_)
     assert what_would_decide(open_).startswith("half-width 0.65 BLEU, margin 0.4 BLEU")
-    assert seeds_to_decide(Requirement("", Estimate(0.4, 0.25, 0.09, 3, 12))) is None  # the sentences leave it open
+    assert (
+        seeds_to_decide(Requirement("", Estimate(0.4, 0.25, 0.09, 3, 12))) is None
+    )  # the sentences leave it open
     assert "at least 3 seeds" in what_would_decide(Requirement("", Estimate(0.4, 0.0, 0.09, 1)))
 
 
 def test_numbers_in_print():
-    assert [signed(value) for value in (0.514, -1.3, 0.0, 0.0123, -0.0001)] == ["+0.51", "−1.30", "0.00", "+0.012", "0.00"]
-    assert str(Estimate(math.log(1.34), 0, 0.0004, 3, unit=" as fast", scale="ratio")) == "1.34x as fast [1.29x, 1.39x]"
+    assert [signed(value) for value in (0.514, -1.3, 0.0, 0.0123, -0.0001)] == [
+        "+0.51",
+        "−1.30",
+        "0.00",
+        "+0.012",
+        "0.00",
+    ]
+    assert (
+        str(Estimate(math.log(1.34), 0, 0.0004, 3, unit=" as fast", scale="ratio"))
+        == "1.34x as fast [1.29x, 1.39x]"
+    )
 
 
 # --- how often it is wrong, and how often it is silent
 
 
 def simulated(effects, seeds, generator, shared=0.0):
-    """Estimates of differences in BLEU, one a task: TRAINING between seeds and SENTENCE from each seed's sentences, of whose variance the
-    part `shared` is the same in all seeds; the variance between trainings is pooled over the tasks."""
+    """Estimates of differences in BLEU, one a task: TRAINING between seeds and SENTENCE from each seed's
+    sentences, of whose variance the part `shared` is the same in all seeds; the variance between trainings is
+    pooled over the tasks.
+    """
     drawn = []
     for effect in effects:
         common, own = math.sqrt(shared) * SENTENCE, math.sqrt(1 - shared) * SENTENCE
-        values = effect + generator.normal(0, TRAINING, seeds) + generator.normal(0, common) + generator.normal(0, own, seeds)
+        values = (
+            effect
+            + generator.normal(0, TRAINING, seeds)
+            + generator.normal(0, common)
+            + generator.normal(0, own, seeds)
+        )
         samples = values[:, None] + generator.normal(0, common, 200) + generator.normal(0, own, (seeds, 200))
         drawn.append(np.concatenate([values[:, None], samples], axis=1))
     variance = float(np.mean([each[:, 0].var(ddof=1) for each in drawn])) if seeds > 1 else 0.0
@@ -229,7 +278,9 @@ def rate(verdicts, wanted):
 @pytest.mark.parametrize("shared", [0.0, 0.5])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_false_verdicts_at_no_effect_are_at_most_five_percent(seeds, shared):
-    """At an effect of 0 neither `holds` nor `fails` is true of "is better", nor, at a loss of just the margin, of "no loss"."""
+    """At an effect of 0 neither `holds` nor `fails` is true of "is better", nor, at a loss of just the
+    margin, of "no loss".
+    """
     generator = np.random.default_rng(seeds)
     single, joint, margin = [], [], []
     for _ in range(1500):
@@ -247,8 +298,10 @@ def replace_value(estimate, value):
 
 @pytest.mark.parametrize(("seeds", "of_one", "of_all"), [(3, 0.15, 0.59), (5, 0.27, 0.82)])
 def test_power_at_the_papers_effect(seeds, of_one, of_all):
-    """Rejuvenated against trained on: one task (+0.38) alone stays open three or four times in five; the paper's seven comparisons (+0.34
-    on average) together hold in six of ten runs of three seeds, and in eight of ten of five."""
+    """Rejuvenated against trained on: one task (+0.38) alone stays open three or four times in five; the
+    paper's seven comparisons (+0.34 on average) together hold in six of ten runs of three seeds, and in eight
+    of ten of five.
+    """
     generator = np.random.default_rng(10 + seeds)
     single, joint = [], []
     for _ in range(600):

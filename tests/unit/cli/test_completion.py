@@ -1,4 +1,6 @@
-"""The script that completes verbs, options, chains and files in bash, tried by bash itself; that of zsh where there is one."""
+"""The script that completes verbs, options, chains and files in bash, tried by bash itself; that of zsh where
+there is one.
+"""
 
 import shutil
 import subprocess
@@ -10,7 +12,12 @@ from nmtprune.cli import completion, verbs
 from nmtprune.experiment.config import from_settings
 from nmtprune.foundation.errors import UserError
 
-MADE = ("toy/toy/s1/train", "toy/toy/s1/train/prune-local-50", "toy/toy/s1/train/prune-local-50/retrain", "toy/toy/s2/train")
+MADE = (
+    "toy/toy/s1/train",
+    "toy/toy/s1/train/prune-local-50",
+    "toy/toy/s1/train/prune-local-50/retrain",
+    "toy/toy/s2/train",
+)
 # What bash offers for the last word of a line.
 COMPLETE = """
 source {script}
@@ -75,7 +82,9 @@ def test_options_are_completed_and_those_of_rules_are_not(offered):
     ],
 )
 def test_words_and_files_are_completed_where_an_argument_takes_them(offered, line, words):
-    assert set(words) <= set(offered(line)) and all(word.startswith(line.split(" ")[-1]) for word in offered(line))
+    assert set(words) <= set(offered(line)) and all(
+        word.startswith(line.split(" ")[-1]) for word in offered(line)
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +104,9 @@ def test_a_chain_is_completed_up_to_where_several_go_on(offered, begun, chains):
 
 def test_the_script_of_zsh_completes_chains():
     pytest.importorskip("shtab")
-    assert f"{completion.ZSH_CHAINS}" in completion.script(verbs._parser(), "zsh", from_settings({})).replace("'\\''", "'")
+    assert f"{completion.ZSH_CHAINS}" in completion.script(verbs._parser(), "zsh", from_settings({})).replace(
+        "'\\''", "'"
+    )
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
@@ -110,5 +121,8 @@ def test_an_unknown_shell_and_a_missing_shtab_are_told_in_one_sentence(monkeypat
     with pytest.raises(UserError, match=r"^completion: unknown shell `bsh`; did you mean `bash`"):
         completion.script(verbs._parser(), "bsh", from_settings({}))
     monkeypatch.setitem(sys.modules, "shtab", None)
-    with pytest.raises(UserError, match=r"^completion: shtab writes the script, and is not installed here: pip install shtab$"):
+    with pytest.raises(
+        UserError,
+        match=r"^completion: shtab writes the script, and is not installed here: pip install shtab$",
+    ):
         completion.script(verbs._parser(), "bash", from_settings({}))

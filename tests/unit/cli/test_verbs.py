@@ -1,5 +1,6 @@
-"""What the command line understands and what its help shows; how verbs end: quietly where nobody reads on, in one sentence where their
-output finds no room."""
+"""What the command line understands and what its help shows; how verbs end: quietly where nobody reads on, in
+one sentence where their output finds no room.
+"""
 
 import argparse
 import importlib
@@ -38,13 +39,16 @@ PRINTING = ("config", "docs", "status", "du", "free", "plan --cores 1", "render"
 
 
 @pytest.mark.parametrize(
-    ("output", "status", "said"), [("closed", 141, []), ("full", 1, ["nmtprune: what this command prints: No space left"])]
+    ("output", "status", "said"),
+    [("closed", 141, []), ("full", 1, ["nmtprune: what this command prints: No space left"])],
 )
 def test_verbs_end_with_their_output(workplace, output, status, said):
     workplace.configure(papers=["wang2020/table2"])
     done = workplace.run(sys.executable, "-c", VERBS, output, *PRINTING)
     lines = done.stderr.splitlines()
-    assert [line for line in lines if "ended with" in line] == [f"{verb} ended with {status}" for verb in PRINTING], done.stderr
+    assert [line for line in lines if "ended with" in line] == [
+        f"{verb} ended with {status}" for verb in PRINTING
+    ], done.stderr
     others = [line for line in lines if "ended with" not in line]
     assert len(others) == len(said) * len(PRINTING) and all(line.startswith(tuple(said)) for line in others)
 
@@ -71,7 +75,11 @@ def test_settings_are_several_pairs_after_one_flag_or_many(words):
 
 
 def test_several_models_may_stand_before_settings_or_after_them():
-    for words in ("t.csv m n --rounds 1 --set a=1 b=2", "--rounds 1 --set a=1 b=2 -- t.csv m n", "--set a=1 b=2 --rounds 1 t.csv m n"):
+    for words in (
+        "t.csv m n --rounds 1 --set a=1 b=2",
+        "--rounds 1 --set a=1 b=2 -- t.csv m n",
+        "--set a=1 b=2 --rounds 1 t.csv m n",
+    ):
         arguments = cli._parser().parse_args(["speed", *words.split()])
         assert (arguments.set, arguments.table, arguments.models) == (["a=1", "b=2"], "t.csv", ["m", "n"])
 
@@ -82,7 +90,9 @@ def test_a_word_that_is_no_pair_is_told_and_takes_no_chain(workplace):
 
 
 def test_pairs_are_settings_as_files_have_them(workplace):
-    shown = workplace.nmtprune("config", "--set", "seeds=[3, 4]", "papers=[wang2020/table2]", "--set", "speed=true")
+    shown = workplace.nmtprune(
+        "config", "--set", "seeds=[3, 4]", "papers=[wang2020/table2]", "--set", "speed=true"
+    )
     assert shown.returncode == 0, shown.stderr
     assert "  seeds:\n  - 3\n  - 4\n" in shown.stdout and "  speed: true\n" in shown.stdout
 
@@ -119,7 +129,9 @@ METAVARS = {
 
 
 def verbs():
-    (choice,) = (action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    (choice,) = (
+        action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
     return choice.choices
 
 
@@ -143,7 +155,9 @@ def test_every_shown_argument_says_what_it_is_what_it_takes_and_its_default(name
         if action.option_strings and action.nargs != 0 and not action.required:
             assert "(default: " in action.help, action
         if isinstance(action.completes, tuple):
-            assert [word for word in action.completes if not re.search(rf"\b{word}\b", action.help)] == [], action
+            assert [word for word in action.completes if not re.search(rf"\b{word}\b", action.help)] == [], (
+                action
+            )
     assert all(word in verb.format_help() for action in shown(verb) for word in action.option_strings)
 
 
@@ -155,7 +169,9 @@ def test_help_shows_users_verbs_and_nothing_internal():
 
 
 def test_internal_verbs_and_options_work_and_are_not_suggested(workplace):
-    arguments = cli._parser().parse_args(["shard", "contribution", CHAIN, "1", "2", "done.json", "--lease", "1", "--cost", "a.log"])
+    arguments = cli._parser().parse_args(
+        ["shard", "contribution", CHAIN, "1", "2", "done.json", "--lease", "1", "--cost", "a.log"]
+    )
     assert (arguments.shard, arguments.shards, arguments.lease, str(arguments.cost)) == (1, 2, 1, "a.log")
     told = workplace.nmtprune("sharp").stderr
     assert told.startswith("nmtprune: unknown verb `sharp`; ") and not re.search("|".join(cli.INTERNAL), told)
@@ -164,7 +180,9 @@ def test_internal_verbs_and_options_work_and_are_not_suggested(workplace):
 def test_values_that_help_names_are_those_that_are_taken():
     completes = {action.dest: action.completes for action in shown(verbs()["export"])}
     assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *FAST)
-    assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(ANALYSIS_KINDS)
+    assert {action.dest: action.completes for action in shown(verbs()["analyse"])}["analysis"] == tuple(
+        ANALYSIS_KINDS
+    )
     assert config.from_settings({}).settings["preset"] == "toy"  # as the help of --preset says
 
 
@@ -173,4 +191,6 @@ def test_a_mistaken_number_of_candidates_is_told_in_one_sentence(text, capsys, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["nmtprune", "shortlist", "toy", "sentencepiece-joint-700", "--", text])
     assert cli.main() == 2
-    assert capsys.readouterr().err.startswith(f"nmtprune: shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200")
+    assert capsys.readouterr().err.startswith(
+        f"nmtprune: shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200"
+    )

@@ -42,7 +42,15 @@ def test_cleaning_twice_changes_nothing(pairs, cleaning):
 
 
 def test_each_reason_drops_what_it_says():
-    pairs = [("a b", "c"), ("", "c"), ("a", " \t"), ("a\x00b", "c"), ("a b c d", "c"), ("a b c", "d"), ("a b", "c")]
+    pairs = [
+        ("a b", "c"),
+        ("", "c"),
+        ("a", " \t"),
+        ("a\x00b", "c"),
+        ("a b c d", "c"),
+        ("a b c", "d"),
+        ("a b", "c"),
+    ]
     kept, counts = cleaned(pairs, max_words=3, max_ratio=2, control_characters="drop", duplicates="drop")
     assert kept == [("a b", "c")]
     assert counts == {

@@ -14,7 +14,9 @@ def own(tmp_path, train, dev=(("dev", "Dev"),), test=(("", "leer"),)):
     """A task of own files, a list of pairs a split."""
     for split, pairs in (("train", train), ("dev", dev), ("test", test)):
         for side, language in enumerate(("en", "de")):
-            (tmp_path / f"own.{split}.{language}").write_text("".join(f"{pair[side]}\n" for pair in pairs), encoding="utf-8")
+            (tmp_path / f"own.{split}.{language}").write_text(
+                "".join(f"{pair[side]}\n" for pair in pairs), encoding="utf-8"
+            )
     sources = {split: [{"files": f"{tmp_path}/own.{split}.{{lang}}"}] for split in ("train", "dev", "test")}
     return {"title": "Own", "source": "en", "target": "de", **sources, "test": {"news": sources["test"]}}
 
@@ -76,11 +78,18 @@ def test_nothing_left_to_train_on(tmp_path):
 
 def test_toy_text_has_labels_and_its_reverse_swaps_the_sides(tmp_path):
     def task(**extra):
-        part = {split: [{"toy": {"sentences": 20, "seed": seed}, **extra}] for seed, split in enumerate(("train", "dev", "test"))}
+        part = {
+            split: [{"toy": {"sentences": 20, "seed": seed}, **extra}]
+            for seed, split in enumerate(("train", "dev", "test"))
+        }
         return {"title": "Toy", "source": "a", "target": "b", **part, "test": {"test": part["test"]}}
 
     forward, backward = make(task(), tmp_path), make(task(reverse=True), tmp_path, "back")
-    assert read_lines(forward / "train.a") == read_lines(backward / "train.b") != read_lines(backward / "train.a")
+    assert (
+        read_lines(forward / "train.a")
+        == read_lines(backward / "train.b")
+        != read_lines(backward / "train.a")
+    )
     labels = [json.loads(line) for line in read_lines(forward / "test.labels.jsonl")]
     assert len(labels) == 20 and all("SentLen" in label for label in labels)
     assert "test.labels.jsonl" in read_json(forward / "manifest.json")["files"]

@@ -22,7 +22,9 @@ class Handler(BaseHTTPRequestHandler):
         server.ranges.append(self.headers.get("Range"))
         if self.path.startswith("/missing"):
             return self.send_error(404)
-        start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self.headers.get("Range") else 0
+        start = (
+            int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self.headers.get("Range") else 0
+        )
         if start >= len(CONTENT):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
@@ -89,7 +91,9 @@ def test_a_missing_file_names_url_status_and_remedy(server, tmp_path):
 
 
 def test_no_network_names_url_and_remedy(tmp_path):
-    with pytest.raises(UserError, match=r"cannot download http://127\.0\.0\.1:9/x\.gz \(ConnectionError\).*x\.gz.*data_dir"):
+    with pytest.raises(
+        UserError, match=r"cannot download http://127\.0\.0\.1:9/x\.gz \(ConnectionError\).*x\.gz.*data_dir"
+    ):
         obtain("http://127.0.0.1:9/x.gz", None, None, tmp_path)
 
 

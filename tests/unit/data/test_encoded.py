@@ -61,7 +61,9 @@ def fairseq_task(folder):
 
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-    return TranslationTask.setup_task(TranslationConfig(data=str(folder / "bin"), source_lang="en", target_lang="de", dataset_impl="mmap"))
+    return TranslationTask.setup_task(
+        TranslationConfig(data=str(folder / "bin"), source_lang="en", target_lang="de", dataset_impl="mmap")
+    )
 
 
 def test_fairseq_reads_back_every_sentence(data, text):
@@ -80,9 +82,9 @@ def test_fairseq_reads_back_every_sentence(data, text):
             ):
                 pieces = subwords.encode(side, line).split()
                 assert len(item[side]) == len(pieces) + 1
-                assert item[side].tolist() == [dictionary.index(p) if p != "</s>" else dictionary.unk() for p in pieces] + [
-                    dictionary.eos()
-                ]
+                assert item[side].tolist() == [
+                    dictionary.index(p) if p != "</s>" else dictionary.unk() for p in pieces
+                ] + [dictionary.eos()]
             if kind != "words":
                 assert subwords.decode(task.target_dictionary.string(item["target"])) == german
 
@@ -114,7 +116,10 @@ def test_the_digest_speaks_of_what_training_sees(data, text, tmp_path):
 
 def test_given_dictionaries_are_taken_as_they_are(text, tmp_path):
     (tmp_path / "dicts").mkdir()
-    words = {"en": "cat the sees dog a sleeps dogs sleep and cats see end", "de": "Katze die sieht den Hund der eine schläft Hunde und"}
+    words = {
+        "en": "cat the sees dog a sleeps dogs sleep and cats see end",
+        "de": "Katze die sieht den Hund der eine schläft Hunde und",
+    }
     words["de"] += " schlafen Katzen sehen"
     for language in ("en", "de"):
         lines = "".join(f"{word} 9\n" for word in [*words[language].split(), "madeupword0000"])
@@ -129,41 +134,69 @@ def test_given_dictionaries_are_taken_as_they_are(text, tmp_path):
 
 
 def test_a_dictionary_may_overwrite_its_symbols(text, tmp_path):
-    """As fairseq reads it: the later place of a symbol is the one that text is encoded with, and the earlier one stays a row."""
+    """As fairseq reads it: the later place of a symbol is the one that text is encoded with, and the earlier
+    one stays a row.
+    """
     (tmp_path / "dicts").mkdir()
-    english = "cat 9\nthe 8\n</s> 1 #fairseq:overwrite\nsees 5\ndog 4\na 4\nsleeps 3\ndogs 2\nsleep 1\nand 1\ncats 1\nsee 1\nend 1\n"
+    english = (
+        "cat 9\nthe 8\n</s> 1 #fairseq:overwrite\nsees 5\ndog 4\na 4\nsleeps 3\ndogs 2\nsleep 1\nand "
+        "1\ncats 1\nsee 1\nend 1\n"
+    )
     english += "cat 1 #fairseq:overwrite\n"
     words = "Katze die sieht den Hund der eine schläft Hunde und schlafen Katzen sehen Ende"
     german = "".join(f"{word} 9\n" for word in words.split())
     for language, lines in (("en", english), ("de", german)):
         (tmp_path / "dicts" / f"dict.{language}.txt").write_text(lines, encoding="utf-8")
     make_data(
-        text[0], {"type": "given", "name": "mine", "dictionaries": str(tmp_path / "dicts"), "model": None}, text[1], tmp_path / "data"
+        text[0],
+        {"type": "given", "name": "mine", "dictionaries": str(tmp_path / "dicts"), "model": None},
+        text[1],
+        tmp_path / "data",
     )
     assert (tmp_path / "data" / "bin" / "dict.en.txt").read_text(encoding="utf-8") == english
     task = fairseq_task(tmp_path / "data")
-    assert len(task.source_dictionary) == 4 + 14 and task.source_dictionary.index("cat") == 17 and task.source_dictionary.eos() == 2
+    assert (
+        len(task.source_dictionary) == 4 + 14
+        and task.source_dictionary.index("cat") == 17
+        and task.source_dictionary.eos() == 2
+    )
     task.load_dataset("train")
     assert task.dataset("train")[0]["source"].tolist() == [5, 17, 7, 5, 8, 2]
     symbols = read_dictionary(tmp_path / "data" / "bin" / "dict.en.txt")
-    assert len(set(symbols)) == len(symbols) == 18 and symbols[2] == "</s>" and symbols[4] == "cat#4" and symbols[17] == "cat"
+    assert (
+        len(set(symbols)) == len(symbols) == 18
+        and symbols[2] == "</s>"
+        and symbols[4] == "cat#4"
+        and symbols[17] == "cat"
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "news"])
 def test_a_set_of_unknown_pieces_is_refused(split):
-    """Too many unknown pieces: beyond a bound for an imported model, far beyond the training data's for one of ours."""
+    """Too many unknown pieces: beyond a bound for an imported model, far beyond the training data's for one
+    of ours.
+    """
     shares = {name: {"en": 0.0, "de": 0.0} for name in ("train", "dev", "news")}
     shares[split]["de"] = 0.11
     given = {"type": "given", "name": "mine", "dictionaries": "dicts", "model": "spm.model"}
     with pytest.raises(
-        UserError, match=rf"import `mine`: 11% of the pieces of `{split}` \(de\) are unknown to dicts/dict\.de\.txt, where 5% .*spm\.model"
+        UserError,
+        match=(
+            rf"import `mine`: 11% of the pieces of `{split}` \(de\) are unknown to dicts/dict\.de\.txt, "
+            rf"where 5% .*spm\.model"
+        ),
     ):
         check_unknown({"title": "Own"}, given, "sentencepiece", shares)
-    check_unknown({"title": "Own"}, {**given, "model": None}, "words", shares)  # words of a text are not all in a dictionary
+    check_unknown(
+        {"title": "Own"}, {**given, "model": None}, "words", shares
+    )  # words of a text are not all in a dictionary
     check_unknown({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
     shares[split]["de"] = 0.6
     if split != "train":
-        with pytest.raises(UserError, match=rf"60% of the pieces of `{split}` \(de\) are unknown, and 0% of the training data's"):
+        with pytest.raises(
+            UserError,
+            match=rf"60% of the pieces of `{split}` \(de\) are unknown, and 0% of the training data's",
+        ):
             check_unknown({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
     shares["train"]["de"] = 0.5  # a vocabulary of few words
     shares[split]["de"] = 0.6
@@ -184,4 +217,6 @@ def test_shares_of_unknown_pieces_and_lengths(data, text):
     subwords = Subwords.load(folder)
     source, target = lengths(folder / "bin", "dev", ("en", "de"))
     for sizes, side, language in ((source, "source", "en"), (target, "target", "de")):
-        assert sizes.tolist() == [len(subwords.encode(side, line).split()) + 1 for line in read_lines(text[1] / f"dev.{language}")]
+        assert sizes.tolist() == [
+            len(subwords.encode(side, line).split()) + 1 for line in read_lines(text[1] / f"dev.{language}")
+        ]

@@ -52,7 +52,12 @@ def test_plain_and_packed_files(place, suffix, pack):
         (place.data_dir / f"own.{language}{suffix}").write_bytes(pack(text(lines)))
     expected = list(zip(EN, DE, strict=True))
     assert list(fetch({"files": f"own.{{lang}}{suffix}"}, place)) == expected
-    assert list(fetch({"files": {"en": f"own.en{suffix}", "de": str(place.data_dir / f"own.de{suffix}")}}, place)) == expected
+    assert (
+        list(
+            fetch({"files": {"en": f"own.en{suffix}", "de": str(place.data_dir / f"own.de{suffix}")}}, place)
+        )
+        == expected
+    )
     assert list(fetch({"url": f"https://example.org/own.{{lang}}{suffix}"}, place)) == expected
 
 
@@ -79,7 +84,12 @@ def test_packed_files_that_are_damaged(place, suffix, damage):
 
 
 @pytest.mark.parametrize(
-    "name, begins", [("own.{lang}.7z", b"anything"), ("own.{lang}", b"\x04\x22\x4d\x18 lz4"), ("own.{lang}", b"PK\x03\x04 zip")]
+    "name, begins",
+    [
+        ("own.{lang}.7z", b"anything"),
+        ("own.{lang}", b"\x04\x22\x4d\x18 lz4"),
+        ("own.{lang}", b"PK\x03\x04 zip"),
+    ],
 )
 def test_files_that_nothing_here_unpacks_are_named(place, name, begins):
     for language in place.languages:
@@ -109,7 +119,10 @@ def test_links_and_folders_in_archives_are_no_texts(place):
 def test_archives_by_pattern_and_with_packed_members(place, name):
     members = {"c/b_en.txt": text(EN[1:]), "c/a_en.txt": text(EN[:1]), "c/all.de.gz": gzip.compress(text(DE))}
     archive(place.data_dir / name, members)
-    source = {"archive": f"https://example.org/x/{name}", "members": {"en": "c/*_en.txt", "de": "c/all.de.gz"}}
+    source = {
+        "archive": f"https://example.org/x/{name}",
+        "members": {"en": "c/*_en.txt", "de": "c/all.de.gz"},
+    }
     assert list(fetch(source, place)) == list(zip(EN, DE, strict=True))
     with pytest.raises(UserError, match=rf"{name} has no member c/none\.en"):
         list(fetch({**source, "members": "c/none.{lang}"}, place))
@@ -119,7 +132,9 @@ def test_iwslt_training_and_test_files(place):
     tags = "<url>http://x</url>\n<keywords>a, b</keywords>\n<title>A Talk</title>\n"
     tags += "<description>On x</description>\n She < he. \n"
     later = '<doc docid="1" genre="lectures">\n<speaker>S</speaker>\n<reviewer></reviewer>\nBye.\n</doc>\n'
-    seg = '<?xml version="1.0"?>\n<doc docid="1">\n<seg id="1"> It’s {} </seg>\n<seg id="2">So.</seg>\n</doc>\n'
+    seg = (
+        '<?xml version="1.0"?>\n<doc docid="1">\n<seg id="1"> It’s {} </seg>\n<seg id="2">So.</seg>\n</doc>\n'
+    )
     members = {}
     for language in place.languages:
         members[f"x/train.tags.en-de.{language}"] = (tags + later).encode()
@@ -135,7 +150,9 @@ def test_iwslt_training_and_test_files(place):
 def test_tokenised_text_is_detokenised(place):
     (place.data_dir / "t.en").write_text("It &apos;s a high ##AT##-##AT## end &quot; thing &quot; .\n")
     (place.data_dir / "t.de").write_text("Ja , so .\n")
-    assert list(fetch({"files": "t.{lang}", "tokenised": True}, place)) == [('It\'s a high-end "thing".', "Ja, so.")]
+    assert list(fetch({"files": "t.{lang}", "tokenised": True}, place)) == [
+        ('It\'s a high-end "thing".', "Ja, so.")
+    ]
 
 
 def test_unequal_sides_name_both_counts(place):
@@ -180,9 +197,16 @@ def test_sacrebleu_reads_what_our_download_brought(place, monkeypatch):
     sgm = '<srcset>\n<doc>\n<seg id="1">{0} one</seg>\n<seg id="2">{0}  two </seg>\n</doc>\n'
     archive(
         place.data_dir / "test-full.tgz",
-        {f"test-full/newstest2014-deen-{kind}.{lang}.sgm": sgm.format(lang).encode() for kind, lang in (("src", "en"), ("ref", "de"))},
+        {
+            f"test-full/newstest2014-deen-{kind}.{lang}.sgm": sgm.format(lang).encode()
+            for kind, lang in (("src", "en"), ("ref", "de"))
+        },
     )
-    monkeypatch.setattr(DATASETS["wmt14/full"], "md5", [hashlib.md5((place.data_dir / "test-full.tgz").read_bytes()).hexdigest()])
+    monkeypatch.setattr(
+        DATASETS["wmt14/full"],
+        "md5",
+        [hashlib.md5((place.data_dir / "test-full.tgz").read_bytes()).hexdigest()],
+    )
     assert list(fetch({"sacrebleu": "wmt14/full"}, place)) == [("en one", "de one"), ("en two", "de two")]
     with pytest.raises(UserError, match="no test set `wmt99`"):
         fetch({"sacrebleu": "wmt99"}, place)
@@ -194,14 +218,18 @@ MTDATA_WITH_A_SMALL_INDEX = """
 import importlib, sys, types
 from pathlib import Path
 from mtdata.entry import Entry
-entries = [Entry("Test-corpus-1-deu-eng", url="https://example.org/c.tgz", in_paths=["c/x.de", "c/x.en"], in_ext="txt")]
+files = ["c/x.de", "c/x.en"]
+entries = [Entry("Test-corpus-1-deu-eng", url="https://example.org/c.tgz", in_paths=files, in_ext="txt")]
 fill = types.SimpleNamespace(load_all=lambda index: [index.add_entry(entries.pop()) for _ in entries[:]])
 real = importlib.import_module
-importlib.import_module = lambda name, package=None: fill if package == "mtdata.index" else real(name, package)
+importlib.import_module = lambda name, package=None: (
+    fill if package == "mtdata.index" else real(name, package)
+)
 import mtdata.index
 from nmtprune.data.fetch import Place, fetch
 from nmtprune.foundation.errors import UserError
-for target, name in (("de", "Test-corpus-1-deu-eng"), ("de", "Test-other-1-deu-eng"), ("fr", "Test-corpus-1-deu-eng")):
+known, unknown = "Test-corpus-1-deu-eng", "Test-other-1-deu-eng"
+for target, name in (("de", known), ("de", unknown), ("fr", known)):
     try:
         print(list(fetch({"mtdata": name}, Place("en", target, Path(sys.argv[1]), Path(sys.argv[2])))))
     except UserError as error:
@@ -224,4 +252,9 @@ def test_mtdata_gives_the_tasks_direction(place):
 def test_no_heavy_library_is_imported_before_it_is_needed():
     heavy = ("torch", "fairseq", "requests", "mtdata", "sacrebleu", "sentencepiece", "sacremoses")
     code = f"import sys, nmtprune.data.corpus; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -25,7 +25,10 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(text, tmp_path_factory):
-    return {name_of(s): Subwords.train(s, text, ("en", "de"), tmp_path_factory.mktemp("subwords")) for s in SETTINGS}
+    return {
+        name_of(s): Subwords.train(s, text, ("en", "de"), tmp_path_factory.mktemp("subwords"))
+        for s in SETTINGS
+    }
 
 
 @names
@@ -84,13 +87,18 @@ def test_names_differ_where_settings_do():
         {"type": "given", "name": "mine", "dictionaries": "x", "model": None},
     ]
     assert len({name_of(variant) for variant in variants}) == len(variants)
-    assert name_of({"type": "bpe", "size": 60, "joint": True, "moses": True, "joint_dictionary": True}) == "bpe-joint-60-moses"
+    assert (
+        name_of({"type": "bpe", "size": 60, "joint": True, "moses": True, "joint_dictionary": True})
+        == "bpe-joint-60-moses"
+    )
 
 
 def test_a_size_that_does_not_suit_the_corpus(text, tmp_path):
     for size in (5, 5000):
         with pytest.raises(UserError, match=f"size {size} does not suit this corpus: .*"):
-            Subwords.train({"type": "sentencepiece", "size": size, "joint": True}, text, ("en", "de"), tmp_path)
+            Subwords.train(
+                {"type": "sentencepiece", "size": size, "joint": True}, text, ("en", "de"), tmp_path
+            )
     assert not (tmp_path / "joint.model").exists()
 
 
@@ -100,7 +108,9 @@ def test_given_subwords(trained, tmp_path):
     given = {"type": "given", "name": "mine", "dictionaries": str(tmp_path)}
     for name, kind in (("sentencepiece-joint-110", "model"), ("bpe-joint-60-moses", "codes")):
         original = trained[name]
-        taken = Subwords.given({**given, "model": str(original.folder / f"joint.{kind}")}, ("en", "de"), tmp_path / kind)
+        taken = Subwords.given(
+            {**given, "model": str(original.folder / f"joint.{kind}")}, ("en", "de"), tmp_path / kind
+        )
         assert taken.encode("source", EN[2]) == original.encode("source", EN[2])
         assert [file.read_text() for file in taken.given_dictionaries] == ["a 2\nb 1\n"] * 2
     plain = Subwords.given({**given, "model": None}, ("en", "de"), tmp_path / "plain")
@@ -142,25 +152,35 @@ def long_lines(folder, number, longest):
     """Six short lines a side and some that are longer than SentencePiece learns from."""
     for language, lines in (("en", EN), ("de", DE)):
         short = [] if number is None else lines
-        (folder / f"train.{language}").write_text("".join(f"{line}\n" for line in [*short, *[longest] * (number or 2)]), encoding="utf-8")
+        (folder / f"train.{language}").write_text(
+            "".join(f"{line}\n" for line in [*short, *[longest] * (number or 2)]), encoding="utf-8"
+        )
 
 
 def test_lines_that_sentencepiece_passes_over_are_counted_and_told(tmp_path, capsys):
     settings = {"type": "sentencepiece", "size": 110, "joint": True}
     long_lines(tmp_path, 1, "Straßen " * 500)
     Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "some")
-    assert capsys.readouterr().out == "subwords are learnt without 2 of 14 lines: they have more than 4,192 bytes\n"
+    assert (
+        capsys.readouterr().out
+        == "subwords are learnt without 2 of 14 lines: they have more than 4,192 bytes\n"
+    )
     long_lines(tmp_path, 1, "x" * 4192)
     Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "none")
     assert capsys.readouterr().out == ""
     long_lines(tmp_path, None, "Straßen " * 500)
-    with pytest.raises(UserError, match=r"^subwords: all 4 lines of the training text have more than 4,192 bytes, .*: split them$"):
+    with pytest.raises(
+        UserError,
+        match=r"^subwords: all 4 lines of the training text have more than 4,192 bytes, .*: split them$",
+    ):
         Subwords.train(settings, tmp_path, ("en", "de"), tmp_path / "all")
 
 
 def test_bpe_learns_from_lines_of_any_length(tmp_path):
     long_lines(tmp_path, None, "Straßen " * 700)
-    subwords = Subwords.train({"type": "bpe", "size": 10, "joint": True}, tmp_path, ("en", "de"), tmp_path / "bpe")
+    subwords = Subwords.train(
+        {"type": "bpe", "size": 10, "joint": True}, tmp_path, ("en", "de"), tmp_path / "bpe"
+    )
     assert subwords.encode("source", "Straßen") == "Straßen"
 
 

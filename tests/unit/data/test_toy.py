@@ -33,7 +33,10 @@ def test_a_smaller_corpus_is_the_beginning_of_a_larger_one_of_the_same_seed(seed
 
 
 def test_the_corpus_does_not_depend_on_the_hash_seed():
-    command = "from nmtprune.data import toy; print(list(toy.generate(20, 7)), *toy.probing_examples('SOMO', 20, 7))"
+    command = (
+        "from nmtprune.data import toy; print(list(toy.generate(20, 7)), *toy.probing_examples('SOMO', "
+        "20, 7))"
+    )
     printed = {
         subprocess.run(
             [sys.executable, "-c", command],
@@ -115,7 +118,9 @@ def test_a_separable_prefix_ends_the_main_clause_and_joins_the_verb_of_a_subordi
         assert form in main
         if verb.prefix:
             assert main[-2:] == [verb.prefix, "."]
-        subordinate = toy.target_tokens(toy.Sentence(clause, second=clause, subordinator=toy.Word("source", "target")))
+        subordinate = toy.target_tokens(
+            toy.Sentence(clause, second=clause, subordinator=toy.Word("source", "target"))
+        )
         assert subordinate[-2:] == [verb.prefix + form, "."]
 
 
@@ -130,13 +135,17 @@ def test_questions_put_the_verb_first_and_fronted_parts_keep_it_second(seed):
 
 
 def test_ambiguous_words_are_resolved_by_their_context():
-    nouns = [noun for kind in toy.LEXICON.nouns.values() for noun in kind.items if noun.senses[0] != noun.senses[1]]
+    nouns = [
+        noun for kind in toy.LEXICON.nouns.values() for noun in kind.items if noun.senses[0] != noun.senses[1]
+    ]
     verbs = [verb for verb in toy.LEXICON.transitive.items if verb.senses[0] != verb.senses[1]]
     assert len(nouns) > 10
     assert verbs and all(len({kind in toy.LIVING for kind in verb.object_kinds}) == 2 for verb in verbs)
     fields = {verb.field: verb for verb in toy.LEXICON.intransitive.items}
     heads = {
-        toy.target_tokens(toy.Sentence(toy.Clause(verb, past=True, subject=toy.NounPhrase(nouns[0], plural=False))))[1]
+        toy.target_tokens(
+            toy.Sentence(toy.Clause(verb, past=True, subject=toy.NounPhrase(nouns[0], plural=False)))
+        )[1]
         for verb in fields.values()
     }
     assert heads == {sense.singular for sense in nouns[0].senses}
@@ -170,7 +179,11 @@ def test_probing_labels_are_balanced(task):
 
 
 def test_probes_cover_the_three_categories():
-    assert Counter(probe.category for probe in toy.PROBES.values()) == {"surface": 2, "syntactic": 3, "semantic": 5}
+    assert Counter(probe.category for probe in toy.PROBES.values()) == {
+        "surface": 2,
+        "syntactic": 3,
+        "semantic": 5,
+    }
 
 
 def test_an_unknown_task_is_refused():

@@ -22,10 +22,14 @@ LAMBDAS = st.one_of(percents, st.sampled_from(["0", "150"]))
 TO_SPARSITY = st.builds("to{}".format, percents)  # of hidden units, which blocks are not
 LASSO = st.one_of(
     st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(GROUPS), st.sampled_from(WHERE), LAMBDAS, variants),
-    st.builds("lasso-{}-{}-{}{}".format, st.sampled_from(GROUPS[:3]), st.sampled_from(WHERE), TO_SPARSITY, variants),
+    st.builds(
+        "lasso-{}-{}-{}{}".format, st.sampled_from(GROUPS[:3]), st.sampled_from(WHERE), TO_SPARSITY, variants
+    ),
 )
 COMPONENTS = st.builds("{}.{}".format, st.sampled_from(list(KINDS)), st.integers(1, 12))
-ABLATE = st.builds("ablate-{}".format, st.lists(COMPONENTS, min_size=1, max_size=4, unique=True).map("+".join))
+ABLATE = st.builds(
+    "ablate-{}".format, st.lists(COMPONENTS, min_size=1, max_size=4, unique=True).map("+".join)
+)
 DROP = st.builds("drop-{}{}".format, st.integers(1, 30), variants)
 REWIND = st.builds("rewind-{}{}".format, st.integers(1, 30), variants)
 TO_INT8 = st.sampled_from(["int8-ctranslate2", "int8-onnx"])
@@ -173,7 +177,10 @@ def test_percentages_lie_between_0_and_100(text):
         ("import", "a name is missing"),
         ("at", "one percentage is needed"),
         ("at-10-20", "one percentage is needed"),
-        ("lasso-ffn-both", r"groups, a place and a lambda are needed \(lasso-<groups>-<where>-<lambda>\[-<schedule>\]\)"),
+        (
+            "lasso-ffn-both",
+            r"groups, a place and a lambda are needed \(lasso-<groups>-<where>-<lambda>\[-<schedule>\]\)",
+        ),
         ("lasso-fnn-both-0.3", r"unknown groups `fnn`; did you mean `ffn`\?"),
         ("lasso-ffn-bot-0.3", r"unknown place `bot`; did you mean `both`\?"),
         ("lasso-ffn-both-.3", "`.3` is no lambda; write it as 1 or 0.15"),
@@ -190,13 +197,17 @@ def test_messages_name_the_step_and_the_nearest_valid_one(text, said):
         chain.parse_step(text)
 
 
-@pytest.mark.parametrize("text", ["train-", "retrain-", "train--long", "train-long-", "import-", "import-a--b"])
+@pytest.mark.parametrize(
+    "text", ["train-", "retrain-", "train--long", "train-long-", "import-", "import-a--b"]
+)
 def test_a_step_has_one_spelling(text):
     with pytest.raises(UserError, match=f"`{text}`"):
         chain.parse_step(text)
 
 
-@pytest.mark.parametrize("text", ["toy", "toy/toy/s1", "toy/toy/1/train", "toy/toy/s01/train", "toy/toy/sx/train", ""])
+@pytest.mark.parametrize(
+    "text", ["toy", "toy/toy/s1", "toy/toy/1/train", "toy/toy/s01/train", "toy/toy/sx/train", ""]
+)
 def test_an_address_names_task_recipe_seed_and_steps(text):
     with pytest.raises(UserError, match="is not of the form"):
         chain.parse(text)

@@ -38,7 +38,8 @@ def test_all_that_is_shipped_is_valid(kind):
 def test_every_recipe_and_each_of_its_schedules_is_valid(name):
     schedules = RUN.recipe(name)["schedules"]
     assert {"train", "retrain", "rejuvenate", "restart", "continue"} <= set(schedules)
-    # two rounds have their control wherever rounds are compared: in Wang et al. 2020, whose models are neither LSTMs nor students of ours
+    # two rounds have their control wherever rounds are compared: in Wang et al. 2020, whose models are
+    # neither LSTMs nor students of ours
     architecture = RUN.recipe(name)["architecture"]
     assert bool({"continue-peak", "continue-last"} & set(schedules)) == (
         not architecture["name"].startswith("nmtprune_") or "sub_layer_drop" in architecture
@@ -49,7 +50,9 @@ def test_every_recipe_and_each_of_its_schedules_is_valid(name):
 
 @pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if "student-" in name])
 def test_every_student_has_the_phases_of_a_lasso(name):
-    assert {"train-pretrain", "lasso", "lasso-long", "converge", "finetune"} <= set(RUN.recipe(name)["schedules"])
+    assert {"train-pretrain", "lasso", "lasso-long", "converge", "finetune"} <= set(
+        RUN.recipe(name)["schedules"]
+    )
     assert RUN.schedule(name, "train-pretrain")["select"] == RUN.schedule(name, "lasso")["select"] == "last"
 
 
@@ -74,7 +77,10 @@ def test_the_shipped_settings_are_the_schemas_defaults():
         ({"seeds": []}, "config: seeds: "),
         ({"device": "gpu"}, r'config: device: "gpu" is not one of auto, cpu, cuda'),
         ({"chains": "toy/toy/s1/train"}, "config: chains: .* is of the wrong type; expected array"),
-        ({"imports": {"mine": {"checkpoint": "x"}}}, r"config: imports\.mine: the key `dictionaries` is missing"),
+        (
+            {"imports": {"mine": {"checkpoint": "x"}}},
+            r"config: imports\.mine: the key `dictionaries` is missing",
+        ),
     ],
 )
 def test_wrong_settings(settings, said):
@@ -93,8 +99,14 @@ def test_every_mistake_is_told_at_once():
     [
         ("toi/toy/s1/train", r"unknown task `toi`; did you mean `toy`\?"),
         ("toy/tiny-lightcon/s1/train", r"unknown recipe `tiny-lightcon`; did you mean `tiny-lightconv`\?"),
-        ("toy/toy/s1/train/continue-peek", r"recipe `toy` has no schedule `continue-peek`; did you mean `continue-peak`\?"),
-        ("toy/toy/s1/train/at-50", "recipe `toy` keeps snapshots of `train` at 15, 33, 67 percent, not at 50"),
+        (
+            "toy/toy/s1/train/continue-peek",
+            r"recipe `toy` has no schedule `continue-peek`; did you mean `continue-peak`\?",
+        ),
+        (
+            "toy/toy/s1/train/at-50",
+            "recipe `toy` keeps snapshots of `train` at 15, 33, 67 percent, not at 50",
+        ),
         ("toy/toy/s1/import-mine", r"there is no `mine` under `imports`"),
         ("toy/toy/s1/train/prune-lokal-50", "config: chains: entry 1: .*did you mean `local`"),
     ],
@@ -108,15 +120,30 @@ def test_own_chains_are_checked(text, said):
     ("change", "said"),
     [
         ({"schedule": {}}, r"recipes/mine.yaml: unknown key `schedule`; did you mean `schedules`\?"),
-        ({"schedules": {"train": {"update": 3}}}, r"schedules\.train: unknown key `update`; did you mean `updates`\?"),
-        ({"schedules": {"train": {"updates": "many"}}}, r'schedules\.train\.updates: "many" is of the wrong type; expected integer'),
-        ({"prunable": {"embeddings": "inn"}}, r'prunable\.embeddings: "inn" is not one of in, out; did you mean `in`\?'),
+        (
+            {"schedules": {"train": {"update": 3}}},
+            r"schedules\.train: unknown key `update`; did you mean `updates`\?",
+        ),
+        (
+            {"schedules": {"train": {"updates": "many"}}},
+            r'schedules\.train\.updates: "many" is of the wrong type; expected integer',
+        ),
+        (
+            {"prunable": {"embeddings": "inn"}},
+            r'prunable\.embeddings: "inn" is not one of in, out; did you mean `in`\?',
+        ),
         ({"subwords": {"type": "sentencepice", "size": 3, "joint": True}}, "did you mean `sentencepiece`"),
         ({"extends": "toi"}, r"extends: unknown recipe `toi`; did you mean `toy`\?"),
         ({"extends": "mine"}, "recipes/mine.yaml: extends: .*itself"),
         ({"architecture": {"name": "transformers"}}, "did you mean `transformer`"),
-        ({"schedules": {"train": {"learning_rate": {"peak": 1, "decay": "linear"}}}}, "learning_rate: the key `warm_up` is missing"),
-        ({"schedules": {"train": {"learning_rate": {"phases": [{"updates": 3, "rte": 1}]}}}}, r"unknown key `rte`; did you mean `rate`\?"),
+        (
+            {"schedules": {"train": {"learning_rate": {"peak": 1, "decay": "linear"}}}},
+            "learning_rate: the key `warm_up` is missing",
+        ),
+        (
+            {"schedules": {"train": {"learning_rate": {"phases": [{"updates": 3, "rte": 1}]}}}},
+            r"unknown key `rte`; did you mean `rate`\?",
+        ),
     ],
 )
 def test_wrong_recipes(own, change, said):
@@ -127,42 +154,67 @@ def test_wrong_recipes(own, change, said):
 @pytest.mark.parametrize(
     ("variant", "said"),
     [
-        ({"schedule": {}}, r"recipes/mine.yaml: variants\.narrow: unknown key `schedule`; did you mean `schedules`\?"),
-        ({"architecture": {"embed_dims": 3}}, r"variants\.narrow\.architecture: unknown key `embed_dims`; did you mean `embed_dim`\?"),
+        (
+            {"schedule": {}},
+            r"recipes/mine.yaml: variants\.narrow: unknown key `schedule`; did you mean `schedules`\?",
+        ),
+        (
+            {"architecture": {"embed_dims": 3}},
+            r"variants\.narrow\.architecture: unknown key `embed_dims`; did you mean `embed_dim`\?",
+        ),
         ({"title": 3}, r"variants\.narrow\.title: 3 is of the wrong type; expected string"),
-        ({"extends": "base"}, r"recipes/mine.yaml: variants\.narrow\.extends: a variant extends the recipe of its file; "),
-        ({"variants": {"more": {"title": "More"}}}, r"recipes/mine.yaml: variants\.narrow\.variants: a variant has no variants; "),
+        (
+            {"extends": "base"},
+            r"recipes/mine.yaml: variants\.narrow\.extends: a variant extends the recipe of its file; ",
+        ),
+        (
+            {"variants": {"more": {"title": "More"}}},
+            r"recipes/mine.yaml: variants\.narrow\.variants: a variant has no variants; ",
+        ),
         (
             {"architecture": {"embed_dim": 65}},
             r"recipes/mine.yaml: variants\.narrow: architecture: embed_dim 65 is not a multiple of heads 4",
         ),
         (
             {"schedules": {"train": {"updates": 3}}},
-            r"recipes/mine.yaml: variants\.narrow: schedules\.train: the phases of its learning rate make 660 updates",
+            r"recipes/mine.yaml: variants\.narrow: schedules\.train: the phases of its learning rate make "
+            r"660 updates",
         ),
     ],
 )
 def test_wrong_variants(own, variant, said):
-    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"narrow": {"title": "Narrow", **variant}}})
+    run = own(
+        "recipes",
+        "mine",
+        {"extends": "toy", "title": "Mine", "variants": {"narrow": {"title": "Narrow", **variant}}},
+    )
     with pytest.raises(UserError, match=said):
         run.schedule("narrow", "train")
 
 
 def test_a_variant_says_its_title(own):
     with pytest.raises(UserError, match=r"recipes/mine.yaml: variants\.narrow: the key `title` is missing"):
-        own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"narrow": {}}}).recipe("narrow")
+        own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"narrow": {}}}).recipe(
+            "narrow"
+        )
 
 
 @pytest.mark.parametrize("variants", [["narrow"], "narrow", {"narrow": 3}])
 def test_variants_that_are_no_recipes(own, variants):
-    with pytest.raises(UserError, match=r"recipes/mine.yaml: variants.*is of the wrong type; expected object"):
+    with pytest.raises(
+        UserError, match=r"recipes/mine.yaml: variants.*is of the wrong type; expected object"
+    ):
         own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": variants}).recipe("mine")
 
 
 def test_a_variant_with_a_name_that_cannot_be(own):
-    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"so narrow": {"title": "Narrow"}}})
+    run = own(
+        "recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"so narrow": {"title": "Narrow"}}}
+    )
     for name in ("mine", "so narrow"):
-        with pytest.raises(UserError, match=r"recipes/mine.yaml: variants.*cannot be (a|the) name.*at most 60 letters"):
+        with pytest.raises(
+            UserError, match=r"recipes/mine.yaml: variants.*cannot be (a|the) name.*at most 60 letters"
+        ):
             run.recipe(name)
 
 
@@ -176,24 +228,45 @@ CHANGES = {
 
 def test_a_variant_is_as_a_file_that_extends_the_recipe_it_stands_in(own):
     own("recipes", "in-file", {"extends": "mine", **CHANGES})
-    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "decoding": {"beam": 3}, "variants": {"variant": CHANGES}})
+    run = own(
+        "recipes",
+        "mine",
+        {"extends": "toy", "title": "Mine", "decoding": {"beam": 3}, "variants": {"variant": CHANGES}},
+    )
     assert run.recipe("variant") == run.recipe("in-file")
     assert run.recipe("variant")["decoding"]["beam"] == 3 and "variants" not in run.recipe("mine")
     for steps in STEPS:
-        variant, in_file = (run.slice(chain.parse(f"toy/{name}/s1/{steps}")) for name in ("variant", "in-file"))
+        variant, in_file = (
+            run.slice(chain.parse(f"toy/{name}/s1/{steps}")) for name in ("variant", "in-file")
+        )
         assert variant == in_file
 
 
 def test_what_extends_a_variant_or_a_recipe_with_variants(own):
-    own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"dropped": {"title": "D", "architecture": {"dropout": 0.3}}}})
-    run = own("recipes", "deep", {"extends": "dropped", "title": "Deep", "architecture": {"encoder_layers": 3}})
-    assert run.recipe("deep")["architecture"] == RUN.recipe("toy")["architecture"] | {"dropout": 0.3, "encoder_layers": 3}
+    own(
+        "recipes",
+        "mine",
+        {
+            "extends": "toy",
+            "title": "Mine",
+            "variants": {"dropped": {"title": "D", "architecture": {"dropout": 0.3}}},
+        },
+    )
+    run = own(
+        "recipes", "deep", {"extends": "dropped", "title": "Deep", "architecture": {"encoder_layers": 3}}
+    )
+    assert run.recipe("deep")["architecture"] == RUN.recipe("toy")["architecture"] | {
+        "dropout": 0.3,
+        "encoder_layers": 3,
+    }
     run = own("recipes", "plain", {"extends": "mine", "title": "Plain"})
     assert run.recipe("plain") == RUN.recipe("toy") | {"title": "Plain"}
 
 
 def test_a_recipe_may_not_extend_its_own_variant(own):
-    run = own("recipes", "mine", {"extends": "narrow", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}})
+    run = own(
+        "recipes", "mine", {"extends": "narrow", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}}
+    )
     for name in ("mine", "narrow"):
         with pytest.raises(UserError, match=r"recipes/mine.yaml: (extends|variants\.narrow): .*itself"):
             run.recipe(name)
@@ -207,14 +280,30 @@ def test_a_recipe_may_not_extend_its_own_variant(own):
             {"mine": ["other"], "other": []},
             r"recipes/mine.yaml: variants\.other: there is another recipe `other` in recipes/other.yaml",
         ),
-        ("a", {"mine": ["a"], "other": ["a"]}, r"recipes/other.yaml: variants\.a: there is another recipe `a` in recipes/mine.yaml"),
-        ("mine", {"mine": ["mine"]}, r"recipes/mine.yaml: variants\.mine: there is another recipe `mine` in recipes/mine.yaml"),
-        ("mine", {"mine": [], "below/mine": []}, r"recipes/mine.yaml: there is another recipe `mine` in recipes/below/mine.yaml"),
+        (
+            "a",
+            {"mine": ["a"], "other": ["a"]},
+            r"recipes/other.yaml: variants\.a: there is another recipe `a` in recipes/mine.yaml",
+        ),
+        (
+            "mine",
+            {"mine": ["mine"]},
+            r"recipes/mine.yaml: variants\.mine: there is another recipe `mine` in recipes/mine.yaml",
+        ),
+        (
+            "mine",
+            {"mine": [], "below/mine": []},
+            r"recipes/mine.yaml: there is another recipe `mine` in recipes/below/mine.yaml",
+        ),
     ],
 )
 def test_a_name_that_is_given_twice(tmp_path, name, files, said):
     for file, variants in files.items():
-        stated = {"extends": "toy", "title": "Mine", "variants": {variant: {"title": "Variant"} for variant in variants}}
+        stated = {
+            "extends": "toy",
+            "title": "Mine",
+            "variants": {variant: {"title": "Variant"} for variant in variants},
+        }
         path = tmp_path / "recipes" / f"{file}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(stated))
@@ -225,27 +314,54 @@ def test_a_name_that_is_given_twice(tmp_path, name, files, said):
 def test_recipe_files_in_folders_below(tmp_path):
     folder = tmp_path / "recipes" / "small" / "narrow"
     folder.mkdir(parents=True)
-    stated = {"extends": "toy", "title": "Mine", "variants": {"wide": {"title": "Wide", "architecture": {"embed_dim": 65}}}}
+    stated = {
+        "extends": "toy",
+        "title": "Mine",
+        "variants": {"wide": {"title": "Wide", "architecture": {"embed_dim": 65}}},
+    }
     (folder / "mine.yaml").write_text(yaml.safe_dump(stated))
     hidden = tmp_path / "recipes" / ".checkpoints"
     hidden.mkdir()
     (hidden / "mine.yaml").write_text("title: [")
     run = config.from_settings({"own": str(tmp_path)})
-    assert run.recipe("mine") == RUN.recipe("toy") | {"title": "Mine"} and {"mine", "wide"} <= set(run.names("recipes"))
-    with pytest.raises(UserError, match=r"recipes/small/narrow/mine.yaml: variants\.wide: architecture: embed_dim 65"):
+    assert run.recipe("mine") == RUN.recipe("toy") | {"title": "Mine"} and {"mine", "wide"} <= set(
+        run.names("recipes")
+    )
+    with pytest.raises(
+        UserError, match=r"recipes/small/narrow/mine.yaml: variants\.wide: architecture: embed_dim 65"
+    ):
         run.recipe("wide")
 
 
 def test_variants_of_ones_own_hide_the_shipped_recipes_of_their_names(own):
-    run = own("recipes", "mine", {"extends": "base", "title": "Mine", "variants": {"toy": {"title": "T"}, "toy-small": {"title": "S"}}})
-    assert run.recipe("toy")["architecture"] == run.recipe("toy-small")["architecture"] == RUN.recipe("base")["architecture"]
+    run = own(
+        "recipes",
+        "mine",
+        {
+            "extends": "base",
+            "title": "Mine",
+            "variants": {"toy": {"title": "T"}, "toy-small": {"title": "S"}},
+        },
+    )
+    assert (
+        run.recipe("toy")["architecture"]
+        == run.recipe("toy-small")["architecture"]
+        == RUN.recipe("base")["architecture"]
+    )
     # a shipped variant takes from its parent by name, as all that extends does
-    assert run.recipe("toy-deep")["architecture"] == RUN.recipe("base")["architecture"] | {"encoder_layers": 3, "decoder_layers": 3}
+    assert run.recipe("toy-deep")["architecture"] == RUN.recipe("base")["architecture"] | {
+        "encoder_layers": 3,
+        "decoder_layers": 3,
+    }
 
 
 def test_a_file_that_cannot_be_read_may_hold_any_name_that_no_other_file_has(own):
     own("recipes", "broken", "title: [")
-    run = own("recipes", "mine", {"extends": "mine-too", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}})
+    run = own(
+        "recipes",
+        "mine",
+        {"extends": "mine-too", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}},
+    )
     run = own("recipes", "mine-too", {**RUN.recipe("toy"), "title": "Too"})
     assert run.recipe("narrow")["title"] == "Narrow"
     for name in ("toy", "nowhere"):
@@ -254,7 +370,11 @@ def test_a_file_that_cannot_be_read_may_hold_any_name_that_no_other_file_has(own
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest_variant(own):
-    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "variants": {"mine-narrow": {"title": "Narrow"}}})
+    run = own(
+        "recipes",
+        "mine",
+        {"extends": "toy", "title": "Mine", "variants": {"mine-narrow": {"title": "Narrow"}}},
+    )
     with pytest.raises(UserError, match=r"unknown recipe `mine-narow`; did you mean `mine-narrow`\?"):
         run.recipe("mine-narow")
 
@@ -289,7 +409,11 @@ def test_merge_goes_into_mappings_and_replaces_everything_else():
 
 def test_a_learning_rate_is_replaced_whole(own):
     rate = {"peak": 1.0e-3, "warm_up": 10, "decay": "constant"}
-    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "schedules": {"retrain": {"learning_rate": rate}}})
+    run = own(
+        "recipes",
+        "mine",
+        {"extends": "toy", "title": "Mine", "schedules": {"retrain": {"learning_rate": rate}}},
+    )
     assert run.schedule("mine", "retrain")["learning_rate"] == rate
 
 
@@ -301,14 +425,28 @@ def test_an_extended_recipe_keeps_what_it_does_not_say():
 
 def test_defaults_are_left_out_of_slices(own):
     """A key that is said, with the value it has anyway, is no other recipe."""
-    run = own("recipes", "mine", {"extends": "toy", "title": "Mine", "training": {"accumulate": 1, "precision": "fp32", "patience": None}})
+    run = own(
+        "recipes",
+        "mine",
+        {
+            "extends": "toy",
+            "title": "Mine",
+            "training": {"accumulate": 1, "precision": "fp32", "patience": None},
+        },
+    )
     train = chain.parse("toy/toy/s1/train")
     same = chain.parse("toy/mine/s1/train")
     assert "accumulate" not in run.slice(train)["schedule"]
     assert run.slice(same) == run.slice(train)
 
 
-STEPS = ("train", "train/continue", "train/prune-local-50", "train/prune-local-50/retrain", "train/prune-local-50/retrain/rejuvenate-zero")
+STEPS = (
+    "train",
+    "train/continue",
+    "train/prune-local-50",
+    "train/prune-local-50/retrain",
+    "train/prune-local-50/retrain/rejuvenate-zero",
+)
 
 
 def changed(own, change):
@@ -324,14 +462,21 @@ def changed(own, change):
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        ({"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 330, "rate": 1.0e-4}]}}}}, {"rejuvenate-zero"}),
+        (
+            {"schedules": {"rejuvenate": {"learning_rate": {"phases": [{"updates": 330, "rate": 1.0e-4}]}}}},
+            {"rejuvenate-zero"},
+        ),
         ({"schedules": {"retrain": {"label_smoothing": 0}}}, {"retrain"}),
         ({"prunable": {"embeddings": "out"}}, {"prune-local-50"}),
         ({"architecture": {"heads": 2}}, {"train"}),
         ({"decoding": {"beam": 1}, "title": "Another"}, set()),
         # the rates of all later trainings are parts of the peak
         (
-            {"schedules": {"train": {"learning_rate": {"peak": 1.0e-3, "warm_up": 9, "decay": "inverse_sqrt"}}}},
+            {
+                "schedules": {
+                    "train": {"learning_rate": {"peak": 1.0e-3, "warm_up": 9, "decay": "inverse_sqrt"}}
+                }
+            },
             {"train", "continue", "retrain", "rejuvenate-zero"},
         ),
     ],
@@ -355,11 +500,15 @@ def test_overrides_from_the_command_line(tmp_path, monkeypatch):
     assert (loaded.settings["preset"], loaded.seeds, loaded.settings["device"]) == ("multi30k", [3], "cpu")
     assert loaded.settings["papers"] == ["wang2020/table2"]
     assert config.load().as_arguments(("preset", "seeds")) == ""
-    assert loaded.as_arguments(("preset", "seeds", "papers")) == "--set 'preset=\"multi30k\"' --set 'papers=[\"wang2020/table2\"]'"
+    assert (
+        loaded.as_arguments(("preset", "seeds", "papers"))
+        == "--set 'preset=\"multi30k\"' --set 'papers=[\"wang2020/table2\"]'"
+    )
 
 
 @pytest.mark.parametrize(
-    ("override", "said"), [("papers", "expected key=value"), ("papers=[", "not valid YAML"), ("paper=1", "did you mean `papers`")]
+    ("override", "said"),
+    [("papers", "expected key=value"), ("papers=[", "not valid YAML"), ("paper=1", "did you mean `papers`")],
 )
 def test_wrong_overrides(tmp_path, monkeypatch, override, said):
     monkeypatch.chdir(tmp_path)
@@ -375,15 +524,22 @@ def test_a_configuration_that_is_a_list(tmp_path, monkeypatch):
 
 
 def test_depth_is_said(own):
-    """Without it fairseq's default would be built, and no one could say which weight classes the model has."""
+    """Without it fairseq's default would be built, and no one could say which weight classes the model
+    has.
+    """
     settings = {key: RUN.recipe("toy")[key] for key in ("subwords", "prunable", "schedules")}
     mine = {"title": "Mine", **settings, "architecture": {"name": "transformer", "encoder_layers": 2}}
-    with pytest.raises(UserError, match=r"recipes/mine\.yaml: architecture: the key `decoder_layers` is missing"):
+    with pytest.raises(
+        UserError, match=r"recipes/mine\.yaml: architecture: the key `decoder_layers` is missing"
+    ):
         own("recipes", "mine", mine).recipe("mine")
 
 
 def test_a_recipe_without_it_can_be_continued_for_a_fifth_of_its_updates():
     of_base = RUN.schedule("base", "continue-short")
     assert "continue-short" not in RUN.recipe("base")["schedules"]
-    assert (of_base["updates"], of_base["learning_rate"]["phases"][0]["rate"]) == (20_000, pytest.approx(7e-4 * 0.2))
+    assert (of_base["updates"], of_base["learning_rate"]["phases"][0]["rate"]) == (
+        20_000,
+        pytest.approx(7e-4 * 0.2),
+    )
     assert RUN.schedule("tiny-6-6", "continue-short")["validate_every"] == 100  # its own

@@ -1,5 +1,6 @@
-"""Equal footing in every preset: rows that are compared had the same updates, fresh optimisers, batches, selection and precision, or the
-caption says which of these differ."""
+"""Equal footing in every preset: rows that are compared had the same updates, fresh optimisers, batches,
+selection and precision, or the caption says which of these differ.
+"""
 
 import functools
 import itertools
@@ -25,7 +26,12 @@ CONTROLS = {
     "train": r"train.*/(restart|drop-\d+)",
     "train/continue-short": r"train/rewind-\d+",
 }
-WORDS = {"lengths": "updates between fresh optimisers", "selection": "in selection", "precision": "in precision", "batches": "in batches"}
+WORDS = {
+    "lengths": "updates between fresh optimisers",
+    "selection": "in selection",
+    "precision": "in precision",
+    "batches": "in batches",
+}
 
 
 @functools.cache
@@ -56,12 +62,20 @@ def test_compared_rows_are_on_equal_footing_or_the_caption_says_in_what_not(pres
     measured = Measured(run(preset))
     compared = 0
     for item in items(preset):
-        said = " ".join(captions.caption(item, measured)).partition("Compared rows differ in")[2].partition("all else is equal")[0]
+        said = (
+            " ".join(captions.caption(item, measured))
+            .partition("Compared rows differ in")[2]
+            .partition("all else is equal")[0]
+        )
         for rows in blocks(item):
             feet = [footing.of(run(preset), row.chains[0]) for row in rows]
             for one, two in itertools.combinations(feet, 2):
                 differing = {name for name in WORDS if getattr(one, name) != getattr(two, name)}
-                assert all(WORDS[name].removeprefix("in ") in said for name in differing), (item.key, differing, said)
+                assert all(WORDS[name].removeprefix("in ") in said for name in differing), (
+                    item.key,
+                    differing,
+                    said,
+                )
                 compared += 1
     assert compared > 10
 
@@ -73,7 +87,11 @@ def test_a_method_and_its_control_share_everything(preset):
         for one, two in (pair for rows in blocks(item) for pair in itertools.permutations(rows, 2)):
             control, method = (row.chains[0] for row in (one, two))
             if control.recipe == method.recipe and re.fullmatch(CONTROLS.get(steps(one), "none"), steps(two)):
-                assert footing.of(run(preset), control) == footing.of(run(preset), method), (item.key, str(control), str(method))
+                assert footing.of(run(preset), control) == footing.of(run(preset), method), (
+                    item.key,
+                    str(control),
+                    str(method),
+                )
                 pairs += 1
     assert pairs > 3
 
@@ -81,7 +99,12 @@ def test_a_method_and_its_control_share_everything(preset):
 def test_a_footing_in_numbers():
     of = functools.partial(footing.of, run("micro-papers"))
     found = of(parse("micro/micro/s1/train/prune-local-50/retrain/rejuvenate-zero"))
-    assert (found.lengths, found.updates, found.selection, found.precision) == ((24, 12, 12), 48, ("nll",), ("fp32",))
+    assert (found.lengths, found.updates, found.selection, found.precision) == (
+        (24, 12, 12),
+        48,
+        ("nll",),
+        ("fp32",),
+    )
     assert of(parse("micro/micro/s1/train/continue")) == found
     assert of(parse("micro/micro/s1/train/prune-local-50/restart")).lengths == (12,)
     assert of(parse("micro/micro/s1/train-half")).precision == ("fp16",)
@@ -93,11 +116,17 @@ PHASES = r"train-pretrain/lasso-[\w+]+-\w+-[\w.]+(/slice)?/converge"
 
 @pytest.mark.parametrize("preset", ["toy", "multi30k"])
 def test_students_in_phases_have_the_updates_of_one_from_scratch(preset):
-    """In the presets whose schedules end at a number of updates that was chosen here; the papers' end by their patience."""
+    """In the presets whose schedules end at a number of updates that was chosen here; the papers' end by
+    their patience.
+    """
     pairs = 0
     for item in items(preset):
         for rows in blocks(item):
-            scratch = {row.chains[0].recipe: row for row in rows if steps(row) == "train" or steps(row).endswith("/restart")}
+            scratch = {
+                row.chains[0].recipe: row
+                for row in rows
+                if steps(row) == "train" or steps(row).endswith("/restart")
+            }
             for row in rows:
                 if (other := scratch.get(row.chains[0].recipe)) and re.fullmatch(PHASES, steps(row)):
                     ours, theirs = (footing.of(run(preset), each.chains[0]).updates for each in (row, other))

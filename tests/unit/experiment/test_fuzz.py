@@ -1,6 +1,8 @@
-"""Random edits of a valid configuration and of a corpus: a sentence or a valid result, never a traceback, never a hang.
+"""Random edits of a valid configuration and of a corpus: a sentence or a valid result, never a traceback,
+never a hang.
 
-NMTPRUNE_FUZZ=full tries 2,000 configurations and 500 corpora, for some minutes; otherwise a part of them, always the same.
+NMTPRUNE_FUZZ=full tries 2,000 configurations and 500 corpora, for some minutes; otherwise a part of them,
+always the same.
 """
 
 import contextlib
@@ -36,9 +38,14 @@ COMMON = {
 @contextlib.contextmanager
 def no_hang():
     def late(*_):
-        raise AssertionError(f"still at it after {LONGEST} seconds of the CPU, or {2 * PATIENCE} by the clock")
+        raise AssertionError(
+            f"still at it after {LONGEST} seconds of the CPU, or {2 * PATIENCE} by the clock"
+        )
 
-    timers = {signal.ITIMER_PROF: (signal.SIGPROF, LONGEST), signal.ITIMER_REAL: (signal.SIGALRM, 2 * PATIENCE)}
+    timers = {
+        signal.ITIMER_PROF: (signal.SIGPROF, LONGEST),
+        signal.ITIMER_REAL: (signal.SIGALRM, 2 * PATIENCE),
+    }
     before = {alarm: signal.signal(alarm, late) for alarm, _ in timers.values()}
     for timer, (_, seconds) in timers.items():
         signal.setitimer(timer, seconds)
@@ -99,7 +106,11 @@ FILES = {
         "device": "cpu",
         "papers": None,
         "seeds": [1],
-        "chains": ["mine/mine/s1/train/prune-local-50/retrain", "student/mine/s1/train/at-50", "mine/mine/s2/import-big/prune-global-60"],
+        "chains": [
+            "mine/mine/s1/train/prune-local-50/retrain",
+            "student/mine/s1/train/at-50",
+            "mine/mine/s2/import-big/prune-global-60",
+        ],
         "imports": {"big": {"checkpoint": "model.pt", "dictionaries": "own", "subwords": None}},
         "data_dir": "own",
         "shards": 1,
@@ -119,9 +130,15 @@ FILES = {
         "title": "Mine",
         "source": "en",
         "target": "de",
-        "train": [{"files": "corpus.{lang}"}, {"files": {"en": "corpus.en", "de": "corpus.de"}, "tokenised": True}],
+        "train": [
+            {"files": "corpus.{lang}"},
+            {"files": {"en": "corpus.en", "de": "corpus.de"}, "tokenised": True},
+        ],
         "dev": {"held_out": 10},
-        "test": {"test": [{"files": "corpus.{lang}"}], "toy": [{"toy": {"sentences": 40, "seed": 3}, "reverse": False}]},
+        "test": {
+            "test": [{"files": "corpus.{lang}"}],
+            "toy": [{"toy": {"sentences": 40, "seed": 3}, "reverse": False}],
+        },
         "sample": {"pairs": 10, "seed": 1},
         "cleaning": {"max_words": 100, "max_ratio": 3.5, "duplicates": "drop", "lowercase": False},
         "probing": {"train": 120, "hidden": [10], "dropout": [0]},
@@ -145,7 +162,9 @@ FILES = {
 }
 for kind in ("tasks", "recipes"):
     names = FILES["own/presets/mine.yaml"][kind]
-    FILES["own/presets/mine.yaml"][kind] = {name: "mine" if said == "micro" else said for name, said in names.items()}
+    FILES["own/presets/mine.yaml"][kind] = {
+        name: "mine" if said == "micro" else said for name, said in names.items()
+    }
 
 ODD = [
     *(
@@ -207,9 +226,24 @@ ODD = [
         "wang2020/table2",
         "all",
     ),
-    *([None], ["a", 1], [[]], Written([("a", 1)]), Written([(1, 1)]), Written([("name", "lstm")]), [Written()]),
+    *(
+        [None],
+        ["a", 1],
+        [[]],
+        Written([("a", 1)]),
+        Written([(1, 1)]),
+        Written([("name", "lstm")]),
+        [Written()],
+    ),
 ]
-KEYS = [*("", "x", "title", "extends", "name", "ü", "a b", "$x", "{x}", "-x", "x" * 300, "\n", "\x00", "<<"), 2016, 0.5, None, True, -1]
+KEYS = [
+    *("", "x", "title", "extends", "name", "ü", "a b", "$x", "{x}", "-x", "x" * 300, "\n", "\x00", "<<"),
+    2016,
+    0.5,
+    None,
+    True,
+    -1,
+]
 
 
 def edited(random, tree):
@@ -246,12 +280,27 @@ def everything(run):
     asked = papers.chains(run)
     scored, items = papers.scored(run), papers.items(run)
     assert set(scored) <= set(asked) and papers.outputs(run) and units.inputs(run) is not None
-    papers.selected(run), papers.speed_groups(run), papers.files(run), run.distilled_tasks(), run.seeds, run.as_arguments()
+    (
+        papers.selected(run),
+        papers.speed_groups(run),
+        papers.files(run),
+        run.distilled_tasks(),
+        run.seeds,
+        run.as_arguments(),
+    )
     for each in sorted(papers.with_teachers(run, set(asked)), key=str):
         for ancestor in each.ancestors():
             json.dumps([run.slice(ancestor), run.workers(ancestor)], sort_keys=True)
             assert chain.parse(paths.chain_text(str(paths.manifest(ancestor)))) == ancestor
-        json.dumps([run.scoring(each.recipe), run.corpus(each.task), run.probing(each.task), run.importance(each.recipe)], sort_keys=True)
+        json.dumps(
+            [
+                run.scoring(each.recipe),
+                run.corpus(each.task),
+                run.probing(each.task),
+                run.importance(each.recipe),
+            ],
+            sort_keys=True,
+        )
         run.data_folder(each), run.shortlist(each), run.lasso(each.recipe)
         json.dumps(run.subwords_named(run.data_folder(each).name))
     for task in {each.task for each in asked} - set(run.distilled_tasks()):
@@ -292,7 +341,15 @@ def test_an_edited_configuration(place, seed):
     write(trees)
     with no_hang():
         try:
-            everything(config.load(overrides=[f"{key}={flow(draw.choice(ODD))}" for key in ("shards", "papers") if draw.random() < 0.05]))
+            everything(
+                config.load(
+                    overrides=[
+                        f"{key}={flow(draw.choice(ODD))}"
+                        for key in ("shards", "papers")
+                        if draw.random() < 0.05
+                    ]
+                )
+            )
         except UserError as error:
             said_well(error)
 
@@ -309,7 +366,23 @@ TASK = {
     "dev": [{"files": "dev.{lang}"}],
     "test": {"test": [{"files": "test.{lang}"}]},
 }
-SEPARATORS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x00", "\r", "\ufeff", "\t", "\u00a0", "\u200b", "  "]
+SEPARATORS = [
+    "\u2028",
+    "\u2029",
+    "\x85",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x1d",
+    "\x1e",
+    "\x00",
+    "\r",
+    "\ufeff",
+    "\t",
+    "\u00a0",
+    "\u200b",
+    "  ",
+]
 
 
 def spoil(draw, data):
@@ -317,7 +390,22 @@ def spoil(draw, data):
     lines = data.split(b"\n")
     place = draw.randrange(len(lines))
     match draw.choice(
-        ["blank", "gone", "latin-1", "bom", "separator", "cr", "crlf", "long", "empty", "blanks", "twice", "open", "bytes", "utf-16"]
+        [
+            "blank",
+            "gone",
+            "latin-1",
+            "bom",
+            "separator",
+            "cr",
+            "crlf",
+            "long",
+            "empty",
+            "blanks",
+            "twice",
+            "open",
+            "bytes",
+            "utf-16",
+        ]
     ):
         case "blank":
             lines[place] = draw.choice([b"", b" ", b"\t", "\u3000".encode()])
@@ -344,7 +432,9 @@ def spoil(draw, data):
         case "open":
             return data.rstrip(b"\n")
         case "bytes":
-            lines[place] = draw.choice([b"\xff\xfe", b"\xed\xa0\x80", b"\xc3", bytes(draw.randrange(256) for _ in range(20))])
+            lines[place] = draw.choice(
+                [b"\xff\xfe", b"\xed\xa0\x80", b"\xc3", bytes(draw.randrange(256) for _ in range(20))]
+            )
         case "utf-16":
             return data.decode("utf-8", "replace").encode("utf-16")
     return b"\n".join(lines)
@@ -353,11 +443,15 @@ def spoil(draw, data):
 def whole_corpus():
     for split, count in (("train", 40), ("dev", 10), ("test", 10)):
         for language, sentences in SENTENCES.items():
-            Path(f"{split}.{language}").write_text("".join(f"{line}\n" for line in sentences[:count]), encoding="utf-8")
+            Path(f"{split}.{language}").write_text(
+                "".join(f"{line}\n" for line in sentences[:count]), encoding="utf-8"
+            )
 
 
 def text_of(task, folder):
-    """The cleaned text in `folder`, all of it by file: what is read is whole, and as many lines as are counted."""
+    """The cleaned text in `folder`, all of it by file: what is read is whole, and as many lines as are
+    counted.
+    """
     make_corpus(task, folder, None, Path("downloads"))
     counts = read_json(folder / "manifest.json")["counts"]
     for split in splits_of(task):
@@ -373,7 +467,12 @@ def text_of(task, folder):
 def test_a_spoilt_corpus_and_the_same_mended(seed):
     draw = random.Random(seed)
     cleaning = draw.choice(
-        [{}, {"duplicates": "drop", "max_words": 50, "max_ratio": 3}, {"control_characters": "drop"}, {"lowercase": True}]
+        [
+            {},
+            {"duplicates": "drop", "max_words": 50, "max_ratio": 3},
+            {"control_characters": "drop"},
+            {"lowercase": True},
+        ]
     )
     task = TASK | {"cleaning": cleaning}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), no_hang():

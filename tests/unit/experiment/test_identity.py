@@ -1,8 +1,9 @@
 """Known identities, frozen: an edit that changes one retrains models that people have.
 
-Where one changes on purpose (a step computes something else, a shipped recipe is another), raise the kind's `version` in
-nmtprune/experiment/step_kinds.py or say in the recipe's history why, and write the new digests here. Where it changes by accident (a new
-key without a default, another order of merging), mend the code instead.
+Where one changes on purpose (a step computes something else, a shipped recipe is another), raise the kind's
+`version` in nmtprune/experiment/step_kinds.py or say in the recipe's history why, and write the new digests
+here. Where it changes by accident (a new key without a default, another order of merging), mend the code
+instead.
 """
 
 import pytest

@@ -1,4 +1,6 @@
-"""The run's own chains as a paper: what they are compared with, under which name, and which claims they decide."""
+"""The run's own chains as a paper: what they are compared with, under which name, and which claims they
+decide.
+"""
 
 from __future__ import annotations
 
@@ -46,15 +48,34 @@ def test_a_chain_has_its_dense_parent_and_its_control_beside_it():
         (REJUVENATED, "train", "train/continue"),  # 300 + 300, with fresh optimisers after 300
         ("toy/toy/s1/train/prune-local-50/retrain-peak/rejuvenate-zero-peak", "train", "train/continue-peak"),
         (f"{REJUVENATED}/prune-local-50/retrain/rejuvenate-zero", "train", "train/continue/continue"),
-        ("toy/toy/s1/train/continue/prune-local-50/retrain", "train/continue", "train/continue/continue-retrain"),
-        ("toy/toy/s1/train/prune-local-50/restart", "train", "train/continue-short"),  # nothing is trained on: for the plateau alone
-        (f"{STUDENT}/train-pretrain/lasso-ffn-both-8/slice/converge", "train", "train-pretrain/lasso-ffn-both-0/converge"),
-        (f"{STUDENT}/train-pretrain/lasso-ffn-both-to50-long/slice/converge", "train", "train-pretrain/lasso-ffn-both-0-long/converge"),
+        (
+            "toy/toy/s1/train/continue/prune-local-50/retrain",
+            "train/continue",
+            "train/continue/continue-retrain",
+        ),
+        (
+            "toy/toy/s1/train/prune-local-50/restart",
+            "train",
+            "train/continue-short",
+        ),  # nothing is trained on: for the plateau alone
+        (
+            f"{STUDENT}/train-pretrain/lasso-ffn-both-8/slice/converge",
+            "train",
+            "train-pretrain/lasso-ffn-both-0/converge",
+        ),
+        (
+            f"{STUDENT}/train-pretrain/lasso-ffn-both-to50-long/slice/converge",
+            "train",
+            "train-pretrain/lasso-ffn-both-0-long/converge",
+        ),
     ],
 )
 def test_the_control_is_trained_for_as_many_updates(chain, parent, control):
     (block,) = own.blocks(run(chain))
-    assert ["/".join(map(str, each[0].steps)) for each in (block.parent, *block.controls)] == [parent, control]
+    assert ["/".join(map(str, each[0].steps)) for each in (block.parent, *block.controls)] == [
+        parent,
+        control,
+    ]
 
 
 def test_controls_can_be_left_out():
@@ -79,7 +100,9 @@ def test_seeds_of_a_chain_are_one_row_and_compared_seed_by_seed():
 
 def test_a_recipe_of_a_papers_name_is_the_recipe_itself_and_no_stand_in(tmp_path):
     (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "small.yaml").write_text("{extends: toy, title: Mine}")  # the preset toy says `small: toy-small`
+    (tmp_path / "recipes" / "small.yaml").write_text(
+        "{extends: toy, title: Mine}"
+    )  # the preset toy says `small: toy-small`
     table = rows(run("toy/small/s1/train/prune-local-50", own=str(tmp_path)))
     assert {str(row.chains[0]).split("/")[1] for row in table.values()} == {"small"}
 
@@ -118,7 +141,9 @@ def test_the_run_has_a_name_of_its_own(tmp_path, monkeypatch, settings, file, na
     named = config.from_settings({"papers": [], "chains": [RETRAINED], **settings}, file)
     assert named.name == name
     assert papers.outputs(named)[0] == Path(f"results/{name}/index.html")
-    assert config.from_settings({**settings, "name": None}, file).name == "toy"  # without chains it is the preset's
+    assert (
+        config.from_settings({**settings, "name": None}, file).name == "toy"
+    )  # without chains it is the preset's
 
 
 @pytest.mark.parametrize(
@@ -148,7 +173,9 @@ def test_own_papers_are_found_and_their_names_stand_for_themselves(tmp_path):
     folder = tmp_path / "papers" / "thesis"
     (folder / "published").mkdir(parents=True)
     about = {"title": "T", "authors": "A", "short": "Me", "where": "here", "items": ["table1"]}
-    (folder / "paper.yaml").write_text(yaml.safe_dump(about | {"tasks": {"toy": "Toy"}, "recipes": {"toy": "Small"}}))
+    (folder / "paper.yaml").write_text(
+        yaml.safe_dump(about | {"tasks": {"toy": "Toy"}, "recipes": {"toy": "Small"}})
+    )
     (folder / "published" / "table1.csv").write_text("bleu\n40.1\n")
     row = {"label": "Base", "task": "toy", "recipe": "toy", "chain": "train", "published": 1}
     column = {"metric": "bleu", "heading": "BLEU", "published": "bleu"}
@@ -157,14 +184,23 @@ def test_own_papers_are_found_and_their_names_stand_for_themselves(tmp_path):
     )
     settings = config.from_settings({"own": str(tmp_path), "papers": ["thesis"]})
     (item,) = papers.items(settings)
-    assert str(item.rows[0].chains[0]) == "toy/toy/s1/train" and item.rows[0].published == {"bleu": "40.1"} and item.about["short"] == "Me"
+    assert (
+        str(item.rows[0].chains[0]) == "toy/toy/s1/train"
+        and item.rows[0].published == {"bleu": "40.1"}
+        and item.about["short"] == "Me"
+    )
     assert folder / "table1.yaml" in papers.files(settings)
     with pytest.raises(UserError, match="unknown paper `thesi`; did you mean `thesis`"):
         papers.items(config.from_settings({"own": str(tmp_path), "papers": ["thesi"]}))
 
 
 def test_rows_of_ones_own_are_rows_of_the_papers_tables_whatever_their_percentage():
-    found = {item.key: item for item in own_rows.items(run(PRUNED.replace("50", "35"), RETRAINED.replace("50", "35"), REJUVENATED))}
+    found = {
+        item.key: item
+        for item in own_rows.items(
+            run(PRUNED.replace("50", "35"), RETRAINED.replace("50", "35"), REJUVENATED)
+        )
+    }
     figure = found["wang2020/figure1"]
     assert [("/".join(map(str, row.chains[0].steps)), row.values) for row in figure.rows] == [
         ("train", {}),
@@ -172,7 +208,9 @@ def test_rows_of_ones_own_are_rows_of_the_papers_tables_whatever_their_percentag
         ("train/prune-local-35/retrain", {"retrained": 35}),
     ]
     assert all(row.against is figure.rows[0] or row.baseline for row in figure.rows)
-    assert not any(key.startswith("see2016") for key in found)  # an LSTM's findings are not read from Transformers
+    assert not any(
+        key.startswith("see2016") for key in found
+    )  # an LSTM's findings are not read from Transformers
 
 
 def test_printed_commands_repeat_what_was_given():
@@ -182,9 +220,25 @@ def test_printed_commands_repeat_what_was_given():
     finally:
         commands.remember()
     assert shlex.split(restore)[2:] == [
-        *("nmtprune", "restore", "--configfile", "my runs/mine.yaml", "--set", "seeds=[1, 2]", "--set", "own=it's")
+        *(
+            "nmtprune",
+            "restore",
+            "--configfile",
+            "my runs/mine.yaml",
+            "--set",
+            "seeds=[1, 2]",
+            "--set",
+            "own=it's",
+        )
     ]
-    assert shlex.split(whole)[3:] == ["--configfile", "my runs/mine.yaml", "--config", "seeds=[1, 2]", "own=it's", "speed=true"]
+    assert shlex.split(whole)[3:] == [
+        "--configfile",
+        "my runs/mine.yaml",
+        "--config",
+        "seeds=[1, 2]",
+        "own=it's",
+        "speed=true",
+    ]
     assert commands.nmtprune("du") == "python -m nmtprune du"
 
 
@@ -192,7 +246,9 @@ def test_settings_that_differ_from_the_files_are_what_a_message_repeats(tmp_path
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("preset: toy")
     (tmp_path / "mine.yaml").write_text(json.dumps({"chains": [RETRAINED], "papers": []}))
-    told = config.from_settings({"preset": "toy", "chains": [RETRAINED], "papers": [], "seeds": [3]}, Path("mine.yaml"))
+    told = config.from_settings(
+        {"preset": "toy", "chains": [RETRAINED], "papers": [], "seeds": [3]}, Path("mine.yaml")
+    )
     assert told.differing(Path("mine.yaml")) == ["seeds=[3]"]
 
 
@@ -200,7 +256,9 @@ def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
     from nmtprune.data.example import write
 
     monkeypatch.chdir(tmp_path)
-    assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(Path("my runs"), config.from_settings({}))
+    assert "snakemake --cores all --configfile 'my runs/config.yaml'" in write(
+        Path("my runs"), config.from_settings({})
+    )
     settings = config.load([Path("my runs/config.yaml")])
     assert settings.name == "my-runs" and len(own.blocks(settings)) == 1
     (block,) = own.blocks(settings)
@@ -233,7 +291,11 @@ def test_only_claims_that_own_chains_say_something_of_in_numbers_are_shown(monke
     def rows_of_figure_1(evidence):
         return Decision(Verdict.HOLDS, f"{len(evidence.rows('wang2020/figure1'))} rows")
 
-    entered = [claim("seen", rows_of_figure_1), claim("missing", missing), claim("other", rows_of_figure_1, "wang2020/figure2")]
+    entered = [
+        claim("seen", rows_of_figure_1),
+        claim("missing", missing),
+        claim("other", rows_of_figure_1, "wang2020/figure2"),
+    ]
     monkeypatch.setattr(claims, "CLAIMS", entered)
     settings = run(PRUNED, RETRAINED)
     (decided,) = decide(settings, Measured(settings))

@@ -34,7 +34,11 @@ def own(tmp_path):
     """A folder of the user's own with the toy preset as `mine`, one paper of it, changed by the test."""
 
     def write(**changes):
-        preset = yaml.safe_load((config.WORKFLOW / "presets" / "toy.yaml").read_text()) | {"papers": ["wang2020"]} | changes
+        preset = (
+            yaml.safe_load((config.WORKFLOW / "presets" / "toy.yaml").read_text())
+            | {"papers": ["wang2020"]}
+            | changes
+        )
         (tmp_path / "presets").mkdir()
         (tmp_path / "presets" / "mine.yaml").write_text(yaml.safe_dump(preset))
         return run("mine", own=str(tmp_path))
@@ -50,19 +54,29 @@ def test_every_preset_resolves(preset):
     assert [each.key for each in papers.items(settings)] == [
         name
         for entry in settings.preset["papers"]
-        for name in ([entry] if "/" in entry else [f"{entry}/{name}" for name in papers.paper(entry)["items"]])
+        for name in (
+            [entry] if "/" in entry else [f"{entry}/{name}" for name in papers.paper(entry)["items"]]
+        )
     ]
 
 
 def test_the_preset_paper_uses_the_papers_own_names_and_leaves_nothing_out():
     settings = run("paper")
     recipes = {"see2016": "lstm", "see2016-small": "lstm-small"}  # whose name says what they are
-    recipes |= {f"scale-{step}": name for step, name in enumerate(("base-64", "base-128", "base-256", "base", "big"), 1)}
-    tasks = {"wmt-es-en-distilled": "wmt13-es-en-distilled", "wmt-es-en-distilled-13m": "wmt13-es-en-13m-distilled"}  # and of which year
+    recipes |= {
+        f"scale-{step}": name
+        for step, name in enumerate(("base-64", "base-128", "base-256", "base", "big"), 1)
+    }
+    tasks = {
+        "wmt-es-en-distilled": "wmt13-es-en-distilled",
+        "wmt-es-en-distilled-13m": "wmt13-es-en-13m-distilled",
+    }  # and of which year
     for each in papers.items(settings):
         assert not each.left_out
         assert all(row.chains[0].task == tasks.get(row.paper_task, row.paper_task) for row in each.rows)
-        assert all(row.chains[0].recipe == recipes.get(row.paper_recipe, row.paper_recipe) for row in each.rows)
+        assert all(
+            row.chains[0].recipe == recipes.get(row.paper_recipe, row.paper_recipe) for row in each.rows
+        )
 
 
 def test_figure_1_is_the_baseline_and_eight_ratios_direct_and_retrained():
@@ -72,9 +86,15 @@ def test_figure_1_is_the_baseline_and_eight_ratios_direct_and_retrained():
         "train",
         *(f"train/prune-local-{percent}" for percent in range(10, 90, 10)),
         *(f"train/prune-local-{percent}/retrain" for percent in range(10, 90, 10)),
-        *(f"train/prune-global-{percent}/retrain" for percent in (50, 80)),  # what See et al. is compared with
+        *(
+            f"train/prune-global-{percent}/retrain" for percent in (50, 80)
+        ),  # what See et al. is compared with
     ]
-    assert [row.values.get("percent", row.values.get("retrained")) for row in rows[:17]] == [None, *range(10, 90, 10), *range(10, 90, 10)]
+    assert [row.values.get("percent", row.values.get("retrained")) for row in rows[:17]] == [
+        None,
+        *range(10, 90, 10),
+        *range(10, 90, 10),
+    ]
     assert len(figure.rows) == 17 + len(rows) and figure.left_out == ()
 
 
@@ -105,7 +125,9 @@ def test_figure_6_starts_sparse_from_fifty_percent_on():
 def test_direct_pruning_comes_before_retraining():
     for each in papers.items(run("paper")):
         if each.kind == "lines":
-            kinds = [row.chains[0].last.kind.name for row in each.rows if row.paper_task == each.rows[0].paper_task]
+            kinds = [
+                row.chains[0].last.kind.name for row in each.rows if row.paper_task == each.rows[0].paper_task
+            ]
             assert kinds == sorted(kinds, key=["train", "prune", "retrain", "continue", "restart"].index)
 
 
@@ -123,19 +145,26 @@ def test_every_published_value_of_the_paper_is_in_exactly_one_row():
 
 
 def test_published_rows_carry_the_papers_own_labels():
-    table2, table3, table4 = (item(run("paper"), f"wang2020/{name}") for name in ("table2", "table3", "table4"))
+    table2, table3, table4 = (
+        item(run("paper"), f"wang2020/{name}") for name in ("table2", "table3", "table4")
+    )
     for row in itertools.chain(table2.rows, table3.rows, table4.rows):
         if row.published:
             assert row.label == row.published["model"]
     assert all(row.group == row.published["data"] for row in table3.rows)
     table1 = item(run("paper"), "wang2020/table1")
-    assert all((row.group, row.label) == (row.published["pruning"], row.published["rejuvenation"]) for row in table1.rows[:4])
+    assert all(
+        (row.group, row.label) == (row.published["pruning"], row.published["rejuvenation"])
+        for row in table1.rows[:4]
+    )
 
 
 def test_rows_are_compared_with_the_baseline_above_them():
     rows = item(run("toy"), "wang2020/table2").rows
     assert [row.baseline for row in rows] == [True, *7 * [False], True, False, False]
-    assert all(row.against is rows[0] for row in rows[1:8]) and all(row.against is rows[8] for row in rows[9:])
+    assert all(row.against is rows[0] for row in rows[1:8]) and all(
+        row.against is rows[8] for row in rows[9:]
+    )
     assert rows[0].against is None and rows[8].against is None
 
 
@@ -143,11 +172,18 @@ def test_rows_are_compared_with_the_baseline_above_them():
 def test_the_matched_control_has_the_updates_of_all_rounds_and_no_published_value(rounds, control):
     settings = run("paper")
     rows = {row.label: row for row in item(settings, "wang2020/table2").rows}
-    rejuvenated, continued = rows[f"+ RejTrain ({rounds} iteration)"], rows[f"+ ConTrain ({control} the updates)"]
+    rejuvenated, continued = (
+        rows[f"+ RejTrain ({rounds} iteration)"],
+        rows[f"+ ConTrain ({control} the updates)"],
+    )
     assert not continued.published and bool(rejuvenated.published) == (rounds == "second")
 
     def updates(row):
-        return sum(settings.schedule("base", step.schedule)["updates"] for step in row.chains[0].steps[1:] if step.kind.trains)
+        return sum(
+            settings.schedule("base", step.schedule)["updates"]
+            for step in row.chains[0].steps[1:]
+            if step.kind.trains
+        )
 
     assert updates(rejuvenated) == updates(continued)
     assert updates(rejuvenated) == updates(rows["+ ConTrain"]) * {"second": 2, "third": 3}[rounds]
@@ -159,7 +195,10 @@ def test_a_row_has_a_chain_for_each_seed():
 
 
 def test_one_table_can_be_asked_for_and_is_asked_for_once():
-    keys = [each.key for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))]
+    keys = [
+        each.key
+        for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))
+    ]
     assert keys == ["wang2020/table2", "wang2020/table6"]
 
 
@@ -167,7 +206,10 @@ def test_one_table_can_be_asked_for_and_is_asked_for_once():
     ("asked", "message"),
     [
         ("wang2002", "config: papers: unknown paper `wang2002`; did you mean `wang2020`?"),
-        ("wang2020/tabel2", "config: papers: wang2020 has no table or figure `tabel2`; did you mean `table2`?"),
+        (
+            "wang2020/tabel2",
+            "config: papers: wang2020 has no table or figure `tabel2`; did you mean `table2`?",
+        ),
     ],
 )
 def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
@@ -180,7 +222,14 @@ def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
     ("changes", "message"),
     [
         (
-            {"tasks": {"wmt14-en-de": "toyy", "wmt17-zh-en": None, "iwslt14-de-en": None, "iwslt17-en-fr": None}},
+            {
+                "tasks": {
+                    "wmt14-en-de": "toyy",
+                    "wmt17-zh-en": None,
+                    "iwslt14-de-en": None,
+                    "iwslt17-en-fr": None,
+                }
+            },
             "presets/mine.yaml: tasks.wmt14-en-de: unknown task `toyy`; did you mean `toy`?",
         ),
         (
@@ -202,7 +251,8 @@ def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
         ),
         (
             {"grids": {"wang2020/figure1": {"percent": [120]}}},
-            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 (prune-<scheme>-<percent>[-<class>])",
+            "wang2020/figure1 row 2: step `prune-local-120`: 120 percent is not between 0 and 100 "
+            "(prune-<scheme>-<percent>[-<class>])",
         ),
         (
             {"papers": ["wang2021"]},
@@ -222,7 +272,10 @@ def test_a_mistake_in_a_preset_is_one_sentence(own, changes, message):
         ({"chain": "train/prun-local-50"}, "row 1: unknown step `prun-local-50`; did you mean `prune`?"),
         ({"chain": "train/prune-locl-50"}, "unknown scheme `locl`; did you mean `local`?"),
         ({"chain": "train/retrain"}, "`retrain` cannot follow `train`"),
-        ({"chain": "train/prune-local-{percnt}"}, "row 1: unknown grid variable `percnt`; did you mean `percent`?"),
+        (
+            {"chain": "train/prune-local-{percnt}"},
+            "row 1: unknown grid variable `percnt`; did you mean `percent`?",
+        ),
         ({"task": "wmt14-en-ed"}, "row 1: wang2020 has no task `wmt14-en-ed`; did you mean `wmt14-en-de`?"),
         ({"recipe": "bas"}, "row 1: wang2020 has no recipe `bas`; did you mean `base`?"),
         ({"published": 99}, "row 1: published: there is no row 99; the paper's CSV has 7"),
@@ -268,14 +321,18 @@ def test_a_column_whose_published_name_does_not_exist_is_refused(monkeypatch):
 
 def test_reading_the_papers_loads_no_heavy_library():
     heavy = ("numpy", "pandas", "matplotlib", "seaborn", "torch", "sacrebleu")
-    code = f"import sys; from nmtprune.experiment import papers; print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        f"import sys; from nmtprune.experiment import papers; print([name for name in {heavy} if name in "
+        "sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_verbs_that_draw_nothing_load_no_library_for_figures():
     code = (
-        "import sys; import nmtprune.cli.verbs, nmtprune.planning.status, nmtprune.claims.registry, nmtprune.reporting.results;"
+        "import sys; import nmtprune.cli.verbs, nmtprune.planning.status, nmtprune.claims.registry, "
+        "nmtprune.reporting.results;"
         "print([name for name in ('matplotlib', 'seaborn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -289,7 +346,9 @@ SETTINGS = {
     r"FFN (\d+)": lambda run, model: {str(architecture(run, model).get("ffn_dim"))},
     r"(\d+) heads": lambda run, model: {str(architecture(run, model).get("heads"))},
     r"[Dd]ropout (\d\.\d+)": lambda run, model: {str(float(architecture(run, model)["dropout"]))},
-    r"rate (\d\.\d+)": lambda run, model: {str(architecture(run, model).get(name)) for name in ("sub_layer_drop", "layer_drop")},
+    r"rate (\d\.\d+)": lambda run, model: {
+        str(architecture(run, model).get(name)) for name in ("sub_layer_drop", "layer_drop")
+    },
     r"(\d[\d.,]*M?) pairs": lambda run, model: {sampled(run, model)},
 }
 OF_THE_PAPER = ("paper", "print", "0 % are the initial")  # sentences on what is published
@@ -300,20 +359,32 @@ def architecture(run, model):
 
 
 def sampled(run, model):
-    pairs = run.task(model.task).get("sample", {}).get("pairs") or (run.distilled(model.task) or {}).get("sample")
+    pairs = run.task(model.task).get("sample", {}).get("pairs") or (run.distilled(model.task) or {}).get(
+        "sample"
+    )
     return pairs and (f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}")
 
 
 @pytest.mark.parametrize("preset", ["toy", "multi30k", "iwslt14", "wmt14", "paper", "micro-papers"])
 def test_settings_in_labels_and_captions_are_those_of_the_run(preset):
-    """Where another model or another strength stands in for the paper's, nothing printed has the paper's own."""
+    """Where another model or another strength stands in for the paper's, nothing printed has the paper's
+    own.
+    """
     run = config.from_settings({"preset": preset, "own": str(MICRO)})
     said, wrong = 0, []
     for item in papers.items(run):
         models = [row.chains[0] for row in item.rows]
         texts = [(f"{row.group} {row.label}", [row.chains[0]]) for row in item.rows]
-        texts += [(text, models) for text in (item.title, item.caption, *item.notes) if not any(word in text for word in OF_THE_PAPER)]
-        texts += [(text, models) for text in re.split(r"[.;] ", item.caption) if not any(word in text for word in OF_THE_PAPER)]
+        texts += [
+            (text, models)
+            for text in (item.title, item.caption, *item.notes)
+            if not any(word in text for word in OF_THE_PAPER)
+        ]
+        texts += [
+            (text, models)
+            for text in re.split(r"[.;] ", item.caption)
+            if not any(word in text for word in OF_THE_PAPER)
+        ]
         for (text, of), (pattern, known) in itertools.product(texts, SETTINGS.items()):
             for value in re.findall(pattern, text) if of else ():
                 said += 1
@@ -328,7 +399,9 @@ def test_a_caption_lists_the_values_that_are_run():
         run.preset["grids"]["behnke2021/table9"] = grid
         return papers.items(run)[0].caption
 
-    assert "pruned at λ = 8," in caption(**{"lambda": [8]}) and "pruned at λ = 2 or 8," in caption(**{"lambda": [2, 8]})
+    assert "pruned at λ = 8," in caption(**{"lambda": [8]}) and "pruned at λ = 2 or 8," in caption(
+        **{"lambda": [2, 8]}
+    )
 
 
 def made_by(**settings):
@@ -341,15 +414,29 @@ def made_by(**settings):
 
 def test_a_run_may_make_some_units_and_of_them_what_headline_claims_need():
     rejuvenated = "train/prune-local-50/retrain/rejuvenate-zero"
-    headline = {"train", "train/continue", "train/continue-short", "train/prune-local-50/retrain", rejuvenated}
-    assert made_by(only_headlines=True, only_units=["multi30k-en-de/tiny-128/s2"]) == {"multi30k-en-de/tiny-128/s2": headline}
-    assert set(made_by(only_units=["multi30k-en-de/tiny-128"])) == {f"multi30k-en-de/tiny-128/s{seed}" for seed in (1, 2, 3)}
+    headline = {
+        "train",
+        "train/continue",
+        "train/continue-short",
+        "train/prune-local-50/retrain",
+        rejuvenated,
+    }
+    assert made_by(only_headlines=True, only_units=["multi30k-en-de/tiny-128/s2"]) == {
+        "multi30k-en-de/tiny-128/s2": headline
+    }
+    assert set(made_by(only_units=["multi30k-en-de/tiny-128"])) == {
+        f"multi30k-en-de/tiny-128/s{seed}" for seed in (1, 2, 3)
+    }
     assert made_by(only_units=["multi30k-en-de/tiny-128/s1"])["multi30k-en-de/tiny-128/s1"] > headline
     assert set(made_by(only_headlines=True)) > {"multi30k-en-de/tiny-192/s1", "multi30k-cs-en/tiny-96/s3"}
 
 
 def test_a_unit_that_the_run_has_not_is_refused():
     with pytest.raises(
-        UserError, match=r"only_units: the run has no unit `multi30k-en-de/tiny-1288`; did you mean `multi30k-en-de/tiny-128`"
+        UserError,
+        match=(
+            r"only_units: the run has no unit `multi30k-en-de/tiny-1288`; did you mean "
+            r"`multi30k-en-de/tiny-128`"
+        ),
     ):
         papers.items(run("multi30k", only_units=["multi30k-en-de/tiny-1288"]))

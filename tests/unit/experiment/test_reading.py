@@ -83,7 +83,9 @@ def test_all_that_is_shipped_has_the_values_that_pyyaml_reads():
     files = list(config.WORKFLOW.rglob("*.yaml"))
     assert len(files) > 100
     for file in files:
-        theirs = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        theirs = yaml.load(
+            file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
         assert repr(reading.read_yaml(file)) == repr(as_text(theirs)), file
 
 
@@ -94,8 +96,15 @@ def here(tmp_path, monkeypatch):
 
 
 def test_values_of_the_command_line(here):
-    run = config.load(overrides=["check_space=false", "papers=null", "seeds=[1, 2]", "shards=2", "chains=[]", "data_dir="])
-    assert [run.settings[key] for key in ("check_space", "papers", "shards", "data_dir")] == [False, None, 2, None]
+    run = config.load(
+        overrides=["check_space=false", "papers=null", "seeds=[1, 2]", "shards=2", "chains=[]", "data_dir="]
+    )
+    assert [run.settings[key] for key in ("check_space", "papers", "shards", "data_dir")] == [
+        False,
+        None,
+        2,
+        None,
+    ]
     assert run.seeds == [1, 2] and config.load(overrides=["seeds=null"]).settings["seeds"] is None
 
 
@@ -108,11 +117,15 @@ def test_what_is_no_whole_number(here, value):
 
 def test_layers_are_merged_before_they_are_checked(here):
     (here / "data").mkdir()
-    (here / "config.yaml").write_text("data_dir: gone\nshards: many\nimports: {a: {checkpoint: x, dictionaries: y}}\n")
+    (here / "config.yaml").write_text(
+        "data_dir: gone\nshards: many\nimports: {a: {checkpoint: x, dictionaries: y}}\n"
+    )
     (here / "more.yaml").write_text("own: gone\nimports: {b: {checkpoint: x, dictionaries: y}}\n")
     with pytest.raises(UserError, match="shards"):
         config.load()
-    run = config.load([here / "more.yaml"], ["data_dir=data", "shards=2", "own=null", "imports={a: {checkpoint: z}}"])
+    run = config.load(
+        [here / "more.yaml"], ["data_dir=data", "shards=2", "own=null", "imports={a: {checkpoint: z}}"]
+    )
     assert run.settings["data_dir"] == "data" and run.settings["imports"] == {
         "a": {"checkpoint": "z", "dictionaries": "y"},
         "b": {"checkpoint": "x", "dictionaries": "y"},
@@ -122,7 +135,24 @@ def test_layers_are_merged_before_they_are_checked(here):
 
 
 @pytest.mark.parametrize(
-    "path", ["a b", "a'b", 'a"b', "a;b", "a&b", "$(touch x)", "`x`", "{x}", "{", "#x", "-x", "ü漢🙂", "a\\b", "%s", "*"]
+    "path",
+    [
+        "a b",
+        "a'b",
+        'a"b',
+        "a;b",
+        "a&b",
+        "$(touch x)",
+        "`x`",
+        "{x}",
+        "{",
+        "#x",
+        "-x",
+        "ü漢🙂",
+        "a\\b",
+        "%s",
+        "*",
+    ],
 )
 def test_a_path_reaches_a_job_as_it_is(here, path):
     """Through JSON, the shell and YAML."""
@@ -160,7 +190,9 @@ BAD_NAMES = [
 def test_names_that_no_folder_and_no_shell_line_can_have(here, kind, name):
     (here / "own" / kind).mkdir(parents=True)
     (here / "own" / kind / f"{name}.yaml").write_text("title: Mine\n")
-    with pytest.raises(UserError, match=rf"cannot be the name of a {kind[:-1]}: a name has at most 60 letters, digits") as error:
+    with pytest.raises(
+        UserError, match=rf"cannot be the name of a {kind[:-1]}: a name has at most 60 letters, digits"
+    ) as error:
         if kind == "presets":
             _ = config.from_settings({"own": "own", "preset": name}).preset
         else:
@@ -171,13 +203,19 @@ def test_names_that_no_folder_and_no_shell_line_can_have(here, kind, name):
 @pytest.mark.parametrize("name", [name for name in BAD_NAMES if name not in ("..", ".x")])
 def test_names_of_schedules(here, name):
     (here / "own" / "recipes").mkdir(parents=True)
-    mine = {"extends": "toy", "title": "Mine", "schedules": {f"train-{name}" if name != "-x" else name: {"updates": 3}}}
+    mine = {
+        "extends": "toy",
+        "title": "Mine",
+        "schedules": {f"train-{name}" if name != "-x" else name: {"updates": 3}},
+    }
     (here / "own" / "recipes" / "mine.yaml").write_text(json.dumps(mine, ensure_ascii=False))
     with pytest.raises(UserError, match=r"recipes/mine\.yaml"):
         config.from_settings({"own": "own"}).recipe("mine")
 
 
-@pytest.mark.parametrize(("kind", "name"), [("presets", "models"), ("presets", "data"), ("tasks", "downloads")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("presets", "models"), ("presets", "data"), ("tasks", "downloads")]
+)
 def test_names_of_the_folders_of_all_runs(here, kind, name):
     (here / "own" / kind).mkdir(parents=True)
     (here / "own" / kind / f"{name}.yaml").write_text("title: Mine\n")

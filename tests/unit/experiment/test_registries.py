@@ -18,7 +18,14 @@ from support.workplace import MICRO, REPOSITORY, Workplace
 
 from nmtprune.analysis.run import run as analyse
 from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas, step_kinds
-from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_CPU, ON_GPU, Analysis, AnalysisKind, TrialCount
+from nmtprune.experiment.analysis_kinds import (
+    ANALYSIS_KINDS,
+    ON_CPU,
+    ON_GPU,
+    Analysis,
+    AnalysisKind,
+    TrialCount,
+)
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
 from nmtprune.experiment.metrics import METRICS, SCORES, SPEED, Metric
 from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KINDS, StepKind, latest
@@ -33,8 +40,13 @@ from nmtprune.reporting.rendition import Made, Table
 from nmtprune.steps.run import run as make_step
 from nmtprune.store import manifest
 
-WRITTEN, CHAINS = ((REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "chains.md"))
-RULES, STEP_RULES = ((REPOSITORY / "workflow" / "rules" / f"{name}.smk").read_text(encoding="utf-8") for name in ("analyses", "models"))
+WRITTEN, CHAINS = (
+    (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "chains.md")
+)
+RULES, STEP_RULES = (
+    (REPOSITORY / "workflow" / "rules" / f"{name}.smk").read_text(encoding="utf-8")
+    for name in ("analyses", "models")
+)
 MODEL = "micro/micro/s1/train"
 
 
@@ -70,7 +82,9 @@ def run(tmp_path, monkeypatch, fresh_schemas):
         (own / "papers" / "mine" / "paper.yaml").write_text(yaml.safe_dump(about | names))
         (own / "papers" / "mine" / "shown.yaml").write_text(yaml.safe_dump(item))
         monkeypatch.chdir(tmp_path)
-        return config.from_settings({"preset": "micro", "own": str(own), "papers": ["mine"], "name": "registries"})
+        return config.from_settings(
+            {"preset": "micro", "own": str(own), "papers": ["mine"], "name": "registries"}
+        )
 
     return settings
 
@@ -82,7 +96,9 @@ def run(tmp_path, monkeypatch, fresh_schemas):
 def test_every_kind_of_item_has_a_module_that_makes_it_and_is_in_the_docs(kind):
     assert callable(import_module(f"nmtprune.reporting.kinds.{kind.name}").make)
     assert f"`{kind.name}`: {kind.about}" in WRITTEN
-    assert {"csv", "rst"} <= set(kind.files) and kind.page_file in kind.files and kind.report_file in kind.files
+    assert (
+        {"csv", "rst"} <= set(kind.files) and kind.page_file in kind.files and kind.report_file in kind.files
+    )
 
 
 def test_every_module_of_a_kind_of_item_has_an_entry():
@@ -106,10 +122,14 @@ def test_one_module_and_one_entry_add_a_kind_of_figure(run, monkeypatch):
     def make(item, measured):
         missing = [measured.missing(row.first, item.reads) for row in item.rows]
         numbers = pd.DataFrame({"label": [row.label for row in item.rows], "missing": missing})
-        return Made(numbers, [], table=Table(["model"], ["name"], [[row.label] for row in item.rows], [], frozenset()))
+        return Made(
+            numbers, [], table=Table(["model"], ["name"], [[row.label] for row in item.rows], [], frozenset())
+        )
 
     module(monkeypatch, "nmtprune.reporting.kinds.dummy", make=make)
-    dummy = ItemKind("dummy", "a dummy", TABLE, reads=("weights",), requires=("widths",), over_seeds="Of seeds {seeds}.")
+    dummy = ItemKind(
+        "dummy", "a dummy", TABLE, reads=("weights",), requires=("widths",), over_seeds="Of seeds {seeds}."
+    )
     monkeypatch.setitem(ITEM_KINDS, "dummy", dummy)
     made = run(kind="dummy", widths=["ffn"])
     (item,) = papers.items(made)
@@ -129,8 +149,16 @@ def test_an_unknown_kind_is_told_with_the_nearest_one(run):
 
 
 def test_a_figure_is_seen_as_a_picture_and_a_table_as_text():
-    assert (ITEM_KINDS["lines"].files, ITEM_KINDS["lines"].page_file, ITEM_KINDS["lines"].report_file) == (FIGURE, "png", "svg")
-    assert (ITEM_KINDS["table"].files, ITEM_KINDS["table"].page_file, ITEM_KINDS["table"].report_file) == (TABLE, "md", "csv")
+    assert (ITEM_KINDS["lines"].files, ITEM_KINDS["lines"].page_file, ITEM_KINDS["lines"].report_file) == (
+        FIGURE,
+        "png",
+        "svg",
+    )
+    assert (ITEM_KINDS["table"].files, ITEM_KINDS["table"].page_file, ITEM_KINDS["table"].report_file) == (
+        TABLE,
+        "md",
+        "csv",
+    )
 
 
 # --- analyses
@@ -151,12 +179,16 @@ def test_what_an_analysis_reads_of_importance_is_what_its_trials_take(kind):
     run = config.from_settings({"preset": "micro", "own": str(MICRO)})
     model = chain.parse("micro/micro-components/s1/train")
     identity = kind.identity(run, model)
-    assert identity["version"] == kind.version and ("scoring" in identity) == kind.translates == bool(kind.importance)
+    assert identity["version"] == kind.version and ("scoring" in identity) == kind.translates == bool(
+        kind.importance
+    )
     assert set(kind.importance) <= set(run.importance(model.recipe)) and set(kind.importance) <= set(identity)
     if kind.translates:
         few, many = (kind.trials(components, run.importance(model.recipe)) for components in (10, 20))
         assert isinstance(few, TrialCount) and few.on_dev > 0 and kind.caption(run.importance(model.recipe))
-        assert few < many and sum(few) < sum(many)  # of `order`, whose candidates are few, only the trials by likelihood grow
+        assert few < many and sum(few) < sum(
+            many
+        )  # of `order`, whose candidates are few, only the trials by likelihood grow
 
 
 DUMMY = AnalysisKind(
@@ -186,7 +218,11 @@ def test_one_module_and_one_entry_add_an_analysis(tmp_path, monkeypatch):
     assert ANALYSIS_KINDS["dummy"].identity(run, model) == {"version": 3, "seed": 1}
 
     job = jobs.of_verb(run, "analyse", Namespace(model=MODEL, analysis="dummy"))
-    assert (job.rule, job.does, job.makes) == (ON_GPU, "dummy", paths.analysis(model, "dummy")) and jobs.takes_gpu(run, job)
+    assert (job.rule, job.does, job.makes) == (
+        ON_GPU,
+        "dummy",
+        paths.analysis(model, "dummy"),
+    ) and jobs.takes_gpu(run, job)
     assert paths.analysis(model, "weights") in job.needs and Path("micro.txt") in jobs.read_by(run, job)
     assert weights_read(job) == {paths.model(model) / paths.MODEL, paths.model(model) / paths.INITIAL}
     assert analysis_kinds.of_rule(ON_GPU).split("|")[-1] == "dummy"
@@ -222,7 +258,9 @@ def test_an_unknown_analysis_is_told_with_the_nearest_one(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_every_metric_is_printed_is_in_the_docs_and_comes_from_a_table_or_an_analysis(metric, tmp_path, monkeypatch):
+def test_every_metric_is_printed_is_in_the_docs_and_comes_from_a_table_or_an_analysis(
+    metric, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert re.search(r"\d", metric.printed(1234.5678, "MB"))
     assert f"`{metric.name}`: {metric.about}" in WRITTEN
@@ -235,7 +273,9 @@ def test_every_metric_is_printed_is_in_the_docs_and_comes_from_a_table_or_an_ana
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_every_metric_may_be_a_column(metric, run):
-    shown = run(kind="heatmaps" if metric.by_component else "table", columns=[{"metric": metric.name, "heading": "H"}])
+    shown = run(
+        kind="heatmaps" if metric.by_component else "table", columns=[{"metric": metric.name, "heading": "H"}]
+    )
     (item,) = papers.items(shown)
     assert item.reads == {metric.reads}
     written = {file.name for file in render(shown)}
@@ -260,16 +300,31 @@ def test_one_entry_adds_a_metric(run, monkeypatch):
     (item,) = papers.items(made)
     assert papers.reads(made, item) == {paths.scores(item.rows[0].first)}
     render(made)
-    shown = {name: paths.item("registries", "mine", "shown", name).read_text() for name in ("csv", "md", "rst")}
-    assert "3.14159" in shown["csv"] and "3.142 units" in shown["md"] and "A dummy says nothing." in shown["rst"]
+    shown = {
+        name: paths.item("registries", "mine", "shown", name).read_text() for name in ("csv", "md", "rst")
+    }
+    assert (
+        "3.14159" in shown["csv"] and "3.142 units" in shown["md"] and "A dummy says nothing." in shown["rst"]
+    )
     assert "`dummy`: a dummy" in reference_docs.configuration_page()
     kinds = json.loads(schemas.item_file())["properties"]["columns"]["items"]["properties"]["metric"]
-    assert kinds["enum"][-1] == "dummy" and kinds == schemas.read("item")["properties"]["columns"]["items"]["properties"]["metric"]
+    assert (
+        kinds["enum"][-1] == "dummy"
+        and kinds == schemas.read("item")["properties"]["columns"]["items"]["properties"]["metric"]
+    )
 
 
 def test_one_entry_adds_a_number_that_an_analysis_found_or_that_follows_from_others(run, monkeypatch):
-    monkeypatch.setitem(METRICS, "answer", Metric("answer", "a dummy", reads="weights", lacking=lambda measured, chain: "nobody asked"))
-    monkeypatch.setitem(METRICS, "twice", Metric("twice", "a dummy", value=lambda measured, chain, _: 2 * measured.value(chain, "answer")))
+    monkeypatch.setitem(
+        METRICS,
+        "answer",
+        Metric("answer", "a dummy", reads="weights", lacking=lambda measured, chain: "nobody asked"),
+    )
+    monkeypatch.setitem(
+        METRICS,
+        "twice",
+        Metric("twice", "a dummy", value=lambda measured, chain, _: 2 * measured.value(chain, "answer")),
+    )
     made = run(kind="table", columns=[{"metric": "answer", "heading": "Answer"}])
     numbers = paths.analysis(chain.parse(MODEL), "weights")
     scored()
@@ -279,7 +334,9 @@ def test_one_entry_adds_a_number_that_an_analysis_found_or_that_follows_from_oth
     (item,) = papers.items(made)
     measured = Measured(made)
     assert tables.reasons(item, measured) == {(1, "answer"): "nobody asked"}
-    assert tables.table(item, tables.frame(item, measured), tables.reasons(item, measured)).footnotes == ["(a) nobody asked."]
+    assert tables.table(item, tables.frame(item, measured), tables.reasons(item, measured)).footnotes == [
+        "(a) nobody asked."
+    ]
 
 
 # --- steps
@@ -292,7 +349,10 @@ READS = {
     "train/prune-local-50": {"train/model.pt"},
     "train/prune-local-50/retrain": {"train/model.pt"},
     "train/prune-local-50/retrain/rejuvenate-zero": {"train/prune-local-50/retrain/model.pt"},
-    "train/prune-local-50/retrain/rejuvenate-external": {"train/prune-local-50/retrain/model.pt", "train/model.pt"},
+    "train/prune-local-50/retrain/rejuvenate-external": {
+        "train/prune-local-50/retrain/model.pt",
+        "train/model.pt",
+    },
     "train/prune-local-50/restart": {"train/model.pt"},
     "train/prune-local-50/restart-ticket": {"train/model.pt", "train/initial.pt"},
     "train/lasso-ffn-both-8": {"train/last.pt"},
@@ -323,7 +383,11 @@ def test_every_step_has_a_module_a_rule_and_a_row_in_the_docs(kind):
 
 def test_every_module_of_steps_that_makes_one_has_an_entry():
     folder = Path(import_module("nmtprune.steps").__file__).parent
-    made = {file.stem for file in folder.glob("*.py") if hasattr(import_module(f"nmtprune.steps.{file.stem}"), "make")}
+    made = {
+        file.stem
+        for file in folder.glob("*.py")
+        if hasattr(import_module(f"nmtprune.steps.{file.stem}"), "make")
+    }
     assert made == {kind.module for kind in STEP_KINDS.values()}
 
 
@@ -362,7 +426,9 @@ def dummy_step(monkeypatch):
     """A kind of step in the registry, and its module, for the length of a test."""
 
     def make(config, chain, state):
-        (state / "outputs" / paths.MODEL).write_text("".join(file.read_text() for file in sorted(chain.last.kind.reads(chain))) * 2)
+        (state / "outputs" / paths.MODEL).write_text(
+            "".join(file.read_text() for file in sorted(chain.last.kind.reads(chain))) * 2
+        )
         return {"updates": 0}
 
     def forget():
@@ -380,7 +446,9 @@ def dummy_step(monkeypatch):
 def made_parent(tmp_path, monkeypatch):
     """A run of the dummy step on a model that is there as far as jobs know."""
     monkeypatch.chdir(tmp_path)
-    run = config.from_settings({"preset": "micro", "own": str(MICRO), "papers": [], "chains": [TWICE], "controls": False})
+    run = config.from_settings(
+        {"preset": "micro", "own": str(MICRO), "papers": [], "chains": [TWICE], "controls": False}
+    )
     parent = chain.parse(MODEL)
     for file in (paths.MODEL, paths.LAST, paths.INITIAL):
         write_text(paths.model(parent) / file, f"{file} ")
@@ -401,7 +469,11 @@ def test_one_module_and_one_entry_add_a_step(dummy_step, made_parent):
     assert run.slice(model) == {"step": "twice-well", "version": 1, "seed": 1}
 
     job = jobs.Jobs(run)[paths.manifest(model)]
-    assert (job.rule, job.does, job.needs) == ("int8", jobs.STEP, (paths.manifest(parent),)) and not jobs.takes_gpu(run, job)
+    assert (job.rule, job.does, job.needs) == (
+        "int8",
+        jobs.STEP,
+        (paths.manifest(parent),),
+    ) and not jobs.takes_gpu(run, job)
     assert Path("mine.txt") in jobs.read_by(run, job)
     assert re.fullmatch(step_kinds.of_rule("int8"), "twice-well")
     assert "| `twice-<how>` | a dummy | dense | sliced |" in reference_docs.chains_page()
@@ -424,7 +496,8 @@ def test_one_entry_adds_a_step_to_the_rules(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(
         "from nmtprune.experiment.step_kinds import DENSE, STEP_KINDS, StepKind\n"
-        "STEP_KINDS['twice'] = StepKind(name='twice', usage='twice', about='a dummy', read_arguments=lambda arguments: {}, module='dummy', "
+        "STEP_KINDS['twice'] = StepKind(name='twice', usage='twice', about='a dummy', read_arguments=lambda "
+        "arguments: {}, module='dummy', "
         "rule='int8', follows=(DENSE,))\n"
     )
     with pytest.MonkeyPatch.context() as patched:

@@ -11,13 +11,20 @@ RUN = config.from_settings({})
 ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}  # what others extend
 RECIPES = [name for name in RUN.names("recipes") if name not in ABSTRACT]
 # those whose trainings come in rounds of pruning, retraining and rejuvenation (Wang et al. 2020)
-READINGS = [(name, reading) for name in RECIPES for reading in ("-peak", "-last") if f"retrain{reading}" in RUN.recipe(name)["schedules"]]
+READINGS = [
+    (name, reading)
+    for name in RECIPES
+    for reading in ("-peak", "-last")
+    if f"retrain{reading}" in RUN.recipe(name)["schedules"]
+]
 IN_ROUNDS = {name for name, _ in READINGS}
 
 
 def test_inverse_square_root():
     rate = {"peak": 0.004, "warm_up": 100, "decay": "inverse_sqrt"}
-    assert [learning_rate(rate, update) for update in (1, 50, 100, 400, 10_000)] == pytest.approx([4e-5, 0.002, 0.004, 0.002, 0.0004])
+    assert [learning_rate(rate, update) for update in (1, 50, 100, 400, 10_000)] == pytest.approx(
+        [4e-5, 0.002, 0.004, 0.002, 0.0004]
+    )
 
 
 def test_inverse_square_root_without_warm_up_begins_at_its_peak():
@@ -27,12 +34,16 @@ def test_inverse_square_root_without_warm_up_begins_at_its_peak():
 
 def test_linear_ends_at_zero():
     rate = {"peak": 0.1, "warm_up": 10, "decay": "linear", "updates": 110}
-    assert [learning_rate(rate, update) for update in (5, 10, 60, 110, 200)] == pytest.approx([0.05, 0.1, 0.05, 0, 0])
+    assert [learning_rate(rate, update) for update in (5, 10, 60, 110, 200)] == pytest.approx(
+        [0.05, 0.1, 0.05, 0, 0]
+    )
 
 
 def test_constant():
     rate = {"peak": 0.1, "warm_up": 10, "decay": "constant"}
-    assert [learning_rate(rate, update) for update in (1, 10, 11, 5000)] == pytest.approx([0.01, 0.1, 0.1, 0.1])
+    assert [learning_rate(rate, update) for update in (1, 10, 11, 5000)] == pytest.approx(
+        [0.01, 0.1, 0.1, 0.1]
+    )
 
 
 def test_phases_change_after_their_last_update():
@@ -52,7 +63,11 @@ def test_last_and_parts_of_the_peak_speak_of_the_train_schedule():
 def trajectory(recipe, *schedules):
     """The rate of every update of schedules in turn."""
     found = [RUN.schedule(recipe, name) for name in schedules]
-    return [learning_rate(each["learning_rate"], update) for each in found for update in range(1, each["updates"] + 1)]
+    return [
+        learning_rate(each["learning_rate"], update)
+        for each in found
+        for update in range(1, each["updates"] + 1)
+    ]
 
 
 @pytest.mark.parametrize(("recipe", "reading"), [*((name, "") for name in sorted(IN_ROUNDS)), *READINGS])
@@ -61,7 +76,17 @@ def test_continued_training_has_the_updates_rates_and_fresh_optimisers_of_one_ro
     assert trajectory(recipe, f"continue{reading}") == trajectory(recipe, *parts)
     first, second, whole = (RUN.schedule(recipe, name) for name in (*parts, f"continue{reading}"))
     assert whole["reset_after"] == [first["updates"]]
-    said = ("select", "patience", "precision", "optimizer", "batch_tokens", "accumulate", "validate_every", "label_smoothing", "clip_norm")
+    said = (
+        "select",
+        "patience",
+        "precision",
+        "optimizer",
+        "batch_tokens",
+        "accumulate",
+        "validate_every",
+        "label_smoothing",
+        "clip_norm",
+    )
     assert all(whole[key] == first[key] == second[key] for key in said)
 
 
@@ -84,7 +109,10 @@ def test_rejuvenation_is_one_order_below_retraining(recipe, reading):
 
 
 SCHEDULES = {
-    "sum": ({"updates": 10, "learning_rate": {"phases": [{"updates": 9, "rate": 0.1}]}}, "make 9 updates and `updates` says 10"),
+    "sum": (
+        {"updates": 10, "learning_rate": {"phases": [{"updates": 9, "rate": 0.1}]}},
+        "make 9 updates and `updates` says 10",
+    ),
     "endless": (
         {"updates": 10, "learning_rate": {"peak": 1, "warm_up": 12, "decay": "linear"}},
         "a linear decay needs `updates` beyond its warm_up 12",
@@ -94,7 +122,12 @@ SCHEDULES = {
         "10 is not before the last update 10",
     ),
     "patient": (
-        {"updates": 10, "reset_after": [5], "patience": 2, "learning_rate": {"phases": [{"updates": 10, "rate": 1}]}},
+        {
+            "updates": 10,
+            "reset_after": [5],
+            "patience": 2,
+            "learning_rate": {"phases": [{"updates": 10, "rate": 1}]},
+        },
         "reset_after and patience exclude each other",
     ),
     "word": ({"updates": 10, "learning_rate": {"phases": [{"updates": 10, "rate": "peek"}]}}, "peek"),
@@ -132,7 +165,9 @@ architecture: {encoder_layers: 1, decoder_layers: 1}
 training: {batch_tokens: 100, validate_every: 5}
 schedules:
   train: {updates: 20, learning_rate: {phases: [{updates: 10, rate: 1.0}, {updates: 10, rate: 0.25}]}}
-  retrain: {updates: 6, learning_rate: {phases: [{updates: 2, rate: last}, {updates: 2, rate: peak}, {updates: 2, rate: peak/10}]}}
+  retrain:
+    updates: 6
+    learning_rate: {phases: [{updates: 2, rate: last}, {updates: 2, rate: peak}, {updates: 2, rate: peak/10}]}
 """,
     )
     assert [p["rate"] for p in run.schedule("mine", "retrain")["learning_rate"]["phases"]] == [0.25, 1.0, 0.1]
@@ -177,7 +212,8 @@ schedules:
     )
     (said,) = run.unfinished_decays([parse("toy/mine/s1/train/prune-global-50"), parse("toy/mine/s2/train")])
     assert said == (
-        "recipes/mine.yaml: schedules.train: the learning rate is still 92% of its peak at the last update, 400: it rises for 300 updates "
+        "recipes/mine.yaml: schedules.train: the learning rate is still 92% of its peak at the last update, "
+        "400: it rises for 300 updates "
         "and falls until 1,633; say `warm_up` and `updates` of its `learning_rate` anew"
     )
     phases = "toy/mine/s1/train/lasso-ffn-both-0/converge"

@@ -1,4 +1,6 @@
-"""Every YAML file that is shipped names its schema in its first line, by which editors complete and check it."""
+"""Every YAML file that is shipped names its schema in its first line, by which editors complete and check
+it.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,24 @@ def schema_of(file):
     """The schema that the code checks a file against."""
     if file.name == "config.yaml":
         return "config"
-    of_folder = next((schema for folder, schema in FOLDERS.items() if folder in (file.parent.name, file.parent.parent.name)), None)
+    of_folder = next(
+        (
+            schema
+            for folder, schema in FOLDERS.items()
+            if folder in (file.parent.name, file.parent.parent.name)
+        ),
+        None,
+    )
     return of_folder or ("paper" if file.name == "paper.yaml" else "item")
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: str(file.relative_to(REPOSITORY)))
 def test_a_shipped_file_names_the_schema_that_it_is_checked_against(file):
     named = FIRST_LINE.match(file.read_text(encoding="utf-8"))
-    assert named and (file.parent / named[1]).resolve() == WORKFLOW / "schemas" / f"{schema_of(file)}.schema.json"
+    assert (
+        named
+        and (file.parent / named[1]).resolve() == WORKFLOW / "schemas" / f"{schema_of(file)}.schema.json"
+    )
 
 
 def test_init_writes_the_example_of_the_docs(tmp_path, monkeypatch):

@@ -70,7 +70,15 @@ def test_the_corpora_of_the_papers_are_there():
                 {"mtdata": "A-b-1-deu-eng", "tokenised": True},
             ]
         },
-        {"train": [{"archive": "https://x.org/a.tgz", "members": ["a.{lang}", {"en": "x", "de": "y"}], "sha256": CHECKSUM}]},
+        {
+            "train": [
+                {
+                    "archive": "https://x.org/a.tgz",
+                    "members": ["a.{lang}", {"en": "x", "de": "y"}],
+                    "sha256": CHECKSUM,
+                }
+            ]
+        },
         {"cleaning": {"max_words": 100, "max_ratio": None, "duplicates": "drop"}},
     ],
 )
@@ -91,7 +99,10 @@ def test_valid_tasks(changes):
         ({"train": [{"files": "x.{lang}", "mtdata": "y"}]}, "train.0"),
         ({"train": [{"archive": "https://x.org/a.tgz"}]}, "train.0"),
         ({"train": [{"files": "x.{lang}", "sha256": CHECKSUM}]}, "train.0.sha256"),
-        ({"train": [{"archive": "https://x.org/a.tgz", "members": "a.{lang}", "sha256": "12"}]}, "train.0.sha256"),
+        (
+            {"train": [{"archive": "https://x.org/a.tgz", "members": "a.{lang}", "sha256": "12"}]},
+            "train.0.sha256",
+        ),
         ({"dev": {"held_out": 1}}, "dev.held_out"),
         ({"dev": {"every": 3}}, "dev"),
         ({"test": {"train1": [{"files": "x.{lang}"}]}}, "test"),

@@ -1,4 +1,6 @@
-"""The smallest, the fastest and the cheapest model within some BLEU of the best one, chosen on the development set alone."""
+"""The smallest, the fastest and the cheapest model within some BLEU of the best one, chosen on the
+development set alone.
+"""
 
 import csv
 
@@ -25,7 +27,10 @@ def write(path, rows):
 def scored(workplace, model, dev, test, macs=1e6, dense=4000, stored=""):
     sets = {"dev": dev, "test": test}
     facts = {"chain": model, "macs_per_word": macs, "size_dense": dense, "size_stored": stored}
-    write(workplace.model(model) / "scores.csv", [{**facts, "set": name, "bleu": value} for name, value in sets.items()])
+    write(
+        workplace.model(model) / "scores.csv",
+        [{**facts, "set": name, "bleu": value} for name, value in sets.items()],
+    )
 
 
 def timed(workplace, *rows):
@@ -33,7 +38,10 @@ def timed(workplace, *rows):
     blank = dict.fromkeys(COLUMNS, "")
     names = ("chain", "engine", "precision", "words_per_second", "size_on_disk")
     usual = {"shortlist": 0, "batch_size": 32}
-    write(workplace / paths.speed("micro", "micro"), [blank | usual | dict(zip(names, row, strict=True)) for row in rows])
+    write(
+        workplace / paths.speed("micro", "micro"),
+        [blank | usual | dict(zip(names, row, strict=True)) for row in rows],
+    )
 
 
 @pytest.fixture
@@ -97,7 +105,10 @@ def test_the_test_set_decides_nothing(measured):
 
 def test_losses_can_be_counted_from_a_given_model(measured):
     found = said(measured, 0.3, against=chain.parse(CONTINUED))
-    assert "4 of 4 models lose less than 0.3 BLEU on the development set against the reference, as given" in found
+    assert (
+        "4 of 4 models lose less than 0.3 BLEU on the development set against the reference, as given"
+        in found
+    )
     assert f"smallest    {CONTINUED}\n" in found
     with pytest.raises(UserError, match=r"s2/train has no BLEU on the development set; score it"):
         said(measured, 0.3, against=chain.parse("micro/micro-untied/s2/train"))

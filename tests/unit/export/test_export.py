@@ -1,4 +1,6 @@
-"""An exported folder translates by itself: the project's own hypotheses, and one line for each line whatever it holds."""
+"""An exported folder translates by itself: the project's own hypotheses, and one line for each line whatever
+it holds.
+"""
 
 import json
 import random
@@ -110,7 +112,10 @@ def test_hypotheses_are_those_of_the_engine(made, studio, tmp_path, engine):
 
 
 def test_hypotheses_are_those_that_were_scored(made, studio):
-    assert run(made / "ctranslate2", source_of_test(studio))[1] == (studio.model(TEACHER) / "hypotheses" / "test.txt").read_bytes()
+    assert (
+        run(made / "ctranslate2", source_of_test(studio))[1]
+        == (studio.model(TEACHER) / "hypotheses" / "test.txt").read_bytes()
+    )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -120,7 +125,9 @@ def test_ten_thousand_lines_of_all_kinds_give_ten_thousand(made, studio, engine)
     lines = [generator.choice(ODD if number % 5 == 0 else plain) for number in range(10_000)]
     lines[100] = lines[7000] = b" ".join(generator.choices(words, k=1000))
     blank = [not line.decode(errors="replace").strip() for line in lines]
-    status, out, errors = run(made / engine, b"\n".join(lines), "--beam", "1", "--longest", "60")  # the last line has no end
+    status, out, errors = run(
+        made / engine, b"\n".join(lines), "--beam", "1", "--longest", "60"
+    )  # the last line has no end
     assert status == 0
     assert out.endswith(b"\n")
     found = out.decode().split("\n")[:-1]
@@ -148,7 +155,9 @@ def random_shortlist(data):
     pieces = read_dictionary(data / "bin" / "dict.src.txt")
     generator = np.random.default_rng(1)
     targets = generator.integers(4, len(pieces), 6 * len(pieces))
-    return Shortlist(np.array(pieces), np.array(pieces), 6 * np.arange(len(pieces) + 1), targets, np.arange(30))
+    return Shortlist(
+        np.array(pieces), np.array(pieces), 6 * np.arange(len(pieces) + 1), targets, np.arange(30)
+    )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -170,8 +179,13 @@ def test_with_a_shortlist_and_in_int8_hypotheses_are_the_projects_too(bench, tmp
 def test_the_usual_engine_is_the_one_that_takes_the_model(bench, tmp_path):
     workplace = bench(STUDENT, "micro/micro/s1/train")
     with workplace.inside():
-        assert export(workplace.config, chain.parse(STUDENT), tmp_path / "student", shortlist=False) == "onnx"  # an SSRU
-        assert export(workplace.config, chain.parse("micro/micro/s1/train"), tmp_path / "a" / "transformer") == "ctranslate2"
+        assert (
+            export(workplace.config, chain.parse(STUDENT), tmp_path / "student", shortlist=False) == "onnx"
+        )  # an SSRU
+        assert (
+            export(workplace.config, chain.parse("micro/micro/s1/train"), tmp_path / "a" / "transformer")
+            == "ctranslate2"
+        )
     for folder in (tmp_path / "student", tmp_path / "a" / "transformer"):
         assert run(folder, b"a\n\nb")[1].count(b"\n") == 3
     readme = (tmp_path / "student" / "README.md").read_text()
@@ -208,7 +222,10 @@ def test_what_cannot_be_exported_leaves_nothing(bench, tmp_path):
             (model, tmp_path / "new", "onnx", None, True),
             "joint-200/shortlist-50.npz: make it first",
         ),
-        ((chain.parse(convolutions), tmp_path / "new"), "micro-lightconv/s1/train runs in no engine that can be exported"),
+        (
+            (chain.parse(convolutions), tmp_path / "new"),
+            "micro-lightconv/s1/train runs in no engine that can be exported",
+        ),
         ((chain.parse("micro/micro/s2/train"), tmp_path / "new"), "make it first"),
     ]
     with workplace.inside():
@@ -232,7 +249,9 @@ def test_an_export_that_fails_on_its_way_leaves_nothing(bench, tmp_path, monkeyp
 
 def test_the_command_exports(bench, tmp_path):
     workplace = bench("micro/micro/s1/train")
-    done = workplace.nmtprune("export", "micro/micro/s1/train", str(tmp_path / "folder"), "--engine", "onnx", "--no-shortlist")
+    done = workplace.nmtprune(
+        "export", "micro/micro/s1/train", str(tmp_path / "folder"), "--engine", "onnx", "--no-shortlist"
+    )
     assert done.returncode == 0, done.stderr
     assert "translates in onnx" in done.stdout
     assert (tmp_path / "folder" / "translate").stat().st_mode & 0o111 == 0o111
@@ -282,8 +301,16 @@ def test_a_reader_that_goes_away_is_no_error(made):
 
 def test_an_output_without_room_is_told_in_one_sentence(made):
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([sys.executable, str(made / "onnx" / "translate")], input=b"a\n" * 3, stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, b"translate: the output cannot be written: No space left on device\n")
+        done = subprocess.run(
+            [sys.executable, str(made / "onnx" / "translate")],
+            input=b"a\n" * 3,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"translate: the output cannot be written: No space left on device\n",
+    )
 
 
 @pytest.mark.parametrize("chosen", SETTINGS, ids=name_of)
@@ -291,7 +318,12 @@ def test_subwords_are_the_projects(chosen, tmp_path):
     for language, lines in (("en", EN), ("de", DE)):
         (tmp_path / f"train.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     project = Subwords.train(chosen, tmp_path, ("en", "de"), tmp_path / "data")
-    about = {"type": chosen["type"], "moses": project.settings["moses"], "languages": ["en", "de"], "files": model_files(project.settings)}
+    about = {
+        "type": chosen["type"],
+        "moses": project.settings["moses"],
+        "languages": ["en", "de"],
+        "files": model_files(project.settings),
+    }
     exported = translate.Subwords(tmp_path / "data", about)
     for line in [*EN, *(translate.text_of(line) for line in ODD)]:
         assert exported.encode(line) == pieces_of(project.encode("source", line))
@@ -307,7 +339,11 @@ def test_a_shortlists_candidates_are_the_projects(studio, tmp_path):
     given = random_shortlist(studio / "results" / "data" / "micro" / "sentencepiece-joint-200")
     given.save(tmp_path / "shortlist.npz")
     exported = translate.Shortlist(tmp_path / "shortlist.npz")
-    for sources in ([[]], [["<unk>", "</s>"]], [given.source_pieces[5:9].tolist(), ["no such piece", given.source_pieces[40]]]):
+    for sources in (
+        [[]],
+        [["<unk>", "</s>"]],
+        [given.source_pieces[5:9].tolist(), ["no such piece", given.source_pieces[40]]],
+    ):
         assert exported.candidates(sources).tolist() == given.candidates(sources).tolist()
 
 
@@ -340,14 +376,25 @@ class Echo:
 def test_translations_come_in_the_order_of_their_lines(lines):
     search = {"max_len_a": 1.0, "max_len_b": 0}
     about = {"search": search, "max_source_length": 3, "batch": {"sentences": 4, "pieces": 12}}
-    assert translate.Translation(about, Echo, Echo()).lines(lines) == [" ".join(line.split()) for line in lines]
+    assert translate.Translation(about, Echo, Echo()).lines(lines) == [
+        " ".join(line.split()) for line in lines
+    ]
 
 
 def test_parts_end_at_sentences_then_at_spaces():
     text = "one two three. four five! six seven eight"
-    assert ["".join(part) for part in translate.in_parts(text, list, 30)] == ["one two three. ", "four five! six seven eight"]
-    assert ["".join(part) for part in translate.in_parts("one two three four", list, 10)] == ["one two ", "three four"]
-    assert ["".join(part) for part in translate.in_parts("aa aaaaa a a", list, 9)] == ["aa ", "aaaaa a a"]  # not in a word
+    assert ["".join(part) for part in translate.in_parts(text, list, 30)] == [
+        "one two three. ",
+        "four five! six seven eight",
+    ]
+    assert ["".join(part) for part in translate.in_parts("one two three four", list, 10)] == [
+        "one two ",
+        "three four",
+    ]
+    assert ["".join(part) for part in translate.in_parts("aa aaaaa a a", list, 9)] == [
+        "aa ",
+        "aaaaa a a",
+    ]  # not in a word
     assert ["".join(part) for part in translate.in_parts("abcdef", list, 3)] == ["abc", "def"]
 
 

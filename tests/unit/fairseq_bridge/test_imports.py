@@ -1,4 +1,6 @@
-"""Checkpoints from elsewhere: what fairseq has written over the years is imported, and no program in a file is run unless it is trusted."""
+"""Checkpoints from elsewhere: what fairseq has written over the years is imported, and no program in a file
+is run unless it is trusted.
+"""
 
 import argparse
 import os
@@ -22,24 +24,47 @@ from nmtprune.foundation.errors import UserError
 from nmtprune.store import checkpoints, unpickling
 
 TINY = (
-    "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 --encoder-ffn-embed-dim 32 "
+    "--encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 16 --decoder-embed-dim 16 "
+    "--encoder-ffn-embed-dim 32 "
     "--decoder-ffn-embed-dim 32 --encoder-attention-heads 2 --decoder-attention-heads 2 "
 )
-LSTM = "--encoder-embed-dim 16 --encoder-hidden-size 16 --decoder-embed-dim 16 --decoder-hidden-size 16 --decoder-out-embed-dim 16"
-CONVOLUTIONS = "--encoder-embed-dim 8 --decoder-embed-dim 8 --decoder-out-embed-dim 8 --encoder-layers [(8,3)]*2 --decoder-layers [(8,3)]*2"
+LSTM = (
+    "--encoder-embed-dim 16 --encoder-hidden-size 16 --decoder-embed-dim 16 --decoder-hidden-size 16 "
+    "--decoder-out-embed-dim 16"
+)
+CONVOLUTIONS = (
+    "--encoder-embed-dim 8 --decoder-embed-dim 8 --decoder-out-embed-dim 8 --encoder-layers "
+    "[(8,3)]*2 --decoder-layers [(8,3)]*2"
+)
 KINDS = {
     "iwslt": ("transformer_iwslt_de_en", TINY),
     "share-all": ("transformer", TINY + "--share-all-embeddings"),
     "share-decoder": ("transformer_iwslt_de_en", TINY + "--share-decoder-input-output-embed"),
-    "learned": ("transformer", TINY + "--encoder-learned-pos --decoder-learned-pos --max-source-positions 128 --max-target-positions 128"),
-    "gelu": ("transformer", TINY + "--activation-fn gelu --layernorm-embedding --no-scale-embedding --encoder-normalize-before"),
+    "learned": (
+        "transformer",
+        TINY
+        + "--encoder-learned-pos --decoder-learned-pos --max-source-positions 128 --max-target-positions 128",
+    ),
+    "gelu": (
+        "transformer",
+        TINY + "--activation-fn gelu --layernorm-embedding --no-scale-embedding --encoder-normalize-before",
+    ),
     "adaptive": ("transformer", TINY + "--adaptive-softmax-cutoff 20,40 --criterion adaptive_loss"),
     "fconv": ("fconv_iwslt_de_en", CONVOLUTIONS),
-    "lightconv": ("lightconv_iwslt_de_en", TINY + "--encoder-kernel-size-list [3] --decoder-kernel-size-list [3]"),
+    "lightconv": (
+        "lightconv_iwslt_de_en",
+        TINY + "--encoder-kernel-size-list [3] --decoder-kernel-size-list [3]",
+    ),
     "lstm": ("lstm", LSTM),
-    "lstm-bidirectional": ("lstm", LSTM.replace("decoder-hidden-size 16", "decoder-hidden-size 32") + " --encoder-bidirectional"),
+    "lstm-bidirectional": (
+        "lstm",
+        LSTM.replace("decoder-hidden-size 16", "decoder-hidden-size 32") + " --encoder-bidirectional",
+    ),
     "align": ("transformer_align", TINY + "--alignment-heads 1 --alignment-layer 0 --full-context-alignment"),
-    "eval-bleu": ("transformer", TINY + '--eval-bleu --eval-bleu-detok moses --eval-bleu-remove-bpe --eval-bleu-args {"beam":5}'),
+    "eval-bleu": (
+        "transformer",
+        TINY + '--eval-bleu --eval-bleu-detok moses --eval-bleu-remove-bpe --eval-bleu-args {"beam":5}',
+    ),
     "quant-noise": ("transformer", TINY + "--quant-noise-pq 0.1 --quant-noise-pq-block-size 8"),
     "few positions": ("transformer", TINY + "--max-source-positions 4 --max-target-positions 4"),
     "no positions": ("transformer", TINY + "--no-token-positional-embeddings"),
@@ -58,7 +83,11 @@ def built(binarised, kind):
     """fairseq's options, as a namespace and as omegaconf has them, and a model of them."""
     architecture, extra = KINDS[kind]
     criterion = "" if "--criterion" in extra else " --criterion label_smoothed_cross_entropy"
-    argv = [str(binarised), *f"--source-lang src --target-lang tgt --arch {architecture} {extra}{criterion} --optimizer adam --cpu".split()]
+    argv = [
+        str(binarised),
+        *["--source-lang", "src", "--target-lang", "tgt", "--optimizer", "adam", "--cpu", "--arch"],
+        *f"{architecture} {extra}{criterion}".split(),
+    ]
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
     cfg = convert_namespace_to_omegaconf(args)
     torch.manual_seed(1)
@@ -67,7 +96,14 @@ def built(binarised, kind):
 
 def checkpoint(args, cfg, model, form="container"):
     """A file as some release of fairseq writes it."""
-    history = [{"criterion_name": "x", "optimizer_name": "FairseqAdam", "lr_scheduler_state": {"best": 1.0}, "num_updates": 5}]
+    history = [
+        {
+            "criterion_name": "x",
+            "optimizer_name": "FairseqAdam",
+            "lr_scheduler_state": {"best": 1.0},
+            "num_updates": 5,
+        }
+    ]
     saved = {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
@@ -89,10 +125,17 @@ def checkpoint(args, cfg, model, form="container"):
     if form == "meters and numbers":
         meter = AverageMeter()
         meter.update(2.0)
-        saved["extra_state"] |= {"train_meters": {"loss": meter}, "best": numpy.float64(3.5), "counts": numpy.arange(3)}
+        saved["extra_state"] |= {
+            "train_meters": {"loss": meter},
+            "best": numpy.float64(3.5),
+            "counts": numpy.arange(3),
+        }
         saved["extra_state"]["stats"] = defaultdict(float, valid=numpy.float32(1))
     if form == "half":
-        saved["model"] = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in saved["model"].items()}
+        saved["model"] = {
+            name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in saved["model"].items()
+        }
     return saved
 
 
@@ -107,7 +150,9 @@ def test_architectures_of_fairseq_are_imported(binarised, tmp_path, kind):
     state = converted(tmp_path / "model.pt", binarised)["model"]
     expected = model.state_dict()
     assert state.keys() == expected.keys()
-    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items() if "_float_tensor" not in name)
+    assert all(
+        torch.equal(state[name], tensor) for name, tensor in expected.items() if "_float_tensor" not in name
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -126,11 +171,18 @@ def test_a_line_beyond_the_positions_of_an_import_is_refused_as_it_is_imported(b
     torch.save(checkpoint(args, cfg, model), tmp_path / "model.pt")
     workplace = bench()
     data = binarised.parent
-    given = {"checkpoint": str(tmp_path / "model.pt"), "dictionaries": str(binarised), "subwords": str(next(data.glob("*.model")))}
+    given = {
+        "checkpoint": str(tmp_path / "model.pt"),
+        "dictionaries": str(binarised),
+        "subwords": str(next(data.glob("*.model"))),
+    }
     workplace.configure(imports={"few": given})
     done = workplace.nmtprune("data", "micro", workplace.config.data_folder(IMPORTED).name)
     assert done.returncode == 0, done.stderr
-    said = r"line \d+ of the source side of `dev` has \d+ pieces, .* the model has positions for 4: shorten the line"
+    said = (
+        r"line \d+ of the source side of `dev` has \d+ pieces, .* the model has positions for 4: shorten "
+        r"the line"
+    )
     with pytest.raises(UserError, match=said):
         workplace.make(str(IMPORTED))
 
@@ -149,7 +201,12 @@ def test_vectors_that_training_began_with_may_be_gone(binarised, tmp_path):
             setattr(args, f"{side}_embed_path", "/home/someone/vectors.txt")
     for form in ("container", "namespace"):
         torch.save(checkpoint(args, cfg, model, form), tmp_path / "model.pt")
-        assert checkpoints.options_by_name(converted(tmp_path / "model.pt", binarised)["cfg"]["model"])["encoder_embed_path"] is None
+        assert (
+            checkpoints.options_by_name(converted(tmp_path / "model.pt", binarised)["cfg"]["model"])[
+                "encoder_embed_path"
+            ]
+            is None
+        )
 
 
 def test_other_files_are_refused_in_a_sentence(binarised, tmp_path):
@@ -183,8 +240,14 @@ def test_a_program_in_a_checkpoint_is_refused_and_does_not_run(binarised, tmp_pa
     saved = checkpoint(*built(binarised, "iwslt"))
     saved["extra_state"]["program"] = PROGRAMS[name](mark)
     torch.save(saved, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
-    for read in (lambda: converted(tmp_path / "model.pt", binarised), lambda: checkpoints.read(tmp_path / "model.pt")):
-        with pytest.raises(UserError, match=r"model\.pt asks for `.*` when it is loaded, .*; (.*`trust: true`|no file of ours)") as error:
+    for read in (
+        lambda: converted(tmp_path / "model.pt", binarised),
+        lambda: checkpoints.read(tmp_path / "model.pt"),
+    ):
+        with pytest.raises(
+            UserError,
+            match=r"model\.pt asks for `.*` when it is loaded, .*; (.*`trust: true`|no file of ours)",
+        ) as error:
             read()
         assert len(str(error.value).splitlines()) == 1 and not mark.exists()
     if name == "posix.system":
@@ -204,7 +267,9 @@ def test_fairseqs_own_loading_runs_no_program_either(tmp_path):
 
 
 def test_options_that_fairseq_evaluates_are_literals(binarised, tmp_path):
-    """Its convolutional models pass the text of `encoder_layers` to `eval`, which no way of unpickling sees."""
+    """Its convolutional models pass the text of `encoder_layers` to `eval`, which no way of unpickling
+    sees.
+    """
     args, cfg, model = built(binarised, "fconv")
     mark = tmp_path / "has_run"
     saved = checkpoint(args, cfg, model)
@@ -224,9 +289,15 @@ def test_literals():
 
 
 def test_our_own_files_hold_data_alone(studio):
-    """Every kind of file of ours loads with an allow-list of one class, the namespace of fairseq's options."""
+    """Every kind of file of ours loads with an allow-list of one class, the namespace of fairseq's
+    options.
+    """
     directory = studio.make("micro/micro/s1/train/prune-local-50/retrain")
-    for file in (*directory.glob("*.pt"), *directory.parent.glob("*.pt"), *directory.parent.parent.rglob("*.pt")):
+    for file in (
+        *directory.glob("*.pt"),
+        *directory.parent.glob("*.pt"),
+        *directory.parent.parent.rglob("*.pt"),
+    ):
         checkpoints.read(file)
     assert unpickling.load(directory / "model.pt").keys() >= {"cfg", "model"}
     with pytest.raises(pickle.UnpicklingError):

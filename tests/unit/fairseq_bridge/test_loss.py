@@ -22,7 +22,9 @@ PADDING = 1
 def fairseq_loss(logits, target, smoothing, scale=1.0, dtype=None):
     """fairseq's own sums and the gradient of `scale` times the loss."""
     leaf = logits.clone().requires_grad_()
-    log_probs = torch.log_softmax(leaf, dim=-1, dtype=dtype or torch.promote_types(logits.dtype, torch.float32))
+    log_probs = torch.log_softmax(
+        leaf, dim=-1, dtype=dtype or torch.promote_types(logits.dtype, torch.float32)
+    )
     loss, nll = label_smoothed_nll_loss(log_probs, target, smoothing, ignore_index=PADDING)
     (loss * scale).backward()
     return loss.detach(), nll.detach(), leaf.grad
@@ -68,7 +70,9 @@ def test_equals_fairseq(tokens, types, padded, smoothing, scale, chunk, seed):
 def test_gradient_is_the_derivative():
     logits, target = batch(7, 11, 0.3, seed=0, dtype=torch.float64)
     leaf = logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: label_smoothed_cross_entropy(x * 1, target, 0.1, PADDING)[0], leaf)
+    assert torch.autograd.gradcheck(
+        lambda x: label_smoothed_cross_entropy(x * 1, target, 0.1, PADDING)[0], leaf
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,4 +1,6 @@
-"""The LSTM of See et al. 2016: its sizes, its exactness under padding and step by step, and fairseq's own tools."""
+"""The LSTM of See et al. 2016: its sizes, its exactness under padding and step by step, and fairseq's own
+tools.
+"""
 
 import itertools
 import shutil
@@ -26,8 +28,20 @@ from nmtprune.store.model import PADDING, SPECIAL_SYMBOLS, Model, read_dictionar
 from nmtprune.translation.batching import negative_log_likelihoods, translate
 
 SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
-SMALL = {"name": "nmtprune_lstm", "encoder_layers": 2, "decoder_layers": 2, "embed_dim": 12, "dropout": 0.0, "init_scale": 0.5}
-VARIANTS = {"dot": {}, "none": {"attention": "none"}, "tied": {"share_embeddings": "all"}, "half tied": {"share_embeddings": "target"}}
+SMALL = {
+    "name": "nmtprune_lstm",
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "embed_dim": 12,
+    "dropout": 0.0,
+    "init_scale": 0.5,
+}
+VARIANTS = {
+    "dot": {},
+    "none": {"attention": "none"},
+    "tied": {"share_embeddings": "all"},
+    "half tied": {"share_embeddings": "target"},
+}
 LINES = [[f"w{(7 * line + 3 * at) % 20}" for at in range(1 + line % 5)] for line in range(20)]
 
 
@@ -85,8 +99,13 @@ def test_the_sizes_of_the_other_recipes_at_the_papers_scale(recipe, types, milli
     """Section 5's small model has about 11 % of 216M; the others as Wang et al. 2020 count them (table 4)."""
     architecture = config.from_settings({}).recipe(recipe)["architecture"]
     with torch.device("meta"):
-        module = build(architecture, [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(types - len(SPECIAL_SYMBOLS)))])
-    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+        module = build(
+            architecture,
+            [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(types - len(SPECIAL_SYMBOLS)))],
+        )
+    assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(
+        millions, abs=0.05
+    )
 
 
 def test_first_weights_are_uniform_and_padding_is_zero():
@@ -152,7 +171,9 @@ def test_it_learns_twenty_sentences_by_heart(variant):
     optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
     for _ in range(100):
         logits, _ = module(**batch["net_input"])
-        loss, nll = label_smoothed_cross_entropy(logits.view(-1, len(SYMBOLS)), batch["target"].view(-1), 0.0, PADDING)
+        loss, nll = label_smoothed_cross_entropy(
+            logits.view(-1, len(SYMBOLS)), batch["target"].view(-1), 0.0, PADDING
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -171,7 +192,9 @@ def test_the_gradient_is_that_of_plain_cross_entropy():
         if in_place:
             label_smoothed_cross_entropy(logits, target, 0.0, PADDING)[0].backward()
         else:
-            torch.nn.functional.cross_entropy(logits, target, ignore_index=PADDING, reduction="sum").backward()
+            torch.nn.functional.cross_entropy(
+                logits, target, ignore_index=PADDING, reduction="sum"
+            ).backward()
         found.append([parameter.grad.clone() for parameter in module.parameters()])
     for ours, plain in zip(*found, strict=True):
         torch.testing.assert_close(ours, plain)
@@ -205,7 +228,9 @@ def test_parameters_and_first_weights_are_those_of_pytorchs_lstm():
         torch.manual_seed(5)
         weights.append(build_layers().state_dict())
     assert list(weights[0]) == list(weights[1])
-    assert all(torch.equal(ours, plain) for ours, plain in zip(*(each.values() for each in weights), strict=True))
+    assert all(
+        torch.equal(ours, plain) for ours, plain in zip(*(each.values() for each in weights), strict=True)
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
@@ -239,7 +264,9 @@ def test_segments_are_the_cheapest():
     reading = [sum(length > step for length in lengths) for step in range(10)]
 
     def cost(cuts):
-        return sum(reading[start] * (stop - start) + SEGMENT for start, stop in itertools.pairwise((0, *cuts, 10)))
+        return sum(
+            reading[start] * (stop - start) + SEGMENT for start, stop in itertools.pairwise((0, *cuts, 10))
+        )
 
     segments = list(segments_of(lengths))
     cuts = [start for start, _, _ in segments[1:]]
@@ -251,7 +278,9 @@ def test_segments_are_the_cheapest():
 
 
 def test_dropout_between_layers_drops_its_share_and_keeps_the_mean():
-    """Of what a layer reads as its input: with a weight of the identity into one gate, and no recurrence, it can be read off."""
+    """Of what a layer reads as its input: with a weight of the identity into one gate, and no recurrence, it
+    can be read off.
+    """
     ours, _ = stacked(width=400, layers=2, dropout=0.2)
     for name, weight in ours.named_parameters():
         torch.nn.init.zeros_(weight)
@@ -283,7 +312,10 @@ def test_an_architecture_of_another_name_inherits_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architecture": {**SMALL, "decoder_layers": 3}}, "encoder_layers 2 and decoder_layers 3 must be equal"),
+        (
+            {"architecture": {**SMALL, "decoder_layers": 3}},
+            "encoder_layers 2 and decoder_layers 3 must be equal",
+        ),
         (
             {"architecture": {**SMALL, "attention": "none"}, "decoding": {"replace_unknowns": True}},
             "replace_unknowns needs attention, and architecture.attention says none",
@@ -309,7 +341,9 @@ def test_batches_have_at_most_so_many_sentences(studio):
         run, parsed = studio.config, chain.parse("micro/micro-lstm/s1/train")
         schedule = run.schedule("micro-lstm", "train")
         data = arguments.of_data(paths.binarised(run.data_folder(parsed)), "src", "tgt")
-        trainer = session.start(session.configuration(arguments.of_architecture(SMALL), schedule, data, 1, "cpu"), 1)
+        trainer = session.start(
+            session.configuration(arguments.of_architecture(SMALL), schedule, data, 1, "cpu"), 1
+        )
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True).next_epoch_itr(shuffle=False)
         sizes = [batch["nsentences"] for batch in batches]
     assert schedule["batch_sentences"] == max(sizes) == 16
@@ -322,7 +356,16 @@ def test_fairseq_generate_opens_a_checkpoint(studio):
     data = next((studio / "results/data/micro").glob("sentencepiece*"))
     plugin = REPOSITORY / "workflow" / "nmtprune" / "fairseq_bridge" / "nmtprune_plugin"
     tool = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.generate import cli_main; cli_main()"
-    where = [str(data / "bin"), "--path", str(folder / "model.pt"), "--user-dir", str(plugin), "--cpu", "--gen-subset", "test"]
+    where = [
+        str(data / "bin"),
+        "--path",
+        str(folder / "model.pt"),
+        "--user-dir",
+        str(plugin),
+        "--cpu",
+        "--gen-subset",
+        "test",
+    ]
     how = ["--beam", "2", "--max-len-a", "0", "--max-len-b", "20"]
     done = studio.run(sys.executable, "-c", tool, *where, *how)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -333,6 +376,8 @@ def test_fairseq_generate_opens_a_checkpoint(studio):
 
     checkpoint = checkpoints.read(folder / "model.pt")
     symbols = [read_dictionary(data / "bin" / f"dict.{language}.txt") for language in ("src", "tgt")]
-    engine = generation.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
+    engine = generation.FairseqEngine(
+        Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu"
+    )
     ours = engine.translate([said[f"S-{number}"] for number in numbers], Search(beam=2), 20)
     assert ours == [said[f"H-{number}"] for number in numbers]

@@ -15,15 +15,31 @@ from nmtprune.fairseq_bridge.attention import ROWS, Packing, from_heads, to_head
 from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum
 from nmtprune.fairseq_bridge.loss import InPlaceCrossEntropy
 
-SMALL = {"encoder_layers": 2, "decoder_layers": 2, "embed_dim": 16, "ffn_dim": 24, "heads": 2, "dropout": 0, "share_embeddings": "all"}
-SHAPE = '{"encoder": [{"ffn": 5}, {"self": 0, "ffn": 0}], "decoder": [{"self": 1, "cross": 2}, {"self": 2, "cross": 0, "ffn": 3}]}'
+SMALL = {
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "embed_dim": 16,
+    "ffn_dim": 24,
+    "heads": 2,
+    "dropout": 0,
+    "share_embeddings": "all",
+}
+SHAPE = (
+    '{"encoder": [{"ffn": 5}, {"self": 0, "ffn": 0}],'
+    ' "decoder": [{"self": 1, "cross": 2}, {"self": 2, "cross": 0, "ffn": 3}]}'
+)
 MODELS = {
     "post-norm": {"name": "transformer"},
     "pre-norm, embeddings apart": {"name": "transformer", "norm": "pre", "share_embeddings": "none"},
     "SSRU": {"name": "nmtprune_transformer", "decoder_self": "ssru"},
     "tied layers, pre-norm": {"name": "nmtprune_transformer", "tied_decoder_layers": True, "norm": "pre"},
     "LSTM": {"name": "nmtprune_lstm", "init_scale": 0.5},
-    "LSTM without attention": {"name": "nmtprune_lstm", "init_scale": 0.5, "attention": "none", "share_embeddings": "none"},
+    "LSTM without attention": {
+        "name": "nmtprune_lstm",
+        "init_scale": 0.5,
+        "attention": "none",
+        "share_embeddings": "none",
+    },
     "sliced": {"name": "nmtprune_transformer", "head_dim": 8},
 }
 
@@ -39,7 +55,9 @@ def dictionary():
 def build(dictionary, shape=None, **architecture):
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary, cfg=None)
     argv = ["data", *arguments.of_architecture(SMALL | architecture), *(["--shape", shape] if shape else [])]
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=argv))
+    cfg = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
+    )
     torch.manual_seed(1)
     model = models.build_model(cfg.model, task)
     for name, parameter in model.named_parameters():
@@ -55,7 +73,9 @@ def batch(dictionary, padded=True):
     longest = [max(side) for side in zip(*lengths, strict=True)]
     source, target = (torch.full((3, length), dictionary.pad()) for length in longest)
     for row, (source_length, target_length) in enumerate(lengths):
-        source[row, longest[0] - source_length :] = torch.randint(4, 44, (source_length,), generator=generator)
+        source[row, longest[0] - source_length :] = torch.randint(
+            4, 44, (source_length,), generator=generator
+        )
         target[row, :target_length] = torch.randint(4, 44, (target_length,), generator=generator)
     shifted = torch.cat([torch.full((3, 1), dictionary.eos()), target[:, :-1]], dim=1)
     shifted.masked_fill_(target == dictionary.pad(), dictionary.pad())
@@ -71,13 +91,17 @@ def loss_and_gradients(model, sample, dictionary, monkeypatch, own_forward):
     loss, sample_size, logged = InPlaceCrossEntropy(task, False, 0.1)(model, sample)
     loss.backward()
     monkeypatch.undo()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    gradients = {
+        name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
     return loss.detach(), gradients, sample_size, logged
 
 
 @pytest.mark.parametrize("padded", [True, False], ids=["padded", "of one length"])
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_loss_and_its_gradients_are_those_of_the_models_own_forward_pass(kind, padded, dictionary, monkeypatch):
+def test_the_loss_and_its_gradients_are_those_of_the_models_own_forward_pass(
+    kind, padded, dictionary, monkeypatch
+):
     model = build(dictionary, SHAPE if kind == "sliced" else None, **MODELS[kind]).train()
     assert packed.supports(model)
     sample = batch(dictionary, padded)
@@ -88,17 +112,25 @@ def test_the_loss_and_its_gradients_are_those_of_the_models_own_forward_pass(kin
 
 @pytest.mark.parametrize("kind", ["pre-norm, embeddings apart", "SSRU", "LSTM"])
 def test_in_mixed_precision_more_padding_changes_nothing(kind, dictionary, monkeypatch):
-    """The batch has lengths of 5 and 7 and 11 target tokens; the sums are those of single precision within what bfloat16 rounds."""
+    """The batch has lengths of 5 and 7 and 11 target tokens; the sums are those of single precision within
+    what bfloat16 rounds.
+    """
     sums, shapes = [], []
     plain = packed.features
-    monkeypatch.setattr(packed, "features", lambda *given: shapes.append([each.shape[1] for each in given[1:]]) or plain(*given))
+    monkeypatch.setattr(
+        packed,
+        "features",
+        lambda *given: shapes.append([each.shape[1] for each in given[1:]]) or plain(*given),
+    )
     for mixed in (False, True):
         model = build(dictionary, **MODELS[kind]).train()
         criterion = InPlaceCrossEntropy(SimpleNamespace(target_dictionary=dictionary), False, 0.1)
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             loss, _, _ = criterion(model, batch(dictionary))
         loss.backward()
-        gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+        gradients = torch.cat(
+            [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+        )
         sums.append((loss.detach(), gradients))
     assert shapes == [[5, 7], [5, 7] if kind == "LSTM" else [8, 8]]
     (loss, gradients), (mixed_loss, mixed_gradients) = sums
@@ -126,12 +158,19 @@ def test_a_validation_has_no_dropout_and_no_gradient(dictionary, monkeypatch):
 
 
 def test_dropout_falls_on_every_sub_layer_and_on_attention(dictionary, monkeypatch):
-    model = build(dictionary, name="transformer", dropout=0.3, attention_dropout=0.3, activation_dropout=0.3).train()
+    model = build(
+        dictionary, name="transformer", dropout=0.3, attention_dropout=0.3, activation_dropout=0.3
+    ).train()
     rates = []
     for name in ("dropout", "dropped_sum"):
         plain = getattr(packed, name)
-        monkeypatch.setattr(packed, name, lambda *given, plain=plain: rates.append(given[-1]) or plain(*given))
-    source, target = batch(dictionary)["net_input"]["src_tokens"], batch(dictionary)["net_input"]["prev_output_tokens"]
+        monkeypatch.setattr(
+            packed, name, lambda *given, plain=plain: rates.append(given[-1]) or plain(*given)
+        )
+    source, target = (
+        batch(dictionary)["net_input"]["src_tokens"],
+        batch(dictionary)["net_input"]["prev_output_tokens"],
+    )
     packed.features(model, source, target)
     # embeddings of two sides; four feed-forward activations; residual sums of 2 * 2 and 2 * 3 sub-layers
     assert rates == [pytest.approx(0.3)] * (2 + 4 + 4 + 6)
@@ -141,7 +180,9 @@ def test_dropout_falls_on_every_sub_layer_and_on_attention(dictionary, monkeypat
 def test_a_transformer_with_extras_is_left_to_its_own_forward_pass(extra, dictionary):
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
     argv = ["data", *arguments.of_architecture(SMALL | {"name": "transformer"}), extra]
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=argv))
+    cfg = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
+    )
     assert not packed.supports(models.build_model(cfg.model, task))
 
 
@@ -225,7 +266,10 @@ def test_a_sum_under_dropout_is_the_sum_with_what_was_dropped():
 
 
 def test_a_sum_under_dropout_stays_in_single_precision():
-    residual, x = torch.randn(5, 8, requires_grad=True), torch.randn(5, 8, dtype=torch.bfloat16, requires_grad=True)
+    residual, x = (
+        torch.randn(5, 8, requires_grad=True),
+        torch.randn(5, 8, dtype=torch.bfloat16, requires_grad=True),
+    )
     total = dropped_sum(residual, x, 0.25)
     total.sum().backward()
     assert (total.dtype, residual.grad.dtype, x.grad.dtype) == (torch.float32, torch.float32, torch.bfloat16)
@@ -234,7 +278,10 @@ def test_a_sum_under_dropout_stays_in_single_precision():
 @pytest.mark.parametrize("kind", ["post-norm", "SSRU"])
 def test_bfloat16_products_change_the_loss_by_their_rounding_alone(kind, dictionary):
     model = build(dictionary, **MODELS[kind]).train()
-    criterion, sample = InPlaceCrossEntropy(SimpleNamespace(target_dictionary=dictionary), False, 0.1), batch(dictionary)
+    criterion, sample = (
+        InPlaceCrossEntropy(SimpleNamespace(target_dictionary=dictionary), False, 0.1),
+        batch(dictionary),
+    )
     losses = []
     for autocast in (False, True):
         model.zero_grad()

@@ -1,4 +1,6 @@
-"""Mixed precision: what is computed in which precision, that training in bfloat16 is right, and what is said of it."""
+"""Mixed precision: what is computed in which precision, that training in bfloat16 is right, and what is said
+of it.
+"""
 
 import json
 import re
@@ -7,7 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.training import SAVED_ALWAYS, UPDATE, assert_same_training, history, interrupted, manifest, weights
+from support.training import (
+    SAVED_ALWAYS,
+    UPDATE,
+    assert_same_training,
+    history,
+    interrupted,
+    manifest,
+    weights,
+)
 from support.workplace import MICRO
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,7 +39,10 @@ RUN = config.from_settings({"own": str(MICRO), "device": "cpu"})
 KINDS = ["micro", "micro-student", "micro-student-attention", "micro-lightconv"]
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm"}
 MIXED = "micro/micro-mixed/s1"
-STUDENTS = ("micro-student-still-mixed", "micro-student-still")  # without dropout, of which mixed precision draws more
+STUDENTS = (
+    "micro-student-still-mixed",
+    "micro-student-still",
+)  # without dropout, of which mixed precision draws more
 AUTO = "micro/micro-auto/s1/train"
 NATIVE = Precision("bf16", autocast=True)
 
@@ -69,7 +82,10 @@ def test_what_is_used_of_what_is_asked_for(processor, asked, device, native, exp
 
 
 def test_fp16_on_a_cpu_is_refused_in_a_sentence():
-    with pytest.raises(UserError, match=r"^precision: `fp16` needs a GPU \(device: cuda\); on the CPU use fp32, bf16 or auto$"):
+    with pytest.raises(
+        UserError,
+        match=r"^precision: `fp16` needs a GPU \(device: cuda\); on the CPU use fp32, bf16 or auto$",
+    ):
         decide("fp16", "cpu", "transformer")
 
 
@@ -79,7 +95,9 @@ def test_an_lstm_trains_in_bfloat16_only_where_there_are_kernels_for_it(processo
     assert decide(asked, "cpu", "nmtprune_lstm") == NATIVE
     assert decide(asked, "cpu", "lstm_luong_wmt_en_de").used == "fp32"
     processor(True, lstm=False)
-    assert decide(asked, "cpu", "nmtprune_lstm") == Precision("fp32", False, "PyTorch has no kernels here that train an LSTM in bfloat16")
+    assert decide(asked, "cpu", "nmtprune_lstm") == Precision(
+        "fp32", False, "PyTorch has no kernels here that train an LSTM in bfloat16"
+    )
 
 
 def test_whether_an_lstm_can_be_trained_is_tried_out_and_leaves_random_numbers_alone():
@@ -111,12 +129,32 @@ def test_a_processor_multiplies_bfloat16_by_its_instructions(monkeypatch, able, 
 def test_the_small_recipes_say_auto_and_no_others():
     """`tiny-...` do; toy's and the papers' own say nothing, so that their identities stay."""
     shipped = config.from_settings({})
-    whole = [name for name in shipped.names("recipes") if name not in ("transformer", "student", "tiny-student", "toy-student")]
-    asked = {name: {shipped.schedule(name, each)["precision"] for each in shipped.recipe(name)["schedules"]} for name in whole}
-    small = {"tiny-192", "tiny-128", "tiny-96", "tiny-64", "tiny-32", "tiny-lightconv", "tiny-lstm", "tiny-lstm-small", "tiny-rnnsearch"}
+    whole = [
+        name
+        for name in shipped.names("recipes")
+        if name not in ("transformer", "student", "tiny-student", "toy-student")
+    ]
+    asked = {
+        name: {shipped.schedule(name, each)["precision"] for each in shipped.recipe(name)["schedules"]}
+        for name in whole
+    }
+    small = {
+        "tiny-192",
+        "tiny-128",
+        "tiny-96",
+        "tiny-64",
+        "tiny-32",
+        "tiny-lightconv",
+        "tiny-lstm",
+        "tiny-lstm-small",
+        "tiny-rnnsearch",
+    }
     small |= {f"tiny-6-6{kind}" for kind in ("", "-deep", "-shallow", "-wide", "-layerdrop", "-sublayerdrop")}
     small |= {f"tiny-6-6-dropout{tenths}" for tenths in (0, 3, 5)}
-    small |= {f"tiny-student-{kind}" for kind in ("6-2", "6-2-ffn72", "6-2-ffn288", "12-1", "12-1-ffn288", "12-1-heads4")}
+    small |= {
+        f"tiny-student-{kind}"
+        for kind in ("6-2", "6-2-ffn72", "6-2-ffn288", "12-1", "12-1-ffn288", "12-1-heads4")
+    }
     assert {name for name, said in asked.items() if said == {"auto"}} == small
     assert all(said == {"fp32"} for name, said in asked.items() if name not in small)
 
@@ -129,7 +167,9 @@ def trainer_of(studio, recipe, asked, **schedule):
     with studio.inside():
         run = studio.config
         settings = run.schedule(recipe, "train") | {"precision": asked, **schedule}
-        data = arguments.of_data(paths.binarised(run.data_folder(chain.parse(f"micro/{recipe}/s1/train"))), "src", "tgt")
+        data = arguments.of_data(
+            paths.binarised(run.data_folder(chain.parse(f"micro/{recipe}/s1/train"))), "src", "tgt"
+        )
         architecture = run.recipe(recipe)["architecture"] | {"dropout": 0.0}
         cfg = session.configuration(arguments.of_architecture(architecture), settings, data, 1, "cpu")
         assert not cfg.common.bf16 and not cfg.common.fp16  # which on a CPU would mean a TPU
@@ -159,8 +199,14 @@ class Watch(TorchDispatchMode):
         result = function(*arguments, **(keywords or {}))
         name = function.overloadpacket.__name__
         flat = [part for each in arguments for part in (each if isinstance(each, (list, tuple)) else [each])]
-        self.types[name] |= {part.dtype for part in flat if torch.is_tensor(part) and part.is_floating_point()}
-        if name == "_to_copy" and (cast := self._parameters.get(arguments[0].data_ptr())) and result.dtype == torch.bfloat16:
+        self.types[name] |= {
+            part.dtype for part in flat if torch.is_tensor(part) and part.is_floating_point()
+        }
+        if (
+            name == "_to_copy"
+            and (cast := self._parameters.get(arguments[0].data_ptr()))
+            and result.dtype == torch.bfloat16
+        ):
             self.casts[cast] += 1
         return result
 
@@ -168,25 +214,44 @@ class Watch(TorchDispatchMode):
 @pytest.mark.parametrize("kind", KINDS)
 def test_products_are_in_bfloat16_and_everything_else_that_matters_in_single_precision(studio, kind):
     trainer, groups = trainer_of(studio, kind, "bf16", accumulate=2, clip_norm=1.0)
-    held = {name: torch.ones_like(each, dtype=torch.bool) for name, each in trainer.get_model().named_parameters() if each.dim() == 2}
+    held = {
+        name: torch.ones_like(each, dtype=torch.bool)
+        for name, each in trainer.get_model().named_parameters()
+        if each.dim() == 2
+    }
     masks.hold(trainer.get_model(), held)  # hooks on gradients do not make PyTorch cast a weight again
     update(trainer, groups[0])
     with Watch(trainer.get_model()) as seen:
         update(trainer, groups[1])
     single, half = {torch.float32}, {torch.bfloat16}
-    for name in ("native_layer_norm", "native_layer_norm_backward", "_softmax", "_fused_adamw_", "_foreach_norm", "_foreach_mul_"):
+    for name in (
+        "native_layer_norm",
+        "native_layer_norm_backward",
+        "_softmax",
+        "_fused_adamw_",
+        "_foreach_norm",
+        "_foreach_mul_",
+    ):
         assert seen.types[name] == single, name
     assert set().union(*(seen.types[name] for name in PRODUCTS)) == half
-    # two batches an update, forward and backward, and each weight is cast once; a Transformer's queries, keys and values side by side
+    # two batches an update, forward and backward, and each weight is cast once; a Transformer's queries, keys
+    # and values side by side
     assert seen.casts and set(seen.casts.values()) == {1}
     side_by_side = () if kind == "micro-lightconv" else ("q_proj.weight", "k_proj.weight", "v_proj.weight")
-    weights = {name for name, parameter in trainer.get_model().named_parameters() if name.endswith("_proj.weight")}
+    weights = {
+        name for name, parameter in trainer.get_model().named_parameters() if name.endswith("_proj.weight")
+    }
     matrices = {name for name in weights if not name.endswith(side_by_side)}
     assert matrices and matrices <= set(seen.casts)
     for parameter in trainer.get_model().parameters():
         assert parameter.dtype == torch.float32
         assert parameter.grad is None or parameter.grad.dtype == torch.float32
-    moments = [value for each in trainer.optimizer.optimizer.state.values() for value in each.values() if torch.is_tensor(value)]
+    moments = [
+        value
+        for each in trainer.optimizer.optimizer.state.values()
+        for value in each.values()
+        if torch.is_tensor(value)
+    ]
     assert moments and {moment.dtype for moment in moments} == single
 
 
@@ -203,7 +268,9 @@ def test_the_loss_and_its_penalty_are_in_single_precision(studio):
 def test_the_penalty_does_not_depend_on_autocast(studio, groups, scaled):
     trainer, _ = trainer_of(studio, "micro-student-attention", "fp32")
     parameters = dict(trainer.get_model().named_parameters())
-    lasso = GroupLasso(parameters, groups, "both", head_size(checkpoints.options_by_name(trainer.cfg.model)), scaled)
+    lasso = GroupLasso(
+        parameters, groups, "both", head_size(checkpoints.options_by_name(trainer.cfg.model)), scaled
+    )
 
     def value_and_gradients(autocast):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -222,7 +289,11 @@ def test_models_learn_in_bfloat16_what_they_learn_in_single_precision(studio, ki
         trainer, groups = trainer_of(studio, kind, asked)
         update(trainer, groups[0])
         gradients[asked] = torch.cat(
-            [parameter.grad.flatten() for parameter in trainer.get_model().parameters() if parameter.grad is not None]
+            [
+                parameter.grad.flatten()
+                for parameter in trainer.get_model().parameters()
+                if parameter.grad is not None
+            ]
         )
         for samples in groups[1:12]:
             update(trainer, samples)
@@ -230,7 +301,9 @@ def test_models_learn_in_bfloat16_what_they_learn_in_single_precision(studio, ki
         losses[asked] = torch.tensor([loss, nll]) / tokens
     assert not torch.equal(losses["fp32"], losses["bf16"])
     assert losses["bf16"].tolist() == pytest.approx(losses["fp32"].tolist(), rel=2e-3)
-    assert (gradients["bf16"] - gradients["fp32"]).norm() < 0.02 * gradients["fp32"].norm()  # eight bits of a number are 0.004
+    assert (gradients["bf16"] - gradients["fp32"]).norm() < 0.02 * gradients[
+        "fp32"
+    ].norm()  # eight bits of a number are 0.004
 
 
 # --- whole trainings
@@ -246,7 +319,10 @@ def test_masks_hold_and_an_interrupted_training_ends_with_the_same_tensors(studi
     assert_same_training(workplace.make(text), reference)
     assert manifest(reference)["precision"] == manifest(workplace.model(text))["precision"] == "bf16"
     assert {row["precision"] for row in history(reference)} == {"bf16"}
-    kept, before = checkpoints.read_masks(reference.parent / "mask.pt"), weights(studio.model(f"{MIXED}/train") / "model.pt")
+    kept, before = (
+        checkpoints.read_masks(reference.parent / "mask.pt"),
+        weights(studio.model(f"{MIXED}/train") / "model.pt"),
+    )
     for name in ("model.pt", "last.pt"):
         after = weights(workplace.model(text) / name)
         assert {tensor.dtype for tensor in after.values() if tensor.is_floating_point()} == {torch.float32}
@@ -256,15 +332,23 @@ def test_masks_hold_and_an_interrupted_training_ends_with_the_same_tensors(studi
 
 
 def test_a_lasso_and_fine_tuning_in_bfloat16_end_where_they_do_in_single_precision(studio):
-    """The lasso's history has the norms of the very weights that it leaves; rounded weights are put back before the optimiser's step."""
+    """The lasso's history has the norms of the very weights that it leaves; rounded weights are put back
+    before the optimiser's step.
+    """
     steps = "train-pretrain/lasso-ffn-both-25"
     mixed, single = (studio.make(f"micro/{recipe}/s1/{steps}") for recipe in STUDENTS)
     last, left = history(mixed)[-1], weights(mixed / "last.pt")
-    assert float(last["penalty"]) == pytest.approx(float(GroupLasso(left, "ffn", "both", 4).value()), rel=1e-6)
+    assert float(last["penalty"]) == pytest.approx(
+        float(GroupLasso(left, "ffn", "both", 4).value()), rel=1e-6
+    )
     assert float(last["penalty"]) == pytest.approx(float(history(single)[-1]["penalty"]), rel=0.01)
-    tuned, tuned_single = (history(studio.make(f"micro/{recipe}/s1/{steps}/int8-onnx/finetune")) for recipe in STUDENTS)
+    tuned, tuned_single = (
+        history(studio.make(f"micro/{recipe}/s1/{steps}/int8-onnx/finetune")) for recipe in STUDENTS
+    )
     assert len(tuned) == len(tuned_single) > 1
-    assert [float(row["dev_nll"]) for row in tuned] == pytest.approx([float(row["dev_nll"]) for row in tuned_single], rel=2e-3)
+    assert [float(row["dev_nll"]) for row in tuned] == pytest.approx(
+        [float(row["dev_nll"]) for row in tuned_single], rel=2e-3
+    )
     assert {row["precision"] for row in tuned} == {"bf16"}
 
 
@@ -280,7 +364,9 @@ def test_two_workers_train_in_bfloat16_as_one_that_accumulates(studio, bench):
     ours, theirs = weights(together / "last.pt"), weights(alone / "last.pt")
     assert all(torch.allclose(ours[name], theirs[name], atol=2e-3) for name in theirs)
     for key in ("dev_nll", "train_nll"):
-        one, other = ([float(row[key]) for row in history(folder) if row[key]] for folder in (together, alone))
+        one, other = (
+            [float(row[key]) for row in history(folder) if row[key]] for folder in (together, alone)
+        )
         assert len(one) > 1 and one == pytest.approx(other, rel=1e-3)
     kept = checkpoints.read_masks(together.parent / "mask.pt")
     assert all(not ours[name][~mask].any() for name, mask in kept.items())
@@ -294,16 +380,24 @@ def begun_on(processor, native, workplace, monkeypatch):
         workplace.make(AUTO)
 
 
-def test_a_training_goes_on_in_single_precision_on_a_machine_without_bfloat16(bench, processor, monkeypatch, capsys):
+def test_a_training_goes_on_in_single_precision_on_a_machine_without_bfloat16(
+    bench, processor, monkeypatch, capsys
+):
     workplace = bench()
     begun_on(processor, True, workplace, monkeypatch)
     processor(False)
     capsys.readouterr()
     made = workplace.make(AUTO)
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("training in ")]
-    assert said == ["training in fp32 from update 11 on, after bf16: this processor has no instructions for bfloat16"]
+    assert said == [
+        "training in fp32 from update 11 on, after bf16: this processor has no instructions for bfloat16"
+    ]
     assert manifest(made)["precision"] == "bf16, fp32 from update 11"
-    assert [(row["update"], row["precision"]) for row in history(made)] == [("8", "bf16"), ("16", "fp32"), ("24", "fp32")]
+    assert [(row["update"], row["precision"]) for row in history(made)] == [
+        ("8", "bf16"),
+        ("16", "fp32"),
+        ("24", "fp32"),
+    ]
     with workplace.inside():
         assert Measured(workplace.config).trained_precision(chain.parse(AUTO)) == "bf16, fp32 from update 11"
 
@@ -358,7 +452,14 @@ def test_the_precision_of_a_model_is_that_of_all_its_trainings(tmp_path, monkeyp
     measured = Measured(RUN)
     found = {
         address: measured.trained_precision(chain.parse(f"micro/micro/{address}"))
-        for address in ("s1/train", "s1/train/continue", "s1/train/prune-local-50/retrain", "s2/train", "s3/train", "s4/train")
+        for address in (
+            "s1/train",
+            "s1/train/continue",
+            "s1/train/prune-local-50/retrain",
+            "s2/train",
+            "s3/train",
+            "s4/train",
+        )
     }
     assert list(found.values()) == ["bf16", "bf16", "bf16 and fp32", "fp16", "fp32", None]
 
@@ -370,7 +471,10 @@ def test_the_precision_of_a_model_is_that_of_all_its_trainings(tmp_path, monkeyp
         ({"A": None, "B": "fp32"}, []),
         ({"A": None}, []),
         ({"A": "bf16", "B": None}, ["Trained in bfloat16 (mixed precision)."]),
-        ({"A": "bf16", "B": "fp32", "C": "bf16"}, ["Trained in bfloat16 (mixed precision); in single precision: B."]),
+        (
+            {"A": "bf16", "B": "fp32", "C": "bf16"},
+            ["Trained in bfloat16 (mixed precision); in single precision: B."],
+        ),
         (
             {"A": "bf16, fp32 from update 401", "B": "bf16 and fp32", "C": "bf16 and fp32"},
             [
@@ -392,7 +496,10 @@ def test_status_says_in_which_precision_trainings_compute(tmp_path, monkeypatch,
     run = config.from_settings({**settings, "chains": [text]})
     write_json(run.data_folder(chain.parse(AUTO)) / paths.MANIFEST, {"digest": "data"})
     processor(False)
-    assert "training precision: 2 to come in fp32 (this processor has no instructions for bfloat16)" in status.status(run).splitlines()
+    assert (
+        "training precision: 2 to come in fp32 (this processor has no instructions for bfloat16)"
+        in status.status(run).splitlines()
+    )
     pretend(AUTO, "bf16", digest=status.manifest.digest_of(run, chain.parse(AUTO)))
     processor(True)
     assert "training precision: 1 in bf16, 1 to come in bf16" in status.status(run).splitlines()
@@ -415,7 +522,11 @@ def test_what_was_measured_in_bfloat16_is_not_the_cost_of_single_precision(tmp_p
         costs[native] = Estimates(RUN).cost(job_of(AUTO, rule="train"))
         identities[native] = calibration.identity(RUN, chain.parse(AUTO), False, 20.0)
     assert costs[True].seconds == pytest.approx(4.0) and costs[False] is None
-    assert identities[False] == calibration.identity(RUN, chain.parse("micro/micro/s1/train"), False, 20.0) != identities[True]
+    assert (
+        identities[False]
+        == calibration.identity(RUN, chain.parse("micro/micro/s1/train"), False, 20.0)
+        != identities[True]
+    )
 
 
 def test_the_schedules_of_initial_weights_do_not_depend_on_precision():

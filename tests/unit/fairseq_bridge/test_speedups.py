@@ -100,7 +100,9 @@ def test_adam_heeds_strides(plain_adam_step):
     weights = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
     results = []
     for step in (plain_adam_step, Adam.step):
-        view = torch.nn.Parameter(weights.clone()[:, ::2])  # a sliced matrix that shares the whole one's memory
+        view = torch.nn.Parameter(
+            weights.clone()[:, ::2]
+        )  # a sliced matrix that shares the whole one's memory
         transposed = torch.nn.Parameter(weights.clone().t())
         optimizer = Adam([view, transposed], lr=0.01)
         for _ in range(3):
@@ -135,7 +137,9 @@ def test_dropout_keeps_its_share_and_its_expectation(p):
     assert abs(deviations) < 4
     torch.testing.assert_close(y[~dropped], torch.full_like(y[~dropped], 2 / (1 - p)))
     torch.testing.assert_close(x.grad, y.detach() / 2)
-    neighbours = (dropped[:, 1:] & dropped[:, :-1]).double().mean()  # the two halves of one draw are independent
+    neighbours = (
+        (dropped[:, 1:] & dropped[:, :-1]).double().mean()
+    )  # the two halves of one draw are independent
     assert neighbours.item() == pytest.approx(p * p, rel=0.05)
 
 
@@ -189,7 +193,8 @@ def test_gradients_are_scaled_and_clipped_as_by_fairseq(max_norm, plain_adam_ste
 
 def test_applying_twice_is_applying_once():
     program = (
-        "from nmtprune.fairseq_bridge import speedups; from fairseq.optim.adam import Adam; plain = Adam.step; "
+        "from nmtprune.fairseq_bridge import speedups; from fairseq.optim.adam import Adam; plain = "
+        "Adam.step; "
         "speedups.apply(); once = Adam.step; speedups.apply(); assert Adam.step is once is not plain"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
@@ -197,9 +202,12 @@ def test_applying_twice_is_applying_once():
 
 def test_no_optimiser_starts_the_compiler():
     code = (
-        "import sys, torch; from nmtprune.fairseq_bridge import speedups; speedups.apply(); from fairseq.optim.adam import Adam; "
-        "p = torch.nn.Parameter(torch.ones(2)); own = Adam([p]); own.zero_grad(); p.sum().backward(); own.step(); "
-        "own.load_state_dict(own.state_dict()); assert torch.allclose(p, torch.tensor(0.999)); assert 'torch._dynamo' not in sys.modules"
+        "import sys, torch; from nmtprune.fairseq_bridge import speedups; speedups.apply(); from "
+        "fairseq.optim.adam import Adam; "
+        "p = torch.nn.Parameter(torch.ones(2)); own = Adam([p]); own.zero_grad(); p.sum().backward(); "
+        "own.step(); "
+        "own.load_state_dict(own.state_dict()); assert torch.allclose(p, torch.tensor(0.999)); assert "
+        "'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -220,7 +228,9 @@ def test_the_batches_of_a_small_corpus_are_formed_once(monkeypatch):
     monkeypatch.setattr(speedups, "_TOKENS_KEPT", 10)
     large = dataset([30, 30])
     assert isinstance(large.__getitems__([0, 1]), list)
-    torch.testing.assert_close(large.collater(large.__getitems__([0, 1])), large.collater([large[0], large[1]]))
+    torch.testing.assert_close(
+        large.collater(large.__getitems__([0, 1])), large.collater([large[0], large[1]])
+    )
 
 
 @pytest.mark.usefixtures("plain_adam_step")

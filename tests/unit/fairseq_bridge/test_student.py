@@ -36,7 +36,11 @@ SMALL = {
 }
 SHAPE = {
     "encoder": [{"ffn": 5, "self": 1}, {"ffn": 0, "self": 0}],
-    "decoder": [{"ffn": 7, "cross": 2, "self": 0}, {"ffn": 0, "cross": 0, "self": 3}, {"ffn": 2, "cross": 4, "self": 4}],
+    "decoder": [
+        {"ffn": 7, "cross": 2, "self": 0},
+        {"ffn": 0, "cross": 0, "self": 3},
+        {"ffn": 2, "cross": 4, "self": 4},
+    ],
 }
 VARIANTS = {
     "attention": {},
@@ -51,14 +55,18 @@ def configuration(architecture, shape=None):
     """cfg.model as a checkpoint holds it."""
     argv = ["data", "--task", "translation", *arguments.of_architecture(architecture)]
     argv += ["--shape", json.dumps(shape)] if shape else []
-    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=argv)).model
+    return convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
+    ).model
 
 
 def build(architecture, shape=None):
     """The module, its weights drawn from seed 1."""
     torch.manual_seed(1)
     dictionary = generation.as_dictionary(SYMBOLS)
-    return build_model(configuration(architecture, shape), TranslationTask(TranslationConfig(), dictionary, dictionary)).eval()
+    return build_model(
+        configuration(architecture, shape), TranslationTask(TranslationConfig(), dictionary, dictionary)
+    ).eval()
 
 
 def shuffled(module):
@@ -109,7 +117,9 @@ def test_gradients_are_those_of_fairseqs_transformer():
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("beam", [1, 2])
 def test_step_by_step_is_all_at_once(variant, beam):
-    """Hypotheses of a sentence change places on the way, as in a beam search, and the first sentence is done before the others."""
+    """Hypotheses of a sentence change places on the way, as in a beam search, and the first sentence is done
+    before the others.
+    """
     module = shuffled(build(SMALL | VARIANTS[variant]))
     sources, lengths, _, _ = batch()
     module.decoder.set_beam_size(beam)
@@ -132,12 +142,20 @@ def test_no_position_sees_a_later_one(variant):
     sources, lengths, targets, _ = batch()
     other = targets.clone()
     other[:, 3:] = 5
-    torch.testing.assert_close(module(sources, lengths, targets)[0][:, :3], module(sources, lengths, other)[0][:, :3])
+    torch.testing.assert_close(
+        module(sources, lengths, targets)[0][:, :3], module(sources, lengths, other)[0][:, :3]
+    )
 
 
 def test_tied_layers_are_one_set_of_parameters_under_all_names():
-    tied, single = build(SMALL | VARIANTS["tied ssru"]), build(SMALL | {"decoder_layers": 1, "decoder_self": "ssru"})
-    size = {name: sum(p.numel() for p in module.parameters()) for name, module in (("tied", tied), ("single", single))}
+    tied, single = (
+        build(SMALL | VARIANTS["tied ssru"]),
+        build(SMALL | {"decoder_layers": 1, "decoder_self": "ssru"}),
+    )
+    size = {
+        name: sum(p.numel() for p in module.parameters())
+        for name, module in (("tied", tied), ("single", single))
+    }
     assert size["tied"] == size["single"]
     names = [name for name in tied.state_dict() if "layers.2." in name and name.startswith("decoder")]
     assert "decoder.layers.2.ssru.forget_proj.weight" in names
@@ -175,19 +193,30 @@ def test_a_shaped_student_is_the_uniform_one_with_zeros(norm):
         state[name][tuple(slice(size) for size in tensor.shape)] = tensor
     full.load_state_dict(state)
     sources, lengths, targets, real = batch()
-    torch.testing.assert_close(sliced(sources, lengths, targets)[0][real], full(sources, lengths, targets)[0][real], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        sliced(sources, lengths, targets)[0][real],
+        full(sources, lengths, targets)[0][real],
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fairseqs_engine_translates_and_scores(variant):
-    """Built from a checkpoint's options alone, after which a beam search leaves no trace in the likelihoods."""
+    """Built from a checkpoint's options alone, after which a beam search leaves no trace in the
+    likelihoods.
+    """
     architecture = SMALL | VARIANTS[variant]
-    model = Model(shuffled(build(architecture)).state_dict(), dict(configuration(architecture)), SYMBOLS, SYMBOLS)
+    model = Model(
+        shuffled(build(architecture)).state_dict(), dict(configuration(architecture)), SYMBOLS, SYMBOLS
+    )
     engine = generation.FairseqEngine(model, "cpu")
     sources = [["w3", "w1", "w4"], ["w1"], ["w5", "w9"]]
     before = engine.negative_log_likelihoods(sources, sources)
     together = engine.translate(sources, Search(beam=3, replace_unknowns=True), 8)
-    assert together == [engine.translate([source], Search(beam=3, replace_unknowns=True), 8)[0] for source in sources]
+    assert together == [
+        engine.translate([source], Search(beam=3, replace_unknowns=True), 8)[0] for source in sources
+    ]
     assert engine.negative_log_likelihoods(sources, sources) == before
 
 
@@ -209,13 +238,18 @@ def test_the_scan_and_its_gradient_are_the_loops(length, centre, spread, seed):
     weight = torch.randn(length, 2, 3, generator=generator)
     found, expected = student.recurrence(forget, update), plain_loop(forget, update)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
-    ours, theirs = (torch.autograd.grad((cells * weight).sum(), (forget, update)) for cells in (found, expected))
+    ours, theirs = (
+        torch.autograd.grad((cells * weight).sum(), (forget, update)) for cells in (found, expected)
+    )
     torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-4)
 
 
 def test_the_scans_gradient_is_that_of_its_differences():
     torch.manual_seed(1)
-    gates, updates = torch.rand(9, 2, dtype=torch.float64).requires_grad_(), torch.randn(9, 2, dtype=torch.float64).requires_grad_()
+    gates, updates = (
+        torch.rand(9, 2, dtype=torch.float64).requires_grad_(),
+        torch.randn(9, 2, dtype=torch.float64).requires_grad_(),
+    )
     assert torch.autograd.gradcheck(student.recurrence, (gates, updates))
 
 
@@ -242,12 +276,23 @@ def test_the_uniform_shape_says_what_the_options_say():
 
 @pytest.mark.parametrize("steps", ["train", "train-pretrain/lasso-ffn+att-both-25/slice"])
 def test_fairseq_generate_opens_a_checkpoint(studio, steps):
-    """Its own command-line tool, told where our models are; it writes the hypotheses that we write. A sliced model too."""
+    """Its own command-line tool, told where our models are; it writes the hypotheses that we write. A sliced
+    model too.
+    """
     folder = studio.make(f"micro/micro-student/s1/{steps}")
     data = next((studio / "results/data/micro").glob("sentencepiece*"))
     plugin = REPOSITORY / "workflow" / "nmtprune" / "fairseq_bridge" / "nmtprune_plugin"
     tool = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.generate import cli_main; cli_main()"
-    where = [str(data / "bin"), "--path", str(folder / "model.pt"), "--user-dir", str(plugin), "--cpu", "--gen-subset", "test"]
+    where = [
+        str(data / "bin"),
+        "--path",
+        str(folder / "model.pt"),
+        "--user-dir",
+        str(plugin),
+        "--cpu",
+        "--gen-subset",
+        "test",
+    ]
     how = ["--beam", "2", "--max-len-a", "0", "--max-len-b", "20"]
     done = studio.run(sys.executable, "-c", tool, *where, *how)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -258,7 +303,9 @@ def test_fairseq_generate_opens_a_checkpoint(studio, steps):
 
     checkpoint = checkpoints.read(folder / "model.pt")
     symbols = [read_dictionary(data / "bin" / f"dict.{language}.txt") for language in ("src", "tgt")]
-    engine = generation.FairseqEngine(Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu")
+    engine = generation.FairseqEngine(
+        Model(checkpoint["model"], dict(checkpoint["cfg"]["model"]), *symbols), "cpu"
+    )
     ours = engine.translate([said[f"S-{number}"] for number in numbers], Search(beam=2), 20)
     assert ours == [said[f"H-{number}"] for number in numbers]
     assert checkpoint["cfg"]["model"]["decoder_self"] == "ssru"

@@ -1,4 +1,6 @@
-"""What is observed of components: the differences of the residual stream, in fairseq's own Transformer and in students."""
+"""What is observed of components: the differences of the residual stream, in fairseq's own Transformer and in
+students.
+"""
 
 import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
@@ -23,33 +25,49 @@ def norms(engine, side):
     for each in engine.components:
         if sub_layer_of(each).side == side:
             layer = getattr(engine._model, side).layers[each.layer - 1]
-            name = {"self": "self_attn_layer_norm", "cross": "encoder_attn_layer_norm", "ffn": "final_layer_norm"}
+            name = {
+                "self": "self_attn_layer_norm",
+                "cross": "encoder_attn_layer_norm",
+                "ffn": "final_layer_norm",
+            }
             found[each] = getattr(layer, name[sub_layer_of(each).component]), layer.normalize_before
-    return dict(sorted(found.items(), key=lambda pair: (pair[0].layer, ["SA", "EA", "FF"].index(pair[0].kind[2:]))))
+    return dict(
+        sorted(found.items(), key=lambda pair: (pair[0].layer, ["SA", "EA", "FF"].index(pair[0].kind[2:])))
+    )
 
 
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_what_a_component_adds_is_the_difference_of_the_residual_stream(engine, side):
-    """From a component's input and output follows the input of the next one, and in the end the side's output."""
+    """From a component's input and output follows the input of the next one, and in the end the side's
+    output.
+    """
     passed = engine.observe(SOURCES, TARGETS)
     stream = None
     for component, (norm, before) in norms(engine, side).items():
         read, added = passed.components[component]
         real = passed.real(component)
-        ssru_between = side == "decoder" and component.kind == "D.EA" and "D.SA" not in {each.kind for each in engine.components}
+        ssru_between = (
+            side == "decoder"
+            and component.kind == "D.EA"
+            and "D.SA" not in {each.kind for each in engine.components}
+        )
         if stream is not None and not ssru_between:
             torch.testing.assert_close(read[real], stream[real], atol=1e-5, rtol=1e-5)
         stream = read + added if before else norm(read + added)
         assert added[real].isfinite().all()
     last = getattr(engine._model, side).layer_norm
-    torch.testing.assert_close((last(stream) if last else stream)[real], passed.final(component)[real], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        (last(stream) if last else stream)[real], passed.final(component)[real], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_an_output_is_silenced_with_its_last_matrix(engine):
     """Where a component's outgoing matrix and bias are zero it adds nothing, and all else still runs."""
     for each in engine.components:
         layer = getattr(engine._model, sub_layer_of(each).side).layers[each.layer - 1]
-        module = {"self": "self_attn.out_proj", "cross": "encoder_attn.out_proj", "ffn": "fc2"}[sub_layer_of(each).component]
+        module = {"self": "self_attn.out_proj", "cross": "encoder_attn.out_proj", "ffn": "fc2"}[
+            sub_layer_of(each).component
+        ]
         for parameter in layer.get_submodule(module).parameters():
             parameter.data.zero_()
     passed = engine.observe(SOURCES, TARGETS)
@@ -68,7 +86,9 @@ def test_padding_is_told_and_changes_nothing(engine):
 
 
 def test_a_component_at_one_position_is_the_component(engine):
-    """Moved at one position, a component's output there is that of the whole model's with the same input there."""
+    """Moved at one position, a component's output there is that of the whole model's with the same input
+    there.
+    """
     passed = engine.observe(SOURCES[:1], TARGETS[:1])
     for component in engine.components:
         read, output = passed.components[component]
@@ -88,7 +108,10 @@ def test_a_layer_may_lack_a_sub_layer():
 
 
 def test_only_a_transformer_has_components():
-    with pytest.raises(UserError, match="components are sub-layers of a Transformer, and this model is of architecture `lstm`"):
+    with pytest.raises(
+        UserError,
+        match="components are sub-layers of a Transformer, and this model is of architecture `lstm`",
+    ):
         ObservedEngine(Model({}, {"arch": "lstm"}, SYMBOLS, SYMBOLS), "cpu")
 
 

@@ -15,7 +15,8 @@ from nmtprune.translation.opening import open_engine
 
 
 def test_the_source_piece_with_the_most_attention_is_copied():
-    # two padded positions, three pieces, end of sentence: neither of these is copied, however much attention they have
+    # two padded positions, three pieces, end of sentence: neither of these is copied, however much attention
+    # they have
     attention = torch.tensor(
         [
             [0.9, 0.0, 0.9, 0.9],
@@ -51,4 +52,6 @@ def test_both_engines_copy_the_same_words():
     pairs = list(zip(sources, plain["fairseq"], replaced["fairseq"], strict=True))
     assert sum(pieces.count(UNKNOWN) for _, pieces, _ in pairs) > 20
     for source, before, after in pairs:
-        assert all(new in source if old == UNKNOWN else new == old for old, new in zip(before, after, strict=True))
+        assert all(
+            new in source if old == UNKNOWN else new == old for old, new in zip(before, after, strict=True)
+        )

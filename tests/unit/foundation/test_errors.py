@@ -19,7 +19,9 @@ def raised_for(cause):
         return error
 
 
-@pytest.mark.parametrize("error", [FULL, raised_for(FULL), ExceptionGroup("two", [ValueError("x"), ExceptionGroup("one", [FULL])])])
+@pytest.mark.parametrize(
+    "error", [FULL, raised_for(FULL), ExceptionGroup("two", [ValueError("x"), ExceptionGroup("one", [FULL])])]
+)
 def test_the_error_of_the_system_is_found_behind_others(error):
     assert behind(error) is FULL
 
@@ -29,6 +31,14 @@ def test_other_errors_have_none_behind_them():
 
 
 def test_a_full_disk_comes_with_advice_and_other_errors_without():
-    assert sentence_of(FULL) == "results/x: No space left on device: free some space, and the same command goes on where this one ended"
-    assert sentence_of(OSError(errno.EACCES, "Permission denied", "results/x")) == "results/x: Permission denied"
-    assert sentence_of(OSError(errno.EIO, "Input/output error")) == "what this command prints: Input/output error"
+    assert sentence_of(FULL) == (
+        "results/x: No space left on device: "
+        "free some space, and the same command goes on where this one ended"
+    )
+    assert (
+        sentence_of(OSError(errno.EACCES, "Permission denied", "results/x")) == "results/x: Permission denied"
+    )
+    assert (
+        sentence_of(OSError(errno.EIO, "Input/output error"))
+        == "what this command prints: Input/output error"
+    )

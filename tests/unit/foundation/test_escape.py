@@ -9,7 +9,10 @@ from jinja2 import Environment
 from nmtprune.foundation import errors, escape
 from nmtprune.reporting import figures
 
-ODD = "<b>&amp; A_b %c $d$ #e {f} {{g}} {lang} \\h | ~i ^j \"k\" 'l' `m` *n* [o](p) {% q %} {# r #} ü 漢 $\\frac{"
+ODD = (
+    "<b>&amp; A_b %c $d$ #e {f} {{g}} {lang} \\h | ~i ^j \"k\" 'l' `m` *n* [o](p) {% q %} {# r #} ü 漢 "
+    "$\\frac{"
+)
 
 
 def test_markdown_shows_every_character():
@@ -25,7 +28,11 @@ def test_a_line_end_ends_no_row():
 
 
 def test_latex_has_no_bare_special_character():
-    bare = re.sub(r"\\(textbackslash|textbar|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|\$[<>]\$", "", escape.tex(ODD))
+    bare = re.sub(
+        r"\\(textbackslash|textbar|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|\$[<>]\$",
+        "",
+        escape.tex(ODD),
+    )
     assert not set("&%$#_{}\\~^|<>") & set(bare)
 
 
@@ -49,4 +56,7 @@ def test_a_figure_shows_a_dollar_sign(tmp_path):
 
 @pytest.mark.parametrize("value", ["a\nb", "a\r\nb", "a\u2028b", "a\x85b"])
 def test_a_sentence_is_one_line(value):
-    assert str(errors.UserError(f"unknown task `{value}`", "and more")).splitlines() == ["unknown task `a b`", "and more"]
+    assert str(errors.UserError(f"unknown task `{value}`", "and more")).splitlines() == [
+        "unknown task `a b`",
+        "and more",
+    ]

@@ -19,7 +19,9 @@ def test_a_build_that_the_metadata_lack(tmp_path, monkeypatch, recorded):
     folder = tmp_path / "torch"
     folder.mkdir()
     (folder / "__init__.py").write_text("raise ImportError('not to be imported')")
-    (folder / "version.py").write_text(f"from typing import Optional\n\n__all__ = ['__version__']\n__version__ = '{recorded}'\n")
+    (folder / "version.py").write_text(
+        f"from typing import Optional\n\n__all__ = ['__version__']\n__version__ = '{recorded}'\n"
+    )
     spec = importlib.util.spec_from_file_location("torch", folder / "__init__.py")
     monkeypatch.setattr(versions.importlib.util, "find_spec", lambda name: spec)
     monkeypatch.setattr(versions.importlib.metadata, "version", lambda package: "2.13.0")

@@ -19,7 +19,9 @@ TRAIN = "mine/micro/s1/train"
 
 @pytest.fixture
 def mine(tmp_path):
-    """A workplace with an own folder and a task `mine` of plain files, which a test changes before it asks."""
+    """A workplace with an own folder and a task `mine` of plain files, which a test changes before it
+    asks.
+    """
     workplace = Workplace(tmp_path / "workplace")
     shutil.copytree(MICRO, workplace / "own")
     for language in ("en", "de", "ja", "en_simple"):
@@ -29,7 +31,14 @@ def mine(tmp_path):
 
 def task(workplace, chains=(TRAIN,), settings=None, **changes):
     source = [{"files": "corpus.{lang}"}]
-    said = {"title": "Mine", "source": "en", "target": "de", "train": source, "dev": source, "test": {"news": source}} | changes
+    said = {
+        "title": "Mine",
+        "source": "en",
+        "target": "de",
+        "train": source,
+        "dev": source,
+        "test": {"news": source},
+    } | changes
     (workplace / "own" / "tasks" / "mine.yaml").write_text(yaml.safe_dump(said))
     workplace.configure(own="own", papers=[], chains=list(chains), **(settings or {}))
 
@@ -66,24 +75,32 @@ REFUSED = {
         r"tasks/mine\.yaml: train: `mtdata` needs a library that is not installed: pip install mtdata",
     ),
     "a packed file": (
-        lambda place: (write_lines(place / "c.7z", []), task(place, train=[{"files": {"en": "c.7z", "de": "corpus.de"}}])),
+        lambda place: (
+            write_lines(place / "c.7z", []),
+            task(place, train=[{"files": {"en": "c.7z", "de": "corpus.de"}}]),
+        ),
         r"c\.7z is packed as \.7z",
     ),
     "an engine": (
         lambda place: (task(place), recipe(place, architecture=LSTM, decoding={"engine": "onnx"})),
-        r"recipes/micro\.yaml: decoding: engine `onnx` runs Transformers, and the recipe has `nmtprune_lstm`; valid: auto, fairseq",
+        r"recipes/micro\.yaml: decoding: engine `onnx` runs Transformers, and the recipe has "
+        r"`nmtprune_lstm`; valid: auto, fairseq",
     ),
     "unknown words in ONNX Runtime": (
         lambda place: (task(place), recipe(place, decoding={"engine": "onnx", "replace_unknowns": True})),
         r"recipes/micro\.yaml: decoding: replace_unknowns is not for ONNX Runtime",
     ),
     "unknown words in 8 bits": (
-        lambda place: (task(place, [f"{TRAIN}/int8-onnx"]), recipe(place, decoding={"replace_unknowns": True})),
+        lambda place: (
+            task(place, [f"{TRAIN}/int8-onnx"]),
+            recipe(place, decoding={"replace_unknowns": True}),
+        ),
         r"train/int8-onnx`: ONNX Runtime does not replace unknown words.*valid: int8-ctranslate2",
     ),
     "the aligner of a shortlist": (
         lambda place: (task(place), recipe(place, decoding={"shortlist": 10})),
-        r"recipes/micro\.yaml: decoding: `shortlist` needs a library that is not installed: pip install sil-thot",
+        r"recipes/micro\.yaml: decoding: `shortlist` needs a library that is not installed: pip install "
+        r"sil-thot",
     ),
     "half precision without a GPU": (
         lambda place: task(place, ["mine/micro/s1/train-half"]),
@@ -99,7 +116,9 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_the_configuration_alone_tells(mine, what, monkeypatch):
     find_spec = checks.importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name in ("mtdata", "thot") else find_spec(name))
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *_: None if name in ("mtdata", "thot") else find_spec(name)
+    )
     monkeypatch.setattr(quality, "unavailable", without_mecab)
     make, said = REFUSED[what]
     make(mine)
@@ -109,7 +128,11 @@ def test_the_configuration_alone_tells(mine, what, monkeypatch):
 
 
 def without_mecab(language):
-    return f"BLEU for target language `{language}` needs `pip install 'sacrebleu[{language}]'`" if language in ("ja", "ko") else None
+    return (
+        f"BLEU for target language `{language}` needs `pip install 'sacrebleu[{language}]'`"
+        if language in ("ja", "ko")
+        else None
+    )
 
 
 def test_nothing_is_refused_of_what_is_right(mine):
@@ -150,7 +173,8 @@ def test_dictionaries_and_subwords_of_an_import_fit(mine, held, given):
     if held in (given, "words"):
         return of_run(mine)
     said = (
-        rf"imports\.their\.subwords: data-bin/dict\.en\.txt holds pieces of {held}, and {GIVEN[given] or 'null'} gives {given}; name the "
+        rf"imports\.their\.subwords: data-bin/dict\.en\.txt holds pieces of {held}, and "
+        rf"{GIVEN[given] or 'null'} gives {given}; name the "
     )
     with pytest.raises(UserError, match=said):
         of_run(mine)
@@ -159,8 +183,15 @@ def test_dictionaries_and_subwords_of_an_import_fit(mine, held, given):
 def test_a_dictionary_of_an_import_is_named(mine):
     (mine / "data-bin").mkdir()
     (mine / "model.pt").write_text("")
-    task(mine, ["mine/micro/s1/import-their"], {"imports": {"their": {"checkpoint": "model.pt", "dictionaries": "data-bin"}}})
-    with pytest.raises(UserError, match=r"imports\.their\.dictionaries: there is no data-bin/dict\.en\.txt, the dictionary of `en`"):
+    task(
+        mine,
+        ["mine/micro/s1/import-their"],
+        {"imports": {"their": {"checkpoint": "model.pt", "dictionaries": "data-bin"}}},
+    )
+    with pytest.raises(
+        UserError,
+        match=r"imports\.their\.dictionaries: there is no data-bin/dict\.en\.txt, the dictionary of `en`",
+    ):
         of_run(mine)
     (mine / "data-bin" / "dict.en.txt").write_bytes("groß 3\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"dict\.en\.txt is not UTF-8"):
@@ -172,11 +203,17 @@ def test_before_the_first_job_imported_files_are_read(mine, monkeypatch):
     for language in ("en", "de"):
         (mine / "data-bin" / f"dict.{language}.txt").write_text("the 9\n")
     torch.save({"model": {"a": torch.zeros(2)}}, mine / "model.pt")
-    task(mine, ["mine/micro/s1/import-their"], {"imports": {"their": {"checkpoint": "model.pt", "dictionaries": "data-bin"}}})
+    task(
+        mine,
+        ["mine/micro/s1/import-their"],
+        {"imports": {"their": {"checkpoint": "model.pt", "dictionaries": "data-bin"}}},
+    )
     monkeypatch.setattr(checks.disk_usage, "check_room", lambda *_: None)
     with mine.inside():
         of_run(mine)
-        with pytest.raises(UserError, match=r"^model\.pt is not a fairseq checkpoint: it lacks `model` or its configuration"):
+        with pytest.raises(
+            UserError, match=r"^model\.pt is not a fairseq checkpoint: it lacks `model` or its configuration"
+        ):
             checks.before_jobs(mine.config, papers.chains(mine.config), [], 1, here=True)
 
 
@@ -187,7 +224,9 @@ def test_a_gpu_that_is_not_there(mine, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with mine.inside():
         checks.before_jobs(mine.config, [], [], 1, here=False)  # a cluster's nodes may have one
-        with pytest.raises(UserError, match="device: `cuda` is asked for and there is no GPU here; valid: auto, cpu"):
+        with pytest.raises(
+            UserError, match="device: `cuda` is asked for and there is no GPU here; valid: auto, cpu"
+        ):
             checks.before_jobs(mine.config, [], [], 1, here=True)
 
 
@@ -209,7 +248,9 @@ def test_a_line_beyond_the_positions_is_refused_before_training(studio, side):
         check_lengths(config, MICRO_TRAIN, positions)
         positions[side] = longest - 1
         where = f"line {int(sizes[split].argmax()) + 1} of the {('source', 'target')[side]} side of `{split}`"
-        with pytest.raises(UserError, match=f"{where} has {longest} pieces, .* the model has positions for {longest - 1}"):
+        with pytest.raises(
+            UserError, match=f"{where} has {longest} pieces, .* the model has positions for {longest - 1}"
+        ):
             check_lengths(config, MICRO_TRAIN, positions)
 
 
@@ -223,12 +264,15 @@ def test_training_pairs_beyond_the_limits(studio, capsys):
         left_out = sum((source > limit) | (target > MANY))
         check_lengths(config, MICRO_TRAIN, [MANY, MANY], [limit, MANY])
         assert (
-            f"{left_out} of 300 training pairs are left out: a side has more than {limit} (source) or {MANY} (target)"
-            in capsys.readouterr().out
+            f"{left_out} of 300 training pairs are left out: a side has more than {limit} (source) or {MANY} "
+            "(target)" in capsys.readouterr().out
         )
         check_lengths(config, MICRO_TRAIN, [MANY, MANY], [MANY, MANY])
         assert capsys.readouterr().out == ""
-        with pytest.raises(UserError, match=r"\.train: each of the 300 training pairs has a side of more than 1 pieces, .*batch_tokens"):
+        with pytest.raises(
+            UserError,
+            match=r"\.train: each of the 300 training pairs has a side of more than 1 pieces, .*batch_tokens",
+        ):
             check_lengths(config, MICRO_TRAIN, [MANY, MANY], [1, 1])
 
 
@@ -241,5 +285,8 @@ def test_a_training_asks_before_its_first_update(bench):
     whole["training"]["batch_tokens"] = 2
     file.write_text(yaml.safe_dump(whole))
     workplace.configure(own="own")
-    with pytest.raises(UserError, match=r"line \d+ of the source side of `dev` has \d+ pieces, .* a batch takes 2 \(batch_tokens\)"):
+    with pytest.raises(
+        UserError,
+        match=r"line \d+ of the source side of `dev` has \d+ pieces, .* a batch takes 2 \(batch_tokens\)",
+    ):
         workplace.make("micro/micro/s1/train")

@@ -35,7 +35,11 @@ def make(config, address: str) -> Path:
     """A finished model of the settings that hold now, its files in both their places."""
     chain = chains.parse(address)
     directory = paths.model(chain)
-    names = ("mask.pt",) if chain.last.kind.selects else ("model.pt", "last.pt", *(("initial.pt",) if not chain.parent else ()))
+    names = (
+        ("mask.pt",)
+        if chain.last.kind.selects
+        else ("model.pt", "last.pt", *(("initial.pt",) if not chain.parent else ()))
+    )
     for name in names:
         write_text(directory / "state" / "outputs" / name, name * 1000)
         os.link(directory / "state" / "outputs" / name, directory / name)
@@ -60,7 +64,11 @@ def finish(config) -> None:
         (f"{ROOT}/at-0", "step", ["train/initial.pt"]),
         (PRUNED, "step", ["train/model.pt"]),
         (RETRAINED, "step", ["train/model.pt"]),
-        (f"{RETRAINED}/rejuvenate-external", "step", ["train/model.pt", "train/prune-local-50/retrain/model.pt"]),
+        (
+            f"{RETRAINED}/rejuvenate-external",
+            "step",
+            ["train/model.pt", "train/prune-local-50/retrain/model.pt"],
+        ),
         (f"{PRUNED}/restart-ticket", "step", ["train/initial.pt", "train/model.pt"]),
         (f"{ROOT}/lasso-ffn-both-8/slice", "step", ["train/lasso-ffn-both-8/last.pt"]),
         (f"{ROOT}/int8-onnx/finetune", "step", ["train/model.pt"]),
@@ -78,8 +86,14 @@ def test_hard_links_are_counted_once_and_state_apart(config):
     directory = make(config, ROOT)
     write_text(directory / "state" / "kept" / "a" / "model.pt", "x" * 5000)
     found = usage()
-    outputs = sum((directory / name).stat().st_blocks * 512 for name in ("model.pt", "last.pt", "initial.pt", "manifest.json"))
-    assert (found[directory].outputs, found[directory].state) == (outputs, (directory / "state/kept/a/model.pt").stat().st_blocks * 512)
+    outputs = sum(
+        (directory / name).stat().st_blocks * 512
+        for name in ("model.pt", "last.pt", "initial.pt", "manifest.json")
+    )
+    assert (found[directory].outputs, found[directory].state) == (
+        outputs,
+        (directory / "state/kept/a/model.pt").stat().st_blocks * 512,
+    )
 
 
 def test_what_a_later_job_reads_stays_until_it_is_done(config):
@@ -112,9 +126,13 @@ def test_a_mask_belongs_to_the_job_of_what_trains_under_it(config):
 def test_freed_weights_that_are_needed_are_named_with_those_they_are_made_from(config):
     finish(config)
     free(config, do=True, scored_too=True)
-    more = configuration.from_settings({**config.settings, "chains": [RETRAINED, f"{RETRAINED}/prune-local-60/retrain"]})
+    more = configuration.from_settings(
+        {**config.settings, "chains": [RETRAINED, f"{RETRAINED}/prune-local-60/retrain"]}
+    )
     assert list(map(str, missing(more))) == [ROOT, RETRAINED]
-    with pytest.raises(UserError, match=r"2 models, toy/toy/s1/train the first of them, which were freed; .* restore"):
+    with pytest.raises(
+        UserError, match=r"2 models, toy/toy/s1/train the first of them, which were freed; .* restore"
+    ):
         check_weights(more)
 
 
@@ -149,7 +167,9 @@ def test_a_training_leaves_its_checkpoints_and_a_mask_a_bit_a_weight(config):
     assert sizes.left_by(job_of(PRUNED)) == whole // 32
     assert sizes.left_by(job_of(RETRAINED)) == 5 * whole + whole // 32  # and the mask that it trains under
     assert sizes.left_by(job_of(f"{ROOT}/at-33")) == 0
-    assert sizes.while_running(job_of(ROOT)) == 6 * whole  # weights and two moments, once more while they are replaced
+    assert (
+        sizes.while_running(job_of(ROOT)) == 6 * whole
+    )  # weights and two moments, once more while they are replaced
     text = Job("text", "text", Path("text"), Path("log"), "toy")
     assert sizes.needed([text, job_of(ROOT)]).unknown == (text,)
 
@@ -180,7 +200,9 @@ def test_a_training_costs_what_one_like_it_has_cost_an_update(config):
     estimates = Estimates(config)
     updates = config.schedule("toy", "train")["updates"]
     assert estimates.cost(job_of(ROOT, rule="train")) == Cost(pytest.approx(10.0 * updates / 250), gpu=False)
-    retrained = estimates.cost(job_of(RETRAINED, rule="retrain"))  # none like it: by any training of its recipe
+    retrained = estimates.cost(
+        job_of(RETRAINED, rule="retrain")
+    )  # none like it: by any training of its recipe
     assert retrained.seconds == pytest.approx(10.0 * config.schedule("toy", "retrain")["updates"] / 250)
     assert estimates.cost(job_of("toy/toy-lstm/s1/train", rule="train")) is None
 

@@ -32,7 +32,11 @@ def config(tmp_path, monkeypatch):
 
 def row(report: str, steps: str) -> str:
     """What the report says of a model: its line after the steps."""
-    return next(line.strip().removeprefix(steps).strip() for line in report.splitlines() if line.split()[:1] == [steps])
+    return next(
+        line.strip().removeprefix(steps).strip()
+        for line in report.splitlines()
+        if line.split()[:1] == [steps]
+    )
 
 
 def finish(config, address: str, **facts) -> None:
@@ -42,7 +46,14 @@ def finish(config, address: str, **facts) -> None:
 
 def report_progress(address: str, age: float = 0.0, **values) -> None:
     state = paths.state(paths.model(chains.parse(address)))
-    progress = {"update": 150, "updates": 600, "epoch": 2, "seconds": 30.0, "seconds_left": 90.0, "time": time.time() - age}
+    progress = {
+        "update": 150,
+        "updates": 600,
+        "epoch": 2,
+        "seconds": 30.0,
+        "seconds_left": 90.0,
+        "time": time.time() - age,
+    }
     write_json(state / paths.PROGRESS, {**progress, **values})
 
 
@@ -52,7 +63,9 @@ def fail(address: str, log: str) -> None:
 
 def test_before_the_first_job_everything_waits_and_no_time_is_guessed(config):
     report = status(config)
-    assert [row(report, steps) for steps in ("train", "train/prune-local-50", "train/prune-local-50/retrain")] == ["waiting"] * 3
+    assert [
+        row(report, steps) for steps in ("train", "train/prune-local-50", "train/prune-local-50/retrain")
+    ] == ["waiting"] * 3
     assert "0 of 3 models made, 0 of 2 scored" in report
     assert "time left: not known before a training has run for some seconds" in report
 
@@ -72,7 +85,9 @@ def test_the_time_left_counts_waiting_trainings_at_the_speed_measured(config):
 
 def test_a_training_whose_process_is_gone_is_interrupted(config):
     report_progress(ROOT, age=3600)
-    assert row(status(config), "train").startswith("interrupted  after update 150 of 600; the same command goes on")
+    assert row(status(config), "train").startswith(
+        "interrupted  after update 150 of 600; the same command goes on"
+    )
 
 
 def test_a_training_that_was_killed_on_this_machine_is_interrupted_at_once(config):
@@ -80,7 +95,9 @@ def test_a_training_that_was_killed_on_this_machine_is_interrupted_at_once(confi
     assert row(status(config), "train").startswith("interrupted  after update 150 of 600")
 
 
-@pytest.mark.parametrize(("age", "state"), [(60, "running"), (-60, "running"), (3600, "interrupted"), (-3600, "interrupted")])
+@pytest.mark.parametrize(
+    ("age", "state"), [(60, "running"), (-60, "running"), (3600, "interrupted"), (-3600, "interrupted")]
+)
 def test_a_training_on_another_machine_is_alive_as_long_as_it_reports(config, age, state):
     report_progress(ROOT, age=age, machine="another")
     assert row(status(config), "train").startswith(state)
@@ -90,7 +107,9 @@ def test_the_run_is_headed_by_what_it_makes(config):
     assert status(config).startswith("own: Own chains of own\n")
     tables = configuration.from_settings({"papers": ["wang2020/table2"], "seeds": [1]})
     assert status(tables).startswith(f"toy: {tables.preset['title']}\n")
-    both = configuration.from_settings({"papers": ["wang2020/table2"], "seeds": [1], "chains": [ROOT, RETRAINED]})
+    both = configuration.from_settings(
+        {"papers": ["wang2020/table2"], "seeds": [1], "chains": [ROOT, RETRAINED]}
+    )
     assert status(both).startswith("own: Own chains of own\n")
 
 
@@ -110,12 +129,18 @@ def test_nothing_is_done_that_was_made_from_a_text_that_has_failed(config):
     text = make_text_and_data(config)
     finish(config, ROOT)
     assert row(status(config), "train") == "done         not scored yet"
-    write_text(paths.log(text.parent), "nmtprune: corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides\n")
+    write_text(
+        paths.log(text.parent),
+        "nmtprune: corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides\n",
+    )
     text.unlink()
     with pytest.raises(KeyError), current.making(text, [Path("corpus.en")]):
         raise KeyError
     report = status(config)
-    assert row(report, "train") == "failed       corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides"
+    assert (
+        row(report, "train")
+        == "failed       corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides"
+    )
     assert "tail -n 40 results/logs/data/toy/text.log" in report and "0 of 3 models made" in report
 
 
@@ -165,7 +190,9 @@ def test_finished_and_scored_models_are_counted(config):
     finish(config, PRUNED)
     finish(config, RETRAINED, updates=150, wall_seconds=5.0)
     report = status(config)
-    assert row(report, "train") == "done         not scored yet"  # the dense model beside which the chain is shown
+    assert (
+        row(report, "train") == "done         not scored yet"
+    )  # the dense model beside which the chain is shown
     assert row(report, "train/prune-local-50/retrain") == "done         not scored yet"
     assert "3 of 3 models made, 0 of 2 scored" in report
     assert "time left" not in report
@@ -206,7 +233,14 @@ def test_a_failed_scoring_is_said_unless_the_model_was_made_since(config):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(40.4, "40 s"), (61, "1 min"), (3540, "59 min"), (3600, "1 h 00 min"), (11100, "3 h 05 min"), (187200, "2 d 4 h")],
+    [
+        (40.4, "40 s"),
+        (61, "1 min"),
+        (3540, "59 min"),
+        (3600, "1 h 00 min"),
+        (11100, "3 h 05 min"),
+        (187200, "2 d 4 h"),
+    ],
 )
 def test_durations_are_written_for_people(seconds, words):
     assert duration(seconds) == words

@@ -57,7 +57,14 @@ def test_biases_layer_norms_and_counters_are_never_prunable():
 
 
 def architecture(name, **options):
-    return {"name": name, "encoder_layers": 2, "decoder_layers": 2, "embed_dim": 16, "dropout": 0.1, **options}
+    return {
+        "name": name,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "embed_dim": 16,
+        "dropout": 0.1,
+        **options,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +98,10 @@ def test_the_weights_of_a_transformer_by_arithmetic(build, shared):
     types = len(state["encoder.embed_tokens.weight"])
     attentions, feed_forwards = 3 * layers * 4 * d * d, 2 * layers * 2 * d * ffn
     assert size(prunable(state, "out")) == attentions + feed_forwards
-    assert size(prunable(state, "in")) == attentions + feed_forwards + {"none": 3, "target": 2, "all": 1}[shared] * types * d
+    assert (
+        size(prunable(state, "in"))
+        == attentions + feed_forwards + {"none": 3, "target": 2, "all": 1}[shared] * types * d
+    )
     assert all(name.endswith("weight") and "layer_norm" not in name for name in prunable(state, "in"))
 
 
@@ -112,14 +122,19 @@ def test_the_weights_of_an_lstm_by_arithmetic(build):
         *("source embedding", "target embedding", "softmax", "attention"),
         *(f"{side} layer {n}" for side in ("source", "target") for n in (1, 2)),
     }  # fmt: skip
-    assert not {"source embedding", "target embedding", "softmax"} & {class_of(name) for name in prunable(state, "out")}
+    assert not {"source embedding", "target embedding", "softmax"} & {
+        class_of(name) for name in prunable(state, "out")
+    }
 
 
 @pytest.mark.parametrize("scheme", ["global", "uniform", "distribution", "local", "layer"])
 def test_schemes_on_real_models(build, scheme):
     from nmtprune.pruning.schemes import masks
 
-    for options in (architecture("transformer", ffn_dim=24, heads=2, share_embeddings="all"), architecture("lstm_luong_wmt_en_de")):
+    for options in (
+        architecture("transformer", ffn_dim=24, heads=2, share_embeddings="all"),
+        architecture("lstm_luong_wmt_en_de"),
+    ):
         weights = prunable(build(options), "in")
         made = masks(weights, scheme, "80")
         assert sum(int((~mask).sum()) for mask in made.values()) == round(0.8 * size(weights))

@@ -1,4 +1,6 @@
-"""Components: their names, and what ablating, moving, rewinding and dropping them does to a model's tensors and to what it computes."""
+"""Components: their names, and what ablating, moving, rewinding and dropping them does to a model's tensors
+and to what it computes.
+"""
 
 import argparse
 import json
@@ -60,7 +62,9 @@ def module_of(options, state, shape=None):
 
 def silent(output):
     """What a hook returns in place of a sub-layer's output: zeros of the same form."""
-    return (torch.zeros_like(output[0]), *output[1:]) if isinstance(output, tuple) else torch.zeros_like(output)
+    return (
+        (torch.zeros_like(output[0]), *output[1:]) if isinstance(output, tuple) else torch.zeros_like(output)
+    )
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -68,7 +72,11 @@ def test_ablating_equals_a_hook_that_zeroes_the_output_exactly(number):
     options, state = student("6-6")
     component = c.components_of(state)[number]
     side, layer, part = sub_layer_of(component)
-    masked = {name: tensor.masked_fill(~mask, 0) for name, tensor in state.items() for mask in [kept(state, component, name)]}
+    masked = {
+        name: tensor.masked_fill(~mask, 0)
+        for name, tensor in state.items()
+        for mask in [kept(state, component, name)]
+    }
     hooked = module_of(options, state)
     owner = getattr(hooked, side).layers[layer]
     target = {"ffn": "fc2", "self": "self_attn", "cross": "encoder_attn"}[part]
@@ -87,7 +95,10 @@ def kept(state, component, name):
 
 def test_alpha_0_is_the_initial_component_and_alpha_1_the_model():
     _, final = student("6-6")
-    initial = {name: torch.randn_like(tensor) if tensor.is_floating_point() else tensor for name, tensor in final.items()}
+    initial = {
+        name: torch.randn_like(tensor) if tensor.is_floating_point() else tensor
+        for name, tensor in final.items()
+    }
     for component in c.components_of(final):
         at_0, at_1 = (c.moved(final, initial, component, alpha) for alpha in (0, 1))
         own = c.parameters(final, component)
@@ -137,7 +148,9 @@ DROPS = [["D.SA.1"], ["D.EA.2", "E.FF.1"], ["E.SA.2", "D.FF.1", "D.SA.2"], ["E.S
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("dropped", DROPS, ids="+".join)
 def test_engines_agree_on_a_model_without_components(dropped, norm):
-    """ONNX Runtime and fairseq, step by step and all at once; and before training, a sub-layer that is not there does nothing."""
+    """ONNX Runtime and fairseq, step by step and all at once; and before training, a sub-layer that is not
+    there does nothing.
+    """
     options, state = student("6-6")
     options = options | {f"{side}_normalize_before": norm == "pre" for side in ("encoder", "decoder")}
     shape = without(shape_of(state, HEAD_DIM), map(read_component, dropped))
@@ -146,14 +159,19 @@ def test_engines_agree_on_a_model_without_components(dropped, norm):
     torch.manual_seed(3)
     dictionary = generation.as_dictionary(SYMBOLS)
     namespace = argparse.Namespace(**options | {"arch": "nmtprune_transformer"})
-    module = generation.models.build_model(namespace, generation.TranslationTask(generation.TranslationConfig(), dictionary, dictionary))
+    module = generation.models.build_model(
+        namespace, generation.TranslationTask(generation.TranslationConfig(), dictionary, dictionary)
+    )
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model = Model(dict(module.state_dict()), options, SYMBOLS, SYMBOLS)
     assert shape_of(model.state, HEAD_DIM) == shape
     sources, targets = [SYMBOLS[5:9], SYMBOLS[9:16]], [SYMBOLS[6:8], SYMBOLS[8:14]]
     engines = [open_engine(model, name) for name in ("onnx", "fairseq")]
-    whole_layers_alone = dropped == ["E.SA.1", "E.FF.1"]  # CTranslate2 takes fewer layers, but no layer without a sub-layer
+    whole_layers_alone = dropped == [
+        "E.SA.1",
+        "E.FF.1",
+    ]  # CTranslate2 takes fewer layers, but no layer without a sub-layer
     assert open_engine(model).name == ("ctranslate2" if whole_layers_alone else "onnx")
     theirs, ours = (engine.negative_log_likelihoods(sources, targets) for engine in engines)
     assert theirs == pytest.approx(ours, abs=1e-3)

@@ -1,4 +1,6 @@
-"""The rule by which recipe `student` calls a group dead finds what the paper's lasso kills, at the paper's rates and lambdas (4.2)."""
+"""The rule by which recipe `student` calls a group dead finds what the paper's lasso kills, at the paper's
+rates and lambdas (4.2).
+"""
 
 import json
 import random
@@ -16,15 +18,25 @@ from nmtprune.training.penalties import GroupLasso
 
 RUN = config.from_settings({})
 SETTINGS = RUN.lasso("student-6-6")
-PEAK = RUN.schedule("student-6-6", "lasso")["learning_rate"]["warm_up"]  # the update at which the rate is highest
+PEAK = RUN.schedule("student-6-6", "lasso")["learning_rate"][
+    "warm_up"
+]  # the update at which the rate is highest
 UNITS, WIDTH = 4, 256
 
 
 def feed_forward(seed=1):
     """The groups of some units of a student's first feed-forward network, as large as they begin."""
     torch.manual_seed(seed)
-    shapes = {"fc1.weight": (UNITS, WIDTH), "fc1.bias": (UNITS,), "fc2.weight": (WIDTH, UNITS), "fc2.bias": (WIDTH,)}
-    return {f"encoder.layers.0.{name}": nn.Parameter((torch.rand(shape) - 0.5) * 0.12) for name, shape in shapes.items()}
+    shapes = {
+        "fc1.weight": (UNITS, WIDTH),
+        "fc1.bias": (UNITS,),
+        "fc2.weight": (WIDTH, UNITS),
+        "fc2.bias": (WIDTH,),
+    }
+    return {
+        f"encoder.layers.0.{name}": nn.Parameter((torch.rand(shape) - 0.5) * 0.12)
+        for name, shape in shapes.items()
+    }
 
 
 def dead_share(parameters, **changed):
@@ -34,19 +46,24 @@ def dead_share(parameters, **changed):
 
 
 def train(strength, updates, noise=0.0):
-    """What so many updates of the recipe's lasso from the peak of its rate on make of units: its Adam, its rates, the penalty of equation
-    2 alone, or with the data's gradient: random, `noise` times as large as the penalty's, and, as backpropagation has it, in proportion
-    to the weights on the unit's other side."""
+    """What so many updates of the recipe's lasso from the peak of its rate on make of units: its Adam, its
+    rates, the penalty of equation 2 alone, or with the data's gradient: random, `noise` times as large as the
+    penalty's, and, as backpropagation has it, in proportion to the weights on the unit's other side.
+    """
     schedule, parameters = RUN.schedule("student-6-6", "lasso"), feed_forward()
     lasso, optimizer = GroupLasso(parameters, "ffn", "enc", 32, SETTINGS["gamma"]), schedule["optimizer"]
-    adam = torch.optim.Adam(parameters.values(), betas=tuple(optimizer["betas"]), eps=optimizer["eps"], fused=True)
+    adam = torch.optim.Adam(
+        parameters.values(), betas=tuple(optimizer["betas"]), eps=optimizer["eps"], fused=True
+    )
     w1, w2 = (parameters[f"encoder.layers.0.{name}.weight"] for name in ("fc1", "fc2"))
     begun = w1.detach().norm(dim=1), w2.detach().norm(dim=0)
     for update in range(PEAK, PEAK + updates):
         adam.zero_grad()
         (strength / SETTINGS["reference_words"] * lasso.value()).backward()
         if noise:
-            size = noise * strength / SETTINGS["reference_words"]  # the penalty's gradient is of this size at a weight of average size
+            size = (
+                noise * strength / SETTINGS["reference_words"]
+            )  # the penalty's gradient is of this size at a weight of average size
             with torch.no_grad():
                 w1.grad += size * torch.randn_like(w1) * (w2.norm(dim=0) / begun[1])[:, None]
                 w2.grad += size * torch.randn_like(w2) * (w1.norm(dim=1) / begun[0])
@@ -68,7 +85,9 @@ def test_without_a_lasso_no_group_is_dead():
     assert dead_share(train(0.0, 300, 0)) == 0
 
 
-HIGHER = 16  # times than the paper's are the rates, which end after 500 updates and not 250,000: weights go 1.2 at most, at full length 31
+# times than the paper's are the rates, which end after 500 updates and not 250,000: weights go 1.2 at most,
+# at full length 31
+HIGHER = 16
 RANDOM = {
     "title": "Random words",
     "source": "src",
@@ -79,22 +98,35 @@ RANDOM = {
 
 
 def test_a_lasso_of_the_recipe_leaves_dead_groups_and_lambda_0_none(workplace):
-    """The recipe itself at a width of 16, on random words, with lambdas of the paper's. Lambda speaks of the words of these batches, as in
-    equation 2: their gradient is as much noisier than that of the paper's."""
+    """The recipe itself at a width of 16, on random words, with lambdas of the paper's. Lambda speaks of the
+    words of these batches, as in equation 2: their gradient is as much noisier than that of the paper's.
+    """
     draws = random.Random(1)
     for kind in ("recipes", "tasks"):
         (workplace / "own" / kind).mkdir(parents=True)
     for split, count in (("train", 300), ("dev", 20)):
         for side in ("src", "tgt"):
-            lines = (" ".join(f"w{draws.randrange(30)}" for _ in range(draws.randint(3, 9))) for _ in range(count))
+            lines = (
+                " ".join(f"w{draws.randrange(30)}" for _ in range(draws.randint(3, 9))) for _ in range(count)
+            )
             (workplace / "own" / f"{split}.{side}").write_text("\n".join(lines) + "\n")
     rate = RUN.schedule("student-6-6", "lasso")["learning_rate"]
-    shorter = {"updates": 500, "validate_every": 500, "learning_rate": rate | {"peak": HIGHER * rate["peak"], "warm_up": 50}}
+    shorter = {
+        "updates": 500,
+        "validate_every": 500,
+        "learning_rate": rate | {"peak": HIGHER * rate["peak"], "warm_up": 50},
+    }
     recipe = {
         "extends": "student-6-6",
         "title": "Student of width 16",
         "subwords": {"type": "words", "size": 40, "joint": True},
-        "architecture": {"encoder_layers": 1, "decoder_layers": 1, "embed_dim": 16, "ffn_dim": 32, "heads": 2},
+        "architecture": {
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "embed_dim": 16,
+            "ffn_dim": 32,
+            "heads": 2,
+        },
         "lasso": {"reference_words": None},
         "training": {"batch_tokens": 256, "accumulate": 1},
         "schedules": {"train-pretrain": {"updates": 50, "validate_every": 50}, "lasso": shorter},

@@ -15,13 +15,21 @@ FC1 = SubLayer("encoder", 0, "ffn")
 
 
 def state_of(encoder=2, decoder=2, tied=False, std=0.5, ffn=FFN, d=D, heads=HEADS):
-    """Feed-forward and attention parameters of a Transformer with SSRU-like decoders, normally distributed."""
+    """Feed-forward and attention parameters of a Transformer with SSRU-like decoders, normally
+    distributed.
+    """
     state = {}
 
     def linear(name, rows, columns):
-        state[f"{name}.weight"], state[f"{name}.bias"] = torch.randn(rows, columns) * std, torch.randn(rows) * std
+        state[f"{name}.weight"], state[f"{name}.bias"] = (
+            torch.randn(rows, columns) * std,
+            torch.randn(rows) * std,
+        )
 
-    for side, layers, attentions in (("encoder", encoder, ["self_attn"]), ("decoder", decoder, ["encoder_attn"])):
+    for side, layers, attentions in (
+        ("encoder", encoder, ["self_attn"]),
+        ("decoder", decoder, ["encoder_attn"]),
+    ):
         for layer in range(layers):
             prefix = f"{side}.layers.{layer}."
             linear(prefix + "fc1", ffn, d)
@@ -58,7 +66,11 @@ def test_every_kind_has_its_groups(kind, where, sets, count):
 def test_every_weight_and_bias_of_a_unit_lies_in_one_group_and_the_output_bias_in_none(kind):
     state = state_of()
     found = groups(state, kind, "both", HEAD_DIM)
-    grouped = [t for name, t in state.items() if "ssru" not in name and not name.endswith(("fc2.bias", "out_proj.bias"))]
+    grouped = [
+        t
+        for name, t in state.items()
+        if "ssru" not in name and not name.endswith(("fc2.bias", "out_proj.bias"))
+    ]
     assert sum(float(each.sizes.sum()) for each in found) == sum(t.numel() for t in grouped)
     squares = sum(float((each.norms() ** 2).sum()) for each in found)
     assert squares == pytest.approx(sum(float((t**2).sum()) for t in grouped), rel=1e-5)
@@ -78,10 +90,17 @@ def test_norms_are_those_of_rows_columns_heads_and_ragged_blocks():
     w1, b1 = state["encoder.layers.0.fc1.weight"], state["encoder.layers.0.fc1.bias"]
     torch.testing.assert_close(by_matrix[FC1, "fc1"].norms()[3], torch.cat([w1[3], b1[3:4]]).norm())
     torch.testing.assert_close(by_matrix[FC1, "fc1"].sums()[3], w1[3].abs().sum() + b1[3].abs())
-    torch.testing.assert_close(by_matrix[FC1, "fc2"].norms(), state["encoder.layers.0.fc2.weight"].norm(dim=0))
+    torch.testing.assert_close(
+        by_matrix[FC1, "fc2"].norms(), state["encoder.layers.0.fc2.weight"].norm(dim=0)
+    )
     attention = SubLayer("encoder", 1, "self")
-    q, bias = state["encoder.layers.1.self_attn.q_proj.weight"], state["encoder.layers.1.self_attn.q_proj.bias"]
-    torch.testing.assert_close(by_matrix[attention, "q_proj"].norms()[2], torch.cat([q[4:6].flatten(), bias[4:6]]).norm())
+    q, bias = (
+        state["encoder.layers.1.self_attn.q_proj.weight"],
+        state["encoder.layers.1.self_attn.q_proj.bias"],
+    )
+    torch.testing.assert_close(
+        by_matrix[attention, "q_proj"].norms()[2], torch.cat([q[4:6].flatten(), bias[4:6]]).norm()
+    )
     out = state["encoder.layers.1.self_attn.out_proj.weight"]
     torch.testing.assert_close(by_matrix[attention, "out_proj"].norms()[1], out[:, 2:4].norm())
     blocks = groups(state, "blocks8", "enc", HEAD_DIM)[0]
@@ -147,7 +166,10 @@ def test_a_single_outlier_among_many_groups_is_no_second_peak():
 @pytest.mark.parametrize("bias", [0.0, 1.0])
 def test_a_freshly_initialised_model_loses_nothing(kind, bias):
     torch.manual_seed(2)
-    state = {name: t * bias if name.endswith("bias") else t for name, t in state_of(d=32, ffn=64, heads=8, std=0.06).items()}
+    state = {
+        name: t * bias if name.endswith("bias") else t
+        for name, t in state_of(d=32, ffn=64, heads=8, std=0.06).items()
+    }
     sets, cuts = groups(state, kind, "both", HEAD_DIM), g.gap_cuts(state, kind, "both", HEAD_DIM)
     assert set(cuts.values()) == {None}
     for dead in (g.by_threshold(sets), g.by_cut(sets, cuts)):
@@ -192,5 +214,8 @@ def test_a_share_of_the_units_is_dead_at_its_cut():
     sets = groups(state_of(), "ffn", "both", HEAD_DIM)
     cut = g.smallest(g.ffn_norms(sets), 25)
     dead = g.by_cut(sets, {"fc1": cut, "fc2": cut})
-    rows, columns = (torch.cat([d for each, d in zip(sets, dead, strict=True) if each.matrix == matrix]) for matrix in ("fc1", "fc2"))
+    rows, columns = (
+        torch.cat([d for each, d in zip(sets, dead, strict=True) if each.matrix == matrix])
+        for matrix in ("fc1", "fc2")
+    )
     assert int((rows | columns).sum()) == 4 * FFN // 4

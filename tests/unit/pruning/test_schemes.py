@@ -34,7 +34,10 @@ def models(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     coarse = draw(st.sampled_from([0.5, 2.0, 1000.0]))
     shapes = {name: (draw(st.integers(1, 12)), draw(st.integers(1, 12))) for name in names}
-    return {name: (torch.randn(shape, generator=generator) * coarse).round() / coarse for name, shape in shapes.items()}
+    return {
+        name: (torch.randn(shape, generator=generator) * coarse).round() / coarse
+        for name, shape in shapes.items()
+    }
 
 
 def pruned(made):
@@ -49,7 +52,9 @@ def size(weights):
 @given(models(), st.sampled_from(SCHEMES), percents)
 def test_every_scheme_prunes_its_percentage_of_all_weights_exactly(weights, scheme, percent):
     made = masks(weights, scheme, percent)
-    assert {name: mask.shape for name, mask in made.items()} == {name: tensor.shape for name, tensor in weights.items()}
+    assert {name: mask.shape for name, mask in made.items()} == {
+        name: tensor.shape for name, tensor in weights.items()
+    }
     assert pruned(made) == round(Fraction(percent) / 100 * size(weights))
 
 
@@ -86,7 +91,9 @@ def test_pruning_again_prunes_the_same(weights, scheme, percent):
 def test_distribution_is_one_lambda_times_the_deviation_of_each_class():
     """See et al. 2016, 3.3."""
     generator = torch.Generator().manual_seed(3)
-    weights = {name: torch.randn(20, 30, generator=generator) * (1 + number) for number, name in enumerate(NAMES)}
+    weights = {
+        name: torch.randn(20, 30, generator=generator) * (1 + number) for number, name in enumerate(NAMES)
+    }
     made = masks(weights, "distribution", "40")
     sigma = {}
     for label in map(class_of, NAMES):
@@ -100,7 +107,10 @@ def test_distribution_is_one_lambda_times_the_deviation_of_each_class():
 
 def test_distribution_of_a_class_without_deviation():
     """A class that is zero altogether has no deviation; its weights are the smallest there are."""
-    weights = {"encoder.layers.0.fc1.weight": torch.zeros(5, 4), "decoder.layers.0.fc1.weight": torch.arange(1.0, 21).view(5, 4)}
+    weights = {
+        "encoder.layers.0.fc1.weight": torch.zeros(5, 4),
+        "decoder.layers.0.fc1.weight": torch.arange(1.0, 21).view(5, 4),
+    }
     made = masks(weights, "distribution", "50")
     assert not made["encoder.layers.0.fc1.weight"].any() and made["decoder.layers.0.fc1.weight"].all()
     made = masks(weights, "distribution", "75")
@@ -108,15 +118,23 @@ def test_distribution_of_a_class_without_deviation():
 
 
 def test_global_takes_all_from_the_smaller_matrix_and_local_half_of_each():
-    weights = {"encoder.layers.0.fc1.weight": torch.full((4, 4), 0.1), "decoder.layers.0.fc1.weight": torch.full((4, 4), 2.0)}
+    weights = {
+        "encoder.layers.0.fc1.weight": torch.full((4, 4), 0.1),
+        "decoder.layers.0.fc1.weight": torch.full((4, 4), 2.0),
+    }
     assert [int((~mask).sum()) for mask in masks(weights, "global", "50").values()] == [16, 0]
     assert [int((~mask).sum()) for mask in masks(weights, "local", "50").values()] == [8, 8]
 
 
 def test_ties_go_by_position():
-    made = masks({"decoder.layers.0.fc1.weight": torch.tensor([[1.0, -1.0, 0.5], [1.0, 1.0, -1.0]])}, "local", "50")
+    made = masks(
+        {"decoder.layers.0.fc1.weight": torch.tensor([[1.0, -1.0, 0.5], [1.0, 1.0, -1.0]])}, "local", "50"
+    )
     assert made["decoder.layers.0.fc1.weight"].tolist() == [[False, False, False], [True, True, True]]
-    equal = {"decoder.layers.0.fc1.weight": torch.zeros(2, 3), "decoder.layers.0.fc2.weight": torch.zeros(3, 2)}
+    equal = {
+        "decoder.layers.0.fc1.weight": torch.zeros(2, 3),
+        "decoder.layers.0.fc2.weight": torch.zeros(3, 2),
+    }
     made = [mask.flatten().tolist() for mask in masks(equal, "global", "66.7").values()]
     assert made == [[False] * 6, [False, False, True, True, True, True]]
     assert all(mask.all() for mask in masks(equal, "global", "0.1").values())
@@ -128,7 +146,10 @@ def test_counts_are_exact_in_total_and_within_one_by_group(sizes, percent):
     share = Fraction(percent) / 100
     found = counts(sizes, percent)
     assert sum(found) == round(share * sum(sizes))
-    assert all(0 <= count <= size and abs(count - share * size) <= 1 for count, size in zip(found, sizes, strict=True))
+    assert all(
+        0 <= count <= size and abs(count - share * size) <= 1
+        for count, size in zip(found, sizes, strict=True)
+    )
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -143,7 +164,10 @@ def test_half_precision_prunes_as_single(scheme):
 def test_one_class_is_pruned_by_the_thresholds_of_the_whole_model():
     """See et al. 2016, figure 4."""
     torch.manual_seed(3)
-    weights = {"encoder.embed_tokens.weight": torch.randn(30, 8), "decoder.output_projection.weight": 3 * torch.randn(30, 8)}
+    weights = {
+        "encoder.embed_tokens.weight": torch.randn(30, 8),
+        "decoder.output_projection.weight": 3 * torch.randn(30, 8),
+    }
     made = masks_of_steps(weights, "in")
     whole, one = made(parse_step("prune-global-60")), made(parse_step("prune-global-60-softmax"))
     assert torch.equal(one["decoder.output_projection.weight"], whole["decoder.output_projection.weight"])
@@ -153,7 +177,10 @@ def test_one_class_is_pruned_by_the_thresholds_of_the_whole_model():
 
 
 def test_what_was_pruned_before_stays_pruned():
-    weights = {"encoder.embed_tokens.weight": torch.randn(30, 8), "decoder.output_projection.weight": torch.randn(30, 8)}
+    weights = {
+        "encoder.embed_tokens.weight": torch.randn(30, 8),
+        "decoder.output_projection.weight": torch.randn(30, 8),
+    }
     before = masks_of_steps(weights, "in")(parse_step("prune-global-80"))
     later = masks_of_steps(weights, "in", before)
     for step in ("prune-global-50", "prune-global-50-softmax"):

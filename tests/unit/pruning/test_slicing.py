@@ -1,4 +1,6 @@
-"""Slicing: a smaller dense model of the same function, its shape, and the sparsity and cost that the paper reports."""
+"""Slicing: a smaller dense model of the same function, its shape, and the sparsity and cost that the paper
+reports.
+"""
 
 import json
 
@@ -17,8 +19,8 @@ from nmtprune.pruning.groups import SubLayer
 from nmtprune.pruning.slicing import dead_units, macs_per_word, shape_of, sliced, zeroed
 from nmtprune.store.model import Model
 
-# Widths and heads as tables 10 to 12 print them (encoder, then decoder; in the encoder, then context), and the sparsity printed with them.
-# Table 3's widths do not give its own.
+# Widths and heads as tables 10 to 12 print them (encoder, then decoder; in the encoder, then context), and
+# the sparsity printed with them. Table 3's widths do not give its own.
 PRINTED = {
     "table 1a, 0.3": ([330, 633, 882, 738, 720, 1079], [1534] * 2, None, (45, None)),
     "table 1a, 1.0": ([29, 57, 82, 66, 100, 166], [339] * 2, None, (92, None)),
@@ -60,7 +62,9 @@ def logits(options, state, shape=""):
 def distinct(state):
     """How many names each tensor of a state has."""
     return {
-        name: sum(other.data_ptr() == tensor.data_ptr() for other in state.values()) for name, tensor in state.items() if tensor.numel()
+        name: sum(other.data_ptr() == tensor.data_ptr() for other in state.values())
+        for name, tensor in state.items()
+        if tensor.numel()
     }
 
 
@@ -73,7 +77,12 @@ def removals(draw, name):
         if STUDENTS[name].get("tied_decoder_layers") and sub_layer.side == "decoder" and sub_layer.layer:
             continue
         count = FFN if sub_layer.component == "ffn" else HEADS
-        goes = draw(st.one_of(st.lists(st.booleans(), min_size=count, max_size=count), st.sampled_from([[True] * count, [False] * count])))
+        goes = draw(
+            st.one_of(
+                st.lists(st.booleans(), min_size=count, max_size=count),
+                st.sampled_from([[True] * count, [False] * count]),
+            )
+        )
         removed[sub_layer] = torch.tensor(goes)
     return removed
 
@@ -83,7 +92,9 @@ def removals(draw, name):
 @given(data=st.data())
 def test_a_sliced_model_computes_what_the_zeroed_one_does(name, data):
     options, state = student(name)
-    before = {key: tensor.clone() for key, tensor in state.items() if not key.endswith("_float_tensor")}  # fairseq never fills that
+    before = {
+        key: tensor.clone() for key, tensor in state.items() if not key.endswith("_float_tensor")
+    }  # fairseq never fills that
     removed = data.draw(removals(name))
     zeros = zeroed(state, removed)
     small, shape = sliced(state, removed, HEAD_DIM)
@@ -109,14 +120,26 @@ def test_nothing_removed_is_the_same_model():
 def test_a_sliced_model_slices_again():
     options, state = student("ssru")
     ffn, heads = SubLayer("encoder", 0, "ffn"), SubLayer("decoder", 1, "cross")
-    once, _ = sliced(state, {ffn: torch.arange(FFN) < 4, heads: torch.tensor([True, False, False, False])}, HEAD_DIM)
-    twice, shape = sliced(once, {ffn: torch.ones(FFN - 4, dtype=bool), heads: torch.tensor([False, True, False])}, HEAD_DIM)
+    once, _ = sliced(
+        state, {ffn: torch.arange(FFN) < 4, heads: torch.tensor([True, False, False, False])}, HEAD_DIM
+    )
+    twice, shape = sliced(
+        once, {ffn: torch.ones(FFN - 4, dtype=bool), heads: torch.tensor([False, True, False])}, HEAD_DIM
+    )
     both = {ffn: torch.ones(FFN, dtype=bool), heads: torch.tensor([True, False, True, False])}
     assert shape == shape_of(sliced(state, both, HEAD_DIM)[0], HEAD_DIM)
-    assert shape["encoder"][0] == {"ffn": 0, "self": HEADS} and shape["decoder"][1] == {"ffn": FFN, "cross": 2}
-    torch.testing.assert_close(logits(options, twice, shape), logits(options, zeroed(state, both)), rtol=0, atol=1e-5)
+    assert shape["encoder"][0] == {"ffn": 0, "self": HEADS} and shape["decoder"][1] == {
+        "ffn": FFN,
+        "cross": 2,
+    }
+    torch.testing.assert_close(
+        logits(options, twice, shape), logits(options, zeroed(state, both)), rtol=0, atol=1e-5
+    )
     assert "encoder.layers.0.fc2.weight" not in twice and "encoder.layers.0.fc1.bias" not in twice
-    assert dead_units(twice, "ffn+att", "both", HEAD_DIM)[SubLayer("decoder", 1, "cross")].tolist() == [False, False]
+    assert dead_units(twice, "ffn+att", "both", HEAD_DIM)[SubLayer("decoder", 1, "cross")].tolist() == [
+        False,
+        False,
+    ]
 
 
 def test_other_activations_are_refused():
@@ -125,7 +148,9 @@ def test_other_activations_are_refused():
 
 
 def dying(name, kind, deaths):
-    """A student in which these connections (matrix of encoder layer 0, units) are zero: its removed units by `kind`."""
+    """A student in which these connections (matrix of encoder layer 0, units) are zero: its removed units by
+    `kind`.
+    """
     state = {key: tensor.clone() for key, tensor in student(name)[1].items()}
     for matrix, units in deaths.items():
         prefix = "encoder.layers.0." + ("" if matrix.startswith("fc") else "self_attn.")
@@ -157,7 +182,9 @@ def test_connections_that_are_dead_here_and_there_add_up_only_where_they_are_gro
 
 
 def test_a_unit_goes_when_all_its_blocks_do():
-    assert dying("6-6", "blocks8", {"fc1": range(8), "fc2": range(8, 10)}) == {SubLayer("encoder", 0, "ffn"): list(range(10))}
+    assert dying("6-6", "blocks8", {"fc1": range(8), "fc2": range(8, 10)}) == {
+        SubLayer("encoder", 0, "ffn"): list(range(10))
+    }
 
 
 def test_removing_dead_zero_groups_does_not_change_the_model():
@@ -167,7 +194,10 @@ def test_removing_dead_zero_groups_does_not_change_the_model():
         for part in ("weight", "bias"):
             changed = state[f"{key}.{part}"].clone()
             changed[::2] = 0
-            state |= {f"{each}.{part}": changed for each in {key, key.replace("decoder.layers.0", "decoder.layers.1")}}
+            state |= {
+                f"{each}.{part}": changed
+                for each in {key, key.replace("decoder.layers.0", "decoder.layers.1")}
+            }
     removed = dead_units(state, "ffn", "both", HEAD_DIM)
     small, shape = sliced(state, removed, HEAD_DIM)
     assert [layer["ffn"] for side in shape.values() for layer in side] == [12, 6, 6, 6]
@@ -194,7 +224,9 @@ def test_the_paper_s_widths_give_its_sparsities(encoder, decoder, heads, printed
         own, context = heads or ([8] * len(encoder), [8] * len(decoder))
         return {
             "encoder": [{"ffn": width, "self": count} for width, count in zip(encoder, own, strict=True)],
-            "decoder": [{"ffn": width, "cross": count} for width, count in zip(decoder, context, strict=True)],
+            "decoder": [
+                {"ffn": width, "cross": count} for width, count in zip(decoder, context, strict=True)
+            ],
         }
 
     pruned, full = shape(encoder, decoder, heads), shape([1536] * len(encoder), [1536] * len(decoder), None)
@@ -209,5 +241,10 @@ def test_multiply_accumulates_are_counted_by_hand():
     full = 2 * (attention + ffn) + 2 * (2 * D * D + attention + ffn)
     assert macs_per_word(state) == full + vocabulary
     assert macs_per_word(state, candidates=5) == full + 5 * D
-    gone = {SubLayer("encoder", 1, "self"): torch.tensor([True, False, False, True]), SubLayer("decoder", 0, "ffn"): torch.arange(FFN) < 3}
-    assert macs_per_word(sliced(state, gone, HEAD_DIM)[0]) == full + vocabulary - attention // 2 - 2 * 2 * D * 3
+    gone = {
+        SubLayer("encoder", 1, "self"): torch.tensor([True, False, False, True]),
+        SubLayer("decoder", 0, "ffn"): torch.arange(FFN) < 3,
+    }
+    assert (
+        macs_per_word(sliced(state, gone, HEAD_DIM)[0]) == full + vocabulary - attention // 2 - 2 * 2 * D * 3
+    )

@@ -1,4 +1,6 @@
-"""Generated pages of docs/ say what schemas and the table of steps say, and nothing else; commands in pages that people write are valid."""
+"""Generated pages of docs/ say what schemas and the table of steps say, and nothing else; commands in pages
+that people write are valid.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from nmtprune.experiment.paths import chain_text
 from nmtprune.experiment.step_kinds import GROUPS, INT8_ENGINES, SCHEMES, WHERE
 from nmtprune.reporting.reference_docs import PARTS, chains_page, configuration_page
 
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
+]
 WRITTEN = [page for page in PAGES if page.name != "configuration.md"]
 PAGE, CHAINS = configuration_page(), chains_page()
 ROWS = {line.split("|")[1].strip(): line for line in PAGE.splitlines() if line.startswith("| `")}
@@ -40,7 +46,10 @@ def test_the_schema_in_the_repository_says_what_the_registries_say():
 def test_the_verb_writes_both_pages_and_the_schema(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     verbs.write_docs(None, None)
-    written = {file.relative_to(tmp_path).as_posix(): file.read_text(encoding="utf-8") for file in tmp_path.rglob("*.*")}
+    written = {
+        file.relative_to(tmp_path).as_posix(): file.read_text(encoding="utf-8")
+        for file in tmp_path.rglob("*.*")
+    }
     assert written == {
         "docs/configuration.md": PAGE,
         "docs/chains.md": CHAINS,
@@ -49,7 +58,9 @@ def test_the_verb_writes_both_pages_and_the_schema(tmp_path, monkeypatch):
 
 
 def test_every_schema_has_its_part():
-    assert {file.name.removesuffix(".schema.json") for file in (WORKFLOW / "schemas").glob("*.json")} == set(PARTS)
+    assert {file.name.removesuffix(".schema.json") for file in (WORKFLOW / "schemas").glob("*.json")} == set(
+        PARTS
+    )
 
 
 @pytest.mark.parametrize("schema", sorted(PARTS))
@@ -87,7 +98,13 @@ def test_every_argument_of_a_step_is_explained(argument):
 
 def documented(pattern):
     """What the pages that people write say of this form."""
-    return sorted({" ".join(text.split()) for page in WRITTEN for text in re.findall(pattern, page.read_text(encoding="utf-8"))})
+    return sorted(
+        {
+            " ".join(text.split())
+            for page in WRITTEN
+            for text in re.findall(pattern, page.read_text(encoding="utf-8"))
+        }
+    )
 
 
 @pytest.mark.parametrize("command", documented(r"python -m nmtprune ([^`#\n]*)"))
@@ -120,13 +137,22 @@ def test_every_paper_is_to_be_cited_with_its_authors_and_pages():
         )
         for each in cited
     }
-    stated = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (WORKFLOW / "papers").glob("*/paper.yaml")]
-    assert known == {paper["title"]: (paper["authors"], paper["where"]) for paper in stated if "pages" in paper["where"]}
+    stated = [
+        yaml.safe_load(file.read_text(encoding="utf-8"))
+        for file in (WORKFLOW / "papers").glob("*/paper.yaml")
+    ]
+    assert known == {
+        paper["title"]: (paper["authors"], paper["where"]) for paper in stated if "pages" in paper["where"]
+    }
 
 
 def test_documented_chains_of_shipped_tasks_are_valid():
     config = from_settings({})
-    known = [text for text in documented(r"\b([a-z0-9-]+/[a-z0-9-]+/s\d+/[\w/.+-]*\w)") if text.split("/")[0] in config.names("tasks")]
+    known = [
+        text
+        for text in documented(r"\b([a-z0-9-]+/[a-z0-9-]+/s\d+/[\w/.+-]*\w)")
+        if text.split("/")[0] in config.names("tasks")
+    ]
     assert known
     for text in known:
         config.check(parse(chain_text(text)))
@@ -136,7 +162,9 @@ def test_documented_chains_of_shipped_tasks_are_valid():
 def test_what_a_page_links_to_is_there(page):
     text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     linked = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text)
-    targets = [target for pair in linked for target in pair if target and not re.match(r"https?://|mailto:", target)]
+    targets = [
+        target for pair in linked for target in pair if target and not re.match(r"https?://|mailto:", target)
+    ]
     missing = [target for target in targets if not (page.parent / target.partition("#")[0]).exists()]
     assert missing == []
     for target in targets:

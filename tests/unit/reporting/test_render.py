@@ -25,7 +25,22 @@ from nmtprune.reporting.tables import frame, latex, markdown, number, table
 from nmtprune.scoring import sentence_statistics
 from nmtprune.scoring.quality import bleu_chrf
 
-WORDS = ("the", "cat", "dog", "house", "tree", "sees", "likes", "under", "behind", "two", "red", "old", "and", "that")
+WORDS = (
+    "the",
+    "cat",
+    "dog",
+    "house",
+    "tree",
+    "sees",
+    "likes",
+    "under",
+    "behind",
+    "two",
+    "red",
+    "old",
+    "and",
+    "that",
+)
 SENTENCES = 80
 BLEU = papers.Column("bleu", "BLEU")
 TOY = {"preset": "toy", "papers": ["wang2020"]}
@@ -41,7 +56,10 @@ def hypotheses(model: chain.Chain) -> list[str]:
     """The references with some words replaced: the more, the worse the model is made to look."""
     words = random.Random(str(model))
     rate = ERRORS[model.last.kind.name]
-    return [" ".join(words.choice(WORDS) if words.random() < rate else w for w in line.split()) for line in references()]
+    return [
+        " ".join(words.choice(WORDS) if words.random() < rate else w for w in line.split())
+        for line in references()
+    ]
 
 
 def pretend(model: chain.Chain) -> None:
@@ -156,11 +174,16 @@ def test_a_clear_difference_is_marked_and_the_direction_is_right(toy):
         (0.04, 0.04, 20, "↑"),
     ],
 )
-def test_arrows_are_the_bootstraps_and_daggers_those_of_a_sign_test_that_agrees(p_bootstrap, p_sign, better, marks):
+def test_arrows_are_the_bootstraps_and_daggers_those_of_a_sign_test_that_agrees(
+    p_bootstrap, p_sign, better, marks
+):
     record = {"bleu": 30.0, "delta_low": -0.1, "delta_high": 0.9, "p_bootstrap": p_bootstrap}
     record |= {"better": better, "worse": 80 - better, "p_sign": p_sign}
     assert printed_cell(record, BLEU) == f"30.00{marks}"
-    down, swapped = str.maketrans("↑⇑", "↓⇓"), {"delta_low": -0.9, "delta_high": 0.1, "better": 80 - better, "worse": better}
+    down, swapped = (
+        str.maketrans("↑⇑", "↓⇓"),
+        {"delta_low": -0.9, "delta_high": 0.1, "better": 80 - better, "worse": better},
+    )
     assert printed_cell(record | swapped, BLEU) == f"30.00{marks}".translate(down)
 
 
@@ -191,7 +214,10 @@ def test_nothing_measured_still_renders(tmp_path, monkeypatch):
     render(settings)
     numbers = pd.read_csv("results/toy/wang2020/table2.csv")
     assert numbers["bleu"].isna().all() and (numbers["seeds"] == 0).all()
-    assert f"0 of {len(papers.scored(settings))} models scored" in paths.page("toy").joinpath("index.html").read_text()
+    assert (
+        f"0 of {len(papers.scored(settings))} models scored"
+        in paths.page("toy").joinpath("index.html").read_text()
+    )
 
 
 def test_two_seeds_give_mean_and_standard_deviation(toy):
@@ -245,7 +271,10 @@ def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_pa
 def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     render(toy)
     text = paths.item("toy", "wang2020", "table2", "md").read_text()
-    train, *others = (f"{step} {toy.schedule('toy', step)['updates']}" for step in ("train", "continue", "retrain", "rejuvenate"))
+    train, *others = (
+        f"{step} {toy.schedule('toy', step)['updates']}"
+        for step in ("train", "continue", "retrain", "rejuvenate")
+    )
     for said in (
         "Toy, task toy, for WMT14 En-De",
         "recipe toy-big, for Transformer big",
@@ -259,7 +288,9 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
         "Published: Wang et al. 2020, Table 2, WMT14 En-De, Transformer base, Transformer big.",
     ):
         assert said in text
-    assert "Left out, since nothing stands in for it: IWSLT17 En-Fr." in (paths.item("toy", "wang2020", "table3", "md").read_text())
+    assert "Left out, since nothing stands in for it: IWSLT17 En-Fr." in (
+        paths.item("toy", "wang2020", "table3", "md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,16 +312,40 @@ def with_rows(changed: papers.Item, *chains: str, metrics=("bleu", "perplexity")
     rows: list[papers.Row] = []
     for each in chains:
         against = rows[0] if rows else None
-        rows.append(papers.Row(each, "", (chain.parse(f"toy/toy/s1/{each}"),), {}, not rows, against, {}, "wmt14-en-de", "base"))
+        rows.append(
+            papers.Row(
+                each,
+                "",
+                (chain.parse(f"toy/toy/s1/{each}"),),
+                {},
+                not rows,
+                against,
+                {},
+                "wmt14-en-de",
+                "base",
+            )
+        )
     columns = tuple(papers.Column(metric, metric.upper()) for metric in metrics)
     return replace(changed, rows=tuple(rows), columns=columns)
 
 
 def test_a_model_pruned_in_one_class_has_a_perplexity_and_an_empty_cell_that_says_why(toy):
-    limited = with_rows(item(toy, "wang2020/table2"), "train", "train/prune-global-90-attention", metrics=("bleu", "delta", "perplexity"))
+    limited = with_rows(
+        item(toy, "wang2020/table2"),
+        "train",
+        "train/prune-global-90-attention",
+        metrics=("bleu", "delta", "perplexity"),
+    )
     model = limited.rows[1].chains[0]
     text = dict.fromkeys(("bleu", "bleu_signature", "chrf", "chrf_signature", "beam", "hypotheses"), "")
-    row = {"chain": str(model), "set": "test", "sentences": SENTENCES, **text, "perplexity": 3.25, "engine": "fairseq"}
+    row = {
+        "chain": str(model),
+        "set": "test",
+        "sentences": SENTENCES,
+        **text,
+        "perplexity": 3.25,
+        "engine": "fairseq",
+    }
     paths.manifest(model).parent.mkdir(parents=True, exist_ok=True)
     paths.manifest(model).write_text("{}")
     with paths.scores(model).open("w", newline="") as out:
@@ -301,9 +356,17 @@ def test_a_model_pruned_in_one_class_has_a_perplexity_and_an_empty_cell_that_say
     assert measured.hypotheses(model) is None and measured.statistics(model) is None
     printed = table(limited, frame(limited, measured))
     assert printed.cells[1][2:] == ["– (a)", "– (a)", "3.25"]
-    assert printed.footnotes == [f"(a) {model} is pruned in one weight class only, which is scored by perplexity alone."]
+    assert printed.footnotes == [
+        f"(a) {model} is pruned in one weight class only, which is scored by perplexity alone."
+    ]
     said = " ".join(captions.caption(limited, measured))
-    assert "BLEU nrefs:1" in said and "BLEU ," not in said and ", ." not in said and "beam ;" not in said and "beam ." not in said
+    assert (
+        "BLEU nrefs:1" in said
+        and "BLEU ," not in said
+        and ", ." not in said
+        and "beam ;" not in said
+        and "beam ." not in said
+    )
 
 
 def test_translations_of_another_text_are_not_compared_and_it_is_said(toy):
@@ -313,13 +376,21 @@ def test_translations_of_another_text_are_not_compared_and_it_is_said(toy):
     kept.write_text(kept.read_text() + "one line more\n")
     measured = Measured(toy)
     assert measured.hypotheses(model) is None and measured.statistics(model) is None
-    assert measured.missing(model, {"scores", "hypotheses"}).startswith(f"the translations of {model} are gone, or of another text")
+    assert measured.missing(model, {"scores", "hypotheses"}).startswith(
+        f"the translations of {model} are gone, or of another text"
+    )
     printed = table(table2, frame(table2, measured))
-    assert printed.cells[1][2].endswith(" (a)") and printed.footnotes[0].startswith("(a) Not compared with the baseline")
+    assert printed.cells[1][2].endswith(" (a)") and printed.footnotes[0].startswith(
+        "(a) Not compared with the baseline"
+    )
 
 
 def test_where_no_word_is_gone_there_is_no_rank_and_no_footnote(toy):
-    gone = with_rows(item(toy, "wang2020/table2"), "train", metrics=("source_words_gone", "source_rank_gone", "target_words_gone"))
+    gone = with_rows(
+        item(toy, "wang2020/table2"),
+        "train",
+        metrics=("source_words_gone", "source_rank_gone", "target_words_gone"),
+    )
     paths.analysis(gone.rows[0].chains[0], "weights").write_text("name,value\nsource_words_gone,0\n")
     printed = table(gone, frame(gone, Measured(toy)))
     assert printed.cells[0][2:] == ["0", "–", "– (a)"]
@@ -337,7 +408,9 @@ def test_latex_escapes_text_and_keeps_the_marks(toy):
 
 def test_markdown_and_latex_show_marked_cells_and_escape_every_other_character():
     cell = Marked((("a|b_c ", False), ("*50 %*", True), (" & ‡", False)))
-    printed = Table(["A|B", "C_D"], ["name", "text"], [["x_y", cell], ["28.1⇑‡", "plain"]], [], frozenset({0, 1}))
+    printed = Table(
+        ["A|B", "C_D"], ["name", "text"], [["x_y", cell], ["28.1⇑‡", "plain"]], [], frozenset({0, 1})
+    )
     lines = markdown(printed, "Table", []).splitlines()
     assert r"| A\|B" in lines[2] and r"C\_D" in lines[2]
     assert r"a\|b\_c **\*50 %\*** & ‡" in lines[4]
@@ -415,13 +488,20 @@ def test_sentence_statistics_outlive_hypotheses_and_references(toy):
     model = chain.parse("toy/toy/s1/train")
     measured = Measured(toy)
     whole = measured.of_sentences(model, "test", "bleu")
-    sentence_statistics.write(paths.sentences(model), {"train/test/bleu": whole, "train/test/nll": np.arange(len(whole)) / 7})
+    sentence_statistics.write(
+        paths.sentences(model), {"train/test/bleu": whole, "train/test/nll": np.arange(len(whole)) / 7}
+    )
     paths.hypotheses(model, "test").unlink()
     kept = Measured(toy)
-    assert (kept.of_sentences(model, "test", "bleu") == whole).all() and kept.statistics(model).shape == (1, *whole.shape)
+    assert (kept.of_sentences(model, "test", "bleu") == whole).all() and kept.statistics(model).shape == (
+        1,
+        *whole.shape,
+    )
     assert kept.of_sentences(model, "test", "nll") == pytest.approx(np.arange(len(whole)) / 7)
     assert paths.sentences(model).stat().st_size < 6000
-    write_text(paths.scores(model), paths.scores(model).read_text().replace(f",{SENTENCES},", f",{SENTENCES + 1},"))
+    write_text(
+        paths.scores(model), paths.scores(model).read_text().replace(f",{SENTENCES},", f",{SENTENCES + 1},")
+    )
     assert Measured(toy).of_sentences(model, "test", "bleu") is None  # of another text than the scores
     assert paths.sentences(chain.parse("toy/toy/s1/train/prune-global-20")).name == "variants.npz"
 
@@ -430,7 +510,9 @@ def test_a_baseline_is_done_when_a_fifth_more_updates_hardly_help(toy):
     train = chain.parse("toy/toy/s1/train")
 
     def histories(own, longer=None):
-        write_text(paths.history(train), "update,dev_nll\n" + "".join(f"{update},{nll}\n" for update, nll in own))
+        write_text(
+            paths.history(train), "update,dev_nll\n" + "".join(f"{update},{nll}\n" for update, nll in own)
+        )
         file = paths.history(chain.parse("toy/toy/s1/train/continue"))
         file.unlink(missing_ok=True)
         if longer:
@@ -438,7 +520,9 @@ def test_a_baseline_is_done_when_a_fifth_more_updates_hardly_help(toy):
         return plateau.gain([train], Measured(toy))
 
     found = histories([(100, 3.0), (600, 2.0)], [(0, 2.0), (60, 1.99), (120, 1.985), (300, 1.5)])
-    assert found.nll == pytest.approx(0.75) and found.done  # what comes after a fifth of the updates does not count
+    assert (
+        found.nll == pytest.approx(0.75) and found.done
+    )  # what comes after a fifth of the updates does not count
     assert not histories([(100, 3.0), (600, 2.0)], [(60, 1.97), (120, 1.99)]).done
     assert histories([(100, 3.0), (600, 2.0)], [(60, 2.1), (120, 2.2)]).done  # worse counts as done
     own = histories([(500, 2.02), (600, 2.0)])
@@ -448,7 +532,9 @@ def test_a_baseline_is_done_when_a_fifth_more_updates_hardly_help(toy):
 
 
 @pytest.mark.parametrize(("sentences", "bleu"), [(1000, pytest.approx(2.0)), (250, None)])
-def test_bleu_of_a_small_development_set_does_not_say_that_a_baseline_is_not_done(toy, monkeypatch, sentences, bleu):
+def test_bleu_of_a_small_development_set_does_not_say_that_a_baseline_is_not_done(
+    toy, monkeypatch, sentences, bleu
+):
     train, longer = (chain.parse(f"toy/toy/s1/{steps}") for steps in ("train", "train/continue"))
     write_text(paths.history(train), "update,dev_nll\n100,3.0\n600,2.0\n")
     write_text(paths.history(longer), "update,dev_nll\n0,2.0\n60,2.0\n")
@@ -467,7 +553,12 @@ def test_a_plateau_is_what_the_last_tenth_of_a_training_took_off(toy):
     assert found.perplexity == {80: 5.0, 90: 4.5, 100: 4.0}
     assert found.last_gain == pytest.approx(100 / 9)
     assert found.trained_on is None and found.gain_of_training_on is None
-    write_text(paths.history(chain.parse("toy/toy/s1/train/continue")), "update,dev_perplexity\n0,4.0\n50,3.0\n100,3.2\n")
+    write_text(
+        paths.history(chain.parse("toy/toy/s1/train/continue")),
+        "update,dev_perplexity\n0,4.0\n50,3.0\n100,3.2\n",
+    )
     (found,) = plateaus([train], measured := Measured(toy))
-    assert (found.trained_on, found.gain_of_training_on) == (3.0, 25.0) and measured.history(train) is not None
+    assert (found.trained_on, found.gain_of_training_on) == (3.0, 25.0) and measured.history(
+        train
+    ) is not None
     assert plateaus([chain.parse("toy/toy/s2/train")], Measured(toy)) == []

@@ -13,7 +13,14 @@ RUNS = results.kept(REPOSITORY)
 
 def record(**more):
     return {
-        **{"paper": "see2016", "name": "direct-40", "headline": "1", "text": "40 % go", "where": "section 4.2", "items": ""},
+        **{
+            "paper": "see2016",
+            "name": "direct-40",
+            "headline": "1",
+            "text": "40 % go",
+            "where": "section 4.2",
+            "items": "",
+        },
         **{"said": "holds", "here": "At 40 % +0.10 BLEU.", "precision": "", **more},
     }
 
@@ -38,7 +45,12 @@ def test_kept_claims_are_those_that_the_code_has():
 
 
 def test_readme_shows_headlines_and_the_page_all():
-    runs = {"mine": [record(), record(name="gates", headline="0", text="gates", said="undecided", precision="Half-width 1.")]}
+    runs = {
+        "mine": [
+            record(),
+            record(name="gates", headline="0", text="gates", said="undecided", precision="Half-width 1."),
+        ]
+    }
     block, page = results.block(runs), results.document(runs, [])
     assert "“40 % go” | **holds** | At 40 % +0.10 BLEU. |" in block and "gates" not in block
     assert "“gates”" in page and "Half-width 1." in page
@@ -50,7 +62,11 @@ def test_readme_shows_few_headlines_of_each_paper_those_that_are_decided_first()
     undecided = [record(text=f"open {number}", said="undecided, in this run") for number in range(5)]
     block = results.block({"mine": [*undecided, record(), record(paper="wang2020")], "none": []})
     shown = [line.split(" | ")[1:3] for line in block.splitlines() if line.startswith("| ") and "“" in line]
-    assert shown == [["“40 % go”", "**holds**"], ["“open 0”", "**undecided, in this run**"], ["“40 % go”", "**holds**"]]
+    assert shown == [
+        ["“40 % go”", "**holds**"],
+        ["“open 0”", "**undecided, in this run**"],
+        ["“40 % go”", "**holds**"],
+    ]
     assert "`none`" not in block
 
 
@@ -71,11 +87,17 @@ def test_long_findings_are_shortened_at_statements():
 def test_the_page_of_results_shows_how_recipes_were_chosen(tmp_path):
     rates = {"phases": [{"updates": 500, "rate": 1e-3}, {"updates": 300, "rate": 2.5e-4}]}
     for steps, updates, slice_ in (
-        ("train", 4000, {"schedule": {"learning_rate": {"peak": 5e-3, "warm_up": 400}}, "architecture": {"dropout": 0.2}}),
+        (
+            "train",
+            4000,
+            {"schedule": {"learning_rate": {"peak": 5e-3, "warm_up": 400}}, "architecture": {"dropout": 0.2}},
+        ),
         ("train/prune-local-50/retrain", 800, {"schedule": {"learning_rate": rates}}),
     ):
         model = tmp_path / "results/reference/search/models/mine/small/s1" / steps
-        write_json(model / "manifest.json", {"chain": f"mine/small/s1/{steps}", "updates": updates, "slice": slice_})
+        write_json(
+            model / "manifest.json", {"chain": f"mine/small/s1/{steps}", "updates": updates, "slice": slice_}
+        )
         write_table(
             model / "scores.csv",
             [{"set": name, "bleu": bleu, "perplexity": 5} for name, bleu in (("dev", 38.071), ("test", 1))],
@@ -83,5 +105,8 @@ def test_the_page_of_results_shows_how_recipes_were_chosen(tmp_path):
         )
     page = results.document({}, results.searched(tmp_path))
     assert "| mine | small | train | 1 | 4,000 | 0.005 after 400 updates | 0.2 | 5.000 | 38.07 |" in page
-    assert "| mine | small | train/prune-local-50/retrain | 1 | 800 | 0.001, 0.00025 |  | 5.000 | 38.07 |" in page
+    assert (
+        "| mine | small | train/prune-local-50/retrain | 1 | 800 | 0.001, 0.00025 |  | 5.000 | 38.07 |"
+        in page
+    )
     assert "How recipes were chosen" not in results.document({}, [])

@@ -33,12 +33,16 @@ class Jobs:
 
     def start(self, gpus, jobs_per_gpu, *more):
         command = [sys.executable, "-c", HOLDER, *map(str, (self.folder, gpus, jobs_per_gpu, *more))]
-        job = subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        job = subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.started.append(job)
         return job
 
 
-@pytest.mark.parametrize(("visible", "devices"), [("3", ["3"]), ("0,1", ["0", "1"]), ("", []), ("-1", []), ("2,-1,0", ["2"])])
+@pytest.mark.parametrize(
+    ("visible", "devices"), [("3", ["3"]), ("0,1", ["0", "1"]), ("", []), ("-1", []), ("2,-1,0", ["2"])]
+)
 def test_the_visible_devices_say_whether_there_is_a_gpu(monkeypatch, visible, devices):
     """A container that is given the fourth GPU alone has one; `-1` hides all that come after it."""
     monkeypatch.setenv(launch.VISIBLE, visible)
@@ -94,7 +98,10 @@ def test_workers_have_gpus_of_their_own_and_a_launcher_keeps_them(jobs):
 
 def test_more_workers_than_gpus_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv(launch.VISIBLE, "0,1")
-    with pytest.raises(UserError, match="workers: `3` is more than the GPUs that are here; valid: 1 to 2"), launch.leased(3, 1, tmp_path):
+    with (
+        pytest.raises(UserError, match="workers: `3` is more than the GPUs that are here; valid: 1 to 2"),
+        launch.leased(3, 1, tmp_path),
+    ):
         pass
 
 

@@ -70,7 +70,8 @@ class Warm:
 
     def job(self, seconds, status):
         return self.python(
-            "import sys; from nmtprune.runtime import fork_server as warm; sys.exit(warm.run_there(sys.argv, 'nmtprune.cli.verbs'))",
+            "import sys; from nmtprune.runtime import fork_server as warm; sys.exit(warm.run_there(sys.argv, "
+            "'nmtprune.cli.verbs'))",
             seconds,
             status,
         )
@@ -148,7 +149,8 @@ def test_without_the_warm_process_jobs_say_so_and_later_ones_do_without(process)
     until(lambda: not alive(fork))
     assert (
         process.python(
-            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x'], 'nmtprune.cli.verbs'))"
+            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x'], "
+            "'nmtprune.cli.verbs'))"
         ).communicate()[0]
         == "None\n"
     )
@@ -159,7 +161,10 @@ def test_the_warm_process_has_one_thread(process):
     assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
 
 
-@pytest.mark.parametrize("difference", ["sys.prefix = '/another/environment'", "sys.executable = '/bin/another'", "sys.version = '3.99'"])
+@pytest.mark.parametrize(
+    "difference",
+    ["sys.prefix = '/another/environment'", "sys.executable = '/bin/another'", "sys.version = '3.99'"],
+)
 def test_a_job_of_another_environment_is_not_handed_over(process, difference):
     """As one under `--sdm conda`, whose packages are those of its own environment."""
     asked = "print(fork_server.run_there(['x', '0', '3'], 'nmtprune.cli.verbs'))"
@@ -169,12 +174,15 @@ def test_a_job_of_another_environment_is_not_handed_over(process, difference):
 
 def test_a_job_of_another_copy_of_the_package_is_not_handed_over(process):
     shutil.copytree(
-        Path(fork_server.__file__).parents[1], process.folder / "other" / "nmtprune", ignore=shutil.ignore_patterns("__pycache__")
+        Path(fork_server.__file__).parents[1],
+        process.folder / "other" / "nmtprune",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     process.environment["PYTHONPATH"] = str(process.folder / "other")
     assert (
         process.python(
-            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x', '0', '3'], 'nmtprune.cli.verbs'))"
+            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x', '0', '3'], "
+            "'nmtprune.cli.verbs'))"
         ).communicate()[0]
         == "None\n"
     )
@@ -184,7 +192,8 @@ def test_jobs_of_several_threads_do_without(process):
     process.environment["OMP_NUM_THREADS"] = "2"
     assert (
         process.python(
-            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x'], 'nmtprune.cli.verbs'))"
+            "from nmtprune.runtime import fork_server as warm; print(warm.run_there(['x'], "
+            "'nmtprune.cli.verbs'))"
         ).communicate()[0]
         == "None\n"
     )
@@ -197,10 +206,15 @@ def test_a_model_of_a_warm_process_is_that_of_a_cold_one(workplace, studio, tmp_
         shutil.copytree(studio / "results" / "data", place / "results" / "data")
     found = Warm(tmp_path)
     try:
-        for place, environment in ((workplace, found.environment), (cold, os.environ | {"OMP_NUM_THREADS": "1"})):
+        for place, environment in (
+            (workplace, found.environment),
+            (cold, os.environ | {"OMP_NUM_THREADS": "1"}),
+        ):
             for chain, status in ((TRAIN, 0), (f"{TRAIN}/prune-local-50", 0), ("micro/nothing/s1/train", 2)):
                 command = [sys.executable, "-m", "nmtprune", "run", chain, "--cost", "results/logs/it.log"]
-                done = subprocess.run(command, cwd=place.folder, env=environment, capture_output=True, text=True)
+                done = subprocess.run(
+                    command, cwd=place.folder, env=environment, capture_output=True, text=True
+                )
                 assert done.returncode == status, done.stderr
             assert "recipe `nothing`" in done.stderr
             assert (place / "results/costs/it.json").exists()
@@ -210,5 +224,8 @@ def test_a_model_of_a_warm_process_is_that_of_a_cold_one(workplace, studio, tmp_
     ours, theirs = (checkpoints.read(place.model(TRAIN) / "model.pt")["model"] for place in (workplace, cold))
     named = [name for name in ours if "_float_tensor" not in name]  # fairseq's, which nobody fills
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in named)
-    ours, theirs = (checkpoints.read_masks(place.model(f"{TRAIN}/prune-local-50") / "mask.pt") for place in (workplace, cold))
+    ours, theirs = (
+        checkpoints.read_masks(place.model(f"{TRAIN}/prune-local-50") / "mask.pt")
+        for place in (workplace, cold)
+    )
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

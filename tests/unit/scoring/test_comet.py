@@ -24,14 +24,18 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """A stand-in for unbabel-comet whose score is the share of the reference's words that the hypothesis has."""
+    """A stand-in for unbabel-comet whose score is the share of the reference's words that the hypothesis
+    has.
+    """
     calls = []
 
     class Model:
         def predict(self, examples, batch_size, gpus, progress_bar):
             calls.append(examples)
             words = [(set(example["mt"].split()), set(example["ref"].split())) for example in examples]
-            return types.SimpleNamespace(scores=[len(found & wanted) / len(wanted) for found, wanted in words])
+            return types.SimpleNamespace(
+                scores=[len(found & wanted) / len(wanted) for found, wanted in words]
+            )
 
     def load_from_checkpoint(path, local_files_only):
         assert local_files_only
@@ -48,7 +52,9 @@ def installed(monkeypatch):
 def test_scores_are_a_hundred_times_the_models(checkpoint, installed):
     assert comet.unavailable(checkpoint) is None
     assert comet.scores(["ein Hund", "zwei"], ["a dog", "three"], ["a cat", "two"], checkpoint) == [50.0, 0.0]
-    assert installed == [[{"src": "ein Hund", "mt": "a dog", "ref": "a cat"}, {"src": "zwei", "mt": "three", "ref": "two"}]]
+    assert installed == [
+        [{"src": "ein Hund", "mt": "a dog", "ref": "a cat"}, {"src": "zwei", "mt": "three", "ref": "two"}]
+    ]
 
 
 def test_nothing_is_downloaded(checkpoint, installed):
@@ -80,5 +86,7 @@ def test_an_encoder_that_is_not_in_the_cache_is_an_error_in_one_sentence(checkpo
         raise OSError("We couldn't find xlm-roberta-large\nin the cache")
 
     monkeypatch.setattr(sys.modules["comet"], "load_from_checkpoint", load_from_checkpoint)
-    with pytest.raises(UserError, match=r"not in the local cache of Hugging Face \(We couldn't find xlm-roberta-large\)"):
+    with pytest.raises(
+        UserError, match=r"not in the local cache of Hugging Face \(We couldn't find xlm-roberta-large\)"
+    ):
         comet.scores(["a"], ["b"], ["c"], checkpoint)

@@ -84,7 +84,10 @@ def test_a_set_that_is_not_translated_keeps_its_likelihoods(sets, tmp_path):
 
 def test_both_engines_give_the_same_perplexity_of_a_text_that_spells_special_symbols(sets, tmp_path):
     model = build()
-    values = [Scorer(sets, Words(), "de", name).score(model, tmp_path)[1]["perplexity"] for name in ("auto", "fairseq")]
+    values = [
+        Scorer(sets, Words(), "de", name).score(model, tmp_path)[1]["perplexity"]
+        for name in ("auto", "fairseq")
+    ]
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
@@ -94,15 +97,26 @@ def test_bleu_and_chrf_equal_sacrebleus_command_line(tmp_path):
     write_lines(tmp_path / "hypotheses", hypotheses)
     write_lines(tmp_path / "references", references)
     ours = bleu_chrf(hypotheses, references, "de")
-    command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "references"), "-i", str(tmp_path / "hypotheses")]
-    printed = subprocess.run([*command, "-m", "bleu", "chrf", "-w", "6"], check=True, capture_output=True, text=True).stdout
+    command = [
+        sys.executable,
+        "-m",
+        "sacrebleu",
+        str(tmp_path / "references"),
+        "-i",
+        str(tmp_path / "hypotheses"),
+    ]
+    printed = subprocess.run(
+        [*command, "-m", "bleu", "chrf", "-w", "6"], check=True, capture_output=True, text=True
+    ).stdout
     theirs = {row["name"]: row for row in json.loads(printed)}
     for name, metric in (("bleu", "BLEU"), ("chrf", "chrF2")):
         assert ours[name] == pytest.approx(theirs[metric]["score"], abs=1e-5)
         assert ours[f"{name}_signature"] == theirs[metric]["signature"]
 
 
-@pytest.mark.parametrize(("language", "tokenizer"), [("zh", "zh"), ("zh_CN", "zh"), ("ja", "ja-mecab"), ("de", "13a")])
+@pytest.mark.parametrize(
+    ("language", "tokenizer"), [("zh", "zh"), ("zh_CN", "zh"), ("ja", "ja-mecab"), ("de", "13a")]
+)
 def test_the_target_language_chooses_the_tokeniser(language, tokenizer):
     assert tokenizer_of(language) == tokenizer
 
@@ -124,7 +138,8 @@ def test_a_line_longer_than_the_models_positions_is_named(tmp_path):
 
 def test_scoring_a_transformer_imports_no_fairseq():
     code = (
-        "import sys, nmtprune.scoring.scorer, nmtprune.scoring.significance, nmtprune.translation.ctranslate2.engine; "
+        "import sys, nmtprune.scoring.scorer, nmtprune.scoring.significance, "
+        "nmtprune.translation.ctranslate2.engine; "
         "assert not [name for name in sys.modules if name.split('.')[0] in ('fairseq', 'hydra', 'pandas')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

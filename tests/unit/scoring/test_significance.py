@@ -32,7 +32,10 @@ def references(count: int = 300, seed: int = 0) -> list[str]:
 def noisy(lines: list[str], share: float, seed: int) -> list[str]:
     """The lines with a share of their words replaced."""
     generator = random.Random(seed)
-    return [" ".join(generator.choice(WORDS) if generator.random() < share else word for word in line.split()) for line in lines]
+    return [
+        " ".join(generator.choice(WORDS) if generator.random() < share else word for word in line.split())
+        for line in lines
+    ]
 
 
 def bleu_statistics(hypotheses: list[str], references: list[str]) -> np.ndarray:
@@ -45,7 +48,13 @@ def statistics(share: float, *seeds: int) -> np.ndarray:
     return np.concatenate([bleu_statistics(noisy(lines, share, seed), lines) for seed in seeds])
 
 
-@given(st.lists(st.tuples(st.text("ab .", max_size=30), st.text("ab .", min_size=1, max_size=30)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.text("ab .", max_size=30), st.text("ab .", min_size=1, max_size=30)),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_bleu_of_summed_statistics_is_sacrebleus(pairs):
     hypotheses, targets = (list(side) for side in zip(*pairs, strict=True))
     expected = sacrebleu.corpus_bleu(hypotheses, [targets]).score
@@ -81,7 +90,9 @@ def test_p_is_near_that_of_sacrebleus_randomisation_test():
     lines = references()
     systems = [noisy(lines, 0.3, 1), noisy(lines, 0.28, 2)]
     named = [("baseline", systems[0]), ("system", systems[1])]
-    test = PairedTest(named, {"BLEU": BLEU(references=[lines])}, references=None, test_type="ar", n_samples=5000)
+    test = PairedTest(
+        named, {"BLEU": BLEU(references=[lines])}, references=None, test_type="ar", n_samples=5000
+    )
     ours = paired_bootstrap(*(bleu_statistics(system, lines) for system in systems), samples=5000)
     assert ours.p == pytest.approx(test()[1]["BLEU"][1].p_value, abs=0.05)
 
@@ -95,7 +106,9 @@ def test_the_same_seed_gives_the_same_numbers():
 def test_several_seeds_are_pooled():
     baseline, system = statistics(0.3, 1, 2, 3), statistics(0.24, 4, 5, 6)
     found = paired_bootstrap(baseline, system)
-    expected = np.mean([bleu(ours) - bleu(theirs) for ours, theirs in zip(system.sum(1), baseline.sum(1), strict=True)])
+    expected = np.mean(
+        [bleu(ours) - bleu(theirs) for ours, theirs in zip(system.sum(1), baseline.sum(1), strict=True)]
+    )
     assert found.difference == pytest.approx(expected)
     assert found.p < 0.01
     with pytest.raises(ValueError, match="differ in shape"):
@@ -106,7 +119,9 @@ def test_likelihoods_are_compared_by_the_same_bootstrap():
     generator = np.random.default_rng(0)
     tokens = generator.integers(5, 20, 300)
     baseline = tokens * generator.normal(2.0, 0.2, 300)
-    found = paired_bootstrap(likelihood_statistics(baseline, tokens), likelihood_statistics(baseline * 0.95, tokens), nll_per_token)
+    found = paired_bootstrap(
+        likelihood_statistics(baseline, tokens), likelihood_statistics(baseline * 0.95, tokens), nll_per_token
+    )
     assert found.p < 0.01
     assert found.difference == pytest.approx(-0.05 * baseline.sum() / tokens.sum())
 

@@ -67,7 +67,9 @@ def test_a_sparse_model_is_stored_in_little_more_than_its_values_and_a_bit_a_wei
 
 
 def test_a_pruned_model_is_stored_as_bits_and_values_and_loads_back_as_it_was(tmp_path):
-    """Tied, untied and unpruned parameters: beside headers the file holds a compressed bit a weight and four bytes a value."""
+    """Tied, untied and unpruned parameters: beside headers the file holds a compressed bit a weight and four
+    bytes a value.
+    """
     model = state()
     model["decoder.layers.0.fc1.weight"] = torch.randn(300, 20).t()  # not contiguous
     made = masks(prunable(model, "in"), "global", "80")
@@ -94,7 +96,10 @@ def test_tied_parameters_share_memory_again(tmp_path):
     store_sparse(state(), tmp_path / "model")
     loaded = load_sparse(tmp_path / "model")
     assert "encoder.embed_positions._float_tensor" not in loaded
-    assert loaded["decoder.output_projection.weight"].data_ptr() == loaded["encoder.embed_tokens.weight"].data_ptr()
+    assert (
+        loaded["decoder.output_projection.weight"].data_ptr()
+        == loaded["encoder.embed_tokens.weight"].data_ptr()
+    )
     for name, tensor in loaded.items():
         assert torch.equal(tensor, state()[name])
 

@@ -1,4 +1,6 @@
-"""The protocol of speed measurements, with models that only pretend, and real processes for what only those can show."""
+"""The protocol of speed measurements, with models that only pretend, and real processes for what only those
+can show.
+"""
 
 import json
 import os
@@ -25,7 +27,9 @@ SEARCH = {"beam": 1, "length_penalty": 1.0, "max_len_a": 1.0, "max_len_b": -1, "
 
 
 class Pretended:
-    """Writes down who worked when; a model's time is given, and grows from round to round as on a machine that slows down."""
+    """Writes down who worked when; a model's time is given, and grows from round to round as on a machine
+    that slows down.
+    """
 
     def __init__(self, case, seconds, said):
         self.case, self.seconds, self.said, self.round = case, seconds, said, 0
@@ -54,7 +58,9 @@ def case(tmp_path, chain, engine="onnx", precision="float32", shortlist=None):
 def measured(cases, seconds, said=None, **settings):
     said = [] if said is None else said
     times = dict(zip(cases, seconds, strict=True))
-    return protocol.measure(cases, lambda each: Pretended(each, times[each], said), **{"rounds": 5, **settings})
+    return protocol.measure(
+        cases, lambda each: Pretended(each, times[each], said), **{"rounds": 5, **settings}
+    )
 
 
 def test_models_take_turns_and_the_anchor_is_in_every_round(tmp_path):
@@ -78,7 +84,12 @@ def test_a_speed_up_is_the_median_of_ratios_within_rounds(tmp_path):
     assert rows[0]["peak_resident"] == 1005
     assert rows[0]["peak_memory"] == 905
     assert rows[0]["size_on_disk"] == 1000
-    assert (rows[0]["runs"], rows[0]["sentences"], rows[0]["source_words"], rows[0]["core"]) == (5, 10, 120, 3)
+    assert (rows[0]["runs"], rows[0]["sentences"], rows[0]["source_words"], rows[0]["core"]) == (
+        5,
+        10,
+        120,
+        3,
+    )
     assert tuple(rows[0]) == protocol.COLUMNS
     assert rows[0]["cpu"]
 
@@ -99,7 +110,10 @@ def test_where_memory_is_short_models_are_measured_in_groups_each_with_the_ancho
 def table(found, cases):
     """The rows as they are read from the table, by model."""
     rows = (row for _, row in protocol.rows(found, {cases[0].batches: {32: (10, 120)}}, core=None))
-    return {row["chain"]: {name: "" if value is None else str(value) for name, value in row.items()} for row in rows}
+    return {
+        row["chain"]: {name: "" if value is None else str(value) for name, value in row.items()}
+        for row in rows
+    }
 
 
 class Invented:
@@ -119,12 +133,18 @@ class Invented:
 
 
 def test_a_speed_up_is_that_of_the_words_a_second_beside_it(tmp_path):
-    """By medians of each one's ratio to the anchor, which is slow in another round for each, it would be 2."""
+    """By medians of each one's ratio to the anchor, which is slow in another round for each, it would be
+    2.
+    """
     cases = [case(tmp_path, name) for name in ("anchor", "dense", "sliced")]
     times = dict(zip(cases, ([1, 1, 4, 4, 1], [1, 2, 4, 8, 2], [2, 1, 2, 2, 1]), strict=True))
     rows = table(protocol.measure(cases, lambda each: Invented(times[each]), 5, batch_sizes=(32,)), cases)
     dense, sliced = rows["dense"], rows["sliced"]
-    assert protocol.speed_up(sliced, dense) == 1 == float(sliced["words_per_second"]) / float(dense["words_per_second"])
+    assert (
+        protocol.speed_up(sliced, dense)
+        == 1
+        == float(sliced["words_per_second"]) / float(dense["words_per_second"])
+    )
     assert float(sliced["speed_up"]) / float(dense["speed_up"]) == 2
     assert protocol.speed_up(dense, dense) == 1
 
@@ -132,14 +152,21 @@ def test_a_speed_up_is_that_of_the_words_a_second_beside_it(tmp_path):
 def test_a_speed_up_is_of_the_rounds_that_both_were_in(tmp_path):
     cases = [case(tmp_path, name) for name in ("anchor", "small", "smaller")]
     two = 2 * cases[0].memory
-    slow = {cases[0]: [1, 1, 1, 3, 3, 3], cases[1]: [0.5, 0.5, 0.5], cases[2]: [1, 1, 1]}  # by the second group three times as slow
+    slow = {
+        cases[0]: [1, 1, 1, 3, 3, 3],
+        cases[1]: [0.5, 0.5, 0.5],
+        cases[2]: [1, 1, 1],
+    }  # by the second group three times as slow
     begun = {each: iter(times) for each, times in slow.items()}
     found = protocol.measure(cases, lambda each: Invented(begun[each]), 3, batch_sizes=(32,), memory=two)
     rows = table(found, cases)
     assert [protocol.speed_up(rows[name], rows["anchor"]) for name in ("small", "smaller")] == [2, 3]
     assert float(rows["anchor"]["seconds"]) == 2  # of all six rounds
     assert protocol.speed_up(rows["smaller"], rows["small"]) == 1.5  # which share none
-    old = [{name: value for name, value in row.items() if name != "seconds_by_round"} for row in (rows["smaller"], rows["anchor"])]
+    old = [
+        {name: value for name, value in row.items() if name != "seconds_by_round"}
+        for row in (rows["smaller"], rows["anchor"])
+    ]
     assert protocol.speed_up(*old) == 2
 
 
@@ -149,7 +176,12 @@ def test_one_model_is_measured_in_all_its_engines(tmp_path):
 
 
 def test_engines_that_only_the_anchor_runs_take_no_part_in_later_groups(tmp_path):
-    cases = [case(tmp_path, "dense"), case(tmp_path, "dense", "fairseq"), case(tmp_path, "a"), case(tmp_path, "b")]
+    cases = [
+        case(tmp_path, "dense"),
+        case(tmp_path, "dense", "fairseq"),
+        case(tmp_path, "a"),
+        case(tmp_path, "b"),
+    ]
     groups = list(protocol.groups(cases, memory=3 * cases[0].memory))
     assert groups == [[cases[0], cases[1], cases[2]], [cases[0], cases[3]]]
 
@@ -275,7 +307,10 @@ def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
     inside = []
 
     def pretend(config, chains, rounds, folder):
-        code = "import sys; from pathlib import Path; from nmtprune.store.state import lock\nwith lock(Path('results/speed')): print('in')"
+        code = (
+            "import sys; from pathlib import Path; from nmtprune.store.state import lock\nwith "
+            "lock(Path('results/speed')): print('in')"
+        )
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert "waiting" in child.stdout.readline()
         inside.append(child)
@@ -296,7 +331,9 @@ def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
 
 def test_models_of_two_tasks_are_not_compared():
     with pytest.raises(UserError, match="other/toy/s1/train is of another task than toy/toy/s1/train"):
-        measurement.measure(None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")], 1)
+        measurement.measure(
+            None, Path("speed.csv"), [parse("toy/toy/s1/train"), parse("other/toy/s1/train")], 1
+        )
 
 
 def test_marian_parameters_are_ours_by_other_names():
@@ -304,7 +341,9 @@ def test_marian_parameters_are_ours_by_other_names():
     found = pymarian.parameters(model)
     state = model.state
     assert (found["encoder_l2_self_Wq"] == state["encoder.layers.1.self_attn.q_proj.weight"].T.numpy()).all()
-    assert (found["decoder_l1_context_bo"] == state["decoder.layers.0.encoder_attn.out_proj.bias"].numpy()).all()
+    assert (
+        found["decoder_l1_context_bo"] == state["decoder.layers.0.encoder_attn.out_proj.bias"].numpy()
+    ).all()
     assert found["decoder_l1_ffn_W1"].shape == (256, 32)
     assert found["Wemb"].shape == (58, 256)  # less <s> and <pad>, </s> and <unk> first
     assert (found["Wemb"][:3] == state["encoder.embed_tokens.weight"][[2, 3, 4]].numpy()).all()
@@ -325,7 +364,9 @@ def test_marian_refuses_what_it_cannot_run():
 
 
 def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_path, monkeypatch):
-    """Positions from 0, and a decoder that begins with a zero embedding. It is greedy: the two searches end a beam differently."""
+    """Positions from 0, and a decoder that begins with a zero embedding. It is greedy: the two searches end a
+    beam differently.
+    """
     if reason := pymarian.missing():
         pytest.skip(reason)
     import ctranslate2
@@ -339,18 +380,31 @@ def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_pat
     spec.validate()
     spec.optimize()
     spec.save(str(tmp_path))
-    sources = [model.source_dictionary[4 + start : 4 + start + length] for start, length in ((0, 12), (40, 12), (99, 11), (7, 5))]
+    sources = [
+        model.source_dictionary[4 + start : 4 + start + length]
+        for start, length in ((0, 12), (40, 12), (99, 11), (7, 5))
+    ]
     translator = ctranslate2.Translator(str(tmp_path), device="cpu", compute_type="float32", intra_threads=1)
-    ours = [result.hypotheses[0] for result in translator.translate_batch(sources, beam_size=1, max_decoding_length=10)]
+    ours = [
+        result.hypotheses[0]
+        for result in translator.translate_batch(sources, beam_size=1, max_decoding_length=10)
+    ]
 
     pymarian.save(model, tmp_path / "to marian")
     code = (
         "import json, sys; from pathlib import Path; from nmtprune.speed.pymarian import Peer; "
-        "given = json.loads(sys.argv[1]); print(json.dumps(Peer(Path(given[0]), given[1]).translate(given[2])))"
+        "given = json.loads(sys.argv[1]); print(json.dumps(Peer(Path(given[0]), "
+        "given[1]).translate(given[2])))"
     )
     given = json.dumps([str(tmp_path / "to marian"), {**SEARCH, "max_len_a": 3}, sources])
     environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent / "workflow")}
-    done = subprocess.run([pymarian.interpreter(), "-c", code, given], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [pymarian.interpreter(), "-c", code, given],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     theirs = [hypothesis[:10] for hypothesis in json.loads(done.stdout.splitlines()[-1])]
     assert theirs == [hypothesis[:10] for hypothesis in ours]
 

@@ -1,4 +1,6 @@
-"""Steps and analyses of components on a micro model: ablate, rewind, drop, trials that go on where they were stopped, LayerDrop."""
+"""Steps and analyses of components on a micro model: ablate, rewind, drop, trials that go on where they were
+stopped, LayerDrop.
+"""
 
 import csv
 import json
@@ -64,14 +66,19 @@ def test_what_was_pruned_and_what_was_ablated_both_stay(studio):
 
 def test_contribution_has_a_row_a_component_and_its_arrays_give_its_scores(trained):
     workplace = trained("contribution")
-    found = pandas.read_csv(workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""])
+    found = pandas.read_csv(
+        workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""]
+    )
     assert list(found["component"]) == ["none", *NAMES]
     with numpy.load(workplace.model(TRAIN) / "contribution.npz") as arrays:
         assert bleu(arrays["bleu"].sum(1)) == pytest.approx(found["bleu"])
         assert arrays["nll"].sum(1) / arrays["tokens"].sum() == pytest.approx(found["nll_per_token"])
     whole = found.iloc[0]
     numpy.testing.assert_allclose(found["drop"], whole["bleu"] - found["bleu"])
-    assert found["contribution_perplexity"].max() == 1 and found["contribution_perplexity"].iloc[1:].between(0, 1).all()
+    assert (
+        found["contribution_perplexity"].max() == 1
+        and found["contribution_perplexity"].iloc[1:].between(0, 1).all()
+    )
 
 
 def test_a_variant_scores_as_the_ablated_model_does(trained, bench):
@@ -87,7 +94,9 @@ def test_a_variant_scores_as_the_ablated_model_does(trained, bench):
         evaluation.score(workplace.config, variant)
         scored = rows("results/models/" + str(variant) + "/scores.csv")
         kept = sentence_statistics.read(paths.sentences(parent))
-    assert {f"train/{name}/{what}" for name in ("dev", "test") for what in ("bleu", "nll", "tokens")} <= set(kept)
+    assert {f"train/{name}/{what}" for name in ("dev", "test") for what in ("bleu", "nll", "tokens")} <= set(
+        kept
+    )
     dev = next(row for row in scored if row["set"] == "dev")
     found = {row["component"]: row for row in rows(workplace.model(TRAIN) / "contribution.csv")}
     assert float(dev["nll_per_token"]) == pytest.approx(float(found["D.EA.1"]["nll_per_token"]), abs=1e-9)
@@ -100,9 +109,14 @@ def test_criticality_at_alpha_0_is_the_rewound_model_and_at_1_the_model(trained)
     with numpy.load(workplace.model(TRAIN) / "criticality.npz") as arrays:
         assert bleu(arrays["bleu"].sum(1, dtype=float)) == pytest.approx(found["bleu"].astype(float))
     assert sorted(found["alpha"].unique()) == [0, 0.5, 1] and (found["component"] == "none").sum() == 1
-    alone = pandas.read_csv(workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""])
+    alone = pandas.read_csv(
+        workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""]
+    )
     assert found["nll_per_token"].iloc[0] == alone["nll_per_token"].iloc[0]
-    with workplace.inside(), trials.Trials(workplace.config, chain.parse(TRAIN), "criticality", "test") as run:
+    with (
+        workplace.inside(),
+        trials.Trials(workplace.config, chain.parse(TRAIN), "criticality", "test") as run,
+    ):
         initial = checkpoints.read(paths.model(chain.parse(TRAIN)) / paths.INITIAL)["model"]
         own = parameters(run.state, components_of(run.state)[4])
         rewound = {name: initial[name] if name in own else tensor for name, tensor in run.state.items()}
@@ -115,12 +129,19 @@ def test_the_order_begins_with_the_least_missed_and_grows_by_one(trained):
     workplace = trained("contribution", "order")
     found = pandas.read_csv(workplace.model(TRAIN) / "order.csv", keep_default_na=False)
     with numpy.load(workplace.model(TRAIN) / "order.npz") as arrays:
-        assert bleu(arrays["test_bleu"].sum(1, dtype=float)) == pytest.approx(found["test_bleu"].astype(float))
-    alone = pandas.read_csv(workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""]).iloc[1:]
+        assert bleu(arrays["test_bleu"].sum(1, dtype=float)) == pytest.approx(
+            found["test_bleu"].astype(float)
+        )
+    alone = pandas.read_csv(
+        workplace.model(TRAIN) / "contribution.csv", keep_default_na=False, na_values=[""]
+    ).iloc[1:]
     least = alone.sort_values(["drop", "drop_nll"], kind="stable")["component"].tolist()
     for method in ("iterative", "one-shot"):
         order = found[found["method"] == method]
-        assert order["number"].tolist() == [0, 1, 2] and order["component"].iloc[:2].tolist() == ["none", least[0]]
+        assert order["number"].tolist() == [0, 1, 2] and order["component"].iloc[:2].tolist() == [
+            "none",
+            least[0],
+        ]
     assert found[found["method"] == "one-shot"]["component"].tolist()[1:] == least[:2]
 
 
@@ -158,7 +179,9 @@ def test_shards_measure_each_trial_once_and_the_analysis_only_collects(trained, 
     assert (workplace.model(TRAIN) / "contribution.csv").read_text() == together
 
 
-@pytest.mark.parametrize(("name", "shard", "said"), [("order", 1, "not shared out"), ("contribution", 4, "none of 1 to 3")])
+@pytest.mark.parametrize(
+    ("name", "shard", "said"), [("order", 1, "not shared out"), ("contribution", 4, "none of 1 to 3")]
+)
 def test_shards_that_are_none(trained, name, shard, said):
     workplace = trained()
     with workplace.inside(), pytest.raises(UserError, match=said):
@@ -170,7 +193,9 @@ def test_another_model_forgets_the_trials_of_the_one_before(trained, tmp_path):
     lines = (workplace.model(TRAIN) / "state/contribution/all/trials.jsonl").read_text().splitlines()
     assert len({json.loads(line)["digest"] for line in lines}) == 1
     with workplace.inside():
-        found = dict(trials._read(workplace.model(TRAIN) / "state/contribution/all/trials.jsonl", "another digest"))
+        found = dict(
+            trials._read(workplace.model(TRAIN) / "state/contribution/all/trials.jsonl", "another digest")
+        )
     assert not found and len(lines) == 1 + len(NAMES)
 
 
@@ -183,14 +208,18 @@ def test_components_of_an_lstm(studio, bench):
 
 def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_trains_all(trained):
     workplace = trained("contribution", "order")
-    least = [row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"][1:]
+    least = [
+        row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"
+    ][1:]
     from nmtprune.steps.rewind import beginning
 
     with workplace.inside():
         rewind = chain.parse(f"{TRAIN}/rewind-2")
         begun = beginning(rewind).weights
         final, initial = (weights(workplace.model(TRAIN) / name) for name in ("model.pt", "initial.pt"))
-        own = {name for each in components_of(final) if str(each) in least for name in parameters(final, each)}
+        own = {
+            name for each in components_of(final) if str(each) in least for name in parameters(final, each)
+        }
         assert len(own) >= 8
         for name, tensor in final.items():
             assert torch.equal(begun[name], initial[name] if name in own else tensor), name
@@ -201,10 +230,17 @@ def test_rewinding_begins_with_the_initial_values_of_the_least_important_and_tra
 
 def test_a_dropped_model_lacks_them_and_is_trained_from_new_weights(trained):
     workplace = trained("contribution", "order")
-    least = [row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"][1:]
+    least = [
+        row["component"] for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"
+    ][1:]
     workplace.make(f"{TRAIN}/drop-2")
-    dropped, whole = weights(workplace.model(f"{TRAIN}/drop-2") / "model.pt"), weights(workplace.model(TRAIN) / "model.pt")
-    assert {str(each) for each in components_of(whole)} - {str(each) for each in components_of(dropped)} == set(least)
+    dropped, whole = (
+        weights(workplace.model(f"{TRAIN}/drop-2") / "model.pt"),
+        weights(workplace.model(TRAIN) / "model.pt"),
+    )
+    assert {str(each) for each in components_of(whole)} - {
+        str(each) for each in components_of(dropped)
+    } == set(least)
     assert sum(t.numel() for t in dropped.values()) < sum(t.numel() for t in whole.values())
     shared = [name for name in dropped if name in whole and name.endswith("weight") and "norm" not in name]
     assert shared and not any(torch.equal(dropped[name], whole[name]) for name in shared)
@@ -254,12 +290,21 @@ def test_layerdrop_of_sub_layers_leaves_them_out_in_training_alone(studio):
     layer.train()
     plain = layer.eval()(x, None)
     layer.train()
-    kept = sum(torch.equal(layer.residual(x, layer.final_layer_norm, layer.feed_forward), layer.final_layer_norm(x)) for _ in range(1000))
+    kept = sum(
+        torch.equal(layer.residual(x, layer.final_layer_norm, layer.feed_forward), layer.final_layer_norm(x))
+        for _ in range(1000)
+    )
     assert 340 < kept < 460
     layer.sub_layer_drop = 0.999999
     left_out = layer(x, None)
-    silenced = ablation(model.state, [each for each in components_of(model.state) if each.kind.startswith("E") and each.layer == 1])
-    ablated = {name: tensor.masked_fill(~silenced[name], 0) if name in silenced else tensor for name, tensor in model.state.items()}
+    silenced = ablation(
+        model.state,
+        [each for each in components_of(model.state) if each.kind.startswith("E") and each.layer == 1],
+    )
+    ablated = {
+        name: tensor.masked_fill(~silenced[name], 0) if name in silenced else tensor
+        for name, tensor in model.state.items()
+    }
     module.load_state_dict(ablated)
     assert torch.equal(module.encoder.layers[0].eval()(x, None), left_out)
     assert not torch.equal(plain, left_out)
@@ -270,7 +315,10 @@ def test_layerdrop_of_layers_reaches_fairseq():
 
     architecture = {"name": "transformer", "encoder_layers": 2, "decoder_layers": 2, "layer_drop": 0.2}
     options = of_architecture(architecture)
-    assert options[options.index("--encoder-layerdrop") + 1] == "0.2" and options[options.index("--decoder-layerdrop") + 1] == "0.2"
+    assert (
+        options[options.index("--encoder-layerdrop") + 1] == "0.2"
+        and options[options.index("--decoder-layerdrop") + 1] == "0.2"
+    )
 
 
 def test_a_sample_of_a_task_is_of_its_pairs_and_a_smaller_one_lies_in_it(workplace):
@@ -281,12 +329,16 @@ def test_a_sample_of_a_task_is_of_its_pairs_and_a_smaller_one_lies_in_it(workpla
         for task in ("micro", "micro-sample"):
             make_corpus(config.task(task), paths.text(task), None, paths.DOWNLOADS)
         whole, sample = (
-            list(zip(*(lines(task, side) for side in ("src", "tgt", "labels.jsonl")), strict=True)) for task in ("micro", "micro-sample")
+            list(zip(*(lines(task, side) for side in ("src", "tgt", "labels.jsonl")), strict=True))
+            for task in ("micro", "micro-sample")
         )
         assert len(whole) == 300 and len(sample) == 150
         places = [whole.index(pair) for pair in sample]
         assert places == sorted(places) and places != list(range(150))
-        assert json.loads((paths.text("micro-sample") / "manifest.json").read_text())["counts"]["train"]["kept"] == 150
+        assert (
+            json.loads((paths.text("micro-sample") / "manifest.json").read_text())["counts"]["train"]["kept"]
+            == 150
+        )
         assert lines("micro", "src", "dev") == lines("micro-sample", "src", "dev")
         keep_sample(paths.text("micro"), config.task("micro"), 300, 40, 1)
         assert set(lines("micro", "src")) <= set(lines("micro-sample", "src"))

@@ -1,5 +1,6 @@
-"""Group lasso, slicing, convergence and 8 bits as steps, on micro students: what they begin with, what they leave, and that an
-interruption changes nothing."""
+"""Group lasso, slicing, convergence and 8 bits as steps, on micro students: what they begin with, what they
+leave, and that an interruption changes nothing.
+"""
 
 import json
 import shutil
@@ -8,7 +9,16 @@ import pytest
 import torch
 import yaml
 from support.micro_models import model_of, pairs
-from support.training import SAVED_ALWAYS, UPDATE, assert_same_training, history, interrupted, manifest, same, weights
+from support.training import (
+    SAVED_ALWAYS,
+    UPDATE,
+    assert_same_training,
+    history,
+    interrupted,
+    manifest,
+    same,
+    weights,
+)
 from support.workplace import MICRO
 
 from nmtprune.experiment import chain
@@ -43,7 +53,12 @@ def widths(row):
 
 
 def as_columns(shape):
-    return {f"{side}.{at}.{part}": layer[part] for side, layers in shape.items() for at, layer in enumerate(layers) for part in layer}
+    return {
+        f"{side}.{at}.{part}": layer[part]
+        for side, layers in shape.items()
+        for at, layer in enumerate(layers)
+        for part in layer
+    }
 
 
 def test_lambda_0_is_a_plain_training_to_the_last_bit(studio):
@@ -60,7 +75,9 @@ def test_lambda_0_is_a_plain_training_to_the_last_bit(studio):
 
 @pytest.fixture
 def plain(bench):
-    """A workplace with an own recipe `plain`: gradient descent by one update at rate 1, without dropout; further keys of it are given."""
+    """A workplace with an own recipe `plain`: gradient descent by one update at rate 1, without dropout;
+    further keys of it are given.
+    """
 
     def make(**changes):
         workplace = bench()
@@ -71,7 +88,12 @@ def plain(bench):
             "optimizer": {"name": "sgd", "weight_decay": 0},
             "learning_rate": {"phases": [{"updates": 1, "rate": 1.0}]},
         }
-        recipe = {"extends": "micro-student-attention", "title": "Plain", "architecture": {"dropout": 0}, "training": schedule}
+        recipe = {
+            "extends": "micro-student-attention",
+            "title": "Plain",
+            "architecture": {"dropout": 0},
+            "training": schedule,
+        }
         variants = {"lasso-accumulated": {"accumulate": 2}, "lasso-small": {"batch_tokens": 250}}
         recipe |= {"schedules": {name: schedule | keys for name, keys in variants.items()}, **changes}
         (workplace / "own" / "recipes" / "plain.yaml").write_text(yaml.safe_dump(recipe))
@@ -83,22 +105,31 @@ def plain(bench):
 
 @pytest.mark.parametrize("reference", [46000, None])
 def test_the_penalty_of_an_update_is_lambda_over_the_words_of_its_batch(plain, monkeypatch, reference):
-    """Equation 2: what one step of gradient descent at rate 1 moves a weight further under the penalty is lambda / |B| dR / dw, with |B|
-    the words that lambda speaks of, whatever the batch and the number of batches of an update."""
+    """Equation 2: what one step of gradient descent at rate 1 moves a weight further under the penalty is
+    lambda / |B| dR / dw, with |B| the words that lambda speaks of, whatever the batch and the number of
+    batches of an update.
+    """
     workplace = plain(lasso={"reference_words": reference, "gamma": "sqrt"})
     words = []
     penalty = Regularised.penalty
-    monkeypatch.setattr(Regularised, "penalty", lambda self, of_batch: words.append(of_batch) or penalty(self, of_batch))
+    monkeypatch.setattr(
+        Regularised, "penalty", lambda self, of_batch: words.append(of_batch) or penalty(self, of_batch)
+    )
     begun = "micro/plain/s1/train-pretrain"
     start = weights(workplace.make(begun) / "last.pt")
-    parameters = {name: tensor.clone().requires_grad_() for name, tensor in start.items() if tensor.is_floating_point()}
+    parameters = {
+        name: tensor.clone().requires_grad_() for name, tensor in start.items() if tensor.is_floating_point()
+    }
     GroupLasso(parameters, "ffn+att", "both", HEAD_DIM).value().backward()
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
     assert len(gradients) == 4 * 3 + 6 * 7  # biases of W2 and O are in no group
     strength = 920 if reference else 4
     for variant, batches in (("-small", 1), ("-accumulated", 2)):
         words.clear()
-        without, under = (weights(workplace.make(f"{begun}/lasso-ffn+att-both-{each}{variant}") / "last.pt") for each in (0, strength))
+        without, under = (
+            weights(workplace.make(f"{begun}/lasso-ffn+att-both-{each}{variant}") / "last.pt")
+            for each in (0, strength)
+        )
         assert len(words) == 2 * batches and words[:batches] == words[batches:]
         share = strength / (reference or sum(words[:batches]))
         moved = torch.cat([(without[name] - under[name]).flatten() for name in gradients])
@@ -138,7 +169,9 @@ def test_a_lambda_that_is_sought_moves(studio):
         start = studio.config.lasso("micro-student")["start"]
     strengths = [float(row["lambda"]) for row in rows]
     assert strengths[0] == start
-    assert strengths[-1] == pytest.approx(start * torch.tensor(0.05).exp().item())  # update 10 found fewer units small than sought
+    assert strengths[-1] == pytest.approx(
+        start * torch.tensor(0.05).exp().item()
+    )  # update 10 found fewer units small than sought
 
 
 def test_regularisation_and_slicing_go_on_from_the_latest_weights_not_from_the_selected_ones(studio, bench):
@@ -160,7 +193,9 @@ def test_slicing_takes_what_is_dead_and_the_model_computes_the_same(studio, root
         settings = studio.config.lasso(chain.parse(text).recipe)
     checkpoint = checkpoints.read(studio.model(f"{root}/{LASSO}") / "last.pt")
     before, options = checkpoint["model"], checkpoint["cfg"]["model"]
-    removed = dead_units(before, "ffn+att", "both", HEAD_DIM, rule_of(settings, before, "ffn+att", "both", HEAD_DIM, "25"))
+    removed = dead_units(
+        before, "ffn+att", "both", HEAD_DIM, rule_of(settings, before, "ffn+att", "both", HEAD_DIM, "25")
+    )
     small = model_of(studio, text)
     assert json.loads(small.options["shape"]) == found["shape"] == shape_of(small.state, HEAD_DIM)
     gone = {(each.side, each.layer, each.component): int(goes.sum()) for each, goes in removed.items()}
@@ -172,7 +207,10 @@ def test_slicing_takes_what_is_dead_and_the_model_computes_the_same(studio, root
     zeros.state.update(zeroed(before, removed))
     assert not options["shape"] and zeros.options["shape"] == options["shape"]
     sources, targets = pairs(studio, text)
-    losses = [open_engine(model, "fairseq", device="cpu").negative_log_likelihoods(sources, targets) for model in (small, zeros)]
+    losses = [
+        open_engine(model, "fairseq", device="cpu").negative_log_likelihoods(sources, targets)
+        for model in (small, zeros)
+    ]
     for ours, theirs, target in zip(*losses, targets, strict=True):
         assert ours / len(target) == pytest.approx(theirs / len(target), abs=1e-5)
 
@@ -192,12 +230,16 @@ def test_the_norms_before_slicing_are_kept(studio):
 
 
 def test_the_history_of_a_lasso_says_what_slicing_leaves(studio):
-    """Tied layers are penalised and counted once: the first stands for all in the history, and slicing takes from all."""
+    """Tied layers are penalised and counted once: the first stands for all in the history, and slicing takes
+    from all.
+    """
     found = manifest(studio.make(f"{STUDENT}/{SLICED}"))
     last = history(studio.model(f"{STUDENT}/{LASSO}"))[-1]
     said, shape = widths(last), as_columns(found["shape"])
     assert shape.keys() == said.keys() and "decoder.0.self" not in said
-    assert {key: width for key, width in said.items() if "decoder.1" not in key} == {k: w for k, w in shape.items() if "decoder.1" not in k}
+    assert {key: width for key, width in said.items() if "decoder.1" not in key} == {
+        k: w for k, w in shape.items() if "decoder.1" not in k
+    }
     assert found["shape"]["decoder"][0] == found["shape"]["decoder"][1]
     assert (
         float(last["ffn_sparsity"])
@@ -206,7 +248,9 @@ def test_the_history_of_a_lasso_says_what_slicing_leaves(studio):
     )
     state = weights(studio.model(f"{STUDENT}/{LASSO}") / "last.pt")
     once = {name: tensor for name, tensor in state.items() if not name.startswith("decoder.layers.1")}
-    assert float(last["penalty"]) == pytest.approx(float(GroupLasso(once, "ffn+att", "both", HEAD_DIM).value()), rel=1e-6)
+    assert float(last["penalty"]) == pytest.approx(
+        float(GroupLasso(once, "ffn+att", "both", HEAD_DIM).value()), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(("percent", "gone"), [("67", 64), ("12.5", 12)])
@@ -245,11 +289,15 @@ def test_a_sliced_model_trains_on_in_its_shape(studio):
         directory = studio.make(f"{STUDENT}/{SLICED}/{steps}")
         checkpoint, after = checkpoints.read(directory / "last.pt"), weights(directory / "last.pt")
         assert json.loads(checkpoint["cfg"]["model"]["shape"]) == shape == shape_of(after, HEAD_DIM)
-        assert {name: tensor.shape for name, tensor in after.items()} == {name: tensor.shape for name, tensor in before.items()}
+        assert {name: tensor.shape for name, tensor in after.items()} == {
+            name: tensor.shape for name, tensor in before.items()
+        }
         assert not same(after, before)
     masks = checkpoints.read_masks(studio.model(f"{STUDENT}/{SLICED}/prune-global-50") / "mask.pt")
     after = weights(studio.model(f"{STUDENT}/{SLICED}/prune-global-50/retrain") / "last.pt")
-    assert all(mask.shape == after[name].shape and not after[name][~mask].any() for name, mask in masks.items())
+    assert all(
+        mask.shape == after[name].shape and not after[name][~mask].any() for name, mask in masks.items()
+    )
     pruned = sum(int((~mask).sum()) for mask in masks.values())
     assert pruned == round(sum(mask.numel() for mask in masks.values()) / 2)
 
@@ -257,10 +305,14 @@ def test_a_sliced_model_trains_on_in_its_shape(studio):
 def test_restarting_a_shape_draws_weights_that_no_ancestor_had(studio):
     """12 updates at these rates move a weight by a few hundredths; another draw is about 0.2 away."""
     directory = studio.make(f"{STUDENT}/{SLICED}/restart")
-    after, before = (weights(studio.model(f"{STUDENT}/{steps}") / "model.pt") for steps in (f"{SLICED}/restart", SLICED))
+    after, before = (
+        weights(studio.model(f"{STUDENT}/{steps}") / "model.pt") for steps in (f"{SLICED}/restart", SLICED)
+    )
     embeddings = "encoder.embed_tokens.weight"
     initial = weights(studio.model(f"{STUDENT}/{PRETRAINED}") / "initial.pt")[embeddings]
-    assert (after[embeddings] - initial).abs().mean() > 0.05 and (after[embeddings] - before[embeddings]).abs().mean() > 0.05
+    assert (after[embeddings] - initial).abs().mean() > 0.05 and (
+        after[embeddings] - before[embeddings]
+    ).abs().mean() > 0.05
     assert history(directory)[0]["update"] != "0"  # there is no parent to compete with
 
 
@@ -279,7 +331,9 @@ def test_an_int8_model_lies_on_its_engines_grid(studio, engine):
 
 
 def test_fine_tuning_moves_the_weights_behind_the_rounded_ones(studio):
-    """Scores are those of the rounded weights, from the parent's at update 0 on; what is kept are the weights behind them."""
+    """Scores are those of the rounded weights, from the parent's at update 0 on; what is kept are the weights
+    behind them.
+    """
     text = f"{STUDENT}/{FINETUNED}"
     directory = studio.make(text)
     rows, (sources, targets) = history(directory), pairs(studio, text)
@@ -296,9 +350,12 @@ def test_fine_tuning_moves_the_weights_behind_the_rounded_ones(studio):
     for name, tensor in after.items():
         if tensor.dim() == 2:
             assert not torch.equal(rounded({name: tensor}, "onnx")[name], tensor), name
-    # six updates at a tenth of the peak move a weight by 0.003 at most: the rounded ones are further from what was trained
+    # six updates at a tenth of the peak move a weight by 0.003 at most: the rounded ones are further from
+    # what was trained
     start = weights(studio.model(f"{STUDENT}/{CONVERGED}") / "model.pt")
-    largest = max(float((after[name] - start[name]).abs().max()) for name in after if after[name].is_floating_point())
+    largest = max(
+        float((after[name] - start[name]).abs().max()) for name in after if after[name].is_floating_point()
+    )
     assert 0 < largest <= 6 * 5e-4 * 1.2
     assert not same(floats, after)
 
@@ -314,5 +371,7 @@ def test_pruned_weights_stay_zero_in_8_bits_and_under_fine_tuning(studio):
             assert not any(after[name][~mask].any() for name, mask in masks.items()), step
             assert any(after[name][mask].any() for name, mask in masks.items())
             assert not any(rounded(after, "onnx")[name][~mask].any() for name, mask in masks.items())
-        assert {row["sparsity"] for row in history(studio.model(text))} == {history(studio.model(text))[0]["sparsity"]}
+        assert {row["sparsity"] for row in history(studio.model(text))} == {
+            history(studio.model(text))[0]["sparsity"]
+        }
         assert float(history(studio.model(text))[0]["sparsity"]) == pytest.approx(50, abs=0.01)

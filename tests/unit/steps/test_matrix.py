@@ -1,4 +1,6 @@
-"""Every scheme on every architecture: percentages are exact, nothing else is touched, zeros stay through retraining and resumption."""
+"""Every scheme on every architecture: percentages are exact, nothing else is touched, zeros stay through
+retraining and resumption.
+"""
 
 import re
 from fractions import Fraction
@@ -54,7 +56,11 @@ def pruned(masks):
 def test_the_percentage_is_exact_and_nothing_else_is_touched(trained, scheme, embeddings):
     matrices = {name: tensor for name, tensor in untied(trained).items() if not NEVER.search(name)}
     assert all(tensor.dim() >= 2 for tensor in matrices.values())
-    counted = {name: tensor for name, tensor in matrices.items() if embeddings == "in" or class_of(name) not in EMBEDDINGS}
+    counted = {
+        name: tensor
+        for name, tensor in matrices.items()
+        if embeddings == "in" or class_of(name) not in EMBEDDINGS
+    }
     made = masks_of_steps(trained, embeddings)(chain.parse_step(f"prune-{scheme}-{PERCENT}"))
     assert made.keys() == counted.keys()
     share = Fraction(PERCENT) / 100
@@ -86,7 +92,9 @@ def test_zeros_stay_through_retraining_and_resumption(studio, bench, monkeypatch
         kept = masks.get(name, torch.ones_like(changed))
         if class_of(name) in EMBEDDINGS:  # words that are in no sentence of these few cannot train
             assert changed[kept].any(), name
-        elif name.endswith("fc1.bias"):  # nor can a hidden unit that never fires: its bias says which these are
+        elif name.endswith(
+            "fc1.bias"
+        ):  # nor can a hidden unit that never fires: its bias says which these are
             assert changed.any(), name
         else:
             if name.endswith(("fc1.weight", "fc2.weight")):  # into and out of such a unit
@@ -103,37 +111,55 @@ def test_zeros_stay_through_retraining_and_resumption(studio, bench, monkeypatch
     assert_same_training(workplace.make(text), reference)
 
 
-def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(studio, bench, monkeypatch, recipe):
-    """Half of the hidden units go, the model computes the same as with zeros in their place, and trains on in its shape; whatever is no
-    Transformer is refused in a sentence."""
+def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
+    studio, bench, monkeypatch, recipe
+):
+    """Half of the hidden units go, the model computes the same as with zeros in their place, and trains on in
+    its shape; whatever is no Transformer is refused in a sentence.
+    """
     lasso = f"micro/{recipe}/s1/train/lasso-ffn-both-to50-few"
     text = f"{lasso}/slice/converge-few/int8-onnx/finetune-few"
     if recipe not in ("micro-untied", "micro-student"):
-        with pytest.raises(UserError, match=f"`slice` needs a Transformer, and recipe `{recipe}` has architecture"):
+        with pytest.raises(
+            UserError, match=f"`slice` needs a Transformer, and recipe `{recipe}` has architecture"
+        ):
             studio.config.check(chain.parse(f"micro/{recipe}/s1/train/slice"))
         workplace = bench(f"micro/{recipe}/s1/train")
-        with pytest.raises(UserError, match="only a Transformer can be sliced"):  # as an import, of which no recipe says what it is
+        with pytest.raises(
+            UserError, match="only a Transformer can be sliced"
+        ):  # as an import, of which no recipe says what it is
             workplace.make(f"micro/{recipe}/s1/train/slice")
         return
     reference = studio.make(text)
     found = manifest(studio.model(f"{lasso}/slice"))
     assert found["ffn_sparsity"] == pytest.approx(50) and found["attention_sparsity"] == 0
     before = checkpoints.read(studio.model(lasso) / "last.pt")["model"]
-    zeros, small, converged, tuned = (model_of(studio, each) for each in (lasso, f"{lasso}/slice", f"{lasso}/slice/converge-few", text))
-    zeros.state.update(zeroed(before, dead_units(before, "ffn", "both", head_size(zeros.options), by_percent(50))))
+    zeros, small, converged, tuned = (
+        model_of(studio, each) for each in (lasso, f"{lasso}/slice", f"{lasso}/slice/converge-few", text)
+    )
+    zeros.state.update(
+        zeroed(before, dead_units(before, "ffn", "both", head_size(zeros.options), by_percent(50)))
+    )
     sources, targets = pairs(studio, text)
-    losses = [open_engine(model, "fairseq", device="cpu").negative_log_likelihoods(sources, targets) for model in (zeros, small)]
+    losses = [
+        open_engine(model, "fairseq", device="cpu").negative_log_likelihoods(sources, targets)
+        for model in (zeros, small)
+    ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6, abs=1e-4)
     for model in (converged, tuned):
         assert shape_of(model.state, head_size(model.options)) == found["shape"]
-        assert {name: tensor.shape for name, tensor in model.state.items()} == {name: tensor.shape for name, tensor in small.state.items()}
+        assert {name: tensor.shape for name, tensor in model.state.items()} == {
+            name: tensor.shape for name, tensor in small.state.items()
+        }
     engines = [open_engine(converged, name, device="cpu") for name in ("auto", "onnx", "fairseq")]
     losses = [engine.negative_log_likelihoods(sources, targets) for engine in engines]
     assert losses[0] == pytest.approx(losses[2], rel=1e-4) and losses[1] == pytest.approx(losses[2], rel=1e-4)
     for beam in (1, 2):
         by_engine = [engine.translate(sources, Search(beam=beam), 20) for engine in engines]
         assert by_engine[0] == by_engine[1] == by_engine[2]
-    assert not torch.equal(tuned.state["encoder.layers.0.fc1.weight"], converged.state["encoder.layers.0.fc1.weight"])
+    assert not torch.equal(
+        tuned.state["encoder.layers.0.fc1.weight"], converged.state["encoder.layers.0.fc1.weight"]
+    )
 
     workplace = bench(str(chain.parse(text).parent))
     with monkeypatch.context() as patch:
@@ -152,7 +178,10 @@ def test_no_matrix_is_without_a_class_and_recipes_know_the_classes_they_have(stu
         if layer and class_of(name) != "attention":
             side = {"encoder": "source", "decoder": "target"}[layer[1]]
             assert class_of(name) == f"{side} layer {int(layer[2] or layer[3]) + 1}"
-            assert {class_of(other) for other in found if layer_of(other) == layer_of(name)} <= {class_of(name), "attention"}
+            assert {class_of(other) for other in found if layer_of(other) == layer_of(name)} <= {
+                class_of(name),
+                "attention",
+            }
 
 
 def test_the_subgroups_of_an_lstm_are_its_matrices(recipe, trained):
@@ -161,7 +190,10 @@ def test_the_subgroups_of_an_lstm_are_its_matrices(recipe, trained):
         views = subgroups(name, tensor)
         if "lstm" in name or re.search(r"layers\.\d\.weight_[ih]h", name):
             assert sum(view.numel() for view in views.values()) == tensor.numel()
-            assert all(view.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr() for view in views.values())
+            assert all(
+                view.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+                for view in views.values()
+            )
         else:
             assert views == {}
         parts |= views
@@ -169,8 +201,17 @@ def test_the_subgroups_of_an_lstm_are_its_matrices(recipe, trained):
         assert parts == {}
         return
     layers = [f"{side} layer {number}" for side in ("source", "target") for number in (1, 2)]
-    expected = {(layer, gate, connection) for layer in layers for gate in GATES for connection in ("feed-forward", "recurrent")}
-    fed = {("target layer 1", gate, "input feeding") for gate in GATES} if recipe == "micro-rnnsearch" else set()
+    expected = {
+        (layer, gate, connection)
+        for layer in layers
+        for gate in GATES
+        for connection in ("feed-forward", "recurrent")
+    }
+    fed = (
+        {("target layer 1", gate, "input feeding") for gate in GATES}
+        if recipe == "micro-rnnsearch"
+        else set()
+    )
     assert set(parts) == expected | fed
     assert {tuple(view.shape) for view in parts.values()} == {(16, 16)}
 
@@ -191,7 +232,9 @@ def test_gates_are_where_pytorch_has_them():
             assert [part.connection for part in parts if part.gate == name] == ["feed-forward", "recurrent"]
             return x[0] @ matrices[0].T + h[0] @ matrices[1].T
 
-        new = torch.sigmoid(gate("forget gate")) * c[0] + torch.sigmoid(gate("input gate")) * torch.tanh(gate("candidate"))
+        new = torch.sigmoid(gate("forget gate")) * c[0] + torch.sigmoid(gate("input gate")) * torch.tanh(
+            gate("candidate")
+        )
         out = torch.sigmoid(gate("output gate")) * torch.tanh(new)
         torch.testing.assert_close(cell(x, state)[0][0], out)
     assert str(next(iter(parts))) == "source layer 1, input gate, feed-forward"

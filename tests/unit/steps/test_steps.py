@@ -1,4 +1,6 @@
-"""The steps that make models, on a micro task: what they begin with, what they leave, and that an interruption changes nothing."""
+"""The steps that make models, on a micro task: what they begin with, what they leave, and that an
+interruption changes nothing.
+"""
 
 import json
 import random
@@ -51,7 +53,12 @@ INTERRUPTIONS = {
     "while state is written": (TRAIN, *WRITING, 4, SAVED_ALWAYS),
     "with gradients accumulated": (f"{SEED}/train-accumulated", *UPDATE, 7, SAVED_ALWAYS),
     "with half of patience spent": (f"{TRAIN}/continue-patient", *UPDATE, 7, SAVED_AFTER_VALIDATIONS),
-    "during the validation that ends patience": (f"{TRAIN}/continue-patient", *VALIDATION, 3, SAVED_AFTER_VALIDATIONS),
+    "during the validation that ends patience": (
+        f"{TRAIN}/continue-patient",
+        *VALIDATION,
+        3,
+        SAVED_AFTER_VALIDATIONS,
+    ),
     "under a mask": (f"{PRUNE}/retrain-decayed", *UPDATE, 6, SAVED_ALWAYS),
     "after a fresh start of the optimiser": (f"{TRAIN}/continue", *UPDATE, 16, SAVED_ALWAYS),
     "right after a fresh start of the optimiser": (f"{TRAIN}/continue", *UPDATE, 13, SAVED_AFTER_VALIDATIONS),
@@ -93,7 +100,9 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(studio, be
     reference = studio.make(TRAIN)
     workplace = bench()
     assert_same_training(workplace.make(TRAIN), reference)
-    assert not same(weights(workplace.make(TRAIN.replace("s1", "s2")) / "initial.pt"), weights(reference / "initial.pt"))
+    assert not same(
+        weights(workplace.make(TRAIN.replace("s1", "s2")) / "initial.pt"), weights(reference / "initial.pt")
+    )
 
 
 def test_deleted_outputs_are_restored_and_not_trained_again(bench, monkeypatch):
@@ -130,10 +139,17 @@ def test_a_training_tells_what_it_did(studio):
     assert [row["update"] for row in rows] == ["8", "16", "24"]
     losses = [float(row["dev_nll"]) for row in rows]
     assert losses == sorted(losses, reverse=True)
-    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([5e-3, 5e-3 * 0.5**0.5, 5e-3 * (1 / 3) ** 0.5])
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(
+        [5e-3, 5e-3 * 0.5**0.5, 5e-3 * (1 / 3) ** 0.5]
+    )
     assert all(row["sparsity"] == "" for row in rows)
     found = manifest(directory)
-    assert (found["chain"], found["parent"], found["updates"], found["selected_update"]) == (TRAIN, None, 24, 24)
+    assert (found["chain"], found["parent"], found["updates"], found["selected_update"]) == (
+        TRAIN,
+        None,
+        24,
+        24,
+    )
     assert found["wall_seconds"] > 0 and found["versions"]["torch"] == torch.__version__
 
 
@@ -152,7 +168,9 @@ def test_retraining_keeps_pruned_weights_at_zero_and_trains_the_others(studio):
 def test_the_mask_is_half_of_all_prunable_weights_and_embeddings_are_counted_once(studio):
     studio.make(PRUNE)
     found = manifest(studio.model(PRUNE))
-    types = json.loads((next((studio / "results/data/micro").glob("sentencepiece*")) / "manifest.json").read_text())["types"]["src"]
+    types = json.loads(
+        (next((studio / "results/data/micro").glob("sentencepiece*")) / "manifest.json").read_text()
+    )["types"]["src"]
     d, ffn = 16, 32
     assert found["prunable"] == types * d + 3 * 4 * d * d + 2 * 2 * d * ffn
     assert found["pruned"] == round(found["prunable"] / 2)
@@ -161,7 +179,11 @@ def test_the_mask_is_half_of_all_prunable_weights_and_embeddings_are_counted_onc
 def test_tied_embeddings_stay_tied(studio):
     for text in (TRAIN, RETRAIN, REJUVENATE):
         state = checkpoints.read(studio.make(text) / "model.pt")["model"]
-        tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
+        tied = (
+            "encoder.embed_tokens.weight",
+            "decoder.embed_tokens.weight",
+            "decoder.output_projection.weight",
+        )
         assert len({state[name].data_ptr() for name in tied}) == 1
 
 
@@ -196,7 +218,8 @@ def test_restart_draws_other_weights_under_the_same_mask(studio):
     from nmtprune.steps import training
 
     seeds = [
-        training.initialisation_seed(chain.parse(text)) for text in (TRAIN, f"{PRUNE}/restart", f"{PRUNE}/restart/prune-local-60/restart")
+        training.initialisation_seed(chain.parse(text))
+        for text in (TRAIN, f"{PRUNE}/restart", f"{PRUNE}/restart/prune-local-60/restart")
     ]
     assert len(set(seeds)) == 3
     directory = studio.make(f"{PRUNE}/restart")
@@ -211,7 +234,9 @@ def test_restart_draws_other_weights_under_the_same_mask(studio):
 def test_a_ticket_begins_with_the_initial_weights(studio):
     studio.make(PRUNE)
     first = first_of(studio, f"{PRUNE}/restart-ticket")
-    assert same({n: t for n, t in first.items() if "_float" not in n}, weights(studio.model(TRAIN) / "initial.pt"))
+    assert same(
+        {n: t for n, t in first.items() if "_float" not in n}, weights(studio.model(TRAIN) / "initial.pt")
+    )
     directory = studio.make(f"{PRUNE}/restart-ticket")
     masks, after = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt"), weights(directory / "last.pt")
     for name, mask in masks.items():
@@ -229,7 +254,10 @@ def test_external_rejuvenation_takes_the_baselines_values_at_pruned_positions(st
     """Wang et al. 2020, section 2."""
     studio.make(RETRAIN)
     first = first_of(studio, f"{RETRAIN}/rejuvenate-external")
-    baseline, retrained = weights(studio.model(TRAIN) / "model.pt"), weights(studio.model(RETRAIN) / "model.pt")
+    baseline, retrained = (
+        weights(studio.model(TRAIN) / "model.pt"),
+        weights(studio.model(RETRAIN) / "model.pt"),
+    )
     masks = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt")
     for name, mask in masks.items():
         assert torch.equal(first[name][~mask], baseline[name][~mask])
@@ -251,7 +279,10 @@ def test_rejuvenation_frees_the_pruned_weights(studio):
 
 def test_iterated_pruning_is_of_the_rejuvenated_model(studio):
     directory = studio.make(f"{REJUVENATE}/prune-local-50")
-    first, second = (checkpoints.read_masks(studio.model(text) / "mask.pt") for text in (PRUNE, f"{REJUVENATE}/prune-local-50"))
+    first, second = (
+        checkpoints.read_masks(studio.model(text) / "mask.pt")
+        for text in (PRUNE, f"{REJUVENATE}/prune-local-50")
+    )
     assert sum(int(mask.sum()) for mask in first.values()) == sum(int(mask.sum()) for mask in second.values())
     assert manifest(directory)["parent"] == REJUVENATE
     with studio.inside():
@@ -265,7 +296,9 @@ def seen(monkeypatch):
     batches, plain = [], loop.session.Trainer.train_step
 
     def train_step(self, samples, *others):
-        batches.extend((sample["net_input"]["src_tokens"].tolist(), sample["target"].tolist()) for sample in samples)
+        batches.extend(
+            (sample["net_input"]["src_tokens"].tolist(), sample["target"].tolist()) for sample in samples
+        )
         return plain(self, samples, *others)
 
     monkeypatch.setattr(loop.session.Trainer, "train_step", train_step)
@@ -273,7 +306,9 @@ def seen(monkeypatch):
 
 
 def test_compared_trainings_see_the_same_batches(bench, seen):
-    """What a round of retraining and rejuvenation sees, a continued training of both lengths sees, and both go on where `train` ended."""
+    """What a round of retraining and rejuvenation sees, a continued training of both lengths sees, and both
+    go on where `train` ended.
+    """
     workplace, by_chain = bench(TRAIN, PRUNE), {}
     for text in (f"{TRAIN}/continue", RETRAIN, REJUVENATE, f"{PRUNE}/restart"):
         seen.clear()
@@ -305,24 +340,32 @@ def test_updates_before_a_training(studio):
 
 
 def test_a_fresh_start_within_a_training_is_that_of_two_steps(studio):
-    """`reset_after`: optimiser, order of batches, dropout and selected checkpoint are those of a chain of two trainings, to the bit."""
+    """`reset_after`: optimiser, order of batches, dropout and selected checkpoint are those of a chain of two
+    trainings, to the bit.
+    """
     whole = studio.make(f"{TRAIN}/continue")
     parts = studio.make(f"{TRAIN}/continue-fast/continue-slow")
     for name in ("model.pt", "last.pt"):
         assert same(weights(whole / name), weights(parts / name))
     first, second = history(parts.parent), history(parts)
-    joined = first + [row | {"update": str(int(row["update"]) + 12)} for row in second[1:]]  # less the parent, which was validated before
+    joined = first + [
+        row | {"update": str(int(row["update"]) + 12)} for row in second[1:]
+    ]  # less the parent, which was validated before
     assert history(whole) == joined
 
 
 def test_the_average_of_the_weights_is_marians(bench, monkeypatch):
-    """Marian's exponential smoothing without its scaling by words; what is validated, selected and kept is the average."""
+    """Marian's exponential smoothing without its scaling by words; what is validated, selected and kept is
+    the average.
+    """
     workplace, text, path = bench(), f"{SEED}/train-averaged", []
     plain = loop.Training._update
 
     def update(self, *arguments):
         done = plain(self, *arguments)
-        path.append({name: tensor.detach().clone() for name, tensor in self.trainer.get_model().named_parameters()})
+        path.append(
+            {name: tensor.detach().clone() for name, tensor in self.trainer.get_model().named_parameters()}
+        )
         return done
 
     monkeypatch.setattr(loop.Training, "_update", update)
@@ -406,13 +449,20 @@ def test_a_mask_is_made_on_the_way_to_what_trains_under_it(studio, bench):
     shutil.rmtree(pruned / "state")
     with workplace.inside():
         run.run(workplace.config, chain.parse(RETRAIN))
-    assert same(checkpoints.read_masks(pruned / "mask.pt"), checkpoints.read_masks(studio.model(PRUNE) / "mask.pt"))
-    assert (workplace.model(RETRAIN) / "manifest.json").stat().st_mtime_ns == before  # and nothing is trained again
+    assert same(
+        checkpoints.read_masks(pruned / "mask.pt"), checkpoints.read_masks(studio.model(PRUNE) / "mask.pt")
+    )
+    assert (
+        workplace.model(RETRAIN) / "manifest.json"
+    ).stat().st_mtime_ns == before  # and nothing is trained again
 
 
 def test_a_model_whose_parent_is_not_there(bench):
     workplace = bench()
-    with workplace.inside(), pytest.raises(UserError, match=r"there is no .*train/manifest\.json: make it first"):
+    with (
+        workplace.inside(),
+        pytest.raises(UserError, match=r"there is no .*train/manifest\.json: make it first"),
+    ):
         run.run(workplace.config, chain.parse(PRUNE))
 
 
@@ -430,7 +480,9 @@ def test_two_processes_never_work_on_one_directory(studio, bench):
 
 @pytest.fixture
 def half_precision(monkeypatch):
-    """fairseq's half precision on a CPU, which it keeps for GPUs: all that it asks of CUDA is the number of the device."""
+    """fairseq's half precision on a CPU, which it keeps for GPUs: all that it asks of CUDA is the number of
+    the device.
+    """
     monkeypatch.setattr(precision, "decide", lambda asked, device, architecture: precision.Precision(asked))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
 
@@ -447,7 +499,9 @@ def test_half_precision_holds_masks_and_resumes(studio, bench, monkeypatch, half
     rows = history(reference)
     assert float(rows[-1]["dev_nll"]) < float(rows[0]["dev_nll"])
     kept = weights(reference / "model.pt")["encoder.layers.0.fc1.weight"]
-    assert kept.dtype == torch.float32 and torch.equal(kept, kept.half().float())  # trained in half precision, kept in single
+    assert kept.dtype == torch.float32 and torch.equal(
+        kept, kept.half().float()
+    )  # trained in half precision, kept in single
     workplace = bench()
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SECONDS_BETWEEN_SAVES", SAVED_ALWAYS)
@@ -490,13 +544,26 @@ def test_half_precision_saves_its_master_weights_and_loss_scale(studio, half_pre
 
 
 STILL = "micro/micro-still/s1/train"  # no dropout
-LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nmtprune"]
+LAUNCHER = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "-m",
+    "nmtprune",
+]
 
 
-@pytest.mark.parametrize("steps", ["prune-local-50/retrain-accumulated", "lasso-ffn+att-both-1-accumulated", "continue-accumulated"])
+@pytest.mark.parametrize(
+    "steps",
+    ["prune-local-50/retrain-accumulated", "lasso-ffn+att-both-1-accumulated", "continue-accumulated"],
+)
 def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
-    """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and penalties, and the same fresh
-    optimiser half-way through `continue`."""
+    """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and
+    penalties, and the same fresh optimiser half-way through `continue`.
+    """
     alone, workplace = studio.make(f"{STILL}/{steps}"), bench(STILL)  # the mask is made by the launcher
     workplace.configure(workers=2)
     done = workplace.nmtprune("run", f"{STILL}/{steps}")

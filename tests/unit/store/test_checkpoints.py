@@ -11,7 +11,10 @@ from nmtprune.store import checkpoints
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5)), min_size=1, max_size=4), st.integers(0, 2**31))
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5)), min_size=1, max_size=4),
+    st.integers(0, 2**31),
+)
 def test_masks_are_read_as_they_were_written(tmp_path_factory, shapes, seed):
     generator = torch.Generator().manual_seed(seed)
     made = {}
@@ -32,7 +35,13 @@ def test_a_mask_takes_a_bit_a_weight(tmp_path):
 
 def test_masking_keeps_ties_and_leaves_the_rest_alone():
     shared, other, empty = torch.full((2, 3), 2.0), torch.ones(2, 2), torch.empty(0)
-    state = {"encoder.embed": shared, "decoder.embed": shared, "other": other, "empty": empty, "empty too": torch.empty(0)}
+    state = {
+        "encoder.embed": shared,
+        "decoder.embed": shared,
+        "other": other,
+        "empty": empty,
+        "empty too": torch.empty(0),
+    }
     mask = torch.tensor([[True, False, True], [False, True, True]])
     masked = checkpoints.masked(state, {"encoder.embed": mask})
     assert masked["encoder.embed"].tolist() == [[2, 0, 2], [0, 2, 2]]
@@ -60,7 +69,10 @@ def test_the_checkpoint_of_a_pruned_model_is_that_of_the_model_it_selects_from()
         "train/prune-local-50/retrain": "train/prune-local-50/retrain",
         "train/at-50/prune-local-50": "train/at-50",
     }.items():
-        assert paths.checkpoint_of(chain.parse(f"toy/toy/s1/{steps}")) == paths.RESULTS / "models/toy/toy/s1" / made / "model.pt"
+        assert (
+            paths.checkpoint_of(chain.parse(f"toy/toy/s1/{steps}"))
+            == paths.RESULTS / "models/toy/toy/s1" / made / "model.pt"
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])

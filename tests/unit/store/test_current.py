@@ -1,4 +1,6 @@
-"""What counts as current: content decides, whatever the dates say, and what has failed leaves nothing current behind it."""
+"""What counts as current: content decides, whatever the dates say, and what has failed leaves nothing current
+behind it.
+"""
 
 import os
 import shutil
@@ -22,7 +24,9 @@ DAY = 86400
 
 @pytest.fixture(autouse=True)
 def run(tmp_path, monkeypatch):
-    """A run that is done: text from a corpus, data from it and a dictionary, a model from the data, scores from both."""
+    """A run that is done: text from a corpus, data from it and a dictionary, a model from the data, scores
+    from both.
+    """
     monkeypatch.chdir(tmp_path)
     write_text("corpus.en", "a sentence\n")
     write_text("dict.en.txt", "a 1\n")
@@ -39,7 +43,9 @@ def make_all():
     corpus = Path("corpus.en")
     make(TEXT, corpus, text={"digest": corpus.read_text(), "counts": {}})
     make(ENCODED, TEXT, Path("dict.en.txt"), text={"digest": "training", "text": corpus.read_text()})
-    make(MODEL, ENCODED, text={"chain": "mine/small/s1/train", "digest": "model", "wall_seconds": time.time()})
+    make(
+        MODEL, ENCODED, text={"chain": "mine/small/s1/train", "digest": "model", "wall_seconds": time.time()}
+    )
     make(SCORES, ENCODED, MODEL, text="bleu\n30\n")
 
 
@@ -89,7 +95,9 @@ def fail(made, *read, gone=True):
         raise KeyError("it fails")
 
 
-@pytest.mark.parametrize(("made", "after"), [(TEXT, AFTER_TEXT), (ENCODED, {MODEL, SCORES}), (MODEL, {SCORES})])
+@pytest.mark.parametrize(
+    ("made", "after"), [(TEXT, AFTER_TEXT), (ENCODED, {MODEL, SCORES}), (MODEL, {SCORES})]
+)
 def test_nothing_is_current_that_was_made_from_what_has_failed(made, after):
     fail(made)
     assert current.outdated() == after
@@ -221,4 +229,7 @@ def test_tables_and_pages_leave_out_what_is_not_current():
     replace("corpus.en", "b sentence\n", 2000 * DAY)
     measured = Measured(run)
     assert measured.value(chain, "bleu") is None and measured.updates(chain) is None
-    assert measured.reason(chain) == f"{chain} was made from something that has changed since, and is not made again yet"
+    assert (
+        measured.reason(chain)
+        == f"{chain} was made from something that has changed since, and is not made again yet"
+    )

@@ -17,7 +17,9 @@ UNIT = paths.unit(TRAIN)
 
 @pytest.fixture
 def workplace(tmp_path):
-    """A run of two models that reads all of its unit from a folder: manifests that hold the settings of now, and further files."""
+    """A run of two models that reads all of its unit from a folder: manifests that hold the settings of now,
+    and further files.
+    """
     workplace = Workplace(tmp_path / "run", papers=[], chains=[str(TRAIN), str(CONTROL)], kept="kept")
     with workplace.inside():
         Path("kept").mkdir()
@@ -49,7 +51,11 @@ def test_a_whole_unit_is_read_and_nothing_of_it_is_made(workplace):
 
 DAMAGES = {
     "gone": (paths.SCORES, Path.unlink, "is gone"),
-    "changed": (paths.SCORES, lambda file: file.write_text(file.read_text().replace("30", "31")), "is not as it was kept"),
+    "changed": (
+        paths.SCORES,
+        lambda file: file.write_text(file.read_text().replace("30", "31")),
+        "is not as it was kept",
+    ),
     "cut": (paths.HISTORY, lambda file: file.write_text(""), "is not as it was kept"),
     "a manifest": (paths.MANIFEST, lambda file: file.write_text("{}"), "is not as it was kept"),
 }
@@ -60,7 +66,9 @@ def test_a_damaged_unit_is_refused_before_anything_is_read_or_made(workplace, da
     name, harm, what = DAMAGES[damage]
     file = kept_file(paths.model(TRAIN) / name)
     harm(file)
-    said = f"kept: {file} {what}: copy the unit kept/models/{UNIT} again, or remove it, and a run makes it again"
+    said = (
+        f"kept: {file} {what}: copy the unit kept/models/{UNIT} again, or remove it, and a run makes it again"
+    )
     with pytest.raises(UserError) as refused:
         units.inputs(workplace.config)
     assert str(refused.value) == said
@@ -72,13 +80,19 @@ def test_every_verb_that_reads_units_refuses_a_damaged_one_in_one_sentence(workp
     kept_file(paths.scores(TRAIN)).unlink()
     for done in (workplace.snakemake("-n"), *map(workplace.nmtprune, ("render", "plan", "status"))):
         told = done.stdout + done.stderr
-        assert done.returncode != 0 and told.count(f"kept: {kept_file(paths.scores(TRAIN))} is gone: copy the unit") == 1, told
+        assert (
+            done.returncode != 0
+            and told.count(f"kept: {kept_file(paths.scores(TRAIN))} is gone: copy the unit") == 1
+        ), told
         assert "Traceback" not in told and not Path("results/micro").exists(), told
 
 
 def test_a_list_of_files_that_is_damaged_is_told(workplace):
     kept_file(paths.MODELS / UNIT / paths.UNIT).write_text("{")
-    with pytest.raises(UserError, match=r"unit\.json is damaged: copy the unit kept/models/micro/micro/s1 again, or remove it"):
+    with pytest.raises(
+        UserError,
+        match=r"unit\.json is damaged: copy the unit kept/models/micro/micro/s1 again, or remove it",
+    ):
         units.inputs(workplace.config)
 
 
@@ -97,7 +111,12 @@ def test_a_unit_that_was_made_by_other_settings_or_lacks_what_is_asked_is_made_a
 
 
 def test_a_unit_that_the_run_does_not_make_is_not_kept(tmp_path):
-    workplace = Workplace(tmp_path / "run", preset="multi30k", papers=["wang2020/table2"], only_units=["multi30k-en-de/tiny-128/s1"])
+    workplace = Workplace(
+        tmp_path / "run",
+        preset="multi30k",
+        papers=["wang2020/table2"],
+        only_units=["multi30k-en-de/tiny-128/s1"],
+    )
     with workplace.inside():
         kept = keep(workplace.config, tmp_path / "kept")
         assert kept.whole == [] and kept.files == []

@@ -1,4 +1,6 @@
-"""The group lasso penalty: equation 1 to the number, its gradient, and that it drives groups to zero together."""
+"""The group lasso penalty: equation 1 to the number, its gradient, and that it drives groups to zero
+together.
+"""
 
 import pytest
 import torch
@@ -11,19 +13,29 @@ from nmtprune.training.penalties import GroupLasso
 def parameters_of(std=0.5, d=8, ffn=12, dtype=torch.float32):
     torch.manual_seed(1)
     shapes = {"fc1.weight": (ffn, d), "fc1.bias": (ffn,), "fc2.weight": (d, ffn), "fc2.bias": (d,)}
-    return {f"encoder.layers.0.{name}": nn.Parameter((torch.randn(shape) * std).to(dtype)) for name, shape in shapes.items()}
+    return {
+        f"encoder.layers.0.{name}": nn.Parameter((torch.randn(shape) * std).to(dtype))
+        for name, shape in shapes.items()
+    }
 
 
 def by_hand(parameters, scale):
-    w1, b1, w2 = (parameters[f"encoder.layers.0.{name}"].detach().double() for name in ("fc1.weight", "fc1.bias", "fc2.weight"))
+    w1, b1, w2 = (
+        parameters[f"encoder.layers.0.{name}"].detach().double()
+        for name in ("fc1.weight", "fc1.bias", "fc2.weight")
+    )
     rows = torch.cat([w1, b1[:, None]], 1)
-    return sum((len(group) ** 0.5 if scale else 1) * group.square().sum().sqrt().item() for group in [*rows, *w2.T])
+    return sum(
+        (len(group) ** 0.5 if scale else 1) * group.square().sum().sqrt().item() for group in [*rows, *w2.T]
+    )
 
 
 @pytest.mark.parametrize("gamma", ["sqrt", "none"])
 def test_the_penalty_is_equation_1(gamma):
     parameters = parameters_of()
-    assert GroupLasso(parameters, "ffn", "both", 4, gamma).value().item() == pytest.approx(by_hand(parameters, gamma == "sqrt"), rel=1e-6)
+    assert GroupLasso(parameters, "ffn", "both", 4, gamma).value().item() == pytest.approx(
+        by_hand(parameters, gamma == "sqrt"), rel=1e-6
+    )
 
 
 def test_the_gradient_is_the_unit_vector_of_each_group_and_zero_at_zero():

@@ -1,4 +1,6 @@
-"""Distilled tasks: a teacher's translations are the targets, and a killed distillation ends with the same bytes."""
+"""Distilled tasks: a teacher's translations are the targets, and a killed distillation ends with the same
+bytes.
+"""
 
 import os
 import shutil
@@ -40,7 +42,10 @@ def school(bench):
 
 def distilled(workplace, name="pupil", **settings):
     """Write an own task that is distilled from the micro task."""
-    task = {"title": "Pupil", "distilled": {"from": "micro", "recipe": "micro-teacher", "shards": 3, **settings}}
+    task = {
+        "title": "Pupil",
+        "distilled": {"from": "micro", "recipe": "micro-teacher", "shards": 3, **settings},
+    }
     (workplace / "own" / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(task))
     return name
 
@@ -64,7 +69,9 @@ def test_the_targets_are_the_teachers_and_all_else_is_the_tasks_below(school):
     sources = read_lines(below / "train.src")
     search = Search(beam=3, max_len_a=1.5, max_len_b=10)
     engine, encoded = open_engine(model), [subwords.encode("source", line).split() for line in sources]
-    found = [each for shard in (0, 100, 200) for each in translate(engine, encoded[shard : shard + 100], search)]
+    found = [
+        each for shard in (0, 100, 200) for each in translate(engine, encoded[shard : shard + 100], search)
+    ]
     translations = [subwords.decode(" ".join(each)).strip() for each in found]
     pairs = list(zip(read_lines(folder / "train.src"), read_lines(folder / "train.tgt"), strict=True))
     counts = read_json(folder / "manifest.json")["counts"]["train"]
@@ -83,17 +90,33 @@ def test_a_distilled_task_has_all_that_the_task_below_has():
     }
     assert run.probing("micro-distilled") == run.probing("micro") and own_files(task, None) == []
     assert run.teachers("micro") == [] and list(map(str, run.teachers("micro-distilled"))) == [TEACHER]
-    assert "distilled" not in run.corpus("micro") and run.corpus("micro-distilled")["decoding"]["length_penalty"] == 1.0
+    assert (
+        "distilled" not in run.corpus("micro")
+        and run.corpus("micro-distilled")["decoding"]["length_penalty"] == 1.0
+    )
 
 
 def test_the_manifest_names_teachers_and_search(school):
     facts = read_json(distil(school, distilled(school, beam=3)) / "manifest.json")
     teacher = read_json(school.model(TEACHER) / "manifest.json")["digest"]
     assert facts["distilled"] == {
-        **{"from": "micro", "recipe": "micro-teacher", "seeds": [1], "chain": "train", "beam": 3, "shards": 3, "sample": None},
+        **{
+            "from": "micro",
+            "recipe": "micro-teacher",
+            "seeds": [1],
+            "chain": "train",
+            "beam": 3,
+            "shards": 3,
+            "sample": None,
+        },
         **{"teachers": {TEACHER: teacher}, "engine": "ctranslate2", "sentences": 300, "too_long": 0},
     }
-    assert facts["counts"]["test"]["kept"] == 40 and set(facts["files"]) >= {"train.src", "train.tgt", "dev.src", "test.tgt"}
+    assert facts["counts"]["test"]["kept"] == 40 and set(facts["files"]) >= {
+        "train.src",
+        "train.tgt",
+        "dev.src",
+        "test.tgt",
+    }
 
 
 def test_a_killed_distillation_goes_on_and_ends_with_the_same_bytes(school):
@@ -137,7 +160,10 @@ def test_a_student_depends_on_the_teacher(school):
 def test_sources_that_outgrow_the_teacher_are_dropped_and_counted(school, monkeypatch):
     with school.inside():
         subwords = Subwords.load(school.config.data_folder(chain.parse(TEACHER)))
-    lengths = [len(subwords.encode("source", line).split()) for line in read_lines(school / paths.text("micro") / "train.src")]
+    lengths = [
+        len(subwords.encode("source", line).split())
+        for line in read_lines(school / paths.text("micro") / "train.src")
+    ]
     limit = sorted(lengths)[200]
     monkeypatch.setattr(Model, "max_source_length", limit)
     facts = read_json(distil(school, distilled(school)) / "manifest.json")
@@ -155,7 +181,11 @@ def test_a_sample_is_evenly_spaced(school):
 def test_evenly_spaced_lines(total, wanted):
     places = list(map(int, evenly_spaced(map(str, range(total)), total, min(wanted, total))))
     gaps = {after - before for before, after in pairwise(places)}
-    assert len(places) == min(wanted, total) and len(gaps) <= 2 and max(gaps, default=0) - min(gaps, default=0) <= 1
+    assert (
+        len(places) == min(wanted, total)
+        and len(gaps) <= 2
+        and max(gaps, default=0) - min(gaps, default=0) <= 1
+    )
 
 
 def test_an_ensemble_averages_probabilities(school):
@@ -164,7 +194,10 @@ def test_an_ensemble_averages_probabilities(school):
     with school.inside():
         first, second = (of_chain(school.config, chain.parse(each)) for each in (TEACHER, OTHER))
         subwords = Subwords.load(school.config.data_folder(chain.parse(TEACHER)))
-    sources = [subwords.encode("source", line).split() for line in read_lines(school / paths.text("micro") / "test.src")]
+    sources = [
+        subwords.encode("source", line).split()
+        for line in read_lines(school / paths.text("micro") / "test.src")
+    ]
     greedy = Search(beam=1, max_len_b=20)
     ensemble = FairseqEngine(first, "cpu", [second])
     hypotheses = translate(ensemble, sources, greedy)
@@ -184,23 +217,39 @@ def _next_piece(model, source, prefix):
     engine = FairseqEngine(model, "cpu")
     batch = engine._batch([source], [prefix])
     with torch.inference_mode():
-        probabilities = engine._model.get_normalized_probs(engine._model(**batch["net_input"]), log_probs=False, sample=batch)[0, -1]
+        probabilities = engine._model.get_normalized_probs(
+            engine._model(**batch["net_input"]), log_probs=False, sample=batch
+        )[0, -1]
     probabilities = probabilities.clone()
     probabilities[PADDING] = 0  # it is never selected
     return probabilities
 
 
 def test_a_task_distilled_by_an_ensemble(school):
-    facts = read_json(distil(school, distilled(school, seeds=[1, 2], sample=30)) / "manifest.json")["distilled"]
+    facts = read_json(distil(school, distilled(school, seeds=[1, 2], sample=30)) / "manifest.json")[
+        "distilled"
+    ]
     assert list(facts["teachers"]) == [TEACHER, OTHER] and facts["engine"] == "fairseq"
 
 
 MISTAKES = {
-    "task": ({"from": "micr"}, "tasks/pupil.yaml: distilled.from: unknown task `micr`; did you mean `micro`?"),
-    "recipe": ({"recipe": "micr"}, "tasks/pupil.yaml: distilled: unknown recipe `micr`; did you mean `micro`?"),
-    "step": ({"chain": "train/contin"}, "tasks/pupil.yaml: distilled: unknown step `contin`; did you mean `continue`?"),
+    "task": (
+        {"from": "micr"},
+        "tasks/pupil.yaml: distilled.from: unknown task `micr`; did you mean `micro`?",
+    ),
+    "recipe": (
+        {"recipe": "micr"},
+        "tasks/pupil.yaml: distilled: unknown recipe `micr`; did you mean `micro`?",
+    ),
+    "step": (
+        {"chain": "train/contin"},
+        "tasks/pupil.yaml: distilled: unknown step `contin`; did you mean `continue`?",
+    ),
     "chain": ({"chain": "train/retrain"}, "`retrain` cannot follow `train`"),
-    "schedule": ({"chain": "train/continue-lng"}, "tasks/pupil.yaml: distilled: recipe `micro-teacher` has no schedule `continue-lng`"),
+    "schedule": (
+        {"chain": "train/continue-lng"},
+        "tasks/pupil.yaml: distilled: recipe `micro-teacher` has no schedule `continue-lng`",
+    ),
     "seeds": ({"seeds": []}, "pupil.yaml: distilled.seeds: [] should be non-empty"),
     "key": ({"beams": 3}, "tasks/pupil.yaml: distilled: unknown key `beams`; did you mean `beam`?"),
     "itself": ({"from": "pupil"}, "tasks/pupil.yaml: distilled.from: `pupil` would be made from itself"),
@@ -232,11 +281,16 @@ def test_a_distilled_task_has_no_corpora_of_its_own(workplace):
     task = {"title": "Pupil", "source": "en", "distilled": {"from": "micro", "recipe": "micro"}}
     (workplace / "own" / "tasks" / "pupil.yaml").write_text(yaml.safe_dump(task))
     workplace.configure(own="own")
-    with workplace.inside(), pytest.raises(UserError, match=r'pupil\.yaml: "source" is not one of title, about, distilled'):
+    with (
+        workplace.inside(),
+        pytest.raises(UserError, match=r'pupil\.yaml: "source" is not one of title, about, distilled'),
+    ):
         workplace.config.task("pupil")
 
 
 def test_a_missing_teacher_is_told(school):
     name = distilled(school, seeds=[7])
-    with pytest.raises(UserError, match=r"there is no results/models/.*/s7/train/manifest\.json: make it first"):
+    with pytest.raises(
+        UserError, match=r"there is no results/models/.*/s7/train/manifest\.json: make it first"
+    ):
         distil(school, name)

@@ -26,7 +26,11 @@ TRANSFORMERS = {
     "different stacks": {"encoder_normalize_before": True, "decoder_attention_heads": 4, "decoder_layers": 1},
     "shared embeddings": {"share_all_embeddings": True},
     "learned positions": {"encoder_learned_pos": True, "decoder_learned_pos": True},
-    "gelu, embedding norm": {"activation_fn": "gelu", "layernorm_embedding": True, "no_scale_embedding": True},
+    "gelu, embedding norm": {
+        "activation_fn": "gelu",
+        "layernorm_embedding": True,
+        "no_scale_embedding": True,
+    },
 }
 
 
@@ -59,14 +63,20 @@ def test_engines_translate_alike_once_a_model_is_trained():
 @pytest.mark.parametrize("updates", [4, 20])
 @pytest.mark.parametrize("beam", [1, 2, 5])
 def test_engines_translate_alike_where_a_model_hardly_translates(updates, beam):
-    """It would select padding, end what it has not begun, and not end what it has: CTranslate2's own search is another one there."""
+    """It would select padding, end what it has not begun, and not end what it has: CTranslate2's own search
+    is another one there.
+    """
     generator = random.Random(3)
     sources = [[f"w{generator.randrange(36)}" for _ in range(generator.randint(1, 12))] for _ in range(200)]
     model, search = train_to_copy(build(), sources, updates), Search(beam=beam, max_len_b=20)
-    found, expected = [translate(open_engine(model, name), sources, search) for name in ("ctranslate2", "fairseq")]
+    found, expected = [
+        translate(open_engine(model, name), sources, search) for name in ("ctranslate2", "fairseq")
+    ]
     others = [pair for pair in zip(found, expected, strict=True) if pair[0] != pair[1]]
     # the two keep not quite the same beam in the last step before the limit, and in no other
-    assert all(20 in map(len, pair) for pair in others) and len(others) <= (2 if updates == 20 and beam > 1 else 0)
+    assert all(20 in map(len, pair) for pair in others) and len(others) <= (
+        2 if updates == 20 and beam > 1 else 0
+    )
     assert updates == 4 or any(len(hypothesis) == 20 for hypothesis in expected)
 
 
@@ -111,7 +121,9 @@ def test_ctranslate2_refuses_a_layer_that_lost_heads():
     model = build()
     name = "decoder.layers.0.encoder_attn"
     heads = {f"{name}.q_proj.weight": model.state[f"{name}.q_proj.weight"][:8]}
-    assert "lost heads (8 of 16 rows left)" in ctranslate2_engine.supports(dataclasses.replace(model, state=model.state | heads))
+    assert "lost heads (8 of 16 rows left)" in ctranslate2_engine.supports(
+        dataclasses.replace(model, state=model.state | heads)
+    )
 
 
 def test_ctranslate2_refuses_parameters_it_does_not_know():
@@ -129,10 +141,14 @@ def test_students_run_in_ctranslate2_with_layers_of_their_own_widths_one_of_them
     model = build(arch="nmtprune_transformer", shape=json.dumps(shape), tied_decoder_layers=True)
     assert "encoder.layers.0.fc1.weight" not in model.state
     values = {
-        name: negative_log_likelihoods(open_engine(model, name, precision=precision if name == "ctranslate2" else "float32"), *corpus)
+        name: negative_log_likelihoods(
+            open_engine(model, name, precision=precision if name == "ctranslate2" else "float32"), *corpus
+        )
         for name in ("ctranslate2", "fairseq")
     }
-    assert values["ctranslate2"] == pytest.approx(values["fairseq"], rel=1e-5 if precision == "float32" else 0.1)
+    assert values["ctranslate2"] == pytest.approx(
+        values["fairseq"], rel=1e-5 if precision == "float32" else 0.1
+    )
 
 
 def test_tied_decoder_layers_are_kept_once(tmp_path):
@@ -150,8 +166,14 @@ def test_tied_decoder_layers_are_kept_once(tmp_path):
     [
         ({"decoder_self": "ssru"}, "layer `decoder.layers.0` has an SSRU, which CTranslate2 does not know"),
         ({"head_dim": 4}, "the decoder's 2 heads of width 4 do not make its width"),
-        ({"shape": [[{"ffn": 4, "self": 2}, {"ffn": 4, "self": 1}]]}, "`encoder.layers.1.self_attn` has lost heads (8 of 16 rows left)"),
-        ({"shape": [[{"ffn": 4, "self": 0}, {"ffn": 4, "self": 2}]]}, "`encoder.layers.0.self_attn` has no heads left"),
+        (
+            {"shape": [[{"ffn": 4, "self": 2}, {"ffn": 4, "self": 1}]]},
+            "`encoder.layers.1.self_attn` has lost heads (8 of 16 rows left)",
+        ),
+        (
+            {"shape": [[{"ffn": 4, "self": 0}, {"ffn": 4, "self": 2}]]},
+            "`encoder.layers.0.self_attn` has no heads left",
+        ),
     ],
 )
 def test_ctranslate2_refuses_students_that_it_does_not_know(options, reason):
@@ -169,8 +191,13 @@ def test_ctranslate2_refuses_students_that_it_does_not_know(options, reason):
 
 @needs_exact_bytes
 def test_int8_keeps_the_likelihoods_and_a_quarter_of_the_size(corpus, tmp_path):
-    model = build(encoder_embed_dim=64, decoder_embed_dim=64, encoder_ffn_embed_dim=256, decoder_ffn_embed_dim=256)
-    values = {precision: negative_log_likelihoods(open_engine(model, precision=precision), *corpus) for precision in PRECISIONS}
+    model = build(
+        encoder_embed_dim=64, decoder_embed_dim=64, encoder_ffn_embed_dim=256, decoder_ffn_embed_dim=256
+    )
+    values = {
+        precision: negative_log_likelihoods(open_engine(model, precision=precision), *corpus)
+        for precision in PRECISIONS
+    }
     assert values["int8"] != values["float32"]
     assert values["int8"] == pytest.approx(values["float32"], rel=0.05)
     for precision in PRECISIONS:
@@ -195,7 +222,10 @@ def test_fairseq_has_neither_int8_nor_shortlists():
         open_engine(model, "fairseq", precision="int8")
     with pytest.raises(UserError, match="engine `fairseq` has no shortlist; valid: ctranslate2, onnx"):
         open_engine(model, "fairseq", shortlist=shortlist)
-    with pytest.raises(UserError, match=r"no engine with int8 can run this model \(`ctranslate2`: .*; `onnx`: .*\); use `fairseq`"):
+    with pytest.raises(
+        UserError,
+        match=r"no engine with int8 can run this model \(`ctranslate2`: .*; `onnx`: .*\); use `fairseq`",
+    ):
         open_engine(model, precision="int8")
     with pytest.raises(UserError, match="unknown precision `int4`; valid: float32, int8"):
         open_engine(model, precision="int4")
@@ -237,4 +267,6 @@ def test_batches_hold_every_sentence_once_within_the_limits():
     found = list(batches(range(500), lengths))
     assert sorted(index for batch in found for index in batch) == list(range(500))
     for batch in found:
-        assert len(batch) == 1 or (len(batch) <= 64 and len(batch) * (max(lengths[i] for i in batch) + 1) <= 2048)
+        assert len(batch) == 1 or (
+            len(batch) <= 64 and len(batch) * (max(lengths[i] for i in batch) + 1) <= 2048
+        )

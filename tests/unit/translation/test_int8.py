@@ -21,7 +21,9 @@ from nmtprune.translation.int8 import on_grid, restore, rounded, swap_in
 from nmtprune.translation.opening import open_engine
 
 MATRICES = arrays.arrays(
-    np.float32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.floats(-(2.0**100), 2.0**100, width=32)
+    np.float32,
+    arrays.array_shapes(min_dims=2, max_dims=2, max_side=8),
+    elements=st.floats(-(2.0**100), 2.0**100, width=32),
 )
 
 
@@ -52,9 +54,16 @@ def model():
 def test_matrices_are_rounded_ties_hold_and_all_else_is_as_it_was(model):
     state = model.state | {"decoder.output_projection.weight": model.state["decoder.embed_tokens.weight"]}
     found = rounded(state, "ctranslate2")
-    assert found["decoder.output_projection.weight"].data_ptr() == found["decoder.embed_tokens.weight"].data_ptr()
+    assert (
+        found["decoder.output_projection.weight"].data_ptr()
+        == found["decoder.embed_tokens.weight"].data_ptr()
+    )
     changed = {name for name in state if not torch.equal(found[name], state[name])}
-    expected = {name for name, value in state.items() if name.endswith(".weight") and value.dim() == 2 and "embed_positions" not in name}
+    expected = {
+        name
+        for name, value in state.items()
+        if name.endswith(".weight") and value.dim() == 2 and "embed_positions" not in name
+    }
     assert changed == expected
     assert all(found[name] is state[name] for name in state.keys() - expected)
 
@@ -64,7 +73,9 @@ def test_ctranslate2_keeps_exactly_the_rounded_weights(model):
     spec = ctranslate2_engine.build_spec(copy.deepcopy(model))
     spec.validate()
     spec.optimize(quantization="int8")
-    expected = ctranslate2_engine.build_spec(dataclasses.replace(model, state=rounded(model.state, "ctranslate2")))
+    expected = ctranslate2_engine.build_spec(
+        dataclasses.replace(model, state=rounded(model.state, "ctranslate2"))
+    )
     expected.validate()
     floats, compared = expected.variables(), 0
     for name, value in spec.variables().items():
@@ -74,10 +85,14 @@ def test_ctranslate2_keeps_exactly_the_rounded_weights(model):
         maxima = np.abs(floats[name].numpy()).max(1, keepdims=True)
         maxima[maxima == 0] = 127
         assert np.array_equal(scales, np.float32(127) / maxima[:, 0])
-        assert np.array_equal(value.numpy().astype(np.float32) / np.float32(127) * maxima, floats[name].numpy())
+        assert np.array_equal(
+            value.numpy().astype(np.float32) / np.float32(127) * maxima, floats[name].numpy()
+        )
         assert np.allclose(value.numpy() / scales[:, None], floats[name].numpy(), rtol=1e-6, atol=0)
         compared += 1
-    assert compared == 1 + 2 * 4 + 2 * 7  # the embeddings, and fused products of two encoder and two decoder layers
+    assert (
+        compared == 1 + 2 * 4 + 2 * 7
+    )  # the embeddings, and fused products of two encoder and two decoder layers
 
 
 def test_a_model_is_not_changed_by_its_conversion(model, tmp_path):
@@ -98,7 +113,10 @@ def test_a_rounded_model_makes_the_same_folder_as_the_model_itself(model, tmp_pa
 def test_rounded_and_unrounded_models_translate_alike_in_int8(model, engine):
     sources = sentences(random.Random(1), 30, shortest=1)
     states = [model.state, rounded(model.state, engine)]
-    found = [translate(open_engine(dataclasses.replace(model, state=state), engine, precision="int8"), sources) for state in states]
+    found = [
+        translate(open_engine(dataclasses.replace(model, state=state), engine, precision="int8"), sources)
+        for state in states
+    ]
     assert found[0] == found[1]
     assert len({tuple(hypothesis) for hypothesis in found[0]}) > 1
 

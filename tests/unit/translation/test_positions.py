@@ -45,14 +45,18 @@ def sources():
 def test_hypotheses_end_at_the_last_position_in_every_engine(model, sources):
     lengths = {}
     for name in ("fairseq", "ctranslate2", "onnx"):
-        lengths[name] = [len(pieces) for pieces in translate(open_engine(model, name, device="cpu"), sources, MORE_THAN_POSITIONS)]
+        lengths[name] = [
+            len(pieces)
+            for pieces in translate(open_engine(model, name, device="cpu"), sources, MORE_THAN_POSITIONS)
+        ]
     assert lengths["fairseq"] == lengths["onnx"]
     assert all(max(found) == POSITIONS - 1 for found in lengths.values())
 
 
 def test_the_longest_reference_is_scored_alike(model, sources):
     found = [
-        negative_log_likelihoods(open_engine(model, name, device="cpu"), sources, sources) for name in ("fairseq", "ctranslate2", "onnx")
+        negative_log_likelihoods(open_engine(model, name, device="cpu"), sources, sources)
+        for name in ("fairseq", "ctranslate2", "onnx")
     ]
     assert found[1] == pytest.approx(found[0], rel=1e-5) and found[2] == pytest.approx(found[0], rel=1e-4)
 
@@ -61,7 +65,9 @@ def test_the_longest_reference_is_scored_alike(model, sources):
 def test_so_do_8_bits_and_a_shortlist(model, sources, name):
     import numpy
 
-    pairs = [(numpy.array([SYMBOLS.index(piece) for piece in line if piece in SYMBOLS]),) * 2 for line in sources]
+    pairs = [
+        (numpy.array([SYMBOLS.index(piece) for piece in line if piece in SYMBOLS]),) * 2 for line in sources
+    ]
     shortlist = shortlist_of(pairs, SYMBOLS, SYMBOLS, top=5, frequent=10)
     for given in ({"precision": "int8"}, {"shortlist": shortlist}):
         found = translate(open_engine(model, name, **given), sources, MORE_THAN_POSITIONS)
@@ -69,7 +75,9 @@ def test_so_do_8_bits_and_a_shortlist(model, sources, name):
 
 
 @pytest.mark.parametrize(
-    "engine, runtime", [(ctranslate2_engine, ctranslate2_runtime), (onnx_engine, onnx_runtime)], ids=["ctranslate2", "onnx"]
+    "engine, runtime",
+    [(ctranslate2_engine, ctranslate2_runtime), (onnx_engine, onnx_runtime)],
+    ids=["ctranslate2", "onnx"],
 )
 def test_the_runtime_of_an_exported_folder_knows_the_limit_itself(model, sources, engine, runtime, tmp_path):
     engine.save(model, tmp_path)
@@ -78,6 +86,8 @@ def test_the_runtime_of_an_exported_folder_knows_the_limit_itself(model, sources
 
 
 def test_an_ensemble_has_the_positions_of_its_least_model(model, sources):
-    other = dataclasses.replace(build(), source_dictionary=model.source_dictionary, target_dictionary=model.target_dictionary)
+    other = dataclasses.replace(
+        build(), source_dictionary=model.source_dictionary, target_dictionary=model.target_dictionary
+    )
     found = translate(FairseqEngine(other, "cpu", [model]), sources, MORE_THAN_POSITIONS)
     assert max(map(len, found)) == POSITIONS - 1

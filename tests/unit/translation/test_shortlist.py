@@ -1,4 +1,6 @@
-"""Shortlists: what is aligned is a candidate, the same every time, and engines search the candidates alone."""
+"""Shortlists: what is aligned is a candidate, the same every time, and engines search the candidates
+alone.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ TARGET = [*SYMBOLS[:SPECIAL], *(f"t{number}" for number in range(TYPES))]
 def mirrored(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs in which source piece i is target piece i, in reverse order; low numbers are more frequent."""
     generator = np.random.default_rng(0)
-    lines = [SPECIAL + np.minimum(generator.geometric(0.1, generator.integers(0, 9)) - 1, TYPES - 2) for _ in range(count)]
+    lines = [
+        SPECIAL + np.minimum(generator.geometric(0.1, generator.integers(0, 9)) - 1, TYPES - 2)
+        for _ in range(count)
+    ]
     return [(line, line[::-1]) for line in lines]
 
 
@@ -55,7 +60,9 @@ def test_special_symbols_and_frequent_pieces_are_always_candidates(shortlist):
 def test_the_candidates_of_a_batch_are_those_of_its_sentences(shortlist):
     batch = [["s7", "s9"], [], ["s20"]]
     found = shortlist.candidates(batch)
-    assert found.tolist() == sorted({*shortlist.always.tolist(), *of(shortlist, 11), *of(shortlist, 13), *of(shortlist, 24)})
+    assert found.tolist() == sorted(
+        {*shortlist.always.tolist(), *of(shortlist, 11), *of(shortlist, 13), *of(shortlist, 24)}
+    )
     assert 24 in found and 30 not in found
 
 
@@ -77,14 +84,23 @@ def test_it_is_made_from_a_folder_of_binarised_data(tmp_path):
     from nmtprune.data.subwords import Subwords
     from nmtprune.fairseq_bridge.binarise import binarise
 
-    text = {"de": ["ein Hund", "", "eine Katze", "ein Haus"] * 20, "en": ["a dog", "", "a cat", "a house"] * 20}
+    text = {
+        "de": ["ein Hund", "", "eine Katze", "ein Haus"] * 20,
+        "en": ["a dog", "", "a cat", "a house"] * 20,
+    }
     for language, lines in text.items():
         (tmp_path / f"train.{language}").write_text("".join(f"{line}\n" for line in lines))
-    subwords = Subwords.train({"type": "words", "joint": False, "size": 20}, tmp_path, ("de", "en"), tmp_path / "subwords")
+    subwords = Subwords.train(
+        {"type": "words", "joint": False, "size": 20}, tmp_path, ("de", "en"), tmp_path / "subwords"
+    )
     binarise(tmp_path, ["train"], subwords, tmp_path / "bin")
     make_shortlist(tmp_path / "bin", tmp_path / "shortlist.npz", top=1, frequent=1)
     found = Shortlist.load(tmp_path / "shortlist.npz")
-    assert set(found.target_pieces[found.candidates([["Hund", "Katze"]])].tolist()[SPECIAL:]) == {"a", "dog", "cat"}
+    assert set(found.target_pieces[found.candidates([["Hund", "Katze"]])].tolist()[SPECIAL:]) == {
+        "a",
+        "dog",
+        "cat",
+    }
     assert set(found.target_pieces[found.candidates([["ein", "Haus"]])].tolist()[SPECIAL:]) == {"a", "house"}
 
 
@@ -97,7 +113,13 @@ def test_data_without_a_pair_and_a_missing_aligner_are_errors(monkeypatch):
 
 
 def of_toy_model(targets: list[list[int]], always: list[int]) -> Shortlist:
-    return Shortlist(np.array(SYMBOLS), np.array(SYMBOLS), np.cumsum([0, *map(len, targets)]), np.concatenate(targets), np.array(always))
+    return Shortlist(
+        np.array(SYMBOLS),
+        np.array(SYMBOLS),
+        np.cumsum([0, *map(len, targets)]),
+        np.concatenate(targets),
+        np.array(always),
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -116,7 +138,10 @@ def test_a_shortlist_of_everything_changes_nothing(name, precision):
 def test_hypotheses_hold_candidates_alone_and_likelihoods_are_those_of_all_pieces(name, precision):
     generator = np.random.default_rng(2)
     empty = [np.array([], dtype=int)] * SPECIAL
-    targets = [*empty, *(generator.choice(np.arange(SPECIAL, len(SYMBOLS)), 2, replace=False) for _ in SYMBOLS[SPECIAL:])]
+    targets = [
+        *empty,
+        *(generator.choice(np.arange(SPECIAL, len(SYMBOLS)), 2, replace=False) for _ in SYMBOLS[SPECIAL:]),
+    ]
     shortlist = of_toy_model(targets, list(range(SPECIAL)))
     sources = sentences(random.Random(6), 30, shortest=1, longest=4)
     model = build()

@@ -1,8 +1,10 @@
-"""The classifiers of probing tasks (Conneau et al. 2018, section 4; SentEval): one hidden layer of sigmoid units with dropout.
+"""The classifiers of probing tasks (Conneau et al. 2018, section 4; SentEval): one hidden layer of sigmoid
+units with dropout.
 
-All sizes and dropout rates of the grid are trained side by side, as one batched product; each by itself would learn the same, for
-they share nothing. Adam, in batches. A classifier is done once its development accuracy has not grown for PATIENCE epochs, and is
-taken where it was highest; training ends when all are done, or after MOST_EPOCHS or MOST_EXAMPLES.
+All sizes and dropout rates of the grid are trained side by side, as one batched product; each by itself would
+learn the same, for they share nothing. Adam, in batches. A classifier is done once its development accuracy
+has not grown for PATIENCE epochs, and is taken where it was highest; training ends when all are done, or
+after MOST_EPOCHS or MOST_EXAMPLES.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import torch
 from torch import Tensor
 
 BATCH = 64
-RATE_TIMES_WIDTH = 0.64  # the learning rate is 0.01 for vectors of width 64 and SentEval's 0.001 for those of width 640
+RATE_TIMES_WIDTH = (
+    0.64  # the learning rate is 0.01 for vectors of width 64 and SentEval's 0.001 for those of width 640
+)
 PATIENCE, MOST_EPOCHS = 5, 200
 MOST_EXAMPLES = 3_000_000  # seen in all epochs together: 30 epochs of SentEval's 100,000 training sentences
 
@@ -31,7 +35,9 @@ class Features:
 
 @dataclass(frozen=True)
 class Classified:
-    """The classifier that did best on the development examples: its size, its dropout, its predictions [test examples]."""
+    """The classifier that did best on the development examples: its size, its dropout, its predictions [test
+    examples].
+    """
 
     hidden: int
     dropout: float
@@ -39,15 +45,20 @@ class Classified:
     predictions: Tensor
 
 
-def classify(train: Features, dev: Features, test: Tensor, hidden: Sequence[int], dropout: Sequence[float], seed: int) -> Classified:
-    """Train the grid on `train`, choose on `dev`, predict `test` [examples, d]. Vectors are standardised by those of `train`.
+def classify(
+    train: Features, dev: Features, test: Tensor, hidden: Sequence[int], dropout: Sequence[float], seed: int
+) -> Classified:
+    """Train the grid on `train`, choose on `dev`, predict `test` [examples, d]. Vectors are standardised by
+    those of `train`.
 
     Of equally good classifiers the first one is taken, in the order of `hidden` and `dropout`.
     """
     grid = list(itertools.product(hidden, dropout))
     draw = torch.Generator().manual_seed(seed)
     mean, deviation = train.vectors.mean(0), train.vectors.std(0).clamp_min(1e-6)
-    scaled, scaled_dev, scaled_test = ((vectors - mean) / deviation for vectors in (train.vectors, dev.vectors, test))
+    scaled, scaled_dev, scaled_test = (
+        (vectors - mean) / deviation for vectors in (train.vectors, dev.vectors, test)
+    )
     labels = 1 + int(max(train.labels.max(), dev.labels.max()))
     network = _Grid(grid, train.vectors.shape[1], labels, draw)
     optimizer = torch.optim.Adam(network.parameters, lr=RATE_TIMES_WIDTH / train.vectors.shape[1])
@@ -74,7 +85,9 @@ def classify(train: Features, dev: Features, test: Tensor, hidden: Sequence[int]
 class _Grid:
     """Classifiers side by side, the smaller ones padded with hidden units that are always 0."""
 
-    def __init__(self, grid: Sequence[tuple[int, float]], width: int, labels: int, draw: torch.Generator) -> None:
+    def __init__(
+        self, grid: Sequence[tuple[int, float]], width: int, labels: int, draw: torch.Generator
+    ) -> None:
         self._draw = draw
         sizes = torch.tensor([size for size, _ in grid])
         units = int(sizes.max())
@@ -102,7 +115,9 @@ class _Grid:
     def loss(self, vectors: Tensor, labels: Tensor) -> Tensor:
         """Sum over classifiers of the mean cross-entropy."""
         logits = self._logits(vectors, training=True)
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="sum") / len(labels)
+        return torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels.repeat(len(logits)), reduction="sum"
+        ) / len(labels)
 
     @torch.no_grad()
     def predict(self, vectors: Tensor) -> Tensor:

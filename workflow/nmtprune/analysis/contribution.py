@@ -1,4 +1,6 @@
-"""Contribution of components in information flow: the model with each of them ablated (Wang and Tu 2020, 2.1, equation 1)."""
+"""Contribution of components in information flow: the model with each of them ablated (Wang and Tu 2020, 2.1,
+equation 1).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ NAME, WHOLE = "contribution", "none"
 
 def trials(run: Trials) -> dict[str, Callable[[], State]]:
     """The whole model, and each component without its output, by name."""
-    return {WHOLE: lambda: run.state, **{str(each): lambda each=each: without(run, each) for each in run.components}}
+    return {
+        WHOLE: lambda: run.state,
+        **{str(each): lambda each=each: without(run, each) for each in run.components},
+    }
 
 
 def without(run: Trials, *ablated: Component) -> State:
@@ -47,19 +52,28 @@ def scores(measured: Measurement) -> dict[str, Any]:
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component, the first (`none`) the whole model, on the development set: `bleu`, `perplexity`, `nll_per_token`, what these
-    lose without it (`drop`, `drop_nll`) and equation 1 of either loss (`contribution`, `contribution_perplexity`).
+    """A row a component, the first (`none`) the whole model, on the development set: `bleu`, `perplexity`,
+    `nll_per_token`, what these lose without it (`drop`, `drop_nll`) and equation 1 of either loss
+    (`contribution`, `contribution_perplexity`).
 
-    Arrays, variants in the order of the rows: `bleu` [variants, sentences, 10] (as `Quality.statistics`), `nll` [variants,
-    sentences] in nats and `tokens` [sentences], for intervals over sentences.
+    Arrays, variants in the order of the rows: `bleu` [variants, sentences, 10] (as `Quality.statistics`),
+    `nll` [variants, sentences] in nats and `tokens` [sentences], for intervals over sentences.
     """
     with Trials(config, chain, NAME) as run:
         found = {name: run.measure(name, altered) for name, altered in trials(run).items()}
-    rows = pd.DataFrame({**place(run, name), **scores(each)} for name, each in found.items()).astype({"layer": "Int64"})
+    rows = pd.DataFrame({**place(run, name), **scores(each)} for name, each in found.items()).astype(
+        {"layer": "Int64"}
+    )
     whole, clip = rows.iloc[0], run.settings["clip"]
-    rows["drop"], rows["drop_nll"] = whole["bleu"] - rows["bleu"], rows["nll_per_token"] - whole["nll_per_token"]
+    rows["drop"], rows["drop_nll"] = (
+        whole["bleu"] - rows["bleu"],
+        rows["nll_per_token"] - whole["nll_per_token"],
+    )
     rows["contribution"] = [np.nan, *contributions(whole["bleu"], rows["bleu"].to_numpy()[1:], clip)]
-    rows["contribution_perplexity"] = [np.nan, *contributions(-whole["nll_per_token"], -rows["nll_per_token"].to_numpy()[1:], clip)]
+    rows["contribution_perplexity"] = [
+        np.nan,
+        *contributions(-whole["nll_per_token"], -rows["nll_per_token"].to_numpy()[1:], clip),
+    ]
     arrays = {
         "bleu": np.stack([each.statistics for each in found.values()]).astype(np.uint16),
         "nll": np.array([each.likelihood.sentences for each in found.values()], np.float32),

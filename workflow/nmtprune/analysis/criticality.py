@@ -1,5 +1,6 @@
-"""Criticality of components in representation generalisation: each of them on the line from its initial weights to its final ones
-(Wang and Tu 2020, 2.2, equation 2)."""
+"""Criticality of components in representation generalisation: each of them on the line from its initial
+weights to its final ones (Wang and Tu 2020, 2.2, equation 2).
+"""
 
 from __future__ import annotations
 
@@ -22,24 +23,37 @@ NAME = "criticality"
 
 
 def trials(run: Trials) -> dict[str, Callable[[], State]]:
-    """The whole model, and each component at each alpha below 1, by name. Raises UserError for a model without initial weights."""
+    """The whole model, and each component at each alpha below 1, by name. Raises UserError for a model
+    without initial weights.
+    """
     if not run.chain.root.kind.trains:
-        raise UserError(f"criticality needs the initial weights of a `train`, and chain `{run.chain}` begins with `{run.chain.root}`")
+        raise UserError(
+            f"criticality needs the initial weights of a `train`, and chain `{run.chain}` begins with "
+            f"`{run.chain.root}`"
+        )
     initial = checkpoints.read(paths.first_weights(run.chain))["model"]
-    misfit = [name for name, tensor in run.state.items() if name not in initial or initial[name].shape != tensor.shape]
+    misfit = [
+        name
+        for name, tensor in run.state.items()
+        if name not in initial or initial[name].shape != tensor.shape
+    ]
     if misfit:
-        raise UserError(f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)")
+        raise UserError(
+            f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)"
+        )
     steps = run.settings["steps"]
     altered: dict[str, Callable[[], State]] = {WHOLE: lambda: run.state}
     for each in run.components:
         for step in range(steps):
-            altered[f"{each} {step / steps:g}"] = lambda each=each, alpha=step / steps: moved(run.state, initial, each, alpha)
+            altered[f"{each} {step / steps:g}"] = lambda each=each, alpha=step / steps: moved(
+                run.state, initial, each, alpha
+            )
     return altered
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component and alpha, on the development set: `bleu`, `perplexity`, `nll_per_token`; the first (`none`, alpha 1) is the
-    whole model. Monotony in alpha is not assumed: every alpha is measured.
+    """A row a component and alpha, on the development set: `bleu`, `perplexity`, `nll_per_token`; the first
+    (`none`, alpha 1) is the whole model. Monotony in alpha is not assumed: every alpha is measured.
 
     Array `bleu` [rows, sentences, 10] (as `Quality.statistics`), for intervals over sentences.
     """

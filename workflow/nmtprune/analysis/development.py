@@ -21,16 +21,26 @@ class Pair(NamedTuple):
 
 
 def development(config: Config, chain: Chain, model: Model, most: int) -> list[Pair]:
-    """At most `most` pairs of the development set, evenly spaced, in subwords; those that the model's positions do not take are left out.
+    """At most `most` pairs of the development set, evenly spaced, in subwords; those that the model's
+    positions do not take are left out.
 
     Raises UserError where none is left.
     """
     task, subwords = config.task(chain.task), Subwords.load(config.data_folder(chain))
-    sources, targets = (read_lines(paths.text(chain.task) / f"dev.{task[side]}") for side in ("source", "target"))
+    sources, targets = (
+        read_lines(paths.text(chain.task) / f"dev.{task[side]}") for side in ("source", "target")
+    )
     lines = list(zip(sources, targets, strict=True))
     chosen = [lines[place] for place in evenly_spaced(len(lines), most)]
-    pairs = [Pair(pieces_of(subwords.encode("source", source)), pieces_of(subwords.encode("target", target))) for source, target in chosen]
-    fitting = [p for p in pairs if len(p.source) <= model.max_source_length and len(p.target) <= model.max_target_length]
+    pairs = [
+        Pair(pieces_of(subwords.encode("source", source)), pieces_of(subwords.encode("target", target)))
+        for source, target in chosen
+    ]
+    fitting = [
+        p
+        for p in pairs
+        if len(p.source) <= model.max_source_length and len(p.target) <= model.max_target_length
+    ]
     if not fitting:
         raise UserError(f"the development set of {chain.task} has no sentence that {chain} takes")
     return fitting

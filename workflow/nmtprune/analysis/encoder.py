@@ -18,7 +18,9 @@ BATCH_PIECES = 4096
 
 
 class Encoder:
-    """The encoder of any chain's model, masks applied. Raises UserError where the model or its data is missing."""
+    """The encoder of any chain's model, masks applied. Raises UserError where the model or its data is
+    missing.
+    """
 
     def __init__(self, config: Config, chain: Chain) -> None:
         data = config.data_folder(chain)
@@ -29,10 +31,12 @@ class Encoder:
         self._engine = FairseqEngine(model, device)
 
     def mean_pooled(self, lines: Sequence[str]) -> torch.Tensor:
-        """The last encoder layer's output for raw source lines, averaged over positions, the end of sentence included.
+        """The last encoder layer's output for raw source lines, averaged over positions, the end of sentence
+        included.
 
-        [lines, d], float32, on the CPU. Only sentences of equal length run together: nothing is padded, so that a sentence's
-        representation does not depend on its company. Raises UserError for a line that is longer than the model takes.
+        [lines, d], float32, on the CPU. Only sentences of equal length run together: nothing is padded, so
+        that a sentence's representation does not depend on its company. Raises UserError for a line that is
+        longer than the model takes.
         """
         sources = [self._pieces(line) for line in lines]
         pooled: dict[int, torch.Tensor] = {}
@@ -44,7 +48,10 @@ class Encoder:
     def _pieces(self, line: str) -> list[str]:
         pieces = pieces_of(self._subwords.encode("source", line))
         if len(pieces) > self._limit:
-            raise UserError(f"a sentence to encode has {len(pieces)} pieces and the model takes at most {self._limit}: {line[:60]} ...")
+            raise UserError(
+                f"a sentence to encode has {len(pieces)} pieces and the model takes at most {self._limit}: "
+                f"{line[:60]} ..."
+            )
         return pieces
 
 

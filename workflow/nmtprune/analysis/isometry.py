@@ -1,10 +1,12 @@
-"""Layerwise dynamical isometry: do a component's Jacobians keep lengths (Wang and Tu 2020, table 2; Lee et al. 2020, section 4)?
+"""Layerwise dynamical isometry: do a component's Jacobians keep lengths (Wang and Tu 2020, table 2; Lee et
+al. 2020, section 4)?
 
-Wang and Tu do not say what is differentiated by what. Of `reach` position it is a component's output at one position by its input at the
-same position, all other positions held fixed, d x d: what the position makes of itself, as query, key and value (encoder-attention: as
-query alone, since keys and values are the encoder's). Of reach sentence it is the output at all T positions by the input at all of them,
-Td x Td, of short sentences: self-attention mixes positions, and the decoder's masks later ones, by which the paper explains its values. The
-other components do not mix them: their whole Jacobian is made of the blocks of its diagonal.
+Wang and Tu do not say what is differentiated by what. Of `reach` position it is a component's output at one
+position by its input at the same position, all other positions held fixed, d x d: what the position makes of
+itself, as query, key and value (encoder-attention: as query alone, since keys and values are the encoder's).
+Of reach sentence it is the output at all T positions by the input at all of them, Td x Td, of short
+sentences: self-attention mixes positions, and the decoder's masks later ones, by which the paper explains its
+values. The other components do not mix them: their whole Jacobian is made of the blocks of its diagonal.
 """
 
 from __future__ import annotations
@@ -33,13 +35,14 @@ COLUMNS = ("component", "kind", "layer", "at", "reach", "residual", "mean_singul
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row for each component, `at` (`initial`, `trained`), `reach` (`position`, `sentence`) and `residual`: 1 with the identity of the
-    residual connection added, before any layer norm that follows the sum; 0 without it.
+    """A row for each component, `at` (`initial`, `trained`), `reach` (`position`, `sentence`) and `residual`:
+    1 with the identity of the residual connection added, before any layer norm that follows the sum; 0
+    without it.
 
-    `mean_singular_value`: the mean of a Jacobian's singular values, and of that the mean over `positions` (of reach sentence: over so many
-    sentences); `sd`: its standard deviation over them. With pre-norm the layer norm is a part of the component. `initial` are the first
-    weights of the training that the chain begins with; an imported model has none. Always on the CPU. Raises UserError for a model that is
-    no Transformer.
+    `mean_singular_value`: the mean of a Jacobian's singular values, and of that the mean over `positions` (of
+    reach sentence: over so many sentences); `sd`: its standard deviation over them. With pre-norm the layer
+    norm is a part of the component. `initial` are the first weights of the training that the chain begins
+    with; an imported model has none. Always on the CPU. Raises UserError for a model that is no Transformer.
     """
     trained = of_chain(config, chain)
     pairs = development(config, chain, trained, SENTENCES)
@@ -66,11 +69,17 @@ def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
             for position in positions(len(stream), number, len(pairs)):
                 own = jacobian(engine.at_position(component, passed, position), stream[position])
                 for residual in (0, 1):
-                    means.setdefault((component, "position", residual), []).append(mean_singular_value(own, residual))
+                    means.setdefault((component, "position", residual), []).append(
+                        mean_singular_value(own, residual)
+                    )
             if pair in short and stream.numel() <= LARGEST:
                 whole = whole_jacobian(engine, component, passed, stream)
                 for residual in (0, 1):
-                    value = float(torch.stack([torch.tensor(mean_singular_value(block, residual)) for block in whole]).mean())
+                    value = float(
+                        torch.stack(
+                            [torch.tensor(mean_singular_value(block, residual)) for block in whole]
+                        ).mean()
+                    )
                     means.setdefault((component, "sentence", residual), []).append(value)
     rows = []
     for (component, reach, residual), values in means.items():
@@ -91,9 +100,12 @@ def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
     return rows
 
 
-def whole_jacobian(engine: ObservedEngine, component: Component, passed: Pass, stream: Tensor) -> list[Tensor]:
-    """The blocks of a component's Jacobian over all positions [T, d] of a sentence: one of Td x Td where self-attention mixes them, else
-    one of d x d a position."""
+def whole_jacobian(
+    engine: ObservedEngine, component: Component, passed: Pass, stream: Tensor
+) -> list[Tensor]:
+    """The blocks of a component's Jacobian over all positions [T, d] of a sentence: one of Td x Td where
+    self-attention mixes them, else one of d x d a position.
+    """
     if component.kind in ("E.SA", "D.SA"):
         length, width = stream.shape
         function = engine.at_all_positions(component, passed)
@@ -102,13 +114,17 @@ def whole_jacobian(engine: ObservedEngine, component: Component, passed: Pass, s
 
 
 def positions(length: int, number: int, sentences: int) -> list[int]:
-    """POSITIONS places of sentence `number` of so many, which together cover beginnings, middles and ends evenly."""
+    """POSITIONS places of sentence `number` of so many, which together cover beginnings, middles and ends
+    evenly.
+    """
     shares = ((part * sentences + number + 0.5) / (POSITIONS * sentences) for part in range(POSITIONS))
     return list(dict.fromkeys(int(share * length) for share in shares))
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The Jacobian [d_out, d_in] of a function [d_in] -> [d_out] at `x`, exactly, by automatic differentiation."""
+    """The Jacobian [d_out, d_in] of a function [d_in] -> [d_out] at `x`, exactly, by automatic
+    differentiation.
+    """
     return torch.func.jacrev(function, chunk_size=ROWS)(x)
 
 

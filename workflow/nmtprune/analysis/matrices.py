@@ -1,5 +1,6 @@
-"""The first feed-forward matrices of encoder and decoder: their magnitudes, and which blocks a lasso has emptied (Behnke and Heafield
-2021, figure 1)."""
+"""The first feed-forward matrices of encoder and decoder: their magnitudes, and which blocks a lasso has
+emptied (Behnke and Heafield 2021, figure 1).
+"""
 
 from __future__ import annotations
 
@@ -26,13 +27,19 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     """Facts and magnitudes of MATRICES. Raises UserError for a model that lacks one, as an LSTM."""
     state = checkpoints.state_of(chain)
     if absent := [name for name in MATRICES if name not in state]:
-        raise UserError(f"{chain} has no matrix `{absent[0]}`; pictures of blocks need a Transformer with feed-forward layers")
+        raise UserError(
+            f"{chain} has no matrix `{absent[0]}`; pictures of blocks need a Transformer with feed-forward "
+            "layers"
+        )
     magnitudes = {name: state[name].abs().numpy().astype(np.float16) for name in MATRICES}
-    return Analysis(facts(state, rule_of(config.lasso(chain.recipe), state, "blocks8", "both", HEAD_DIM)), magnitudes)
+    return Analysis(
+        facts(state, rule_of(config.lasso(chain.recipe), state, "blocks8", "both", HEAD_DIM)), magnitudes
+    )
 
 
 def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
-    """A row a matrix: its `units` (rows), `inputs` (columns) and `blocks` of 8 x 8, and how many of each are dead by `rule`.
+    """A row a matrix: its `units` (rows), `inputs` (columns) and `blocks` of 8 x 8, and how many of each are
+    dead by `rule`.
 
     A unit or an input is dead where every block that it crosses is.
     """
@@ -43,5 +50,12 @@ def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
         if name in MATRICES:
             units, inputs = (replace(each, axis=axis).dead_units(dead) for axis in (0, 1))
             row = {"matrix": name, "units": len(units), "inputs": len(inputs), "blocks": len(dead)}
-            rows.append(row | {"dead_units": int(units.sum()), "dead_inputs": int(inputs.sum()), "dead_blocks": int(dead.sum())})
+            rows.append(
+                row
+                | {
+                    "dead_units": int(units.sum()),
+                    "dead_inputs": int(inputs.sum()),
+                    "dead_blocks": int(dead.sum()),
+                }
+            )
     return pd.DataFrame(rows)

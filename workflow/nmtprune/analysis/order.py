@@ -1,4 +1,6 @@
-"""A group of unimportant components: the least harmful next one ablated, again and again (Wang and Tu 2020, 3.3, figure 9)."""
+"""A group of unimportant components: the least harmful next one ablated, again and again (Wang and Tu 2020,
+3.3, figure 9).
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,13 @@ from nmtprune.store.ablation_order import ANALYSIS, ITERATIVE, ONE_SHOT
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component and way of ordering (`method`), `number` 0 the whole model: development and test scores with all components up
-    to that one ablated. The development set chooses, the test set reports.
+    """A row a component and way of ordering (`method`), `number` 0 the whole model: development and test
+    scores with all components up to that one ablated. The development set chooses, the test set reports.
 
-    `iterative`: of all that are left, the one without which BLEU is highest, ties by perplexity; `one-shot`: by each one's own loss, which
-    the analysis `contribution` has. Array `test_bleu` [rows, sentences, 10] (as `Quality.statistics`), for intervals over sentences of
-    the test set. Raises UserError where `contribution` is missing.
+    `iterative`: of all that are left, the one without which BLEU is highest, ties by perplexity; `one-shot`:
+    by each one's own loss, which the analysis `contribution` has. Array `test_bleu` [rows, sentences, 10] (as
+    `Quality.statistics`), for intervals over sentences of the test set. Raises UserError where `contribution`
+    is missing.
     """
     file = paths.analysis(chain, "contribution")
     if not file.exists():
@@ -47,7 +50,10 @@ def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Co
     while len(ablated) < most:
         candidates = left
         if run.settings["candidates"]:
-            likely = {each: run.measure(*_trial(run, [*ablated, each]), translated=False).likelihood.per_token for each in left}
+            likely = {
+                each: run.measure(*_trial(run, [*ablated, each]), translated=False).likelihood.per_token
+                for each in left
+            }
             candidates = sorted(left, key=likely.get)[: run.settings["candidates"]]
         found = {each: run.measure(*_trial(run, [*ablated, each])) for each in candidates}
         chosen = max(found, key=lambda each: (found[each].bleu, -found[each].likelihood.per_token))

@@ -1,4 +1,6 @@
-"""What linguistic probes find in a model's encoder (Wang et al. 2020, section 4 and A.2; Conneau et al. 2018)."""
+"""What linguistic probes find in a model's encoder (Wang et al. 2020, section 4 and A.2; Conneau et al.
+2018).
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,10 @@ COLUMNS = (
 def analyse(config: Config, chain: Chain) -> Analysis:
     """A row a probe: accuracy on its test examples in percent, with what it is to be compared to.
 
-    `low`, `high`: Wilson's 95 % interval; `chance`: the accuracy of the most frequent training label; `hidden`, `dropout`: the
-    classifier that was chosen; `source`: where the examples come from; `missing`: why there are none. Each row is kept beside the
-    model as soon as it is there, so that a probing that was stopped goes on with the next probe.
+    `low`, `high`: Wilson's 95 % interval; `chance`: the accuracy of the most frequent training label;
+    `hidden`, `dropout`: the classifier that was chosen; `source`: where the examples come from; `missing`:
+    why there are none. Each row is kept beside the model as soon as it is there, so that a probing that was
+    stopped goes on with the next probe.
     """
     settings, encoder = config.probing(chain.task), Encoder(config, chain)
     sizes = {split: settings[split] for split in SPLITS.values()}
@@ -56,14 +59,20 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     for name, examples in probes(config.task(chain.task), paths.text(chain.task), config.data_dir, sizes):
         if name in rows:
             continue
-        found = {"missing": examples.reason} if isinstance(examples, Missing) else probe(encoder, examples, settings)
+        found = (
+            {"missing": examples.reason}
+            if isinstance(examples, Missing)
+            else probe(encoder, examples, settings)
+        )
         rows[name] = {"name": name, "category": CATEGORIES[name], **found}
         write_json(kept, {"digest": identity, "rows": rows})
     return Analysis(pd.DataFrame(rows.values(), columns=list(COLUMNS)))
 
 
 def _identity(config: Config, chain: Chain) -> str:
-    """A digest of all that the rows depend on: the model, the settings, the text and the files of SentEval."""
+    """A digest of all that the rows depend on: the model, the settings, the text and the files of
+    SentEval.
+    """
     files = senteval.files_of(config.task(chain.task), config.data_dir)
     return digest(
         {
@@ -78,7 +87,10 @@ def _identity(config: Config, chain: Chain) -> str:
 def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of one probe. `settings`: the sizes `hidden` and the rates `dropout` of the grid."""
     splits = {split: getattr(examples, split) for split in SPLITS.values()}
-    numbered = {label: number for number, label in enumerate(sorted({label for each in splits.values() for _, label in each}))}
+    numbered = {
+        label: number
+        for number, label in enumerate(sorted({label for each in splits.values() for _, label in each}))
+    }
     features = {split: _features(encoder, each, numbered) for split, each in splits.items()}
     train, dev, test = features.values()
     best = classify(train, dev, test.vectors, settings["hidden"], settings["dropout"], SEED)
@@ -98,11 +110,16 @@ def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> 
 
 
 def _features(encoder: Encoder, examples: Sequence[Labelled], numbered: Mapping[str, int]) -> Features:
-    return Features(encoder.mean_pooled([line for line, _ in examples]), torch.tensor([numbered[label] for _, label in examples]))
+    return Features(
+        encoder.mean_pooled([line for line, _ in examples]),
+        torch.tensor([numbered[label] for _, label in examples]),
+    )
 
 
 def majority(examples: Examples) -> float:
-    """The test accuracy of always answering with the most frequent training label, of several the first in the alphabet."""
+    """The test accuracy of always answering with the most frequent training label, of several the first in
+    the alphabet.
+    """
     counts = Counter(label for _, label in examples.train)
     answer = min(counts, key=lambda label: (-counts[label], label))
     return sum(label == answer for _, label in examples.test) / len(examples.test)

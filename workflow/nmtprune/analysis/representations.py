@@ -1,4 +1,6 @@
-"""Where a model's encoder puts the development set: one vector, the mean of its representations (Wang et al. 2020, section 4)."""
+"""Where a model's encoder puts the development set: one vector, the mean of its representations (Wang et al.
+2020, section 4).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from nmtprune.foundation.files import read_lines
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """Columns `dimension` and `value`, a row a dimension: the mean over development sentences of their means over positions.
+    """Columns `dimension` and `value`, a row a dimension: the mean over development sentences of their means
+    over positions.
 
     Every sentence counts the same, however long it is.
     """

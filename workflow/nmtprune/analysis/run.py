@@ -1,4 +1,6 @@
-"""Run an analysis: it is written beside the model, its numbers as `<name>.csv`, arrays, where it has any, as `<name>.npz`."""
+"""Run an analysis: it is written beside the model, its numbers as `<name>.csv`, arrays, where it has any, as
+`<name>.npz`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def run(name: str, config: Config, chain: Chain) -> None:
 
 
 def run_shard(name: str, config: Config, chain: Chain, shard: int, shards: int) -> int:
-    """Measure every `shards`th trial of an analysis, beginning with number `shard` of 1 to `shards`; `run` finds them. Returns how many.
+    """Measure every `shards`th trial of an analysis, beginning with number `shard` of 1 to `shards`; `run`
+    finds them. Returns how many.
 
     Raises UserError where the analysis is not shared out, or the model or its data is missing.
     """

@@ -21,12 +21,13 @@ BATCH_PIECES = 4096  # source and target, padding included
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component, columns `component`, `kind`, `layer`, `pwcca`, `positions`: the PWCCA of what it adds to the residual stream,
-    whose variates are weighted, with the output of its side's last layer.
+    """A row a component, columns `component`, `kind`, `layer`, `pwcca`, `positions`: the PWCCA of what it
+    adds to the residual stream, whose variates are weighted, with the output of its side's last layer.
 
-    Components of the encoder are compared at source positions with the encoder's output, those of the decoder at target positions,
-    the references given, with the decoder's. At most SENTENCES development sentences, evenly spaced. Raises UserError for a model that
-    is no Transformer, and where there are no more positions than the model is wide.
+    Components of the encoder are compared at source positions with the encoder's output, those of the decoder
+    at target positions, the references given, with the decoder's. At most SENTENCES development sentences,
+    evenly spaced. Raises UserError for a model that is no Transformer, and where there are no more positions
+    than the model is wide.
     """
     model, device = of_chain(config, chain), config.settings["device"]
     engine = ObservedEngine(model, None if device == "auto" else device)
@@ -43,7 +44,9 @@ def analyse(config: Config, chain: Chain) -> Analysis:
         try:
             rows.append(row | {"pwcca": each.pwcca(), "positions": each.positions})
         except ValueError as error:
-            raise UserError(f"the development set of {chain.task} is too small to compare representations: {error}") from None
+            raise UserError(
+                f"the development set of {chain.task} is too small to compare representations: {error}"
+            ) from None
     return Analysis(pd.DataFrame(rows))
 
 

@@ -1,7 +1,8 @@
-"""Trials: altered copies of one model, each scored once in one process and kept, so that what was stopped goes on with the next.
+"""Trials: altered copies of one model, each scored once in one process and kept, so that what was stopped
+goes on with the next.
 
-The model, its data and its subwords are loaded once. Trials may be shared out: each shard keeps a file of its own, and whoever reads them
-finds what all of them have measured.
+The model, its data and its subwords are loaded once. Trials may be shared out: each shard keeps a file of its
+own, and whoever reads them finds what all of them have measured.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ DEV = "dev"
 class Trials:
     """The trials of a chain's model for one analysis. Raises UserError for a model that is no Transformer.
 
-    `shard`: this process keeps what it measures as the shard of this name. Use it as a context: a trial is locked while it is at work.
+    `shard`: this process keeps what it measures as the shard of this name. Use it as a context: a trial is
+    locked while it is at work.
     """
 
     def __init__(self, config: Config, chain: Chain, analysis: str, shard: str = "all") -> None:
@@ -70,8 +72,12 @@ class Trials:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def measure(self, name: str, altered: Callable[[], State], on: str = DEV, translated: bool = True) -> Measurement:
-        """The altered model, or what was kept of it, on the development set or another; `name` says what it is."""
+    def measure(
+        self, name: str, altered: Callable[[], State], on: str = DEV, translated: bool = True
+    ) -> Measurement:
+        """The altered model, or what was kept of it, on the development set or another; `name` says what it
+        is.
+        """
         key = f"{name} on {on}{'' if translated else ' by likelihood'}"
         if key not in self._kept:
             model = replace(self._model, state=dict(altered()))
@@ -83,9 +89,13 @@ class Trials:
 
 
 def _line(key: str, found: Measurement, identity: str) -> str:
-    of_bleu = {} if found.statistics is None else {"bleu": found.bleu, "statistics": found.statistics.tolist()}
+    of_bleu = (
+        {} if found.statistics is None else {"bleu": found.bleu, "statistics": found.statistics.tolist()}
+    )
     likelihood = {"nll": found.likelihood.sentences, "tokens": found.likelihood.tokens}
-    return json.dumps({"digest": identity, "trial": key, "engine": found.engine, **likelihood, **of_bleu}) + "\n"
+    return (
+        json.dumps({"digest": identity, "trial": key, "engine": found.engine, **likelihood, **of_bleu}) + "\n"
+    )
 
 
 def _read(file: Path, identity: str) -> Iterator[tuple[str, Measurement]]:

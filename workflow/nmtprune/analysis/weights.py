@@ -1,4 +1,6 @@
-"""Where a model's weights were kept: shares by class and LSTM sub-group, words that vanished, pictures (See et al. 2016, 4.5)."""
+"""Where a model's weights were kept: shares by class and LSTM sub-group, words that vanished, pictures (See
+et al. 2016, 4.5).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     masks = checkpoints.masks_of(chain)
     if masks is None:
         weights = prunable(checkpoints.state_of(chain), config.recipe(chain.recipe)["prunable"]["embeddings"])
-        masks = {name: torch.ones((), dtype=torch.bool).expand(tensor.shape) for name, tensor in weights.items()}
+        masks = {
+            name: torch.ones((), dtype=torch.bool).expand(tensor.shape) for name, tensor in weights.items()
+        }
     binarised, task = paths.binarised(config.data_folder(chain)), config.task(chain.task)
     words = {side: are_words(read_dictionary(binarised / f"dict.{task[side]}.txt")) for side in SIDES}
     return Analysis(facts(masks, words), pictures(masks))
@@ -47,16 +51,20 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 def are_words(dictionary: Sequence[str]) -> Tensor:
     """True at the entries that are words (or subwords): special symbols and fairseq's fillers are not."""
-    return torch.tensor([entry not in SPECIAL_SYMBOLS and not _FILLER.fullmatch(entry) for entry in dictionary])
+    return torch.tensor(
+        [entry not in SPECIAL_SYMBOLS and not _FILLER.fullmatch(entry) for entry in dictionary]
+    )
 
 
 def facts(masks: Mapping[str, Tensor], words: Mapping[str, Tensor]) -> pd.DataFrame:
-    """A row a fact, columns COLUMNS. `masks`: True where a weight is kept; `words`: of each side, `are_words` of its dictionary.
+    """A row a fact, columns COLUMNS. `masks`: True where a weight is kept; `words`: of each side, `are_words`
+    of its dictionary.
 
-    Shares are in percent of `weights`: `kept` of the model, `kept_of_class`, `kept_of_part` (an LSTM's sub-groups, other matrices as a
-    whole), `kept_on_diagonal` and `kept_off_diagonal` of square sub-groups, `kept_of_decile` of matrices with a row a word (1: the
-    most frequent words). `<side>_words_gone`: words whose embedding has no weight left; `<side>_rank_gone`: their mean rank by
-    frequency in percent of the vocabulary (100: the rarest), left out where there are none.
+    Shares are in percent of `weights`: `kept` of the model, `kept_of_class`, `kept_of_part` (an LSTM's
+    sub-groups, other matrices as a whole), `kept_on_diagonal` and `kept_off_diagonal` of square sub-groups,
+    `kept_of_decile` of matrices with a row a word (1: the most frequent words). `<side>_words_gone`: words
+    whose embedding has no weight left; `<side>_rank_gone`: their mean rank by frequency in percent of the
+    vocabulary (100: the rarest), left out where there are none.
     """
     rows = [_share("kept", masks.values())]
     for label in classes(masks):
@@ -64,11 +72,15 @@ def facts(masks: Mapping[str, Tensor], words: Mapping[str, Tensor]) -> pd.DataFr
         rows.append(_share("kept_of_class", of_class.values()) | {"class": label})
         for part, keys, mask in _parts(of_class):
             height, width = _flat(mask).shape
-            rows.append(_share("kept_of_part", [mask]) | keys | {"part": part, "height": height, "width": width})
+            rows.append(
+                _share("kept_of_part", [mask]) | keys | {"part": part, "height": height, "width": width}
+            )
             rows += [row | keys | {"part": part} for row in _diagonal(mask) if "gate" in keys]
         for name, mask in of_class.items():
             if name in WORD_TABLES:
-                rows += [row | {"class": label, "part": name} for row in _deciles(mask, words[WORD_TABLES[name]])]
+                rows += [
+                    row | {"class": label, "part": name} for row in _deciles(mask, words[WORD_TABLES[name]])
+                ]
     for side in SIDES:
         rows += _gone(side, _embedding(masks, side), words[side])
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -81,7 +93,9 @@ def pictures(masks: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def picture(mask: Tensor) -> np.ndarray:
-    """A matrix as a picture of at most CELLS x CELLS cells: the share of kept weights in each, from 0 to 255."""
+    """A matrix as a picture of at most CELLS x CELLS cells: the share of kept weights in each, from 0 to
+    255.
+    """
     matrix = _flat(mask).numpy()
     rows, columns = map(_edges, matrix.shape)
     bands = np.stack([band.sum(0, dtype=np.int32) for band in np.split(matrix, rows[1:-1])])
@@ -91,7 +105,9 @@ def picture(mask: Tensor) -> np.ndarray:
 
 
 def _edges(size: int) -> np.ndarray:
-    """Where the cells along one side begin, and where the last one ends; cells of equal size but for the last."""
+    """Where the cells along one side begin, and where the last one ends; cells of equal size but for the
+    last.
+    """
     return np.append(np.arange(0, size, -(-size // CELLS)), size)
 
 
@@ -104,14 +120,22 @@ def _parts(masks: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, str], T
     """Every part of a model: its name, its class (with gate and connection), and its mask."""
     for name, mask in masks.items():
         for subgroup, part in subgroups(name, mask).items():
-            yield str(subgroup), {"class": subgroup.weight_class, "gate": subgroup.gate, "connection": subgroup.connection}, part
+            yield (
+                str(subgroup),
+                {"class": subgroup.weight_class, "gate": subgroup.gate, "connection": subgroup.connection},
+                part,
+            )
         if not subgroups(name, mask):
             yield name, {"class": class_of(name)}, mask
 
 
 def _share(name: str, masks: Collection[Tensor]) -> dict[str, Any]:
     weights = sum(mask.numel() for mask in masks)
-    return {"name": name, "value": 100 * sum(int(torch.count_nonzero(mask)) for mask in masks) / weights, "weights": weights}
+    return {
+        "name": name,
+        "value": 100 * sum(int(torch.count_nonzero(mask)) for mask in masks) / weights,
+        "weights": weights,
+    }
 
 
 def _diagonal(mask: Tensor) -> list[dict[str, Any]]:
@@ -130,11 +154,17 @@ def _diagonal(mask: Tensor) -> list[dict[str, Any]]:
 def _deciles(mask: Tensor, words: Tensor) -> list[dict[str, Any]]:
     """Kept shares of a matrix with a row a word, by tenths of the words from the most frequent on."""
     tenths = torch.tensor_split(torch.nonzero(words).flatten(), DECILES)
-    return [_share("kept_of_decile", [mask[rows]]) | {"decile": place} for place, rows in enumerate(tenths, 1) if len(rows)]
+    return [
+        _share("kept_of_decile", [mask[rows]]) | {"decile": place}
+        for place, rows in enumerate(tenths, 1)
+        if len(rows)
+    ]
 
 
 def _embedding(masks: Mapping[str, Tensor], side: str) -> Tensor | None:
-    """The mask of a side's embedding, which may be tied to the source's; None where embeddings are not prunable."""
+    """The mask of a side's embedding, which may be tied to the source's; None where embeddings are not
+    prunable.
+    """
     source = masks.get("encoder.embed_tokens.weight")
     return source if side == "source" else masks.get("decoder.embed_tokens.weight", source)
 

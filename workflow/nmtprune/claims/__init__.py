@@ -22,15 +22,21 @@ from nmtprune.measurements.measurements import Measured
 
 
 def decide(config: Config, measured: Measured) -> list[tuple[Claim, Finding]]:
-    """The claims of the run's papers with their findings, in the order of the papers; then the claims about which the run's own chains
-    give numbers.
+    """The claims of the run's papers with their findings, in the order of the papers; then the claims about
+    which the run's own chains give numbers.
 
     A claim is left out if the run has none of the tables and figures of its paper that it is read from.
     """
     items = papers.items(config)
     evidence = Evidence(config, measured, items)
-    chosen = [each for name in dict.fromkeys(item.paper for item in items) for each in CLAIMS if each.paper == name]
-    decided = [(each, each.finding(evidence)) for each in chosen if any(key in evidence.items for key in each.of_its_paper)]
+    chosen = [
+        each for name in dict.fromkeys(item.paper for item in items) for each in CLAIMS if each.paper == name
+    ]
+    decided = [
+        (each, each.finding(evidence))
+        for each in chosen
+        if any(key in evidence.items for key in each.of_its_paper)
+    ]
     return [*decided, *_by_own_chains(config, measured, {each for each, _ in decided})]
 
 

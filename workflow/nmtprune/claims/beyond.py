@@ -16,7 +16,8 @@ from nmtprune.measurements.spare import MARGIN, slope, spare
     "wider models have more to spare",
     "no paper: a figure of this workflow, on what all four leave open",
     "beyond/scale",
-    note=f"For models of one depth, each at its plateau, the share of weights that can go for {MARGIN:g} BLEU must grow with the width, "
+    note=f"For models of one depth, each at its plateau, the share of weights that can go for {MARGIN:g} "
+    "BLEU must grow with the width, "
     "both if models are pruned directly and if they are pruned and retrained.",
 )
 def wider_models_have_more_to_spare(evidence: Evidence) -> Decision:
@@ -28,7 +29,9 @@ def wider_models_have_more_to_spare(evidence: Evidence) -> Decision:
 
 
 def _growth(evidence: Evidence, models: dict[int, tuple]):
-    """How much the share of weights that can go grows with each doubling of the width, in percent of the weights."""
+    """How much the share of weights that can go grows with each doubling of the width, in percent of the
+    weights.
+    """
     if len(models) < 3:
         raise Undecidable("fewer than three widths stand in here")
     for base, rows in models.values():

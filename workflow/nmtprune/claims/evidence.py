@@ -1,4 +1,6 @@
-"""The evidence that claims are decided by: rows of the run's tables and figures, and the measurements of their models."""
+"""The evidence that claims are decided by: rows of the run's tables and figures, and the measurements of
+their models.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ FP32 = "fp32"
 
 
 class Evidence:
-    """Finds rows by the steps that made their models, so that claims can be tested under any preset and with any stand-ins.
+    """Finds rows by the steps that made their models, so that claims can be tested under any preset and with
+    any stand-ins.
 
     Every method raises Undecidable if something that it needs is missing.
     """
@@ -64,19 +67,27 @@ class Evidence:
             raise Undecidable(f"{key} was not run")
         item = self.items[key]
         if not item.rows:
-            raise Undecidable(f"{key} has no rows in this run, since nothing stands in for {', '.join(item.left_out)}")
+            raise Undecidable(
+                f"{key} has no rows in this run, since nothing stands in for {', '.join(item.left_out)}"
+            )
         return item.rows
 
     def some_rows(self, *keys: str) -> dict[str, tuple[Row, ...]]:
-        """Rows by table or figure, for those of the named ones that have rows in this run; there must be at least one."""
+        """Rows by table or figure, for those of the named ones that have rows in this run; there must be at
+        least one.
+        """
         rows = {key: self.items[key].rows for key in keys if key in self.items and self.items[key].rows}
         if not rows:
-            self.rows(next((key for key in keys if key in self.items), keys[0]))  # which raises, with the reason
+            self.rows(
+                next((key for key in keys if key in self.items), keys[0])
+            )  # which raises, with the reason
         return rows
 
     def paper_of(self, row: Row) -> str:
         """The paper whose table or figure a row is in."""
-        return next((item.paper for item in self.items.values() if any(row is each for each in item.rows)), "")
+        return next(
+            (item.paper for item in self.items.values() if any(row is each for each in item.rows)), ""
+        )
 
     def value(self, row: Row, metric: str, test_set: int | str = 1) -> float:
         """Mean of a metric over the seeds that have been scored."""
@@ -97,15 +108,23 @@ class Evidence:
 
     # --- differences between rows, paired by seed and by sentence
 
-    def difference(self, ours: Row, theirs: Row, metric: str = BLEU, sets: tuple[str, ...] | None = None) -> Estimate:
+    def difference(
+        self, ours: Row, theirs: Row, metric: str = BLEU, sets: tuple[str, ...] | None = None
+    ) -> Estimate:
         """Score of one row minus that of another, over all test sets of the task pooled (or over `sets`)."""
         return self.mean_difference([(ours, theirs)], metric, sets)
 
-    def mean_difference(self, pairs: Sequence[tuple[Row, Row]], metric: str = BLEU, sets: tuple[str, ...] | None = None) -> Estimate:
-        """Mean difference over several pairs of rows on one task. Variance from trainings that the pairs share is not averaged away."""
+    def mean_difference(
+        self, pairs: Sequence[tuple[Row, Row]], metric: str = BLEU, sets: tuple[str, ...] | None = None
+    ) -> Estimate:
+        """Mean difference over several pairs of rows on one task. Variance from trainings that the pairs
+        share is not averaged away.
+        """
         for ours, theirs in pairs:
             self.compare(ours, theirs)
-        terms = [term for ours, theirs in pairs for term in ((1 / len(pairs), ours), (-1 / len(pairs), theirs))]
+        terms = [
+            term for ours, theirs in pairs for term in ((1 / len(pairs), ours), (-1 / len(pairs), theirs))
+        ]
         ours, theirs = pairs[0]
         spread = self.spread(self.paper_of(ours), relation(ours.first, theirs.first), metric)
         pool = (spread[0] * shared_trainings(pairs), spread[1]) if spread else None
@@ -118,37 +137,53 @@ class Evidence:
         return over_replicates(self.by_seed(terms, metric), UNITS[metric])
 
     def compare(self, ours: Row, theirs: Row, same_allowed: bool = False) -> None:
-        """Raises Undecidable where two rows may not be compared: they are one and the same run, their models were trained in different
-        precision, or a baseline has not reached its plateau."""
+        """Raises Undecidable where two rows may not be compared: they are one and the same run, their models
+        were trained in different precision, or a baseline has not reached its plateau.
+        """
         if ours.chains == theirs.chains and not same_allowed:
             raise Undecidable(f"{ours.name} and {theirs.name} are one and the same run here")
         precisions = [self.precisions(row) for row in (ours, theirs)]
         if precisions[0] != precisions[1]:
-            both = " and ".join(f"{row.name} in {listed(sorted(used))}" for row, used in zip((ours, theirs), precisions, strict=True))
+            both = " and ".join(
+                f"{row.name} in {listed(sorted(used))}"
+                for row, used in zip((ours, theirs), precisions, strict=True)
+            )
             raise Undecidable(f"{both} were trained in different precision")
         for row in (ours, theirs):
             self.require_plateau(row)
 
     def precisions(self, row: Row) -> set[str]:
-        """Precisions of the trainings behind a row, from their manifests; single precision while there are no manifests."""
+        """Precisions of the trainings behind a row, from their manifests; single precision while there are no
+        manifests.
+        """
         trained = {training for chain in row.chains for training in trainings(chain)}
-        return {manifest.precision_of(made) for training in trained if (made := self.measured.manifest(training))} or {FP32}
+        return {
+            manifest.precision_of(made) for training in trained if (made := self.measured.manifest(training))
+        } or {FP32}
 
     def require_plateau(self, row: Row) -> None:
-        """Raises Undecidable if the models trained from scratch that a row's models descend from would still gain by further training."""
+        """Raises Undecidable if the models trained from scratch that a row's models descend from would still
+        gain by further training.
+        """
         scratch = sorted({each for chain in row.chains if (each := from_scratch(chain))}, key=str)
         if not scratch:
             return
         gain = plateaus.gain(scratch, self.measured)
         if gain is None:
             reason = self.measured.missing(scratch[0], {"scores"})
-            raise Undecidable(reason or f"the history of {scratch[0]}, which would say whether it is on its plateau, was not kept")
+            raise Undecidable(
+                reason
+                or f"the history of {scratch[0]}, which would say whether it is on its plateau, was not kept"
+            )
         if not gain.done:
             raise Undecidable(plateaus.said(scratch[0], gain))
 
-    def by_seed(self, terms: Sequence[tuple[float, Row]], metric: str, sets: tuple[str, ...] | None = None) -> np.ndarray:
-        """[seeds, 1 + SAMPLES]: weighted sum of the rows' scores for each seed that all rows have, as observed and then on bootstrap
-        samples of sentences. All rows and seeds use the same samples."""
+    def by_seed(
+        self, terms: Sequence[tuple[float, Row]], metric: str, sets: tuple[str, ...] | None = None
+    ) -> np.ndarray:
+        """[seeds, 1 + SAMPLES]: weighted sum of the rows' scores for each seed that all rows have, as
+        observed and then on bootstrap samples of sentences. All rows and seeds use the same samples.
+        """
         rows = [row for _, row in terms]
         chain_of_seed = [{chain.seed: chain for chain in row.chains} for row in rows]
         seeds = [seed for seed in chain_of_seed[0] if all(seed in of_row for of_row in chain_of_seed)]
@@ -159,7 +194,12 @@ class Evidence:
             chains = [of_row[seed] for of_row in chain_of_seed]
             try:
                 used = sets or self.common_sets(chains, metric)
-                lines.append(sum(weight * self.replicates(chain, metric, used) for (weight, _), chain in zip(terms, chains, strict=True)))
+                lines.append(
+                    sum(
+                        weight * self.replicates(chain, metric, used)
+                        for (weight, _), chain in zip(terms, chains, strict=True)
+                    )
+                )
             except Undecidable as reason:
                 absent.append(reason)
         if not lines:
@@ -170,34 +210,50 @@ class Evidence:
         """The pooled test sets for which the sentence statistics of all models were kept."""
         what = "bleu" if metric == BLEU else "nll"
         pooled_sets = self.measured.pooled_sets(chains[0].task)
-        common = tuple(name for name in pooled_sets if all(self.measured.of_sentences(each, name, what) is not None for each in chains))
+        common = tuple(
+            name
+            for name in pooled_sets
+            if all(self.measured.of_sentences(each, name, what) is not None for each in chains)
+        )
         if not common:
-            lacking = next(chain for chain in chains if self.measured.of_sentences(chain, pooled_sets[0], what) is None)
+            lacking = next(
+                chain for chain in chains if self.measured.of_sentences(chain, pooled_sets[0], what) is None
+            )
             reason = self.measured.missing(lacking, {"scores"})
             raise Undecidable(reason or f"the sentence statistics of {lacking} were not kept")
         return common
 
     def _replicates(self, chain: Chain, metric: str, sets: tuple[str, ...]) -> np.ndarray:
-        """[1 + SAMPLES]: a model's score on several test sets pooled, as observed and then on bootstrap samples drawn within each set."""
+        """[1 + SAMPLES]: a model's score on several test sets pooled, as observed and then on bootstrap
+        samples drawn within each set.
+        """
         sums = 0.0
         for name in sets:
             statistics = self.statistics(chain, name, metric)
-            sums = sums + np.concatenate([statistics.sum(0, keepdims=True), draws(name, len(statistics)) @ statistics])
+            sums = sums + np.concatenate(
+                [statistics.sum(0, keepdims=True), draws(name, len(statistics)) @ statistics]
+            )
         return (bleu if metric == BLEU else nll_per_token)(sums)
 
     def statistics(self, chain: Chain, test_set: str, metric: str) -> np.ndarray:
-        """Statistics of each sentence: [sentences, 10] counts for BLEU, or [sentences, 2] negative log-likelihoods and token counts."""
-        parts = [self.measured.of_sentences(chain, test_set, what) for what in (("bleu",) if metric == BLEU else ("nll", "tokens"))]
+        """Statistics of each sentence: [sentences, 10] counts for BLEU, or [sentences, 2] negative
+        log-likelihoods and token counts.
+        """
+        parts = [
+            self.measured.of_sentences(chain, test_set, what)
+            for what in (("bleu",) if metric == BLEU else ("nll", "tokens"))
+        ]
         if any(part is None for part in parts):
             reason = self.measured.missing(chain, {"scores"})
             raise Undecidable(reason or f"the sentence statistics of {chain} were not kept")
         return np.asarray(parts[0], float) if metric == BLEU else np.stack(parts, axis=-1)
 
     def _spread(self, paper: str, kind: str, metric: str) -> tuple[float, float] | None:
-        """The variance between trainings of differences of one kind (see `relation`), and its degrees of freedom.
+        """The variance between trainings of differences of one kind (see `relation`), and its degrees of
+        freedom.
 
-        It is pooled over the paper's comparisons, or over those of all papers if the paper's give fewer than FEWEST_FREEDOM. None if no
-        row has two seeds.
+        It is pooled over the paper's comparisons, or over those of all papers if the paper's give fewer than
+        FEWEST_FREEDOM. None if no row has two seeds.
         """
         comparisons = self.compared(metric)
         for chosen in (
@@ -210,8 +266,9 @@ class Evidence:
         return variance
 
     def _compared(self, metric: str) -> list[tuple[str, str, tuple[Chain, ...], np.ndarray]]:
-        """All comparisons of rows with their baselines, and of neighbouring rows that share a baseline: the paper, the kind (see
-        `relation`), the models that are compared with, and the differences by seed."""
+        """All comparisons of rows with their baselines, and of neighbouring rows that share a baseline: the
+        paper, the kind (see `relation`), the models that are compared with, and the differences by seed.
+        """
         comparisons: dict[tuple, tuple[str, str, tuple[Chain, ...], np.ndarray]] = {}
         for item in self.items.values():
             for before, row in zip((None, *item.rows), item.rows, strict=False):
@@ -219,7 +276,12 @@ class Evidence:
                 for other in filter(None, (row.against, beside)):
                     if other.chains != row.chains and (row.chains, other.chains) not in comparisons:
                         kind = relation(row.first, other.first)
-                        comparisons[row.chains, other.chains] = (item.paper, kind, other.chains, self._differences(row, other, metric))
+                        comparisons[row.chains, other.chains] = (
+                            item.paper,
+                            kind,
+                            other.chains,
+                            self._differences(row, other, metric),
+                        )
         return [each for each in comparisons.values() if len(each[-1]) > 1]
 
     def _differences(self, row: Row, other: Row, metric: str) -> np.ndarray:
@@ -227,17 +289,23 @@ class Evidence:
         theirs = {chain.seed: chain for chain in other.chains}
         pairs = [(chain, theirs[chain.seed]) for chain in row.chains if chain.seed in theirs]
         values = [[self.measured.value(chain, metric) for chain in pair] for pair in pairs]
-        return np.array([ours - against for ours, against in values if ours is not None and against is not None])
+        return np.array(
+            [ours - against for ours, against in values if ours is not None and against is not None]
+        )
 
     # --- claims about all cases
 
     def in_all(
-        self, pairs: Mapping[str, tuple[Row, Row]], margin: float = 0.0, metric: str = BLEU, sets: tuple[str, ...] | None = None
+        self,
+        pairs: Mapping[str, tuple[Row, Row]],
+        margin: float = 0.0,
+        metric: str = BLEU,
+        sets: tuple[str, ...] | None = None,
     ) -> Decision:
         """Whether the first row of every pair is better than the second (or no worse by more than a margin).
 
-        Pairs on one task are averaged by seed and sentence, tasks are pooled by random effects, and no single pair may show a significant
-        loss.
+        Pairs on one task are averaged by seed and sentence, tasks are pooled by random effects, and no single
+        pair may show a significant loss.
         """
         cases, absent = {}, []
         for name, pair in pairs.items():
@@ -259,7 +327,8 @@ class Evidence:
     def faster(self, ours: Row, theirs: Row, way: Way | None) -> Estimate:
         """How many times as fast one row is as another.
 
-        Only the models of the first seed are timed; the variation over seeds is estimated from their multiply-adds per word.
+        Only the models of the first seed are timed; the variation over seeds is estimated from their
+        multiply-adds per word.
         """
         timed = [self.seconds(row, way) for row in (ours, theirs)]
         work = [self.values(row, "macs_per_word") if len(row.chains) > 1 else {} for row in (ours, theirs)]
@@ -271,29 +340,40 @@ class Evidence:
         return Estimate(value, seeds * spread, noise, seeds, max(1, seeds - 1), " as fast", "ratio")
 
     def speed_up(self, ours: Row, theirs: Row, way: Way | None) -> float:
-        """How many times as fast the first seed's model of one row translates as that of another; both must have been timed."""
+        """How many times as fast the first seed's model of one row translates as that of another; both must
+        have been timed.
+        """
         return self.measured.speed_up(ours.first, theirs.first, way)
 
     def seconds(self, row: Row, way: Way | None) -> tuple[float, float]:
-        """Seconds to translate the test set, the median of several runs, and the standard error of that median.
+        """Seconds to translate the test set, the median of several runs, and the standard error of that
+        median.
 
-        The error is estimated from the range of the runs, since single runs are not kept. Raises Undecidable if other processes kept the
-        machine busy during the measurement.
+        The error is estimated from the range of the runs, since single runs are not kept. Raises Undecidable
+        if other processes kept the machine busy during the measurement.
         """
         chain = row.first
         measured = self.measured.speed(chain, way)
         if measured is None:
-            raise Undecidable(self.measured.lacks(chain, "speed_up", 1, way) or f"the speed of {chain} is not measured yet")
+            raise Undecidable(
+                self.measured.lacks(chain, "speed_up", 1, way) or f"the speed of {chain} is not measured yet"
+            )
         others = float(measured.get("others_cpu") or 0)
         if others > IDLE:
-            raise Undecidable(f"other processes kept {others:.1f} cores busy while the speed of {chain} was measured")
+            raise Undecidable(
+                f"other processes kept {others:.1f} cores busy while the speed of {chain} was measured"
+            )
         value, low, high = (float(measured[name]) for name in ("seconds", "seconds_low", "seconds_high"))
         runs = max(2, min(int(measured["runs"]), max(RANGE)))
         return value, MEDIAN * (high - low) / RANGE[runs] / math.sqrt(runs)
 
     def widths(self, row: Row) -> dict[int, dict[str, float]]:
-        """Numbers of feed-forward units and heads that are left, by layer name, for each seed that has been scored."""
-        widths_of_seed = {chain.seed: widths for chain in row.chains if (widths := self.measured.widths(chain))}
+        """Numbers of feed-forward units and heads that are left, by layer name, for each seed that has been
+        scored.
+        """
+        widths_of_seed = {
+            chain.seed: widths for chain in row.chains if (widths := self.measured.widths(chain))
+        }
         if not widths_of_seed:
             raise Undecidable(self.lacks(row.first, "shape"))
         return widths_of_seed
@@ -304,13 +384,19 @@ class Evidence:
         """Importances of a row's components, without those components whose importance is unknown."""
         importance = importances.importance(row, metric, self.measured)
         if importance is None:
-            raise Undecidable(self.measured.missing(row.first, {METRICS[metric].reads}) or f"the {metric} of {row.first} is not there yet")
+            raise Undecidable(
+                self.measured.missing(row.first, {METRICS[metric].reads})
+                or f"the {metric} of {row.first} is not there yet"
+            )
         self.require_plateau(row)
-        return importance.take([name for name in importance.components if not np.isnan(importance.mean[name])])
+        return importance.take(
+            [name for name in importance.components if not np.isnan(importance.mean[name])]
+        )
 
     def similarity(self, row: Row) -> similarity.Difference:
-        """How much more similar to the model's output its most important components are than its least important ones, as in table 1 of
-        Wang and Tu."""
+        """How much more similar to the model's output its most important components are than its least
+        important ones, as in table 1 of Wang and Tu.
+        """
         difference = similarity.difference(row.chains, self.measured)
         if not difference.models:
             reason = self.measured.missing(row.first, {"similarity", "contribution", "order"})
@@ -321,12 +407,16 @@ class Evidence:
 
 @functools.lru_cache(maxsize=4)
 def draws(name: str, sentences: int) -> np.ndarray:
-    """[SAMPLES, sentences]: how often each sentence of a test set is in each bootstrap sample. All models use the same samples."""
+    """[SAMPLES, sentences]: how often each sentence of a test set is in each bootstrap sample. All models use
+    the same samples.
+    """
     return significance.draws(np.random.default_rng(zlib.crc32(name.encode())), sentences, SAMPLES)
 
 
 def trainings(chain: Chain) -> list[Chain]:
-    """The trainings that produced a model's weights, from the last one back to the one that began with new weights."""
+    """The trainings that produced a model's weights, from the last one back to the one that began with new
+    weights.
+    """
     trained = []
     for ancestor in chain.ancestors():
         if ancestor.last.kind.trains:
@@ -337,19 +427,26 @@ def trainings(chain: Chain) -> list[Chain]:
 
 
 def from_scratch(chain: Chain) -> Chain | None:
-    """The training from new weights that a model descends from; None for an import, and for pretraining, which later phases
-    continue."""
+    """The training from new weights that a model descends from; None for an import, and for pretraining,
+    which later phases continue.
+    """
     begun = next((each for each in chain.ancestors() if each.last.kind.begins_anew), None)
     return None if begun is None or begun.last.kind.imports or begun.last.text == "train-pretrain" else begun
 
 
 def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:
-    """The share of the variance between trainings that remains in the mean of several differences, from 1 / len(pairs) to 1.
+    """The share of the variance between trainings that remains in the mean of several differences, from 1 /
+    len(pairs) to 1.
 
-    The correlation of two differences is taken as 1 if both their sides come from the same trainings, and as 1/2 if one side does.
+    The correlation of two differences is taken as 1 if both their sides come from the same trainings, and as
+    1/2 if one side does.
     """
     sides = [[tuple(identity(each) for each in trainings(row.first)) for row in pair] for pair in pairs]
-    return float(np.mean([[np.mean([a == b for a, b in zip(one, other, strict=True)]) for one in sides] for other in sides]))
+    return float(
+        np.mean(
+            [[np.mean([a == b for a, b in zip(one, other, strict=True)]) for one in sides] for other in sides]
+        )
+    )
 
 
 def identity(chain: Chain) -> tuple:
@@ -358,7 +455,9 @@ def identity(chain: Chain) -> tuple:
 
 
 def relation(chain: Chain, other: Chain) -> str:
-    """How many trainings two models have in common; the variance of the difference between the models depends on that."""
+    """How many trainings two models have in common; the variance of the difference between the models depends
+    on that.
+    """
     ours, theirs = ({identity(each) for each in trainings(one)} for one in (chain, other))
     if ours == theirs:
         return "one training"
@@ -367,17 +466,21 @@ def relation(chain: Chain, other: Chain) -> str:
     return "trained on from one model" if ours & theirs else "trained apart"
 
 
-def pooled_variance(comparisons: Sequence[tuple[tuple[Chain, ...], np.ndarray]]) -> tuple[float, float] | None:
+def pooled_variance(
+    comparisons: Sequence[tuple[tuple[Chain, ...], np.ndarray]],
+) -> tuple[float, float] | None:
     """The variance within comparisons and its degrees of freedom; None without comparisons.
 
-    Each comparison is given by the models that are compared with, and the differences by seed. Comparisons with one baseline share the
-    baseline's part of the variance, so that k of them are worth less than k: the correlation of two such differences is taken as 1/2,
-    that of their sample variances as 1/4.
+    Each comparison is given by the models that are compared with, and the differences by seed. Comparisons
+    with one baseline share the baseline's part of the variance, so that k of them are worth less than k: the
+    correlation of two such differences is taken as 1/2, that of their sample variances as 1/4.
     """
     if not comparisons:
         return None
     freedom = [len(values) - 1 for _, values in comparisons]
-    variance = sum(f * values.var(ddof=1) for f, (_, values) in zip(freedom, comparisons, strict=True)) / sum(freedom)
+    variance = sum(f * values.var(ddof=1) for f, (_, values) in zip(freedom, comparisons, strict=True)) / sum(
+        freedom
+    )
     by_baseline: dict[tuple[Chain, ...], list[int]] = {}
     for (against, _), each in zip(comparisons, freedom, strict=True):
         by_baseline.setdefault(against, []).append(each)
@@ -400,7 +503,9 @@ def matching(rows: Iterable[Row], pattern: str) -> list[tuple[re.Match[str], Row
 
 
 def only(rows: Iterable[Row], pattern: str, what: str) -> Row:
-    """The first row whose steps match the pattern; raises Undecidable without one, with `what` for its name."""
+    """The first row whose steps match the pattern; raises Undecidable without one, with `what` for its
+    name.
+    """
     matches = matching(rows, pattern)
     if not matches:
         raise Undecidable(f"there is no row of {what} here")
@@ -408,27 +513,41 @@ def only(rows: Iterable[Row], pattern: str, what: str) -> Row:
 
 
 def by_ratio(rows: Iterable[Row], pattern: str) -> dict[float, Row]:
-    """Rows by the percentage that was pruned, which the group `percent` of the pattern captures, in ascending order."""
-    return {float(match["percent"]): row for match, row in sorted(matching(rows, pattern), key=lambda found: float(found[0]["percent"]))}
+    """Rows by the percentage that was pruned, which the group `percent` of the pattern captures, in ascending
+    order.
+    """
+    return {
+        float(match["percent"]): row
+        for match, row in sorted(matching(rows, pattern), key=lambda found: float(found[0]["percent"]))
+    }
 
 
-def at_ratio(evidence: Evidence, pruned: Mapping[float, Row], baseline: Row, percent: float, margin: float = MARGIN) -> Decision:
+def at_ratio(
+    evidence: Evidence, pruned: Mapping[float, Row], baseline: Row, percent: float, margin: float = MARGIN
+) -> Decision:
     """Whether a model pruned by `percent` is no worse than its baseline.
 
-    If the run does not have that percentage, its neighbours may decide: the claim holds if the model of the next larger percentage is no
-    worse either, and fails if the model of the next smaller one is worse already.
+    If the run does not have that percentage, its neighbours may decide: the claim holds if the model of the
+    next larger percentage is no worse either, and fails if the model of the next smaller one is worse
+    already.
     """
     if not pruned:
         raise Undecidable("no model is pruned in this way here")
     if percent in pruned:
         return every([not_worse(f"at {percent:g} %", evidence.difference(pruned[percent], baseline), margin)])
-    nearest = [max((p for p in pruned if p < percent), default=None), min((p for p in pruned if p > percent), default=None)]
+    nearest = [
+        max((p for p in pruned if p < percent), default=None),
+        min((p for p in pruned if p > percent), default=None),
+    ]
     judged = {
         verdict: every([not_worse(f"at {each:g} %", evidence.difference(pruned[each], baseline), margin)])
         for each, verdict in zip(nearest, (Verdict.FAILS, Verdict.HOLDS), strict=True)
         if each is not None
     }
-    because = f"{'; '.join(each.because for each in judged.values())} ({percent:g} % itself is not among the ratios)"
+    because = (
+        f"{'; '.join(each.because for each in judged.values())} ({percent:g} % itself is not among the "
+        "ratios)"
+    )
     decided = next((each for verdict, each in judged.items() if each.verdict is verdict), None)
     if decided:
         return decided.but(because)
@@ -437,7 +556,8 @@ def at_ratio(evidence: Evidence, pruned: Mapping[float, Row], baseline: Row, per
 
 
 def over_cases(names: Iterable[str], decide: Callable[[str], Decision]) -> list[Decision]:
-    """The decisions on those cases that can be decided; the last one also gives the reasons for the cases that cannot.
+    """The decisions on those cases that can be decided; the last one also gives the reasons for the cases
+    that cannot.
 
     Raises Undecidable with the first reason if no case can be decided.
     """

@@ -1,4 +1,6 @@
-"""The papers' tables and figures with the run's own chains as rows, so that these chains can decide claims."""
+"""The papers' tables and figures with the run's own chains as rows, so that these chains can decide
+claims.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # names the recipe of each of 
 
 
 def items(config: Config) -> list[Item]:
-    """The papers' tables and figures that the run's own chains give rows for, without those that the run makes anyway.
+    """The papers' tables and figures that the run's own chains give rows for, without those that the run
+    makes anyway.
 
-    A chain gives a row if its steps are those of the paper's row, with any values of the row's grid, and its recipe trains the same kind
-    of model. Only tables and figures that are read from scores, or from speeds that are measured, are considered.
+    A chain gives a row if its steps are those of the paper's row, with any values of the row's grid, and its
+    recipe trains the same kind of model. Only tables and figures that are read from scores, or from speeds
+    that are measured, are considered.
     """
     if not config.chains():
         return []
@@ -55,11 +59,17 @@ def _item(config: Config, paper: str, name: str, table: Item) -> Item | None:
 
 
 def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
-    """The run's own rows in the order of the paper's rows, block by block. Of several models of one kind in the paper, the first counts."""
+    """The run's own rows in the order of the paper's rows, block by block. Of several models of one kind in
+    the paper, the first counts.
+    """
     for baseline in (row for row in table.rows if row.baseline):
         block = [baseline, *(row for row in table.rows if row.against is baseline)]
         first = baseline.first
-        of_kind = [row for row in stated["rows"] if _kind(config, _recipe(row["recipe"])) == _kind(config, first.recipe)]
+        of_kind = [
+            row
+            for row in stated["rows"]
+            if _kind(config, _recipe(row["recipe"])) == _kind(config, first.recipe)
+        ]
         if not of_kind:
             continue
         model = of_kind[0]["task"], of_kind[0]["recipe"]
@@ -92,11 +102,19 @@ def _kind(config: Config, recipe: str | None) -> str | None:
     if recipe is None:
         return None
     architecture = config.recipe(recipe)["architecture"]
-    return "transformer" if is_transformer(architecture) else "lstm" if "lstm" in architecture["name"] else architecture["name"]
+    return (
+        "transformer"
+        if is_transformer(architecture)
+        else "lstm"
+        if "lstm" in architecture["name"]
+        else architecture["name"]
+    )
 
 
 def _match(template: str, chain: Chain) -> dict[str, Any] | None:
-    """The values that the variables of a row's template have in a chain's steps; None if the steps do not match."""
+    """The values that the variables of a row's template have in a chain's steps; None if the steps do not
+    match.
+    """
     pattern, seen = "", set()
     for text, variable, _, _ in string.Formatter().parse(template):
         pattern += re.escape(text)
@@ -104,4 +122,6 @@ def _match(template: str, chain: Chain) -> dict[str, Any] | None:
             pattern += f"(?P={variable})" if variable in seen else f"(?P<{variable}>[A-Za-z0-9.]+)"
             seen.add(variable)
     match = re.fullmatch(pattern, chain.steps_text)
-    return None if match is None else {name: yaml.safe_load(value) for name, value in match.groupdict().items()}
+    return (
+        None if match is None else {name: yaml.safe_load(value) for name, value in match.groupdict().items()}
+    )

@@ -1,4 +1,6 @@
-"""The list of claims: each a function of scores, with the words of the paper and the place where they stand."""
+"""The list of claims: each a function of scores, with the words of the paper and the place where they
+stand.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ Decide = Callable[["Evidence"], Decision]
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on a claim. `because`: the numbers, or the reason why nothing is decided; `items`: the tables and figures that were
-    read; `deciding`: the requirement that decides the verdict; `of_method`: whether there are enough trainings for a verdict on the
-    method."""
+    """The verdict on a claim. `because`: the numbers, or the reason why nothing is decided; `items`: the
+    tables and figures that were read; `deciding`: the requirement that decides the verdict; `of_method`:
+    whether there are enough trainings for a verdict on the method.
+    """
 
     verdict: Verdict
     because: str
@@ -29,12 +32,16 @@ class Finding:
 
     @property
     def said(self) -> str:
-        """The verdict as it is printed: `holds`, or `agrees, in this run` if the trainings are too few for a verdict on the method."""
+        """The verdict as it is printed: `holds`, or `agrees, in this run` if the trainings are too few for a
+        verdict on the method.
+        """
         return str(self.verdict) if self.of_method else self.verdict.of_run()
 
     @property
     def precision(self) -> str:
-        """How precise the deciding number is: the spread between trainings and, for an undecided claim, what would decide it."""
+        """How precise the deciding number is: the spread between trainings and, for an undecided claim, what
+        would decide it.
+        """
         if self.deciding is None:
             return ""
         needed = what_would_decide(self.deciding) if self.verdict is Verdict.UNDECIDED else ""
@@ -43,9 +50,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of a paper that can be tested. `text`: the paper's words, quoted; `where`: section, and figure or table; `items`: the
-    tables and figures that decide it, also those of other papers; `note`: how the words are read if they leave that open; `headline`:
-    whether summaries show it."""
+    """A statement of a paper that can be tested. `text`: the paper's words, quoted; `where`: section, and
+    figure or table; `items`: the tables and figures that decide it, also those of other papers; `note`: how
+    the words are read if they leave that open; `headline`: whether summaries show it.
+    """
 
     paper: str
     name: str
@@ -79,14 +87,22 @@ class Claim:
 
 def _capital(text: str) -> str:
     """The text with a capital letter at its beginning, unless it begins with the name of a model."""
-    return f"{text[:1].upper()}{text[1:]}" if re.fullmatch(r"[A-Za-z]+(-[A-Za-z]+)*[:,]?", text.partition(" ")[0]) else text
+    return (
+        f"{text[:1].upper()}{text[1:]}"
+        if re.fullmatch(r"[A-Za-z]+(-[A-Za-z]+)*[:,]?", text.partition(" ")[0])
+        else text
+    )
 
 
 CLAIMS: list[Claim] = []
 
 
-def claim(key: str, text: str, where: str, *items: str, note: str = "", headline: bool = False) -> Callable[[Decide], Decide]:
-    """Enter a function into the list as the claim `<paper>/<name>`. The function returns a decision, whose text has no full stop."""
+def claim(
+    key: str, text: str, where: str, *items: str, note: str = "", headline: bool = False
+) -> Callable[[Decide], Decide]:
+    """Enter a function into the list as the claim `<paper>/<name>`. The function returns a decision, whose
+    text has no full stop.
+    """
     paper, _, name = key.partition("/")
 
     def enter(decide: Decide) -> Decide:

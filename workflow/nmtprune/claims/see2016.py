@@ -30,16 +30,22 @@ from nmtprune.experiment.papers import Row
 
 SCHEMES = {"global": "class-blind", "uniform": "class-uniform", "distribution": "class-distribution"}
 GATES = ("candidate", "input gate", "output gate", "forget gate")  # from the most to the least kept
-DIRECTLY, RETRAINED, SPARSE = (rf"train/prune-global-(?P<percent>[\d.]+){after}" for after in ("", "/retrain", "/restart"))
+DIRECTLY, RETRAINED, SPARSE = (
+    rf"train/prune-global-(?P<percent>[\d.]+){after}" for after in ("", "/retrain", "/restart")
+)
 POINTS = " percentage points"
 
 
 @claim(
     "see2016/class-blind-best",
-    "class-blind pruning outperforms both other schemes in terms of translation quality at all pruning percentages",
+    "class-blind pruning outperforms both other schemes in terms of translation quality at all pruning "
+    "percentages",
     "section 4.1, figure 3",
     "see2016/figure3",
-    note="The mean over all percentages must lie above that of each other scheme, and no single percentage significantly below.",
+    note=(
+        "The mean over all percentages must lie above that of each other scheme, and no single percentage "
+        "significantly below."
+    ),
     headline=True,
 )
 def class_blind_is_best(evidence: Evidence) -> Decision:
@@ -47,13 +53,30 @@ def class_blind_is_best(evidence: Evidence) -> Decision:
     by_scheme = {scheme: by_ratio(rows, rf"train/prune-{scheme}-(?P<percent>[\d.]+)") for scheme in SCHEMES}
     means, cases = [], []
     for scheme in ("uniform", "distribution"):
-        pairs = {percent: (row, by_scheme[scheme][percent]) for percent, row in by_scheme["global"].items() if percent in by_scheme[scheme]}
+        pairs = {
+            percent: (row, by_scheme[scheme][percent])
+            for percent, row in by_scheme["global"].items()
+            if percent in by_scheme[scheme]
+        }
         if not pairs:
             raise Undecidable("no ratio is pruned by all schemes here")
-        cases += [Requirement(f"{SCHEMES[scheme]} at {percent:g} %", evidence.difference(*pair)) for percent, pair in pairs.items()]
-        means.append(Requirement(f"mean over {numbers(pairs)} % against {SCHEMES[scheme]}", evidence.mean_difference(list(pairs.values()))))
-    ends = [max(cases, key=lambda each: each.estimate.value), min(cases, key=lambda each: each.estimate.value)]
-    return together(cases, means).but(f"{listed(map(str, means))}; largest and smallest at a single percentage: {listed(map(str, ends))}")
+        cases += [
+            Requirement(f"{SCHEMES[scheme]} at {percent:g} %", evidence.difference(*pair))
+            for percent, pair in pairs.items()
+        ]
+        means.append(
+            Requirement(
+                f"mean over {numbers(pairs)} % against {SCHEMES[scheme]}",
+                evidence.mean_difference(list(pairs.values())),
+            )
+        )
+    ends = [
+        max(cases, key=lambda each: each.estimate.value),
+        min(cases, key=lambda each: each.estimate.value),
+    ]
+    return together(cases, means).but(
+        f"{listed(map(str, means))}; largest and smallest at a single percentage: {listed(map(str, ends))}"
+    )
 
 
 def _at_ratio(evidence: Evidence, item: str, pattern: str, percent: float) -> Decision:
@@ -113,7 +136,11 @@ def eighty_percent_retrained_are_above_the_baseline(evidence: Evidence) -> Decis
 def sparse_from_the_beginning_is_below_retrained(evidence: Evidence) -> Decision:
     rows = evidence.rows("see2016/figure6")
     sparse, retrained = by_ratio(rows, SPARSE), by_ratio(rows, RETRAINED)
-    pairs = {f"at {percent:g} %": (retrained[percent], row) for percent, row in sparse.items() if percent in retrained}
+    pairs = {
+        f"at {percent:g} %": (retrained[percent], row)
+        for percent, row in sparse.items()
+        if percent in retrained
+    }
     if not pairs:
         raise Undecidable("no ratio has both here")
     decision = evidence.in_all(pairs)
@@ -134,11 +161,15 @@ def sparse_from_the_beginning_is_near_dense(evidence: Evidence) -> Decision:
         raise Undecidable("no model is sparse from the beginning here")
     mean = evidence.mean_difference([(row, dense) for row in sparse.values()])
     singles = listed(f"{evidence.difference(row, dense)} at {percent:g} %" for percent, row in sparse.items())
-    return every([not_worse(f"mean over {numbers(sparse)} %", mean)]).but(f"against dense, mean {mean}: {singles}; {MARGIN:g} BLEU allowed")
+    return every([not_worse(f"mean over {numbers(sparse)} %", mean)]).but(
+        f"against dense, mean {mean}: {singles}; {MARGIN:g} BLEU allowed"
+    )
 
 
 def _rows_of_classes(evidence: Evidence, key: str, scheme: str = "uniform") -> dict[str, Row]:
-    """The rows of a figure by weight class: each model lacks what a scheme prunes at 90 % in one class alone."""
+    """The rows of a figure by weight class: each model lacks what a scheme prunes at 90 % in one class
+    alone.
+    """
     matches = matching(evidence.rows(key), rf"train/prune-{scheme}-90-(?P<weights>.+)")
     if not matches:
         raise Undecidable("no class is pruned alone here")
@@ -161,18 +192,27 @@ def _mean_of(rows: list[Row], factor: float = 1.0) -> list[tuple[float, Row]]:
 
 @claim(
     "see2016/crucial-classes",
-    "with class-uniform pruning, the overall performance loss is caused disproportionately by a few classes: target layer 4, attention and "
+    "with class-uniform pruning, the overall performance loss is caused disproportionately by a few classes: "
+    "target layer 4, attention and "
     "softmax weights",
     "section 4.1, figure 4",
     "see2016/figure4",
-    note="Each of the three must raise the negative log-likelihood by more than the other classes do on average.",
+    note=(
+        "Each of the three must raise the negative log-likelihood by more than the other classes do on "
+        "average."
+    ),
     headline=True,
 )
 def attention_softmax_and_the_top_target_layer_suffer_most(evidence: Evidence) -> Decision:
     classes = _rows_of_classes(evidence, "see2016/figure4")
     crucial = _crucial(classes)
     others = _mean_of([row for name, row in classes.items() if name not in crucial], -1.0)
-    parts = [Requirement(f"{name} less the other classes' mean", evidence.contrast([(1.0, classes[name]), *others])) for name in crucial]
+    parts = [
+        Requirement(
+            f"{name} less the other classes' mean", evidence.contrast([(1.0, classes[name]), *others])
+        )
+        for name in crucial
+    ]
     return every(parts)
 
 
@@ -181,43 +221,58 @@ def attention_softmax_and_the_top_target_layer_suffer_most(evidence: Evidence) -
     "it seems that higher layers are more important than lower layers",
     "section 4.1, figure 4",
     "see2016/figure4",
-    note="Under class-uniform pruning, the upper half of the layers must raise the negative log-likelihood more than the lower half, on "
+    note="Under class-uniform pruning, the upper half of the layers must raise the negative log-likelihood "
+    "more than the lower half, on "
     "the mean of source and target side.",
 )
 def higher_layers_suffer_more(evidence: Evidence) -> Decision:
     classes = _rows_of_classes(evidence, "see2016/figure4")
     terms: list[tuple[float, Row]] = []
     for side in ("source", "target"):
-        layers = sorted((name for name in classes if name.startswith(f"{side} layer")), key=lambda name: int(name.rpartition(" ")[2]))
+        layers = sorted(
+            (name for name in classes if name.startswith(f"{side} layer")),
+            key=lambda name: int(name.rpartition(" ")[2]),
+        )
         if len(layers) < 2:
             raise Undecidable("the model has one layer")
         half = len(layers) // 2
-        terms += _mean_of([classes[name] for name in layers[-half:]], 0.5) + _mean_of([classes[name] for name in layers[:half]], -0.5)
+        terms += _mean_of([classes[name] for name in layers[-half:]], 0.5) + _mean_of(
+            [classes[name] for name in layers[:half]], -0.5
+        )
     return every([Requirement("upper less lower layers", evidence.contrast(terms))])
 
 
 @claim(
     "see2016/class-blind-spreads",
-    "under class-blind pruning, the damage caused by pruning softmax, attention and target layer 4 weights is greatly decreased, and the "
+    "under class-blind pruning, the damage caused by pruning softmax, attention and target layer 4 weights "
+    "is greatly decreased, and the "
     "contribution of each class towards the performance loss is overall more uniform",
     "section 4.1, figure 4",
     "see2016/figure4",
-    note="Both the mean damage of the three classes and the standard deviation over all classes must be smaller than under class-uniform "
+    note="Both the mean damage of the three classes and the standard deviation over all classes must be "
+    "smaller than under class-uniform "
     "pruning.",
 )
 def class_blind_pruning_spreads_the_damage(evidence: Evidence) -> Decision:
-    uniform, blind = (_rows_of_classes(evidence, "see2016/figure4", scheme) for scheme in ("uniform", "global"))
+    uniform, blind = (
+        _rows_of_classes(evidence, "see2016/figure4", scheme) for scheme in ("uniform", "global")
+    )
     crucial = _crucial(uniform)
     if absent := [name for name in uniform if name not in blind]:
         raise Undecidable(f"class-blind pruning of {listed(absent)} alone was not run")
-    less = evidence.contrast(_mean_of([uniform[name] for name in crucial]) + _mean_of([blind[name] for name in crucial], -1.0))
+    less = evidence.contrast(
+        _mean_of([uniform[name] for name in crucial]) + _mean_of([blind[name] for name in crucial], -1.0)
+    )
     scores = {
         scheme: np.stack([evidence.by_seed([(1.0, row)], NLL) for row in rows.values()])
         for scheme, rows in (("uniform", uniform), ("blind", {name: blind[name] for name in uniform}))
     }
     spread = over_replicates(scores["uniform"].std(0) - scores["blind"].std(0), " nats per token")
     return every(
-        [Requirement("damage of the three, uniform less blind", less), Requirement("spread over classes, uniform less blind", spread)]
+        [
+            Requirement("damage of the three, uniform less blind", less),
+            Requirement("spread over classes, uniform less blind", spread),
+        ]
     )
 
 
@@ -231,19 +286,28 @@ def largest_deleted_magnitude_ranks_with_damage(evidence: Evidence) -> Decision:
     rows = list(_rows_of_classes(evidence, "see2016/figure5").values())
     for row in rows:
         evidence.require_plateau(row)
-    magnitudes, rises = ([evidence.values(row, metric) for row in rows] for metric in ("largest_pruned", "perplexity"))
+    magnitudes, rises = (
+        [evidence.values(row, metric) for row in rows] for metric in ("largest_pruned", "perplexity")
+    )
     seeds = [seed for seed in magnitudes[0] if all(seed in each for each in (*magnitudes, *rises))]
-    rhos = [correlation(np.array([m[seed] for m in magnitudes]), np.array([r[seed] for r in rises])) for seed in seeds]
+    rhos = [
+        correlation(np.array([m[seed] for m in magnitudes]), np.array([r[seed] for r in rises]))
+        for seed in seeds
+    ]
     return every([Requirement(f"rank correlation over {len(rows)} classes", agreement(rhos, len(rows)))])
 
 
 @claim(
     "see2016/regularisation-gap",
-    "the less-pruned models perform better on the training set than the validation set, whereas the more-pruned models have closer "
+    "the less-pruned models perform better on the training set than the validation set, whereas the "
+    "more-pruned models have closer "
     "performance on the two sets",
     "section 4.2",
     "see2016/gap",
-    note="The gap (development less training negative log-likelihood) of the least pruned model must exceed that of the most pruned one.",
+    note=(
+        "The gap (development less training negative log-likelihood) of the least pruned model must exceed "
+        "that of the most pruned one."
+    ),
 )
 def more_pruned_models_have_a_smaller_gap(evidence: Evidence) -> Decision:
     rows = by_ratio(evidence.rows("see2016/gap"), RETRAINED)
@@ -279,9 +343,15 @@ def ninety_percent_of_the_small_model_go_with_retraining(evidence: Evidence) -> 
 
 
 def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
-    """The named results of the analysis of weights for the first row of an item, of all seeds, with a column `seed`."""
+    """The named results of the analysis of weights for the first row of an item, of all seeds, with a column
+    `seed`.
+    """
     row = evidence.rows(key)[0]
-    frames = [facts.assign(seed=c.seed) for c in row.chains if (facts := evidence.measured.analysis(c, "weights")) is not None]
+    frames = [
+        facts.assign(seed=c.seed)
+        for c in row.chains
+        if (facts := evidence.measured.analysis(c, "weights")) is not None
+    ]
     if not frames:
         raise Undecidable(evidence.measured.reason(row.first, "weights"))
     evidence.require_plateau(row)
@@ -290,7 +360,9 @@ def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
 
 
 def _kept(evidence: Evidence) -> pd.DataFrame:
-    """The shares, in percent, that are kept of each sub-group of an LSTM's weights: class, gate, connection, value, seed."""
+    """The shares, in percent, that are kept of each sub-group of an LSTM's weights: class, gate, connection,
+    value, seed.
+    """
     parts = _weights(evidence, "see2016/figure8", {"kept_of_part"})
     parts = parts[parts["gate"].notna()]
     if parts.empty:
@@ -305,24 +377,34 @@ def _over_points(shares: pd.DataFrame, unit: str = POINTS) -> Estimate:
 
 @claim(
     "see2016/gates",
-    "the weights connecting to the input are most crucial, followed by the input gate, then the output gate, then the forget gate",
+    "the weights connecting to the input are most crucial, followed by the input gate, then the output gate, "
+    "then the forget gate",
     "section 4.5, figure 8",
     "see2016/figure8",
-    note="Each must keep a larger share of its weights than the next, on average over the feed-forward and recurrent halves of all "
+    note="Each must keep a larger share of its weights than the next, on average over the feed-forward and "
+    "recurrent halves of all "
     "layers' matrices.",
 )
 def candidate_is_kept_most_and_forget_gate_least(evidence: Evidence) -> Decision:
     parts = _kept(evidence)
-    shares = {gate: of.pivot_table("value", "seed", ["class", "connection"]) for gate, of in parts.groupby("gate")}
+    shares = {
+        gate: of.pivot_table("value", "seed", ["class", "connection"]) for gate, of in parts.groupby("gate")
+    }
     pairs = itertools.pairwise(GATES)
-    decision = every([Requirement(f"{more} less {less}", _over_points(shares[more] - shares[less])) for more, less in pairs])
+    decision = every(
+        [
+            Requirement(f"{more} less {less}", _over_points(shares[more] - shares[less]))
+            for more, less in pairs
+        ]
+    )
     means = listed(f"{gate} {shares[gate].to_numpy().mean():.1f} %" for gate in GATES)
     return decision.but(f"kept on average {means}; {decision.because}")
 
 
 @claim(
     "see2016/layers",
-    "for lower layers, the feed-forward input is much more important than the recurrent input, whereas for higher layers the recurrent "
+    "for lower layers, the feed-forward input is much more important than the recurrent input, whereas for "
+    "higher layers the recurrent "
     "input becomes more important",
     "section 4.5, figure 8",
     "see2016/figure8",
@@ -334,10 +416,15 @@ def lower_layers_keep_feed_forward_and_higher_recurrent(evidence: Evidence) -> D
     highest = parts["layer"].max()
     if highest < 2:
         raise Undecidable("the model has one layer")
-    halves = {name: of.pivot_table("value", "seed", ["layer", "side", "gate"]) for name, of in parts.groupby("connection")}
+    halves = {
+        name: of.pivot_table("value", "seed", ["layer", "side", "gate"])
+        for name, of in parts.groupby("connection")
+    }
     gain = halves["feed-forward"] - halves["recurrent"]
     lowest = Requirement("lowest layers, feed-forward less recurrent", _over_points(gain[1]))
-    return every([lowest, Requirement("highest layers, recurrent less feed-forward", _over_points(-gain[highest]))])
+    return every(
+        [lowest, Requirement("highest layers, recurrent less feed-forward", _over_points(-gain[highest]))]
+    )
 
 
 @claim(
@@ -353,7 +440,12 @@ def diagonals_are_kept(evidence: Evidence) -> Decision:
         raise Undecidable("the model has no square sub-group")
     by_name = {name: of.pivot_table("value", "seed", "part") for name, of in shares.groupby("name")}
     return every(
-        [Requirement("kept on the diagonal less off it", _over_points(by_name["kept_on_diagonal"] - by_name["kept_off_diagonal"]))]
+        [
+            Requirement(
+                "kept on the diagonal less off it",
+                _over_points(by_name["kept_on_diagonal"] - by_name["kept_off_diagonal"]),
+            )
+        ]
     )
 
 
@@ -368,7 +460,10 @@ def rare_words_are_dispensable(evidence: Evidence) -> Decision:
     facts = _weights(
         evidence,
         "see2016/words",
-        {"kept_of_decile", *(f"{side}_{what}_gone" for side in ("source", "target") for what in ("words", "rank"))},
+        {
+            "kept_of_decile",
+            *(f"{side}_{what}_gone" for side in ("source", "target") for what in ("words", "rank")),
+        },
     )
     deciles = facts[facts["name"] == "kept_of_decile"]
     requirements = []
@@ -381,13 +476,18 @@ def rare_words_are_dispensable(evidence: Evidence) -> Decision:
         gain = by_decile.iloc[:, :half].mean(axis=1) - by_decile.iloc[:, -half:].mean(axis=1)
         weights = float(table["weights"].mean()) * half
         noise = 2 * 100**2 * 0.25 / weights  # the most that two shares of so many weights vary
-        requirements.append(Requirement(f"{side} words, frequent less rare half", over_seeds(list(gain), POINTS, noise)))
+        requirements.append(
+            Requirement(f"{side} words, frequent less rare half", over_seeds(list(gain), POINTS, noise))
+        )
     if not requirements:
         raise Undecidable("embeddings are not pruned here")
     gone = facts[facts["name"] != "kept_of_decile"].groupby("name")["value"].mean()
     said = []
     for side in ("source", "target"):
         if count := gone.get(f"{side}_words_gone", 0):
-            said.append(f"{count:g} {side} words vanish, at {gone[f'{side}_rank_gone']:.0f} % of the ranking by frequency on average")
+            said.append(
+                f"{count:g} {side} words vanish, at {gone[f'{side}_rank_gone']:.0f} % of the ranking by "
+                "frequency on average"
+            )
     decision = every(requirements)
     return decision.but("; ".join([decision.because, *said]))

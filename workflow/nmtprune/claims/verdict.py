@@ -1,8 +1,9 @@
-"""The statistics of verdicts: estimates with their errors, and the verdict on a claim as a set of requirements. No file is read here.
+"""The statistics of verdicts: estimates with their errors, and the verdict on a claim as a set of
+requirements. No file is read here.
 
-A claim is a set of requirements, each an estimate that must lie above a bound. The claim *holds* if whole 95 % intervals lie above their
-bounds, *fails* if one lies below, and is *undecided* otherwise. Every rule here gives a false verdict in at most LEVEL of the cases in
-which the truth lies on the bound.
+A claim is a set of requirements, each an estimate that must lie above a bound. The claim *holds* if whole 95
+% intervals lie above their bounds, *fails* if one lies below, and is *undecided* otherwise. Every rule here
+gives a false verdict in at most LEVEL of the cases in which the truth lies on the bound.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ class Undecidable(Exception):
 class Estimate:
     """A mean over trainings, with its variances.
 
-    `training`: variance between trainings, estimated with `freedom` degrees of freedom (0 for fewer than FEWEST_SEEDS trainings, too few
-    for an estimate). `sentences`: the part of the mean's variance that more trainings would not reduce, since all are measured on the
-    same sentences (or components, layers, ...). `seeds`: number of trainings. `unit`: printed after the number. `scale`: the value and
-    variances of a rank correlation are those of Fisher's z, the ones of a ratio are those of its logarithm.
+    `training`: variance between trainings, estimated with `freedom` degrees of freedom (0 for fewer than
+    FEWEST_SEEDS trainings, too few for an estimate). `sentences`: the part of the mean's variance that more
+    trainings would not reduce, since all are measured on the same sentences (or components, layers, ...).
+    `seeds`: number of trainings. `unit`: printed after the number. `scale`: the value and variances of a rank
+    correlation are those of Fisher's z, the ones of a ratio are those of its logarithm.
     """
 
     value: float
@@ -67,7 +69,9 @@ class Estimate:
 
     @property
     def effective_freedom(self) -> float:
-        """Degrees of freedom of the standard error (Satterthwaite); the variance from sentences is taken as known."""
+        """Degrees of freedom of the standard error (Satterthwaite); the variance from sentences is taken as
+        known.
+        """
         between = self.training / max(self.seeds, 1)
         return self.freedom * min(1 + self.sentences / between, 1e3) ** 2 if between > 0 else math.inf
 
@@ -115,7 +119,13 @@ class Estimate:
     def scaled(self, factor: float, unit: str | None = None) -> Estimate:
         squared = factor * factor
         unit = self.unit if unit is None else unit
-        return replace(self, value=factor * self.value, training=squared * self.training, sentences=squared * self.sentences, unit=unit)
+        return replace(
+            self,
+            value=factor * self.value,
+            training=squared * self.training,
+            sentences=squared * self.sentences,
+            unit=unit,
+        )
 
     def shown(self, value: float) -> str:
         """A number on this estimate's scale as text: `+0.51`, or `1.34x` for a ratio."""
@@ -132,7 +142,10 @@ class Estimate:
         if not self.of_method or not self.training:
             return ""
         few = "" if self.freedom >= FEWEST_FREEDOM else f", fewer than {FEWEST_FREEDOM}"
-        return f"SD between trainings {math.sqrt(self.training):.2g} ({self.freedom:.3g} degrees of freedom{few})"
+        return (
+            f"SD between trainings {math.sqrt(self.training):.2g} ({self.freedom:.3g} degrees of "
+            f"freedom{few})"
+        )
 
 
 def _tail(distance: float, error: float, freedom: float) -> float:
@@ -147,10 +160,14 @@ def quantile(share: float, freedom: float) -> float:
     return float(special.stdtrit(min(freedom, LARGE), share))
 
 
-def over_seeds(values: Sequence[float], unit: str, sentences: float = 0.0, pooled: tuple[float, float] | None = None) -> Estimate:
-    """The mean of one value per seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom in place of the seeds' own.
+def over_seeds(
+    values: Sequence[float], unit: str, sentences: float = 0.0, pooled: tuple[float, float] | None = None
+) -> Estimate:
+    """The mean of one value per seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom
+    in place of the seeds' own.
 
-    With fewer than FEWEST_SEEDS the variance between trainings is left out, and the interval is about these models alone.
+    With fewer than FEWEST_SEEDS the variance between trainings is left out, and the interval is about these
+    models alone.
     """
     values = np.asarray(values, float)
     seeds = len(values)
@@ -161,11 +178,13 @@ def over_seeds(values: Sequence[float], unit: str, sentences: float = 0.0, poole
 
 
 def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, float] | None = None) -> Estimate:
-    """The mean of paired differences, one per seed, from [seeds, 1 + samples]: the observed ones, then bootstrap replicates over sentences.
+    """The mean of paired differences, one per seed, from [seeds, 1 + samples]: the observed ones, then
+    bootstrap replicates over sentences.
 
-    A column holds the same sample of sentences for all seeds. The covariance of the replicates of different seeds is the variance that
-    more seeds would not reduce; the rest of the replicates' variance is already part of the variance between seeds. With fewer than
-    FEWEST_SEEDS only the variance of the replicates' mean is used.
+    A column holds the same sample of sentences for all seeds. The covariance of the replicates of different
+    seeds is the variance that more seeds would not reduce; the rest of the replicates' variance is already
+    part of the variance between seeds. With fewer than FEWEST_SEEDS only the variance of the replicates' mean
+    is used.
     """
     observed, drawn = replicates[:, 0], replicates[:, 1:]
     seeds = len(observed)
@@ -175,7 +194,8 @@ def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, floa
 
 
 def over_points(values: np.ndarray, unit: str) -> Estimate:
-    """The mean of [seeds, points]. The points (layers, matrices, ...) are the same in all seeds and taken as a sample of all such points.
+    """The mean of [seeds, points]. The points (layers, matrices, ...) are the same in all seeds and taken as
+    a sample of all such points.
 
     A single point with too few seeds is a fact about the run and has no error.
     """
@@ -185,21 +205,35 @@ def over_points(values: np.ndarray, unit: str) -> Estimate:
 
 
 def pooled(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986): the interval becomes wider if
-    the comparisons differ by more than their errors."""
+    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986):
+    the interval becomes wider if the comparisons differ by more than their errors.
+    """
     if len(estimates) == 1:
         return estimates[0]
-    values, variances = (np.array(each) for each in zip(*((e.value, max(e.error, 1e-9) ** 2) for e in estimates), strict=True))
+    values, variances = (
+        np.array(each) for each in zip(*((e.value, max(e.error, 1e-9) ** 2) for e in estimates), strict=True)
+    )
     weights = 1 / variances
     spread = float((weights * (values - np.average(values, weights=weights)) ** 2).sum())
-    between = max(0.0, (spread - (len(values) - 1)) / float(weights.sum() - (weights**2).sum() / weights.sum()))
+    between = max(
+        0.0, (spread - (len(values) - 1)) / float(weights.sum() - (weights**2).sum() / weights.sum())
+    )
     weights = 1 / (variances + between)
     shares = weights / weights.sum()
     seeds = min(each.seeds for each in estimates)
-    training = seeds * float(sum(s * s * e.training / max(e.seeds, 1) for s, e in zip(shares, estimates, strict=True)))
+    training = seeds * float(
+        sum(s * s * e.training / max(e.seeds, 1) for s, e in zip(shares, estimates, strict=True))
+    )
     sentences = float(sum(s * s * (e.sentences + between) for s, e in zip(shares, estimates, strict=True)))
     freedom = min(each.freedom for each in estimates)
-    return replace(estimates[0], value=float(shares @ values), training=training, sentences=sentences, seeds=seeds, freedom=freedom)
+    return replace(
+        estimates[0],
+        value=float(shares @ values),
+        training=training,
+        sentences=sentences,
+        seeds=seeds,
+        freedom=freedom,
+    )
 
 
 @dataclass(frozen=True)
@@ -220,7 +254,9 @@ def not_worse(what: str, estimate: Estimate, margin: float = MARGIN) -> Requirem
 
 
 def alike(what: str, estimate: Estimate, margin: float = MARGIN) -> list[Requirement]:
-    """The requirements that an estimate is within the margin to either side (equivalence, two one-sided tests)."""
+    """The requirements that an estimate is within the margin to either side (equivalence, two one-sided
+    tests).
+    """
     return [Requirement(what, estimate, -margin), Requirement(what, -estimate, -margin)]
 
 
@@ -228,8 +264,8 @@ def alike(what: str, estimate: Estimate, margin: float = MARGIN) -> list[Require
 class Decision:
     """A verdict, and the numbers behind it in words (`because`).
 
-    `deciding`: the requirement that decides the verdict; None if it comes from no interval. `of_method`: whether there are enough
-    trainings for a verdict on the method.
+    `deciding`: the requirement that decides the verdict; None if it comes from no interval. `of_method`:
+    whether there are enough trainings for a verdict on the method.
     """
 
     verdict: Verdict
@@ -242,16 +278,21 @@ class Decision:
         return replace(self, because=because)
 
     def while_missing(self, absent: Sequence[str]) -> Decision:
-        """The decision while cases are missing, for the reasons in `absent`: a claim about all cases cannot hold then, but can fail."""
+        """The decision while cases are missing, for the reasons in `absent`: a claim about all cases cannot
+        hold then, but can fail.
+        """
         verdict = Verdict.UNDECIDED if absent and self.verdict is Verdict.HOLDS else self.verdict
-        return replace(self, verdict=verdict, because="; ".join(filter(None, [self.because, *dict.fromkeys(absent)])))
+        return replace(
+            self, verdict=verdict, because="; ".join(filter(None, [self.because, *dict.fromkeys(absent)]))
+        )
 
 
 def every(requirements: Sequence[Requirement], fails_at: float = LEVEL / 2) -> Decision:
     """Whether every requirement is met.
 
-    The claim holds if each requirement is met by its own interval (intersection-union: no interval is widened). It fails if one of them
-    is significantly missed, corrected for their number (Holm, at the one-sided level `fails_at`).
+    The claim holds if each requirement is met by its own interval (intersection-union: no interval is
+    widened). It fails if one of them is significantly missed, corrected for their number (Holm, at the
+    one-sided level `fails_at`).
     """
     if not requirements:
         raise Undecidable("there is nothing to compare")
@@ -265,17 +306,19 @@ def every(requirements: Sequence[Requirement], fails_at: float = LEVEL / 2) -> D
 
 
 def significantly_missed(requirements: Sequence[Requirement], level: float) -> Requirement | None:
-    """The most clearly missed requirement if Holm's procedure rejects it, that is if its p-value is below `level` divided by the number
-    of requirements; None otherwise."""
+    """The most clearly missed requirement if Holm's procedure rejects it, that is if its p-value is below
+    `level` divided by the number of requirements; None otherwise.
+    """
     lowest = min(requirements, key=lambda each: each.estimate.p_below(each.bound))
     return lowest if lowest.estimate.p_below(lowest.bound) < level / len(requirements) else None
 
 
 def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) -> Decision:
-    """Whether a paper's "in all cases" stands: the mean effect lies above the bound, and no single case significantly below (Holm).
+    """Whether a paper's "in all cases" stands: the mean effect lies above the bound, and no single case
+    significantly below (Holm).
 
-    `means`: the mean effects; by default one, for which the cases are pooled by random effects as independent tasks. The two ways to
-    fail share LEVEL / 2.
+    `means`: the mean effects; by default one, for which the cases are pooled by random effects as independent
+    tasks. The two ways to fail share LEVEL / 2.
     """
     if not cases:
         raise Undecidable("there is nothing to compare")
@@ -290,36 +333,49 @@ def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) ->
 
 
 def all_of(decisions: Sequence[Decision]) -> Decision:
-    """Whether every part of a claim stands. The deciding part is one that fails, or else one that is undecided."""
+    """Whether every part of a claim stands. The deciding part is one that fails, or else one that is
+    undecided.
+    """
     if not decisions:
         raise Undecidable("there is nothing to compare")
     order = [Verdict.FAILS, Verdict.UNDECIDED, Verdict.HOLDS]
     first = min(decisions, key=lambda each: order.index(each.verdict))
-    return replace(first, because="; ".join(each.because for each in decisions), of_method=all(each.of_method for each in decisions))
+    return replace(
+        first,
+        because="; ".join(each.because for each in decisions),
+        of_method=all(each.of_method for each in decisions),
+    )
 
 
 def by_p(difference: float, p: float, because: str, of_method: bool) -> Decision:
-    """The verdict by the sign of a difference, if its two-sided p-value is below LEVEL; undecided otherwise."""
+    """The verdict by the sign of a difference, if its two-sided p-value is below LEVEL; undecided
+    otherwise.
+    """
     if math.isnan(difference) or p >= LEVEL:
         return Decision(Verdict.UNDECIDED, because, None, of_method)
     return Decision(Verdict.HOLDS if difference > 0 else Verdict.FAILS, because, None, of_method)
 
 
 def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | None:
-    """The number of trainings with which the interval would lie to one side of the bound, if the value stayed the same.
+    """The number of trainings with which the interval would lie to one side of the bound, if the value stayed
+    the same.
 
-    None if no number up to `seeds` is enough, since the sentences alone leave the verdict open, or if the variance between trainings is
-    unknown.
+    None if no number up to `seeds` is enough, since the sentences alone leave the verdict open, or if the
+    variance between trainings is unknown.
     """
     estimate, distance = requirement.estimate, abs(requirement.estimate.value - requirement.bound)
     if not estimate.of_method:
         return None
-    wanted = (n for n in range(estimate.seeds, seeds + 1) if replace(estimate, seeds=n).half_width() < distance)
+    wanted = (
+        n for n in range(estimate.seeds, seeds + 1) if replace(estimate, seeds=n).half_width() < distance
+    )
     return next(wanted, None)
 
 
 def what_would_decide(requirement: Requirement) -> str:
-    """What is printed with an undecided claim: `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`."""
+    """What is printed with an undecided claim: `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would
+    decide`.
+    """
     estimate = requirement.estimate
     if estimate.error == 0 and requirement.bound == estimate.value:
         return "the value is the bound itself"
@@ -363,8 +419,8 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 def agreement(of_seeds: Sequence[float], points: int) -> Estimate:
     """The mean of one rank correlation per seed, all over the same number of `points`, by Fisher's z.
 
-    The points contribute the variance of Spearman's coefficient, 1.06 / (points - 3) (Fieller et al. 1957). Raises Undecidable for fewer
-    than four points, and if no correlation is defined.
+    The points contribute the variance of Spearman's coefficient, 1.06 / (points - 3) (Fieller et al. 1957).
+    Raises Undecidable for fewer than four points, and if no correlation is defined.
     """
     defined = [rho for rho in of_seeds if not math.isnan(rho)]
     if points < 4:

@@ -31,8 +31,15 @@ TWICE = f"{REJUVENATED}{REJUVENATED.removeprefix('train')}"
 CONTROL_OF_TWICE = "train/continue/continue"  # as many updates as two rounds have
 GAINED = "wang2020/table2", "wang2020/table3", "wang2020/table4"
 LOW_RESOURCE = "small"  # the paper's recipe for its low-resource tasks
-COMPARED = {"directly": ("", 20, 40), "retrained": ("/retrain", 50, 80)}  # percent that papers prune without loss: Transformer, RNN
-SCHEMES = (("local", "uniform"), ("local", "local"), ("global", "global"))  # of Transformer and RNN that are comparable
+COMPARED = {
+    "directly": ("", 20, 40),
+    "retrained": ("/retrain", 50, 80),
+}  # percent that papers prune without loss: Transformer, RNN
+SCHEMES = (
+    ("local", "uniform"),
+    ("local", "local"),
+    ("global", "global"),
+)  # of Transformer and RNN that are comparable
 
 
 def _by_group(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
@@ -48,10 +55,14 @@ def _free(evidence: Evidence, pattern: str, percent: float) -> Decision:
     groups = _by_group(evidence.rows("wang2020/figure1"))
 
     def of_group(name: str) -> Decision:
-        return at_ratio(evidence, by_ratio(groups[name], pattern), only(groups[name], "train", "the baseline"), percent)
+        return at_ratio(
+            evidence, by_ratio(groups[name], pattern), only(groups[name], "train", "the baseline"), percent
+        )
 
     decisions = over_cases(groups, of_group)
-    exact = [each.deciding for each in decisions if each.deciding and f"at {percent:g} %" == each.deciding.what]
+    exact = [
+        each.deciding for each in decisions if each.deciding and f"at {percent:g} %" == each.deciding.what
+    ]
     decision = together(exact) if len(exact) == len(decisions) > 1 else all_of(decisions)
     return decision.but(f"{'; '.join(each.because for each in decisions)}; {MARGIN:g} BLEU allowed")
 
@@ -69,7 +80,8 @@ def twenty_percent_go_directly(evidence: Evidence) -> Decision:
 
 @claim(
     "wang2020/retrained-50",
-    "When adding a simple continuous training phase after pruning, we are able to prune 50% with no performance loss",
+    "When adding a simple continuous training phase after pruning, we are able to prune 50% with no "
+    "performance loss",
     "section 3.2, figure 1",
     "wang2020/figure1",
     headline=True,
@@ -78,39 +90,57 @@ def half_goes_with_retraining(evidence: Evidence) -> Decision:
     return _free(evidence, f"{PRUNED}/retrain", 50)
 
 
-def _loss(evidence: Evidence, rows: tuple[Row, ...] | list[Row], scheme: str, after: str) -> dict[float, Estimate]:
+def _loss(
+    evidence: Evidence, rows: tuple[Row, ...] | list[Row], scheme: str, after: str
+) -> dict[float, Estimate]:
     """BLEU lost by pruning, in percent of the dense model's BLEU, by the percentage that was pruned."""
     dense = only(rows, "train", "the dense model")
     dense_bleu = evidence.value(dense, "bleu")
     if not dense_bleu:
         raise Undecidable(f"the BLEU of {dense.name} is 0, so that none can be lost")
     pruned = by_ratio(rows, rf"train/prune-{scheme}-(?P<percent>[\d.]+){after}")
-    return {percent: evidence.difference(dense, row).scaled(100 / dense_bleu, " %") for percent, row in pruned.items()}
+    return {
+        percent: evidence.difference(dense, row).scaled(100 / dense_bleu, " %")
+        for percent, row in pruned.items()
+    }
 
 
 @claim(
     "wang2020/less-prunable",
-    "Compared with findings in See et al. (2016), Transformer is less over-parameterized than RNN-based NMT models (20% vs. 40% and 50% "
+    "Compared with findings in See et al. (2016), Transformer is less over-parameterized than RNN-based NMT "
+    "models (20% vs. 40% and 50% "
     "vs. 80%)",
     "section 3.2, figure 1; See et al., figures 3 and 6",
     "wang2020/figure1",
     "see2016/figure3",
     "see2016/figure6",
-    note="At a percentage between those of the two papers, and pruned by comparable schemes (by matrix and by class, or both globally), "
+    note="At a percentage between those of the two papers, and pruned by comparable schemes (by matrix and "
+    "by class, or both globally), "
     "the Transformer must lose a larger share of its BLEU than the RNN.",
 )
 def transformer_is_less_prunable_than_rnn(evidence: Evidence) -> Decision:
     transformer = [row for row in evidence.rows("wang2020/figure1") if row.paper_task == "wmt14-en-de"]
-    of_rnn = [row for rows in evidence.some_rows("see2016/figure3", "see2016/figure6").values() for row in rows]
+    of_rnn = [
+        row for rows in evidence.some_rows("see2016/figure3", "see2016/figure6").values() for row in rows
+    ]
 
     def of_way(way: str) -> Decision:
         after, lowest, highest = COMPARED[way]
         for ours, theirs in SCHEMES:
             losses = _loss(evidence, transformer, ours, after), _loss(evidence, of_rnn, theirs, after)
-            common = sorted(set(losses[0]) & set(losses[1]), key=lambda percent: abs(percent - (lowest + highest) / 2))
+            common = sorted(
+                set(losses[0]) & set(losses[1]), key=lambda percent: abs(percent - (lowest + highest) / 2)
+            )
             if common:
                 lost = losses[0][common[0]] - losses[1][common[0]]
-                return every([Requirement(f"Transformer less RNN ({ours}, {theirs}) at {common[0]:g} %, share of BLEU lost", lost)])
+                return every(
+                    [
+                        Requirement(
+                            f"Transformer less RNN ({ours}, {theirs}) at {common[0]:g} %, share of BLEU lost",
+                            lost,
+                        )
+                    ]
+                )
         raise Undecidable(f"no ratio is pruned {way} by comparable schemes in both models here")
 
     return all_of(over_cases(COMPARED, of_way))
@@ -119,7 +149,10 @@ def transformer_is_less_prunable_than_rnn(evidence: Evidence) -> Decision:
 def _strategies(evidence: Evidence) -> dict[tuple[str, str], Row]:
     """The rows of table 1 by pruning scheme and rejuvenation values."""
     pattern = r"train/prune-(?P<scheme>local|global)-[\d.]+/retrain/rejuvenate-(?P<values>zero|external)"
-    return {(match["scheme"], match["values"]): row for match, row in matching(evidence.rows("wang2020/table1"), pattern)}
+    return {
+        (match["scheme"], match["values"]): row
+        for match, row in matching(evidence.rows("wang2020/table1"), pattern)
+    }
 
 
 def _strategy(evidence: Evidence, scheme: str, values: str) -> Row:
@@ -131,7 +164,8 @@ def _strategy(evidence: Evidence, scheme: str, values: str) -> Row:
 
 @claim(
     "wang2020/local-global",
-    "the local pruning strategy performs better than the global one, especially with the rejuvenation counterpart (28.12 vs. 28.08 BLEU)",
+    "the local pruning strategy performs better than the global one, especially with the rejuvenation "
+    "counterpart (28.12 vs. 28.08 BLEU)",
     "section 3.3, table 1",
     "wang2020/table1",
 )
@@ -145,7 +179,10 @@ def local_is_better_than_global(evidence: Evidence) -> Decision:
     "zero and external initialization perform similarly in terms of BLEU score",
     "section 3.3, table 1",
     "wang2020/table1",
-    note=f"“Similarly” is read as within {MARGIN:g} BLEU to either side, under local pruning, for which the paper has both.",
+    note=(
+        f"“Similarly” is read as within {MARGIN:g} BLEU to either side, under local pruning, for which the "
+        "paper has both."
+    ),
 )
 def zero_is_as_good_as_external(evidence: Evidence) -> Decision:
     zero, external = (_strategy(evidence, "local", values) for values in ("zero", "external"))
@@ -153,23 +190,34 @@ def zero_is_as_good_as_external(evidence: Evidence) -> Decision:
     return every(requirements).but(f"{requirements[0]}; within {MARGIN:g} BLEU to either side")
 
 
-def _trained(evidence: Evidence, ours: str, theirs: str, only_of: str | None = None) -> dict[str, tuple[Row, Row]]:
-    """Pairs of rows of tables 2 to 4, by recipe and task, whose steps match two patterns; of several rows, the one with the most seeds."""
+def _trained(
+    evidence: Evidence, ours: str, theirs: str, only_of: str | None = None
+) -> dict[str, tuple[Row, Row]]:
+    """Pairs of rows of tables 2 to 4, by recipe and task, whose steps match two patterns; of several rows,
+    the one with the most seeds.
+    """
     models: dict[tuple[str, str], dict[str, Row]] = {}
     for row in (row for rows in evidence.some_rows(*GAINED).values() for row in rows):
         for pattern in (ours, theirs):
             if matching([row], pattern) and only_of in (None, row.paper_recipe):
                 kept = models.setdefault((row.first.recipe, row.first.task), {})
                 kept[pattern] = max(kept.get(pattern, row), row, key=lambda each: len(each.chains))
-    return {f"{recipe} on {task}": (rows[ours], rows[theirs]) for (recipe, task), rows in models.items() if len(rows) == 2}
+    return {
+        f"{recipe} on {task}": (rows[ours], rows[theirs])
+        for (recipe, task), rows in models.items()
+        if len(rows) == 2
+    }
 
 
 @claim(
     "wang2020/rejuvenated",
-    "Compared with continuous training, the proposed method significantly and incrementally improves the translation quality in all cases",
+    "Compared with continuous training, the proposed method significantly and incrementally improves the "
+    "translation quality in all cases",
     "section 3.3, tables 2, 3 and 4",
     *GAINED,
-    note="The mean gain over tasks and architectures must lie above 0, and no single gain significantly below.",
+    note=(
+        "The mean gain over tasks and architectures must lie above 0, and no single gain significantly below."
+    ),
     headline=True,
 )
 def rejuvenated_is_better_than_trained_on(evidence: Evidence) -> Decision:
@@ -182,7 +230,9 @@ def rejuvenated_is_better_than_trained_on(evidence: Evidence) -> Decision:
     "the pruned parameters can be rejuvenated to improve the baseline model by up to +0.8 BLEU points",
     "abstract; section 3.3, tables 2, 3 and 4",
     *GAINED,
-    note="The mean gain over tasks and architectures must lie above 0, and no single gain significantly below.",
+    note=(
+        "The mean gain over tasks and architectures must lie above 0, and no single gain significantly below."
+    ),
     headline=True,
 )
 def rejuvenated_is_better_than_the_baseline(evidence: Evidence) -> Decision:
@@ -208,10 +258,14 @@ def training_on_gains_nothing_on_small_data(evidence: Evidence) -> Decision:
 
 @claim(
     "wang2020/second-round",
-    "iterative rejuvenation can incrementally improve the baseline model up to 28.33 BLEU points (+0.79 and +0.59 over BASE and ConTrain)",
+    "iterative rejuvenation can incrementally improve the baseline model up to 28.33 BLEU points (+0.79 and "
+    "+0.59 over BASE and ConTrain)",
     "section 3.3, table 2",
     "wang2020/table2",
-    note="Two rounds must be better than one, and better than the baseline trained on for as many updates as two rounds have.",
+    note=(
+        "Two rounds must be better than one, and better than the baseline trained on for as many updates as "
+        "two rounds have."
+    ),
 )
 def second_round_is_better(evidence: Evidence) -> Decision:
     rows = evidence.rows("wang2020/table2")
@@ -225,7 +279,8 @@ def second_round_is_better(evidence: Evidence) -> Decision:
 
 @claim(
     "wang2020/perplexity",
-    "the RejTrain model can achieve lower perplexity than baseline and Contrain models (5.08 vs. 5.14/5.15) … PruTrain increases the "
+    "the RejTrain model can achieve lower perplexity than baseline and Contrain models (5.08 vs. 5.14/5.15) "
+    "… PruTrain increases the "
     "perplexity",
     "section 4 (Adequacy and Fluency), table 6",
     "wang2020/table6",
@@ -242,34 +297,48 @@ def perplexity_falls_by_rejuvenation(evidence: Evidence) -> Decision:
     decision = every([Requirement(what, evidence.difference(*pair, NLL)) for what, pair in pairs.items()])
     shown = (evidence.value(row, "perplexity") for row in (rejuvenated, baseline, trained_on, pruned))
     named = zip(("rejuvenated", "baseline", "trained on", "pruned"), shown, strict=True)
-    return decision.but(f"perplexity {', '.join(f'{what} {value:.2f}' for what, value in named)}; {decision.because}")
+    return decision.but(
+        f"perplexity {', '.join(f'{what} {value:.2f}' for what, value in named)}; {decision.because}"
+    )
 
 
 @claim(
     "wang2020/lexical",
-    "the RejTrain model performs better on the lower level of linguistic subtasks, especially on lexical ones (i.e. 0.6%)",
+    "the RejTrain model performs better on the lower level of linguistic subtasks, especially on lexical "
+    "ones (i.e. 0.6%)",
     "section 4 (Linguistic Insights), figure 3; appendix A.2, table 7",
     "wang2020/figure3",
     "wang2020/table7",
     note="The relative gain on lexical probes must lie above 0 and above the gains on the other categories.",
 )
 def gain_is_largest_on_lexical_probes(evidence: Evidence) -> Decision:
-    key = next((key for key in ("wang2020/figure3", "wang2020/table7") if key in evidence.items), "wang2020/figure3")
+    key = next(
+        (key for key in ("wang2020/figure3", "wang2020/table7") if key in evidence.items), "wang2020/figure3"
+    )
     row = only(evidence.rows(key), REJUVENATED, "RejTrain")
     evidence.require_plateau(row)
-    records = [each for each in changes(evidence.items[key], evidence.measured).to_dict("records") if each["chain"] == steps(row)]
+    records = [
+        each
+        for each in changes(evidence.items[key], evidence.measured).to_dict("records")
+        if each["chain"] == steps(row)
+    ]
     gains = {each["category"]: _change(each) for each in records if not each["missing"]}
     absent = [f"no {each['category']} probes: {each['missing']}" for each in records if each["missing"]]
     if "lexical" not in gains or len(gains) < 2:
         raise Undecidable(absent[0] if absent else "the lexical probes have nothing to be compared with")
     requirements = [Requirement("lexical", gains["lexical"])]
-    requirements += [Requirement(f"lexical less {name}", gains["lexical"] - gain) for name, gain in gains.items() if name != "lexical"]
+    requirements += [
+        Requirement(f"lexical less {name}", gains["lexical"] - gain)
+        for name, gain in gains.items()
+        if name != "lexical"
+    ]
     return every(requirements).while_missing(absent)
 
 
 def _change(record: dict) -> Estimate:
-    """The relative change of accuracy in percent. With too few seeds its error comes from the probes' test sentences; otherwise from the
-    spread over seeds, whose models are tested on the same sentences."""
+    """The relative change of accuracy in percent. With too few seeds its error comes from the probes' test
+    sentences; otherwise from the spread over seeds, whose models are tested on the same sentences.
+    """
     values = record["values"]
     noise = (record["noise"] / NORMAL_95) ** 2 if len(values) < FEWEST_SEEDS else 0.0
     return over_seeds(values, " %", noise)
@@ -277,35 +346,51 @@ def _change(record: dict) -> Estimate:
 
 @claim(
     "wang2020/representations",
-    "The continuous training still transforms the representations in the same direction as the baseline phase … the rejuvenation training "
+    "The continuous training still transforms the representations in the same direction as the baseline "
+    "phase … the rejuvenation training "
     "jumps to a different place compared with the ConTrain",
     "section 4 (Escaping from Local Optimum), figure 2",
     "wang2020/figure2",
-    note="ConTrain's displacement must have the larger cosine with the last displacement of the baseline, and RejTrain's displacement must "
+    note="ConTrain's displacement must have the larger cosine with the last displacement of the baseline, "
+    "and RejTrain's displacement must "
     "be the longer one.",
 )
 def rejuvenation_leads_elsewhere(evidence: Evidence) -> Decision:
     rows = evidence.rows("wang2020/figure2")
     baseline = only(rows, "train", "the baseline")
     evidence.require_plateau(baseline)
-    earlier = max(matching(rows, r"train/at-(?P<percent>[\d.]+)"), key=lambda found: float(found[0]["percent"]), default=None)
+    earlier = max(
+        matching(rows, r"train/at-(?P<percent>[\d.]+)"),
+        key=lambda found: float(found[0]["percent"]),
+        default=None,
+    )
     if earlier is None:
         raise Undecidable("there is no earlier checkpoint of the baseline here")
     before, start = (_representations(evidence, row) for row in (earlier[1], baseline))
     ends = {
-        name: _representations(evidence, only(rows, pattern, name)) for name, pattern in (("Rej", REJUVENATED), ("Con", "train/continue"))
+        name: _representations(evidence, only(rows, pattern, name))
+        for name, pattern in (("Rej", REJUVENATED), ("Con", "train/continue"))
     }
     seeds = [seed for seed in start if seed in before and all(seed in end for end in ends.values())]
     if not seeds:
         raise Undecidable("no seed has the representations of all phases")
     moved = {name: [end[seed] - start[seed] for seed in seeds] for name, end in ends.items()}
     own = [start[seed] - before[seed] for seed in seeds]
-    longer = [float(np.linalg.norm(rej) - np.linalg.norm(con)) for rej, con in zip(moved["Rej"], moved["Con"], strict=True)]
-    turned = [_cosine(con, base) - _cosine(rej, base) for con, rej, base in zip(moved["Con"], moved["Rej"], own, strict=True)]
+    longer = [
+        float(np.linalg.norm(rej) - np.linalg.norm(con))
+        for rej, con in zip(moved["Rej"], moved["Con"], strict=True)
+    ]
+    turned = [
+        _cosine(con, base) - _cosine(rej, base)
+        for con, rej, base in zip(moved["Con"], moved["Rej"], own, strict=True)
+    ]
     if any(math.isnan(each) for each in turned):
         raise Undecidable("a phase selected the checkpoint that it began with, so that it has no direction")
     if len(seeds) < FEWEST_SEEDS:
-        raise Undecidable(f"{len(seeds)} seeds are too few for a spread: distance {np.mean(longer):+.3f}, cosine {np.mean(turned):+.2f}")
+        raise Undecidable(
+            f"{len(seeds)} seeds are too few for a spread: distance {np.mean(longer):+.3f}, cosine "
+            f"{np.mean(turned):+.2f}"
+        )
     requirements = [
         Requirement("cosine with the baseline's direction, ConTrain less RejTrain", over_seeds(turned, "")),
         Requirement("distance, RejTrain less ConTrain", over_seeds(longer, "")),
@@ -321,7 +406,9 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 def _representations(evidence: Evidence, row: Row) -> dict[int, np.ndarray]:
     """The encoder's mean representation by seed."""
     analyses = {chain.seed: evidence.measured.analysis(chain, "representations") for chain in row.chains}
-    vectors = {seed: analysis["value"].to_numpy(float) for seed, analysis in analyses.items() if analysis is not None}
+    vectors = {
+        seed: analysis["value"].to_numpy(float) for seed, analysis in analyses.items() if analysis is not None
+    }
     if not vectors:
         raise Undecidable(evidence.measured.reason(row.first, "representations"))
     return vectors

@@ -1,6 +1,7 @@
 """The claims of Wang and Tu 2020, as functions of scores.
 
-Importances are compared by seed, with bootstrap replicates over sentences. A claim that the paper makes for both metrics must hold by both.
+Importances are compared by seed, with bootstrap replicates over sentences. A claim that the paper makes for
+both metrics must hold by both.
 """
 
 from __future__ import annotations
@@ -42,23 +43,39 @@ from nmtprune.store.ablation_order import ITERATIVE
 CONTRIBUTION, CRITICALITY, BY_PERPLEXITY = "contribution", "criticality", "contribution_perplexity"
 METRICS = (CONTRIBUTION, CRITICALITY)
 EARLY = 17.0  # percent of the training: the end of the paper's epoch 4
-TRANSLATES = 1.0  # the least BLEU at which contributions are taken by BLEU; a model below it hardly translates
+TRANSLATES = (
+    1.0  # the least BLEU at which contributions are taken by BLEU; a model below it hardly translates
+)
 FREE = 3  # components of 30: "3 or 4 components can be ablated together"
-SPREAD = 0.25  # the largest standard deviation over layers, relative to the mean, of isometry that is "similar"
+SPREAD = (
+    0.25  # the largest standard deviation over layers, relative to the mean, of isometry that is "similar"
+)
 UNMASKED = tuple(kind for kind in KINDS if kind != "D.SA")
 
 
-def _places(importance: Importance, kinds: Sequence[str], layers: Callable[[int, int], bool] = lambda layer, depth: True) -> list[int]:
-    """The indices of the components of some kinds in those layers for which `layers(layer, depth)` is true."""
+def _places(
+    importance: Importance,
+    kinds: Sequence[str],
+    layers: Callable[[int, int], bool] = lambda layer, depth: True,
+) -> list[int]:
+    """The indices of the components of some kinds in those layers for which `layers(layer, depth)` is
+    true.
+    """
     components = [(place, *read_component(name)) for place, name in enumerate(importance.components)]
-    chosen = [place for place, kind, layer in components if kind in kinds and layers(layer, importance.depths[kind])]
+    chosen = [
+        place for place, kind, layer in components if kind in kinds and layers(layer, importance.depths[kind])
+    ]
     if not chosen:
         raise Undecidable("the model has none of the components that are compared")
     return chosen
 
 
-def _estimate(importance: Importance, measure: Callable[[np.ndarray], np.ndarray], unit: str = "") -> Estimate:
-    """The estimate of a measure of importances [..., components], over seeds and bootstrap replicates over sentences."""
+def _estimate(
+    importance: Importance, measure: Callable[[np.ndarray], np.ndarray], unit: str = ""
+) -> Estimate:
+    """The estimate of a measure of importances [..., components], over seeds and bootstrap replicates over
+    sentences.
+    """
     if importance.replicates is None:
         raise Undecidable("the sentence statistics behind the importances were not kept")
     observed, drawn = measure(importance.values)[:, None], measure(importance.replicates)
@@ -67,12 +84,15 @@ def _estimate(importance: Importance, measure: Callable[[np.ndarray], np.ndarray
 
 def _contrast(importance: Importance, more: Sequence[int], less: Sequence[int]) -> Estimate:
     """The mean importance at the indices `more` minus that at the indices `less`."""
-    return _estimate(importance, lambda values: values[..., list(more)].mean(-1) - values[..., list(less)].mean(-1))
+    return _estimate(
+        importance, lambda values: values[..., list(more)].mean(-1) - values[..., list(less)].mean(-1)
+    )
 
 
 def _by_both_metrics(evidence: Evidence, contrasts: Callable[[Importance], dict[str, Estimate]]) -> Decision:
-    """Whether every contrast is positive by both metrics in the models of figure 3: each contrast's mean over models and metrics (random
-    effects) must lie above 0, and no single value significantly below."""
+    """Whether every contrast is positive by both metrics in the models of figure 3: each contrast's mean over
+    models and metrics (random effects) must lie above 0, and no single value significantly below.
+    """
     by_name: dict[str, list[Requirement]] = {}
     absent = []
     for row in evidence.rows("wangtu2020/figure3"):
@@ -103,7 +123,11 @@ def _printed(kind: str) -> str:
 def decoder_self_attention_is_least_important(evidence: Evidence) -> Decision:
     def contrasts(found: Importance) -> dict[str, Estimate]:
         least = _places(found, ["D.SA"])
-        return {f"{_printed(kind)} less D:SA": _contrast(found, _places(found, [kind]), least) for kind in KINDS if kind != "D.SA"}
+        return {
+            f"{_printed(kind)} less D:SA": _contrast(found, _places(found, [kind]), least)
+            for kind in KINDS
+            if kind != "D.SA"
+        }
 
     return _by_both_metrics(evidence, contrasts)
 
@@ -119,7 +143,11 @@ def decoder_self_attention_is_least_important(evidence: Evidence) -> Decision:
 def decoder_feed_forward_is_most_important(evidence: Evidence) -> Decision:
     def contrasts(found: Importance) -> dict[str, Estimate]:
         most = _places(found, ["D.FF"])
-        return {f"D:FF less {_printed(kind)}": _contrast(found, most, _places(found, [kind])) for kind in KINDS if kind != "D.FF"}
+        return {
+            f"D:FF less {_printed(kind)}": _contrast(found, most, _places(found, [kind]))
+            for kind in KINDS
+            if kind != "D.FF"
+        }
 
     return _by_both_metrics(evidence, contrasts)
 
@@ -172,7 +200,8 @@ _enter_halves(
 )
 _enter_halves(
     "encoder-attention",
-    "Higher encoder-attention (“D:EA”) layers in decoder are more important than lower encoder-attention layers",
+    "Higher encoder-attention (“D:EA”) layers in decoder are more important than lower encoder-attention "
+    "layers",
     ("D.EA",),
     _upper,
     _lower,
@@ -213,27 +242,43 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
 
     decisions = over_cases(rows, of_row)
     cases = [each.deciding for each in decisions]
-    return together(cases).but("; ".join(each.because for each in decisions)) if len(cases) > 1 and all(cases) else all_of(decisions)
+    return (
+        together(cases).but("; ".join(each.because for each in decisions))
+        if len(cases) > 1 and all(cases)
+        else all_of(decisions)
+    )
 
 
 def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]]:
-    """The default model of figure 4 (its baseline), and the models that differ from it in their size, or only in their seed."""
+    """The default model of figure 4 (its baseline), and the models that differ from it in their size, or only
+    in their seed.
+    """
     rows = evidence.rows("wangtu2020/figure4")
     default = next((row for row in rows if row.baseline), rows[0])
     recipe = default.first.recipe
-    others = [row for _, row in matching(rows, ".*") if (row.first.recipe != recipe) == other_recipe and row.chains != default.chains]
+    others = [
+        row
+        for _, row in matching(rows, ".*")
+        if (row.first.recipe != recipe) == other_recipe and row.chains != default.chains
+    ]
     if not others:
-        raise Undecidable(f"there is no model of another {'size' if other_recipe else 'seed'} beside the default one here")
+        raise Undecidable(
+            f"there is no model of another {'size' if other_recipe else 'seed'} beside the default one here"
+        )
     return default, others
 
 
 def _among_seeds(models: Sequence[Importance]) -> Decision:
-    """Whether models that differ only in their seed rank components alike: the mean rank correlation over all pairs."""
+    """Whether models that differ only in their seed rank components alike: the mean rank correlation over all
+    pairs.
+    """
     values = np.concatenate([each.values for each in models])
     pairs = [(one, other) for one in range(len(values)) for other in range(one)]
     rhos = [correlation(values[one], values[other]) for one, other in pairs]
     of_pairs = agreement(rhos, len(models[0].components))
-    of_seeds = Estimate(of_pairs.value, of_pairs.training, of_pairs.sentences, len(values), len(values) - 1, "", "correlation")
+    of_seeds = Estimate(
+        of_pairs.value, of_pairs.training, of_pairs.sentences, len(values), len(values) - 1, "", "correlation"
+    )
     return every([agrees(f"mean rank correlation of {len(pairs)} pairs of {len(values)} seeds", of_seeds)])
 
 
@@ -242,7 +287,10 @@ def _among_seeds(models: Sequence[Importance]) -> Decision:
     "Clearly, the above conclusions hold in all cases [initialization seeds]",
     "section 3.1, figure 4 (a, b)",
     "wangtu2020/figure4",
-    note=f"Read as a mean rank correlation above {AGREEMENT:g} between the contributions of models with different seeds.",
+    note=(
+        f"Read as a mean rank correlation above {AGREEMENT:g} between the contributions of models with "
+        "different seeds."
+    ),
     headline=True,
 )
 def seeds_agree(evidence: Evidence) -> Decision:
@@ -256,30 +304,43 @@ def seeds_agree(evidence: Evidence) -> Decision:
     "section 3.1, figure 4 (c, d)",
     "wangtu2020/figure4",
     "wangtu2020/figure3",
-    note=f"Read as rank correlations above {AGREEMENT:g} between each model's contributions and those of the default model.",
+    note=(
+        f"Read as rank correlations above {AGREEMENT:g} between each model's contributions and those of the "
+        "default model."
+    ),
 )
 def sizes_agree(evidence: Evidence) -> Decision:
     default, others = _of_figure_4(evidence, other_recipe=True)
     same = (default.first.task, default.first.recipe)
     in_figure_3 = evidence.some_rows("wangtu2020/figure3", "wangtu2020/figure4").get("wangtu2020/figure3", ())
-    default = next((row for row in in_figure_3 if (row.first.task, row.first.recipe) == same), default)  # all its seeds
+    default = next(
+        (row for row in in_figure_3 if (row.first.task, row.first.recipe) == same), default
+    )  # all its seeds
     ours, named = evidence.importance(default, CONTRIBUTION), {row.name: row for row in others}
 
     def of_row(name: str) -> Decision:
         theirs = evidence.importance(named[name], CONTRIBUTION)
-        depths = {kind: min(depth, theirs.depths[kind]) for kind, depth in ours.depths.items() if kind in theirs.depths}
+        depths = {
+            kind: min(depth, theirs.depths[kind])
+            for kind, depth in ours.depths.items()
+            if kind in theirs.depths
+        }
         a, b = ours.at_depths(depths), theirs.at_depths(depths)
         seeds = min(len(a.values), len(b.values))
         shared = [name for name in a.components if name in b.components]
-        rhos = [correlation(x, y) for x, y in zip(a.take(shared).values[:seeds], b.take(shared).values[:seeds], strict=True)]
+        rhos = [
+            correlation(x, y)
+            for x, y in zip(a.take(shared).values[:seeds], b.take(shared).values[:seeds], strict=True)
+        ]
         return every([agrees("rank correlation", agreement(rhos, len(shared)))])
 
     return all_of(over_cases(named, of_row))
 
 
 def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float], sign: int) -> Decision:
-    """Whether the number of unimportant components grows (sign 1) or falls (-1) with a setting of the rows, `what(row)`: the slope of the
-    number over the rank of the setting."""
+    """Whether the number of unimportant components grows (sign 1) or falls (-1) with a setting of the rows,
+    `what(row)`: the slope of the number over the rank of the setting.
+    """
     by_setting: dict[float, Importance] = {}
     absent = []
     for row in sorted(evidence.rows(key), key=what):
@@ -294,12 +355,20 @@ def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float]
     if any(each.replicates is None for each in importances):
         raise Undecidable("the sentence statistics behind the importances were not kept")
     ranks = np.arange(len(importances)) - (len(importances) - 1) / 2
-    is_unimportant = [np.concatenate([each.values[:seeds, None], each.replicates[:seeds]], axis=1) < UNIMPORTANT for each in importances]
+    is_unimportant = [
+        np.concatenate([each.values[:seeds, None], each.replicates[:seeds]], axis=1) < UNIMPORTANT
+        for each in importances
+    ]
     slopes = np.stack([each.sum(-1) for each in is_unimportant], axis=-1) @ (ranks / (ranks @ ranks))
     means = [float((each.values < UNIMPORTANT).sum(-1).mean()) for each in importances]
-    counts = ", ".join(f"{mean:.3g} at {setting:,.10g}".replace("inf", "all") for setting, mean in zip(by_setting, means, strict=True))
+    counts = ", ".join(
+        f"{mean:.3g} at {setting:,.10g}".replace("inf", "all")
+        for setting, mean in zip(by_setting, means, strict=True)
+    )
     decision = every([Requirement("slope", over_replicates(sign * slopes, " components a step"))])
-    return decision.but(f"unimportant (contribution below {UNIMPORTANT:g}) are {counts}; {decision.because}").while_missing(absent)
+    return decision.but(
+        f"unimportant (contribution below {UNIMPORTANT:g}) are {counts}; {decision.because}"
+    ).while_missing(absent)
 
 
 @claim(
@@ -330,12 +399,14 @@ def more_data_leaves_fewer_unimportant(evidence: Evidence) -> Decision:
 
 @claim(
     "wangtu2020/early",
-    "most of the important components can be identified at early stage of training (e.g., epoch 3 or 4), they cannot be identified at "
+    "most of the important components can be identified at early stage of training (e.g., epoch 3 or 4), "
+    "they cannot be identified at "
     "initialization",
     "section 3.2, figure 8",
     "wangtu2020/figure8",
     note="The rank correlation with the contributions in the trained model must exceed "
-    f"{AGREEMENT:g} at the last checkpoint within {EARLY:g} % of the updates (the paper's epoch 4), and lie below it at initialisation. "
+    f"{AGREEMENT:g} at the last checkpoint within {EARLY:g} % of the updates (the paper's epoch 4), and lie "
+    "below it at initialisation. "
     "Contributions are measured by perplexity for a model that does not translate yet.",
 )
 def important_ones_are_seen_early_and_not_at_initialisation(evidence: Evidence) -> Decision:
@@ -344,7 +415,9 @@ def important_ones_are_seen_early_and_not_at_initialisation(evidence: Evidence) 
     at = {float(match["percent"]): row for match, row in matching(rows, r"train/at-(?P<percent>[\d.]+)")}
     early = max((percent for percent in at if 0 < percent <= EARLY), default=None)
     if 0 not in at or early is None:
-        raise Undecidable(f"there is no model at initialisation, or none within {EARLY:g} % of the training, here")
+        raise Undecidable(
+            f"there is no model at initialisation, or none within {EARLY:g} % of the training, here"
+        )
 
     def with_trained(percent: float) -> tuple[str, Estimate]:
         metric = CONTRIBUTION if _translates(evidence, at[percent]) else BY_PERPLEXITY
@@ -358,14 +431,21 @@ def important_ones_are_seen_early_and_not_at_initialisation(evidence: Evidence) 
 
 
 def _translates(evidence: Evidence, row: Row) -> bool:
-    """Whether all of a row's models translate well enough that contributions can be measured by BLEU on the development set."""
+    """Whether all of a row's models translate well enough that contributions can be measured by BLEU on the
+    development set.
+    """
     analyses = [evidence.measured.analysis(chain, CONTRIBUTION) for chain in row.chains]
-    return all(float(each[each["component"] == "none"]["bleu"].iloc[0]) >= TRANSLATES for each in analyses if each is not None)
+    return all(
+        float(each[each["component"] == "none"]["bleu"].iloc[0]) >= TRANSLATES
+        for each in analyses
+        if each is not None
+    )
 
 
 @claim(
     "wangtu2020/similarity",
-    "The representations of unimportant components are less similar to the output layer representation, comparing with important "
+    "The representations of unimportant components are less similar to the output layer representation, "
+    "comparing with important "
     "components'",
     "section 3.2, table 1",
     "wangtu2020/table1",
@@ -379,8 +459,15 @@ def important_ones_resemble_the_output_more(evidence: Evidence) -> Decision:
 
     def of_row(name: str) -> Decision:
         similarity = evidence.similarity(rows[name])
-        means = ", ".join(f"{similarity.mean(group):.2f} {group.lower()}" for group in ("Important", "Unimportant"))
-        return by_p(similarity.difference, similarity.p, f"{means}, {similarity.p_as_text}", len(similarity.models) >= FEWEST_SEEDS)
+        means = ", ".join(
+            f"{similarity.mean(group):.2f} {group.lower()}" for group in ("Important", "Unimportant")
+        )
+        return by_p(
+            similarity.difference,
+            similarity.p,
+            f"{means}, {similarity.p_as_text}",
+            len(similarity.models) >= FEWEST_SEEDS,
+        )
 
     return all_of(over_cases(rows, of_row))
 
@@ -390,7 +477,8 @@ def important_ones_resemble_the_output_more(evidence: Evidence) -> Decision:
     "Each type of components in different layers have similar layerwise isometry values",
     "section 3.2, table 2",
     "wangtu2020/table2",
-    note=f"Read as a standard deviation over layers below {SPREAD:g} of the mean, on average over all types but D:SA, which the paper "
+    note=f"Read as a standard deviation over layers below {SPREAD:g} of the mean, on average over all types "
+    "but D:SA, which the paper "
     "excepts; in trained models, for Jacobians that include the residual connection.",
 )
 def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
@@ -400,18 +488,30 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
         lines = [found for chain in rows[name].chains if (found := _spreads(evidence, chain))]
         evidence.require_plateau(rows[name])
         if not lines:
-            raise Undecidable(evidence.measured.missing(rows[name].first, {"isometry"}) or f"the isometry of {name} is not there yet")
+            raise Undecidable(
+                evidence.measured.missing(rows[name].first, {"isometry"})
+                or f"the isometry of {name} is not there yet"
+            )
         kinds = [kind for kind in UNMASKED if all(kind in line for line in lines)]
         values = np.array([[SPREAD - line[kind] for kind in kinds] for line in lines])
         means = ", ".join(f"{_printed(kind)} {np.mean([line[kind] for line in lines]):.2f}" for kind in kinds)
-        decision = every([Requirement(f"{SPREAD:g} less the relative spread over layers, mean over types", over_points(values, ""))])
+        decision = every(
+            [
+                Requirement(
+                    f"{SPREAD:g} less the relative spread over layers, mean over types",
+                    over_points(values, ""),
+                )
+            ]
+        )
         return decision.but(f"relative spread over layers {means}; {decision.because}")
 
     return all_of(over_cases(rows, of_row))
 
 
 def _spreads(evidence: Evidence, chain: Chain) -> dict[str, float]:
-    """The standard deviation over layers of the mean singular value, relative to its mean, by type of component."""
+    """The standard deviation over layers of the mean singular value, relative to its mean, by type of
+    component.
+    """
     isometry = evidence.measured.analysis(chain, "isometry")
     if isometry is None:
         return {}
@@ -425,7 +525,9 @@ def _spreads(evidence: Evidence, chain: Chain) -> dict[str, float]:
     "a few unimportant components (e.g., 3 or 4 components) can be ablated together without performance drop",
     "section 3.3, figure 9",
     "wangtu2020/figure9",
-    note=f"{FREE} components in the order of iterative ablation, at most {MARGIN:g} BLEU lost on the test set.",
+    note=(
+        f"{FREE} components in the order of iterative ablation, at most {MARGIN:g} BLEU lost on the test set."
+    ),
     headline=True,
 )
 def a_few_go_together(evidence: Evidence) -> Decision:
@@ -441,24 +543,38 @@ def a_few_go_together(evidence: Evidence) -> Decision:
         return every([not_worse(f"without {FREE} components", over_replicates(np.stack(losses), " BLEU"))])
 
     decisions = over_cases(rows, of_row)
-    cases = [Requirement(name, each.deciding.estimate, -MARGIN) for name, each in zip(rows, decisions, strict=False) if each.deciding]
+    cases = [
+        Requirement(name, each.deciding.estimate, -MARGIN)
+        for name, each in zip(rows, decisions, strict=False)
+        if each.deciding
+    ]
     decision = together(cases) if len(cases) == len(decisions) else all_of(decisions)
     return decision.but(f"{'; '.join(each.because for each in decisions)}; {MARGIN:g} BLEU allowed")
 
 
 def _too_few(evidence: Evidence, chain: Chain) -> str | None:
-    """A clause that says that fewer than FREE components were ablated together, as the recipe asks; None if there were enough."""
+    """A clause that says that fewer than FREE components were ablated together, as the recipe asks; None if
+    there were enough.
+    """
     order = evidence.measured.analysis(chain, "order")
     most = 0 if order is None else int(order.loc[order["method"] == ITERATIVE, "number"].max())
-    return f"{most} components of {chain} were ablated together (`importance.group` of its recipe), not {FREE}" if most < FREE else None
+    return (
+        f"{most} components of {chain} were ablated together (`importance.group` of its recipe), not {FREE}"
+        if most < FREE
+        else None
+    )
 
 
 def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
-    """[1 + SAMPLES]: BLEU on the test set without FREE components minus that of the whole model, as observed and on bootstrap samples."""
+    """[1 + SAMPLES]: BLEU on the test set without FREE components minus that of the whole model, as observed
+    and on bootstrap samples.
+    """
     order, arrays = evidence.measured.analysis(chain, "order"), evidence.measured.arrays(chain, "order")
     if order is None or arrays is None or "test_bleu" not in arrays:
         return None
-    places = [order.index[(order["method"] == ITERATIVE) & (order["number"] == number)] for number in (0, FREE)]
+    places = [
+        order.index[(order["method"] == ITERATIVE) & (order["number"] == number)] for number in (0, FREE)
+    ]
     if not all(len(each) for each in places):
         return None
     whole, ablated = (arrays["test_bleu"][each[0]].astype(float) for each in places)
@@ -467,9 +583,12 @@ def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
     return scores[0] - scores[1]
 
 
-def _by_task(evidence: Evidence, key: str, better: str, worse: str, said: str, margin: float = 0.0) -> Decision:
-    """Whether the model `better` is better than `worse` (or no worse by more than a margin) on the tasks of a table; see `_is` for what
-    these names mean."""
+def _by_task(
+    evidence: Evidence, key: str, better: str, worse: str, said: str, margin: float = 0.0
+) -> Decision:
+    """Whether the model `better` is better than `worse` (or no worse by more than a margin) on the tasks of a
+    table; see `_is` for what these names mean.
+    """
     pairs = {}
     rows = evidence.rows(key)
     for task in dict.fromkeys(row.paper_task for row in rows):
@@ -485,8 +604,9 @@ def _by_task(evidence: Evidence, key: str, better: str, worse: str, said: str, m
 
 
 def _is(row: Row, what: str) -> bool:
-    """Whether a row is the model that is called so: `shallow` and `train` are trained plainly, the former by a recipe of its own; any
-    other name is the beginning of the last step."""
+    """Whether a row is the model that is called so: `shallow` and `train` are trained plainly, the former by
+    a recipe of its own; any other name is the beginning of the last step.
+    """
     if what in ("shallow", "train"):
         return row.first.last.text == "train" and ("shallow" in row.paper_recipe) == (what == "shallow")
     return row.first.last.text.startswith(what)
@@ -517,11 +637,13 @@ def pruned_is_as_good_as_standard(evidence: Evidence) -> Decision:
 
 @claim(
     "wangtu2020/rewind-continue",
-    "directly fine-tuning the Transformer model (“Continue”) does not outperform the standard Transformer, while the rewind technique can "
+    "directly fine-tuning the Transformer model (“Continue”) does not outperform the standard Transformer, "
+    "while the rewind technique can "
     "further improve translation performance",
     "section 3.3, table 4",
     "wangtu2020/table4",
-    note="Rewound models are compared with models trained on for as many updates: the mean gain over tasks must lie above 0, and no task's "
+    note="Rewound models are compared with models trained on for as many updates: the mean gain over tasks "
+    "must lie above 0, and no task's "
     "gain significantly below.",
     headline=True,
 )
@@ -531,11 +653,13 @@ def rewinding_is_better_than_continuing(evidence: Evidence) -> Decision:
 
 @claim(
     "wangtu2020/rewound-standard",
-    "rewinding the unimportant components and then fine-tuning the Transformer model for a few more steps can further improve translation "
+    "rewinding the unimportant components and then fine-tuning the Transformer model for a few more steps "
+    "can further improve translation "
     "performance",
     "section 5; section 3.3, table 4",
     "wangtu2020/table4",
-    note="Rewound models are compared with standard ones: the mean gain over tasks must lie above 0, and no task's gain "
+    note="Rewound models are compared with standard ones: the mean gain over tasks must lie above 0, and no "
+    "task's gain "
     "significantly below.",
 )
 def rewinding_is_better_than_the_standard_model(evidence: Evidence) -> Decision:

@@ -1,4 +1,6 @@
-"""Completion in a shell: verbs and options from the parser, by shtab; chains, tasks, presets and files where an argument takes them."""
+"""Completion in a shell: verbs and options from the parser, by shtab; chains, tasks, presets and files where
+an argument takes them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,15 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError, suggest
 
 SHELLS = ("bash", "zsh")
-INSIDE_A_MODEL = ("state", "snapshots", "hypotheses", "shards")  # folders beside the models that are made from it
+INSIDE_A_MODEL = (
+    "state",
+    "snapshots",
+    "hypotheses",
+    "shards",
+)  # folders beside the models that are made from it
 
-# Models that are made and folders on the way to some, one step further than `$1`; where only one goes on, as many steps as it takes
-# until several do.
+# Models that are made and folders on the way to some, one step further than `$1`; where only one goes on, as
+# many steps as it takes until several do.
 BASH_CHAINS = f"""\
 _nmtprune_chains() {{
     local root={paths.MODELS}/ shown= matches
@@ -31,8 +38,9 @@ ZSH_CHAINS = f"_files -W {paths.MODELS} -/ -F '({' '.join(INSIDE_A_MODEL)})'"
 
 
 def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
-    """A script that completes the parser's verbs in a shell. Arguments say by their `completes` what they take: a tuple of words, or
-    `chain`, `task`, `preset`, `file` or `folder`; tasks and presets are those of `config`.
+    """A script that completes the parser's verbs in a shell. Arguments say by their `completes` what they
+    take: a tuple of words, or `chain`, `task`, `preset`, `file` or `folder`; tasks and presets are those of
+    `config`.
 
     Raises UserError for an unknown shell, and where shtab is not installed.
     """
@@ -41,7 +49,9 @@ def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
     try:
         import shtab  # wanted by this verb alone
     except ImportError:
-        raise UserError("completion: shtab writes the script, and is not installed here: pip install shtab") from None
+        raise UserError(
+            "completion: shtab writes the script, and is not installed here: pip install shtab"
+        ) from None
     kinds = {
         "chain": {"bash": "_nmtprune_chains", "zsh": ZSH_CHAINS, "preamble": {"bash": BASH_CHAINS}},
         "task": _words("tasks", config.names("tasks")),

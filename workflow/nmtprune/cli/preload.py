@@ -1,4 +1,6 @@
-"""What most jobs import, for the warm process and for forks that measure jobs: the top of the package, handed down by name."""
+"""What most jobs import, for the warm process and for forks that measure jobs: the top of the package, handed
+down by name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`nmtprune <verb>` or `python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs by hand."""
+"""`nmtprune <verb>` or `python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     checks.of_run(config, asked, papers.scored(config))
     recipes = {}
     for chain in asked:
-        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})["schedules"]
+        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})[
+            "schedules"
+        ]
         for ancestor in chain.ancestors():
             if ancestor.last.kind.trains:
                 schedules[ancestor.last.schedule] = config.schedule(chain.recipe, ancestor.last.schedule)
@@ -63,7 +67,9 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def make_text(config: Config, arguments: argparse.Namespace) -> None:
-    """Write a task's clean parallel text: its corpora fetched, or its training targets translated by its teacher."""
+    """Write a task's clean parallel text: its corpora fetched, or its training targets translated by its
+    teacher.
+    """
     if config.distilled(arguments.task):
         from nmtprune.translation.distillation import make_distilled
 
@@ -80,7 +86,12 @@ def make_data(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.data.encoded import make_data as encode
 
     settings = config.subwords_named(arguments.subwords)
-    encode(config.task(arguments.task), settings, paths.text(arguments.task), paths.data(arguments.task, arguments.subwords))
+    encode(
+        config.task(arguments.task),
+        settings,
+        paths.text(arguments.task),
+        paths.data(arguments.task, arguments.subwords),
+    )
 
 
 def run_step(config: Config, arguments: argparse.Namespace) -> None:
@@ -107,7 +118,9 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.scoring import evaluation
 
     parent = _chain(config, arguments.model)
-    variants, in_full = ([_chain(config, f"{parent}/{step}") for step in steps] for steps in (arguments.steps, arguments.full))
+    variants, in_full = (
+        [_chain(config, f"{parent}/{step}") for step in steps] for steps in (arguments.steps, arguments.full)
+    )
     evaluation.score_variants(config, parent, variants, in_full)
 
 
@@ -116,7 +129,11 @@ def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.speed import measurement
 
     measurement.measure(
-        config, Path(arguments.table), [_chain(config, model) for model in arguments.models], arguments.rounds, arguments.idle
+        config,
+        Path(arguments.table),
+        [_chain(config, model) for model in arguments.models],
+        arguments.rounds,
+        arguments.idle,
     )
 
 
@@ -131,7 +148,9 @@ def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
     """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
     from nmtprune.analysis.run import run_shard
 
-    trials = run_shard(arguments.analysis, config, _chain(config, arguments.model), arguments.shard, arguments.shards)
+    trials = run_shard(
+        arguments.analysis, config, _chain(config, arguments.model), arguments.shard, arguments.shards
+    )
     write_json(Path(arguments.done), {"trials": trials})
 
 
@@ -144,7 +163,9 @@ def render(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def keep(config: Config, arguments: argparse.Namespace) -> None:
-    """Copy the page, and scores, histories and hypotheses of each task, recipe and seed that is whole, into a folder; no checkpoints."""
+    """Copy the page, and scores, histories and hypotheses of each task, recipe and seed that is whole, into a
+    folder; no checkpoints.
+    """
     from nmtprune.reporting.reference import keep as keep_all
 
     kept = keep_all(config, Path(arguments.folder))
@@ -154,7 +175,9 @@ def keep(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_results(config: Config, arguments: argparse.Namespace) -> None:
-    """Write docs/results.md, and the part of README.md that is made of it, from the claims of the runs that are kept."""
+    """Write docs/results.md, and the part of README.md that is made of it, from the claims of the runs that
+    are kept.
+    """
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import results
 
@@ -178,7 +201,9 @@ def show_usage(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def plan(config: Config, arguments: argparse.Namespace) -> None:
-    """Show what the rest of the run will cost: jobs, CPU and GPU hours and disk, by rule and by table and figure."""
+    """Show what the rest of the run will cost: jobs, CPU and GPU hours and disk, by rule and by table and
+    figure.
+    """
     from nmtprune.planning import plan as plans
 
     if arguments.calibrate:
@@ -211,7 +236,9 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
-    """Write what the registries say: docs/configuration.md, docs/chains.md, and the schema of tables and figures, which editors read."""
+    """Write what the registries say: docs/configuration.md, docs/chains.md, and the schema of tables and
+    figures, which editors read.
+    """
     from nmtprune.experiment import schemas
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import reference_docs
@@ -236,7 +263,9 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def choose(config: Config, arguments: argparse.Namespace) -> None:
-    """Name the smallest, the fastest and the cheapest models that lose less than some BLEU on the development set."""
+    """Name the smallest, the fastest and the cheapest models that lose less than some BLEU on the development
+    set.
+    """
     from nmtprune.export.choice import choose as choose_models
 
     against = _chain(config, arguments.against) if arguments.against else None
@@ -244,28 +273,45 @@ def choose(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def export(config: Config, arguments: argparse.Namespace) -> None:
-    """Write a model, its subwords and a command that translates with them into a folder that needs no nmtprune."""
+    """Write a model, its subwords and a command that translates with them into a folder that needs no
+    nmtprune.
+    """
     from nmtprune.export.folder import export as export_model
 
     folder = Path(arguments.folder)
-    engine = export_model(config, _chain(config, arguments.model), folder, arguments.engine, arguments.precision, arguments.shortlist)
-    print(f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt")
+    engine = export_model(
+        config,
+        _chain(config, arguments.model),
+        folder,
+        arguments.engine,
+        arguments.precision,
+        arguments.shortlist,
+    )
+    print(
+        f"{folder}/translate translates in {engine}; its packages: pip install -r {folder}/requirements.txt"
+    )
 
 
 def run_fairseq(config: Config, arguments: argparse.Namespace) -> None:
-    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python; what follows its name is its own."""
+    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python; what
+    follows its name is its own.
+    """
     from nmtprune.fairseq_bridge import tools
 
     tools.run(arguments.tool, arguments.arguments)
 
 
 def write_completion(config: Config, arguments: argparse.Namespace) -> None:
-    """Print a script that completes verbs, options, chains and files in a shell, as by `source <(nmtprune completion bash)`."""
+    """Print a script that completes verbs, options, chains and files in a shell, as by `source <(nmtprune
+    completion bash)`.
+    """
     print(completion.script(_parser(), arguments.shell, config))
 
 
 def init(config: Config, arguments: argparse.Namespace) -> None:
-    """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each with comments."""
+    """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each
+    with comments.
+    """
     from nmtprune.data.example import write
 
     print(write(Path(arguments.folder), config))
@@ -297,19 +343,53 @@ VERBS = {
     "completion": (write_completion, ("shell",)),
     "fairseq": (run_fairseq, ("tool", "arguments")),
 }
-INTERNAL = ("variants", "shard", "results", "docs")  # verbs of the workflow's rules and of the Makefile: no help or completion shows them
-WITHOUT_A_RUN = ("init", "completion", "fairseq")  # verbs that no configuration concerns, not even one with a mistake
+INTERNAL = (
+    "variants",
+    "shard",
+    "results",
+    "docs",
+)  # verbs of the workflow's rules and of the Makefile: no help or completion shows them
+WITHOUT_A_RUN = (
+    "init",
+    "completion",
+    "fairseq",
+)  # verbs that no configuration concerns, not even one with a mistake
 
-# `completes` is no argument of argparse: the words, or the kind of words, that a shell completes (see nmtprune.cli.completion)
+# `completes` is no argument of argparse: the words, or the kind of words, that a shell completes (see
+# nmtprune.cli.completion)
 CHAIN = {"metavar": "chain", "completes": "chain"}
 POSITIONAL = {
     "task": {"help": "a task: a file of tasks/ by its name", "completes": "task"},
-    "subwords": {"help": "subword settings of a recipe, by the name of their folder, as sentencepiece-joint-4000"},
-    "top": {"help": f"candidates of each source piece + target pieces that always are: 50+200; 50 is 50+{paths.MOST_FREQUENT}"},
-    "model": {**CHAIN, "help": "the model: its chain, as toy/toy/s1/train, its folder under results/models, or a file in that"},
-    "models": {**CHAIN, "nargs": "+", "help": "the models to time, of one task; the first one is the others' anchor"},
-    "freed": {**CHAIN, "nargs": "*", "help": "the models to make again (default: all that the rest of the run needs)"},
-    "steps": {"metavar": "step", "nargs": "+", "help": "the steps, each of which makes a variant of the model: prune-local-50"},
+    "subwords": {
+        "help": "subword settings of a recipe, by the name of their folder, as sentencepiece-joint-4000"
+    },
+    "top": {
+        "help": (
+            "candidates of each source piece + target pieces that always are: 50+200; 50 is "
+            f"50+{paths.MOST_FREQUENT}"
+        )
+    },
+    "model": {
+        **CHAIN,
+        "help": (
+            "the model: its chain, as toy/toy/s1/train, its folder under results/models, or a file in that"
+        ),
+    },
+    "models": {
+        **CHAIN,
+        "nargs": "+",
+        "help": "the models to time, of one task; the first one is the others' anchor",
+    },
+    "freed": {
+        **CHAIN,
+        "nargs": "*",
+        "help": "the models to make again (default: all that the rest of the run needs)",
+    },
+    "steps": {
+        "metavar": "step",
+        "nargs": "+",
+        "help": "the steps, each of which makes a variant of the model: prune-local-50",
+    },
     "table": {"help": "the table to write, a .csv file", "completes": "file"},
     "analysis": {"help": f"one of {', '.join(ANALYSIS_KINDS)}", "completes": tuple(ANALYSIS_KINDS)},
     "shard": {"type": int, "help": "the number of this part, from 1 on"},
@@ -320,11 +400,18 @@ POSITIONAL = {
     "export folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
     "shell": {"help": f"one of {', '.join(completion.SHELLS)}", "completes": completion.SHELLS},
     "tool": {"help": f"one of {', '.join(TOOLS)}", "completes": TOOLS},
-    "arguments": {"metavar": "argument", "nargs": argparse.REMAINDER, "help": "the tool's own arguments; --help shows them"},
+    "arguments": {
+        "metavar": "argument",
+        "nargs": argparse.REMAINDER,
+        "help": "the tool's own arguments; --help shows them",
+    },
 }
 OPTIONS = {
     "plan": {
-        "--calibrate": {"action": "store_true", "help": "first measure the recipes of which nothing has run here yet"},
+        "--calibrate": {
+            "action": "store_true",
+            "help": "first measure the recipes of which nothing has run here yet",
+        },
         "--cores": {
             "type": int,
             "metavar": "N",
@@ -340,31 +427,61 @@ OPTIONS = {
     },
     "free": {
         "--yes": {"action": "store_true", "help": "remove it (default: only list it)"},
-        "--models": {"action": "store_true", "help": "the weights of scored models too, which `export` needs"},
+        "--models": {
+            "action": "store_true",
+            "help": "the weights of scored models too, which `export` needs",
+        },
     },
-    "variants": {"--full": {"metavar": "STEP", "nargs": "+", "default": [], "help": "steps that are scored on the development set too"}},
+    "variants": {
+        "--full": {
+            "metavar": "STEP",
+            "nargs": "+",
+            "default": [],
+            "help": "steps that are scored on the development set too",
+        }
+    },
     "speed": {
-        "--rounds": {"type": int, "metavar": "N", "required": True, "help": "how often each model translates the test set (needed)"},
-        "--idle": {"action": "store_true", "help": "wait for an idle machine, and refuse a measurement beside another busy core"},
+        "--rounds": {
+            "type": int,
+            "metavar": "N",
+            "required": True,
+            "help": "how often each model translates the test set (needed)",
+        },
+        "--idle": {
+            "action": "store_true",
+            "help": "wait for an idle machine, and refuse a measurement beside another busy core",
+        },
     },
     "choose": {
         "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost (needed)"},
         "--task": {"metavar": "TASK", "help": "one task (default: all of the run)", "completes": "task"},
-        "--against": {**CHAIN, "metavar": "CHAIN", "help": "the model to lose against (default: the best on the development set)"},
+        "--against": {
+            **CHAIN,
+            "metavar": "CHAIN",
+            "help": "the model to lose against (default: the best on the development set)",
+        },
     },
     "export": {
         "--engine": {
             "default": "auto",
             "metavar": "ENGINE",
-            "help": "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default: %(default)s)",
+            "help": (
+                "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default: "
+                "%(default)s)"
+            ),
             "completes": ("auto", *INT8_ENGINES),
         },
         "--precision": {
             "metavar": "PRECISION",
-            "help": "float32 or int8 (default: int8 for a model that was rounded for the engine, else float32)",
+            "help": (
+                "float32 or int8 (default: int8 for a model that was rounded for the engine, else float32)"
+            ),
             "completes": ("float32", "int8"),
         },
-        "--shortlist": {"action": argparse.BooleanOptionalAction, "help": "a lexical shortlist, or none (default: as the recipe decodes)"},
+        "--shortlist": {
+            "action": argparse.BooleanOptionalAction,
+            "help": "a lexical shortlist, or none (default: as the recipe decodes)",
+        },
     },
 }
 OF_EVERY_VERB = {
@@ -374,7 +491,11 @@ OF_EVERY_VERB = {
         "completes": "file",
         "help": "settings over config.yaml, as Snakemake's option (default: none)",
     },
-    "--preset": {"metavar": "PRESET", "completes": "preset", "help": "short for --set preset=PRESET (default: config.yaml's, else toy)"},
+    "--preset": {
+        "metavar": "PRESET",
+        "completes": "preset",
+        "help": "short for --set preset=PRESET (default: config.yaml's, else toy)",
+    },
     "--set": {
         "action": "extend",
         "nargs": "+",
@@ -382,20 +503,31 @@ OF_EVERY_VERB = {
         "metavar": "KEY=VALUE",
         "help": "settings over those of the files, values in YAML, as Snakemake's --config (default: none)",
     },
-    "--lease": {"type": int, "default": 0, "help": argparse.SUPPRESS},  # of rules: wait for so many GPUs that no other job has
-    "--cost": {"type": Path, "help": argparse.SUPPRESS},  # of rules: record what the job costs, beside this log
+    "--lease": {
+        "type": int,
+        "default": 0,
+        "help": argparse.SUPPRESS,
+    },  # of rules: wait for so many GPUs that no other job has
+    "--cost": {
+        "type": Path,
+        "help": argparse.SUPPRESS,
+    },  # of rules: record what the job costs, beside this log
 }
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose `--set` takes pairs alone: argparse would give it the chain that follows them, too."""
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         return super().parse_known_args(_pairs_apart(sys.argv[1:] if args is None else args), namespace)
 
 
 def _pairs_apart(words: Sequence[str]) -> list[str]:
-    """`--set a=1 b=2 word` as `--set=a=1 --set=b=2 word`; words after `--`, and those of fairseq's tools, stay as they are."""
+    """`--set a=1 b=2 word` as `--set=a=1 --set=b=2 word`; words after `--`, and those of fairseq's tools,
+    stay as they are.
+    """
     apart: list[str] = []
     left = iter(words)
     for word in left:
@@ -412,7 +544,9 @@ def _pairs_apart(words: Sequence[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="nmtprune", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb", title="verbs", parser_class=argparse.ArgumentParser)
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="verb", title="verbs", parser_class=argparse.ArgumentParser
+    )
     for name, (function, positional) in VERBS.items():
         shown = {} if name in INTERNAL else {"help": function.__doc__}
         verb = verbs.add_parser(name, description=function.__doc__, **shown)
@@ -427,12 +561,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(verb: argparse.ArgumentParser, argument: str, settings: dict[str, Any]) -> None:
-    added = verb.add_argument(argument, **{key: value for key, value in settings.items() if key != "completes"})
+    added = verb.add_argument(
+        argument, **{key: value for key, value in settings.items() if key != "completes"}
+    )
     added.completes = settings.get("completes")
 
 
 def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """Note what the file is made from that the verb makes, if it makes one: once, however many workers make it."""
+    """Note what the file is made from that the verb makes, if it makes one: once, however many workers make
+    it.
+    """
     from nmtprune.planning import jobs
     from nmtprune.store import current  # they take time, and `--help` needs neither
 
@@ -444,7 +582,10 @@ def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.Abstract
 
 def main() -> int:
     if sys.argv[1:] and not sys.argv[1].startswith("-") and sys.argv[1] not in VERBS:
-        print(f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], set(VERBS) - set(INTERNAL))}", file=sys.stderr)
+        print(
+            f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], set(VERBS) - set(INTERNAL))}",
+            file=sys.stderr,
+        )
         return 2
     arguments = _parser().parse_args()
     if os.environ.get("NMTPRUNE_TRACEBACK") is None:
@@ -459,7 +600,10 @@ def main() -> int:
             began = time.monotonic()
             VERBS[arguments.verb][0](config, arguments)
             if arguments.cost and devices.is_first():
-                write_json(paths.cost(arguments.cost), job_cost.of_this_process(arguments.verb, time.monotonic() - began))
+                write_json(
+                    paths.cost(arguments.cost),
+                    job_cost.of_this_process(arguments.verb, time.monotonic() - began),
+                )
         sys.stdout.flush()
     except UserError as error:
         print(f"nmtprune: {error}", file=sys.stderr)

@@ -12,17 +12,20 @@ from nmtprune.data.fetch import Pair
 
 DROPS = ("empty", "control characters", "too long", "ratio", "duplicate")
 
-# Unicode's control characters (Cc) less the tab, and its line and paragraph separators: many programs end a line there.
+# Unicode's control characters (Cc) less the tab, and its line and paragraph separators: many programs end a
+# line there.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def clean(pairs: Iterable[Pair], cleaning: Mapping[str, Any], counts: Counter[str]) -> Iterator[Pair]:
     """Yield the pairs to train on, and count all in `counts`: `read`, `kept`, and each reason of `DROPS`.
 
-    `cleaning` as in schemas/task.schema.json. A pair counts under the first reason that holds, in the order of `DROPS`:
+    `cleaning` as in schemas/task.schema.json. A pair counts under the first reason that holds, in the order
+    of `DROPS`:
 
     * empty: a side has no visible character;
-    * control characters: a side has one and `control_characters` is `drop` (`replace`, the default, makes it a space);
+    * control characters: a side has one and `control_characters` is `drop` (`replace`, the default, makes it
+    a space);
     * too long: a side has more than `max_words` words or `max_characters` characters;
     * ratio: one side has more than `max_ratio` times the other's words;
     * duplicate: the very pair was kept before, if `duplicates` is `drop` (needs 100 bytes of memory a pair).

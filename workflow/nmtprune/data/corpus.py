@@ -33,7 +33,11 @@ def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
 
 def sources_of(task: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The sources of every split; none of a development set that is held out of the training data."""
-    return {"train": task["train"], "dev": task["dev"] if isinstance(task["dev"], list) else [], **task["test"]}
+    return {
+        "train": task["train"],
+        "dev": task["dev"] if isinstance(task["dev"], list) else [],
+        **task["test"],
+    }
 
 
 def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
@@ -48,7 +52,10 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
         file = next(filter(os.path.isfile, candidates), None)
         if file is None:
-            raise UserError(f"task `{task['title']}` names the file {named}, and there is no {' or '.join(map(str, candidates))}")
+            raise UserError(
+                f"task `{task['title']}` names the file {named}, and there is no "
+                f"{' or '.join(map(str, candidates))}"
+            )
         with open(file, "rb") as stream:
             check_packing(stream, str(file))
         found.append(str(file))
@@ -58,8 +65,9 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
 def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, downloads: Path) -> None:
     """Write `<split>.<language>` for every split of a task, `counts.csv`, and last `manifest.json`.
 
-    Only training pairs are ever dropped. Development and test lines stay as they are, but for white space at their
-    ends: scores must compare with those of others. Toy corpora add `<split>.labels.jsonl`. Raises UserError.
+    Only training pairs are ever dropped. Development and test lines stay as they are, but for white space at
+    their ends: scores must compare with those of others. Toy corpora add `<split>.labels.jsonl`. Raises
+    UserError.
     """
     place = Place(*languages_of(task), data_dir, downloads)
     cleaning = task.get("cleaning", {})
@@ -80,14 +88,20 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
                 writers[split].write(_cased((source.strip(), target.strip(), *labels), cleaning))
         for split, counted in counts.items():
             if not counted["kept"]:
-                raise UserError(f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and `cleaning`")
+                raise UserError(
+                    f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and "
+                    "`cleaning`"
+                )
     if sample := task.get("sample"):
-        counts["train"]["kept"] = keep_sample(folder, task, counts["train"]["kept"], sample["pairs"], sample["seed"])
+        counts["train"]["kept"] = keep_sample(
+            folder, task, counts["train"]["kept"], sample["pairs"], sample["seed"]
+        )
     write_manifest(folder, task, counts)
 
 
 def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, seed: int) -> int:
-    """Keep so many of a text's training pairs, drawn at random; their order stays. Returns how many there are now.
+    """Keep so many of a text's training pairs, drawn at random; their order stays. Returns how many there are
+    now.
 
     Of one seed a smaller sample lies in a larger one. Raises UserError where there are fewer pairs.
     """
@@ -115,9 +129,15 @@ def write_pairs(folder: Path, split: str, task: Mapping[str, Any], pairs: Iterab
             writer.write(pair)
 
 
-def write_manifest(folder: Path, task: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], **facts: Any) -> None:
-    """Write `counts.csv` and `manifest.json` of a text whose files are all there. Its digest speaks of the text alone."""
-    write_table(folder / paths.COUNTS, ({"split": split, **counted} for split, counted in counts.items()), COUNTS)
+def write_manifest(
+    folder: Path, task: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], **facts: Any
+) -> None:
+    """Write `counts.csv` and `manifest.json` of a text whose files are all there. Its digest speaks of the
+    text alone.
+    """
+    write_table(
+        folder / paths.COUNTS, ({"split": split, **counted} for split, counted in counts.items()), COUNTS
+    )
     files = {file.name: sha256_of(file) for split in counts for file in sorted(folder.glob(f"{split}.*"))}
     write_json(
         folder / "manifest.json",

@@ -26,13 +26,15 @@ _CHUNK = 1 << 16
 def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Path) -> Path:
     """The file behind `url`: from `data_dir` if it is there, downloaded before, or downloaded now.
 
-    `data_dir` may hold it by its base name, or as `downloads` does: by host and path. `checksum` is SHA-256 or MD5 in
-    hexadecimal. Raises UserError where the file cannot be had or is not the one the task means.
+    `data_dir` may hold it by its base name, or as `downloads` does: by host and path. `checksum` is SHA-256
+    or MD5 in hexadecimal. Raises UserError where the file cannot be had or is not the one the task means.
     """
     parts = urlsplit(url)
     place = Path(parts.netloc.replace(":", "_"), *PurePosixPath(unquote(parts.path).lstrip("/")).parts)
     if len(place.parts) < 2 or ".." in place.parts or "\0" in str(place):
-        raise UserError(f"{url} does not name a file below its host: give the address of the file itself, without `..`")
+        raise UserError(
+            f"{url} does not name a file below its host: give the address of the file itself, without `..`"
+        )
     if data_dir is not None:
         for file in (data_dir / place, data_dir / place.name):
             if os.path.isfile(file):
@@ -47,7 +49,8 @@ def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Pat
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar or zip archive into a folder; other files are left as they are.
 
-    Raises UserError where a member's path or link leads out of the folder, or the archive is damaged; nothing is written outside.
+    Raises UserError where a member's path or link leads out of the folder, or the archive is damaged; nothing
+    is written outside.
     """
     try:
         if tarfile.is_tarfile(archive):
@@ -57,7 +60,10 @@ def unpack(archive: Path, folder: Path) -> None:
             with zipfile.ZipFile(archive) as opened:
                 for name in opened.namelist():
                     if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                        raise UserError(f"{archive}: its member {name} leads out of the folder that it is unpacked in; get another archive")
+                        raise UserError(
+                            f"{archive}: its member {name} leads out of the folder that it is unpacked in; "
+                            "get another archive"
+                        )
                 opened.extractall(folder)
     except tarfile.FilterError as error:
         raise UserError(f"{archive}: {error}; get another archive") from None
@@ -69,7 +75,10 @@ def verify(file: Path, checksum: str | None) -> None:
     """Raises UserError where a file's checksum is not the expected one."""
     found = _mismatch(file, checksum)
     if found:
-        raise UserError(f"{file} has the checksum {found} and the task expects {checksum}: replace the file or correct the task")
+        raise UserError(
+            f"{file} has the checksum {found} and the task expects {checksum}: replace the file or correct "
+            "the task"
+        )
 
 
 def _mismatch(file: Path, checksum: str | None) -> str | None:
@@ -108,7 +117,9 @@ def _download(url: str, file: Path, checksum: str | None) -> None:
         found = _mismatch(part, checksum)
         if found:
             part.unlink()
-            raise UserError(f"{url} has the checksum {found} and the task expects {checksum}: nothing of it was kept")
+            raise UserError(
+                f"{url} has the checksum {found} and the task expects {checksum}: nothing of it was kept"
+            )
         os.replace(part, file)
 
 

@@ -15,8 +15,8 @@ from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, sha256_of, write_json
 from nmtprune.store import manifest
 
-# the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and beyond those of its
-# training data of our own
+# the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and
+# beyond those of its training data of our own
 UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
 UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
 
@@ -24,7 +24,8 @@ UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
 def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
     """Learn a task's subwords (or take given ones), encode and binarise its text; write `manifest.json` last.
 
-    The manifest's digest speaks of what training sees: dictionaries, training and development data. Raises UserError.
+    The manifest's digest speaks of what training sees: dictionaries, training and development data. Raises
+    UserError.
     """
     from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
 
@@ -54,20 +55,33 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
     )
 
 
-def check_unknown(task: Mapping[str, Any], settings: Mapping[str, Any], kind: str, unknown: Mapping[str, Mapping[str, float]]) -> None:
-    """Raises UserError where the pieces of a set are not those of its dictionary. `kind`: of subwords; `unknown`: parts of all pieces by
-    split and language."""
+def check_unknown(
+    task: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    kind: str,
+    unknown: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Raises UserError where the pieces of a set are not those of its dictionary. `kind`: of subwords;
+    `unknown`: parts of all pieces by split and language.
+    """
     given = settings["type"] == "given"
     for split, shares in unknown.items():
         for language, share in shares.items():
             if given and share > UNKNOWN_OF_GIVEN[kind]:
-                dictionary, model = Path(settings["dictionaries"]) / f"dict.{language}.txt", settings.get("model") or "null"
+                dictionary, model = (
+                    Path(settings["dictionaries"]) / f"dict.{language}.txt",
+                    settings.get("model") or "null",
+                )
                 raise UserError(
-                    f"import `{settings['name']}`: {share:.0%} of the pieces of `{split}` ({language}) are unknown to {dictionary}, where "
-                    f"{UNKNOWN_OF_GIVEN[kind]:.0%} are the most; was the model trained with other subwords than `subwords: {model}`?"
+                    f"import `{settings['name']}`: {share:.0%} of the pieces of `{split}` ({language}) are "
+                    f"unknown to {dictionary}, where "
+                    f"{UNKNOWN_OF_GIVEN[kind]:.0%} are the most; was the model trained with other subwords "
+                    f"than `subwords: {model}`?"
                 )
             if not given and share - unknown["train"][language] > UNKNOWN_BEYOND_TRAINING[kind]:
                 raise UserError(
-                    f"task `{task['title']}`: {share:.0%} of the pieces of `{split}` ({language}) are unknown, and "
-                    f"{unknown['train'][language]:.0%} of the training data's: is the set in another language, script or encoding?"
+                    f"task `{task['title']}`: {share:.0%} of the pieces of `{split}` ({language}) are "
+                    "unknown, and "
+                    f"{unknown['train'][language]:.0%} of the training data's: is the set in another "
+                    "language, script or encoding?"
                 )

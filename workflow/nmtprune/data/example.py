@@ -1,4 +1,6 @@
-"""The example of a run of your own, docs/examples/own: `python -m nmtprune init` copies it into a new folder and adds a small corpus."""
+"""The example of a run of your own, docs/examples/own: `python -m nmtprune init` copies it into a new folder
+and adds a small corpus.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SENTENCES = {"train": 6000, "dev": 200, "test": 500}
 
 
 def write(folder: Path, config: Config) -> str:
-    """Write the example into a new folder and say what to do with it. Raises UserError where the folder holds something already."""
+    """Write the example into a new folder and say what to do with it. Raises UserError where the folder holds
+    something already.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"init: {folder} is there already; name a folder that is new or empty")
     name = config.name_after(folder.resolve().name)
@@ -31,7 +35,9 @@ def write(folder: Path, config: Config) -> str:
     page = paths.page(name) / "index.html"
     for seed, (split, sentences) in enumerate(SENTENCES.items(), 1):
         pairs = list(toy.generate(sentences, 1000 + seed))
-        for language, lines in zip(LANGUAGES, ([pair.source for pair in pairs], [pair.target for pair in pairs]), strict=True):
+        for language, lines in zip(
+            LANGUAGES, ([pair.source for pair in pairs], [pair.target for pair in pairs]), strict=True
+        ):
             write_lines(folder / "corpus" / f"{split}.{language}", lines)
     written = {
         f"snakemake --cores all --configfile {HERE}/config.yaml": command,
@@ -41,10 +47,16 @@ def write(folder: Path, config: Config) -> str:
     }
     for source in sorted(EXAMPLE.rglob("*.yaml")):
         target = folder / source.relative_to(EXAMPLE)
-        schemas = {f"$schema={_between(SCHEMAS, source.parent)}/": f"$schema={_between(SCHEMAS, target.parent)}/"}
+        schemas = {
+            f"$schema={_between(SCHEMAS, source.parent)}/": f"$schema={_between(SCHEMAS, target.parent)}/"
+        }
         write_text(target, _replaced(source.read_text(encoding="utf-8"), schemas | written))
     return "\n".join(
-        [f"An example is in {folder}: corpus/, tasks/, recipes/ and config.yaml, with comments. Run it:", command, f"Its page: {page}"]
+        [
+            f"An example is in {folder}: corpus/, tasks/, recipes/ and config.yaml, with comments. Run it:",
+            command,
+            f"Its page: {page}",
+        ]
     )
 
 
@@ -54,6 +66,8 @@ def _between(folder: Path, start: Path) -> str:
 
 
 def _replaced(text: str, replacements: dict[str, str]) -> str:
-    """A text with each old part, wherever it is, replaced by the new one; what was put in is not looked at again."""
+    """A text with each old part, wherever it is, replaced by the new one; what was put in is not looked at
+    again.
+    """
     old = re.compile("|".join(map(re.escape, replacements)))
     return old.sub(lambda match: replacements[match[0]], text)

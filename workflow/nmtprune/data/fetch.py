@@ -76,13 +76,17 @@ def fetch(source: Source, place: Place) -> Iterator[Pair]:
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
-    """Lines of a UTF-8 stream, split at newline characters only. Raises UserError that names file and line."""
+    """Lines of a UTF-8 stream, split at newline characters only. Raises UserError that names file and
+    line.
+    """
     try:
         for number, raw in enumerate(file, 1):
             line = raw.decode("utf-8")
             yield (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
     except UnicodeDecodeError:
-        raise UserError(f"{name}, line {number}: the text is not UTF-8; convert it, for example with iconv") from None
+        raise UserError(
+            f"{name}, line {number}: the text is not UTF-8; convert it, for example with iconv"
+        ) from None
     except _DAMAGED as error:
         raise UserError(f"{name} is damaged ({error}): get it again") from None
     except OSError as error:
@@ -92,14 +96,20 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
 
 
 def check_packing(file: BinaryIO, name: str) -> str | None:
-    """The suffix of what a file is packed as, by its name or by how it begins; None for plain text. Raises UserError where nothing here
-    unpacks it."""
+    """The suffix of what a file is packed as, by its name or by how it begins; None for plain text. Raises
+    UserError where nothing here unpacks it.
+    """
     begins = file.read(max(len(magic) for magic, _ in _PACKED.values()))
     suffix = next((suffix for suffix in _PACKED if name.lower().endswith(suffix)), None)
-    suffix = suffix or next((suffix for suffix, (magic, _) in _PACKED.items() if begins.startswith(magic)), None)
+    suffix = suffix or next(
+        (suffix for suffix, (magic, _) in _PACKED.items() if begins.startswith(magic)), None
+    )
     if suffix and _PACKED[suffix][1] is None:
         valid = ", ".join(known for known, (_, opens) in _PACKED.items() if opens)
-        raise UserError(f"{name} is packed as {suffix}, which is not unpacked here: unpack it, or pack it anew; valid: plain text, {valid}")
+        raise UserError(
+            f"{name} is packed as {suffix}, which is not unpacked here: unpack it, or pack it anew; valid: "
+            f"plain text, {valid}"
+        )
     return suffix
 
 
@@ -115,8 +125,14 @@ def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pai
     streams = [iter(side) for side in sides]
     for read, pair in enumerate(zip_longest(*streams)):
         if None in pair:
-            counts = [read + (line is not None) + sum(1 for _ in rest) for line, rest in zip(pair, streams, strict=True)]
-            raise UserError(f"{names[0]} has {counts[0]} lines and {names[1]} has {counts[1]}: a parallel corpus needs equal sides")
+            counts = [
+                read + (line is not None) + sum(1 for _ in rest)
+                for line, rest in zip(pair, streams, strict=True)
+            ]
+            raise UserError(
+                f"{names[0]} has {counts[0]} lines and {names[1]} has {counts[1]}: a parallel corpus needs "
+                "equal sides"
+            )
         yield pair
 
 
@@ -125,7 +141,9 @@ def by_language(pattern: str | Mapping[str, str], language: str) -> str:
     if isinstance(pattern, str):
         return pattern.replace("{lang}", language)
     if language not in pattern:
-        raise UserError(f"a source names files for {', '.join(pattern)} and the task needs one for `{language}`")
+        raise UserError(
+            f"a source names files for {', '.join(pattern)} and the task needs one for `{language}`"
+        )
     return pattern[language]
 
 
@@ -145,14 +163,19 @@ def _files(source: Source, place: Place) -> Iterator[Pair]:
         candidates = [named] if place.data_dir is None else [named, place.data_dir / named]
         file = next(filter(os.path.isfile, candidates), None)
         if file is None:
-            raise UserError(f"there is no file {' or '.join(map(str, candidates))}, which the task names as its `{language}` side")
+            raise UserError(
+                f"there is no file {' or '.join(map(str, candidates))}, which the task names as its "
+                f"`{language}` side"
+            )
         verify(file, _checksum(source, language))
         files.append(file)
     return paired([_read(file) for file in files], [str(file) for file in files])
 
 
 def _url(source: Source, place: Place) -> Iterator[Pair]:
-    files = [place.obtain(by_language(source["url"], lang), _checksum(source, lang)) for lang in place.languages]
+    files = [
+        place.obtain(by_language(source["url"], lang), _checksum(source, lang)) for lang in place.languages
+    ]
     return paired([_read(file) for file in files], [str(file) for file in files])
 
 
@@ -161,7 +184,10 @@ def _archive(source: Source, place: Place) -> Iterator[Pair]:
     members = source["members"] if isinstance(source["members"], list) else [source["members"]]
     for member in members:
         patterns = [by_language(member, language) for language in place.languages]
-        yield from paired([_members(archive, pattern) for pattern in patterns], [f"{archive}: {pattern}" for pattern in patterns])
+        yield from paired(
+            [_members(archive, pattern) for pattern in patterns],
+            [f"{archive}: {pattern}" for pattern in patterns],
+        )
 
 
 def _members(archive: Path, pattern: str) -> Iterator[str]:
@@ -169,14 +195,26 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
     try:
         with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
             is_zip = isinstance(opened, zipfile.ZipFile)
-            members = {member.filename: member for member in opened.infolist()} if is_zip else {m.name: m for m in opened.getmembers()}
-            files = [name for name, member in members.items() if not (member.is_dir() if is_zip else member.isdir())]
+            members = (
+                {member.filename: member for member in opened.infolist()}
+                if is_zip
+                else {m.name: m for m in opened.getmembers()}
+            )
+            files = [
+                name
+                for name, member in members.items()
+                if not (member.is_dir() if is_zip else member.isdir())
+            ]
             names = sorted(fnmatch.filter(files, pattern))
             if not names:
                 raise UserError(f"{archive} has no member {pattern}")
-            for name in names:  # read where they are: nothing of an archive is written, whatever its names and links say
+            for name in (
+                names
+            ):  # read where they are: nothing of an archive is written, whatever its names and links say
                 if not (is_zip or members[name].isfile()):
-                    raise UserError(f"{archive}: {name} is a link, and no file of text; name the member that it links to")
+                    raise UserError(
+                        f"{archive}: {name} is a link, and no file of text; name the member that it links to"
+                    )
                 with opened.open(name) if is_zip else opened.extractfile(name) as member:
                     yield from _text_of(lines_of(_unpacked(member, name), f"{archive}: {name}"), name)
     except _DAMAGED as error:
@@ -184,7 +222,9 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
 
 
 def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:
-    """The sentences of a file of WMT or IWSLT, taken out of their mark-up as fairseq's prepare scripts take them."""
+    """The sentences of a file of WMT or IWSLT, taken out of their mark-up as fairseq's prepare scripts take
+    them.
+    """
     base = PurePosixPath(name).name
     if base.endswith((".xml", ".sgm")):
         for line in lines:
@@ -204,7 +244,9 @@ def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
     import os
 
     place.downloads.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("MTDATA", str(place.downloads / "mtdata"))  # where it keeps its index; read by the import
+    os.environ.setdefault(
+        "MTDATA", str(place.downloads / "mtdata")
+    )  # where it keeps its index; read by the import
     from mtdata.cache import Cache
     from mtdata.entry import DatasetId
     from mtdata.index import Index
@@ -219,18 +261,26 @@ def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
     try:
         entry = Index.get_instance().entries[DatasetId.parse(name)]
     except (KeyError, ValueError, AssertionError):
-        raise UserError(f"mtdata has no data set `{name}`: `mtdata list -l {place.source}-{place.target}` lists those it has") from None
+        raise UserError(
+            f"mtdata has no data set `{name}`: `mtdata list -l {place.source}-{place.target}` lists those it "
+            "has"
+        ) from None
     languages = [tag.lang for tag in entry.did.langs]
     wanted = [bcp47(language).lang for language in place.languages]
     if sorted(languages) != sorted(wanted):
-        raise UserError(f"mtdata's data set `{name}` is {'-'.join(languages)} and the task is {place.source}-{place.target}")
+        raise UserError(
+            f"mtdata's data set `{name}` is {'-'.join(languages)} and the task is "
+            f"{place.source}-{place.target}"
+        )
     order = [languages.index(language) for language in wanted]
     parser = Parser(Files(place.downloads).get_entry(entry), ext=entry.in_ext or None, ent=entry)
     return (tuple(segments[side] or "" for side in order) for segments in parser.read_segs(show_pbar=False))
 
 
 def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
-    """A test set of sacrebleu, read by sacrebleu (its first reference); the files come by our own download."""
+    """A test set of sacrebleu, read by sacrebleu (its first reference); the files come by our own
+    download.
+    """
     import shutil
 
     from sacrebleu.dataset import DATASETS
@@ -240,7 +290,9 @@ def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
         raise UserError(f"sacrebleu has no test set `{name}`: `sacrebleu --list` prints those it has")
     dataset = DATASETS[name]
     if pair not in dataset.langpairs:
-        raise UserError(f"sacrebleu's test set `{name}` has no {pair}; it has {', '.join(sorted(dataset.langpairs))}")
+        raise UserError(
+            f"sacrebleu's test set `{name}` has no {pair}; it has {', '.join(sorted(dataset.langpairs))}"
+        )
     folder = place.downloads / "sacrebleu" / name.replace("/", "_") / pair
     dataset._outdir, dataset._rawdir = str(folder), str(folder / "raw")
     (folder / "raw").mkdir(parents=True, exist_ok=True)
@@ -259,7 +311,9 @@ def _toy(source: Source, place: Place) -> Iterator[Pair]:
     from nmtprune.data import toy
 
     for example in toy.generate(**source["toy"]):
-        sides = (example.target, example.source) if source.get("reverse") else (example.source, example.target)
+        sides = (
+            (example.target, example.source) if source.get("reverse") else (example.source, example.target)
+        )
         yield (*sides, json.dumps(example.labels, ensure_ascii=False, sort_keys=True))
 
 
@@ -270,7 +324,10 @@ def _detokenised(place: Place) -> Callable[[Pair], Pair]:
     sides = [MosesDetokenizer(language) for language in place.languages]
 
     def detokenise(pair: Pair) -> Pair:
-        return tuple(side.detokenize(line.replace("##AT##-##AT##", "@-@").split()) for side, line in zip(sides, pair, strict=True))
+        return tuple(
+            side.detokenize(line.replace("##AT##-##AT##", "@-@").split())
+            for side, line in zip(sides, pair, strict=True)
+        )
 
     return detokenise
 

@@ -38,7 +38,9 @@ LEAST_A_LABEL = 10  # sentences; with fewer there is nothing to learn or to meas
 MOST_LINES = 1_000_000  # of the training text that are read
 
 Labelled = tuple[str, str]  # sentence, label
-Spelling = Callable[[str], str]  # of a task's text: as it stands or in lower case, before anything is told apart
+Spelling = Callable[
+    [str], str
+]  # of a task's text: as it stands or in lower case, before anything is told apart
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
@@ -64,8 +66,9 @@ def probes(
 ) -> Iterator[tuple[str, Examples | Missing]]:
     """Every probe with its examples or the reason why it has none.
 
-    `text`: the folder of the task's text; `sizes`: the most examples of `train`, `dev` and `test`. The same arguments give the
-    same examples; labels are in equal numbers where they are ours to choose. Raises UserError for a malformed file.
+    `text`: the folder of the task's text; `sizes`: the most examples of `train`, `dev` and `test`. The same
+    arguments give the same examples; labels are in equal numbers where they are ours to choose. Raises
+    UserError for a malformed file.
     """
     spelt = str.lower if task.get("cleaning", {}).get("lowercase") else str
     generated = all("toy" in source for source in task["train"])
@@ -86,32 +89,51 @@ def probes(
 def _unannotated(task: Mapping[str, Any], name: str) -> str:
     if task["source"] == "en":
         return f"there is no probing/{FILES[name]} of SentEval in data_dir"
-    return f"it needs sentences of the source language `{task['source']}` with annotation, and SentEval's are English"
+    return (
+        f"it needs sentences of the source language `{task['source']}` with annotation, and SentEval's "
+        "are English"
+    )
 
 
-def _gold(task: Mapping[str, Any], name: str, sizes: Mapping[str, int], spelt: Spelling) -> Examples | Missing:
+def _gold(
+    task: Mapping[str, Any], name: str, sizes: Mapping[str, int], spelt: Spelling
+) -> Examples | Missing:
     if any(source.get("reverse") for source in task["train"]):
-        return Missing("the toy grammar has labels for its source language, and this task translates from its target language")
+        return Missing(
+            "the toy grammar has labels for its source language, and this task translates from its target "
+            "language"
+        )
     by_label: dict[str, list[str]] = defaultdict(list)
     total = sum(sizes.values())
-    unique = {spelt(sentence): label for label, sentence in toy.probing_examples(name, total + total // 20, SEED)}
+    unique = {
+        spelt(sentence): label for label, sentence in toy.probing_examples(name, total + total // 20, SEED)
+    }
     for sentence, label in unique.items():
         by_label[label].append(sentence)
     return _split("gold", by_label, sizes)
 
 
-def _split(source: str, by_label: Mapping[str, Sequence[str]], sizes: Mapping[str, int]) -> Examples | Missing:
-    """Splits with equal numbers of every label, of the sizes asked for or, where sentences are too few, in their proportions."""
+def _split(
+    source: str, by_label: Mapping[str, Sequence[str]], sizes: Mapping[str, int]
+) -> Examples | Missing:
+    """Splits with equal numbers of every label, of the sizes asked for or, where sentences are too few, in
+    their proportions.
+    """
     total = sum(sizes.values())
     each = min(total // len(by_label), *map(len, by_label.values())) if len(by_label) > 1 else 0
     if each < LEAST_A_LABEL:
-        return Missing(f"the text has too few sentences: {each} for each of {len(by_label)} labels, and {LEAST_A_LABEL} are the least")
+        return Missing(
+            f"the text has too few sentences: {each} for each of {len(by_label)} labels, and {LEAST_A_LABEL} "
+            "are the least"
+        )
     dev, test = (max(1, each * sizes[split] // total) for split in ("dev", "test"))
     parts = {"dev": slice(0, dev), "test": slice(dev, dev + test), "train": slice(dev + test, each)}
     draw = random.Random(SEED)
     splits = {}
     for split, part in parts.items():
-        splits[split] = [(sentence, label) for label, sentences in sorted(by_label.items()) for sentence in sentences[part]]
+        splits[split] = [
+            (sentence, label) for label, sentences in sorted(by_label.items()) for sentence in sentences[part]
+        ]
         draw.shuffle(splits[split])
     return Examples(source, **splits)
 
@@ -120,10 +142,11 @@ def _split(source: str, by_label: Mapping[str, Sequence[str]], sizes: Mapping[st
 
 
 def _senteval(file: Path, sizes: Mapping[str, int], spelt: Spelling) -> Examples:
-    """The examples of a file of SentEval, evenly spaced where it has more than asked for; detokenised, as models read plain text.
+    """The examples of a file of SentEval, evenly spaced where it has more than asked for; detokenised, as
+    models read plain text.
 
-    A sentence counts where it stands first, spaces apart, which detokenising changes. Raises UserError for a malformed line, a split
-    without examples and a single label.
+    A sentence counts where it stands first, spaces apart, which detokenising changes. Raises UserError for a
+    malformed line, a split without examples and a single label.
     """
     splits: dict[str, list[Labelled]] = {split: [] for split in SPLITS.values()}
     seen: set[str] = set()
@@ -131,19 +154,28 @@ def _senteval(file: Path, sizes: Mapping[str, int], spelt: Spelling) -> Examples
         for number, line in enumerate(lines_of(stream, str(file)), 1):
             fields = line.split("\t")
             if len(fields) != 3 or fields[0] not in SPLITS or not fields[1].strip() or not fields[2].strip():
-                raise UserError(f"{file}, line {number}: expected tr, va or te, a label and a sentence with tabs between: {line[:60]!r}")
+                raise UserError(
+                    f"{file}, line {number}: expected tr, va or te, a label and a sentence with tabs "
+                    f"between: {line[:60]!r}"
+                )
             split, label, sentence = fields[0], fields[1], spelt(fields[2])
             if (letters := "".join(sentence.split())) not in seen:
                 splits[SPLITS[split]].append((sentence, label))
             seen.add(letters)
     for short, split in SPLITS.items():
         if not splits[split]:
-            raise UserError(f"{file} has no {split} examples (lines that begin with `{short}`): get the whole file again")
+            raise UserError(
+                f"{file} has no {split} examples (lines that begin with `{short}`): get the whole file again"
+            )
     if len({label for _, label in splits["train"]}) < 2:
         raise UserError(f"{file} has a single label in its train examples: a probe needs two at least")
     detokenise = _detokeniser()
     return Examples(
-        "senteval", **{split: [(detokenise(s), label) for s, label in _spaced(splits[split], sizes[split])] for split in splits}
+        "senteval",
+        **{
+            split: [(detokenise(s), label) for s, label in _spaced(splits[split], sizes[split])]
+            for split in splits
+        },
     )
 
 
@@ -169,7 +201,9 @@ def _sentences(file: Path, spelt: Spelling) -> list[str]:
             step = -(-sum(1 for _ in stream) // MOST_LINES) or 1
             stream.seek(0)
             lines = islice(lines_of(stream, str(file)), 0, None, step)
-            fitting = dict.fromkeys(spelt(line) for line in lines if MIN_WORDS <= len(line.split()) <= MAX_WORDS)
+            fitting = dict.fromkeys(
+                spelt(line) for line in lines if MIN_WORDS <= len(line.split()) <= MAX_WORDS
+            )
     except FileNotFoundError:
         raise UserError(f"there is no text {file} to make probes from") from None
     sentences = list(fitting)
@@ -187,7 +221,9 @@ def _from_corpus(name: str, sentences: list[str], sizes: Mapping[str, int]) -> E
 def sentence_lengths(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labelled]:
     """SentLen: in which of six ranges the number of words is; the ranges part the text into equal shares."""
     lengths = sorted(len(sentence.split()) for sentence in sentences)
-    bounds = sorted({lengths[place * len(lengths) // LENGTH_BINS] for place in range(1, LENGTH_BINS)} if lengths else ())
+    bounds = sorted(
+        {lengths[place * len(lengths) // LENGTH_BINS] for place in range(1, LENGTH_BINS)} if lengths else ()
+    )
     for sentence in sentences:
         yield sentence, str(bisect_right(bounds, len(sentence.split())))
 
@@ -195,8 +231,9 @@ def sentence_lengths(sentences: list[str], _: Mapping[str, int]) -> Iterator[Lab
 def word_contents(sentences: list[str], sizes: Mapping[str, int]) -> Iterator[Labelled]:
     """WC: which one of n words of middle frequency a sentence has, those of ranks 2n to 3n.
 
-    Conneau et al. take 1,000 words of ranks 2,000 to 3,000 for 100,000 sentences. Ours are as many for the size asked for, or half
-    as many, a quarter and so on, until the text has enough training sentences with each of them.
+    Conneau et al. take 1,000 words of ranks 2,000 to 3,000 for 100,000 sentences. Ours are as many for the
+    size asked for, or half as many, a quarter and so on, until the text has enough training sentences with
+    each of them.
     """
     words = [[word.lower() for word in _WORD.findall(sentence)] for sentence in sentences]
     counts = Counter(word for each in words for word in set(each))
@@ -235,7 +272,11 @@ def bigram_shifts(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labell
 def _pairs(sentence: str) -> list[tuple[re.Match[str], re.Match[str]]]:
     """Adjacent words with one space between that differ, the first word of the sentence apart."""
     words = list(_WORD.finditer(sentence))[1:]
-    return [(a, b) for a, b in pairwise(words) if sentence[a.end() : b.start()] == " " and a[0].lower() != b[0].lower()]
+    return [
+        (a, b)
+        for a, b in pairwise(words)
+        if sentence[a.end() : b.start()] == " " and a[0].lower() != b[0].lower()
+    ]
 
 
 FROM_CORPUS: dict[str, Callable[[list[str], Mapping[str, int]], Iterable[Labelled]]] = {

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nmtprune.experiment import paths
-from nmtprune.experiment.subwords import EXTENSIONS, SIDES, Side, given_files, kind_of, model_files, with_defaults
+from nmtprune.experiment.subwords import (
+    EXTENSIONS,
+    SIDES,
+    Side,
+    given_files,
+    kind_of,
+    model_files,
+    with_defaults,
+)
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, read_json, write_json
 
@@ -59,7 +67,11 @@ class _Bpe:
         with open(codes, encoding="utf-8") as file, contextlib.redirect_stderr(io.StringIO()):
             try:
                 self._bpe = BPE(file)
-            except (SystemExit, ValueError, UnicodeDecodeError):  # it ends the program where a line is not a pair
+            except (
+                SystemExit,
+                ValueError,
+                UnicodeDecodeError,
+            ):  # it ends the program where a line is not a pair
                 raise UserError(f"{codes} does not hold BPE codes, a pair of pieces a line") from None
 
     def split(self, line: str) -> Sequence[str]:
@@ -83,8 +95,9 @@ def segmenter(kind: str, file: Path) -> _Segmenter:
 class Subwords:
     """The way from plain text to the space-separated pieces of fairseq's dictionaries, and back.
 
-    A folder holds it all: `subwords.json` with the resolved settings and the languages, and the models: `joint.*`, or
-    `source.*` and `target.*`, with `.model` for SentencePiece and `.codes` for BPE. Words have none.
+    A folder holds it all: `subwords.json` with the resolved settings and the languages, and the models:
+    `joint.*`, or `source.*` and `target.*`, with `.model` for SentencePiece and `.codes` for BPE. Words have
+    none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,27 +105,41 @@ class Subwords:
         self.folder = folder
         self.settings = read_json(folder / paths.SUBWORDS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
-        models = {name: segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))}
-        self._segmenters = {side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)}
+        models = {
+            name: segmenter(self.settings["type"], folder / name) for name in set(model_files(self.settings))
+        }
+        self._segmenters = {
+            side: models[name] for side, name in zip(SIDES, model_files(self.settings), strict=True)
+        }
         self._moses: dict[Side, _Moses] = {}
         if self.settings["moses"]:
-            self._moses = {side: _Moses(language) for side, language in zip(SIDES, self.languages, strict=True)}
+            self._moses = {
+                side: _Moses(language) for side, language in zip(SIDES, self.languages, strict=True)
+            }
 
     @classmethod
     def load(cls, folder: Path) -> Subwords:
         return cls(folder)
 
     @classmethod
-    def train(cls, settings: Mapping[str, Any], text_folder: Path, languages: tuple[str, str], folder: Path) -> Subwords:
-        """Learn the models from the training text and write them to `folder`. The same text gives the same files.
+    def train(
+        cls, settings: Mapping[str, Any], text_folder: Path, languages: tuple[str, str], folder: Path
+    ) -> Subwords:
+        """Learn the models from the training text and write them to `folder`. The same text gives the same
+        files.
 
-        `settings` as in schemas/subwords.schema.json. Raises UserError where the text is too small for the size.
+        `settings` as in schemas/subwords.schema.json. Raises UserError where the text is too small for the
+        size.
         """
         settings = with_defaults(settings)
         texts = [text_folder / f"train.{language}" for language in languages]
         moses = [_Moses(language) for language in languages] if settings["moses"] else [None, None]
         sides = [(text, tokeniser) for text, tokeniser in zip(texts, moses, strict=True)]
-        groups = {"joint": sides} if settings["joint"] else {side: [text] for side, text in zip(SIDES, sides, strict=True)}
+        groups = (
+            {"joint": sides}
+            if settings["joint"]
+            else {side: [text] for side, text in zip(SIDES, sides, strict=True)}
+        )
         folder.mkdir(parents=True, exist_ok=True)
         if settings["type"] in EXTENSIONS:
             learn = {"sentencepiece": _learn_sentencepiece, "bpe": _learn_bpe}[settings["type"]]
@@ -126,9 +153,9 @@ class Subwords:
     def given(cls, settings: Mapping[str, Any], languages: tuple[str, str], folder: Path) -> Subwords:
         """Take the subwords and dictionaries of a model that was trained elsewhere into `folder`.
 
-        `settings`: `name`; `dictionaries`, a folder with fairseq's dict.<language>.txt; `model`, a SentencePiece model
-        (*.model), BPE codes, or None for text that is split at spaces; and `moses` (default: with BPE).
-        Raises UserError where a file is missing.
+        `settings`: `name`; `dictionaries`, a folder with fairseq's dict.<language>.txt; `model`, a
+        SentencePiece model (*.model), BPE codes, or None for text that is split at spaces; and `moses`
+        (default: with BPE). Raises UserError where a file is missing.
         """
         model = settings.get("model")
         kind = kind_of(model)
@@ -149,11 +176,15 @@ class Subwords:
         return cls(folder)
 
     def encode(self, side: Side, line: str) -> str:
-        """A line of plain text as pieces with spaces between, a source's in reverse where the settings say so."""
+        """A line of plain text as pieces with spaces between, a source's in reverse where the settings say
+        so.
+        """
         if side in self._moses:
             line = self._moses[side].tokenise(line)
         pieces = self._segmenters[side].split(line)
-        return " ".join(reversed(pieces) if side == "source" and self.settings.get("reverse_source") else pieces)
+        return " ".join(
+            reversed(pieces) if side == "source" and self.settings.get("reverse_source") else pieces
+        )
 
     def decode(self, pieces: str, side: Side = "target") -> str:
         """Pieces with spaces between as a line of plain, detokenised text."""
@@ -167,13 +198,19 @@ class Subwords:
 
     @property
     def most_types(self) -> int | None:
-        """How many types a dictionary may hold: all but the most frequent words are unknown. None: no limit."""
+        """How many types a dictionary may hold: all but the most frequent words are unknown. None: no
+        limit.
+        """
         return self.settings["size"] if self.settings["type"] == "words" else None
 
     @property
     def given_dictionaries(self) -> list[Path] | None:
         """The dictionary files of source and target where they came with a model."""
-        return [self.folder / f"dict.{language}.txt" for language in self.languages] if "given" in self.settings else None
+        return (
+            [self.folder / f"dict.{language}.txt" for language in self.languages]
+            if "given" in self.settings
+            else None
+        )
 
 
 class _Moses:
@@ -202,7 +239,8 @@ def _lines(texts: _Texts) -> Iterator[str]:
 
 
 def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path) -> None:
-    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance. Says how many are too long.
+    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance.
+    Says how many are too long.
 
     Raises UserError where no sentence is short enough, or the size does not suit them.
     """
@@ -229,8 +267,12 @@ def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path)
         )
     except RuntimeError as error:
         if not counts["learnt from"]:
-            all_of_them = f"all {counts['too long']:,} lines of the training text have more than {_LONGEST:,} bytes"
-            raise UserError(f"subwords: {all_of_them}, and SentencePiece learns from shorter ones alone: split them") from None
+            all_of_them = (
+                f"all {counts['too long']:,} lines of the training text have more than {_LONGEST:,} bytes"
+            )
+            raise UserError(
+                f"subwords: {all_of_them}, and SentencePiece learns from shorter ones alone: split them"
+            ) from None
         reason = str(error).rsplit("] ", 1)[-1].strip() or "it has no piece to learn"
         raise UserError(f"subwords: size {settings['size']} does not suit this corpus: {reason}") from None
     if counts["too long"]:

@@ -1,15 +1,19 @@
-"""The `toy` parallel corpus: a small grammar of two invented languages, with gold labels for the ten probing tasks.
+"""The `toy` parallel corpus: a small grammar of two invented languages, with gold labels for the ten probing
+tasks.
 
-A sentence is drawn as an abstract structure (`Sentence`, `Clause`, `NounPhrase`) and then written in both languages.
+A sentence is drawn as an abstract structure (`Sentence`, `Clause`, `NounPhrase`) and then written in both
+languages.
 
-* The source language has subject-verb-object order, marks number and tense, and has words of two senses: a noun's sense
+* The source language has subject-verb-object order, marks number and tense, and has words of two senses: a
+noun's sense
   follows the field of its clause's verb, a verb's sense follows whether its object is alive.
-* The target language puts the verb second in main clauses, first in questions and last in subordinate clauses.
-  Articles, adjectives and pronouns agree in gender, number and case; some verbs leave their prefix at the end of the
-  clause; two nouns form one word.
+* The target language puts the verb second in main clauses, first in questions and last in subordinate
+clauses.
+  Articles, adjectives and pronouns agree in gender, number and case; some verbs leave their prefix at the end
+  of the clause; two nouns form one word.
 
-Words are drawn with a Zipf-like distribution; gender, plural, strong past and second sense are properties of a word
-that a model has to memorise.
+Words are drawn with a Zipf-like distribution; gender, plural, strong past and second sense are properties of
+a word that a model has to memorise.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Probe:
-    """A probing task of Conneau et al. (2018): its category (surface, syntactic or semantic) and its labels."""
+    """A probing task of Conneau et al. (2018): its category (surface, syntactic or semantic) and its
+    labels.
+    """
 
     category: str
     labels: tuple[str, ...]
@@ -89,7 +95,9 @@ class TargetNoun:
 
 @dataclass(frozen=True)
 class Noun:
-    """`senses[field]` is its translation in a clause whose verb is of that field: two nouns if it is ambiguous."""
+    """`senses[field]` is its translation in a clause whose verb is of that field: two nouns if it is
+    ambiguous.
+    """
 
     singular: str
     plural: str
@@ -108,7 +116,9 @@ class TargetVerb:
 
 @dataclass(frozen=True)
 class Verb:
-    """`senses[alive]` is its translation with a living object or without: two different verbs if it takes both."""
+    """`senses[alive]` is its translation with a living object or without: two different verbs if it takes
+    both.
+    """
 
     present: tuple[str, str]
     past: str
@@ -133,7 +143,11 @@ class Weighted(Generic[T]):
 
 
 SOURCE_SYLLABLE = (tuple("ptkbdgmnlrsvf"), tuple("aeiou"), ("", "", "l", "n", "r", "m"))
-TARGET_SYLLABLE = (("br", "tr", "kl", "st", "sch", *"whdgmnrfl"), tuple("aeiou"), ("", "ch", "ng", "rk", "lt", "b"))
+TARGET_SYLLABLE = (
+    ("br", "tr", "kl", "st", "sch", *"whdgmnrfl"),
+    tuple("aeiou"),
+    ("", "ch", "ng", "rk", "lt", "b"),
+)
 GENDERS = ("masculine", "feminine", "neuter")
 TARGET_PREFIXES = ("ab", "ein", "vor", "zu", "mit", "weg")
 VOWEL_SHIFT = str.maketrans("aeiou", "eioua")
@@ -155,9 +169,15 @@ class Lexicon:
         transitive = [self._verb(OBJECT_KINDS[rank % len(OBJECT_KINDS)]) for rank in range(TRANSITIVE)]
         self.transitive = Weighted(transitive)
         self.intransitive = Weighted([self._verb(()) for _ in range(INTRANSITIVE)])
-        self.transitive_of = {kind: self.transitive.only(lambda v, k=kind: k in v.subject_kinds) for kind in LIVING}
-        self.intransitive_of = {kind: self.intransitive.only(lambda v, k=kind: k in v.subject_kinds) for kind in LIVING}
-        self.transitive_on = {kind: self.transitive.only(lambda v, k=kind: k in v.object_kinds) for kind in NOUNS}
+        self.transitive_of = {
+            kind: self.transitive.only(lambda v, k=kind: k in v.subject_kinds) for kind in LIVING
+        }
+        self.intransitive_of = {
+            kind: self.intransitive.only(lambda v, k=kind: k in v.subject_kinds) for kind in LIVING
+        }
+        self.transitive_on = {
+            kind: self.transitive.only(lambda v, k=kind: k in v.object_kinds) for kind in NOUNS
+        }
         self.adjectives = self._words(ADJECTIVES)
         self.adverbs = self._words(ADVERBS)
         self.prepositions = self._words(4)
@@ -209,7 +229,9 @@ class Lexicon:
             field=self._rng.randrange(2),
             subject_kinds=self._rng.choice(SUBJECT_KINDS),
             object_kinds=object_kinds,
-            senses=self._senses(self._target_verb, ambiguous=len({kind in LIVING for kind in object_kinds}) == 2),
+            senses=self._senses(
+                self._target_verb, ambiguous=len({kind in LIVING for kind in object_kinds}) == 2
+            ),
         )
 
     def _target_verb(self) -> TargetVerb:
@@ -269,7 +291,9 @@ class Clause:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A main clause, alone or with a coordinate or a subordinate one; `front` names what stands before the subject."""
+    """A main clause, alone or with a coordinate or a subordinate one; `front` names what stands before the
+    subject.
+    """
 
     main: Clause
     front: str = ""  # "adverb", "place", "subordinate" or nothing
@@ -322,7 +346,9 @@ class Grammar:
             kind = rng.choice(verb.object_kinds)
             clause = replace(clause, object=self._noun_phrase(kind, depth), object_lives=kind in LIVING)
         if depth == 0 and self._chance(0.15):
-            clause = replace(clause, place=(lexicon.prepositions.draw(rng), self._noun_phrase("place", depth)))
+            clause = replace(
+                clause, place=(lexicon.prepositions.draw(rng), self._noun_phrase("place", depth))
+            )
         if depth == 0 and self._chance(0.15):
             clause = replace(clause, adverb=lexicon.adverbs.draw(rng))
         return clause
@@ -345,10 +371,13 @@ class Grammar:
             case "question":
                 return Sentence(main, question=True)
             case "coordinate":
-                # Events are told in their order: that nothing past follows the present is a cue to the clauses' order.
+                # Events are told in their order: that nothing past follows the present is a cue to the
+                # clauses' order.
                 second = self._second_clause(main, past and self._chance(0.5))
                 connective = lexicon.connectives.draw(rng) if self._chance(0.5) else None
-                return Sentence(main, second=second, coordinator=lexicon.coordinators.draw(rng), connective=connective)
+                return Sentence(
+                    main, second=second, coordinator=lexicon.coordinators.draw(rng), connective=connective
+                )
             case "subordinate":
                 front = "subordinate" if self._chance(0.5) else ""
                 second = self._second_clause(main, self._chance(0.5))
@@ -380,7 +409,10 @@ def source_tree(sentence: Sentence, inverted: bool = False) -> Tree:
     if sentence.question:
         return ("S", ("Q", QUESTION_PARTICLE), *_source_clause(main), "?")
     if second and sentence.coordinator:
-        clauses = [("S", *_source_clause(main)), ("S", *_adverbial(sentence.connective), *_source_clause(second))]
+        clauses = [
+            ("S", *_source_clause(main)),
+            ("S", *_adverbial(sentence.connective), *_source_clause(second)),
+        ]
         first, last = reversed(clauses) if inverted else clauses
         return ("S", first, ",", ("CC", sentence.coordinator.source), last, ".")
     if second and sentence.subordinator:
@@ -423,7 +455,9 @@ def _source_noun_phrase(phrase: NounPhrase) -> Tree:
     if phrase.modifier:
         words.append(phrase.modifier.singular)
     words.append(phrase.noun.plural if phrase.plural else phrase.noun.singular)
-    relative = [("SBAR", RELATIVE_PRONOUN, ("S", *_source_clause(phrase.relative)))] if phrase.relative else []
+    relative = (
+        [("SBAR", RELATIVE_PRONOUN, ("S", *_source_clause(phrase.relative)))] if phrase.relative else []
+    )
     return ("NP", *words, *relative)
 
 
@@ -450,8 +484,8 @@ def _length(sentence: Sentence) -> int:
 
 # The target language, as lists of tokens
 
-# Endings by case; the columns are `GENDERS`, then the plural. Articles and pronouns take the strong ones, and so does
-# an adjective after an indefinite article; after a definite one it takes the weak ones.
+# Endings by case; the columns are `GENDERS`, then the plural. Articles and pronouns take the strong ones, and
+# so does an adjective after an indefinite article; after a definite one it takes the weak ones.
 STRONG = {
     "nominative": ("or", "ia", "ot", "ei"),
     "accusative": ("on", "ia", "ot", "ei"),
@@ -578,7 +612,9 @@ def _sentences(seed: int) -> Iterator[Sentence]:
 
 
 def generate(sentences: int, seed: int) -> Iterator[Example]:
-    """That many sentence pairs: the same for equal arguments, a larger corpus of the same seed begins with them."""
+    """That many sentence pairs: the same for equal arguments, a larger corpus of the same seed begins with
+    them.
+    """
     for sentence in islice(_sentences(seed), sentences):
         yield Example(source_text(sentence), detokenise(target_tokens(sentence)), probing_labels(sentence))
 
@@ -587,7 +623,9 @@ def generate(sentences: int, seed: int) -> Iterator[Example]:
 
 PROBES: dict[str, Probe] = {
     "SentLen": Probe("surface", tuple(str(label) for label in range(len(LENGTH_BINS)))),
-    "WC": Probe("surface", tuple(noun.singular for kind in LIVING for noun in LEXICON.nouns[kind].items[4:16])),
+    "WC": Probe(
+        "surface", tuple(noun.singular for kind in LIVING for noun in LEXICON.nouns[kind].items[4:16])
+    ),
     "TreeDepth": Probe("syntactic", ("3", "4", "5", "6", "7")),
     "TopConst": Probe(
         "syntactic",
@@ -634,7 +672,9 @@ def probing_labels(sentence: Sentence) -> dict[str, str]:
 
 
 def swap_adjacent(tokens: Sequence[str], rng: random.Random) -> list[str]:
-    """Exchange two different words of a tokenised sentence that stand side by side, with no punctuation between."""
+    """Exchange two different words of a tokenised sentence that stand side by side, with no punctuation
+    between.
+    """
     pairs = enumerate(pairwise(tokens))
     at = rng.choice([at for at, pair in pairs if pair[0] != pair[1] and not PUNCTUATION.intersection(pair)])
     return [*tokens[:at], tokens[at + 1], tokens[at], *tokens[at + 2 :]]
@@ -648,7 +688,8 @@ def replace_odd(sentence: Sentence, rng: random.Random) -> Sentence:
         verbs = LEXICON.transitive if main.object else LEXICON.intransitive
         odd = verbs.only(
             lambda other: (
-                main.subject.noun.kind not in other.subject_kinds and not (main.object and main.object.noun.kind in other.object_kinds)
+                main.subject.noun.kind not in other.subject_kinds
+                and not (main.object and main.object.noun.kind in other.object_kinds)
             )
         )
         return replace(sentence, main=replace(main, verb=odd.draw(rng)))
@@ -666,7 +707,9 @@ ALTERING: dict[str, Callable[[Sentence, random.Random], list[str]]] = {
 
 
 def _probing_example(task: str, sentence: Sentence, rng: random.Random) -> tuple[str | None, str]:
-    """The label, None where the task is not defined, and the source sentence; a coin decides whether to alter it."""
+    """The label, None where the task is not defined, and the source sentence; a coin decides whether to alter
+    it.
+    """
     if task not in ALTERING:
         return probing_labels(sentence).get(task), source_text(sentence)
     if task == "CoordInv" and not sentence.coordinator:
@@ -678,10 +721,11 @@ def _probing_example(task: str, sentence: Sentence, rng: random.Random) -> tuple
 
 
 def probing_examples(task: str, sentences: int, seed: int) -> Iterator[tuple[str, str]]:
-    """That many (label, source sentence) pairs of a probing task in random order, labels in equal numbers within one.
+    """That many (label, source sentence) pairs of a probing task in random order, labels in equal numbers
+    within one.
 
-    Half of the sentences of BShift ("I", two adjacent words exchanged), SOMO ("C", a word replaced by an odd one) and
-    CoordInv ("I", coordinate clauses exchanged) are altered; "O" marks the original ones.
+    Half of the sentences of BShift ("I", two adjacent words exchanged), SOMO ("C", a word replaced by an odd
+    one) and CoordInv ("I", coordinate clauses exchanged) are altered; "O" marks the original ones.
 
     Raises `UserError` for an unknown task.
     """

@@ -1,1 +1,3 @@
-"""What is asked for: chains, recipes, tasks, presets, papers and paths. No PyTorch, and nothing from disk but YAML and CSV."""
+"""What is asked for: chains, recipes, tasks, presets, papers and paths. No PyTorch, and nothing from disk but
+YAML and CSV.
+"""

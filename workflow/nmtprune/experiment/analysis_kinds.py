@@ -1,4 +1,6 @@
-"""Analyses of one model: one entry an analysis says all that is known of it; `analyse(config, chain)` in `analysis/<name>.py` makes it."""
+"""Analyses of one model: one entry an analysis says all that is known of it; `analyse(config, chain)` in
+`analysis/<name>.py` makes it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Analysis:
 
 
 class TrialCount(NamedTuple):
-    """How many altered models an analysis translates the development set with, how many the test set, and how many only score it."""
+    """How many altered models an analysis translates the development set with, how many the test set, and how
+    many only score it.
+    """
 
     on_dev: int
     on_test: int = 0
@@ -48,14 +52,16 @@ def _no_files(config: Config, task: str) -> list[Path]:
 class AnalysisKind:
     """A kind of analysis.
 
-    `about`: what it looks at, in the words of docs/chains.md. `version`: it grows when the same model gets other numbers. `rule`: the rule
-    of analyses.smk that makes it: ON_CPU (with arrays), ON_GPU (numbers alone), or one of its own. `settings`: what it depends on of the
-    configuration. `needs`: other analyses of the model that it reads. `own_files`: the user's own files that it reads for a task.
+    `about`: what it looks at, in the words of docs/chains.md. `version`: it grows when the same model gets
+    other numbers. `rule`: the rule of analyses.smk that makes it: ON_CPU (with arrays), ON_GPU (numbers
+    alone), or one of its own. `settings`: what it depends on of the configuration. `needs`: other analyses of
+    the model that it reads. `own_files`: the user's own files that it reads for a task.
     `reads_first_weights`: it reads the weights that the chain's first training began with.
 
-    An analysis of trials, that is of altered models which translate, has three entries more. `importance`: what it reads of the recipe's
-    `importance`. `trials`: how many of them there are, for so many components and by these settings. `caption`: what captions say of them;
-    `shared_out`: the trials do not depend on each other, so that several jobs may share them out.
+    An analysis of trials, that is of altered models which translate, has three entries more. `importance`:
+    what it reads of the recipe's `importance`. `trials`: how many of them there are, for so many components
+    and by these settings. `caption`: what captions say of them; `shared_out`: the trials do not depend on
+    each other, so that several jobs may share them out.
     """
 
     name: str
@@ -81,12 +87,18 @@ class AnalysisKind:
         read = self.settings(config, chain)
         if self.translates:
             importance = config.importance(chain.recipe)
-            read |= {"scoring": config.scoring(chain.recipe), **{key: importance[key] for key in self.importance}}
+            read |= {
+                "scoring": config.scoring(chain.recipe),
+                **{key: importance[key] for key in self.importance},
+            }
         return {"version": self.version, **read}
 
 
 def _probes(config: Config, chain: Chain) -> dict[str, Any]:
-    return {**config.probing(chain.task), "senteval": sorted(senteval.files_of(config.task(chain.task), config.data_dir))}
+    return {
+        **config.probing(chain.task),
+        "senteval": sorted(senteval.files_of(config.task(chain.task), config.data_dir)),
+    }
 
 
 def _senteval(config: Config, task: str) -> list[Path]:
@@ -94,7 +106,9 @@ def _senteval(config: Config, task: str) -> list[Path]:
 
 
 def _ordering(components: int, importance: Mapping[str, Any]) -> TrialCount:
-    """Each step of the group tries what is left, or the candidates of the best likelihood; both orders are then translated whole."""
+    """Each step of the group tries what is left, or the candidates of the best likelihood; both orders are
+    then translated whole.
+    """
     left = range(components - 1, components - min(importance["group"], components), -1)
     tried = sum(min(each, importance["candidates"] or each) for each in left)
     reported = 2 * (importance["group"] + 1)
@@ -104,7 +118,8 @@ def _ordering(components: int, importance: Mapping[str, Any]) -> TrialCount:
 def _order_said(importance: Mapping[str, Any]) -> str:
     of = f" of the {importance['candidates']} with the best perplexity" if importance["candidates"] else ""
     return (
-        f"iterative: at each step the component{of} without which BLEU on the development set is highest is ablated too, up to "
+        f"iterative: at each step the component{of} without which BLEU on the development set is highest is "
+        "ablated too, up to "
         f"{importance['group']}; one-shot: in the order of what each costs alone"
     )
 
@@ -112,8 +127,16 @@ def _order_said(importance: Mapping[str, Any]) -> str:
 ANALYSIS_KINDS = {
     kind.name: kind
     for kind in (
-        AnalysisKind("weights", "where weights were kept: shares by class, words that vanished, pictures", 1, ON_CPU, prunable),
-        AnalysisKind("representations", "where the encoder puts the development set, as one mean vector", 1, ON_GPU),
+        AnalysisKind(
+            "weights",
+            "where weights were kept: shares by class, words that vanished, pictures",
+            1,
+            ON_CPU,
+            prunable,
+        ),
+        AnalysisKind(
+            "representations", "where the encoder puts the development set, as one mean vector", 1, ON_GPU
+        ),
         AnalysisKind(
             "probing",
             "what ten linguistic probes find in the encoder's output",
@@ -122,7 +145,13 @@ ANALYSIS_KINDS = {
             _probes,
             own_files=_senteval,
         ),
-        AnalysisKind("matrices", "magnitudes of the first feed-forward matrices, and which blocks are empty", 1, ON_CPU, dead_rule),
+        AnalysisKind(
+            "matrices",
+            "magnitudes of the first feed-forward matrices, and which blocks are empty",
+            1,
+            ON_CPU,
+            dead_rule,
+        ),
         AnalysisKind(
             "contribution",
             "what BLEU loses when a component is ablated",
@@ -131,7 +160,8 @@ ANALYSIS_KINDS = {
             importance=("beam", "sentences", "clip"),
             trials=lambda components, importance: TrialCount(1 + components),
             caption=lambda importance: (
-                f"contribution: drops clipped at C = {importance['clip']:g} % of the whole model's score, over the largest"
+                f"contribution: drops clipped at C = {importance['clip']:g} % of the whole model's score, "
+                "over the largest"
             ),
             shared_out=True,
         ),
@@ -144,7 +174,8 @@ ANALYSIS_KINDS = {
             importance=("beam", "sentences", "steps"),
             trials=lambda components, importance: TrialCount(1 + components * importance["steps"]),
             caption=lambda importance: (
-                f"criticality: epsilon {importance['epsilon']:g} BLEU, alpha in steps of {1 / importance['steps']:g}"
+                f"criticality: epsilon {importance['epsilon']:g} BLEU, alpha in steps of "
+                f"{1 / importance['steps']:g}"
             ),
             shared_out=True,
         ),
@@ -159,7 +190,9 @@ ANALYSIS_KINDS = {
             caption=_order_said,
         ),
         AnalysisKind("similarity", "how much of the model's output each component's output has", 1, ON_GPU),
-        AnalysisKind("isometry", "singular values of the Jacobians of components", 2, ON_GPU, reads_first_weights=True),
+        AnalysisKind(
+            "isometry", "singular values of the Jacobians of components", 2, ON_GPU, reads_first_weights=True
+        ),
     )
 }
 

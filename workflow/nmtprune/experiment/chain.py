@@ -75,7 +75,9 @@ class Chain:
 
     @property
     def form(self) -> str:
-        """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `quantised` where an engine runs it in 8 bits."""
+        """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `quantised` where an
+        engine runs it in 8 bits.
+        """
         return next(step.kind.leaves for step in reversed(self.steps) if step.kind.leaves)
 
     @property
@@ -91,13 +93,17 @@ class Chain:
             chain = chain.parent
 
     def of_its_job(self) -> list[Chain]:
-        """What the job of its last step makes: the selections right below it, the first one first, and itself."""
+        """What the job of its last step makes: the selections right below it, the first one first, and
+        itself.
+        """
         below = self.parent.ancestors() if self.parent else ()
         return [self, *itertools.takewhile(lambda chain: chain.last.kind.selects, below)][::-1]
 
     @property
     def base(self) -> Chain | None:
-        """The model that the job of its last step begins with: its parent, or what its parent selects from; None for a root."""
+        """The model that the job of its last step begins with: its parent, or what its parent selects from;
+        None for a root.
+        """
         return self.of_its_job()[0].parent
 
     def __str__(self) -> str:
@@ -122,18 +128,24 @@ def parse_step(text: str) -> Step:
 
 @functools.cache
 def parse_steps(text: str) -> tuple[Step, ...]:
-    """Read `train/prune-local-50/retrain`. Raises UserError where a step is unknown or may not follow the one before it."""
+    """Read `train/prune-local-50/retrain`. Raises UserError where a step is unknown or may not follow the one
+    before it.
+    """
     steps = tuple(parse_step(part) for part in text.split("/"))
     root = steps[0].kind
     if root.follows:
         roots = [kind.usage for kind in STEP_KINDS.values() if not kind.follows]
-        raise UserError(f"chain `{text}`: it cannot begin with `{steps[0]}`; a chain begins with one of {', '.join(roots)}")
+        raise UserError(
+            f"chain `{text}`: it cannot begin with `{steps[0]}`; a chain begins with one of "
+            f"{', '.join(roots)}"
+        )
     form = root.leaves
     for position, step in enumerate(steps[1:], 1):
         if form not in step.kind.follows:
             after = [kind.usage for kind in STEP_KINDS.values() if form in kind.follows]
             raise UserError(
-                f"chain `{text}`: `{step}` cannot follow `{steps[position - 1]}`, which leaves a {form} model; valid: {', '.join(after)}"
+                f"chain `{text}`: `{step}` cannot follow `{steps[position - 1]}`, which leaves a {form} "
+                f"model; valid: {', '.join(after)}"
             )
         if reason := step.kind.refuses(step, steps[:position], form):
             raise UserError(f"chain `{text}`: `{step}` {reason}")
@@ -145,7 +157,10 @@ def parse(text: str) -> Chain:
     """Read a whole address `<task>/<recipe>/s<seed>/<steps>`. Raises UserError."""
     parts = text.strip("/").split("/", 3)
     if len(parts) < 4 or not re.fullmatch(r"s(0|[1-9][0-9]{0,99})", parts[2]):
-        raise UserError(f"chain `{text}` is not of the form <task>/<recipe>/s<seed>/<step>/..., as in toy/toy/s1/train/prune-local-50")
+        raise UserError(
+            f"chain `{text}` is not of the form <task>/<recipe>/s<seed>/<step>/..., as in "
+            "toy/toy/s1/train/prune-local-50"
+        )
     task, recipe, seed, steps = parts
     if int(seed[1:]) > LARGEST_SEED:
         raise UserError(f"chain `{text}`: the seed {seed[1:]} is above {LARGEST_SEED}")

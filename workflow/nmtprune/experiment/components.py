@@ -1,7 +1,9 @@
-"""Components of a Transformer, its residual sub-layers (Wang and Tu 2020, section 2), by name. Needs no PyTorch.
+"""Components of a Transformer, its residual sub-layers (Wang and Tu 2020, section 2), by name. Needs no
+PyTorch.
 
-A component is called as in `E.SA.1`: encoder (E) or decoder (D), self-attention (SA), encoder-attention (EA) or feed-forward (FF), and
-the layer, counted from 1 at the bottom. The paper prints its kind as `E:SA`. An SSRU in the place of decoder self-attention is none.
+A component is called as in `E.SA.1`: encoder (E) or decoder (D), self-attention (SA), encoder-attention (EA)
+or feed-forward (FF), and the layer, counted from 1 at the bottom. The paper prints its kind as `E:SA`. An
+SSRU in the place of decoder self-attention is none.
 """
 
 from __future__ import annotations
@@ -38,13 +40,21 @@ def read_component(text: str) -> Component:
     """Read `D.SA.3`. Raises ValueError."""
     found = _NAME.fullmatch(text)
     if not found:
-        raise ValueError(f"`{text}` is not a component; write it as D.SA.1: one of {', '.join(KINDS)}, and the layer, counted from 1")
+        raise ValueError(
+            f"`{text}` is not a component; write it as D.SA.1: one of {', '.join(KINDS)}, and the layer, "
+            "counted from 1"
+        )
     return Component(found[1], int(found[2]))
 
 
 def of_shape(shape: Shape) -> list[Component]:
     """The components of a Transformer of this shape, in the order of `components_of`."""
-    return [Component(kind, number) for kind, (side, part) in KINDS.items() for number, layer in enumerate(shape[side], 1) if part in layer]
+    return [
+        Component(kind, number)
+        for kind, (side, part) in KINDS.items()
+        for number, layer in enumerate(shape[side], 1)
+        if part in layer
+    ]
 
 
 def without(shape: Shape, dropped: Iterable[Component]) -> Shape:
@@ -56,7 +66,8 @@ def without(shape: Shape, dropped: Iterable[Component]) -> Shape:
     left: Shape = {}
     for side, layers in shape.items():
         kept = [
-            {part: width for part, width in layer.items() if (side, part, number) not in gone} for number, layer in enumerate(layers, 1)
+            {part: width for part, width in layer.items() if (side, part, number) not in gone}
+            for number, layer in enumerate(layers, 1)
         ]
         left[side] = list(filter(None, kept))
         if not left[side]:

@@ -28,15 +28,29 @@ WORKFLOW = Path(__file__).resolve().parents[2]
 SETTINGS_FILE = Path("config.yaml")
 UNFINISHED = 0.3  # of the peak: a linear decay that ends higher is told
 SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
-TRAINING_SAMPLE = 1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
+TRAINING_SAMPLE = (
+    1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
+)
 LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 OWN = "own"  # the name of a run of the user's own chains that nothing else names
-SETTINGS_THAT_REACH_JOBS = ("data_dir", "own", "device", "imports", "comet_model", "workers", "nodes", "jobs_per_gpu", "kept")
+SETTINGS_THAT_REACH_JOBS = (
+    "data_dir",
+    "own",
+    "device",
+    "imports",
+    "comet_model",
+    "workers",
+    "nodes",
+    "jobs_per_gpu",
+    "kept",
+)
 
 
 def pooled_sets(names: Iterable[str]) -> list[str]:
-    """The test sets of a task that claims pool: all but those that are parts of another, as `newstest2014_filtered` of `newstest2014`."""
+    """The test sets of a task that claims pool: all but those that are parts of another, as
+    `newstest2014_filtered` of `newstest2014`.
+    """
     names = list(names)
     return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
 
@@ -48,7 +62,9 @@ def _validator(name: str) -> Any:
     from referencing import Registry, Resource
 
     resources = [(file, Resource.from_contents(schema)) for file, schema in schemas.by_file().items()]
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool))
+    types = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
     return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)(
         schemas.read(name), registry=Registry().with_resources(resources)
     )
@@ -64,11 +80,15 @@ def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[
 
 def _alternatives(error: Any) -> bool:
     """Whether an error is that of keys which exclude each other."""
-    return error.validator == "oneOf" and all(set(branch) == {"required"} for branch in error.validator_value[:1])
+    return error.validator == "oneOf" and all(
+        set(branch) == {"required"} for branch in error.validator_value[:1]
+    )
 
 
 def _nearest(error: Any) -> Any:
-    """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the fewest."""
+    """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the
+    fewest.
+    """
     while error.context and not _alternatives(error):
         branches: dict[Any, list[Any]] = {}
         for inner in error.context:
@@ -93,7 +113,9 @@ def _explain(error: Any, where: str) -> str:
             valid = list(map(str, error.validator_value))
             return f"{where}: {value} is not one of {', '.join(valid)}; {suggest(str(error.instance), valid)}"
         case "type":
-            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+            kinds = (
+                error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+            )
             return f"{where}: {value} is of the wrong type; expected {' or '.join(kinds)}"
         case "required":
             missing = next(key for key in error.validator_value if key not in error.instance)
@@ -137,19 +159,29 @@ def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, 
         raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
     for key, owner in (("layer_drop", "transformer"), ("sub_layer_drop", "nmtprune_transformer")):
         if key in architecture and architecture["name"] != owner:
-            raise UserError(f"{where}: architecture: {key} is for `{owner}`, and the name is `{architecture['name']}`")
+            raise UserError(
+                f"{where}: architecture: {key} is for `{owner}`, and the name is `{architecture['name']}`"
+            )
     layers = architecture.get("encoder_layers"), architecture.get("decoder_layers")
     if "lstm" in architecture["name"] and layers[0] != layers[1]:
         raise UserError(
-            f"{where}: architecture: encoder_layers {layers[0]} and decoder_layers {layers[1]} must be equal: "
+            f"{where}: architecture: encoder_layers {layers[0]} and decoder_layers {layers[1]} must be "
+            "equal: "
             "each layer of an LSTM decoder begins with the final state of an encoder layer"
         )
-    if architecture.get("share_embeddings") == "all" and not subwords.get("joint_dictionary", subwords["joint"]):
-        raise UserError(f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages (subwords: joint: true)")
+    if architecture.get("share_embeddings") == "all" and not subwords.get(
+        "joint_dictionary", subwords["joint"]
+    ):
+        raise UserError(
+            f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages "
+            "(subwords: joint: true)"
+        )
 
 
 def _searched_by_fairseq(recipe: Mapping[str, Any]) -> bool:
-    return recipe.get("decoding", {}).get("engine") == "fairseq" or not shapes.is_transformer(recipe["architecture"])
+    return recipe.get("decoding", {}).get("engine") == "fairseq" or not shapes.is_transformer(
+        recipe["architecture"]
+    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +198,9 @@ class Config:
         return self._loaded["once", name]
 
     def folders(self, kind: str) -> list[Path]:
-        """Where the files of a kind lie: `tasks`, `recipes`, `presets` or `papers`; the user's own folder first."""
+        """Where the files of a kind lie: `tasks`, `recipes`, `presets` or `papers`; the user's own folder
+        first.
+        """
         own = self.settings["own"]
         return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
 
@@ -179,7 +213,9 @@ class Config:
         return self.once(f"shelves of {kind}", lambda: [shelf(folder) for folder in self.folders(kind)])
 
     def place(self, kind: str, name: str) -> Place:
-        """Where a task, recipe or preset is stated, as messages begin. Raises UserError for an unknown name."""
+        """Where a task, recipe or preset is stated, as messages begin. Raises UserError for an unknown
+        name.
+        """
         place = next(filter(None, (each.place(name) for each in self._shelves(kind))), None)
         if place is None:
             raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
@@ -190,7 +226,11 @@ class Config:
             place = self.place(kind, name)
             names.check(kind, name, str(place))
             stated = self._stated(kind, place)
-            value = stated[VARIANTS][name] if place.is_variant else {k: v for k, v in stated.items() if k not in ("extends", VARIANTS)}
+            value = (
+                stated[VARIANTS][name]
+                if place.is_variant
+                else {k: v for k, v in stated.items() if k not in ("extends", VARIANTS)}
+            )
             if place.is_variant:
                 where, base = str(place), place.file.stem
             elif "distilled" in value:
@@ -199,11 +239,17 @@ class Config:
                 where, base = f"{place}: extends", stated.get("extends")
             if base:
                 if base in (*above, name):
-                    raise UserError(f"{where}: `{base}` would be made from itself; give one of them another name")
+                    raise UserError(
+                        f"{where}: `{base}` would be made from itself; give one of them another name"
+                    )
                 if base not in self.names(kind):
-                    raise UserError(f"{where}: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}")
+                    raise UserError(
+                        f"{where}: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}"
+                    )
                 below = self._load(kind, base, (*above, name))
-                value = merge({k: v for k, v in below.items() if k not in ("title", "about", "distilled")}, value)
+                value = merge(
+                    {k: v for k, v in below.items() if k not in ("title", "about", "distilled")}, value
+                )
             self._loaded[kind, name] = value
         return self._loaded[kind, name]
 
@@ -229,15 +275,23 @@ class Config:
 
     def _whole_recipe(self, name: str) -> dict[str, Any]:
         recipe, where = self._load("recipes", name), self.place("recipes", name)
-        missing = [key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe]
+        missing = [
+            key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe
+        ]
         if missing:
             raise UserError(f"{where}: the key `{missing[0]}` is missing, also from what it extends")
         _check_architecture(recipe["architecture"], recipe["subwords"], str(where))
         decoding = recipe.get("decoding", {})
         if decoding.get("shortlist") and _searched_by_fairseq(recipe):
-            raise UserError(f"{where}: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here")
-        if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get("replace_unknowns"):
-            raise UserError(f"{where}: decoding: replace_unknowns needs attention, and architecture.attention says none")
+            raise UserError(
+                f"{where}: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here"
+            )
+        if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get(
+            "replace_unknowns"
+        ):
+            raise UserError(
+                f"{where}: decoding: replace_unknowns needs attention, and architecture.attention says none"
+            )
         return recipe
 
     @property
@@ -246,24 +300,33 @@ class Config:
 
     @property
     def name(self) -> str:
-        """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of the user's own folder."""
+        """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of
+        the user's own folder.
+        """
         if self.settings["name"] or not self.settings["chains"]:
             return self.settings["name"] or self.settings["preset"]
         own = self.settings["own"]
         return self.once("name", lambda: self.name_after(Path(own).resolve().name if own else OWN))
 
     def name_after(self, text: str) -> str:
-        """The name of a folder or a file as that of a run of the user's own: with `-own` behind it where it is taken."""
+        """The name of a folder or a file as that of a run of the user's own: with `-own` behind it where it
+        is taken.
+        """
         name = as_name(text)
         return f"{name}-own" if self.owner_of(name) else name
 
     def owner_of(self, name: str) -> str | None:
-        """What has a name that the page of the user's own chains cannot have: a folder of results, or another preset than an own one that
-        the run is of. None where the name is free."""
+        """What has a name that the page of the user's own chains cannot have: a folder of results, or another
+        preset than an own one that the run is of. None where the name is free.
+        """
         if name in names.TAKEN["presets"]:
             return "a folder of results"
         shipped = (WORKFLOW / "presets" / f"{name}.yaml").exists()
-        return "a preset" if shipped or (name != self.settings["preset"] and name in self.names("presets")) else None
+        return (
+            "a preset"
+            if shipped or (name != self.settings["preset"] and name in self.names("presets"))
+            else None
+        )
 
     @property
     def title(self) -> str:
@@ -292,21 +355,28 @@ class Config:
     def seeds_of(self, paper: str, item: str) -> list[int]:
         """The seeds of one table or figure: the settings', or the preset's for it, for its paper, for all."""
         said = self.preset.get("seeds_of", {})
-        return self.settings["seeds"] or said.get(f"{paper}/{item}") or said.get(paper) or self.preset["seeds"]
+        return (
+            self.settings["seeds"] or said.get(f"{paper}/{item}") or said.get(paper) or self.preset["seeds"]
+        )
 
     @property
     def data_dir(self) -> Path | None:
         return Path(self.settings["data_dir"]) if self.settings["data_dir"] else None
 
     def workers(self, chain: Chain) -> tuple[int, int]:
-        """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can share out the batches of
-        an update evenly; else the most that can, on one node."""
+        """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can
+        share out the batches of an update evenly; else the most that can, on one node.
+        """
         nodes, workers = self.settings["nodes"], self.settings["workers"]
-        accumulate = self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.kind.trains else 1
+        accumulate = (
+            self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.kind.trains else 1
+        )
         return (nodes, workers) if accumulate % (nodes * workers) == 0 else (1, math.gcd(accumulate, workers))
 
     def schedule(self, recipe: str, name: str) -> dict[str, Any]:
-        """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own keys; rates resolved."""
+        """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own
+        keys; rates resolved.
+        """
         key = ("schedules", f"{recipe}/{name}")  # thousands of chains ask, and validating takes milliseconds
         if key not in self._loaded:
             self._loaded[key] = self._resolved(recipe, name)
@@ -327,42 +397,64 @@ class Config:
         if rates.get("decay") == "linear" and rates["updates"] <= rates["warm_up"]:
             raise UserError(f"{where}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}")
         if (late := max(schedule["reset_after"], default=0)) >= schedule["updates"]:
-            raise UserError(f"{where}: reset_after: {late} is not before the last update {schedule['updates']}")
+            raise UserError(
+                f"{where}: reset_after: {late} is not before the last update {schedule['updates']}"
+            )
         if schedule["reset_after"] and schedule["patience"]:
             raise UserError(f"{where}: reset_after and patience exclude each other; give one of them")
         if "phases" in rates:
-            phases = [{**phase, "rate": self._rate(phase["rate"], recipe, name)} for phase in schedule["learning_rate"]["phases"]]
+            phases = [
+                {**phase, "rate": self._rate(phase["rate"], recipe, name)}
+                for phase in schedule["learning_rate"]["phases"]
+            ]
             updates = sum(phase["updates"] for phase in phases)
             if updates != schedule["updates"]:
-                raise UserError(f"{where}: the phases of its learning rate make {updates} updates and `updates` says {schedule['updates']}")
+                raise UserError(
+                    f"{where}: the phases of its learning rate make {updates} updates and `updates` says "
+                    f"{schedule['updates']}"
+                )
             schedule["learning_rate"] = {"phases": phases}
         return schedule
 
     def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
-        """A sentence for each schedule of the chains whose linear decay is far from its end at the last update.
+        """A sentence for each schedule of the chains whose linear decay is far from its end at the last
+        update.
 
         A training that the next step goes on from is left out: it is one of several phases.
         """
-        ends = {(each.recipe, step.schedule): None for each in chains for step, after in _with_next(each.steps) if _ends(step, after)}
+        ends = {
+            (each.recipe, step.schedule): None
+            for each in chains
+            for step, after in _with_next(each.steps)
+            if _ends(step, after)
+        }
         sentences = []
         for recipe, name in ends:
             schedule = self.schedule(recipe, name)
             rates, updates = schedule["learning_rate"], schedule["updates"]
-            if rates.get("decay") == "linear" and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED:
+            if (
+                rates.get("decay") == "linear"
+                and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED
+            ):
                 sentences.append(
-                    f"{self.place('recipes', recipe)}: schedules.{name}: the learning rate is still {left:.0%} of its peak "
-                    f"at the last update, {updates:,}: it rises for {rates['warm_up']:,} updates and falls until {rates['updates']:,}; "
+                    f"{self.place('recipes', recipe)}: schedules.{name}: the learning rate is still "
+                    f"{left:.0%} of its peak "
+                    f"at the last update, {updates:,}: it rises for {rates['warm_up']:,} updates and falls "
+                    f"until {rates['updates']:,}; "
                     "say `warm_up` and `updates` of its `learning_rate` anew"
                 )
         return sentences
 
     def _rate(self, value: float | str, recipe: str, schedule: str) -> float:
-        """A learning rate in numbers: `peak`, `last` and parts of them as `peak/10` speak of the recipe's `train` schedule."""
+        """A learning rate in numbers: `peak`, `last` and parts of them as `peak/10` speak of the recipe's
+        `train` schedule.
+        """
         if not isinstance(value, str):
             return float(value)
         if schedule == "train":
             raise UserError(
-                f"{self.place('recipes', recipe)}: schedules.train: the rate `{value}` speaks of this schedule itself; give a number"
+                f"{self.place('recipes', recipe)}: schedules.train: the rate `{value}` speaks of this "
+                "schedule itself; give a number"
             )
         train = self.schedule(recipe, "train")
         rates = train["learning_rate"]
@@ -383,10 +475,15 @@ class Config:
         return paths.data(chain.task, name_of(self.subwords(chain)))
 
     def subwords_named(self, name: str) -> dict[str, Any]:
-        """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where there are none."""
+        """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where
+        there are none.
+        """
         given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
         loaded = [key for kind, key in self._loaded if kind == "recipes"]  # the run's own: no need to read on
-        of_recipes = (self._load("recipes", recipe).get("subwords") for recipe in dict.fromkeys([*loaded, *self.names("recipes")]))
+        of_recipes = (
+            self._load("recipes", recipe).get("subwords")
+            for recipe in dict.fromkeys([*loaded, *self.names("recipes")])
+        )
         known = set()
         for settings in filter(None, itertools.chain(given, of_recipes)):
             if name_of(settings) == name:
@@ -401,11 +498,16 @@ class Config:
     def imported(self, name: str) -> dict[str, Any]:
         imports = self.settings["imports"]
         if name not in imports:
-            raise UserError(f"step `import-{name}`: there is no `{name}` under `imports` in the configuration; {suggest(name, imports)}")
+            raise UserError(
+                f"step `import-{name}`: there is no `{name}` under `imports` in the configuration; "
+                f"{suggest(name, imports)}"
+            )
         return imports[name]
 
     def slice(self, chain: Chain) -> dict[str, Any]:
-        """What the last step of a chain depends on beside its parent and its data: the digest's and Snakemake's view of it."""
+        """What the last step of a chain depends on beside its parent and its data: the digest's and
+        Snakemake's view of it.
+        """
         step, recipe = chain.last, self.recipe(chain.recipe)
         values: dict[str, Any] = {"step": step.text, "version": step.kind.version}
         if step.kind.trains:
@@ -422,53 +524,75 @@ class Config:
         return _defaults_of("recipe", "lasso") | self.recipe(recipe).get("lasso", {})
 
     def importance(self, recipe: str) -> dict[str, Any]:
-        """How the importance of a recipe's components is measured: the schema's defaults, and what the recipe says; `beam` resolved."""
+        """How the importance of a recipe's components is measured: the schema's defaults, and what the recipe
+        says; `beam` resolved.
+        """
         said = _defaults_of("recipe", "importance") | self.recipe(recipe).get("importance", {})
         return said | {"beam": said["beam"] or self.search(recipe).get("beam", 5)}
 
     def scoring(self, recipe: str) -> dict[str, Any]:
         """What scores depend on beside the model and the text: their digest's and Snakemake's view of it."""
         whole = self.recipe(recipe)
-        return {"version": SCORING_VERSION, "decoding": whole.get("decoding", {}), "prunable": whole["prunable"]}
+        return {
+            "version": SCORING_VERSION,
+            "decoding": whole.get("decoding", {}),
+            "prunable": whole["prunable"],
+        }
 
     def search(self, recipe: str) -> dict[str, Any]:
         """How a recipe's hypotheses are searched, whatever the engine and its shortlist."""
         return {
-            key: value for key, value in self.recipe(recipe).get("decoding", {}).items() if key not in ("engine", "shortlist", "frequent")
+            key: value
+            for key, value in self.recipe(recipe).get("decoding", {}).items()
+            if key not in ("engine", "shortlist", "frequent")
         }
 
     def searched_by_fairseq(self, recipe: str) -> bool:
-        """Whether fairseq searches a recipe's hypotheses, which takes a GPU where trainings do; the other engines run on the CPU."""
+        """Whether fairseq searches a recipe's hypotheses, which takes a GPU where trainings do; the other
+        engines run on the CPU.
+        """
         return _searched_by_fairseq(self.recipe(recipe))
 
     def shortlist(self, chain: Chain) -> Path | None:
-        """The lexical shortlist that a chain's models translate with; None where all target pieces are candidates."""
+        """The lexical shortlist that a chain's models translate with; None where all target pieces are
+        candidates.
+        """
         decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
         top = decoding.get("shortlist")
         return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
 
     def corpus(self, task: str) -> dict[str, Any]:
-        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is probed.
+        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is
+        probed.
 
         Of a distilled task also how its teacher translates.
         """
-        said = {key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")}
+        said = {
+            key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")
+        }
         if distilled := self.distilled(task):
             said |= {"distilled": distilled, "decoding": self.recipe(distilled["recipe"]).get("decoding", {})}
         return said
 
     def distilled(self, task: str) -> dict[str, Any]:
-        """How a task's training targets are made: the schema's defaults, and what the task says; empty where people wrote them."""
+        """How a task's training targets are made: the schema's defaults, and what the task says; empty where
+        people wrote them.
+        """
         said = self.task(task).get("distilled")
         return _defaults_of("task", "distilled") | said if said else {}
 
     def teachers(self, task: str) -> list[Chain]:
-        """The models that translate a distilled task's training sources, one a seed; none of another task. Raises UserError."""
+        """The models that translate a distilled task's training sources, one a seed; none of another task.
+        Raises UserError.
+        """
         if ("teachers", task) not in self._loaded:
             settings = self.distilled(task)
             try:
                 seeds = settings.get("seeds", ())
-                teachers = [chains.parse(f"{settings['from']}/{settings['recipe']}/s{seed}/{settings['chain']}") for seed in seeds]
+                teachers = [
+                    chains.parse(f"{settings['from']}/{settings['recipe']}/s{seed}/{settings['chain']}")
+                    for seed in seeds
+                ]
                 for teacher in teachers:
                     self.check(teacher)
             except UserError as error:
@@ -503,11 +627,14 @@ class Config:
                 raise UserError(f"chain `{chain}`: {reason}")
 
     def _misfit(self, chain: Chain) -> str | None:
-        """Why the recipe cannot take the last step of a chain. The architecture of an import comes with its checkpoint."""
+        """Why the recipe cannot take the last step of a chain. The architecture of an import comes with its
+        checkpoint.
+        """
         step, architecture = chain.last, self.recipe(chain.recipe)["architecture"]
         if step.kind.of_transformers and not (chain.root.kind.imports or shapes.is_transformer(architecture)):
             return (
-                f"`{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture `{architecture['name']}`; "
+                f"`{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture "
+                f"`{architecture['name']}`; "
                 f"valid: {', '.join(shapes.TRANSFORMERS)}"
             )
         return step.kind.misfit(self, chain)
@@ -518,18 +645,32 @@ class Config:
 
         whole = self.recipe(recipe)
         counted = whole["prunable"]["embeddings"] == "in"
-        return [spelt(name) for name in class_names(whole["architecture"]) if counted or name not in EMBEDDINGS]
+        return [
+            spelt(name) for name in class_names(whole["architecture"]) if counted or name not in EMBEDDINGS
+        ]
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
-        """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell line."""
+        """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell
+        line.
+        """
         said = _defaults() | layers()
         differ = {key: self.settings[key] for key in keys if self.settings[key] != said[key]}
-        return shlex.join(word for key, value in differ.items() for word in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}"))
+        return shlex.join(
+            word
+            for key, value in differ.items()
+            for word in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}")
+        )
 
     def differing(self, file: Path | None) -> list[str]:
-        """The settings that config.yaml, with a configuration file laid over it, does not already say, as `key=value`."""
+        """The settings that config.yaml, with a configuration file laid over it, does not already say, as
+        `key=value`.
+        """
         said = _named(_defaults() | layers([file] if file else []), file)
-        return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.settings.items() if value != said[key]]
+        return [
+            f"{key}={json.dumps(value, ensure_ascii=False)}"
+            for key, value in self.settings.items()
+            if value != said[key]
+        ]
 
     def chains(self) -> list[Chain]:
         """The user's own chains, as the settings list them."""
@@ -562,17 +703,24 @@ def _ends(step: Step, after: Step | None) -> bool:
 
 
 def _continued(schedules: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule `continue-short` of recipes that state none: a fifth of the updates of `train` more, at its last rate, which shows
-    whether a baseline is done."""
+    """The schedule `continue-short` of recipes that state none: a fifth of the updates of `train` more, at
+    its last rate, which shows whether a baseline is done.
+    """
     updates = schedules.get("train", {}).get("updates")
     if not isinstance(updates, int) or updates < 1:
         return {}
     more = math.ceil(updates / 5)
-    return {"continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}}
+    return {
+        "continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}
+    }
 
 
 def _schedule_defaults() -> dict[str, Any]:
-    return {key: value["default"] for key, value in schemas.read("schedule")["$defs"]["keys"]["properties"].items() if "default" in value}
+    return {
+        key: value["default"]
+        for key, value in schemas.read("schedule")["$defs"]["keys"]["properties"].items()
+        if "default" in value
+    }
 
 
 @functools.cache
@@ -589,25 +737,35 @@ def _defaults_of(schema: str, key: str) -> dict[str, Any]:
 def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:
     """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema.
 
-    `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own that has no other.
+    `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own
+    that has no other.
     """
     validate(settings, "config", "config")
     config = Config(_named({**_defaults(), **settings}, file))
     for key in ("own", "data_dir", "kept"):
         folder = config.settings[key]
-        if folder and not os.path.isdir(folder):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
+        if folder and not os.path.isdir(
+            folder
+        ):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
             raise UserError(f"config: {key}: there is no folder {folder}")
     preset = config.settings["preset"]
     if preset not in config.names("presets"):
-        raise UserError(f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}")
+        raise UserError(
+            f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}"
+        )
     is_the_presets = config.name == preset and not config.settings["chains"]
     if not is_the_presets and (owner := config.owner_of(config.name)):
-        raise UserError(f"config: name: `{config.name}` is the name of {owner}, and this run's page needs one of its own; set another")
+        raise UserError(
+            f"config: name: `{config.name}` is the name of {owner}, and this run's page needs one of its "
+            "own; set another"
+        )
     return config
 
 
 def _named(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
-    """Settings with the name of the configuration file for a run of the user's own that nothing else names."""
+    """Settings with the name of the configuration file for a run of the user's own that nothing else
+    names.
+    """
     unnamed = file and settings["chains"] and not (settings["name"] or settings["own"])
     return {**settings, "name": Config(settings).name_after(file.stem)} if unnamed else settings
 
@@ -618,7 +776,9 @@ def as_name(text: str) -> str:
 
 
 def layers(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """config.yaml of the working directory where there is one, `files` laid over it, `key=value` overrides on top: merged, not checked."""
+    """config.yaml of the working directory where there is one, `files` laid over it, `key=value` overrides on
+    top: merged, not checked.
+    """
     first = [SETTINGS_FILE] if SETTINGS_FILE.exists() else []
     return read_settings([*first, *files], list(overrides))
 

@@ -1,4 +1,6 @@
-"""What models must share in their training to be compared: updates, fresh optimisers, selection, precision and batches."""
+"""What models must share in their training to be compared: updates, fresh optimisers, selection, precision
+and batches.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,10 @@ from nmtprune.experiment.schedule import update_at
 class Footing:
     """How a chain's weights were trained since they were drawn.
 
-    `lengths`: updates, at most, from one fresh optimiser to the next. `selection`: what selected the checkpoints that were gone on from
-    and the last one, each once. `precision`: number formats, each once. `batches`: the size of the batches of an update, each once;
-    models of one seed and one text in subwords have seen the same batches in the same order where it is equal.
+    `lengths`: updates, at most, from one fresh optimiser to the next. `selection`: what selected the
+    checkpoints that were gone on from and the last one, each once. `precision`: number formats, each once.
+    `batches`: the size of the batches of an update, each once; models of one seed and one text in subwords
+    have seen the same batches in the same order where it is equal.
     """
 
     lengths: tuple[int, ...]
@@ -43,20 +46,29 @@ def of(config: Config, chain: Chain) -> Footing:
         schedules.append(schedule)
 
     def distinct(*keys: str) -> tuple[Any, ...]:
-        return tuple(dict.fromkeys(tuple(schedule[key] for key in keys) if len(keys) > 1 else schedule[keys[0]] for schedule in schedules))
+        return tuple(
+            dict.fromkeys(
+                tuple(schedule[key] for key in keys) if len(keys) > 1 else schedule[keys[0]]
+                for schedule in schedules
+            )
+        )
 
     return Footing(tuple(lengths), distinct("select"), distinct("precision"), distinct(*SIZES))
 
 
 def updates_before(config: Config, chain: Chain) -> int:
-    """Updates from newly drawn weights to those that a chain's last training begins with, as the schedules say; an import has had none."""
+    """Updates from newly drawn weights to those that a chain's last training begins with, as the schedules
+    say; an import has had none.
+    """
     if chain.last.kind.begins_anew:
         return 0
     return sum(updates for _, updates in _trainings(config, chain.parent))
 
 
 def _trainings(config: Config, chain: Chain) -> Iterator[tuple[dict[str, Any], int]]:
-    """The trainings since a chain's weights were drawn: each one's schedule, and how many of its updates the chain has."""
+    """The trainings since a chain's weights were drawn: each one's schedule, and how many of its updates the
+    chain has.
+    """
     trainings: list[tuple[dict[str, Any], int]] = []
     for step in chain.steps:
         if step.kind.trains:

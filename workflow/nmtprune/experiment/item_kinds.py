@@ -1,4 +1,6 @@
-"""Kinds of tables and figures: one entry a kind says all that is known of it; `reporting/kinds/<name>.py` makes it."""
+"""Kinds of tables and figures: one entry a kind says all that is known of it; `reporting/kinds/<name>.py`
+makes it.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,13 @@ FIRST_SEED = "Seed {first}; the numbers have all seeds."
 class ItemKind:
     """A kind of table or figure.
 
-    `about`: what it shows, in the words of docs/configuration.md. `files`: the extensions of the files it is rendered to. `reads`: what it
-    is made from, of every model: `scores`, `history`, `norms`, or analyses by name; None where the metrics of its columns say so.
-    `requires`: keys that its YAML file must have. `over_seeds`: the caption's sentence on several seeds; `{over}` is `over seeds 1, 2`,
-    `{seeds}` and `{first}` are their numbers. `one_seed`: what the caption adds where there is one seed. `translates`: it shows
-    translations whatever its columns are. `samples_test_set`: it translates an evenly spaced part of the test set, not all of it.
-    `tests_bleu`: BLEU is tested against the baseline.
+    `about`: what it shows, in the words of docs/configuration.md. `files`: the extensions of the files it is
+    rendered to. `reads`: what it is made from, of every model: `scores`, `history`, `norms`, or analyses by
+    name; None where the metrics of its columns say so. `requires`: keys that its YAML file must have.
+    `over_seeds`: the caption's sentence on several seeds; `{over}` is `over seeds 1, 2`, `{seeds}` and
+    `{first}` are their numbers. `one_seed`: what the caption adds where there is one seed. `translates`: it
+    shows translations whatever its columns are. `samples_test_set`: it translates an evenly spaced part of
+    the test set, not all of it. `tests_bleu`: BLEU is tested against the baseline.
     """
 
     name: str
@@ -35,7 +38,9 @@ class ItemKind:
 
     @property
     def page_file(self) -> str:
-        """The extension of the file in which a reader of Markdown sees it: a table's own Markdown, or the picture."""
+        """The extension of the file in which a reader of Markdown sees it: a table's own Markdown, or the
+        picture.
+        """
         return "md" if "md" in self.files else "png"
 
     @property
@@ -57,7 +62,9 @@ ITEM_KINDS = {
             one_seed=" Band: 95 % bootstrap interval of the baseline over sentences.",
         ),
         ItemKind("bars", "bars by weight class", FIGURE, requires=("columns",), over_seeds=ERROR_BARS),
-        ItemKind("scatter", "a scatter of two measures", FIGURE, requires=("columns",), over_seeds=ERROR_BARS),
+        ItemKind(
+            "scatter", "a scatter of two measures", FIGURE, requires=("columns",), over_seeds=ERROR_BARS
+        ),
         ItemKind(
             "losses",
             "losses through a chain of trainings",
@@ -91,15 +98,27 @@ ITEM_KINDS = {
         ),
         ItemKind(
             "front",
-            "a Pareto front of quality (the first column) against each further column (colours by group, markers by the label up to its "
+            "a Pareto front of quality (the first column) against each further column (colours by group, "
+            "markers by the label up to its "
             "comma)",
             FIGURE,
             requires=("columns",),
             over_seeds="Means {over}; bars: standard deviation over seeds.",
         ),
-        ItemKind("widths", "widths of layers through a training", FIGURE, reads=("history",), over_seeds=FIRST_SEED),
-        ItemKind("layers", "widths left by layer", FIGURE, reads=("scores",), requires=("widths",), over_seeds="Means {over}."),
-        ItemKind("blocks", "pictures of the first layers' W1", FIGURE, reads=("matrices",), over_seeds=FIRST_SEED),
+        ItemKind(
+            "widths", "widths of layers through a training", FIGURE, reads=("history",), over_seeds=FIRST_SEED
+        ),
+        ItemKind(
+            "layers",
+            "widths left by layer",
+            FIGURE,
+            reads=("scores",),
+            requires=("widths",),
+            over_seeds="Means {over}.",
+        ),
+        ItemKind(
+            "blocks", "pictures of the first layers' W1", FIGURE, reads=("matrices",), over_seeds=FIRST_SEED
+        ),
         ItemKind("histogram", "a histogram of group norms", FIGURE, reads=("norms",), over_seeds=FIRST_SEED),
         ItemKind(
             "heatmaps",
@@ -124,6 +143,12 @@ ITEM_KINDS = {
             reads=("similarity", "contribution", "order"),
         ),
         ItemKind("isometry", "singular values of the components' Jacobians", TABLE, reads=("isometry",)),
-        ItemKind("ladder", "what can go without loss against the width of models", FIGURE, reads=("scores",), translates=True),
+        ItemKind(
+            "ladder",
+            "what can go without loss against the width of models",
+            FIGURE,
+            reads=("scores",),
+            translates=True,
+        ),
     )
 }

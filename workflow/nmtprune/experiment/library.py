@@ -1,4 +1,5 @@
-"""Find tasks, recipes and presets by name. Each is a YAML file of that name; a recipe may also be a variant in another recipe's file.
+"""Find tasks, recipes and presets by name. Each is a YAML file of that name; a recipe may also be a variant
+in another recipe's file.
 
 Recipe files may lie in folders below `recipes/`; the folder does not enter the name.
 """
@@ -19,7 +20,9 @@ RECIPES = "recipes"  # the one kind that has variants, and whose files may lie i
 
 @dataclass(frozen=True)
 class Place:
-    """Where one task, recipe or preset is stated. `folder` holds all of its kind, the user's own or the workflow's."""
+    """Where one task, recipe or preset is stated. `folder` holds all of its kind, the user's own or the
+    workflow's.
+    """
 
     folder: Path
     file: Path
@@ -45,11 +48,15 @@ class Shelf:
     def place(self, name: str) -> Place | None:
         """The place of a name; None where the folder does not have it.
 
-        Raises UserError for a name that is given twice, and for an unknown one that an unreadable file may have.
+        Raises UserError for a name that is given twice, and for an unknown one that an unreadable file may
+        have.
         """
         first, *others = self.places.get(name, [None])
         if others:
-            raise UserError(f"{others[0]}: there is another recipe `{name}` in {first.of_file}; give one of them another name")
+            raise UserError(
+                f"{others[0]}: there is another recipe `{name}` in {first.of_file}; give one of them another "
+                "name"
+            )
         for file in self.unreadable if first is None else ():
             read_yaml(file)
         return first
@@ -80,7 +87,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 @functools.cache
 def _variants(file: Path, changed: int, size: int) -> tuple[str, ...] | None:
-    """The names of a recipe file's variants; None where it cannot be read. `changed` and `size` tell its versions apart."""
+    """The names of a recipe file's variants; None where it cannot be read. `changed` and `size` tell its
+    versions apart.
+    """
     try:
         variants = read_yaml(file).get(VARIANTS)
     except UserError:

@@ -66,18 +66,21 @@ def _operations(value: float, unit: str) -> str:
 class Metric:
     """A metric.
 
-    `about`: what it is, in the words of docs/configuration.md. `printed`: a value as text; sizes take a unit. `axis`: what values are
-    divided by on the axis of a figure. `reads`: where its numbers come from: SCORES, SPEED or an analysis by its name.
+    `about`: what it is, in the words of docs/configuration.md. `printed`: a value as text; sizes take a unit.
+    `axis`: what values are divided by on the axis of a figure. `reads`: where its numbers come from: SCORES,
+    SPEED or an analysis by its name.
 
-    Its value is `value(measured, chain, test_set)` where there is that; a comparison `against` the baseline row; else what the table that
-    it reads says: of an analysis the row of this name, otherwise the column `column` (its name, if none is given), of scores on the split
-    `split` or on the column's test set, of speeds with `batch_size` sentences together.
+    Its value is `value(measured, chain, test_set)` where there is that; a comparison `against` the baseline
+    row; else what the table that it reads says: of an analysis the row of this name, otherwise the column
+    `column` (its name, if none is given), of scores on the split `split` or on the column's test set, of
+    speeds with `batch_size` sentences together.
 
-    `varies`: seeds change it, so that it is printed with its deviation. `translations`, `likelihoods`: it is of translations, or of
-    likelihoods of references, so that captions name the test set. `signature`: what the score is called, and the column that says how it
-    was counted. `said`: what captions say of it. `lacking`: why a scored model may lack it. `may_be_none`: it is not defined for every
-    model. `more_is_better`: of a cost, the more the better. `in_full`: models that are only pruned are scored on the development set for
-    it. `by_component`: it is of each component, not of the model.
+    `varies`: seeds change it, so that it is printed with its deviation. `translations`, `likelihoods`: it is
+    of translations, or of likelihoods of references, so that captions name the test set. `signature`: what
+    the score is called, and the column that says how it was counted. `said`: what captions say of it.
+    `lacking`: why a scored model may lack it. `may_be_none`: it is not defined for every model.
+    `more_is_better`: of a cost, the more the better. `in_full`: models that are only pruned are scored on the
+    development set for it. `by_component`: it is of each component, not of the model.
     """
 
     name: str
@@ -107,7 +110,9 @@ def _gap(measured: Measured, chain: Chain, test_set: int | str) -> float | None:
     return None if train is None or dev is None else dev - train
 
 
-SPARSITY_SAID = "Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned."
+SPARSITY_SAID = (
+    "Sparsity is of FFN units or attention heads in encoder and decoder together, whatever was pruned."
+)
 
 METRICS = {
     metric.name: metric
@@ -128,7 +133,10 @@ METRICS = {
             value=lambda measured, chain, test_set: measured.mean_tokenised_bleu(chain, test_set),
             varies=True,
             translations=True,
-            said="Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with tok:none|smooth:none.",
+            said=(
+                "Tokenised BLEU: of text tokenised by Moses' rules, as multi-bleu counts it; sacreBLEU with "
+                "tok:none|smooth:none."
+            ),
         ),
         Metric(
             "dev_bleu",
@@ -137,7 +145,8 @@ METRICS = {
             split="dev",
             varies=True,
             lacking=lambda measured, chain: (
-                f"{chain} is not scored on the development set; score it: {commands.nmtprune('score', str(chain))}"
+                f"{chain} is not scored on the development set; score it: "
+                f"{commands.nmtprune('score', str(chain))}"
             ),
             in_full=True,
         ),
@@ -158,7 +167,13 @@ METRICS = {
             varies=True,
             likelihoods=True,
         ),
-        Metric("nll_per_token", "negative log-likelihood per target token", _three_decimals, varies=True, likelihoods=True),
+        Metric(
+            "nll_per_token",
+            "negative log-likelihood per target token",
+            _three_decimals,
+            varies=True,
+            likelihoods=True,
+        ),
         Metric(
             "train_nll",
             "the same on a part of the training data",
@@ -167,7 +182,14 @@ METRICS = {
             split="train",
             varies=True,
         ),
-        Metric("dev_nll", "the same on the development set", _three_decimals, column="nll_per_token", split="dev", varies=True),
+        Metric(
+            "dev_nll",
+            "the same on the development set",
+            _three_decimals,
+            column="nll_per_token",
+            split="dev",
+            varies=True,
+        ),
         Metric("gap", "`dev_nll` less `train_nll`", _signed, value=_gap, varies=True),
         Metric("parameters", "how many weights the model has", _count_in_millions),
         Metric("nonzero", "how many of them are not zero", _count_in_millions),
@@ -184,13 +206,15 @@ METRICS = {
         Metric("size_sparse", "bytes in the sparse file", _bytes),
         Metric(
             "size_stored",
-            "bytes as stored: in single precision or, where the model is sparse, in the sparse file, or, where it is in 8 bits, as its "
+            "bytes as stored: in single precision or, where the model is sparse, in the sparse file, or, "
+            "where it is in 8 bits, as its "
             "engine's files",
             _bytes,
             axis=MILLION,
             value=lambda measured, chain, test_set: measured.stored_size(chain),
             lacking=lambda measured, chain: (
-                f"the size of {chain} was not measured when it was scored; score it again: {commands.nmtprune('score', str(chain))}"
+                f"the size of {chain} was not measured when it was scored; score it again: "
+                f"{commands.nmtprune('score', str(chain))}"
             ),
         ),
         Metric(
@@ -214,8 +238,18 @@ METRICS = {
             said=SPARSITY_SAID,
         ),
         Metric("macs_per_word", "multiply-accumulates a source word", _operations, axis=MILLION),
-        Metric("source_words_gone", "source words all of whose embedding weights are pruned", _whole, reads="weights"),
-        Metric("target_words_gone", "target words all of whose embedding weights are pruned", _whole, reads="weights"),
+        Metric(
+            "source_words_gone",
+            "source words all of whose embedding weights are pruned",
+            _whole,
+            reads="weights",
+        ),
+        Metric(
+            "target_words_gone",
+            "target words all of whose embedding weights are pruned",
+            _whole,
+            reads="weights",
+        ),
         Metric(
             "source_rank_gone",
             "mean rank by frequency of the source words that are gone, in percent of the vocabulary",
@@ -259,7 +293,8 @@ METRICS = {
         Metric("size_int8", "bytes of the engine's files in 8 bits", _bytes, axis=MILLION, reads=SPEED),
         Metric(
             "contribution",
-            "importance of each component by the BLEU lost without it, as equation 1 has it; of heat maps alone",
+            "importance of each component by the BLEU lost without it, as equation 1 has it; of heat maps "
+            "alone",
             reads="contribution",
             by_component=True,
         ),

@@ -1,6 +1,8 @@
-"""The run's own chains as a paper: a table and a plot of the models asked for beside their dense parents and controls.
+"""The run's own chains as a paper: a table and a plot of the models asked for beside their dense parents and
+controls.
 
-What is stated here is what YAML files of workflow/papers state of a published paper; `nmtprune.experiment.papers` makes both into items.
+What is stated here is what YAML files of workflow/papers state of a published paper;
+`nmtprune.experiment.papers` makes both into items.
 """
 
 from __future__ import annotations
@@ -16,13 +18,18 @@ from nmtprune.experiment.step_kinds import latest
 
 PAPER, TABLE, PLOT = "chains", "models", "front"  # of the paper: its name, and its table and figure
 MOST_ROUNDS = 4  # of a control that is trained on several times, as chains of several rounds are
-PLATEAU_CONTROLS = ("continue-short", "continue")  # what a dense model is trained on by where nothing says for how long
+PLATEAU_CONTROLS = (
+    "continue-short",
+    "continue",
+)  # what a dense model is trained on by where nothing says for how long
 SHORT = "continue-short"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Chains that begin with one dense model, a chain a seed; its controls, which train it on; and the chains asked for."""
+    """Chains that begin with one dense model, a chain a seed; its controls, which train it on; and the chains
+    asked for.
+    """
 
     parent: tuple[Chain, ...]
     controls: tuple[tuple[Chain, ...], ...]
@@ -35,7 +42,9 @@ class Block:
 
 
 def blocks(config: Config) -> list[Block]:
-    """The run's own chains by task, recipe, seeds and dense parent, in the order in which they were asked for."""
+    """The run's own chains by task, recipe, seeds and dense parent, in the order in which they were asked
+    for.
+    """
     return config.once("blocks of own chains", lambda: list(_blocks(config)))
 
 
@@ -51,7 +60,11 @@ def _blocks(config: Config) -> Iterator[Block]:
     for parent, chains in asked.items():
         models = tuple(chain.seed for chain in parent)
         controls = _controls(config, parent[0], chains) if config.settings["controls"] else []
-        yield Block(parent, tuple(_seeds(each, models) for each in controls), tuple(_seeds(each, models) for each in chains))
+        yield Block(
+            parent,
+            tuple(_seeds(each, models) for each in controls),
+            tuple(_seeds(each, models) for each in chains),
+        )
 
 
 def _seeds(chain: Chain, seeds: Iterable[int]) -> tuple[Chain, ...]:
@@ -71,11 +84,17 @@ def _is_regularised(chain: Chain) -> bool:
 
 
 def dense_parent(config: Config, chain: Chain) -> Chain:
-    """The dense model that a chain is compared with: the training or import it begins with, and what trained that on before all else.
+    """The dense model that a chain is compared with: the training or import it begins with, and what trained
+    that on before all else.
 
-    A chain that is trained under a lasso is compared with the recipe's `train`, since its own beginning is a short pretraining.
+    A chain that is trained under a lasso is compared with the recipe's `train`, since its own beginning is a
+    short pretraining.
     """
-    if _is_regularised(chain) and chain.root.kind.trains and "train" in config.recipe(chain.recipe)["schedules"]:
+    if (
+        _is_regularised(chain)
+        and chain.root.kind.trains
+        and "train" in config.recipe(chain.recipe)["schedules"]
+    ):
         return _with(chain, "train")
     first = 1
     while first < len(chain.steps) - 1 and chain.steps[first].kind.continues:
@@ -84,9 +103,11 @@ def dense_parent(config: Config, chain: Chain) -> Chain:
 
 
 def _controls(config: Config, parent: Chain, chains: list[Chain]) -> list[Chain]:
-    """What the chains of one dense parent are to be compared with: for each the parent trained on as long, each once.
+    """What the chains of one dense parent are to be compared with: for each the parent trained on as long,
+    each once.
 
-    Where no chain trains on, it shows whether the parent is on its plateau. None where a recipe has no schedule for it.
+    Where no chain trains on, it shows whether the parent is on its plateau. None where a recipe has no
+    schedule for it.
     """
     others = [chain for chain in chains if chain.steps != parent.steps]
     matched = [control for chain in others if (control := control_of(config, parent, chain))]
@@ -97,8 +118,10 @@ def _controls(config: Config, parent: Chain, chains: list[Chain]) -> list[Chain]
 
 
 def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
-    """The parent trained on by `continue` for as many updates as the chain was after it, with fresh optimisers at the same ones if the
-    recipe has such a schedule; of a lasso the same phases without it. None where the chain is not trained on from its parent."""
+    """The parent trained on by `continue` for as many updates as the chain was after it, with fresh
+    optimisers at the same ones if the recipe has such a schedule; of a lasso the same phases without it. None
+    where the chain is not trained on from its parent.
+    """
     if _is_regularised(chain):
         return _unregularised(chain)
     after = chain.steps[len(parent.steps) :]
@@ -106,14 +129,28 @@ def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
         return None
     wanted = _lengths(config, chain)[len(_lengths(config, parent)) :]
     variants = {step.get("variant") for step in after if step.kind.trains}
-    names = [name for name in config.recipe(chain.recipe)["schedules"] if name == "continue" or name.startswith("continue-")]
-    candidates = [_with(parent, _text(parent), *[name] * times) for name in names for times in range(1, MOST_ROUNDS + 1)]
+    names = [
+        name
+        for name in config.recipe(chain.recipe)["schedules"]
+        if name == "continue" or name.startswith("continue-")
+    ]
+    candidates = [
+        _with(parent, _text(parent), *[name] * times) for name in names for times in range(1, MOST_ROUNDS + 1)
+    ]
 
     def misfit(control: Chain) -> tuple[Any, ...]:
         lengths = _lengths(config, control)[len(_lengths(config, parent)) :]
         variant = None if control.last.text == SHORT else control.last.get("variant")
-        variant = (variant and variant.removeprefix("retrain").removeprefix("-")) or None  # `continue-retrain-peak` is the control of -peak
-        return abs(sum(lengths) - sum(wanted)), variant not in variants, lengths != wanted, len(control.steps), control.last.text
+        variant = (
+            variant and variant.removeprefix("retrain").removeprefix("-")
+        ) or None  # `continue-retrain-peak` is the control of -peak
+        return (
+            abs(sum(lengths) - sum(wanted)),
+            variant not in variants,
+            lengths != wanted,
+            len(control.steps),
+            control.last.text,
+        )
 
     return min(candidates, key=misfit, default=None)
 
@@ -123,13 +160,21 @@ def _lengths(config: Config, chain: Chain) -> tuple[int, ...]:
 
 
 def _unregularised(chain: Chain) -> Chain:
-    """The same phases without the lasso, up to the last one that a lasso and slicing belong to; nothing is sliced."""
-    last = max(place for place, step in enumerate(chain.steps) if step.kind.trains and step.kind.begins_with is latest)
+    """The same phases without the lasso, up to the last one that a lasso and slicing belong to; nothing is
+    sliced.
+    """
+    last = max(
+        place
+        for place, step in enumerate(chain.steps)
+        if step.kind.trains and step.kind.begins_with is latest
+    )
     steps = []
     for step in chain.steps[: last + 1]:
         if step.get("lambda"):
             variant = step.get("variant")
-            steps.append("-".join(["lasso", step["groups"], step["where"], "0", *([variant] if variant else [])]))
+            steps.append(
+                "-".join(["lasso", step["groups"], step["where"], "0", *([variant] if variant else [])])
+            )
         elif not step.kind.slices:
             steps.append(step.text)
     return _with(chain, *steps)
@@ -161,7 +206,9 @@ def stated(config: Config, name: str) -> dict[str, Any]:
 def _table(config: Config) -> dict[str, Any]:
     names = [list(config.task(chain.task)["test"]) for chain in config.chains()]
     one_task = len({chain.task for chain in config.chains()}) == 1
-    tests = [names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))]
+    tests = [
+        names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))
+    ]
     timed = [
         {"metric": "words_per_second", "heading": "Words/s"},
         {"metric": "speed_up", "heading": "Speed-up"},
@@ -169,12 +216,17 @@ def _table(config: Config) -> dict[str, Any]:
     return {
         "title": "each chain and what it is compared with",
         "kind": "table",
-        "caption": " ".join(["The chains of this run, each below the dense model that it begins with.", *_of_controls(config)]),
+        "caption": " ".join(
+            ["The chains of this run, each below the dense model that it begins with.", *_of_controls(config)]
+        ),
         "headings": {"group": "Data and model", "label": "Chain"},
         "columns": [
             {"metric": "bleu", "heading": f"BLEU {tests[0]}"},
             {"metric": "delta", "heading": "Δ"},
-            *({"metric": "bleu", "heading": f"BLEU {test}", "test_set": place} for place, test in enumerate(tests[1:], 2)),
+            *(
+                {"metric": "bleu", "heading": f"BLEU {test}", "test_set": place}
+                for place, test in enumerate(tests[1:], 2)
+            ),
             {"metric": "dev_bleu", "heading": "BLEU dev"},
             {"metric": "sparsity", "heading": "Zeros (%)"},
             {"metric": "size_stored", "heading": "Size"},
@@ -188,27 +240,44 @@ def _table(config: Config) -> dict[str, Any]:
 def _of_controls(config: Config) -> Iterator[str]:
     """What the controls are, and which dense models have none."""
     if not config.settings["controls"]:
-        yield "There are no controls (`controls: false`): whether training on alone gives as much is not known."
+        yield (
+            "There are no controls (`controls: false`): whether training on alone gives as much is not known."
+        )
         return
     controls = [control[0] for block in blocks(config) for control in block.controls]
     if any(not _is_regularised(control) for control in controls):
-        yield "The control is that model trained on for as many updates: what pruned and retrained models gain beside it is their own."
+        yield (
+            "The control is that model trained on for as many updates: "
+            "what pruned and retrained models gain beside it is their own."
+        )
     if any(_is_regularised(control) for control in controls):
         yield "The control of a lasso goes through the same phases without it (λ = 0)."
     lacking = dict.fromkeys(
-        block.parent[0].recipe for block in blocks(config) if not block.controls and any(each != block.parent for each in block.asked)
+        block.parent[0].recipe
+        for block in blocks(config)
+        if not block.controls and any(each != block.parent for each in block.asked)
     )
     if lacking:
-        yield f"There is no control of {', '.join(lacking)}: a schedule `continue` in the recipe would make one."
+        yield (
+            f"There is no control of {', '.join(lacking)}: "
+            "a schedule `continue` in the recipe would make one."
+        )
 
 
 def _plot(config: Config) -> dict[str, Any]:
     kinds = {"dense": "dense", "control": "control", "": "asked for"}
-    speed = [{"metric": "words_per_second", "heading": "Source words per second"}] if config.settings["speed"] else []
+    speed = (
+        [{"metric": "words_per_second", "heading": "Source words per second"}]
+        if config.settings["speed"]
+        else []
+    )
     return {
         "title": f"quality against size{' and speed' if speed else ''}",
         "kind": "front",
-        "caption": f"BLEU against size{' and speed' if speed else ''} of the chains of this run, their dense parents and their controls.",
+        "caption": (
+            f"BLEU against size{' and speed' if speed else ''} of the chains of this run, their dense "
+            "parents and their controls."
+        ),
         "columns": [
             {"metric": "bleu", "heading": "BLEU"},
             {"metric": "size_stored", "heading": "Size (MB)"},

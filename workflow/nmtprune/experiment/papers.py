@@ -1,4 +1,6 @@
-"""Papers as data: the tables and figures of workflow/papers, with a preset's tasks and recipes for the papers' own."""
+"""Papers as data: the tables and figures of workflow/papers, with a preset's tasks and recipes for the
+papers' own.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,10 @@ OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
 
 @dataclass(frozen=True)
 class Column:
-    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `unit` is that of sizes in print;
-    `test_set` is the place of the
-    task's test set it is measured on (1: the main one), or `all` for the mean over them."""
+    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `unit`
+    is that of sizes in print; `test_set` is the place of the task's test set it is measured on (1: the main
+    one), or `all` for the mean over them.
+    """
 
     metric: str
     heading: str
@@ -46,9 +49,9 @@ class Column:
 class Row:
     """A row of a table or a point of a figure.
 
-    `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as printed; empty
-    where the row is not the paper's. `against`: the baseline row it is compared with. `values`: its grid variables. `headline`: a
-    headline claim needs it.
+    `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as
+    printed; empty where the row is not the paper's. `against`: the baseline row it is compared with.
+    `values`: its grid variables. `headline`: a headline claim needs it.
     """
 
     label: str
@@ -68,16 +71,20 @@ class Row:
 
     @property
     def first(self) -> Chain:
-        """The first seed's model, which stands for the others where they have the same in common: task, recipe, steps."""
+        """The first seed's model, which stands for the others where they have the same in common: task,
+        recipe, steps.
+        """
         return self.chains[0]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own models.
+    """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own
+    models.
 
-    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them. `widths`: what a second block
-    under the table shows of every layer (`ffn`, `attention`). `about`: its paper, as `paper` gives it.
+    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them.
+    `widths`: what a second block under the table shows of every layer (`ffn`, `attention`). `about`: its
+    paper, as `paper` gives it.
     """
 
     paper: str
@@ -98,7 +105,9 @@ class Item:
 
     @property
     def reads(self) -> set[str]:
-        """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by name."""
+        """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by
+        name.
+        """
         if (read_by_kind := ITEM_KINDS[self.kind].reads) is not None:
             return set(read_by_kind)
         return {METRICS[column.metric].reads for column in self.columns}
@@ -121,15 +130,23 @@ def names(config: Config | None = None) -> list[str]:
 
 
 def folder_of(name: str, config: Config | None = None) -> Path:
-    """Where a paper's files are: in the user's own folder or in the workflow. Raises UserError for an unknown one."""
-    known = [folder / name for folder in (config.folders("papers") if config else [FOLDER]) if (folder / name / "paper.yaml").exists()]
+    """Where a paper's files are: in the user's own folder or in the workflow. Raises UserError for an unknown
+    one.
+    """
+    known = [
+        folder / name
+        for folder in (config.folders("papers") if config else [FOLDER])
+        if (folder / name / "paper.yaml").exists()
+    ]
     if not known:
         raise UserError(f"unknown paper `{name}`; {suggest(name, names(config))}")
     return known[0]
 
 
 def paper(name: str, config: Config | None = None) -> dict[str, Any]:
-    """A paper's title, authors, tables and figures, and its names for data and models; the run's own chains are one too."""
+    """A paper's title, authors, tables and figures, and its names for data and models; the run's own chains
+    are one too.
+    """
     if config and name == own.PAPER:
         return config.once("own paper", lambda: own.about(config))
     return _read_paper(folder_of(name, config))
@@ -169,12 +186,19 @@ def selected(config: Config) -> list[tuple[str, str]]:
     for entry in config.preset["papers"] if asked is None else asked:
         paper_name, _, name = entry.partition("/")
         if paper_name not in names(config):
-            raise UserError(f"{where}: papers: unknown paper `{paper_name}`; {suggest(paper_name, names(config))}")
+            raise UserError(
+                f"{where}: papers: unknown paper `{paper_name}`; {suggest(paper_name, names(config))}"
+            )
         if paper_name == own.PAPER:
-            raise UserError(f"{where}: papers: `{own.PAPER}` is what the run's own chains are called; give the paper's folder another name")
+            raise UserError(
+                f"{where}: papers: `{own.PAPER}` is what the run's own chains are called; give the paper's "
+                "folder another name"
+            )
         known = paper(paper_name, config)["items"]
         if name and name not in known:
-            raise UserError(f"{where}: papers: {paper_name} has no table or figure `{name}`; {suggest(name, known)}")
+            raise UserError(
+                f"{where}: papers: {paper_name} has no table or figure `{name}`; {suggest(name, known)}"
+            )
         chosen |= dict.fromkeys((paper_name, each) for each in ([name] if name else known))
     ours = [(own.PAPER, name) for name in (own.TABLE, own.PLOT)] if config.chains() else []
     return [*ours, *chosen]
@@ -195,7 +219,9 @@ def _check_preset(config: Config) -> None:
         here = config.names(kind)
         for name, ours in config.preset[kind].items():
             if ours is not None and ours not in here:
-                raise UserError(f"{where}: {kind}.{name}: unknown {kind.rstrip('s')} `{ours}`; {suggest(ours, here)}")
+                raise UserError(
+                    f"{where}: {kind}.{name}: unknown {kind.rstrip('s')} `{ours}`; {suggest(ours, here)}"
+                )
 
 
 def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -210,8 +236,10 @@ def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any])
 
 
 def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | None:
-    """What the preset takes for a paper's task or recipe; None where it has nothing. The run's own chains name their tasks and recipes; in
-    a paper of the user's own those of which the preset says nothing stand for themselves too."""
+    """What the preset takes for a paper's task or recipe; None where it has nothing. The run's own chains
+    name their tasks and recipes; in a paper of the user's own those of which the preset says nothing stand
+    for themselves too.
+    """
     if paper_name == own.PAPER:
         return name
     known = paper(paper_name, config)[kind]
@@ -234,7 +262,9 @@ def _fields(text: str) -> list[str]:
 
 
 def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
-    """What a label may say of the model and the data that stand in: the architecture's settings by name, and `pairs`, of a sampled task."""
+    """What a label may say of the model and the data that stand in: the architecture's settings by name, and
+    `pairs`, of a sampled task.
+    """
     stated = config.task(task)
     pairs = stated.get("sample", {}).get("pairs") or (config.distilled(task) or {}).get("sample")
     said = "All" if pairs is None else f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}"
@@ -242,9 +272,13 @@ def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
 
 
 def _points(
-    row: Mapping[str, Any], grid: Mapping[str, Any], facts: Mapping[str, Any], classes: Callable[[], list[str]]
+    row: Mapping[str, Any],
+    grid: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    classes: Callable[[], list[str]],
 ) -> list[dict[str, Any]]:
-    """The values of the grid variables that a stated row names in braces: one empty point where it names none.
+    """The values of the grid variables that a stated row names in braces: one empty point where it names
+    none.
 
     A variable whose values are given as the word `classes` runs over the weight classes of the row's model.
     """
@@ -255,11 +289,17 @@ def _points(
     return [dict(zip(variables, values, strict=True)) for values in itertools.product(*spans)]
 
 
-def _printed(row: Mapping[str, Any], published: list[dict[str, str]], values: Mapping[str, Any]) -> dict[str, str]:
-    """The paper's values of a stated row, or of one point of its grid; none where the paper's values are not at hand."""
+def _printed(
+    row: Mapping[str, Any], published: list[dict[str, str]], values: Mapping[str, Any]
+) -> dict[str, str]:
+    """The paper's values of a stated row, or of one point of its grid; none where the paper's values are not
+    at hand.
+    """
     line = row.get("published")
     if isinstance(line, dict):
-        line = next((number for value, number in line.items() if str(value) in map(str, values.values())), None)
+        line = next(
+            (number for value, number in line.items() if str(value) in map(str, values.values())), None
+        )
     if not line or not published:
         return {}
     if isinstance(line, str):
@@ -270,14 +310,22 @@ def _printed(row: Mapping[str, Any], published: list[dict[str, str]], values: Ma
 
 
 def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
-    """The columns of one model in a CSV that has a column a model (`big`), or several (`ende_E:SA`): values by what names the line (a
-    probing task with its category, a component, a layer) and what the column adds."""
+    """The columns of one model in a CSV that has a column a model (`big`), or several (`ende_E:SA`): values
+    by what names the line (a probing task with its category, a component, a layer) and what the column
+    adds.
+    """
     facts = [name for name in published[0] if name in ("category", "task", "component", "layer")]
-    columns = {name: name.removeprefix(model).removeprefix("_") for name in published[0] if name == model or name.startswith(f"{model}_")}
+    columns = {
+        name: name.removeprefix(model).removeprefix("_")
+        for name in published[0]
+        if name == model or name.startswith(f"{model}_")
+    }
     if not columns:
         raise UserError(f"published: there is no column `{model}`; {suggest(model, published[0])}")
     return {
-        " ".join(filter(None, [*(line[fact] for fact in facts), part])): line[name] for line in published for name, part in columns.items()
+        " ".join(filter(None, [*(line[fact] for fact in facts), part])): line[name]
+        for line in published
+        for name, part in columns.items()
     }
 
 
@@ -361,13 +409,20 @@ def _is_shipped(config: Config, paper_name: str) -> bool:
 
 
 def _caption(text: str, rows: Iterable[Row]) -> str:
-    """A caption with the values that the rows have of the grid variables it names in braces: `λ = {lambda}` becomes `λ = 8 or 20`."""
-    listed = {name: dict.fromkeys(str(row.values[name]) for row in rows if name in row.values) for name in _fields(text)}
+    """A caption with the values that the rows have of the grid variables it names in braces: `λ = {lambda}`
+    becomes `λ = 8 or 20`.
+    """
+    listed = {
+        name: dict.fromkeys(str(row.values[name]) for row in rows if name in row.values)
+        for name in _fields(text)
+    }
     return text.format(**{name: " or ".join(values) or "–" for name, values in listed.items()})
 
 
 def items(config: Config) -> list[Item]:
-    """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid name."""
+    """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid
+    name.
+    """
     return config.once("items", lambda: _items(config))
 
 
@@ -380,12 +435,17 @@ def _items(config: Config) -> list[Item]:
 
 def chains(config: Config) -> list[Chain]:
     """Every distinct model of the run, the teachers of distilled tasks included, sorted by address."""
-    return sorted(with_teachers(config, {each for item in items(config) for row in item.rows for each in row.chains}), key=str)
+    return sorted(
+        with_teachers(config, {each for item in items(config) for row in item.rows for each in row.chains}),
+        key=str,
+    )
 
 
 def headline_models(config: Config) -> frozenset[Chain]:
-    """The models that headline claims need: of the rows marked so and of their baselines, with all models these begin with, their
-    teachers, and what trains their baselines on and so shows whether these are done."""
+    """The models that headline claims need: of the rows marked so and of their baselines, with all models
+    these begin with, their teachers, and what trains their baselines on and so shows whether these are
+    done.
+    """
     rows = [row for item in items(config) for row in item.rows if row.headline]
     wanted = {each for row in rows for each in (*row.chains, *(row.against.chains if row.against else ()))}
     wanted = {ancestor for each in with_teachers(config, wanted) for ancestor in each.ancestors()}
@@ -394,41 +454,69 @@ def headline_models(config: Config) -> frozenset[Chain]:
 
 def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
     """The run's models that train a baseline on, of those in `models`."""
-    return {each for each in chains(config) if each.last.kind.continues and len(each.steps) == 2 and each.parent in models}
+    return {
+        each
+        for each in chains(config)
+        if each.last.kind.continues and len(each.steps) == 2 and each.parent in models
+    }
 
 
 def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
-    """The models, and those that wrote the training targets of their tasks, whose task may be distilled in turn."""
+    """The models, and those that wrote the training targets of their tasks, whose task may be distilled in
+    turn.
+    """
     teachers = {teacher for task in {each.task for each in wanted} for teacher in config.teachers(task)}
     return wanted | with_teachers(config, teachers) if teachers else wanted
 
 
 def scored(config: Config) -> list[Chain]:
     """Those of the run's models that are scored; the others are only trained or analysed."""
-    return sorted({each for item in items(config) if "scores" in item.reads for row in item.rows for each in row.chains}, key=str)
+    return sorted(
+        {
+            each
+            for item in items(config)
+            if "scores" in item.reads
+            for row in item.rows
+            for each in row.chains
+        },
+        key=str,
+    )
 
 
 def scored_in_full(config: Config) -> set[Chain]:
-    """The models that a table shows on the development set: those that only select are otherwise scored on test sets alone."""
-    wanted = [item for item in items(config) if any(METRICS[column.metric].in_full for column in item.columns)]
+    """The models that a table shows on the development set: those that only select are otherwise scored on
+    test sets alone.
+    """
+    wanted = [
+        item for item in items(config) if any(METRICS[column.metric].in_full for column in item.columns)
+    ]
     return {each for item in wanted for row in item.rows for each in row.chains}
 
 
 def _rows_to_make(config: Config, item: Item) -> list[Row]:
-    """The rows of a table or figure that the run makes, each with the models that it makes: all, unless `only_headlines` or `only_units`
-    are set. A headline row brings its baseline."""
+    """The rows of a table or figure that the run makes, each with the models that it makes: all, unless
+    `only_headlines` or `only_units` are set. A headline row brings its baseline.
+    """
     rows = item.rows
     if config.settings["only_headlines"]:
         headlines = [row for row in rows if row.headline]
-        rows = tuple(row for row in rows if row in headlines or any(row is headline.against for headline in headlines))
-    chosen = [replace(row, chains=tuple(each for each in row.chains if _is_in_units(config, each))) for row in rows]
+        rows = tuple(
+            row for row in rows if row in headlines or any(row is headline.against for headline in headlines)
+        )
+    chosen = [
+        replace(row, chains=tuple(each for each in row.chains if _is_in_units(config, each))) for row in rows
+    ]
     return [row for row in chosen if row.chains]
 
 
 def _is_in_units(config: Config, model: Chain) -> bool:
-    """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`."""
+    """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or
+    `<task>/<recipe>/s<seed>`.
+    """
     names = config.settings["only_units"]
-    return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(names)
+    return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(
+        names
+    )
 
 
 def _check_units(config: Config, models: Iterable[Chain]) -> None:
@@ -439,7 +527,9 @@ def _check_units(config: Config, models: Iterable[Chain]) -> None:
 
 
 def reads(config: Config, item: Item) -> set[Path]:
-    """Every file of a model, and every table of speeds, that the rows of one table or figure are made from which the run makes."""
+    """Every file of a model, and every table of speeds, that the rows of one table or figure are made from
+    which the run makes.
+    """
     rows = _rows_to_make(config, item)
     models = [each for row in rows for each in row.chains]
     wanted = {paths.scores(each) for each in models} if SCORES in item.reads else set()
@@ -451,16 +541,23 @@ def reads(config: Config, item: Item) -> set[Path]:
 
 
 def read(config: Config) -> set[Path]:
-    """Every file of a model that the run's tables and figures are made from, and of each headline's baseline that it is done."""
+    """Every file of a model that the run's tables and figures are made from, and of each headline's baseline
+    that it is done.
+    """
     files = {file for item in items(config) for file in reads(config, item)}
     if config.settings["only_headlines"]:
-        files |= {paths.scores(each) for each in _trained_on(config, headline_models(config)) if _is_in_units(config, each)}
+        files |= {
+            paths.scores(each)
+            for each in _trained_on(config, headline_models(config))
+            if _is_in_units(config, each)
+        }
     return files
 
 
 def speed_groups(config: Config) -> dict[str, list[Chain]]:
-    """By task the models whose speed is measured together, of each row the first seed's; the first is the anchor of the others: the
-    baseline of the first table or figure that asks."""
+    """By task the models whose speed is measured together, of each row the first seed's; the first is the
+    anchor of the others: the baseline of the first table or figure that asks.
+    """
     rows = [row for item in items(config) if SPEED in item.reads for row in _rows_to_make(config, item)]
     groups: dict[str, dict[Chain, None]] = {}
     for row in sorted(rows, key=lambda row: not row.baseline):
@@ -485,12 +582,16 @@ def outputs(config: Config) -> list[Path]:
 
 
 def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
-    """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and label."""
+    """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and
+    label.
+    """
     entries = []
     for item in items(config):
         caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
         marks = {"caption": str(caption), "category": item.about["short"], "labels": _labels(item)}
-        entries.append((paths.item(config.name, item.paper, item.name, ITEM_KINDS[item.kind].report_file), marks))
+        entries.append(
+            (paths.item(config.name, item.paper, item.name, ITEM_KINDS[item.kind].report_file), marks)
+        )
     return entries
 
 
@@ -501,7 +602,11 @@ def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
 
 def files(config: Config) -> list[Path]:
     """The YAML and CSV files that state the run's tables and figures."""
-    chosen = [(folder_of(paper_name, config), name) for paper_name, name in selected(config) if paper_name != own.PAPER]
+    chosen = [
+        (folder_of(paper_name, config), name)
+        for paper_name, name in selected(config)
+        if paper_name != own.PAPER
+    ]
     stated = [folder / f"{name}.yaml" for folder, name in chosen]
     printed = [folder / "published" / f"{name}.csv" for folder, name in chosen]
     about = {folder / "paper.yaml" for folder, _ in chosen}

@@ -1,4 +1,6 @@
-"""How many parameters a recipe's model has, by arithmetic: what plans go by before a model is there. Needs no PyTorch."""
+"""How many parameters a recipe's model has, by arithmetic: what plans go by before a model is there. Needs no
+PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,21 @@ LIGHT_CONVOLUTION = 3  # matrices d x d in the place of attention's four: two be
 
 
 def parameters(architecture: Mapping[str, Any], types: tuple[int, int]) -> int | None:
-    """About so many: matrices and embeddings, tied ones once, and no biases, which are 2 % of a narrow model and nothing of a wide one.
-    `types`: of the two dictionaries.
+    """About so many: matrices and embeddings, tied ones once, and no biases, which are 2 % of a narrow model
+    and nothing of a wide one. `types`: of the two dictionaries.
 
     None where the recipe leaves a width to fairseq.
     """
     width, name = architecture.get("embed_dim"), architecture["name"]
     if not width:
         return None
-    tables = {"none": types[0] + 2 * types[1], "target": sum(types), "all": max(types)}[architecture.get("share_embeddings", "none")]
+    tables = {"none": types[0] + 2 * types[1], "target": sum(types), "all": max(types)}[
+        architecture.get("share_embeddings", "none")
+    ]
     layers = architecture["encoder_layers"], architecture["decoder_layers"]
     if "lstm" in name:
-        # an LSTM layer is two matrices 4d x d; the decoder is fed its last attention output, and its attention is a matrix 2d x d or 3d x d
+        # an LSTM layer is two matrices 4d x d; the decoder is fed its last attention output, and its
+        # attention is a matrix 2d x d or 3d x d
         attention = {"dot": 2, "none": 0}.get(architecture.get("attention"), 3)
         fed = 0 if name == "nmtprune_lstm" else 4
         return width * tables + width**2 * (8 * sum(layers) + attention + fed)
@@ -32,4 +37,8 @@ def parameters(architecture: Mapping[str, Any], types: tuple[int, int]) -> int |
     over_own = LIGHT_CONVOLUTION * width**2 if name.startswith("lightconv") else attention
     in_decoder = 2 * width**2 if architecture.get("decoder_self") == "ssru" else over_own
     decoders = 1 if architecture.get("tied_decoder_layers") else layers[1]
-    return width * tables + layers[0] * (over_own + feed_forward) + decoders * (in_decoder + attention + feed_forward)
+    return (
+        width * tables
+        + layers[0] * (over_own + feed_forward)
+        + decoders * (in_decoder + attention + feed_forward)
+    )

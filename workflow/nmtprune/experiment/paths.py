@@ -19,7 +19,10 @@ DOWNLOADS = DATA / "downloads"
 ORIGINS = RESULTS / "origins"
 LOGS = RESULTS / "logs"
 COSTS = RESULTS / "costs"
-CALIBRATIONS, LEAST_COSTS = COSTS / "calibration.json", COSTS / "least.json"  # what plans go by where nothing has run yet
+CALIBRATIONS, LEAST_COSTS = (
+    COSTS / "calibration.json",
+    COSTS / "least.json",
+)  # what plans go by where nothing has run yet
 RUN_LOCK = ".run.lock"  # in the folder of results, held by the run that works on it
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
@@ -29,13 +32,22 @@ SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
 CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside a page
 COMPLETE = "complete"  # beside a page that Snakemake made when all was there
-UNIT = "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
+UNIT = (
+    "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
+)
 COUNTS = "counts.csv"  # beside a text: how many pairs were read, kept and dropped
 SUBWORDS = "subwords.json"  # beside subword models: their settings
 # in `state`: what locks and names a step, what it goes on from, what is kept of its scores, probes and trials
 LOCK, DIGEST, RESUME, KEPT = ".lock", "digest", "resume.pt", "kept"
 KEPT_SCORES, KEPT_PROBES, TRIALS = "scores.json", "probes.json", "trials.jsonl"
-BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)  # what a step leaves with it, as far as it leaves that
+BESIDE_A_MANIFEST = (
+    MODEL,
+    LAST,
+    INITIAL,
+    MASK,
+    HISTORY,
+    NORMS,
+)  # what a step leaves with it, as far as it leaves that
 
 
 def text(task: str) -> Path:
@@ -52,20 +64,28 @@ def binarised(data_folder: Path) -> Path:
     return data_folder / "bin"
 
 
-MOST_FREQUENT = 100  # target pieces that are candidates everywhere, where a shortlist's name does not say how many
+MOST_FREQUENT = (
+    100  # target pieces that are candidates everywhere, where a shortlist's name does not say how many
+)
 
 
 def shortlist(data_folder: Path, top: int, frequent: int = MOST_FREQUENT) -> Path:
-    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece, and so many everywhere."""
+    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece, and
+    so many everywhere.
+    """
     return data_folder / f"shortlist-{top}{'' if frequent == MOST_FREQUENT else f'+{frequent}'}.npz"
 
 
 def candidates(text: str) -> tuple[int, int]:
-    """How many candidates a shortlist has for each source piece, and how many everywhere: `50`, or `50+200`. Raises UserError for any
-    other text."""
+    """How many candidates a shortlist has for each source piece, and how many everywhere: `50`, or `50+200`.
+    Raises UserError for any other text.
+    """
     written = re.fullmatch(r"([1-9][0-9]*)(?:\+([1-9][0-9]*))?", text)
     if not written:
-        raise UserError(f"shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200 with the most frequent pieces")
+        raise UserError(
+            f"shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200 with the most "
+            "frequent pieces"
+        )
     return int(written[1]), int(written[2] or MOST_FREQUENT)
 
 
@@ -74,7 +94,9 @@ def model(chain: Chain) -> Path:
 
 
 def unit(chain: Chain) -> Path:
-    """The folder of all that is made of one task, recipe and seed, below the folder of models: `<task>/<recipe>/s<seed>`."""
+    """The folder of all that is made of one task, recipe and seed, below the folder of models:
+    `<task>/<recipe>/s<seed>`.
+    """
     return Path(chain.task, chain.recipe, f"s{chain.seed}")
 
 
@@ -83,7 +105,9 @@ def manifest(chain: Chain) -> Path:
 
 
 def state(directory: Path) -> Path:
-    """What a step needs to resume or to restore its outputs; never declared to Snakemake, which deletes what is declared."""
+    """What a step needs to resume or to restore its outputs; never declared to Snakemake, which deletes what
+    is declared.
+    """
     return directory / "state"
 
 
@@ -104,7 +128,11 @@ def folder_of(file: Path) -> Path:
 
 def checkpoint_of(chain: Chain) -> Path:
     """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
-    return next(file for ancestor in chain.ancestors() if not ancestor.last.kind.selects and (file := model(ancestor) / MODEL))
+    return next(
+        file
+        for ancestor in chain.ancestors()
+        if not ancestor.last.kind.selects and (file := model(ancestor) / MODEL)
+    )
 
 
 def first_weights(chain: Chain) -> Path:
@@ -117,14 +145,18 @@ def hypotheses(chain: Chain, test_set: str) -> Path:
 
 
 def scores(chain: Chain) -> Path:
-    """The table that holds a chain's scores: its own, or its parent's table of variants where its last step only selects."""
+    """The table that holds a chain's scores: its own, or its parent's table of variants where its last step
+    only selects.
+    """
     if chain.last.kind.selects and chain.parent:
         return model(chain.parent) / VARIANTS
     return model(chain) / SCORES
 
 
 def sentences(chain: Chain) -> Path:
-    """Beside a chain's scores: the statistics of every sentence that they come from (`scoring.sentence_statistics`)."""
+    """Beside a chain's scores: the statistics of every sentence that they come from
+    (`scoring.sentence_statistics`).
+    """
     table = scores(chain)
     return table.with_name(SENTENCES_OF_VARIANTS if table.name == VARIANTS else SENTENCES)
 
@@ -169,7 +201,9 @@ def history(chain: Chain) -> Path:
 
 
 def log(made: Path) -> Path:
-    """What the job that makes a directory, or a table or a shortlist in one, prints: where the rules send it."""
+    """What the job that makes a directory, or a table or a shortlist in one, prints: where the rules send
+    it.
+    """
     name = f"{made.parent}.{made.stem}.log" if made.suffix in (".csv", ".npz") else f"{made}.log"
     return LOGS / Path(name).relative_to(RESULTS)
 
@@ -199,7 +233,9 @@ def item(preset: str, paper: str, name: str, extension: str) -> Path:
 
 
 def chain_text(path: str) -> str:
-    """The address in the name of a model's directory, or of a file in it: `<task>/<recipe>/s<seed>/<steps>`."""
+    """The address in the name of a model's directory, or of a file in it:
+    `<task>/<recipe>/s<seed>/<steps>`.
+    """
     address = path.removeprefix(f"{MODELS}/").rstrip("/")
     parent, _, name = address.rpartition("/")
     return parent if name.endswith((".pt", ".csv", ".json", ".npz")) else address

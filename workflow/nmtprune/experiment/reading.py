@@ -1,8 +1,8 @@
 """YAML as everything of the project is read: settings, own files, `--config` and `--set`.
 
-The core schema of YAML 1.2: `no` is a word (Norwegian has this code), `1e-4` is a number. Keys are text, whatever they look like: a test
-set may be called 2016. What YAML allows and no setting can mean is refused: a key that is written twice, control characters, numbers
-that are infinite or not a number.
+The core schema of YAML 1.2: `no` is a word (Norwegian has this code), `1e-4` is a number. Keys are text,
+whatever they look like: a test set may be called 2016. What YAML allows and no setting can mean is refused: a
+key that is written twice, control characters, numbers that are infinite or not a number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import yaml
 
 from nmtprune.foundation.errors import UserError
 
-# Unicode's control characters less tab and line end, and halves of surrogate pairs: no file name, title or setting holds one.
+# Unicode's control characters less tab and line end, and halves of surrogate pairs: no file name, title or
+# setting holds one.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_NUMBER = 18  # digits: what fits into 64 bits
 DEEPEST = 50  # values within values
@@ -26,7 +27,10 @@ _KNOWN = {  # tag -> what it looks like, and the first characters of what looks 
     "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "tag:yaml.org,2002:int": (r"[-+]?[0-9]+(_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    "tag:yaml.org,2002:float": (r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    "tag:yaml.org,2002:float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
+        "-+.0123456789",
+    ),
     _MERGE: ("<<", "<"),
 }
 
@@ -42,10 +46,14 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     depth = 0
 
     def descend_resolver(self, parent: yaml.Node | None, index: Any) -> None:
-        """PyYAML calls it on its way into each value, and the next one on its way out; without a limit its C code overflows the stack."""
+        """PyYAML calls it on its way into each value, and the next one on its way out; without a limit its C
+        code overflows the stack.
+        """
         self.depth += 1
         if self.depth > DEEPEST:
-            raise yaml.constructor.ConstructorError(None, None, f"values within values, more than {DEEPEST} deep", None)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"values within values, more than {DEEPEST} deep", None
+            )
 
     def ascend_resolver(self) -> None:
         self.depth -= 1
@@ -106,7 +114,9 @@ _Loader.add_constructor(None, _Loader.construct_undefined)  # any other tag
 
 
 def read_value(text: str, where: str) -> Any:
-    """What a YAML text says. Raises UserError, which begins with `where`, for what is not YAML, or is and means nothing here."""
+    """What a YAML text says. Raises UserError, which begins with `where`, for what is not YAML, or is and
+    means nothing here.
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
@@ -115,7 +125,9 @@ def read_value(text: str, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; none of an empty one. Raises UserError that names the file, and the line of what is wrong."""
+    """The keys and values of a YAML file; none of an empty one. Raises UserError that names the file, and the
+    line of what is wrong.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -133,9 +145,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_settings(files: list[Path], overrides: list[str]) -> dict[str, Any]:
-    """Settings in layers, each laid over those before it: files, then `key=value` of a command line, whose values are YAML too.
+    """Settings in layers, each laid over those before it: files, then `key=value` of a command line, whose
+    values are YAML too.
 
-    Layers are merged and not checked: what a later one replaces need not be right. Raises UserError for what cannot be read.
+    Layers are merged and not checked: what a later one replaces need not be right. Raises UserError for what
+    cannot be read.
     """
     settings: dict[str, Any] = {}
     for file in files:
@@ -151,8 +165,8 @@ def read_settings(files: list[Path], overrides: list[str]) -> dict[str, Any]:
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` laid over `below`; mappings are merged key by key, everything else is replaced.
 
-    So is a learning rate, whose forms exclude each other, and an architecture or an optimiser of another `name`: what belonged to the
-    one below means nothing to it.
+    So is a learning rate, whose forms exclude each other, and an architecture or an optimiser of another
+    `name`: what belonged to the one below means nothing to it.
     """
     merged = dict(below)
     for key, value in above.items():

@@ -24,17 +24,18 @@ def update_at(percent: float | str, updates: int) -> int:
 
 
 def decay_length(updates: int) -> int:
-    """Where a linear decay ends that does not say it: a tenth beyond the schedule's updates, the last of which has about a tenth of the
-    peak, at which the steps that follow go on."""
+    """Where a linear decay ends that does not say it: a tenth beyond the schedule's updates, the last of
+    which has about a tenth of the peak, at which the steps that follow go on.
+    """
     return math.ceil(Fraction(11, 10) * updates)
 
 
 def learning_rate(schedule: Mapping[str, Any], update: int) -> float:
     """The rate used for update number `update` (the first is 1).
 
-    `schedule` is either `{peak, warm_up, decay}`: linear warm-up, then `inverse_sqrt` (Vaswani et al. 2017, section 5.3, scaled to
-    its peak), `constant`, or `linear` to zero at `updates`; or `{phases: [{updates, rate}]}`: constant rates in turn, the last of
-    which goes on.
+    `schedule` is either `{peak, warm_up, decay}`: linear warm-up, then `inverse_sqrt` (Vaswani et al. 2017,
+    section 5.3, scaled to its peak), `constant`, or `linear` to zero at `updates`; or `{phases: [{updates,
+    rate}]}`: constant rates in turn, the last of which goes on.
     """
     if "phases" in schedule:
         for phase in schedule["phases"]:

@@ -1,5 +1,5 @@
-"""The JSON schemas of all YAML files. What registries say is read from those, not from the file: kinds of tables and figures,
-and metrics.
+"""The JSON schemas of all YAML files. What registries say is read from those, not from the file: kinds of
+tables and figures, and metrics.
 
 The file holds the same for editors, as `make docs` writes it.
 """
@@ -37,9 +37,23 @@ def item_file() -> str:
     """The text of item.schema.json with what the registries say now."""
     text = _file(ITEM).read_text(encoding="utf-8")
     required = ",\n".join(f"    {_json(each)}" for each in _required_keys())
-    text = re.sub(r'^  "allOf": \[$.*?^  \],$', lambda _: f'  "allOf": [\n{required}\n  ],', text, count=1, flags=re.M | re.S)
-    text = re.sub(r'^    "kind": .*,$', lambda _: f'    "kind": {_json(_kinds())},', text, count=1, flags=re.M)
-    return re.sub(r'^          "metric": .*,$', lambda _: f'          "metric": {_json(_metrics())},', text, count=1, flags=re.M)
+    text = re.sub(
+        r'^  "allOf": \[$.*?^  \],$',
+        lambda _: f'  "allOf": [\n{required}\n  ],',
+        text,
+        count=1,
+        flags=re.M | re.S,
+    )
+    text = re.sub(
+        r'^    "kind": .*,$', lambda _: f'    "kind": {_json(_kinds())},', text, count=1, flags=re.M
+    )
+    return re.sub(
+        r'^          "metric": .*,$',
+        lambda _: f'          "metric": {_json(_metrics())},',
+        text,
+        count=1,
+        flags=re.M,
+    )
 
 
 def _file(name: str) -> Path:
@@ -59,7 +73,10 @@ def _kinds() -> dict[str, Any]:
 def _metrics() -> dict[str, Any]:
     """The key `metric` of a column."""
     said = "; ".join(f"`{metric.name}`: {metric.about}" for metric in METRICS.values())
-    ways = "Rows of an item are timed in one engine, with or without a shortlist, in the way that most of them were."
+    ways = (
+        "Rows of an item are timed in one engine, with or without a shortlist, in the way that most of "
+        "them were."
+    )
     return {"enum": list(METRICS), "description": f"The score. {said}. {ways}"}
 
 

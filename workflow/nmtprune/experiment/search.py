@@ -9,10 +9,11 @@ from dataclasses import dataclass
 class Search:
     """Beam search with the meaning and the defaults of fairseq-generate.
 
-    A hypothesis' score is its log-probability over its length (end of sentence included) to the power `length_penalty`;
-    it has at most `max_len_a * source length + max_len_b` pieces, where fairseq counts the source's end of sentence in.
-    `replace_unknowns`: each unknown piece of a hypothesis becomes the source piece that was attended to most, as it is spelt in the
-    source. Luong et al. (2015, 4.1) looked that word up in a dictionary where it has it; we always copy.
+    A hypothesis' score is its log-probability over its length (end of sentence included) to the power
+    `length_penalty`; it has at most `max_len_a * source length + max_len_b` pieces, where fairseq counts the
+    source's end of sentence in. `replace_unknowns`: each unknown piece of a hypothesis becomes the source
+    piece that was attended to most, as it is spelt in the source. Luong et al. (2015, 4.1) looked that word
+    up in a dictionary where it has it; we always copy.
     """
 
     beam: int = 5

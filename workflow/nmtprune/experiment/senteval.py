@@ -1,4 +1,6 @@
-"""The ten probing tasks (Conneau et al. 2018): what they are called, and the files of SentEval that have their examples."""
+"""The ten probing tasks (Conneau et al. 2018): what they are called, and the files of SentEval that have
+their examples.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,14 @@ FILES = {
 
 
 def files_of(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, Path]:
-    """The files of SentEval, by probe, that are in `data_dir`/probing or in `data_dir` itself; none for another language than English."""
+    """The files of SentEval, by probe, that are in `data_dir`/probing or in `data_dir` itself; none for
+    another language than English.
+    """
     if data_dir is None or task["source"] != "en":
         return {}
     places = {name: [data_dir / "probing" / file, data_dir / file] for name, file in FILES.items()}
-    return {name: next(filter(os.path.isfile, files)) for name, files in places.items() if any(map(os.path.isfile, files))}
+    return {
+        name: next(filter(os.path.isfile, files))
+        for name, files in places.items()
+        if any(map(os.path.isfile, files))
+    }

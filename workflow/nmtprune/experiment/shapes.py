@@ -1,7 +1,8 @@
-"""The shape of a Transformer: the FFN units and attention heads of each layer. Plain numbers; needs no PyTorch.
+"""The shape of a Transformer: the FFN units and attention heads of each layer. Plain numbers; needs no
+PyTorch.
 
-A shape is `{"encoder": [{"ffn": 330, "self": 8}, ...], "decoder": [{"ffn": 1536, "cross": 8, "self": 8}, ...]}`; the decoder has no
-`self` where an SSRU replaces its self-attention, and tied layers are repeated.
+A shape is `{"encoder": [{"ffn": 330, "self": 8}, ...], "decoder": [{"ffn": 1536, "cross": 8, "self": 8},
+...]}`; the decoder has no `self` where an SSRU replaces its self-attention, and tied layers are repeated.
 """
 
 from __future__ import annotations
@@ -35,12 +36,17 @@ def uniform(architecture: Mapping[str, Any]) -> Shape | None:
     decoder = {**layer, "cross": architecture["heads"]}
     if architecture.get("decoder_self") == "ssru":
         decoder.pop("self")
-    return {"encoder": [layer] * architecture["encoder_layers"], "decoder": [decoder] * architecture["decoder_layers"]}
+    return {
+        "encoder": [layer] * architecture["encoder_layers"],
+        "decoder": [decoder] * architecture["decoder_layers"],
+    }
 
 
 def widths(shape: Shape, tied_decoder: bool = False) -> dict[str, int]:
-    """FFN units and heads by name (`ffn_encoder_1`, `self_encoder_1`, `cross_decoder_1`): FFNs first, then self-attention, then context
-    attention, each from the encoder's first layer to the decoder's last. Tied decoder layers are one layer."""
+    """FFN units and heads by name (`ffn_encoder_1`, `self_encoder_1`, `cross_decoder_1`): FFNs first, then
+    self-attention, then context attention, each from the encoder's first layer to the decoder's last. Tied
+    decoder layers are one layer.
+    """
     layers = {"encoder": shape["encoder"], "decoder": shape["decoder"][: 1 if tied_decoder else None]}
     return {
         f"{part}_{side}_{number}": layer[part]
@@ -52,9 +58,11 @@ def widths(shape: Shape, tied_decoder: bool = False) -> dict[str, int]:
 
 
 def sparsity(shape: Shape, dense: Shape, parts: tuple[str, ...], tied_decoder: bool = False) -> float:
-    """How many of the units (FFN) or heads (ATTENTION) of a dense shape are gone, in percent; layers that were never pruned count too,
-    tied ones once (Behnke and Heafield 2021, table 1)."""
+    """How many of the units (FFN) or heads (ATTENTION) of a dense shape are gone, in percent; layers that
+    were never pruned count too, tied ones once (Behnke and Heafield 2021, table 1).
+    """
     left, all_of_them = (
-        sum(width for name, width in widths(each, tied_decoder).items() if name.partition("_")[0] in parts) for each in (shape, dense)
+        sum(width for name, width in widths(each, tied_decoder).items() if name.partition("_")[0] in parts)
+        for each in (shape, dense)
     )
     return 100 * (1 - left / all_of_them)

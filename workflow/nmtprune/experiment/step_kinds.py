@@ -1,4 +1,6 @@
-"""Kinds of steps: one entry a kind says all that is known of it; `make(config, chain, state)` in `steps/<module>.py` makes it."""
+"""Kinds of steps: one entry a kind says all that is known of it; `make(config, chain, state)` in
+`steps/<module>.py` makes it.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def _scheme_and_percent(arguments: tuple[str, ...]) -> dict[str, str]:
     return {"scheme": scheme, "percent": _percent(percent), **({"class": only[0]} if only else {})}
 
 
-def _one_of(key: str, valid: tuple[str, ...], optional: bool = False) -> Callable[[tuple[str, ...]], dict[str, str]]:
+def _one_of(
+    key: str, valid: tuple[str, ...], optional: bool = False
+) -> Callable[[tuple[str, ...]], dict[str, str]]:
     def read(arguments: tuple[str, ...]) -> dict[str, str]:
         if not arguments and optional:
             return {}
@@ -85,14 +89,21 @@ def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
     if penalty.startswith(SOUGHT):
         _percent(penalty.removeprefix(SOUGHT))
         if groups == "blocks8":
-            raise ValueError("a sparsity is of hidden units, which `blocks8` does not speak of; give a lambda")
+            raise ValueError(
+                "a sparsity is of hidden units, which `blocks8` does not speak of; give a lambda"
+            )
     elif not re.fullmatch(_NUMBER, penalty):
-        raise ValueError(f"`{penalty}` is no lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a sparsity of 67 %")
+        raise ValueError(
+            f"`{penalty}` is no lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a "
+            "sparsity of 67 %"
+        )
     return {"groups": groups, "where": where, "lambda": penalty, **_schedule(tuple(variant))}
 
 
 def sparsity_sought(penalty: str) -> float | None:
-    """The percentage of a lasso's `to67`, which seeks the lambda that leads there; None of a lambda itself."""
+    """The percentage of a lasso's `to67`, which seeks the lambda that leads there; None of a lambda
+    itself.
+    """
     return float(penalty.removeprefix(SOUGHT)) if penalty.startswith(SOUGHT) else None
 
 
@@ -139,7 +150,11 @@ def _after_a_training(step: Step, before: tuple[Step, ...], form: str) -> str | 
 
 def _after_first_weights(step: Step, before: tuple[Step, ...], form: str) -> str | None:
     root = before[0]
-    return None if root.kind.trains else f"needs the initial weights of a `train`, and `{root}` has none; valid: continue"
+    return (
+        None
+        if root.kind.trains
+        else f"needs the initial weights of a `train`, and `{root}` has none; valid: continue"
+    )
 
 
 def _ticket(step: Step, before: tuple[Step, ...], form: str) -> str | None:
@@ -149,14 +164,19 @@ def _ticket(step: Step, before: tuple[Step, ...], form: str) -> str | None:
     if not root.kind.trains:
         return f"needs the initial weights of a `train`, and `{root}` has none; valid: restart"
     if form == SLICED:
-        return "needs the initial weights of a `train`, and those are of another shape than the sliced model's; valid: restart"
+        return (
+            "needs the initial weights of a `train`, and those are of another shape than the sliced "
+            "model's; valid: restart"
+        )
     return None
 
 
 # --- what it asks of a recipe
 
 
-def _of_known_architecture(misfit: Callable[[Config, Chain], str | None]) -> Callable[[Config, Chain], str | None]:
+def _of_known_architecture(
+    misfit: Callable[[Config, Chain], str | None],
+) -> Callable[[Config, Chain], str | None]:
     """A question to the recipe's architecture; of an import, which brings its own, it is not asked."""
     return lambda config, chain: None if chain.root.kind.imports else misfit(config, chain)
 
@@ -174,7 +194,11 @@ def _has_components(config: Config, chain: Chain) -> str | None:
     shape = shapes.uniform(config.recipe(chain.recipe)["architecture"])
     valid = list(map(str, of_shape(shape))) if shape else []
     unknown = [name for name in chain.last["components"].split("+") if name not in valid] if shape else []
-    return f"recipe `{chain.recipe}` has no component `{unknown[0]}`; {suggest(unknown[0], valid)}" if unknown else None
+    return (
+        f"recipe `{chain.recipe}` has no component `{unknown[0]}`; {suggest(unknown[0], valid)}"
+        if unknown
+        else None
+    )
 
 
 @_of_known_architecture
@@ -194,7 +218,10 @@ def _has_own_layers(config: Config, chain: Chain) -> str | None:
 
 @_of_known_architecture
 def _is_known_to_engine(config: Config, chain: Chain) -> str | None:
-    if chain.last["engine"] != "ctranslate2" or config.recipe(chain.recipe)["architecture"].get("decoder_self") != "ssru":
+    if (
+        chain.last["engine"] != "ctranslate2"
+        or config.recipe(chain.recipe)["architecture"].get("decoder_self") != "ssru"
+    ):
         return None
     return f"CTranslate2 does not know the SSRU of recipe `{chain.recipe}`; valid: int8-onnx"
 
@@ -206,7 +233,10 @@ def _is_kept(config: Config, chain: Chain) -> str | None:
     kept = [f"{each:g}" for each in config.schedule(chain.recipe, trained.last.schedule)["snapshots"]]
     if percent in kept:
         return None
-    return f"recipe `{chain.recipe}` keeps snapshots of `{trained.last}` at {', '.join(kept) or 'no'} percent, not at {percent}"
+    return (
+        f"recipe `{chain.recipe}` keeps snapshots of `{trained.last}` at {', '.join(kept) or 'no'} "
+        f"percent, not at {percent}"
+    )
 
 
 # --- what it reads
@@ -218,7 +248,9 @@ def selected(chain: Chain) -> Path:
 
 
 def latest(chain: Chain) -> Path:
-    """The parent's latest checkpoint, where several steps are phases of one training; of a parent that does not train its only one."""
+    """The parent's latest checkpoint, where several steps are phases of one training; of a parent that does
+    not train its only one.
+    """
     parent = chain.parent
     return paths.model(parent) / paths.LAST if parent.last.kind.trains else selected(chain)
 
@@ -265,7 +297,9 @@ def dead_rule(config: Config, chain: Chain) -> dict[str, Any]:
 
 
 def _shrinking(config: Config, chain: Chain) -> dict[str, Any]:
-    return {"lasso": {key: value for key, value in config.lasso(chain.recipe).items() if key not in DEAD_RULE}}
+    return {
+        "lasso": {key: value for key, value in config.lasso(chain.recipe).items() if key not in DEAD_RULE}
+    }
 
 
 def _checkpoint(config: Config, chain: Chain) -> dict[str, Path]:
@@ -276,24 +310,26 @@ def _checkpoint(config: Config, chain: Chain) -> dict[str, Path]:
 class StepKind:
     """A kind of step.
 
-    `usage`: how it is written; `read_arguments` reads what stands between its hyphens. `about`: what it does, in the words of
-    docs/chains.md. `module`: the module of `steps/` that makes it. `rule`: the rule of models.smk that runs it. `version`: it grows when
-    the implementation changes what the step computes.
+    `usage`: how it is written; `read_arguments` reads what stands between its hyphens. `about`: what it does,
+    in the words of docs/chains.md. `module`: the module of `steps/` that makes it. `rule`: the rule of
+    models.smk that runs it. `version`: it grows when the implementation changes what the step computes.
 
-    `follows`: the forms of a model it may follow; none for the root of a chain. `leaves`: the form it leaves, or None where the parent's
-    form stays. `refuses`: why it cannot follow these steps, which leave a model of this form.
+    `follows`: the forms of a model it may follow; none for the root of a chain. `leaves`: the form it leaves,
+    or None where the parent's form stays. `refuses`: why it cannot follow these steps, which leave a model of
+    this form.
 
-    `begins_with`: the checkpoint that it begins with; `reads_too`: other checkpoints that it reads. `needs_order`: it takes the `count`
-    least important components of its parent, by the parent's analysis `order`. `own_files`: the user's own files that it reads, by name;
-    the digest has their content.
+    `begins_with`: the checkpoint that it begins with; `reads_too`: other checkpoints that it reads.
+    `needs_order`: it takes the `count` least important components of its parent, by the parent's analysis
+    `order`. `own_files`: the user's own files that it reads, by name; the digest has their content.
 
-    `settings`: what it depends on of the configuration beside its schedule. `of_transformers`: only a Transformer can take it. `misfit`:
-    why a recipe cannot take it.
+    `settings`: what it depends on of the configuration beside its schedule. `of_transformers`: only a
+    Transformer can take it. `misfit`: why a recipe cannot take it.
 
-    `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask, by `pruning/selection.py`), not a
-    model. `draws`: it begins with newly drawn weights; `redraws`: with others than its ancestors had. `competes`: the parent may be
-    selected, as the checkpoint of update 0. `continues`: it trains a dense model on and does nothing else to it, as controls are trained.
-    `snapshot`: it takes a checkpoint from the training before it and makes none.
+    `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask, by
+    `pruning/selection.py`), not a model. `draws`: it begins with newly drawn weights; `redraws`: with others
+    than its ancestors had. `competes`: the parent may be selected, as the checkpoint of update 0.
+    `continues`: it trains a dense model on and does nothing else to it, as controls are trained. `snapshot`:
+    it takes a checkpoint from the training before it and makes none.
     """
 
     name: str
@@ -337,7 +373,9 @@ class StepKind:
         return self.leaves == SLICED and not self.trains
 
     def reads(self, chain: Chain) -> set[Path]:
-        """The checkpoints of other models that making a chain's last step reads; the masks that it reads too are never freed."""
+        """The checkpoints of other models that making a chain's last step reads; the masks that it reads too
+        are never freed.
+        """
         return {self.begins_with(chain), *self.reads_too(chain)} if chain.parent else set()
 
 
@@ -383,7 +421,10 @@ STEP_KINDS = {
         StepKind(
             name="prune",
             usage="prune-<scheme>-<percent>[-<class>]",
-            about="sets the smallest weights to zero; with a class, only what the same pruning takes of that weight class",
+            about=(
+                "sets the smallest weights to zero; with a class, only what the same pruning takes of that "
+                "weight class"
+            ),
             read_arguments=_scheme_and_percent,
             module="selection",
             rule="prune",
@@ -409,7 +450,10 @@ STEP_KINDS = {
         StepKind(
             name="rejuvenate",
             usage="rejuvenate-<zero|external>[-<schedule>]",
-            about="frees the pruned weights, at zero or at the values of the chain's first model, and trains all weights further",
+            about=(
+                "frees the pruned weights, at zero or at the values of the chain's first model, and trains "
+                "all weights further"
+            ),
             read_arguments=_rejuvenate,
             module="rejuvenate",
             rule="rejuvenate",
@@ -423,7 +467,10 @@ STEP_KINDS = {
         StepKind(
             name="restart",
             usage="restart[-ticket]",
-            about="trains the pruned or sliced shape from scratch: from newly drawn weights, or (`ticket`) from the chain's initial ones",
+            about=(
+                "trains the pruned or sliced shape from scratch: from newly drawn weights, or (`ticket`) "
+                "from the chain's initial ones"
+            ),
             read_arguments=_one_of("weights", ("ticket",), optional=True),
             module="restart",
             rule="restart",
@@ -491,7 +538,9 @@ STEP_KINDS = {
         StepKind(
             name="rewind",
             usage="rewind-<k>[-<schedule>]",
-            about="sets the k least important components to their initial values and trains all weights further",
+            about=(
+                "sets the k least important components to their initial values and trains all weights further"
+            ),
             read_arguments=_count,
             module="rewind",
             rule="utilise",
@@ -550,7 +599,10 @@ STEP_KINDS = {
         StepKind(
             name="at",
             usage="at-<percent>",
-            about="takes the checkpoint this far through the training before it; `train/at-0` has the initial weights",
+            about=(
+                "takes the checkpoint this far through the training before it; `train/at-0` has the "
+                "initial weights"
+            ),
             read_arguments=_part_of_training,
             module="at",
             rule="at",
@@ -565,7 +617,9 @@ STEP_KINDS = {
 
 
 def of_rule(rule: str) -> str:
-    """The steps that a rule makes, with those that select right before them: the constraint of its wildcard."""
+    """The steps that a rule makes, with those that select right before them: the constraint of its
+    wildcard.
+    """
     made = "|".join(kind.name for kind in STEP_KINDS.values() if kind.rule == rule)
     selecting = "|".join(kind.name for kind in STEP_KINDS.values() if kind.selects)
     return rf"(?:(?:{selecting})-[^/]+/)*(?:{made})(?:-[^/]+)?"

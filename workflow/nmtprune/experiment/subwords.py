@@ -1,4 +1,6 @@
-"""What subwords are called, by their settings: the name of their folder, their files, their kind. Reads no text and no model."""
+"""What subwords are called, by their settings: the name of their folder, their files, their kind. Reads no
+text and no model.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,14 @@ SIDES: tuple[Side, Side] = ("source", "target")
 EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
 _MARKS = {"sentencepiece": "\u2581", "bpe": "@@"}  # a word's beginning, and a piece that goes on
-_MARKED = 0.1  # of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
+# of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
+_MARKED = 0.1
 
 
 def name_of(settings: Mapping[str, Any]) -> str:
-    """A readable folder name, different for different settings: `sentencepiece-joint-4000`, `bpe-joint-100-moses`."""
+    """A readable folder name, different for different settings: `sentencepiece-joint-4000`,
+    `bpe-joint-100-moses`.
+    """
     if settings["type"] == "given":
         return f"given-{settings['name']}"
     resolved = with_defaults(settings)
@@ -32,7 +37,9 @@ def name_of(settings: Mapping[str, Any]) -> str:
 
 
 def kind_of(model: str | Path | None) -> str:
-    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and without one words are."""
+    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and
+    without one words are.
+    """
     return "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
 
 

@@ -1,4 +1,6 @@
-"""The smallest, the fastest and the cheapest of a task's models among those that lose little BLEU on the development set."""
+"""The smallest, the fastest and the cheapest of a task's models among those that lose little BLEU on the
+development set.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ from nmtprune.measurements.measurements import Measured
 class Candidate:
     """One model, its numbers the means over its seeds; None where they are not measured.
 
-    `chain`: the seed with the best development BLEU. `size`: bytes of the smallest engine's files, or of the model as stored where
-    `size_engine` is None. `speed`: source words per second in `speed_engine`, the fastest.
+    `chain`: the seed with the best development BLEU. `size`: bytes of the smallest engine's files, or of the
+    model as stored where `size_engine` is None. `speed`: source words per second in `speed_engine`, the
+    fastest.
     """
 
     chain: Chain
@@ -39,8 +42,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a model is chosen by. `cost`: the less the better; `engine`: the one to export it for, None where any will do; `metric`: the
-    column that it is measured in."""
+    """What a model is chosen by. `cost`: the less the better; `engine`: the one to export it for, None where
+    any will do; `metric`: the column that it is measured in.
+    """
 
     name: str
     metric: str
@@ -51,7 +55,12 @@ class Criterion:
 MOST_COMMANDS = 5  # that are printed for models that are not scored
 CRITERIA = (
     Criterion("smallest", "size_stored", lambda model: model.size, lambda model: model.size_engine),
-    Criterion("fastest", "words_per_second", lambda model: model.speed and -model.speed, lambda model: model.speed_engine),
+    Criterion(
+        "fastest",
+        "words_per_second",
+        lambda model: model.speed and -model.speed,
+        lambda model: model.speed_engine,
+    ),
     Criterion("least MACs", "macs_per_word", lambda model: model.macs, lambda model: None),
 )
 
@@ -59,32 +68,49 @@ CRITERIA = (
 def choose(config: Config, within: float, task: str | None = None, against: Chain | None = None) -> str:
     """What `python -m nmtprune choose` prints: a paragraph for each task of the run, or for one.
 
-    `within`: the BLEU on the development set that may be lost against the best model there, or against a chain. Raises UserError where
-    the task is not known, or nothing of it is scored on the development set.
+    `within`: the BLEU on the development set that may be lost against the best model there, or against a
+    chain. Raises UserError where the task is not known, or nothing of it is scored on the development set.
     """
     if not within > 0:
-        raise UserError(f"choose: --within {within:g} leaves no model; give the BLEU that may be lost, such as 0.3")
+        raise UserError(
+            f"choose: --within {within:g} leaves no model; give the BLEU that may be lost, such as 0.3"
+        )
     if against and task not in (None, against.task):
-        raise UserError(f"choose: --against {against} is of another task than --task {task}; name one of its own")
+        raise UserError(
+            f"choose: --against {against} is of another task than --task {task}; name one of its own"
+        )
     measured, wanted = Measured(config), papers.scored(config)
     tasks = [against.task] if against else [task] if task else sorted({chain.task for chain in wanted})
     if unknown := [each for each in tasks if each not in config.names("tasks")]:
         raise UserError(f"choose: unknown task `{unknown[0]}`; {suggest(unknown[0], config.names('tasks'))}")
     said = []
     for each in tasks:
-        models = {chain for chain in wanted if chain.task == each} | _scored(config, each) | ({against} if against else set())
+        models = (
+            {chain for chain in wanted if chain.task == each}
+            | _scored(config, each)
+            | ({against} if against else set())
+        )
         found = candidates(measured, models)
         if found:
-            unscored = [chain for chain in sorted(models, key=str) if not chain.last.get("class") and _bleu(measured, chain, "dev") is None]
+            unscored = [
+                chain
+                for chain in sorted(models, key=str)
+                if not chain.last.get("class") and _bleu(measured, chain, "dev") is None
+            ]
             said.append(report(measured, found, _reference(found, against), within, unscored))
     if not said:
         of = f"task {tasks[0]}" if len(tasks) == 1 else f"the run {config.name}"
-        raise UserError(f"choose: no model of {of} has a BLEU on the development set; make and score them: {commands.snakemake()}")
+        raise UserError(
+            f"choose: no model of {of} has a BLEU on the development set; make and score them: "
+            f"{commands.snakemake()}"
+        )
     return "\n\n".join(said)
 
 
 def _scored(config: Config, task: str) -> set[Chain]:
-    """A task's models that have scores, be they of this run or of another; those that the configuration no longer knows are left out."""
+    """A task's models that have scores, be they of this run or of another; those that the configuration no
+    longer knows are left out.
+    """
     found = set()
     for file in (paths.MODELS / task).rglob(paths.SCORES):
         try:
@@ -97,7 +123,9 @@ def _scored(config: Config, task: str) -> set[Chain]:
 
 
 def candidates(measured: Measured, models: Iterable[Chain]) -> list[Candidate]:
-    """Those of the models that have a BLEU on the development set, the seeds of one made into one, the best first."""
+    """Those of the models that have a BLEU on the development set, the seeds of one made into one, the best
+    first.
+    """
     groups: dict[tuple[Any, ...], list[Chain]] = {}
     for chain in sorted(models, key=str):
         if _bleu(measured, chain, "dev") is not None:
@@ -126,10 +154,16 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _size(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | None]:
-    """Bytes of the smallest engine's files and this engine; where none was measured the model's as stored, and None."""
+    """Bytes of the smallest engine's files and this engine; where none was measured the model's as stored,
+    and None.
+    """
     found = _by_engine(measured, seeds, "size_on_disk")
     smallest = min(found, key=found.get, default=None)
-    return (found[smallest], smallest) if found else (_mean([measured.value(chain, "size_stored") for chain in seeds]), None)
+    return (
+        (found[smallest], smallest)
+        if found
+        else (_mean([measured.value(chain, "size_stored") for chain in seeds]), None)
+    )
 
 
 def _speed(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | None]:
@@ -140,24 +174,40 @@ def _speed(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | 
 
 
 def _by_engine(measured: Measured, seeds: list[Chain], column: str) -> dict[str, float]:
-    """The means over seeds of a column of the table of speeds, in engines that can be exported, translating as the model was scored."""
+    """The means over seeds of a column of the table of speeds, in engines that can be exported, translating
+    as the model was scored.
+    """
     found: dict[str, list[float]] = {}
     for chain in seeds:
-        way = ("int8" if chain.quantised_for else "float32", str(int(measured.config.shortlist(chain) is not None)), str(BATCH_SIZE))
+        way = (
+            "int8" if chain.quantised_for else "float32",
+            str(int(measured.config.shortlist(chain) is not None)),
+            str(BATCH_SIZE),
+        )
         for row in measured.speeds(chain):
-            if row["engine"] in INT8_ENGINES and (row["precision"], row["shortlist"], row["batch_size"]) == way:
+            if (
+                row["engine"] in INT8_ENGINES
+                and (row["precision"], row["shortlist"], row["batch_size"]) == way
+            ):
                 found.setdefault(row["engine"], []).append(float(row[column]))
     return {engine: statistics.mean(values) for engine, values in found.items()}
 
 
 def _reference(found: list[Candidate], against: Chain | None) -> Candidate:
-    """The best on the development set, or the model that a given chain is a seed of. Raises UserError where that has no BLEU there."""
+    """The best on the development set, or the model that a given chain is a seed of. Raises UserError where
+    that has no BLEU there.
+    """
     if against is None:
         return found[0]
-    same = (each for each in found if (each.chain.recipe, each.chain.steps) == (against.recipe, against.steps))
+    same = (
+        each for each in found if (each.chain.recipe, each.chain.steps) == (against.recipe, against.steps)
+    )
     reference = next(same, None)
     if reference is None:
-        raise UserError(f"choose: --against {against} has no BLEU on the development set; score it: {how_to_score(against)}")
+        raise UserError(
+            f"choose: --against {against} has no BLEU on the development set; score it: "
+            f"{how_to_score(against)}"
+        )
     return reference
 
 
@@ -179,35 +229,54 @@ def _is_made(chain: Chain) -> bool:
     return made is not None and paths.manifest(made).exists()
 
 
-def report(measured: Measured, found: list[Candidate], reference: Candidate, within: float, unscored: Iterable[Chain] = ()) -> str:
-    """A task's choice in words: the reference, and by each criterion the best of the eligible models with the command that exports it.
+def report(
+    measured: Measured,
+    found: list[Candidate],
+    reference: Candidate,
+    within: float,
+    unscored: Iterable[Chain] = (),
+) -> str:
+    """A task's choice in words: the reference, and by each criterion the best of the eligible models with the
+    command that exports it.
 
-    `unscored`: models without a BLEU on the development set, which are not among those to choose from; it is said how to score them.
+    `unscored`: models without a BLEU on the development set, which are not among those to choose from; it is
+    said how to score them.
     """
     task, best, unscored = reference.chain.task, eligible(found, reference, within), list(unscored)
     of = "the best on the development set" if reference is found[0] else "as given"
     lines = [
-        f"{task}: {len(best)} of {len(found)} models lose less than {within:g} BLEU on the development set against the reference, {of}"
-        + (f"; {len(unscored)} more are not scored there" if unscored else ""),
+        f"{task}: {len(best)} of {len(found)} models lose less than {within:g} BLEU on the development set "
+        f"against the reference, {of}" + (f"; {len(unscored)} more are not scored there" if unscored else ""),
         *_described("reference", reference, reference),
         *_how_to_score_all(unscored),
     ]
     for criterion in CRITERIA:
         known = [each for each in best if criterion.cost(each) is not None]
         if not known:
-            reason = measured.lacks(reference.chain, criterion.metric) or "none of these models has it in its scores"
-            lines += ["", f"{criterion.name:11} not known: {reason}", *_how_to_time(measured.config, criterion)]
+            reason = (
+                measured.lacks(reference.chain, criterion.metric)
+                or "none of these models has it in its scores"
+            )
+            lines += [
+                "",
+                f"{criterion.name:11} not known: {reason}",
+                *_how_to_time(measured.config, criterion),
+            ]
             continue
         winner = min(known, key=lambda each: (criterion.cost(each), -each.dev, str(each.chain)))
         engine, name = criterion.engine(winner), criterion.name.replace(" ", "-").lower()
         lines += ["", *_described(criterion.name, winner, reference)]
         if len(known) < len(best):
-            lines.append(f"{'':11} of {len(known)} models; of the other {len(best) - len(known)} it is not measured")
+            lines.append(
+                f"{'':11} of {len(known)} models; of the other {len(best) - len(known)} it is not measured"
+            )
             if criterion.metric == "size_stored":
                 lines += [f"{'':11} {how_to_score(each.chain)}" for each in best if each not in known]
             else:
                 lines += _how_to_time(measured.config, criterion)
-        export = commands.nmtprune("export", str(winner.chain), f"exported/{task}-{name}", *(["--engine", engine] if engine else []))
+        export = commands.nmtprune(
+            "export", str(winner.chain), f"exported/{task}-{name}", *(["--engine", engine] if engine else [])
+        )
         lines.append(f"{'':11} {export}")
     return "\n".join(lines)
 
@@ -215,7 +284,9 @@ def report(measured: Measured, found: list[Candidate], reference: Candidate, wit
 def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
     """The commands that score models on the development set; one for all those that are not made yet."""
     made = [chain for chain in unscored if _is_made(chain)]
-    yield from (f"{'':11} score it: {commands.nmtprune('score', str(chain))}" for chain in made[:MOST_COMMANDS])
+    yield from (
+        f"{'':11} score it: {commands.nmtprune('score', str(chain))}" for chain in made[:MOST_COMMANDS]
+    )
     if len(made) > MOST_COMMANDS:
         yield f"{'':11} and {len(made) - MOST_COMMANDS} more in the same way"
     if left := len(list(unscored)) - len(made):
@@ -230,11 +301,16 @@ def _how_to_time(config: Config, criterion: Criterion) -> list[str]:
 
 def _described(name: str, model: Candidate, reference: Candidate) -> list[str]:
     lost = "" if model is reference else f" ({model.dev - reference.dev:+.2f})"
-    quality = [f"BLEU {model.dev:.2f} dev{lost}", f"{model.test:.2f} test" if model.test is not None else "test not scored"]
+    quality = [
+        f"BLEU {model.dev:.2f} dev{lost}",
+        f"{model.test:.2f} test" if model.test is not None else "test not scored",
+    ]
     if model.seeds > 1:
         quality.append(f"means of {model.seeds} seeds")
     ratio = (
-        f", {model.speed / reference.speed:.2f} times the reference" if model.speed and reference.speed and model is not reference else ""
+        f", {model.speed / reference.speed:.2f} times the reference"
+        if model.speed and reference.speed and model is not reference
+        else ""
     )
     costs = [
         f"{model.size / 1e6:.2f} MB {_kind(model)}" if model.size is not None else "size not measured",

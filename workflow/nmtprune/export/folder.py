@@ -1,4 +1,6 @@
-"""A model as a folder that translates: its engine's files, its subwords, and the command `translate`, which needs no nmtprune."""
+"""A model as a folder that translates: its engine's files, its subwords, and the command `translate`, which
+needs no nmtprune.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,10 @@ def export(
 ) -> str:
     """Write a chain's model into a folder that is not there yet, whole or not at all; return the engine.
 
-    `engine`: auto is the one that the chain was rounded for, else CTranslate2 where it takes the model, else ONNX Runtime.
-    `precision`: None is int8 for a chain that was rounded for this engine, else float32. `shortlist`: None is as the recipe decodes.
-    Raises UserError where the folder holds something, the model is missing, or no engine can run it as asked.
+    `engine`: auto is the one that the chain was rounded for, else CTranslate2 where it takes the model, else
+    ONNX Runtime. `precision`: None is int8 for a chain that was rounded for this engine, else float32.
+    `shortlist`: None is as the recipe decodes. Raises UserError where the folder holds something, the model
+    is missing, or no engine can run it as asked.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"export: `{folder}` is there already; name a new folder")
@@ -88,7 +91,9 @@ def export(
 
 
 def _engine(chain: Chain, model: Model, search: Search, asked: str) -> str:
-    """The engine asked for, or the one that `auto` is. Raises UserError with the reasons where none can run the model."""
+    """The engine asked for, or the one that `auto` is. Raises UserError with the reasons where none can run
+    the model.
+    """
     if asked not in ("auto", *FAST):
         raise UserError(f"export: unknown engine `{asked}`; {suggest(asked, ('auto', *FAST))}")
     usual = (chain.quantised_for,) if chain.quantised_for else FAST
@@ -104,13 +109,18 @@ def _engine(chain: Chain, model: Model, search: Search, asked: str) -> str:
 
 
 def _candidates(config: Config, chain: Chain, wanted: bool | None) -> Path | None:
-    """The file of the shortlist, or None where all pieces are candidates. Raises UserError where it is not made yet."""
+    """The file of the shortlist, or None where all pieces are candidates. Raises UserError where it is not
+    made yet.
+    """
     given = config.shortlist(chain)
     if wanted is False or (wanted is None and given is None):
         return None
     file = given or paths.shortlist(config.data_folder(chain), TOP)
     if not file.exists():
-        raise UserError(f"export: there is no shortlist {file}: make it first (snakemake {file}), or export with --no-shortlist")
+        raise UserError(
+            f"export: there is no shortlist {file}: make it first (snakemake {file}), or export with "
+            "--no-shortlist"
+        )
     return file
 
 
@@ -127,5 +137,9 @@ def _subwords(data: Path, folder: Path) -> dict[str, Any]:
 
 def _requirements(engine: str, subwords: dict[str, Any]) -> list[str]:
     """The packages that `translate` imports, in the versions that are installed here."""
-    packages = [*module_of(engine).PACKAGES, *_SUBWORD_PACKAGES[subwords["type"]], *(["sacremoses"] if subwords["moses"] else [])]
+    packages = [
+        *module_of(engine).PACKAGES,
+        *_SUBWORD_PACKAGES[subwords["type"]],
+        *(["sacremoses"] if subwords["moses"] else []),
+    ]
     return [f"{package}=={importlib.metadata.version(package)}" for package in packages]

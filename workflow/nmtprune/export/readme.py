@@ -13,9 +13,15 @@ from nmtprune.foundation.files import read_table, sha256_of
 
 
 def readme(config: Config, chain: Chain, about: dict[str, Any], folder: Path) -> str:
-    """The README of an exported folder: the model, how good it was, how to run it, and whose it is. `about`: what its config.json says."""
+    """The README of an exported folder: the model, how good it was, how to run it, and whose it is. `about`:
+    what its config.json says.
+    """
     task, search = config.task(chain.task), about["search"]
-    checksums = "\n".join(f"{sha256_of(file)}  {file.relative_to(folder)}" for file in sorted(folder.rglob("*")) if file.is_file())
+    checksums = "\n".join(
+        f"{sha256_of(file)}  {file.relative_to(folder)}"
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    )
     return f"""# {task["source"]}-{task["target"]}: {chain}
 
 ```bash
@@ -23,14 +29,16 @@ pip install -r requirements.txt
 ./translate < source.txt > target.txt
 ```
 
-One line out for each line in; Python 3.11 or later. `./translate --help` lists the options. Lines of more than {about["max_source_length"]}
-pieces are cut at sentence ends or spaces and translated in parts; `--longest 100` cuts earlier, which suits a model that has learnt
-from single sentences better.
+One line out for each line in; Python 3.11 or later. `./translate --help` lists the options. Lines of more
+than {about["max_source_length"]} pieces are cut at sentence ends or spaces and translated in parts;
+`--longest 100` cuts earlier, which suits a model that has learnt from single sentences better.
 
 - Model: `{chain}`, digest `{about["digest"]}`, made by nmtprune on {markdown(task["title"])}.
-- Engine: {about["engine"]}, {about["precision"]}, {"with" if about["shortlist"] else "without"} a lexical shortlist.
+- Engine: {about["engine"]}, {about["precision"]}, {"with" if about["shortlist"] else "without"} a lexical
+  shortlist.
 - Search: beam {search["beam"]}, length penalty {search["length_penalty"]}; a hypothesis has at most
-  {search["max_len_a"]} times the pieces of its source, end of sentence included, and {search["max_len_b"]} more.
+  {search["max_len_a"]} times the pieces of its source, end of sentence included, and {search["max_len_b"]}
+  more.
 
 ## Scores
 
@@ -38,8 +46,9 @@ from single sentences better.
 
 ## Licence
 
-`translate` and what it imports from this folder are nmtprune's, under the MIT licence (LICENSE). Weights and subwords were learnt from
-the corpora of the task that the model's name begins with; the terms of those corpora hold for them.
+`translate` and what it imports from this folder are nmtprune's, under the MIT licence (LICENSE). Weights and
+subwords were learnt from the corpora of the task that the model's name begins with; the terms of those
+corpora hold for them.
 
 ## SHA-256
 
@@ -56,7 +65,12 @@ def _scores(chain: Chain) -> str:
         return "This model was exported before it was scored."
     rows = [row for row in read_table(file) if row["chain"] == str(chain) and row["bleu"]]
     table = [f"| {row['set']} | {float(row['bleu']):.2f} | {float(row['chrf']):.2f} |" for row in rows]
-    signatures = sorted({f"BLEU `{row['bleu_signature']}`, chrF `{row['chrf_signature']}`, measured in {_way(row)}" for row in rows})
+    signatures = sorted(
+        {
+            f"BLEU `{row['bleu_signature']}`, chrF `{row['chrf_signature']}`, measured in {_way(row)}"
+            for row in rows
+        }
+    )
     return "\n".join(["| set | BLEU | chrF |", "|---|---|---|", *table, "", *signatures])
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Translate raw text, a line each, from standard input to standard output: one line out for each line in, in order.
+"""Translate raw text, a line each, from standard input to standard output: one line out for each line in, in
+order.
 
     ./translate < source.txt > target.txt
 
-Lines end at newline characters alone. An empty line stays empty; bytes that are not UTF-8 are read as U+FFFD. It needs the files
-beside it and the packages of requirements.txt, nothing else.
+Lines end at newline characters alone. An empty line stays empty; bytes that are not UTF-8 are read as U+FFFD.
+It needs the files beside it and the packages of requirements.txt, nothing else.
 """
 
 from __future__ import annotations
@@ -31,42 +32,59 @@ Pieces = list[str]
 
 
 class Subwords:
-    """From text to pieces and back. `settings`: `type`, `moses`, `reverse_source`, `languages` and `files`, the latter two of source and
-    target."""
+    """From text to pieces and back. `settings`: `type`, `moses`, `reverse_source`, `languages` and `files`,
+    the latter two of source and target.
+    """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self._split, self._join = _segmentation(settings["type"], *(folder / file for file in settings["files"]))
+        self._split, self._join = _segmentation(
+            settings["type"], *(folder / file for file in settings["files"])
+        )
         self._step = -1 if settings.get("reverse_source") else 1
         if settings["moses"]:
             from sacremoses import MosesDetokenizer, MosesTokenizer
 
             source, target = settings["languages"]
-            split, join, tokeniser, detokeniser = self._split, self._join, MosesTokenizer(source), MosesDetokenizer(target)
+            split, join, tokeniser, detokeniser = (
+                self._split,
+                self._join,
+                MosesTokenizer(source),
+                MosesDetokenizer(target),
+            )
             self._split = lambda line: split(tokeniser.tokenize(line, return_str=True))
             self._join = lambda pieces: detokeniser.detokenize(join(pieces).split())
 
     def encode(self, line: str) -> Pieces:
         """The pieces of a source line; what spells a special symbol is an unknown word."""
-        return ["<unk>" if piece in SPECIAL_SYMBOLS else piece for piece in " ".join(self._split(line)).split()][:: self._step]
+        return [
+            "<unk>" if piece in SPECIAL_SYMBOLS else piece for piece in " ".join(self._split(line)).split()
+        ][:: self._step]
 
     def decode(self, pieces: Pieces) -> str:
         """The text of a translation, on one line."""
         return " ".join(self._join(pieces).splitlines()) if pieces else ""
 
 
-def _segmentation(kind: str, source: Path, target: Path) -> tuple[Callable[[str], Sequence[str]], Callable[[Pieces], str]]:
+def _segmentation(
+    kind: str, source: Path, target: Path
+) -> tuple[Callable[[str], Sequence[str]], Callable[[Pieces], str]]:
     """What splits a source line into pieces, and what joins the pieces of a target line."""
     if kind == "sentencepiece":
         from sentencepiece import SentencePieceProcessor
 
-        splits, joins = SentencePieceProcessor(model_file=str(source)), SentencePieceProcessor(model_file=str(target))
+        splits, joins = (
+            SentencePieceProcessor(model_file=str(source)),
+            SentencePieceProcessor(model_file=str(target)),
+        )
         return lambda line: splits.encode(line, out_type=str), joins.decode_pieces
     if kind == "bpe":
         from subword_nmt.apply_bpe import BPE
 
         with open(source, encoding="utf-8") as codes:
             bpe = BPE(codes)
-        return lambda line: bpe.segment_tokens(line.split()), lambda pieces: (" ".join(pieces) + " ").replace("@@ ", "").strip()
+        return lambda line: bpe.segment_tokens(
+            line.split()
+        ), lambda pieces: (" ".join(pieces) + " ").replace("@@ ", "").strip()
     return str.split, " ".join
 
 
@@ -80,7 +98,9 @@ class CTranslate2:
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
         search = self._search
-        return self._translator.translate(sources, search["beam"], search["length_penalty"], max_length, search["replace_unknowns"])
+        return self._translator.translate(
+            sources, search["beam"], search["length_penalty"], max_length, search["replace_unknowns"]
+        )
 
 
 class Onnx:
@@ -89,11 +109,15 @@ class Onnx:
     def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
         from onnx_runtime import Translator
 
-        self._translator = Translator(folder, threads, Shortlist(folder / "shortlist.npz") if shortlist else None)
+        self._translator = Translator(
+            folder, threads, Shortlist(folder / "shortlist.npz") if shortlist else None
+        )
         self._search = search
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
-        return self._translator.translate(sources, self._search["beam"], self._search["length_penalty"], max_length)
+        return self._translator.translate(
+            sources, self._search["beam"], self._search["length_penalty"], max_length
+        )
 
 
 class Shortlist:
@@ -109,15 +133,24 @@ class Shortlist:
         self._union = lambda arrays: numpy.unique(numpy.concatenate(arrays))
 
     def candidates(self, sources: list[Pieces]) -> Any:
-        """Their sorted numbers: of each source piece those that it is aligned to most, and those of every batch."""
+        """Their sorted numbers: of each source piece those that it is aligned to most, and those of every
+        batch.
+        """
         found = {self._ids[piece] for source in sources for piece in source if piece in self._ids}
-        return self._union([self._always, *(self._targets[self._starts[piece] : self._starts[piece + 1]] for piece in found)])
+        return self._union(
+            [self._always, *(self._targets[self._starts[piece] : self._starts[piece + 1]] for piece in found)]
+        )
 
 
 class Translation:
     """Lines to lines. `settings`: what config.json says; `engine`: translates batches of pieces."""
 
-    def __init__(self, settings: dict[str, Any], subwords: Subwords, engine: Callable[[list[Pieces], int], list[Pieces]]) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        subwords: Subwords,
+        engine: Callable[[list[Pieces], int], list[Pieces]],
+    ) -> None:
         self._settings, self._subwords, self._engine = settings, subwords, engine
         self._told = False
 
@@ -135,7 +168,11 @@ class Translation:
         if len(parts) > 1 and not self._told:
             self._told = True
             limit = self._settings["max_source_length"]
-            print(f"translate: lines of more than {limit} pieces are translated in parts, cut at sentence ends or spaces", file=sys.stderr)
+            print(
+                f"translate: lines of more than {limit} pieces are translated in parts, cut at sentence ends "
+                "or spaces",
+                file=sys.stderr,
+            )
         return parts
 
     def _hypotheses(self, sources: list[Pieces]) -> list[str]:
@@ -144,13 +181,17 @@ class Translation:
         for batch in batches([len(source) for source in sources], **self._settings["batch"]):
             longest = max(len(sources[index]) for index in batch)
             limit = int(search["max_len_a"] * (longest + 1) + search["max_len_b"])
-            for index, pieces in zip(batch, self._engine([sources[index] for index in batch], limit), strict=True):
+            for index, pieces in zip(
+                batch, self._engine([sources[index] for index in batch], limit), strict=True
+            ):
                 found[index] = self._subwords.decode(pieces)
         return found
 
 
 def in_parts(text: str, encode: Callable[[str], Pieces], longest: int) -> list[Pieces]:
-    """The pieces of a text, in parts of at most `longest`: it is cut near its middle, at a sentence's end, a space, or anywhere."""
+    """The pieces of a text, in parts of at most `longest`: it is cut near its middle, at a sentence's end, a
+    space, or anywhere.
+    """
     pieces = encode(text)
     if len(pieces) <= longest or len(text) == 1:
         return [pieces[:longest]]
@@ -169,9 +210,13 @@ def _middle(text: str) -> int:
 
 
 def batches(lengths: list[int], sentences: int, pieces: int) -> Iterator[list[int]]:
-    """Batches of those that are not empty, longest first, of at most so many sentences and, padding included, pieces."""
+    """Batches of those that are not empty, longest first, of at most so many sentences and, padding included,
+    pieces.
+    """
     batch: list[int] = []
-    for index in sorted((index for index, length in enumerate(lengths) if length), key=lambda index: -lengths[index]):
+    for index in sorted(
+        (index for index, length in enumerate(lengths) if length), key=lambda index: -lengths[index]
+    ):
         if batch and (len(batch) == sentences or (len(batch) + 1) * (lengths[batch[0]] + 1) > pieces):
             yield batch
             batch = []
@@ -193,7 +238,9 @@ def _positive(text: str) -> int:
 
 def _arguments(settings: dict[str, Any]) -> argparse.Namespace:
     buffer = 1 if sys.stdin.isatty() else BUFFER
-    parser = argparse.ArgumentParser(prog="translate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="translate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default, what in (
         ("beam", settings["search"]["beam"], "size of the beam"),
         ("batch", settings["batch"]["sentences"], "most sentences of a batch"),
@@ -201,12 +248,17 @@ def _arguments(settings: dict[str, Any]) -> argparse.Namespace:
         ("longest", settings["max_source_length"], "most pieces that are translated in one part"),
         ("buffer", buffer, "lines that are read before any is translated"),
     ):
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=f"{what} (default: {default})")
+        parser.add_argument(
+            f"--{name}", type=_positive, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
     return parser.parse_args()
 
 
 def main() -> int:
-    for name in ("SIGINT", "SIGPIPE"):  # a filter ends without a word where it is interrupted or nobody reads on
+    for name in (
+        "SIGINT",
+        "SIGPIPE",
+    ):  # a filter ends without a word where it is interrupted or nobody reads on
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     settings = json.loads((_FOLDER / "config.json").read_text(encoding="utf-8"))

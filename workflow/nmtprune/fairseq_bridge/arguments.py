@@ -26,9 +26,20 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
     "lightconv_wmt_en_de_big": {**_ATTENTION, "conv_type": ["encoder-conv-type", "decoder-conv-type"]},
     "lstm_luong_wmt_en_de": {
         **_LAYERS,
-        "embed_dim": ["encoder-embed-dim", "decoder-embed-dim", "encoder-hidden-size", "decoder-hidden-size", "decoder-out-embed-dim"],
+        "embed_dim": [
+            "encoder-embed-dim",
+            "decoder-embed-dim",
+            "encoder-hidden-size",
+            "decoder-hidden-size",
+            "decoder-out-embed-dim",
+        ],
     },
-    "nmtprune_lstm": {**_LAYERS, "embed_dim": ["embed-dim"], "attention": ["attention"], "init_scale": ["init-scale"]},
+    "nmtprune_lstm": {
+        **_LAYERS,
+        "embed_dim": ["embed-dim"],
+        "attention": ["attention"],
+        "init_scale": ["init-scale"],
+    },
 }
 # LightConv's kernels grow with the layer (fairseq's default for 7 layers); every layer needs one.
 _KERNELS = (3, 7, 15, 31)
@@ -58,8 +69,9 @@ def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
 
 
 def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
-    """fairseq's options of a training schedule, but for its precision. The learning rate itself is set before every update by the training
-    loop."""
+    """fairseq's options of a training schedule, but for its precision. The learning rate itself is set before
+    every update by the training loop.
+    """
     optimizer = schedule["optimizer"]
     options = ["--max-tokens", schedule["batch_tokens"], "--update-freq", schedule["accumulate"]]
     if schedule.get("batch_sentences"):
@@ -68,7 +80,12 @@ def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
     options += ["--optimizer", optimizer["name"], "--weight-decay", optimizer.get("weight_decay", 0.0)]
     options += ["--lr-scheduler", "fixed", "--lr", 1.0]
     if optimizer["name"] == "adam":
-        options += ["--adam-betas", str(tuple(optimizer.get("betas", (0.9, 0.98)))), "--adam-eps", optimizer.get("eps", 1e-8)]
+        options += [
+            "--adam-betas",
+            str(tuple(optimizer.get("betas", (0.9, 0.98)))),
+            "--adam-eps",
+            optimizer.get("eps", 1e-8),
+        ]
     options += ["--label-smoothing", schedule["label_smoothing"]]
     options += ["--sentence-avg"] * schedule["sentence_average"]
     return [str(option) for option in options]

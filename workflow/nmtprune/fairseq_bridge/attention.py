@@ -1,4 +1,6 @@
-"""Attention in few large operations: PyTorch's own softmax and fused attention crawl over short sentences on a CPU."""
+"""Attention in few large operations: PyTorch's own softmax and fused attention crawl over short sentences on
+a CPU.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,19 @@ from torch import Tensor
 from nmtprune.fairseq_bridge.dropout import dropout
 
 ROWS = 32  # in mixed precision the tokens of a batch are filled up to a multiple of this
-_VECTOR = 16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
+_VECTOR = (
+    16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
+)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened batch; None where all do.
+    """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened
+    batch; None where all do.
 
-    What is packed has `rows` rows. In mixed precision these are some more than there are tokens, since oneDNN compiles its bfloat16
-    products anew for every number of rows. The last rows begin as zeros; no token and no gradient depends on them.
+    What is packed has `rows` rows. In mixed precision these are some more than there are tokens, since oneDNN
+    compiles its bfloat16 products anew for every number of rows. The last rows begin as zeros; no token and
+    no gradient depends on them.
     """
 
     sentences: int
@@ -111,11 +117,17 @@ class _FromHeads(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         packing = ctx.packing
         by_position = packing._pad(gradient).view(packing.sentences, packing.length, ctx.heads, -1)
-        return by_position.transpose(1, 2).reshape(packing.sentences * ctx.heads, packing.length, -1), None, None
+        return (
+            by_position.transpose(1, 2).reshape(packing.sentences * ctx.heads, packing.length, -1),
+            None,
+            None,
+        )
 
 
 def to_heads(x: Tensor, packing: Packing, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """`parts` projections that lie side by side [rows, parts * heads * head_dim], each as [sentences * heads, length, head_dim]."""
+    """`parts` projections that lie side by side [rows, parts * heads * head_dim], each as [sentences * heads,
+    length, head_dim].
+    """
     return _ToHeads.apply(x, packing, parts, heads)
 
 
@@ -125,14 +137,21 @@ def from_heads(x: Tensor, packing: Packing, heads: int) -> Tensor:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None, p: float) -> Tensor:
-    """What queries [n, length, head_dim] gather from values [n, memory length, head_dim] (Vaswani et al. 2017, equation 1).
+    """What queries [n, length, head_dim] gather from values [n, memory length, head_dim] (Vaswani et al.
+    2017, equation 1).
 
-    `hidden`: added to the scores [n, length, memory length], minus infinity where nothing is to be seen, or None; `p`: dropout of the
-    weights. The softmax is taken in single precision.
+    `hidden`: added to the scores [n, length, memory length], minus infinity where nothing is to be seen, or
+    None; `p`: dropout of the weights. The softmax is taken in single precision.
     """
     scale = queries.shape[-1] ** -0.5
     beta = 0 if hidden is None else 1
-    scores = torch.baddbmm(queries.new_zeros(1) if hidden is None else hidden, queries, keys.transpose(1, 2), beta=beta, alpha=scale)
+    scores = torch.baddbmm(
+        queries.new_zeros(1) if hidden is None else hidden,
+        queries,
+        keys.transpose(1, 2),
+        beta=beta,
+        alpha=scale,
+    )
     weights = softmax(scores.float()).to(values.dtype)
     return torch.bmm(dropout(weights, p), values)
 

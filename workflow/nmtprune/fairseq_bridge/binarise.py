@@ -40,10 +40,12 @@ class Subwords(Protocol):
 
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
-    """Encode the splits' text and write it to `folder` with its dictionaries; return the number of types by language.
+    """Encode the splits' text and write it to `folder` with its dictionaries; return the number of types by
+    language.
 
-    A dictionary holds the pieces of the training text, the most frequent first, and is not padded to a multiple of 8:
-    numbers of parameters are what the arithmetic says. Dictionaries that came with a model are taken as they are.
+    A dictionary holds the pieces of the training text, the most frequent first, and is not padded to a
+    multiple of 8: numbers of parameters are what the arithmetic says. Dictionaries that came with a model are
+    taken as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prefix = f"{'-'.join(subwords.languages)}"
@@ -57,15 +59,23 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
         for side, language, dictionary in zip(SIDES, subwords.languages, dictionaries, strict=True):
             _save(dictionary, folder / f"dict.{language}.txt")
             for split in splits:
-                lines = _rewound(encoded[side]) if split == "train" else _encode(text_folder / f"{split}.{language}", side, subwords)
+                lines = (
+                    _rewound(encoded[side])
+                    if split == "train"
+                    else _encode(text_folder / f"{split}.{language}", side, subwords)
+                )
                 name = f"{FAIRSEQ_SPLIT.get(split, split)}.{prefix}.{language}"
                 _write(lines, dictionary, folder / name)
             sizes[language] = len(dictionary)
     return sizes
 
 
-def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of a split as ids of pieces without end of sentence: all of them, or `most` that are evenly spaced."""
+def read_pairs(
+    folder: Path, split: str, languages: Sequence[str], most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of a split as ids of pieces without end of sentence: all of them, or `most` that are evenly
+    spaced.
+    """
     source, target = _sides(folder, split, languages)
     for index in evenly_spaced(len(source), most):
         yield source[index].numpy()[:-1], target[index].numpy()[:-1]
@@ -73,7 +83,9 @@ def read_pairs(folder: Path, split: str, languages: Sequence[str], most: int) ->
 
 def lengths(folder: Path, split: str, languages: Sequence[str]) -> list[np.ndarray]:
     """The numbers of pieces [sentences] of a split's source and target, end of sentence included."""
-    return [data.sizes.copy() for data in _sides(folder, split, languages)]  # the file is closed with its data set
+    return [
+        data.sizes.copy() for data in _sides(folder, split, languages)
+    ]  # the file is closed with its data set
 
 
 def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, float]:
@@ -82,7 +94,9 @@ def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, flo
     for language, data in zip(languages, _sides(folder, split, languages), strict=True):
         pieces = np.frombuffer(data._bin_buffer, data._index.dtype)  # of all sentences, one after the other
         parts = (pieces[start : start + AT_ONCE] for start in range(0, len(pieces), AT_ONCE))
-        found[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(len(pieces) - len(data), 1)
+        found[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(
+            len(pieces) - len(data), 1
+        )
     return found
 
 
@@ -125,7 +139,9 @@ def _load(file: Path) -> Dictionary:
 
 
 def _save(dictionary: Dictionary, file: Path) -> None:
-    """As fairseq saves it, and a symbol that takes the place of an earlier one is marked, which fairseq's own `save` forgets."""
+    """As fairseq saves it, and a symbol that takes the place of an earlier one is marked, which fairseq's own
+    `save` forgets.
+    """
     seen = set(dictionary.symbols[: dictionary.nspecial])
     lines = []
     for symbol, count in list(zip(dictionary.symbols, dictionary.count, strict=True))[dictionary.nspecial :]:

@@ -1,4 +1,6 @@
-"""Classes that hold data in checkpoints of fairseq 0.6 to 0.12, and nothing else. The shim comes first: it imports fairseq."""
+"""Classes that hold data in checkpoints of fairseq 0.6 to 0.12, and nothing else. The shim comes first: it
+imports fairseq.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +37,32 @@ def _of_numpy() -> Iterator[Allowed]:
     scalar, rebuilt = numpy.float64(0).__reduce__()[0], numpy.zeros(0).__reduce__()[0]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         yield from ((scalar, f"{module}.scalar"), (rebuilt, f"{module}._reconstruct"))
-    yield from (numpy.dtype, numpy.ndarray, *{type(numpy.dtype(code)) for code in numpy.typecodes["All"] if code != "O"})
+    yield from (
+        numpy.dtype,
+        numpy.ndarray,
+        *{type(numpy.dtype(code)) for code in numpy.typecodes["All"] if code != "O"},
+    )
 
 
 def _of_omegaconf() -> Iterator[Allowed]:
     from omegaconf import base, dictconfig, listconfig, nodes
 
-    yield from (dictconfig.DictConfig, listconfig.ListConfig, base.ContainerMetadata, base.Metadata, base.SCMode)
-    yield from (each for each in vars(nodes).values() if isinstance(each, type) and issubclass(each, base.Node))
+    yield from (
+        dictconfig.DictConfig,
+        listconfig.ListConfig,
+        base.ContainerMetadata,
+        base.Metadata,
+        base.SCMode,
+    )
+    yield from (
+        each for each in vars(nodes).values() if isinstance(each, type) and issubclass(each, base.Node)
+    )
 
 
 def _of_fairseq() -> Iterator[Allowed]:
-    """Its dataclasses, which omegaconf names as the types of groups of options, and the meters of its early releases."""
+    """Its dataclasses, which omegaconf names as the types of groups of options, and the meters of its early
+    releases.
+    """
     from fairseq.dataclass import FairseqDataclass
     from fairseq.logging import meters
 

@@ -12,7 +12,9 @@ _BITS = 16  # of each draw; a 64-bit random number has four
 
 
 def _scale(like: Tensor, p: float) -> Tensor:
-    """What dropout multiplies by, in the shape of `like` and single precision: 0 with probability p (to 2^-16), else 1 / (1 - p)."""
+    """What dropout multiplies by, in the shape of `like` and single precision: 0 with probability p (to
+    2^-16), else 1 / (1 - p).
+    """
     precision = torch.promote_types(like.dtype, torch.float32)
     threshold = round(p * 2**_BITS) - 2 ** (_BITS - 1)
     if threshold > torch.iinfo(torch.int16).max:
@@ -54,7 +56,9 @@ def rate(module: FairseqDropout) -> float:
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """`x` with each element zero with probability `p` below 1, and the others larger by as much as keeps the mean."""
+    """`x` with each element zero with probability `p` below 1, and the others larger by as much as keeps the
+    mean.
+    """
     return _Dropout.apply(x, p) if p else x
 
 

@@ -24,20 +24,29 @@ from nmtprune.store.model import SPECIAL_SYMBOLS, UNKNOWN, Model
 
 
 class FairseqEngine:
-    """A model built by fairseq; on the GPU if there is one. `others`: models of the same dictionaries that translate with it as an
-    ensemble, which averages their probabilities piece by piece; likelihoods and encodings are the first one's."""
+    """A model built by fairseq; on the GPU if there is one. `others`: models of the same dictionaries that
+    translate with it as an ensemble, which averages their probabilities piece by piece; likelihoods and
+    encodings are the first one's.
+    """
 
     name = "fairseq"
 
     def __init__(self, model: Model, device: str = "auto", others: Sequence[Model] = ()) -> None:
         self._device = torch.device(devices.torch_device(device))
-        self._source, self._target = as_dictionary(model.source_dictionary), as_dictionary(model.target_dictionary)
-        self._models = [build_model(each, self._source, self._target).to(self._device).eval() for each in (model, *others)]
+        self._source, self._target = (
+            as_dictionary(model.source_dictionary),
+            as_dictionary(model.target_dictionary),
+        )
+        self._models = [
+            build_model(each, self._source, self._target).to(self._device).eval() for each in (model, *others)
+        ]
         self._model = self._models[0]
 
     @torch.inference_mode()
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        """As the interface says. Raises UserError where unknowns are to be replaced and the model has no attention."""
+        """As the interface says. Raises UserError where unknowns are to be replaced and the model has no
+        attention.
+        """
         generator = SequenceGenerator(
             self._models,
             self._target,
@@ -67,35 +76,54 @@ class FairseqEngine:
 
     @torch.inference_mode()
     def encode(self, sources: list[list[str]]) -> torch.Tensor:
-        """The last encoder layer's output [sentences, length + 1, d] for sources of equal length, end of sentence included."""
+        """The last encoder layer's output [sentences, length + 1, d] for sources of equal length, end of
+        sentence included.
+        """
         batch = self._batch(sources)
         encoder = self._model.encoder
         found = encoder(batch["net_input"]["src_tokens"], src_lengths=batch["net_input"]["src_lengths"])
-        states = found["encoder_out"] if isinstance(found, dict) else found[0]  # fairseq's LSTM returns a tuple
+        states = (
+            found["encoder_out"] if isinstance(found, dict) else found[0]
+        )  # fairseq's LSTM returns a tuple
         states = states[0] if isinstance(states, list) else states
-        states = states if isinstance(encoder, lstm.LstmEncoder) else states.transpose(0, 1)  # all of fairseq's put time first
+        states = (
+            states if isinstance(encoder, lstm.LstmEncoder) else states.transpose(0, 1)
+        )  # all of fairseq's put time first
         return states[torch.argsort(batch["id"].to(states.device))].float().cpu()
 
     def _batch(self, sources: list[list[str]], targets: list[list[str]] | None = None) -> dict[str, Any]:
         encoded = [_encode(self._source, source) for source in sources]
-        wanted = [None] * len(sources) if targets is None else [_encode(self._target, target) for target in targets]
+        wanted = (
+            [None] * len(sources)
+            if targets is None
+            else [_encode(self._target, target) for target in targets]
+        )
         samples = [
-            {"id": index, "source": source, "target": target} for index, (source, target) in enumerate(zip(encoded, wanted, strict=True))
+            {"id": index, "source": source, "target": target}
+            for index, (source, target) in enumerate(zip(encoded, wanted, strict=True))
         ]
-        batch = collate(samples, self._source.pad(), self._source.eos(), left_pad_source=True, left_pad_target=False)
+        batch = collate(
+            samples, self._source.pad(), self._source.eos(), left_pad_source=True, left_pad_target=False
+        )
         return move_to_cuda(batch, self._device) if self._device.type == "cuda" else batch
 
 
 def replace_unknowns(hypothesis: list[str], source: list[str], attention: torch.Tensor) -> list[str]:
     """The hypothesis with the source piece that was attended to most in place of each unknown piece.
 
-    `attention`: [source length, target length], padded on the left, and both with their end of sentence. Neither the padding nor the
-    end of sentence is ever copied. Raises UserError for a model without attention.
+    `attention`: [source length, target length], padded on the left, and both with their end of sentence.
+    Neither the padding nor the end of sentence is ever copied. Raises UserError for a model without
+    attention.
     """
     if not attention.numel():
-        raise UserError("decoding: replace_unknowns needs a model with attention, and this one has none; set it to false")
+        raise UserError(
+            "decoding: replace_unknowns needs a model with attention, and this one has none; set it to false"
+        )
     most = attention[-len(source) - 1 : -1].argmax(0).tolist()
-    return [source[position] if piece == UNKNOWN else piece for piece, position in zip(hypothesis, most, strict=False)]
+    return [
+        source[position] if piece == UNKNOWN else piece
+        for piece, position in zip(hypothesis, most, strict=False)
+    ]
 
 
 def as_dictionary(symbols: list[str]) -> Dictionary:
@@ -107,7 +135,9 @@ def as_dictionary(symbols: list[str]) -> Dictionary:
 
 
 def build_model(model: Model, source: Dictionary, target: Dictionary) -> torch.nn.Module:
-    """fairseq's module with the state of `model`. Raises UserError if its architecture is unknown or does not fit."""
+    """fairseq's module with the state of `model`. Raises UserError if its architecture is unknown or does not
+    fit.
+    """
     architecture = model.options.get("arch") or model.options.get("_name")
     if architecture not in models.ARCH_MODEL_REGISTRY:
         raise UserError(f"fairseq does not know the architecture `{architecture}` of the model.")

@@ -15,28 +15,37 @@ from nmtprune.fairseq_bridge import checkpoint_classes, session
 from nmtprune.foundation.errors import UserError
 from nmtprune.store import checkpoints
 
-OF_ITS_FIRST_WEIGHTS = {"encoder_embed_path", "decoder_embed_path"}  # files that training began with, wherever they are now
+OF_ITS_FIRST_WEIGHTS = {
+    "encoder_embed_path",
+    "decoder_embed_path",
+}  # files that training began with, wherever they are now
 
 
 def read(file: Path, trust: bool) -> dict[str, Any]:
-    """A checkpoint with its configuration (`cfg`) as fairseq has it today. Raises UserError where it is none of fairseq's translation, or
-    asks for more than data when it is loaded and there is no `trust`."""
+    """A checkpoint with its configuration (`cfg`) as fairseq has it today. Raises UserError where it is none
+    of fairseq's translation, or asks for more than data when it is loaded and there is no `trust`.
+    """
     saved = checkpoints.read(file, more=() if trust else checkpoint_classes.classes(), trust=trust)
     if not isinstance(saved, dict) or "model" not in saved or not (saved.get("cfg") or saved.get("args")):
-        raise UserError(f"{file} is not a fairseq checkpoint: it lacks `model` or its configuration (`cfg`, `args`)")
+        raise UserError(
+            f"{file} is not a fairseq checkpoint: it lacks `model` or its configuration (`cfg`, `args`)"
+        )
     if saved.get("cfg") is not None:
         saved["cfg"] = OmegaConf.create(saved["cfg"], flags={"allow_objects": True})
     saved = checkpoint_utils._upgrade_state_dict(saved)
     task, architecture = saved["cfg"].task._name, session.architecture_of(saved["cfg"].model)
     if task != "translation" or architecture not in (*ARCH_MODEL_REGISTRY, *MODEL_REGISTRY):
         raise UserError(
-            f"{file}: its task `{task}` or architecture `{architecture}` is not fairseq's own translation; no other can be imported"
+            f"{file}: its task `{task}` or architecture `{architecture}` is not fairseq's own translation; "
+            "no other can be imported"
         )
     return saved
 
 
 def convert(file: Path, binarised: Path, source: str, target: str, trust: bool = False) -> dict[str, Any]:
-    """A checkpoint of ours with the weights of `file`. Raises UserError where it is none of fairseq's or does not fit `binarised`."""
+    """A checkpoint of ours with the weights of `file`. Raises UserError where it is none of fairseq's or does
+    not fit `binarised`.
+    """
     saved = read(file, trust)
     cfg = saved["cfg"]
     with open_dict(cfg):
@@ -49,10 +58,15 @@ def convert(file: Path, binarised: Path, source: str, target: str, trust: bool =
     try:
         model = tasks.setup_task(cfg.task).build_model(cfg.model)
     except Exception as error:  # whatever its options make fairseq do
-        raise UserError(f"{file}: fairseq cannot build its model: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(
+            f"{file}: fairseq cannot build its model: {' '.join(str(error).split())[:300]}"
+        ) from None
     try:
         model.load_state_dict(saved["model"], strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
-        raise UserError(f"{file} does not fit its dictionaries or its own configuration: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(
+            f"{file} does not fit its dictionaries or its own configuration: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from None
     history = saved.get("optimizer_history") or [{}]
     return session.checkpoint(cfg, model.state_dict(), history[-1].get("num_updates", 0))

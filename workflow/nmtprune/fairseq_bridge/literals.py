@@ -11,7 +11,8 @@ _OPERATORS = {ast.Add: operator.add, ast.Mult: operator.mul, ast.Sub: operator.s
 
 
 def value_of(text: str, names: Mapping[str, Any] | None = None) -> Any:
-    """The value of an expression of literals, their sums and products: `eval` for text from elsewhere, `names` unread.
+    """The value of an expression of literals, their sums and products: `eval` for text from elsewhere,
+    `names` unread.
 
     Raises ValueError for anything else, a call or a name above all.
     """

@@ -1,9 +1,10 @@
 """Label-smoothed cross entropy that turns the logits into their own gradient.
 
-fairseq's criterion keeps several buffers of tokens x vocabulary between forward and backward; reading and writing them takes up to a fifth
-of a small model's training. Here the logits are overwritten by their gradient, a few rows at a time so that they stay in the cache. Where
-the output projection is known, it is taken in: of some hundred tokens at a time the logits are made, turned into the gradient, and used up
-by the two products of the backward pass, so that they are never all there.
+fairseq's criterion keeps several buffers of tokens x vocabulary between forward and backward; reading and
+writing them takes up to a fifth of a small model's training. Here the logits are overwritten by their
+gradient, a few rows at a time so that they stay in the cache. Where the output projection is known, it is
+taken in: of some hundred tokens at a time the logits are made, turned into the gradient, and used up by the
+two products of the backward pass, so that they are never all there.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +34,9 @@ _PROJECTED = 2**21  # elements of logits that one product makes
 
 
 def _to_gradient(logits: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
-    """Loss and negative log-likelihood, summed; single-precision `logits` [tokens, types] become the gradient of the loss."""
+    """Loss and negative log-likelihood, summed; single-precision `logits` [tokens, types] become the gradient
+    of the loss.
+    """
     types = logits.shape[1]
     smoothing_per_type = smoothing / (types - 1)
     on_target = 1.0 - smoothing - smoothing_per_type
@@ -65,11 +68,14 @@ def _rows(logits: Tensor) -> int:
 
 class _LabelSmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, smoothing: float, padding: int
+    ) -> tuple[Tensor, Tensor]:
         needs_gradient = ctx.needs_input_grad[0]
         precision = torch.promote_types(logits.dtype, torch.float32)
         in_place = needs_gradient and logits.dtype == precision
-        # Half-precision logits get a gradient in single precision, so that the loss scale is applied before rounding.
+        # Half-precision logits get a gradient in single precision, so that the loss scale is applied before
+        # rounding.
         gradient = torch.empty_like(logits, dtype=precision) if needs_gradient and not in_place else logits
         loss, nll = logits.new_zeros(2, dtype=precision)
         for chunk in _chunks(len(logits), _rows(logits)):
@@ -95,7 +101,9 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int
+    ) -> tuple[Tensor, Tensor]:
         needs_gradient = any(ctx.needs_input_grad)
         feature_gradient, weight_gradient = torch.empty_like(features), torch.zeros_like(weight)
         loss, nll = weight.new_zeros(2)
@@ -127,42 +135,54 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         return *gradients, None, None, None
 
 
-def label_smoothed_cross_entropy(logits: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
-    """Sums over all tokens, in nats: label-smoothed cross entropy and negative log-likelihood (without gradient).
+def label_smoothed_cross_entropy(
+    logits: Tensor, target: Tensor, smoothing: float, padding: int
+) -> tuple[Tensor, Tensor]:
+    """Sums over all tokens, in nats: label-smoothed cross entropy and negative log-likelihood (without
+    gradient).
 
-    Single-precision `logits` (tokens x types) that need a gradient are overwritten by it, so the backward pass can run
-    only once. Half-precision logits are computed with in single precision. `target` (tokens) holds types; tokens whose
-    target is `padding` count nothing. As in fairseq, each wrong type gets `smoothing` / (types - 1) of the target.
+    Single-precision `logits` (tokens x types) that need a gradient are overwritten by it, so the backward
+    pass can run only once. Half-precision logits are computed with in single precision. `target` (tokens)
+    holds types; tokens whose target is `padding` count nothing. As in fairseq, each wrong type gets
+    `smoothing` / (types - 1) of the target.
     """
     return _LabelSmoothedCrossEntropy.apply(logits, target, smoothing, padding)
 
 
-def projected_cross_entropy(features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
-    """`label_smoothed_cross_entropy` of the logits `features` [rows, d] times `weight` [types, d], transposed; on a CPU.
+def projected_cross_entropy(
+    features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int
+) -> tuple[Tensor, Tensor]:
+    """`label_smoothed_cross_entropy` of the logits `features` [rows, d] times `weight` [types, d],
+    transposed; on a CPU.
 
-    Under autocast the products are in its precision, and everything else, the weight's gradient too, in single precision. The
-    backward pass can run only once.
+    Under autocast the products are in its precision, and everything else, the weight's gradient too, in
+    single precision. The backward pass can run only once.
     """
     return _ProjectedCrossEntropy.apply(features, weight, target, smoothing, padding)
 
 
 @dataclass
 class InPlaceCrossEntropyConfig(FairseqDataclass):
-    label_smoothing: float = field(default=0.0, metadata={"help": "share of the target given to the other types"})
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "share of the target given to the other types"}
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
 
 
 @register_criterion("nmtprune_label_smoothed_cross_entropy", dataclass=InPlaceCrossEntropyConfig)
 class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
-    """fairseq's `label_smoothed_cross_entropy`, equal within float error, with the same logging outputs and metrics."""
+    """fairseq's `label_smoothed_cross_entropy`, equal within float error, with the same logging outputs and
+    metrics.
+    """
 
     def __init__(self, task: Any, sentence_avg: bool, label_smoothing: float) -> None:
         super().__init__(task, sentence_avg, label_smoothing)
         self.penalty: Callable[[int], Tensor] | None = None
 
     def forward(self, model: Any, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        """As fairseq's. In training what `penalty` gives for the batch's number of target tokens is added to the sum that gradients are
-        taken of; the losses that are logged are without it."""
+        """As fairseq's. In training what `penalty` gives for the batch's number of target tokens is added to
+        the sum that gradients are taken of; the losses that are logged are without it.
+        """
         module = _unwrapped(model)
         if packed.supports(module):
             loss, sample_size, log = self._packed(module, sample)
@@ -175,26 +195,37 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     def _packed(self, model: nn.Module, sample: dict) -> tuple[Tensor, int, dict[str, Any]]:
         """The same for a model that `packed` supports."""
         given = sample["net_input"]
-        source, target_input, target = packed.filled_up(model, given["src_tokens"], given["prev_output_tokens"], sample["target"])
+        source, target_input, target = packed.filled_up(
+            model, given["src_tokens"], given["prev_output_tokens"], sample["target"]
+        )
         features, packing = packed.features(model, source, target_input)
         weight = model.decoder.output_projection.weight
-        loss, nll = projected_cross_entropy(features, weight, packing.pack(target.flatten(), self.padding_idx), self.eps, self.padding_idx)
+        loss, nll = projected_cross_entropy(
+            features, weight, packing.pack(target.flatten(), self.padding_idx), self.eps, self.padding_idx
+        )
         sample_size = len(target) if self.sentence_avg else sample["ntokens"]
         counts = {"ntokens": sample["ntokens"], "nsentences": len(target), "sample_size": sample_size}
         return loss, sample_size, {"loss": loss.data, "nll_loss": nll.data, **counts}
 
-    def compute_loss(self, model: Any, net_output: Any, sample: dict, reduce: bool = True) -> tuple[Tensor, Tensor]:
+    def compute_loss(
+        self, model: Any, net_output: Any, sample: dict, reduce: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Loss and negative log-likelihood of a batch. The model's logits are overwritten.
 
         Raises UserError for a model with an adaptive softmax, whose output is not one logit per type.
         """
         if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
-            raise UserError("adaptive_softmax_cutoff: nmtprune_label_smoothed_cross_entropy needs one logit per type; remove that setting")
+            raise UserError(
+                "adaptive_softmax_cutoff: nmtprune_label_smoothed_cross_entropy needs one logit per type; "
+                "remove that setting"
+            )
         if not reduce:
             raise ValueError("this criterion only gives sums over a batch")
         logits = net_output[0]
         target = model.get_targets(sample, net_output)
-        return label_smoothed_cross_entropy(logits.view(-1, logits.shape[-1]), target.reshape(-1), self.eps, self.padding_idx)
+        return label_smoothed_cross_entropy(
+            logits.view(-1, logits.shape[-1]), target.reshape(-1), self.eps, self.padding_idx
+        )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -1,9 +1,10 @@
 """The recurrent model of See et al. 2016 (section 3.2), a plug-in model of fairseq.
 
-An LSTM reads the source, another one that begins with its final states, layer by layer, writes the target; global attention with
-the *dot* score (Luong et al. 2015, 3.1) looks from the target's top states at the source's. As the printed sizes of the weight
-classes say (figure 4: 4n x 2n for every layer, 2n x n for attention), there is no input feeding, so that whole target sequences run
-through the LSTM at once wherever the target is known, and nothing has a bias.
+An LSTM reads the source, another one that begins with its final states, layer by layer, writes the target;
+global attention with the *dot* score (Luong et al. 2015, 3.1) looks from the target's top states at the
+source's. As the printed sizes of the weight classes say (figure 4: 4n x 2n for every layer, 2n x n for
+attention), there is no input feeding, so that whole target sequences run through the LSTM at once wherever
+the target is known, and nothing has a bias.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +15,12 @@ import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 # isort: split
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.models import FairseqEncoder, FairseqEncoderDecoderModel, FairseqIncrementalDecoder, register_model
+from fairseq.models import (
+    FairseqEncoder,
+    FairseqEncoderDecoderModel,
+    FairseqIncrementalDecoder,
+    register_model,
+)
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,16 +37,26 @@ class LstmConfig(FairseqDataclass):
     embed_dim: int = field(default=1000, metadata={"help": "width n of embeddings and hidden states"})
     encoder_layers: int = field(default=4, metadata={"help": "layers that read the source"})
     decoder_layers: int = field(default=4, metadata={"help": "layers that write the target, as many"})
-    attention: ATTENTION = field(default="dot", metadata={"help": "score of the global attention, or no attention"})
-    dropout: float = field(default=0.2, metadata={"help": "dropout of embeddings, between layers and before the softmax"})
-    init_scale: float = field(default=0.1, metadata={"help": "first weights are uniform between minus and plus this"})
-    share_decoder_input_output_embed: bool = field(default=False, metadata={"help": "tie target embedding and output projection"})
+    attention: ATTENTION = field(
+        default="dot", metadata={"help": "score of the global attention, or no attention"}
+    )
+    dropout: float = field(
+        default=0.2, metadata={"help": "dropout of embeddings, between layers and before the softmax"}
+    )
+    init_scale: float = field(
+        default=0.1, metadata={"help": "first weights are uniform between minus and plus this"}
+    )
+    share_decoder_input_output_embed: bool = field(
+        default=False, metadata={"help": "tie target embedding and output projection"}
+    )
     share_all_embeddings: bool = field(default=False, metadata={"help": "tie the source embedding as well"})
 
 
 @register_model("nmtprune_lstm", dataclass=LstmConfig)
 class Lstm(FairseqEncoderDecoderModel):
-    """The whole model. Raises UserError for layers that differ in number, and for one embedding over two dictionaries."""
+    """The whole model. Raises UserError for layers that differ in number, and for one embedding over two
+    dictionaries.
+    """
 
     @classmethod
     def build_model(cls, cfg: LstmConfig, task: Any) -> "Lstm":
@@ -51,7 +67,9 @@ class Lstm(FairseqEncoderDecoderModel):
                 "each layer of an LSTM decoder begins with the final state of an encoder layer"
             )
         if cfg.share_all_embeddings and source != target:
-            raise UserError("share_embeddings: `all` needs one dictionary for both languages (subwords: joint: true)")
+            raise UserError(
+                "share_embeddings: `all` needs one dictionary for both languages (subwords: joint: true)"
+            )
         encoder, decoder = LstmEncoder(cfg, source), LstmDecoder(cfg, target)
         if cfg.share_all_embeddings:
             encoder.embed_tokens.weight = decoder.embed_tokens.weight
@@ -69,9 +87,9 @@ class LstmEncoder(FairseqEncoder):
     def forward(self, src_tokens: Tensor, src_lengths: Tensor | None = None) -> dict[str, list[Tensor]]:
         """Read sources [sentences, length], padded on the left.
 
-        A padded position needs no special care: its embedding is zero, and without biases an LSTM in state zero stays in state zero.
-        Returns top states [sentences, length, n], the padding mask [sentences, length], and the final `hidden` and `cell`
-        [layers, sentences, n].
+        A padded position needs no special care: its embedding is zero, and without biases an LSTM in state
+        zero stays in state zero. Returns top states [sentences, length, n], the padding mask [sentences,
+        length], and the final `hidden` and `cell` [layers, sentences, n].
         """
         padded = src_tokens.eq(self.padding_idx)
         # tied to the output projection, the padding symbol's row does not stay zero
@@ -79,9 +97,14 @@ class LstmEncoder(FairseqEncoder):
         states, (hidden, cell) = self.lstm(self.dropout(embedded))
         return {"encoder_out": [states], "encoder_padding_mask": [padded], "hidden": [hidden], "cell": [cell]}
 
-    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor) -> dict[str, list[Tensor]]:
+    def reorder_encoder_out(
+        self, encoder_out: dict[str, list[Tensor]], new_order: Tensor
+    ) -> dict[str, list[Tensor]]:
         sentences = {"encoder_out": 0, "encoder_padding_mask": 0, "hidden": 1, "cell": 1}
-        return {name: [value.index_select(sentences[name], new_order) for value in values] for name, values in encoder_out.items()}
+        return {
+            name: [value.index_select(sentences[name], new_order) for value in values]
+            for name, values in encoder_out.items()
+        }
 
     def max_positions(self) -> int:
         return NO_LIMIT
@@ -95,9 +118,11 @@ class DotAttention(nn.Module):
         self.output = nn.Linear(2 * width, width, bias=False)
 
     def forward(self, states: Tensor, memory: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
-        """tanh(W [context; state]) [sentences, target length, n], and the attention weights [sentences, target length, source length].
+        """tanh(W [context; state]) [sentences, target length, n], and the attention weights [sentences,
+        target length, source length].
 
-        `states`: [sentences, target length, n]; `memory`: [sentences, source length, n]; `padded`: [sentences, source length].
+        `states`: [sentences, target length, n]; `memory`: [sentences, source length, n]; `padded`:
+        [sentences, source length].
         """
         scores = torch.bmm(states, memory.transpose(1, 2)).masked_fill(padded.unsqueeze(1), float("-inf"))
         weights = functional.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
@@ -128,8 +153,9 @@ class LstmDecoder(FairseqIncrementalDecoder):
         features_only: bool = False,
         **_: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Logits [sentences, length, types] of targets [sentences, length], padded on the right; with `incremental_state` of the last
-        position alone, from the state that the call before left there."""
+        """Logits [sentences, length, types] of targets [sentences, length], padded on the right; with
+        `incremental_state` of the last position alone, from the state that the call before left there.
+        """
         features, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
         return (features if features_only else self.output_layer(features)), extra
 
@@ -155,13 +181,17 @@ class LstmDecoder(FairseqIncrementalDecoder):
                 self.set_incremental_state(incremental_state, "state", {"hidden": hidden, "cell": cell})
         weights = None
         if self.attention is not None:
-            states, weights = self.attention(states, encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0])
+            states, weights = self.attention(
+                states, encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
+            )
         return self.dropout(states), {"attn": [weights]}
 
     def output_layer(self, features: Tensor) -> Tensor:
         return self.output_projection(features)
 
-    def reorder_incremental_state(self, incremental_state: dict[str, dict[str, Tensor | None]], new_order: Tensor) -> None:
+    def reorder_incremental_state(
+        self, incremental_state: dict[str, dict[str, Tensor | None]], new_order: Tensor
+    ) -> None:
         state = self.get_incremental_state(incremental_state, "state")
         if state is not None:
             reordered = {name: value.index_select(1, new_order) for name, value in state.items()}

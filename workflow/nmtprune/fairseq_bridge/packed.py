@@ -1,9 +1,10 @@
 """A model's forward pass for training, over the tokens of a batch alone.
 
-fairseq computes with padding wherever the sentences of a batch differ in length: on Multi30k in an eighth of all target positions. Here
-every layer works on the tokens, [rows, d] (`attention.Packing`); only attention and the SSRU see them sentence by sentence. Queries, keys
-and values come from one product, and dropout and the residual sum from one pass. The parameters are the model's own; the results are
-those of the model's own forward pass within float rounding, with other draws of dropout. An LSTM, whose layers leave padding out
+fairseq computes with padding wherever the sentences of a batch differ in length: on Multi30k in an eighth of
+all target positions. Here every layer works on the tokens, [rows, d] (`attention.Packing`); only attention
+and the SSRU see them sentence by sentence. Queries, keys and values come from one product, and dropout and
+the residual sum from one pass. The parameters are the model's own; the results are those of the model's own
+forward pass within float rounding, with other draws of dropout. An LSTM, whose layers leave padding out
 themselves (`recurrence`), has its output projection read the tokens alone.
 """
 
@@ -39,8 +40,9 @@ _EXTRAS = (
 
 @lru_cache(maxsize=1)  # asked for every batch of a training, and slow to tell
 def supports(model: nn.Module) -> bool:
-    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its extras, students
-    and the LSTM of See et al., on a CPU and with weights in single precision."""
+    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its
+    extras, students and the LSTM of See et al., on a CPU and with weights in single precision.
+    """
     weight = next(model.parameters(), None)
     if weight is None or weight.dtype != torch.float32 or weight.device.type != "cpu":
         return False
@@ -49,7 +51,12 @@ def supports(model: nn.Module) -> bool:
     if type(model) not in (TransformerModel, TransformerModelBase, student.Student):
         return False
     layers = [*model.encoder.layers.children(), *model.decoder.layers.children()]
-    parts = [model.encoder, model.decoder, *layers, *(part for part in model.modules() if isinstance(part, MultiheadAttention))]
+    parts = [
+        model.encoder,
+        model.decoder,
+        *layers,
+        *(part for part in model.modules() if isinstance(part, MultiheadAttention)),
+    ]
     extras = (getattr(part, name, None) for part in parts for name in _EXTRAS)
     plain = all(extra is None or extra is False or extra == 0 for extra in extras)
     projection = model.decoder.output_projection
@@ -58,10 +65,11 @@ def supports(model: nn.Module) -> bool:
 
 
 def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
-    """What the output projection reads at the target's tokens [rows, d], and where these stand in the batch; `rows` as `Packing` has it.
+    """What the output projection reads at the target's tokens [rows, d], and where these stand in the batch;
+    `rows` as `Packing` has it.
 
-    `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the target shifted right by the end of
-    sentence and padded on the right.
+    `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the target
+    shifted right by the end of sentence and padded on the right.
     """
     if isinstance(model, Lstm):
         states, _ = model.decoder(target_input, model.encoder(source), features_only=True)
@@ -72,16 +80,19 @@ def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Te
 
 
 def filled_up(model: nn.Module, source: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Fill up sources (on the left) and targets (on the right), types [sentences, length], with padding to a multiple of LENGTHS.
+    """Fill up sources (on the left) and targets (on the right), types [sentences, length], with padding to a
+    multiple of LENGTHS.
 
-    So oneDNN compiles fewer kernels (see `Packing`). In single precision, and for an LSTM, whose steps over padding cost as much as
-    others, they are returned as they are.
+    So oneDNN compiles fewer kernels (see `Packing`). In single precision, and for an LSTM, whose steps over
+    padding cost as much as others, they are returned as they are.
     """
     if isinstance(model, Lstm) or not torch.is_autocast_enabled(source.device.type):
         return source, *targets
     padding = model.decoder.padding_idx
     source = functional.pad(source, (-source.shape[1] % LENGTHS, 0), value=padding)
-    return source, *(functional.pad(target, (0, -target.shape[1] % LENGTHS), value=padding) for target in targets)
+    return source, *(
+        functional.pad(target, (0, -target.shape[1] % LENGTHS), value=padding) for target in targets
+    )
 
 
 def _encode(encoder: nn.Module, source: Tensor) -> tuple[Tensor, Packing]:
@@ -89,14 +100,20 @@ def _encode(encoder: nn.Module, source: Tensor) -> tuple[Tensor, Packing]:
     padding = _hidden_padding(packing)
     x = _embedded(encoder, source, packing)
     for layer in encoder.layers:
-        x = _residual(layer, x, layer.self_attn_layer_norm, partial(_self_attention, layer.self_attn, packing, padding))
+        x = _residual(
+            layer, x, layer.self_attn_layer_norm, partial(_self_attention, layer.self_attn, packing, padding)
+        )
         x = _residual(layer, x, layer.final_layer_norm, partial(_feed_forward, layer))
     return x if encoder.layer_norm is None else encoder.layer_norm(x), packing
 
 
-def _decode(decoder: nn.Module, target_input: Tensor, memory: Tensor, source: Packing) -> tuple[Tensor, Packing]:
+def _decode(
+    decoder: nn.Module, target_input: Tensor, memory: Tensor, source: Packing
+) -> tuple[Tensor, Packing]:
     packing = Packing.of(target_input.ne(decoder.padding_idx))
-    later = _hidden_later(packing.length, memory.device)  # no token sees the padding, which comes after all of them
+    later = _hidden_later(
+        packing.length, memory.device
+    )  # no token sees the padding, which comes after all of them
     padding = _hidden_padding(source)
     x = _embedded(decoder, target_input, packing)
     for layer in decoder.layers:
@@ -119,8 +136,12 @@ def _embedded(side: nn.Module, types: Tensor, packing: Packing) -> Tensor:
     return dropout(x, rate(side.dropout_module))
 
 
-def _residual(layer: nn.Module, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
-    """`x` plus what the sub-layer makes of it, as `student.Layer.residual` has it. Without a `norm` there is no sub-layer."""
+def _residual(
+    layer: nn.Module, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """`x` plus what the sub-layer makes of it, as `student.Layer.residual` has it. Without a `norm` there is
+    no sub-layer.
+    """
     if norm is None:
         return x
     if layer.training and student.left_out(getattr(layer, "sub_layer_drop", 0.0)):
@@ -140,16 +161,22 @@ def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _self_attention(attention: nn.Module, packing: Packing, hidden: Tensor | None, x: Tensor) -> Tensor:
-    """`hidden`: of all sentences' positions [sentences or 1, 1 or length, length], as `attend` adds it, or None."""
+    """`hidden`: of all sentences' positions [sentences or 1, 1 or length, length], as `attend` adds it, or
+    None.
+    """
     heads = attention.num_heads
     if not heads:
         return attention.out_proj(x)
-    queries, keys, values = to_heads(_side_by_side(x, attention.q_proj, attention.k_proj, attention.v_proj), packing, 3, heads)
+    queries, keys, values = to_heads(
+        _side_by_side(x, attention.q_proj, attention.k_proj, attention.v_proj), packing, 3, heads
+    )
     gathered = attend(queries, keys, values, _for_heads(hidden, heads), rate(attention.dropout_module))
     return attention.out_proj(from_heads(gathered, packing, heads))
 
 
-def _cross_attention(attention: nn.Module, packing: Packing, memory: Tensor, source: Packing, hidden: Tensor | None, x: Tensor) -> Tensor:
+def _cross_attention(
+    attention: nn.Module, packing: Packing, memory: Tensor, source: Packing, hidden: Tensor | None, x: Tensor
+) -> Tensor:
     """`memory`: the encoder's output at the source's tokens [source rows, d]."""
     heads = attention.num_heads
     if not heads:

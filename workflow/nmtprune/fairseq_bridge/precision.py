@@ -1,4 +1,6 @@
-"""In which precision a training computes: what its schedule asks for, as far as the processor and the architecture allow it."""
+"""In which precision a training computes: what its schedule asks for, as far as the processor and the
+architecture allow it.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import devices
 
-# PyTorch's names (torch.cpu.get_capabilities) of instructions that multiply bfloat16 numbers: AVX-512 BF16, AMX, and ARM's
+# PyTorch's names (torch.cpu.get_capabilities) of instructions that multiply bfloat16 numbers: AVX-512 BF16,
+# AMX, and ARM's
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 LARGEST_ERROR = 0.05  # of an LSTM's gradients in bfloat16, relative; right ones are within 0.01
 
 
 class Precision(NamedTuple):
-    """`used`: fp32, fp16 or bf16. `autocast`: mixed precision by torch.autocast, in which weights, optimiser, layer norms, softmax and
-    loss stay in single precision; otherwise half precision is fairseq's own, on a GPU. `reason`: why it is not what the schedule asks
-    for, or why that is slow; a clause."""
+    """`used`: fp32, fp16 or bf16. `autocast`: mixed precision by torch.autocast, in which weights, optimiser,
+    layer norms, softmax and loss stay in single precision; otherwise half precision is fairseq's own, on a
+    GPU. `reason`: why it is not what the schedule asks for, or why that is slow; a clause.
+    """
 
     used: str
     autocast: bool = False
@@ -25,7 +29,8 @@ class Precision(NamedTuple):
 
 
 def decide(asked: str, device: str, architecture: str) -> Precision:
-    """The precision of a training whose schedule asks for fp32, fp16, bf16 or auto. `device`: cpu or cuda. `architecture`: its name.
+    """The precision of a training whose schedule asks for fp32, fp16, bf16 or auto. `device`: cpu or cuda.
+    `architecture`: its name.
 
     Raises UserError for fp16 on a CPU.
     """
@@ -35,19 +40,27 @@ def decide(asked: str, device: str, architecture: str) -> Precision:
         raise UserError("precision: `fp16` needs a GPU (device: cuda); on the CPU use fp32, bf16 or auto")
     native = multiplies_bfloat16(device)
     if asked == "auto" and not native:
-        return Precision("fp32", reason=f"this {'GPU' if device == 'cuda' else 'processor'} has no instructions for bfloat16")
+        return Precision(
+            "fp32",
+            reason=f"this {'GPU' if device == 'cuda' else 'processor'} has no instructions for bfloat16",
+        )
     if "lstm" in architecture and (obstacle := _obstacle_to_lstm(architecture, device)):
         return Precision("fp32", reason=obstacle)
     return Precision("bf16", True, None if native else "this processor emulates bfloat16, which is slow")
 
 
 def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
-    """The precision in which a training by a recipe's schedule would begin on this machine; fp16 stays what it is, since it may be planned
-    where there is no GPU."""
+    """The precision in which a training by a recipe's schedule would begin on this machine; fp16 stays what
+    it is, since it may be planned where there is no GPU.
+    """
     asked = config.schedule(recipe, schedule)["precision"]
     if asked == "fp16":
         return Precision(asked)
-    return decide(asked, "cuda" if devices.on_gpu(config.settings["device"]) else "cpu", config.recipe(recipe)["architecture"]["name"])
+    return decide(
+        asked,
+        "cuda" if devices.on_gpu(config.settings["device"]) else "cpu",
+        config.recipe(recipe)["architecture"]["name"],
+    )
 
 
 @functools.cache
@@ -70,9 +83,11 @@ def _obstacle_to_lstm(architecture: str, device: str) -> str | None:
 
 @functools.cache
 def _trains_lstm(device: str) -> bool:
-    """Whether PyTorch trains an LSTM in bfloat16, tried out: on CPUs oneDNN's kernels do on some processors and fail on others.
+    """Whether PyTorch trains an LSTM in bfloat16, tried out: on CPUs oneDNN's kernels do on some processors
+    and fail on others.
 
-    As in nmtprune_lstm, one stack begins with the final states of another; gradients are compared with those in single precision.
+    As in nmtprune_lstm, one stack begins with the final states of another; gradients are compared with those
+    in single precision.
     """
     import torch
 
@@ -83,7 +98,9 @@ def _trains_lstm(device: str) -> bool:
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             states, (hidden, cell) = first(x)
             states, _ = second(x + states, (hidden, cell))
-        gradients = torch.autograd.grad(states.float().square().sum(), [*first.parameters(), *second.parameters()])
+        gradients = torch.autograd.grad(
+            states.float().square().sum(), [*first.parameters(), *second.parameters()]
+        )
         return states, torch.cat([gradient.flatten() for gradient in gradients])
 
     with torch.random.fork_rng(), torch.enable_grad():

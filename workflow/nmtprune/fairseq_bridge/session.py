@@ -32,12 +32,15 @@ STOCK_CRITERION = "label_smoothed_cross_entropy"
 
 
 class Trainer(FairseqTrainer):
-    """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through fairseq's meters.
+    """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through
+    fairseq's meters.
 
-    `configuration`: fairseq's, as `session.configuration` has made it; `cfg`: the same, as plain objects from the first update on.
+    `configuration`: fairseq's, as `session.configuration` has made it; `cfg`: the same, as plain objects from
+    the first update on.
 
-    With `autocast` models and losses are computed in mixed precision: bfloat16 products of single-precision weights. Only forward
-    passes are told so; backward passes follow them, and the optimiser never sees anything but single precision.
+    With `autocast` models and losses are computed in mixed precision: bfloat16 products of single-precision
+    weights. Only forward passes are told so; backward passes follow them, and the optimiser never sees
+    anything but single precision.
 
     `updates_before`: updates that the weights have had in other trainings; dropout goes by all of them.
     """
@@ -57,14 +60,17 @@ class Trainer(FairseqTrainer):
         criterion.forward = forward
 
     def keep_casts(self) -> torch.autocast:
-        """A context in which each weight is cast to bfloat16 once, however often it is used; no weight may change before its last use.
+        """A context in which each weight is cast to bfloat16 once, however often it is used; no weight may
+        change before its last use.
 
         It casts nothing itself: what PyTorch has cast it forgets at the end of the outermost context.
         """
         return torch.autocast(self.device.type, enabled=False)
 
     def train_step(self, samples: list[dict], raise_oom: bool = False) -> dict[str, Any] | None:
-        """fairseq's, on the batches of an update, which asks for some forty settings; omegaconf takes 0.1 ms to answer each."""
+        """fairseq's, on the batches of an update, which asks for some forty settings; omegaconf takes 0.1 ms
+        to answer each.
+        """
         if self.cfg is self.configuration:
             _ = self.lr_scheduler  # built from omegaconf's objects, as the optimiser is
             self.cfg = _plain(OmegaConf.to_container(self.configuration, resolve=True))
@@ -78,7 +84,9 @@ class Trainer(FairseqTrainer):
         else:  # to seed GPUs that are not there takes a stack trace an update
             torch.default_generator.manual_seed(seed)
 
-    def _reduce_and_log_stats(self, logging_outputs: list[dict], sample_size: Any, grad_norm: Any = None) -> dict[str, Any]:
+    def _reduce_and_log_stats(
+        self, logging_outputs: list[dict], sample_size: Any, grad_norm: Any = None
+    ) -> dict[str, Any]:
         return {key: sum(log[key] for log in logging_outputs) for key in ("loss", "nll_loss", "ntokens")}
 
 
@@ -91,8 +99,8 @@ def configuration(
     model: Any = None,
     folder: Path = Path("checkpoints"),
 ) -> Any:
-    """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in place of `architecture`;
-    `folder`: where fairseq leaves what it writes when a training breaks.
+    """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in
+    place of `architecture`; `folder`: where fairseq leaves what it writes when a training breaks.
 
     Raises UserError where the device or the precision cannot be had.
     """
@@ -100,8 +108,21 @@ def configuration(
     name = architecture_of(model) if model is not None else architecture[architecture.index("--arch") + 1]
     chosen = precision.decide(schedule["precision"], "cuda" if cuda else "cpu", name)
     workers = world_size()
-    argv = [*data, *architecture, *arguments.of_schedule({**schedule, "accumulate": batches_of_a_worker(schedule)})]
-    argv += ["--criterion", OUR_CRITERION, "--seed", str(seed), "--num-workers", "0", "--data-buffer-size", "2"]
+    argv = [
+        *data,
+        *architecture,
+        *arguments.of_schedule({**schedule, "accumulate": batches_of_a_worker(schedule)}),
+    ]
+    argv += [
+        "--criterion",
+        OUR_CRITERION,
+        "--seed",
+        str(seed),
+        "--num-workers",
+        "0",
+        "--data-buffer-size",
+        "2",
+    ]
     argv += ["--no-progress-bar", "--distributed-world-size", str(workers), "--save-dir", str(folder)]
     if chosen.used != "fp32" and not chosen.autocast:
         argv += [f"--{chosen.used}"]
@@ -120,7 +141,11 @@ def configuration(
 
 def _plain(setting: Any) -> Any:
     """Mappings as namespaces, all the way down."""
-    return Namespace(**{key: _plain(value) for key, value in setting.items()}) if isinstance(setting, dict) else setting
+    return (
+        Namespace(**{key: _plain(value) for key, value in setting.items()})
+        if isinstance(setting, dict)
+        else setting
+    )
 
 
 def architecture_of(model: Any) -> str:
@@ -141,18 +166,23 @@ def wait_for_all() -> None:
 
 
 def batches_of_a_worker(schedule: Mapping[str, Any]) -> int:
-    """Of the batches of an update those that each worker takes. Raises UserError where they cannot be shared out evenly."""
+    """Of the batches of an update those that each worker takes. Raises UserError where they cannot be shared
+    out evenly.
+    """
     share, rest = divmod(schedule["accumulate"], world_size())
     if rest:
-        raise UserError(f"workers: {world_size()} cannot share out the {schedule['accumulate']} batches of an update (`accumulate`) evenly")
+        raise UserError(
+            f"workers: {world_size()} cannot share out the {schedule['accumulate']} batches of an update "
+            "(`accumulate`) evenly"
+        )
     return share
 
 
 def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -> Trainer:
     """Build everything; the model's first weights are drawn from `initialisation_seed`.
 
-    `init_scale`: fairseq's LSTM draws its weights between -0.1 and 0.1 at any width, which a narrow one does not get far from;
-    they are drawn between minus and plus this instead.
+    `init_scale`: fairseq's LSTM draws its weights between -0.1 and 0.1 at any width, which a narrow one does
+    not get far from; they are drawn between minus and plus this instead.
     """
     if cfg.distributed_training.distributed_world_size > 1 and not torch.distributed.is_initialized():
         if not cfg.common.cpu:
@@ -167,7 +197,9 @@ def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -
     model = task.build_model(cfg.model)
     if init_scale is not None:
         with torch.no_grad():
-            layers = (module for module in model.modules() if isinstance(module, (nn.LSTM, nn.LSTMCell, nn.Linear)))
+            layers = (
+                module for module in model.modules() if isinstance(module, (nn.LSTM, nn.LSTMCell, nn.Linear))
+            )
             for weight in {id(weight): weight for layer in layers for weight in layer.parameters()}.values():
                 weight.mul_(init_scale / FAIRSEQ_INIT_SCALE)
     return Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
@@ -180,13 +212,17 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
     for name, tensor in trainer.get_model().state_dict().items():
         key = tensor.data_ptr() if tensor.numel() else id(tensor)
         if key not in copies:
-            copies[key] = tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None, copy=True)
+            copies[key] = tensor.detach().to(
+                "cpu", torch.float32 if tensor.is_floating_point() else None, copy=True
+            )
         state[name] = copies[key]
     return state
 
 
 def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str, Any]:
-    """What fairseq's own tools (generate, train --finetune-from-model, validate) open. Our loss is named as fairseq's, which it equals."""
+    """What fairseq's own tools (generate, train --finetune-from-model, validate) open. Our loss is named as
+    fairseq's, which it equals.
+    """
     container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     if container["criterion"]["_name"] == OUR_CRITERION:
         container["criterion"]["_name"] = STOCK_CRITERION
@@ -204,7 +240,9 @@ def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str,
             }
         ],
         "task_state": {},
-        "extra_state": {"train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
+        "extra_state": {
+            "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}
+        },
         "last_optimizer_state": None,
     }
 
@@ -214,21 +252,32 @@ def load_weights(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
     try:
         trainer.get_model().load_state_dict(dict(state), strict=True)
     except RuntimeError as error:
-        raise UserError(f"the weights do not fit the recipe's architecture: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(
+            f"the weights do not fit the recipe's architecture: {' '.join(str(error).split())[:300]}"
+        ) from None
 
 
 def optimizer_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything of the optimiser that a resumed training needs; of half precision its master weights and its loss scaler."""
+    """Everything of the optimiser that a resumed training needs; of half precision its master weights and its
+    loss scaler.
+    """
     masters = getattr(trainer.optimizer, "fp32_params", None)
     scaler = getattr(trainer.optimizer, "scaler", None)
-    return {"optimizer": trainer.optimizer.state_dict(), "masters": masters, "scaler": vars(scaler) if scaler else None}
+    return {
+        "optimizer": trainer.optimizer.state_dict(),
+        "masters": masters,
+        "scaler": vars(scaler) if scaler else None,
+    }
 
 
 def load_optimizer_state(trainer: Trainer, state: Mapping[str, Any], updates: int) -> None:
-    """Raises UserError where one of the two trainings is in half precision on a GPU and the other one is not."""
+    """Raises UserError where one of the two trainings is in half precision on a GPU and the other one is
+    not.
+    """
     if (state["masters"] is None) != (getattr(trainer.optimizer, "fp32_params", None) is None):
         raise UserError(
-            "this training was interrupted on another device (cpu, cuda), and half precision cannot change it: go on there, "
+            "this training was interrupted on another device (cpu, cuda), and half precision cannot change "
+            "it: go on there, "
             "or remove the folder `state` of the model to begin anew"
         )
     trainer.optimizer.load_state_dict(state["optimizer"])
@@ -252,25 +301,33 @@ def _copy(saved: Any, live: Any) -> None:
 
 
 def restart_optimizer(trainer: Trainer) -> None:
-    """Go on without what the optimiser remembers; half precision takes its master weights from the model's anew."""
+    """Go on without what the optimiser remembers; half precision takes its master weights from the model's
+    anew.
+    """
     trainer.cfg = trainer.configuration  # from which the new one is built
     trainer._optimizer = trainer._lr_scheduler = None
 
 
 def training_batches(trainer: Trainer, schedule: Mapping[str, Any], updates_before: int) -> Any:
-    """fairseq's iterator over the epochs of the training set, at the place where so many updates of this schedule have led."""
+    """fairseq's iterator over the epochs of the training set, at the place where so many updates of this
+    schedule have led.
+    """
     if length := schedule["max_length"]:
         trainer.task.max_positions = lambda: (length, length)
     batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
     vars(trainer.task).pop("max_positions", None)  # of a development set every line is validated on
     share = batches_of_a_worker(schedule)
     epoch, update = divmod(updates_before, -(-len(batches) // share))
-    batches.load_state_dict({"version": 2, "epoch": epoch + 1, "iterations_in_epoch": update * share, "shuffle": True})
+    batches.load_state_dict(
+        {"version": 2, "epoch": epoch + 1, "iterations_in_epoch": update * share, "shuffle": True}
+    )
     return batches
 
 
 def longest_in_training(trainer: Trainer, schedule: Mapping[str, Any]) -> tuple[int, int]:
-    """The most pieces of a training pair's source and target, end of sentence included: fairseq leaves out pairs with longer sides."""
+    """The most pieces of a training pair's source and target, end of sentence included: fairseq leaves out
+    pairs with longer sides.
+    """
     of_task = (schedule["max_length"],) * 2 if schedule["max_length"] else trainer.task.max_positions()
     limits = zip(of_task, trainer.get_model().max_positions(), strict=True)
     source, target = (int(min(*limit, schedule["batch_tokens"])) for limit in limits)
@@ -278,24 +335,32 @@ def longest_in_training(trainer: Trainer, schedule: Mapping[str, Any]) -> tuple[
 
 
 def load_development_set(trainer: Trainer) -> None:
-    """Its batches are the same whatever the seed, so that a parent and its children are compared by the same sums."""
+    """Its batches are the same whatever the seed, so that a parent and its children are compared by the same
+    sums.
+    """
     trainer.task.load_dataset("valid", combine=False, epoch=1)
     dataset = trainer.task.dataset("valid")
     dataset.shuffle = False
 
 
 def validation_nll(trainer: Trainer) -> tuple[float, float, int]:
-    """Sums over the development set: loss and negative log-likelihood in nats, and target tokens with end of sentence."""
+    """Sums over the development set: loss and negative log-likelihood in nats, and target tokens with end of
+    sentence.
+    """
     model, criterion = trainer.model, trainer.criterion
     model.eval()
     criterion.eval()
     total = torch.zeros(3, dtype=torch.float64, device=trainer.device)
     with torch.no_grad(), trainer.keep_casts():
-        for sample in trainer.get_valid_iterator("valid").next_epoch_itr(shuffle=False, set_dataset_epoch=False):
+        for sample in trainer.get_valid_iterator("valid").next_epoch_itr(
+            shuffle=False, set_dataset_epoch=False
+        ):
             sample, is_dummy = trainer._prepare_sample(sample)
             if not is_dummy:
                 _, _, log = trainer.task.valid_step(sample, model, criterion)
-                total += torch.tensor([float(log[key]) for key in ("loss", "nll_loss", "ntokens")], dtype=torch.float64).to(total)
+                total += torch.tensor(
+                    [float(log[key]) for key in ("loss", "nll_loss", "ntokens")], dtype=torch.float64
+                ).to(total)
     if trainer.data_parallel_world_size > 1:
         torch.distributed.all_reduce(total, group=trainer.data_parallel_process_group)
     return float(total[0]), float(total[1]), int(total[2])

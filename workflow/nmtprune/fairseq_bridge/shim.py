@@ -2,11 +2,16 @@
 
 Four repairs, each needed by itself:
 
-* Python >= 3.11 refuses dataclass defaults that are not hashable; fairseq's configuration classes get `object.__hash__` back.
-* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration, which `unpickling` lets in.
-* The release carries eight duplicate Parameters per encoder layer for a fast path that current PyTorch rejects. They inflate
-  parameter counts, look like prunable weights and break distributed training, so they are removed and dropped when loading.
-* Models evaluate some of their options as Python, and a checkpoint's options are whoever's wrote it: literals alone are evaluated.
+* Python >= 3.11 refuses dataclass defaults that are not hashable; fairseq's configuration classes get
+`object.__hash__` back.
+* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration, which
+`unpickling` lets in.
+* The release carries eight duplicate Parameters per encoder layer for a fast path that current PyTorch
+rejects. They inflate
+  parameter counts, look like prunable weights and break distributed training, so they are removed and dropped
+  when loading.
+* Models evaluate some of their options as Python, and a checkpoint's options are whoever's wrote it: literals
+alone are evaluated.
 """
 
 from __future__ import annotations
@@ -47,7 +52,9 @@ def _load_whole_checkpoints() -> None:
     from fairseq import checkpoint_utils
 
     class TorchThatLoadsConfigurations(types.ModuleType):
-        load = staticmethod(lambda file, map_location=None: unpickling.load(file, checkpoint_classes.classes()))
+        load = staticmethod(
+            lambda file, map_location=None: unpickling.load(file, checkpoint_classes.classes())
+        )
 
         def __getattr__(self, name: str) -> Any:
             return getattr(torch, name)
@@ -82,7 +89,9 @@ def _remove_fast_path() -> None:
     TransformerEncoderLayerBase._load_from_state_dict = load
 
 
-logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.ERROR)  # it reports a missing optional package
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(
+    logging.ERROR
+)  # it reports a missing optional package
 _import_fairseq()
 _load_whole_checkpoints()
 _evaluate_literals_alone()

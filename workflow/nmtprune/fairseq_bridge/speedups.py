@@ -1,7 +1,7 @@
 """Make fairseq's training step faster on a CPU without changing what it computes beyond float rounding.
 
-`apply()` once, after the shim and before a trainer is built. The largest gains beside these are the criterion in `loss` and a
-Transformer's forward pass in `packed`.
+`apply()` once, after the shim and before a trainer is built. The largest gains beside these are the criterion
+in `loss` and a Transformer's forward pass in `packed`.
 """
 
 from __future__ import annotations
@@ -48,9 +48,11 @@ def apply() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Reuse the pages of freed tensors: by default each large tensor has the kernel map and zero its pages anew.
+    """Reuse the pages of freed tensors: by default each large tensor has the kernel map and zero its pages
+    anew.
 
-    Safe because it only tells glibc's allocator to keep what it has; where there is no `mallopt` nothing is done.
+    Safe because it only tells glibc's allocator to keep what it has; where there is no `mallopt` nothing is
+    done.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -59,10 +61,12 @@ def _keep_freed_memory() -> None:
 
 
 def _fused_adam() -> None:
-    """Let PyTorch's fused AdamW kernel take the step of fairseq's Adam, which loops over parameters in Python.
+    """Let PyTorch's fused AdamW kernel take the step of fairseq's Adam, which loops over parameters in
+    Python.
 
-    Safe because both are AdamW and the state keeps fairseq's form, so either resumes from the other. They differ in
-    epsilon, which fairseq adds before the bias correction of the second moment: it is divided by that correction here.
+    Safe because both are AdamW and the state keeps fairseq's form, so either resumes from the other. They
+    differ in epsilon, which fairseq adds before the bias correction of the second moment: it is divided by
+    that correction here.
     """
     plain_step = Adam.step
 
@@ -116,8 +120,8 @@ def _fused_adam() -> None:
 def _fast_dropout() -> None:
     """Draw dropout masks on the CPU from raw random bits.
 
-    Safe because each element is dropped independently with probability p (to 2^-16) by PyTorch's seeded generator. The
-    masks are others than stock fairseq's for the same seed.
+    Safe because each element is dropped independently with probability p (to 2^-16) by PyTorch's seeded
+    generator. The masks are others than stock fairseq's for the same seed.
     """
     plain_forward = FairseqDropout.forward
 
@@ -131,7 +135,8 @@ def _fast_dropout() -> None:
 def _plain_attention() -> None:
     """Attend with few large operations on the CPU, where a model's own forward pass is taken.
 
-    Safe because the sums are the same: fairseq's own attention takes the place of PyTorch's, with another softmax in short rows.
+    Safe because the sums are the same: fairseq's own attention takes the place of PyTorch's, with another
+    softmax in short rows.
     """
     plain_softmax, plain_forward = utils.softmax, MultiheadAttention.forward
 
@@ -140,7 +145,8 @@ def _plain_attention() -> None:
         return softmax(x) if fast else plain_softmax(x, dim, onnx_trace)
 
     def forward(self: Any, query: Tensor, *args: Any, **kwargs: Any) -> Any:
-        # fairseq computes attention itself, without PyTorch's fused kernel, wherever the check of dimensions is skipped
+        # fairseq computes attention itself, without PyTorch's fused kernel, wherever the check of dimensions
+        # is skipped
         self.skip_embed_dim_check = not query.is_cuda
         return plain_forward(self, query, *args, **kwargs)
 
@@ -181,14 +187,17 @@ def _gradients_together() -> None:
 def _batches_formed_once() -> None:
     """Keep the batches of a small corpus, which come again every epoch.
 
-    Safe because the batches of an epoch are the same ones in another order, and nothing changes a batch. PyTorch's loader asks a dataset
-    that has `__getitems__` for a whole batch, and what it gives goes through the collater.
+    Safe because the batches of an epoch are the same ones in another order, and nothing changes a batch.
+    PyTorch's loader asks a dataset that has `__getitems__` for a whole batch, and what it gives goes through
+    the collater.
     """
     plain_collater = LanguagePairDataset.collater
 
     def batch(self: Any, indices: list[int]) -> Any:
         if "batches" not in self.__dict__:
-            tokens = int(self.src_sizes.sum()) + 2 * int(self.tgt_sizes.sum())  # the target twice: as input and as output
+            tokens = int(self.src_sizes.sum()) + 2 * int(
+                self.tgt_sizes.sum()
+            )  # the target twice: as input and as output
             self.batches = {} if tokens <= _TOKENS_KEPT else None
         if self.batches is None:
             return [self[index] for index in indices]
@@ -214,7 +223,11 @@ def _little_bookkeeping() -> None:
 
     def set_num_updates(self: Any, num_updates: int) -> None:
         if self not in told:
-            told[self] = [module for module in self.modules() if module is not self and hasattr(module, "set_num_updates")]
+            told[self] = [
+                module
+                for module in self.modules()
+                if module is not self and hasattr(module, "set_num_updates")
+            ]
         for module in told[self]:
             module.set_num_updates(num_updates)
 
@@ -223,7 +236,8 @@ def _little_bookkeeping() -> None:
 
 
 def _no_compiler() -> None:
-    """Leave PyTorch's compiler alone, which an optimiser imports to be left out of what is compiled: three seconds of each start.
+    """Leave PyTorch's compiler alone, which an optimiser imports to be left out of what is compiled: three
+    seconds of each start.
 
     Safe because nothing is compiled here. Each method is told that the compiler has it already.
     """

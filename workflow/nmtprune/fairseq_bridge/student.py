@@ -1,8 +1,9 @@
 """The student models of Behnke & Heafield 2021 (section 4.1), a plug-in model of fairseq.
 
-fairseq's Transformer under fairseq's parameter names, whose decoder may have simpler simple recurrent units (SSRU, Kim et al. 2019) in
-place of self-attention, whose decoder layers may share their parameters, and whose layers may each have a number of heads and a
-feed-forward width of their own, as slicing leaves them, or lack a sub-layer altogether. Time is the first dimension, as in fairseq.
+fairseq's Transformer under fairseq's parameter names, whose decoder may have simpler simple recurrent units
+(SSRU, Kim et al. 2019) in place of self-attention, whose decoder layers may share their parameters, and whose
+layers may each have a number of heads and a feed-forward width of their own, as slicing leaves them, or lack
+a sub-layer altogether. Time is the first dimension, as in fairseq.
 """
 
 import json
@@ -20,7 +21,12 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.incremental_decoding_utils import FairseqIncrementalState
 from fairseq.models import register_model
-from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase, TransformerEncoderBase, TransformerModelBase
+from fairseq.models.transformer import (
+    TransformerConfig,
+    TransformerDecoderBase,
+    TransformerEncoderBase,
+    TransformerModelBase,
+)
 from fairseq.modules import FairseqDropout, LayerNorm
 from torch import Tensor, nn
 
@@ -36,36 +42,65 @@ class StudentConfig(FairseqDataclass):
     decoder_layers: int = field(default=6, metadata={"help": "layers of the decoder"})
     encoder_embed_dim: int = field(default=512, metadata={"help": "width d of the encoder"})
     decoder_embed_dim: int = field(default=512, metadata={"help": "width d of the decoder, the same"})
-    encoder_ffn_embed_dim: int = field(default=2048, metadata={"help": "width of the encoder's feed-forward layers"})
-    decoder_ffn_embed_dim: int = field(default=2048, metadata={"help": "width of the decoder's feed-forward layers"})
-    encoder_attention_heads: int = field(default=8, metadata={"help": "heads of every attention of the encoder"})
-    decoder_attention_heads: int = field(default=8, metadata={"help": "heads of every attention of the decoder"})
+    encoder_ffn_embed_dim: int = field(
+        default=2048, metadata={"help": "width of the encoder's feed-forward layers"}
+    )
+    decoder_ffn_embed_dim: int = field(
+        default=2048, metadata={"help": "width of the decoder's feed-forward layers"}
+    )
+    encoder_attention_heads: int = field(
+        default=8, metadata={"help": "heads of every attention of the encoder"}
+    )
+    decoder_attention_heads: int = field(
+        default=8, metadata={"help": "heads of every attention of the decoder"}
+    )
     head_dim: int = field(default=0, metadata={"help": "width of an attention head; 0: width d over heads"})
-    encoder_normalize_before: bool = field(default=False, metadata={"help": "layer norms before the encoder's sub-layers"})
-    decoder_normalize_before: bool = field(default=False, metadata={"help": "layer norms before the decoder's sub-layers"})
+    encoder_normalize_before: bool = field(
+        default=False, metadata={"help": "layer norms before the encoder's sub-layers"}
+    )
+    decoder_normalize_before: bool = field(
+        default=False, metadata={"help": "layer norms before the decoder's sub-layers"}
+    )
     decoder_self: ChoiceEnum(["attention", "ssru"]) = field(
         default="attention", metadata={"help": "what lets a target position see those before it"}
     )
-    tied_decoder_layers: bool = field(default=False, metadata={"help": "all decoder layers share their parameters"})
+    tied_decoder_layers: bool = field(
+        default=False, metadata={"help": "all decoder layers share their parameters"}
+    )
     shape: str = field(
         default="",
-        metadata={"help": "JSON: heads and feed-forward width of each layer; empty: as the other options say"},
+        metadata={
+            "help": "JSON: heads and feed-forward width of each layer; empty: as the other options say"
+        },
     )
-    share_decoder_input_output_embed: bool = field(default=False, metadata={"help": "tie target embedding and output projection"})
+    share_decoder_input_output_embed: bool = field(
+        default=False, metadata={"help": "tie target embedding and output projection"}
+    )
     share_all_embeddings: bool = field(default=False, metadata={"help": "tie the source embedding as well"})
     activation_fn: ChoiceEnum(utils.get_available_activation_fns()) = field(
         default="relu", metadata={"help": "activation of the feed-forward layers"}
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout of sub-layer outputs and embeddings"})
     attention_dropout: float = field(default=0.0, metadata={"help": "dropout of attention weights"})
-    activation_dropout: float = field(default=0.0, metadata={"help": "dropout inside the feed-forward layers"})
-    sub_layer_drop: float = field(default=0.0, metadata={"help": "LayerDrop of single sub-layers: how often one is left out in training"})
-    max_source_positions: int = field(default=1024, metadata={"help": "longest source in pieces, end of sentence included"})
-    max_target_positions: int = field(default=1024, metadata={"help": "longest target in pieces, end of sentence included"})
+    activation_dropout: float = field(
+        default=0.0, metadata={"help": "dropout inside the feed-forward layers"}
+    )
+    sub_layer_drop: float = field(
+        default=0.0,
+        metadata={"help": "LayerDrop of single sub-layers: how often one is left out in training"},
+    )
+    max_source_positions: int = field(
+        default=1024, metadata={"help": "longest source in pieces, end of sentence included"}
+    )
+    max_target_positions: int = field(
+        default=1024, metadata={"help": "longest target in pieces, end of sentence included"}
+    )
 
 
 def uniform_shape(cfg: Any) -> Shape:
-    """The heads and feed-forward widths of all layers where none differs from another: `self`, `cross` and `ffn` of each."""
+    """The heads and feed-forward widths of all layers where none differs from another: `self`, `cross` and
+    `ffn` of each.
+    """
     encoder = {"ffn": cfg.encoder_ffn_embed_dim, "self": cfg.encoder_attention_heads}
     decoder = {"ffn": cfg.decoder_ffn_embed_dim, "cross": cfg.decoder_attention_heads}
     if str(cfg.decoder_self) == "attention":
@@ -77,8 +112,14 @@ def uniform_shape(cfg: Any) -> Shape:
 
 
 def with_shape(options: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
-    """A checkpoint's options of a student, or of fairseq's own Transformer, as those of a student of this shape."""
-    known = {name: options[name] for name in StudentConfig.__dataclass_fields__ if name != "_name" and name in options}
+    """A checkpoint's options of a student, or of fairseq's own Transformer, as those of a student of this
+    shape.
+    """
+    known = {
+        name: options[name]
+        for name in StudentConfig.__dataclass_fields__
+        if name != "_name" and name in options
+    }
     layers = {f"{side}_layers": len(shape[side]) for side in shape}
     return {"_name": "nmtprune_transformer", **known, **layers, "shape": json.dumps(shape)}
 
@@ -95,15 +136,26 @@ class Student(TransformerModelBase):
     def build_model(cls, cfg: Any, task: Any) -> "Student":
         width, heads = cfg.encoder_embed_dim, cfg.encoder_attention_heads
         if cfg.decoder_embed_dim != width:
-            raise UserError(f"decoder_embed_dim: {cfg.decoder_embed_dim} is not encoder_embed_dim ({width}): sub-layers have one width")
+            raise UserError(
+                f"decoder_embed_dim: {cfg.decoder_embed_dim} is not encoder_embed_dim ({width}): sub-layers "
+                "have one width"
+            )
         if not cfg.head_dim and (width % heads or heads != cfg.decoder_attention_heads):
-            raise UserError(f"head_dim: say it where the width {width} is not a multiple of the same number of heads everywhere ({heads})")
+            raise UserError(
+                f"head_dim: say it where the width {width} is not a multiple of the same number of heads "
+                f"everywhere ({heads})"
+            )
         if cfg.share_all_embeddings and task.source_dictionary != task.target_dictionary:
-            raise UserError("share_embeddings: `all` needs one dictionary for both languages (subwords: joint: true)")
+            raise UserError(
+                "share_embeddings: `all` needs one dictionary for both languages (subwords: joint: true)"
+            )
         shape = json.loads(cfg.shape) if cfg.shape else uniform_shape(cfg)
         layers = len(shape["encoder"]), len(shape["decoder"])
         if layers != (cfg.encoder_layers, cfg.decoder_layers):
-            raise UserError(f"shape: it has {layers} layers, and encoder and decoder have {cfg.encoder_layers, cfg.decoder_layers}")
+            raise UserError(
+                f"shape: it has {layers} layers, and encoder and decoder have "
+                f"{cfg.encoder_layers, cfg.decoder_layers}"
+            )
         if cfg.tied_decoder_layers and any(layer != shape["decoder"][0] for layer in shape["decoder"]):
             raise UserError("shape: tied decoder layers have one shape; repeat it for each of them")
         options = {name: getattr(cfg, name) for name in StudentConfig.__dataclass_fields__ if name != "_name"}
@@ -142,7 +194,8 @@ class Decoder(TransformerDecoderBase):
 
 
 class Layer(nn.Module):
-    """What encoder and decoder layers have in common: residual connections, and the feed-forward sub-layer as their last one.
+    """What encoder and decoder layers have in common: residual connections, and the feed-forward sub-layer as
+    their last one.
 
     A sub-layer that the shape does not name is absent, its layer norm too.
     """
@@ -151,12 +204,16 @@ class Layer(nn.Module):
         super().__init__()
         self.normalize_before = normalize_before
         self.dropout_module = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
-        self.activation_dropout_module = FairseqDropout(cfg.activation_dropout, module_name=type(self).__name__)
+        self.activation_dropout_module = FairseqDropout(
+            cfg.activation_dropout, module_name=type(self).__name__
+        )
         self.activation_fn = utils.get_activation_fn(activation=str(cfg.activation_fn))
         self.sub_layer_drop = cfg.sub_layer_drop
 
     def add_feed_forward(self, width: int, ffn: int | None) -> None:
-        """A sub-layer of `ffn` hidden units; with 0 of them only the output's bias is left, with None nothing."""
+        """A sub-layer of `ffn` hidden units; with 0 of them only the output's bias is left, with None
+        nothing.
+        """
         if ffn is None:
             self.fc1 = self.fc2 = self.final_layer_norm = None
             return
@@ -173,10 +230,11 @@ class Layer(nn.Module):
         """Of the older parameter names that fairseq's encoder asks its layers to replace there are none."""
 
     def residual(self, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
-        """`x` plus what the sub-layer makes of it, with the layer norm before (pre-norm) or after (post-norm).
+        """`x` plus what the sub-layer makes of it, with the layer norm before (pre-norm) or after
+        (post-norm).
 
-        In training LayerDrop may leave the sub-layer out (Fan et al. 2020, of sub-layers as in Wang and Tu 2020, 3.1): what comes out
-        is what comes out where it is ablated.
+        In training LayerDrop may leave the sub-layer out (Fan et al. 2020, of sub-layers as in Wang and Tu
+        2020, 3.1): what comes out is what comes out where it is ablated.
         """
         if norm is None:
             return x
@@ -198,13 +256,17 @@ class EncoderLayer(Layer):
     def __init__(self, cfg: Any, normalize_before: bool, shape: dict[str, int]) -> None:
         super().__init__(cfg, normalize_before)
         width = cfg.encoder.embed_dim
-        self.self_attn = Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout) if "self" in shape else None
+        self.self_attn = (
+            Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout) if "self" in shape else None
+        )
         self.self_attn_layer_norm = LayerNorm(width) if "self" in shape else None
         self.add_feed_forward(width, shape.get("ffn"))
 
     def forward(self, x: Tensor, encoder_padding_mask: Tensor | None) -> Tensor:
         """`x`: [length, sentences, d]; `encoder_padding_mask`: [sentences, length], true where padded."""
-        x = self.residual(x, self.self_attn_layer_norm, lambda y: self.self_attn(y, y, padded=encoder_padding_mask)[0])
+        x = self.residual(
+            x, self.self_attn_layer_norm, lambda y: self.self_attn(y, y, padded=encoder_padding_mask)[0]
+        )
         return self.residual(x, self.final_layer_norm, self.feed_forward)
 
 
@@ -213,10 +275,16 @@ class DecoderLayer(Layer):
         super().__init__(cfg, normalize_before)
         width = cfg.decoder.embed_dim
         self.ssru = Ssru(width) if str(cfg.decoder_self) == "ssru" else None
-        self.self_attn = Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout) if "self" in shape else None
+        self.self_attn = (
+            Attention(width, shape["self"], cfg.head_dim, cfg.attention_dropout) if "self" in shape else None
+        )
         self.self_attn_layer_norm = LayerNorm(width) if self.ssru or self.self_attn else None
         cross = "cross" in shape
-        self.encoder_attn = Attention(width, shape["cross"], cfg.head_dim, cfg.attention_dropout, cross=True) if cross else None
+        self.encoder_attn = (
+            Attention(width, shape["cross"], cfg.head_dim, cfg.attention_dropout, cross=True)
+            if cross
+            else None
+        )
         self.encoder_attn_layer_norm = LayerNorm(width) if cross else None
         self.add_feed_forward(width, shape.get("ffn"))
 
@@ -230,10 +298,12 @@ class DecoderLayer(Layer):
         need_attn: bool = False,
         **_: Any,
     ) -> tuple[Tensor, Tensor | None, None]:
-        """`x`: [target length, sentences, d]; `encoder_out`: [source length, sentences, d]; `self_attn_mask`: [target length, target
-        length], minus infinity where later positions are hidden. Targets are padded on the right, where no real position looks.
+        """`x`: [target length, sentences, d]; `encoder_out`: [source length, sentences, d]; `self_attn_mask`:
+        [target length, target length], minus infinity where later positions are hidden. Targets are padded on
+        the right, where no real position looks.
 
-        Returns the layer's output and, if `need_attn`, the weights of every head [heads, sentences, target length, source length].
+        Returns the layer's output and, if `need_attn`, the weights of every head [heads, sentences, target
+        length, source length].
         """
         weights = None
 
@@ -244,12 +314,18 @@ class DecoderLayer(Layer):
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
-            y, weights = self.encoder_attn(y, encoder_out, padded=encoder_padding_mask, incremental_state=incremental_state)
+            y, weights = self.encoder_attn(
+                y, encoder_out, padded=encoder_padding_mask, incremental_state=incremental_state
+            )
             return y
 
         x = self.residual(x, self.self_attn_layer_norm, look_back)
         x = self.residual(x, self.encoder_attn_layer_norm, look_at_source)
-        return self.residual(x, self.final_layer_norm, self.feed_forward), weights if need_attn else None, None
+        return (
+            self.residual(x, self.final_layer_norm, self.feed_forward),
+            weights if need_attn else None,
+            None,
+        )
 
 
 class Bias(nn.Module):
@@ -264,9 +340,11 @@ class Bias(nn.Module):
 
 
 class Attention(FairseqIncrementalState, nn.Module):
-    """Attention with `heads` heads of width `head_dim`, whatever the model's width; with no head it gives its output bias.
+    """Attention with `heads` heads of width `head_dim`, whatever the model's width; with no head it gives its
+    output bias.
 
-    First weights are fairseq's. In a beam search, `cross` attention keeps one copy of keys and values for all hypotheses of a sentence.
+    First weights are fairseq's. In a beam search, `cross` attention keeps one copy of keys and values for all
+    hypotheses of a sentence.
     """
 
     def __init__(self, width: int, heads: int, head_dim: int, dropout: float, cross: bool = False) -> None:
@@ -293,8 +371,9 @@ class Attention(FairseqIncrementalState, nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """What positions `x` [length, sentences, d] gather from `memory` [memory length, sentences, d].
 
-        `padded`: [sentences, memory length], true where nothing is to be seen; `hidden`: [length, memory length], added to the scores.
-        Also returns the attention weights [heads, sentences, length, memory length], but none in training or without heads.
+        `padded`: [sentences, memory length], true where nothing is to be seen; `hidden`: [length, memory
+        length], added to the scores. Also returns the attention weights [heads, sentences, length, memory
+        length], but none in training or without heads.
         """
         if not self.num_heads:
             return self.out_proj(x), None
@@ -308,9 +387,13 @@ class Attention(FairseqIncrementalState, nn.Module):
         if hidden is not None:
             scores += hidden
         if padded is not None:
-            scores.view(-1, self.num_heads, *scores.shape[1:]).masked_fill_(padded[::beam, None, None], float("-inf"))
+            scores.view(-1, self.num_heads, *scores.shape[1:]).masked_fill_(
+                padded[::beam, None, None], float("-inf")
+            )
         weights = utils.softmax(scores, dim=-1).type_as(scores)
-        gathered = torch.bmm(self.dropout_module(weights), values).view(-1, self.num_heads, length, beam, self.head_dim)
+        gathered = torch.bmm(self.dropout_module(weights), values).view(
+            -1, self.num_heads, length, beam, self.head_dim
+        )
         output = self.out_proj(gathered.permute(2, 0, 3, 1, 4).reshape(length, sentences, -1))
         if self.training:
             return output, None
@@ -318,17 +401,27 @@ class Attention(FairseqIncrementalState, nn.Module):
         return output, weights.permute(1, 0, 3, 2, 4).reshape(self.num_heads, sentences, length, -1)
 
     def _memory(self, memory: Tensor, incremental_state: Incremental | None) -> tuple[Tensor, Tensor]:
-        """Keys and values [sentences * heads, memory length, head_dim], from what earlier steps left or for the steps to come."""
+        """Keys and values [sentences * heads, memory length, head_dim], from what earlier steps left or for
+        the steps to come.
+        """
         before = self.get_incremental_state(incremental_state, "memory")
         if before is None or not self.cross:
             if self.cross and incremental_state is not None:
                 memory = memory[:, :: self.beam]
             now = {"keys": self.k_proj(memory), "values": self.v_proj(memory)}
-            now = {name: part.reshape(len(part), -1, self.head_dim).transpose(0, 1) for name, part in now.items()}
+            now = {
+                name: part.reshape(len(part), -1, self.head_dim).transpose(0, 1) for name, part in now.items()
+            }
             if incremental_state is None:
                 return now["keys"], now["values"]
-            now = {name: part.reshape(memory.shape[1], self.num_heads, -1, self.head_dim) for name, part in now.items()}
-            before = {name: part if before is None else torch.cat([before[name], part], dim=2) for name, part in now.items()}
+            now = {
+                name: part.reshape(memory.shape[1], self.num_heads, -1, self.head_dim)
+                for name, part in now.items()
+            }
+            before = {
+                name: part if before is None else torch.cat([before[name], part], dim=2)
+                for name, part in now.items()
+            }
             self.set_incremental_state(incremental_state, "memory", before)
         return before["keys"].flatten(0, 1), before["values"].flatten(0, 1)
 
@@ -342,7 +435,9 @@ class Attention(FairseqIncrementalState, nn.Module):
 
 
 class Ssru(FairseqIncrementalState, nn.Module):
-    """The simpler simple recurrent unit (Kim et al. 2019, section 3): c_t = f_t * c_(t-1) + (1 - f_t) * W x_t, and out comes relu(c_t)."""
+    """The simpler simple recurrent unit (Kim et al. 2019, section 3): c_t = f_t * c_(t-1) + (1 - f_t) * W
+    x_t, and out comes relu(c_t).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -386,12 +481,16 @@ class _Recurrence(torch.autograd.Function):
 
 
 def recurrence(forget: Tensor, update: Tensor) -> Tensor:
-    """c_t = f_t * c_(t-1) + u_t from c_(-1) = 0 for all t at once: [length, ...] of forget gates and updates."""
+    """c_t = f_t * c_(t-1) + u_t from c_(-1) = 0 for all t at once: [length, ...] of forget gates and
+    updates.
+    """
     return _Recurrence.apply(forget, update)
 
 
 def _scan(forget: Tensor, update: Tensor) -> Tensor:
-    """Step k lets every position reach 2^k positions further back (Hillis & Steele 1986): only products of gates, nothing divides."""
+    """Step k lets every position reach 2^k positions further back (Hillis & Steele 1986): only products of
+    gates, nothing divides.
+    """
     cells, reach = update.clone(), 1
     while reach < len(cells):
         cells[reach:] += forget[reach:] * cells[:-reach]
@@ -400,7 +499,9 @@ def _scan(forget: Tensor, update: Tensor) -> Tensor:
     return cells
 
 
-def _reorder(module: FairseqIncrementalState, incremental_state: Incremental, key: str, order: Tensor, dim: int = 0) -> None:
+def _reorder(
+    module: FairseqIncrementalState, incremental_state: Incremental, key: str, order: Tensor, dim: int = 0
+) -> None:
     state = module.get_incremental_state(incremental_state, key)
     if state is None:
         return
@@ -411,7 +512,9 @@ def _reorder(module: FairseqIncrementalState, incremental_state: Incremental, ke
 
 
 def _tie(module: nn.Module, to: nn.Module) -> None:
-    """Give a module the Parameters of another of its kind; what it remembers in incremental decoding stays its own."""
+    """Give a module the Parameters of another of its kind; what it remembers in incremental decoding stays
+    its own.
+    """
     for name, part in module.named_modules():
         for key, parameter in to.get_submodule(name).named_parameters(recurse=False):
             setattr(part, key, parameter)

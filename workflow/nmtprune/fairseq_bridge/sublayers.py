@@ -1,7 +1,8 @@
-"""What passes through a Transformer's components (residual sub-layers), in fairseq's own Transformer and in students.
+"""What passes through a Transformer's components (residual sub-layers), in fairseq's own Transformer and in
+students.
 
-A component reads the residual stream and adds to it. With post-norm it reads the stream itself, and the layer norm comes after the sum;
-with pre-norm the layer norm is the first part of the component.
+A component reads the residual stream and adds to it. With post-norm it reads the stream itself, and the layer
+norm comes after the sum; with pre-norm the layer norm is the first part of the component.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _MODULES = {
 
 
 class Passed(NamedTuple):
-    """What a component reads and what it adds to the residual stream, both [length, sentences, d]: time is first, as in fairseq."""
+    """What a component reads and what it adds to the residual stream, both [length, sentences, d]: time is
+    first, as in fairseq.
+    """
 
     input: Tensor
     output: Tensor
@@ -42,9 +45,10 @@ class Passed(NamedTuple):
 class Pass:
     """One forward pass of a batch, targets given (teacher forcing).
 
-    `encoder_output` [source length, sentences, d] and `decoder_output` [target length, sentences, d] are what the last layers leave,
-    before the output projection. `source_real` [source length, sentences], `target_real` [target length, sentences]: False where
-    padded. Positions count the end of sentence: the source's last one, the target's first one.
+    `encoder_output` [source length, sentences, d] and `decoder_output` [target length, sentences, d] are what
+    the last layers leave, before the output projection. `source_real` [source length, sentences],
+    `target_real` [target length, sentences]: False where padded. Positions count the end of sentence: the
+    source's last one, the target's first one.
     """
 
     components: dict[Component, Passed]
@@ -68,19 +72,26 @@ class ObservedEngine(FairseqEngine):
     def __init__(self, model: Model, device: str | None = None) -> None:
         if not is_transformer(model.options):
             architecture = model.options.get("arch") or model.options.get("_name")
-            raise UserError(f"components are sub-layers of a Transformer, and this model is of architecture `{architecture}`")
+            raise UserError(
+                "components are sub-layers of a Transformer, and this model is of architecture "
+                f"`{architecture}`"
+            )
         super().__init__(model, device)
         self._model.requires_grad_(False)
         self.components = [each for each in components_of(model.state) if self._modules(each)]
 
     @torch.no_grad()
     def observe(self, sources: list[list[str]], targets: list[list[str]]) -> Pass:
-        """What passes through every component for pairs of sentences in pieces. Sentences are in any order."""
+        """What passes through every component for pairs of sentences in pieces. Sentences are in any
+        order.
+        """
         batch = self._batch(sources, targets)["net_input"]
         with ExitStack() as watched:
             seen = {each: watched.enter_context(_watch(*self._modules(each))) for each in self.components}
             encoded = self._model.encoder(batch["src_tokens"], src_lengths=batch["src_lengths"])
-            decoded, _ = self._model.decoder(batch["prev_output_tokens"], encoder_out=encoded, features_only=True)
+            decoded, _ = self._model.decoder(
+                batch["prev_output_tokens"], encoder_out=encoded, features_only=True
+            )
         return Pass(
             {each: Passed(**parts) for each, parts in seen.items()},
             encoded["encoder_out"][0],
@@ -90,26 +101,33 @@ class ObservedEngine(FairseqEngine):
         )
 
     def at_position(self, component: Component, passed: Pass, position: int) -> Callable[[Tensor], Tensor]:
-        """A component as a function [d] -> [d] of its input at one position of the one sentence of a pass; all other inputs, and the
-        encoder's output, stay what they were.
+        """A component as a function [d] -> [d] of its input at one position of the one sentence of a pass;
+        all other inputs, and the encoder's output, stay what they were.
 
-        In self-attention the position is at once query, key and value. Raises UserError where the function does not give what the model
-        itself gave: an option of fairseq's is in use that is not known here.
+        In self-attention the position is at once query, key and value. Raises UserError where the function
+        does not give what the model itself gave: an option of fairseq's is in use that is not known here.
         """
         function, (stream, output) = self._function(component, passed, position), passed.components[component]
         if not torch.allclose(function(stream[position, 0]), output[position, 0], rtol=1e-3, atol=1e-4):
-            raise UserError(f"{component} is not the plain sub-layer of a Transformer, so that it is not known how to differentiate it")
+            raise UserError(
+                f"{component} is not the plain sub-layer of a Transformer, so that it is not known how to "
+                "differentiate it"
+            )
         return function
 
     def at_all_positions(self, component: Component, passed: Pass) -> Callable[[Tensor], Tensor]:
-        """Self-attention as a function [length, d] -> [length, d] of its input at all positions of the one sentence of a pass.
+        """Self-attention as a function [length, d] -> [length, d] of its input at all positions of the one
+        sentence of a pass.
 
         Raises UserError as `at_position`.
         """
         (_, norm, _, last), (stream, output) = self._parts(component), passed.components[component]
         function = _self_attention(last, norm or nn.Identity(), hidden_later=component.kind == "D.SA")
         if not torch.allclose(function(stream[:, 0]), output[:, 0], rtol=1e-3, atol=1e-4):
-            raise UserError(f"{component} is not the plain sub-layer of a Transformer, so that it is not known how to differentiate it")
+            raise UserError(
+                f"{component} is not the plain sub-layer of a Transformer, so that it is not known how to "
+                "differentiate it"
+            )
         return function
 
     def _function(self, component: Component, passed: Pass, position: int) -> Callable[[Tensor], Tensor]:
@@ -128,18 +146,27 @@ class ObservedEngine(FairseqEngine):
         return _attention(last, normed, memory, with_itself=component.kind != "D.EA")
 
     def _modules(self, component: Component) -> tuple[nn.Module, nn.Module] | None:
-        """The modules that a component's input goes into and its output comes out of; None where the layer lacks it."""
+        """The modules that a component's input goes into and its output comes out of; None where the layer
+        lacks it.
+        """
         parts = self._parts(component)
         return parts and (parts[1] or parts[2], parts[3])
 
     def _parts(self, component: Component) -> tuple[nn.Module, nn.Module | None, nn.Module, nn.Module] | None:
-        """A component's layer, its layer norm where that comes before it, its first module and its last one."""
+        """A component's layer, its layer norm where that comes before it, its first module and its last
+        one.
+        """
         sub_layer = sub_layer_of(component)
         layer = getattr(self._model, sub_layer.side).layers[sub_layer.layer]
         first, last, norm = (getattr(layer, name, None) for name in _MODULES[sub_layer.component])
         if last is None:
             return None
-        return layer, norm if layer.normalize_before else None, first or last, last  # an empty feed-forward network is a bias
+        return (
+            layer,
+            norm if layer.normalize_before else None,
+            first or last,
+            last,
+        )  # an empty feed-forward network is a bias
 
 
 @contextmanager
@@ -157,8 +184,12 @@ def _watch(entry: nn.Module, last: nn.Module) -> Iterator[dict[str, Tensor]]:
         yield seen
 
 
-def _attention(module: nn.Module, normed: nn.Module, memory: Tensor, with_itself: bool) -> Callable[[Tensor], Tensor]:
-    """What one position gathers from `memory` [positions, d], and from itself. Keys and values of the others are computed but once."""
+def _attention(
+    module: nn.Module, normed: nn.Module, memory: Tensor, with_itself: bool
+) -> Callable[[Tensor], Tensor]:
+    """What one position gathers from `memory` [positions, d], and from itself. Keys and values of the others
+    are computed but once.
+    """
     heads = module.num_heads
     if not heads:
         return module.out_proj
@@ -166,7 +197,9 @@ def _attention(module: nn.Module, normed: nn.Module, memory: Tensor, with_itself
 
     def gathered(x: Tensor) -> Tensor:
         x = normed(x)
-        query, key, value = (project(x).unflatten(-1, (heads, -1)) for project in (module.q_proj, module.k_proj, module.v_proj))
+        query, key, value = (
+            project(x).unflatten(-1, (heads, -1)) for project in (module.q_proj, module.k_proj, module.v_proj)
+        )
         all_keys = torch.cat([keys, key.unsqueeze(0)]) if with_itself else keys
         all_values = torch.cat([values, value.unsqueeze(0)]) if with_itself else values
         weights = torch.softmax((all_keys * query).sum(-1) / query.shape[-1] ** 0.5, 0)
@@ -183,7 +216,9 @@ def _self_attention(module: nn.Module, normed: nn.Module, hidden_later: bool) ->
 
     def gathered(x: Tensor) -> Tensor:
         x = normed(x)
-        query, key, value = (project(x).unflatten(-1, (heads, -1)) for project in (module.q_proj, module.k_proj, module.v_proj))
+        query, key, value = (
+            project(x).unflatten(-1, (heads, -1)) for project in (module.q_proj, module.k_proj, module.v_proj)
+        )
         scores = torch.einsum("qhe,khe->hqk", query, key) / query.shape[-1] ** 0.5
         if hidden_later:
             scores = scores + torch.full(scores.shape[1:], -torch.inf, dtype=x.dtype).triu(1)

@@ -1,5 +1,6 @@
-"""fairseq's own command-line tools, with the repairs of `shim`, without which the release does not start on a current Python, and with our
-architectures and our criterion registered."""
+"""fairseq's own command-line tools, with the repairs of `shim`, without which the release does not start on a
+current Python, and with our architectures and our criterion registered.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from nmtprune.foundation.errors import UserError, suggest
 
 
 def run(tool: str, arguments: Sequence[str]) -> None:
-    """Run `fairseq-<tool>` with its own arguments in this process. Raises UserError for a tool that fairseq does not have."""
+    """Run `fairseq-<tool>` with its own arguments in this process. Raises UserError for a tool that fairseq
+    does not have.
+    """
     if tool not in TOOLS:
         raise UserError(f"fairseq: unknown tool `{tool}`; {suggest(tool, TOOLS)}")
     sys.argv = [f"fairseq-{tool}", *arguments]

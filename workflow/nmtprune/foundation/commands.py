@@ -1,4 +1,6 @@
-"""The commands that messages print: each with the settings that this process was given, so that it speaks of the same run when pasted."""
+"""The commands that messages print: each with the settings that this process was given, so that it speaks of
+the same run when pasted.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,17 @@ def remember(configfile: Path | None = None, settings: Iterable[str] = ()) -> No
 def nmtprune(verb: str, *words: str) -> str:
     """`python -m nmtprune <verb> ...` for this run."""
     file = ["--configfile", str(_given.configfile)] if _given.configfile else []
-    return shlex.join(["python", "-m", "nmtprune", verb, *words, *file, *(word for each in _given.settings for word in ("--set", each))])
+    return shlex.join(
+        [
+            "python",
+            "-m",
+            "nmtprune",
+            verb,
+            *words,
+            *file,
+            *(word for each in _given.settings for word in ("--set", each)),
+        ]
+    )
 
 
 def snakemake(*words: str, settings: Iterable[str] = ()) -> str:

@@ -13,21 +13,28 @@ _ENDLESS = re.compile(r"(\S{80})\S{1000,}")
 
 
 class UserError(Exception):
-    """One sentence that names the setting, its value and the valid choices, or several. The command line prints each on a line, without a
-    traceback, whatever the value holds."""
+    """One sentence that names the setting, its value and the valid choices, or several. The command line
+    prints each on a line, without a traceback, whatever the value holds.
+    """
 
     def __init__(self, *sentences: str) -> None:
-        super().__init__("\n".join(_ENDLESS.sub(r"\1 ...", _LINE_ENDS.sub(" ", sentence)) for sentence in sentences))
+        super().__init__(
+            "\n".join(_ENDLESS.sub(r"\1 ...", _LINE_ENDS.sub(" ", sentence)) for sentence in sentences)
+        )
 
 
 def sentence_of(error: OSError) -> str:
-    """What the system says of a file, and what to do about a full disk. An error without a file is one of the standard output."""
+    """What the system says of a file, and what to do about a full disk. An error without a file is one of the
+    standard output.
+    """
     hint = ": free some space, and the same command goes on where this one ended" * (error.errno in FULL)
     return f"{error.filename or 'what this command prints'}: {error.strerror or error}{hint}"
 
 
 def behind(error: BaseException) -> OSError | None:
-    """The error of the system that an error is, holds (a group) or was raised for; None where there is none."""
+    """The error of the system that an error is, holds (a group) or was raised for; None where there is
+    none.
+    """
     if isinstance(error, OSError):
         return error
     if isinstance(error, BaseExceptionGroup):

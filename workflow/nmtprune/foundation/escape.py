@@ -1,4 +1,6 @@
-"""Text as it is, in the formats that are written: titles, labels and captions may hold anything. HTML is escaped by the page's template."""
+"""Text as it is, in the formats that are written: titles, labels and captions may hold anything. HTML is
+escaped by the page's template.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _TEX = str.maketrans(
 
 
 def markdown(text: str) -> str:
-    """Text that no reader of Markdown takes for markup, HTML, a character reference or a formula, on one line."""
+    """Text that no reader of Markdown takes for markup, HTML, a character reference or a formula, on one
+    line.
+    """
     return re.sub(r"([\\`*_<\[\]~$]|&(?=#?\w+;))", r"\\\1", _in_a_line(text))
 
 
@@ -43,7 +47,9 @@ def tex(text: str) -> str:
 
 
 def rst(text: str) -> str:
-    """reStructuredText without markup, in a Jinja template without expressions: Snakemake reads captions as both."""
+    """reStructuredText without markup, in a Jinja template without expressions: Snakemake reads captions as
+    both.
+    """
     return re.sub(r"([\\*`_|])", r"\\\1", _in_a_line(text)).replace("{", "{{ '{' }}")
 
 

@@ -47,7 +47,9 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a UTF-8 file, split at newline characters only (`str.splitlines` also splits at U+2028 and others)."""
+    """Lines of a UTF-8 file, split at newline characters only (`str.splitlines` also splits at U+2028 and
+    others).
+    """
     with open(path, encoding="utf-8", newline="\n") as file:
         return [line.rstrip("\n") for line in file]
 
@@ -65,18 +67,24 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> str:
     """Rows as CSV with these columns, or those of the first row."""
     rows, out = list(rows), io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0] if columns is None else columns), lineterminator="\n")
+    writer = csv.DictWriter(
+        out, fieldnames=list(rows[0] if columns is None else columns), lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
 
 
-def write_table(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
+def write_table(
+    path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None
+) -> None:
     write_text(path, as_csv(rows, columns))
 
 
 def evenly_spaced(total: int, most: int) -> Iterator[int]:
-    """Places of at most `most` of `total` things in their order, as far from each other as the numbers allow; all where there are fewer."""
+    """Places of at most `most` of `total` things in their order, as far from each other as the numbers allow;
+    all where there are fewer.
+    """
     count = min(most, total)
     return (place * total // count for place in range(count))
 
@@ -88,6 +96,8 @@ def sha256_of(path: str | Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """Sixteen hexadecimal digits that identify a JSON value: the same for equal values, whatever the order of keys."""
+    """Sixteen hexadecimal digits that identify a JSON value: the same for equal values, whatever the order of
+    keys.
+    """
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:16]

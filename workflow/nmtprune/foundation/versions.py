@@ -9,8 +9,9 @@ from pathlib import Path
 
 
 def of(package: str) -> str:
-    """The installed version, of PyTorch with its build (`2.13.0+cu130`), which the metadata of its wheels may lack. It is not imported for
-    it, which takes seconds. Raises PackageNotFoundError."""
+    """The installed version, of PyTorch with its build (`2.13.0+cu130`), which the metadata of its wheels may
+    lack. It is not imported for it, which takes seconds. Raises PackageNotFoundError.
+    """
     version = importlib.metadata.version(package)
     if package == "torch":
         file = Path(importlib.util.find_spec("torch").origin).with_name("version.py")

@@ -15,7 +15,10 @@ from nmtprune.experiment.papers import Row
 from nmtprune.measurements.measurements import Measured
 from nmtprune.scoring.significance import likelihood_statistics, nll_per_token
 
-CONTRIBUTIONS, CRITICALITIES = ("contribution", "contribution_perplexity"), ("criticality", "criticality_settled")
+CONTRIBUTIONS, CRITICALITIES = (
+    ("contribution", "contribution_perplexity"),
+    ("criticality", "criticality_settled"),
+)
 
 
 def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
@@ -23,13 +26,19 @@ def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
 
     Bootstrap replicates are included if the sentence statistics of all these models were kept.
     """
-    analyses = [(chain, each) for chain in row.chains if (each := measured.analysis(chain, METRICS[metric].reads)) is not None]
+    analyses = [
+        (chain, each)
+        for chain in row.chains
+        if (each := measured.analysis(chain, METRICS[metric].reads)) is not None
+    ]
     if not analyses:
         return None
     settings = measured.config.importance(row.first.recipe)
     values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in analyses])
     components = tuple(sorted(values.columns, key=place))
-    replicates = [_replicates(chain, numbers, metric, components, settings, measured) for chain, numbers in analyses]
+    replicates = [
+        _replicates(chain, numbers, metric, components, settings, measured) for chain, numbers in analyses
+    ]
     of_all_seeds = None if any(each is None for each in replicates) else np.stack(replicates)
     return Importance(components, values[list(components)].to_numpy(float), of_all_seeds)
 
@@ -49,15 +58,24 @@ def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
     which = CRITICALITIES.index(metric)
     values = {}
     for component, group in changed.groupby("component", sort=False):
-        by_alpha = pd.concat([group.set_index("alpha")["bleu"].drop(1.0, errors="ignore"), pd.Series({1.0: baseline})])
+        by_alpha = pd.concat(
+            [group.set_index("alpha")["bleu"].drop(1.0, errors="ignore"), pd.Series({1.0: baseline})]
+        )
         values[component] = criticalities(baseline, by_alpha, settings["epsilon"])[which]
     return pd.Series(values, dtype=float)
 
 
 def _replicates(
-    chain: Chain, numbers: pd.DataFrame, metric: str, components: tuple[str, ...], settings: Mapping, measured: Measured
+    chain: Chain,
+    numbers: pd.DataFrame,
+    metric: str,
+    components: tuple[str, ...],
+    settings: Mapping,
+    measured: Measured,
 ) -> np.ndarray | None:
-    """[samples, components]: importances on bootstrap samples of sentences; None if the sentence statistics were not kept."""
+    """[samples, components]: importances on bootstrap samples of sentences; None if the sentence statistics
+    were not kept.
+    """
     arrays = measured.arrays(chain, METRICS[metric].reads)
     if arrays is None or "bleu" not in arrays:
         return None

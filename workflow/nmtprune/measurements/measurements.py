@@ -1,4 +1,6 @@
-"""What has been measured so far of the run's chains (scores, analyses, speeds, translations), or the reason why it is missing."""
+"""What has been measured so far of the run's chains (scores, analyses, speeds, translations), or the reason
+why it is missing.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,16 @@ class Way(NamedTuple):
     shortlist: bool
 
 
-WAYS = tuple(Way(engine, shortlist) for engine in ("ctranslate2", "onnx", "fairseq") for shortlist in (True, False))
+WAYS = tuple(
+    Way(engine, shortlist) for engine in ("ctranslate2", "onnx", "fairseq") for shortlist in (True, False)
+)
 BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity alone"
 
 
 class Measured:
-    """Reads the files of a run, each once. A file that is not there yet, or that is out of date, is no error: its values are None."""
+    """Reads the files of a run, each once. A file that is not there yet, or that is out of date, is no error:
+    its values are None.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -58,7 +64,9 @@ class Measured:
         return next(iter(self.config.task(task)["test"]))
 
     def test_sets(self, task: str, which: int | str) -> list[str]:
-        """The task's test set number `which`, counted from 1 (none if there are fewer), or `all` its test sets."""
+        """The task's test set number `which`, counted from 1 (none if there are fewer), or `all` its test
+        sets.
+        """
         names = list(self.config.task(task)["test"])
         return names if which == "all" else names[which - 1 : which]
 
@@ -68,9 +76,13 @@ class Measured:
         rows = self._table(self.where(paths.scores(chain)))
         return next((row for row in rows if row["chain"] == str(chain) and row["set"] == test_set), None)
 
-    def value(self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None) -> float | None:
-        """The value of a metric for a chain: from the score table (for a test set by its number, or the mean over `all`), from the speed
-        table (for one way of translating), from an analysis, or derived from these. None if it is not measured."""
+    def value(
+        self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None
+    ) -> float | None:
+        """The value of a metric for a chain: from the score table (for a test set by its number, or the mean
+        over `all`), from the speed table (for one way of translating), from an analysis, or derived from
+        these. None if it is not measured.
+        """
         about = METRICS[metric]
         if about.value:
             return about.value(self, chain, test_set)
@@ -86,11 +98,15 @@ class Measured:
         return _mean([self._score(chain, column, name) for name in self.test_sets(chain.task, test_set)])
 
     def mean_tokenised_bleu(self, chain: Chain, test_set: int | str) -> float | None:
-        """BLEU of tokenised text on a test set by its number, or the mean over `all`; None if one is missing."""
+        """BLEU of tokenised text on a test set by its number, or the mean over `all`; None if one is
+        missing.
+        """
         return _mean([self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)])
 
     def stored_size(self, chain: Chain) -> float | None:
-        """The stored size of a model in bytes: of its engine's files if it is in 8 bits, otherwise of its dense or sparse weights."""
+        """The stored size of a model in bytes: of its engine's files if it is in 8 bits, otherwise of its
+        dense or sparse weights.
+        """
         if chain.quantised_for:
             sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
             return next(sizes, None) or self._score(chain, "size_stored")
@@ -104,14 +120,20 @@ class Measured:
         """The share of units or heads of its recipe's shape that a model lacks, in percent."""
         architecture, shape = self.config.recipe(chain.recipe)["architecture"], self.shape(chain)
         dense = shapes.uniform(architecture)
-        return shapes.sparsity(shape, dense, parts, architecture.get("tied_decoder_layers", False)) if shape and dense else None
+        return (
+            shapes.sparsity(shape, dense, parts, architecture.get("tied_decoder_layers", False))
+            if shape and dense
+            else None
+        )
 
     def shape(self, chain: Chain) -> shapes.Shape | None:
         """The widths of a scored Transformer's layers."""
         return shapes.read((self.scores(chain) or {}).get("shape"))
 
     def widths(self, chain: Chain) -> dict[str, int]:
-        """Numbers of FFN units and heads by name (`ffn_encoder_1`); tied decoder layers count as one. Empty if they are unknown."""
+        """Numbers of FFN units and heads by name (`ffn_encoder_1`); tied decoder layers count as one. Empty
+        if they are unknown.
+        """
         shape = self.shape(chain)
         tied = self.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
         return shapes.widths(shape, tied) if shape else {}
@@ -121,20 +143,28 @@ class Measured:
         return [row for row in self._table(self._speed_file(chain)) if row["chain"] == str(chain)]
 
     def speed(self, chain: Chain, way: Way | None, batch_size: int = BATCH_SIZE) -> dict[str, str] | None:
-        """The row of the speed table for a chain and a way of translating, in the precision that the chain ends in."""
+        """The row of the speed table for a chain and a way of translating, in the precision that the chain
+        ends in.
+        """
         wanted = (*way, "int8" if chain.quantised_for else "float32", batch_size) if way else None
-        rows = ((row["engine"], row["shortlist"] == "1", row["precision"], int(row["batch_size"]), row) for row in self.speeds(chain))
+        rows = (
+            (row["engine"], row["shortlist"] == "1", row["precision"], int(row["batch_size"]), row)
+            for row in self.speeds(chain)
+        )
         return next((row for *found, row in rows if tuple(found) == wanted), None)
 
     def way(self, item: Item) -> Way | None:
-        """The way of translating in which an item's rows are compared: the one in which most rows were timed (of several, the first in
-        WAYS); None if no row was timed."""
+        """The way of translating in which an item's rows are compared: the one in which most rows were timed
+        (of several, the first in WAYS); None if no row was timed.
+        """
         timed = {way: sum(self.speed(row.first, way) is not None for row in item.rows) for way in WAYS}
         best = max(timed, key=timed.get)
         return best if timed[best] else None
 
     def speed_up(self, ours: Chain, theirs: Chain, way: Way | None) -> float | None:
-        """How many times as fast one chain translates as another; None if one of them was not timed in that way."""
+        """How many times as fast one chain translates as another; None if one of them was not timed in that
+        way.
+        """
         rows = [self.speed(chain, way) for chain in (ours, theirs)]
         return None if None in rows else protocol.speed_up(*rows)
 
@@ -150,12 +180,20 @@ class Measured:
             if not self.speeds(chain):
                 return f"the speed of {chain} is not measured yet"
             reasons = self._table(paths.left_out(self._speed_file(chain)))
-            known = (row["reason"] for row in reasons if way and (row["chain"], row["engine"]) == (str(chain), way.engine))
+            known = (
+                row["reason"]
+                for row in reasons
+                if way and (row["chain"], row["engine"]) == (str(chain), way.engine)
+            )
             return (
-                f"{chain} is not timed in {way.engine if way else 'any engine'}, as other rows are: {next(known, 'it was not asked for')}"
+                f"{chain} is not timed in {way.engine if way else 'any engine'}, as other rows are: "
+                f"{next(known, 'it was not asked for')}"
             )
         if not self.test_sets(chain.task, test_set):
-            return f"{self.config.task(chain.task)['title']} has {len(self.test_sets(chain.task, 'all'))} test set(s)"
+            return (
+                f"{self.config.task(chain.task)['title']} has {len(self.test_sets(chain.task, 'all'))} "
+                "test set(s)"
+            )
         return about.lacking(self, chain) if about and about.lacking else None
 
     def lacks_comet(self, chain: Chain) -> str:
@@ -164,7 +202,9 @@ class Measured:
         return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
 
     def updates(self, chain: Chain) -> int | None:
-        """The number of updates of all trainings behind a model; None while one of these trainings is missing."""
+        """The number of updates of all trainings behind a model; None while one of these trainings is
+        missing.
+        """
         total = 0
         for ancestor in chain.ancestors():
             after = chain.steps[len(ancestor.steps) :]
@@ -179,8 +219,10 @@ class Measured:
         return total
 
     def trained_precision(self, chain: Chain) -> str | None:
-        """The precisions of the trainings behind a model, in their order and each once: `bf16`, `fp32 and bf16`. Models are compared only
-        if theirs are the same. None while a training is missing, and if nothing was trained here."""
+        """The precisions of the trainings behind a model, in their order and each once: `bf16`, `fp32 and
+        bf16`. Models are compared only if theirs are the same. None while a training is missing, and if
+        nothing was trained here.
+        """
         used = []
         for ancestor in reversed(list(chain.ancestors())):
             if ancestor.last.kind.trains:
@@ -191,12 +233,16 @@ class Measured:
         return " and ".join(dict.fromkeys(used)) or None
 
     def is_its_parent(self, chain: Chain) -> bool:
-        """Whether a chain's last training selected its parent (at update 0), so that the model is the parent's."""
+        """Whether a chain's last training selected its parent (at update 0), so that the model is the
+        parent's.
+        """
         trained = self.manifest(chain) if chain.last.kind.competes else None
         return trained is not None and trained.get("selected_update") == 0
 
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
-        """A chain's translations of a test set, the main one by default; None if missing, or if they belong to an earlier text."""
+        """A chain's translations of a test set, the main one by default; None if missing, or if they belong
+        to an earlier text.
+        """
         row = self.scores(chain, test_set)
         file = self.where(Path(row["hypotheses"])) if row and row["hypotheses"] else None
         if file is None or not file.exists():
@@ -210,9 +256,16 @@ class Measured:
         return read_lines(file) if file.exists() else None
 
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
-        """Why a chain lacks one of the sources that an item reads (`Item.reads`); None if it has all of them."""
+        """Why a chain lacks one of the sources that an item reads (`Item.reads`); None if it has all of
+        them.
+        """
         for source in sorted(sources):
-            readers = {"scores": self.scores, "history": self.manifest, "hypotheses": self.hypotheses, "norms": self.norms}
+            readers = {
+                "scores": self.scores,
+                "history": self.manifest,
+                "hypotheses": self.hypotheses,
+                "norms": self.norms,
+            }
             if readers.get(source, lambda each, name=source: self.analysis(each, name))(chain) is None:
                 return self.reason(chain, source)
         return None
@@ -225,11 +278,21 @@ class Measured:
             if self.manifest(ancestor) is None and not ancestor.last.kind.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
-                return f"{ancestor} {'was begun and is not finished, see its log' if began else 'has not run yet'}"
+                return (
+                    f"{ancestor} "
+                    f"{'was begun and is not finished, see its log' if began else 'has not run yet'}"
+                )
         if source == "hypotheses" and (row := self.scores(chain)):
-            whole = f"the translations of {chain} are gone, or of another text than the test set is now: score it again"
+            whole = (
+                f"the translations of {chain} are gone, or of another text than the test set is now: "
+                "score it again"
+            )
             return whole if row["hypotheses"] else f"{chain} is {BY_PERPLEXITY}"
-        return f"{chain} is not scored yet" if source in ("scores", "hypotheses") else f"the {source} of {chain} are not there yet"
+        return (
+            f"{chain} is not scored yet"
+            if source in ("scores", "hypotheses")
+            else f"the {source} of {chain} are not there yet"
+        )
 
     def _is_there(self, file: Path) -> bool:
         return file not in self._outdated and file.exists()
@@ -274,15 +337,17 @@ class Measured:
         return pooled_sets(self.config.task(task)["test"])
 
     def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
-        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on a test set by its number, or on `all` together."""
+        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on a test set by its number, or
+        on `all` together.
+        """
         of_sets = [self.of_sentences(chain, name, "bleu") for name in self.test_sets(chain.task, which)]
         return None if any(each is None for each in of_sets) else np.concatenate(of_sets)[None]
 
     def of_sentences(self, chain: Chain, test_set: str, what: str) -> np.ndarray | None:
         """Statistics of every sentence: `bleu` [sentences, 10], `nll` or `tokens` [sentences].
 
-        They are those kept beside the scores, or are computed from hypotheses and references if these are still there. None if neither is
-        possible, or if they belong to another text than the scores.
+        They are those kept beside the scores, or are computed from hypotheses and references if these are
+        still there. None if neither is possible, or if they belong to another text than the scores.
         """
         row = self.scores(chain, test_set)
         if row is None:
@@ -298,7 +363,11 @@ class Measured:
         if len(likelihoods) != int(row["sentences"]):
             return None
         # every sentence gets the mean number of tokens, since the numbers of single sentences are not kept
-        return likelihoods if what == "nll" else np.full(len(likelihoods), float(row["target_tokens"]) / len(likelihoods))
+        return (
+            likelihoods
+            if what == "nll"
+            else np.full(len(likelihoods), float(row["target_tokens"]) / len(likelihoods))
+        )
 
     def _tokenised_bleu(self, chain: Chain, test_set: str) -> float | None:
         """BLEU of tokenised text; None without hypotheses or references."""

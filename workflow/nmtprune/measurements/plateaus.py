@@ -1,4 +1,6 @@
-"""Whether trainings from scratch have reached their plateau: how much their last updates gained, and how much further training gains."""
+"""Whether trainings from scratch have reached their plateau: how much their last updates gained, and how much
+further training gains.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,28 @@ import pandas as pd
 from nmtprune.experiment.chain import Chain, parse_step
 from nmtprune.measurements.measurements import Measured
 
-# How long a baseline is trained on, as a share of its updates, and what that may gain at the plateau: percent of the development NLL, BLEU
+# How long a baseline is trained on, as a share of its updates, and what that may gain at the plateau: percent
+# of the development NLL, BLEU
 MORE = 0.2
 NLL_GAIN, BLEU_GAIN = 1.0, 0.5
-FEWEST_SENTENCES = 1000  # in a development set whose BLEU counts: the difference of equal models has a standard error of 0.5 there
-OWN_GAIN = 2.0  # percent that a training's own last updates may gain at the plateau; the rate falls there, so they gain more than MORE
-HIGHER = 1.5  # times the last rate of a training: at a higher rate, training on does not show whether that training was at its plateau
+# in a development set whose BLEU counts: the difference of equal models has a standard error of 0.5 there
+FEWEST_SENTENCES = 1000
+# percent that a training's own last updates may gain at the plateau; the rate falls there, so they gain more
+# than MORE
+OWN_GAIN = 2.0
+# times the last rate of a training: at a higher rate, training on does not show whether that training was at
+# its plateau
+HIGHER = 1.5
 TRAINED_ON = ("continue-short", "continue")
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Development perplexity of a training at percentages of its updates, interpolated linearly between validations.
+    """Development perplexity of a training at percentages of its updates, interpolated linearly between
+    validations.
 
-    `trained_on`: the lowest perplexity of further training at no higher learning rate; None if there was none.
+    `trained_on`: the lowest perplexity of further training at no higher learning rate; None if there was
+    none.
     """
 
     chain: Chain
@@ -43,7 +53,9 @@ class Plateau:
         return None if self.trained_on is None else 100 * (1 - self.trained_on / self.perplexity[100])
 
 
-def plateaus(chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...] = (80, 90, 100)) -> list[Plateau]:
+def plateaus(
+    chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...] = (80, 90, 100)
+) -> list[Plateau]:
     """The plateau of every training from scratch that chains descend from and that has run, by address."""
     roots = {chain.root_chain for chain in chains if chain.root.kind.trains}
     reached = []
@@ -51,17 +63,28 @@ def plateaus(chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...
         history = measured.history(root)
         if history is not None:
             last = int(history["update"].max())
-            at = {share: float(np.interp(share * last / 100, history["update"], history["dev_perplexity"])) for share in shares}
-            longer = min((after["dev_perplexity"].min() for _, after in _trained_on(root, history, measured, TRAINED_ON)), default=None)
+            at = {
+                share: float(np.interp(share * last / 100, history["update"], history["dev_perplexity"]))
+                for share in shares
+            }
+            longer = min(
+                (
+                    after["dev_perplexity"].min()
+                    for _, after in _trained_on(root, history, measured, TRAINED_ON)
+                ),
+                default=None,
+            )
             reached.append(Plateau(root, last, at, longer))
     return reached
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What a baseline gains on the development set from further training by the share MORE, on average over `seeds` trainings.
+    """What a baseline gains on the development set from further training by the share MORE, on average over
+    `seeds` trainings.
 
-    `nll`: in percent of its negative log-likelihood; `bleu`: None if the further trained model is not scored; `how` the gain is known.
+    `nll`: in percent of its negative log-likelihood; `bleu`: None if the further trained model is not scored;
+    `how` the gain is known.
     """
 
     nll: float
@@ -81,12 +104,14 @@ class Gain:
 
 
 def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
-    """What trainings from scratch, one per seed, gain from further training by the share MORE of their updates; None without a history.
+    """What trainings from scratch, one per seed, gain from further training by the share MORE of their
+    updates; None without a history.
 
-    If they were trained on (by `steps`, otherwise by TRAINED_ON) at no higher rate than their last one, the gain is that of the lowest
-    negative log-likelihood within so many updates, and of BLEU at the end of that step, however long the step is. If they were not, the
-    gain is that of their own last updates, as many as are the share MORE of the updates before them. A training that was stopped by its
-    patience is at its plateau.
+    If they were trained on (by `steps`, otherwise by TRAINED_ON) at no higher rate than their last one, the
+    gain is that of the lowest negative log-likelihood within so many updates, and of BLEU at the end of that
+    step, however long the step is. If they were not, the gain is that of their own last updates, as many as
+    are the share MORE of the updates before them. A training that was stopped by its patience is at its
+    plateau.
     """
     trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
     gains = [each for root in roots if (each := _gain(root, measured, trained_on))]
@@ -94,11 +119,19 @@ def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) 
         return None
     of_bleu = [each.bleu for each in gains if each.bleu is not None]
     nll = float(np.mean([each.nll for each in gains]))
-    return Gain(nll, float(np.mean(of_bleu)) if of_bleu else None, gains[0].how, len(gains), max(each.allowed for each in gains))
+    return Gain(
+        nll,
+        float(np.mean(of_bleu)) if of_bleu else None,
+        gains[0].how,
+        len(gains),
+        max(each.allowed for each in gains),
+    )
 
 
 def said(chain: Chain, gain: Gain) -> str:
-    """A sentence without its full stop: whether a dense model is on its plateau, and what it gains from further training."""
+    """A sentence without its full stop: whether a dense model is on its plateau, and what it gains from
+    further training.
+    """
     name = f"the training {chain.steps_text} of {chain.recipe} on {chain.task}"
     more = "more updates" if chain.root.kind.imports else f"{100 * MORE:.0f} % more updates"
     return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
@@ -116,40 +149,64 @@ def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain 
     for longer, after in _trained_on(root, history, measured, trained_on):
         within = after[after["update"] <= MORE * last]
         best = _nll(within if len(within) else after).min()
-        return Gain(100 * (1 - best / _selected(root, history, measured)), _more_bleu(root, longer, measured), "trained on", 1)
+        return Gain(
+            100 * (1 - best / _selected(root, history, measured)),
+            _more_bleu(root, longer, measured),
+            "trained on",
+            1,
+        )
     before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
-    return Gain(100 * (1 - _nll(history).iloc[-1] / before), None, "by its own last updates, not trained on", 1, OWN_GAIN)
+    return Gain(
+        100 * (1 - _nll(history).iloc[-1] / before),
+        None,
+        "by its own last updates, not trained on",
+        1,
+        OWN_GAIN,
+    )
 
 
-def _trained_on(root: Chain, history: pd.DataFrame, measured: Measured, steps: Iterable[str]) -> Iterator[tuple[Chain, pd.DataFrame]]:
-    """The models that train a baseline on at no higher rate than its last one, with their histories after update 0. Gains at a higher rate
-    do not show whether the baseline has reached its plateau."""
+def _trained_on(
+    root: Chain, history: pd.DataFrame, measured: Measured, steps: Iterable[str]
+) -> Iterator[tuple[Chain, pd.DataFrame]]:
+    """The models that train a baseline on at no higher rate than its last one, with their histories after
+    update 0. Gains at a higher rate do not show whether the baseline has reached its plateau.
+    """
     for step in steps:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         after = measured.history(longer)
         if after is not None:
             after = after[after["update"] > 0]
-            if "learning_rate" not in after or not (after["learning_rate"] > HIGHER * history["learning_rate"].iloc[-1]).any():
+            if (
+                "learning_rate" not in after
+                or not (after["learning_rate"] > HIGHER * history["learning_rate"].iloc[-1]).any()
+            ):
                 yield longer, after
 
 
 def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
-    """The gain of an import, whose own number of updates is unknown, from further training: at its lowest negative log-likelihood, compared
-    with update 0, which is the import itself."""
+    """The gain of an import, whose own number of updates is unknown, from further training: at its lowest
+    negative log-likelihood, compared with update 0, which is the import itself.
+    """
     for step in trained_on:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         history = measured.history(longer)
         if history is not None and (history["update"] == 0).any():
             before = float(_nll(history[history["update"] == 0]).iloc[0])
-            return Gain(100 * (1 - _nll(history).min() / before), _more_bleu(root, longer, measured), "trained on", 1)
+            return Gain(
+                100 * (1 - _nll(history).min() / before), _more_bleu(root, longer, measured), "trained on", 1
+            )
     return None
 
 
 def _more_bleu(root: Chain, longer: Chain, measured: Measured) -> float | None:
-    """The gain in development BLEU; None if one of the two models is not scored, or if the set is so small that equal models differ by more
-    than BLEU_GAIN."""
+    """The gain in development BLEU; None if one of the two models is not scored, or if the set is so small
+    that equal models differ by more than BLEU_GAIN.
+    """
     scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
-    if None in scores or int((measured.scores(root, "dev") or {}).get("sentences") or FEWEST_SENTENCES) < FEWEST_SENTENCES:
+    if (
+        None in scores
+        or int((measured.scores(root, "dev") or {}).get("sentences") or FEWEST_SENTENCES) < FEWEST_SENTENCES
+    ):
         return None
     return scores[1] - scores[0]
 

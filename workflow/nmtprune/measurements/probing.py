@@ -1,4 +1,6 @@
-"""Accuracies of probing classifiers, and their changes against a baseline (Wang et al. 2020, table 7 and figure 3)."""
+"""Accuracies of probing classifiers, and their changes against a baseline (Wang et al. 2020, table 7 and
+figure 3).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ PRINTED = {
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies in percent on one probe, or on average over several: by seed, and half the width of the first seed's 95 % interval."""
+    """Accuracies in percent on one probe, or on average over several: by seed, and half the width of the
+    first seed's 95 % interval.
+    """
 
     values: tuple[float, ...]
     half_width: float
@@ -48,16 +52,23 @@ class Accuracy:
 
 
 def analyses(row: Row, measured: Measured) -> list[pd.DataFrame | None]:
-    """The analyses of a row's models, one per seed, indexed by probe; None for a model that was not analysed."""
+    """The analyses of a row's models, one per seed, indexed by probe; None for a model that was not
+    analysed.
+    """
     of_seeds = [measured.analysis(chain, "probing") for chain in row.chains]
     return [None if each is None else each.set_index("name") for each in of_seeds]
 
 
 def common(item: Item, measured: Measured) -> dict[str, list[str]]:
-    """The probes of each category that averages are taken over: those on which every probed model has an accuracy."""
+    """The probes of each category that averages are taken over: those on which every probed model has an
+    accuracy.
+    """
     probed = [each for row in item.rows for each in analyses(row, measured) if each is not None]
     shared = [name for name in CATEGORIES if probed and all(_has(each, name) for each in probed)]
-    return {category: [name for name in shared if CATEGORIES[name] == category] for category in dict.fromkeys(CATEGORIES.values())}
+    return {
+        category: [name for name in shared if CATEGORIES[name] == category]
+        for category in dict.fromkeys(CATEGORIES.values())
+    }
 
 
 def _has(analysis: pd.DataFrame, name: str) -> bool:
@@ -65,17 +76,25 @@ def _has(analysis: pd.DataFrame, name: str) -> bool:
 
 
 def accuracy(row: Row, probes: Sequence[str], measured: Measured) -> Accuracy:
-    """The mean accuracy of a row's models on some probes; the errors of different probes are taken as independent."""
-    probed = [each.loc[list(probes)] for each in analyses(row, measured) if each is not None] if probes else []
+    """The mean accuracy of a row's models on some probes; the errors of different probes are taken as
+    independent.
+    """
+    probed = (
+        [each.loc[list(probes)] for each in analyses(row, measured) if each is not None] if probes else []
+    )
     half = (probed[0]["high"] - probed[0]["low"]) / 2 if probed else pd.Series([math.nan])
-    return Accuracy(tuple(float(each["accuracy"].mean()) for each in probed), math.sqrt((half**2).sum(skipna=False)) / len(half))
+    return Accuracy(
+        tuple(float(each["accuracy"].mean()) for each in probed),
+        math.sqrt((half**2).sum(skipna=False)) / len(half),
+    )
 
 
 def accuracies(item: Item, measured: Measured) -> pd.DataFrame:
     """A frame with a row for each model and probe, and for each model and average over a category.
 
-    `accuracy` is the mean over seeds, `accuracy_sd` the standard deviation over seeds, `half_width` half the width of the first seed's
-    95 % interval; `averaged` names the probes of an average, `missing` says why there is no number.
+    `accuracy` is the mean over seeds, `accuracy_sd` the standard deviation over seeds, `half_width` half the
+    width of the first seed's 95 % interval; `averaged` names the probes of an average, `missing` says why
+    there is no number.
     """
     averaged = common(item, measured)
     records = []
@@ -99,16 +118,26 @@ def _record(category: str, name: str, averaged: list[str], row: Row, measured: M
         facts = ("labels", "test", "chance", "source") if has_all else ()
         record |= {fact: probed[0].at[name, fact] for fact in facts}
         absent += [] if has_all or not probed else [str(probed[0].at[name, "missing"])]
-    record |= {"accuracy": mean.mean, "accuracy_sd": mean.deviation, "half_width": mean.half_width, "seeds": len(mean.values)}
+    record |= {
+        "accuracy": mean.mean,
+        "accuracy_sd": mean.deviation,
+        "half_width": mean.half_width,
+        "seeds": len(mean.values),
+    }
     printed = row.published.get(f"{category} {PRINTED[name]}", "")
-    return record | {"accuracy_published": float(printed) if printed else math.nan, "missing": "; ".join(absent)}
+    return record | {
+        "accuracy_published": float(printed) if printed else math.nan,
+        "missing": "; ".join(absent),
+    }
 
 
 def changes(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with a row for each category and model that has a baseline: the `change` of the mean accuracy, in percent of the baseline's.
+    """A frame with a row for each category and model that has a baseline: the `change` of the mean accuracy,
+    in percent of the baseline's.
 
-    `values`: the change of each seed. `noise`: half the width of the first seed's 95 % interval, as if the two models were tested on
-    different sentences. `half_width`: `noise` for one seed, the standard deviation for several. `averaged`: the probes.
+    `values`: the change of each seed. `noise`: half the width of the first seed's 95 % interval, as if the
+    two models were tested on different sentences. `half_width`: `noise` for one seed, the standard deviation
+    for several. `averaged`: the probes.
     """
     records = []
     for category, probes in common(item, measured).items():
@@ -119,7 +148,9 @@ def changes(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _change_record(category: str, probes: list[str], row: Row, against: Row, measured: Measured) -> dict:
-    absent = [reason for chain in (*against.chains, *row.chains) if (reason := measured.missing(chain, {"probing"}))]
+    absent = [
+        reason for chain in (*against.chains, *row.chains) if (reason := measured.missing(chain, {"probing"}))
+    ]
     if not probes and not absent:
         absent = ["no probe of the category is there for every model"]
     values, half_width, noise = [], math.nan, math.nan

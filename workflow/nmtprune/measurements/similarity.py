@@ -1,7 +1,8 @@
-"""How similar the outputs of a model's most and least important components are to the output of the model (Wang and Tu 2020, table 1).
+"""How similar the outputs of a model's most and least important components are to the output of the model
+(Wang and Tu 2020, table 1).
 
-For both groups of components this gives their names and mean PWCCA, and for the difference of the means a p-value by permutation. Table 1
-and its claim print these numbers.
+For both groups of components this gives their names and mean PWCCA, and for the difference of the means a
+p-value by permutation. Table 1 and its claim print these numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SAMPLES, SEED = 10_000, 12345
 
 @dataclass(frozen=True)
 class Similar:
-    """One model: the similarity of each component's output to the model's (`pwcca`), and its most and least important components."""
+    """One model: the similarity of each component's output to the model's (`pwcca`), and its most and least
+    important components.
+    """
 
     pwcca: pd.Series
     groups: dict[str, list[str]]
@@ -32,9 +35,15 @@ class Similar:
 
 
 def important(contribution: pd.DataFrame, k: int) -> list[str]:
-    """The k components that contribute most; of equal contributions (they are clipped), the larger drop in BLEU comes first."""
+    """The k components that contribute most; of equal contributions (they are clipped), the larger drop in
+    BLEU comes first.
+    """
     ablated = contribution[contribution["component"].notna() & (contribution["component"] != "none")]
-    return ablated.sort_values(["contribution", "drop"], ascending=False, kind="stable")["component"].head(k).tolist()
+    return (
+        ablated.sort_values(["contribution", "drop"], ascending=False, kind="stable")["component"]
+        .head(k)
+        .tolist()
+    )
 
 
 def unimportant(order: pd.DataFrame, k: int) -> list[str]:
@@ -56,8 +65,9 @@ def similar(chain: Chain, measured: Measured) -> Similar | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Several seeds together. `difference`: the mean PWCCA of the models' most important components minus that of their least important
-    ones; `p`: its two-sided p-value (see `permutation`)."""
+    """Several seeds together. `difference`: the mean PWCCA of the models' most important components minus
+    that of their least important ones; `p`: its two-sided p-value (see `permutation`).
+    """
 
     models: tuple[Similar, ...]
     difference: float
@@ -78,10 +88,11 @@ def difference(chains: Iterable[Chain], measured: Measured) -> Difference:
 
 
 def permutation(models: Iterable[Similar]) -> tuple[float, float]:
-    """The mean similarity of the important components minus that of the unimportant ones, over several models, and its two-sided p-value.
+    """The mean similarity of the important components minus that of the unimportant ones, over several
+    models, and its two-sided p-value.
 
-    The similarities are permuted among the components of each model, SAMPLES times; p is the share of permutations, the observed order
-    included, with at least as large a difference. The groups may overlap.
+    The similarities are permuted among the components of each model, SAMPLES times; p is the share of
+    permutations, the observed order included, with at least as large a difference. The groups may overlap.
     """
     models = list(models)
     if not models:
@@ -94,5 +105,7 @@ def permutation(models: Iterable[Similar]) -> tuple[float, float]:
         shuffled = generator.permuted(np.tile(values, (SAMPLES, 1)), axis=1)
         observed += (values[places[0]].mean() - values[places[1]].mean()) / len(models)
         drawn += (shuffled[:, places[0]].mean(1) - shuffled[:, places[1]].mean(1)) / len(models)
-    as_large = np.abs(drawn) >= abs(observed) - 1e-12  # the same components in another order differ by rounding
+    as_large = (
+        np.abs(drawn) >= abs(observed) - 1e-12
+    )  # the same components in another order differ by rounding
     return float(observed), float((1 + as_large.sum()) / (1 + SAMPLES))

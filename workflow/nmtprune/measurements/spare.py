@@ -1,4 +1,6 @@
-"""What a model has to spare: the share of its weights that can be pruned before it loses more than a margin."""
+"""What a model has to spare: the share of its weights that can be pruned before it loses more than a
+margin.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ MARGIN = 0.5  # BLEU
 def spare(shares: Sequence[float], losses: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """The share of the weights, in percent, at which the loss exceeds the margin.
 
-    `shares` [points]: percent of the weights that were pruned, ascending. `losses` [points, ...]: the loss at each share. The loss is taken
-    as 0 without pruning, as never falling with the share (isotonic regression removes the noise), and as linear between two shares. If no
-    loss exceeds the margin, the result is the largest share: see `is_bound`.
+    `shares` [points]: percent of the weights that were pruned, ascending. `losses` [points, ...]: the loss at
+    each share. The loss is taken as 0 without pruning, as never falling with the share (isotonic regression
+    removes the noise), and as linear between two shares. If no loss exceeds the margin, the result is the
+    largest share: see `is_bound`.
     """
     at, losses = np.concatenate([[0.0], np.asarray(shares, float)]), _rising(losses)
     exceeds = losses > margin
@@ -41,7 +44,9 @@ def _rising(losses: np.ndarray) -> np.ndarray:
 
 
 def slope(widths: Sequence[int], shares: np.ndarray) -> np.ndarray:
-    """Least-squares slope of `shares` [widths, ...] over the binary logarithm of the widths: percent of the weights per doubling."""
+    """Least-squares slope of `shares` [widths, ...] over the binary logarithm of the widths: percent of the
+    weights per doubling.
+    """
     x = np.log2(np.asarray(widths, float))
     x -= x.mean()
     return np.tensordot(x, shares, 1) / (x @ x)

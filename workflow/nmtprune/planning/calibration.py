@@ -1,7 +1,8 @@
-"""The time that this machine takes for the parts of a job, measured on made-up sentences; plans use it before anything has run.
+"""The time that this machine takes for the parts of a job, measured on made-up sentences; plans use it before
+anything has run.
 
-Each recipe is measured in a fork of this process, which has imported everything (`preload`), just as jobs run in forks; imports are not
-counted.
+Each recipe is measured in a fork of this process, which has imported everything (`preload`), just as jobs run
+in forks; imports are not counted.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ from nmtprune.runtime import devices
 SENTENCES = 64  # sentences that are translated, in one batch; fewer for a large model
 UPDATES = 8  # updates that are timed, after one that is not
 SECONDS = 1.5  # a piece of work is not repeated after so long
-OPERATIONS = 5e10  # operations of one update or batch; of a larger one a part is timed, and the time is scaled up
+OPERATIONS = (
+    5e10  # operations of one update or batch; of a larger one a part is timed, and the time is scaled up
+)
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Seconds that the parts of a job take: CPU seconds, or wall-clock seconds on a GPU.
 
-    `start`: a training up to its first update; `update`: one batch; `validate`: one sentence; `save`: one checkpoint; `open`: opening an
-    engine with the model; `decode`, `trial` (with the beam of `importance`), `likelihood` and `judge` (BLEU and chrF): one sentence.
+    `start`: a training up to its first update; `update`: one batch; `validate`: one sentence; `save`: one
+    checkpoint; `open`: opening an engine with the model; `decode`, `trial` (with the beam of `importance`),
+    `likelihood` and `judge` (BLEU and chrF): one sentence.
     """
 
     start: float
@@ -56,16 +60,25 @@ class Calibration:
 
 
 def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
-    """A digest of what a calibration depends on: the model's shape, batches, precision, decoding, length of sentences and device."""
+    """A digest of what a calibration depends on: the model's shape, batches, precision, decoding, length of
+    sentences and device.
+    """
     recipe = config.recipe(chain.recipe)
     schedule = config.schedule(chain.recipe, chain.root.schedule)
     batch = {key: schedule[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
     batch["precision"] = precision.of_schedule(config, chain.recipe, chain.root.schedule).used
-    said = [recipe["architecture"], recipe["subwords"], batch, recipe.get("decoding"), config.importance(chain.recipe)["beam"]]
+    said = [
+        recipe["architecture"],
+        recipe["subwords"],
+        batch,
+        recipe.get("decoding"),
+        config.importance(chain.recipe)["beam"],
+    ]
     return digest([said, gpu, round(pieces), os.cpu_count()])
 
 
-# A model that is hardly trained, on a few sentences: every job takes at least as long as the same job for this model.
+# A model that is hardly trained, on a few sentences: every job takes at least as long as the same job for
+# this model.
 TINY = {
     "tasks": {
         "title": "Tiny",
@@ -80,7 +93,13 @@ TINY = {
         "extends": "toy",
         "title": "Tiny",
         "subwords": {"type": "sentencepiece", "size": 200, "joint": True},
-        "schedules": {"train": {"updates": 2, "learning_rate": {"peak": 0.001, "warm_up": 1, "decay": "inverse_sqrt"}, "snapshots": []}},
+        "schedules": {
+            "train": {
+                "updates": 2,
+                "learning_rate": {"peak": 0.001, "warm_up": 1, "decay": "inverse_sqrt"},
+                "snapshots": [],
+            }
+        },
     },
 }
 TINY_MODEL = "tiny/tiny/s1/train"
@@ -96,35 +115,51 @@ TINY_JOBS = {
 
 def read() -> dict[str, Calibration]:
     """The calibrations that were made on this machine, by identity."""
-    return {key: Calibration(**value) for key, value in read_json(paths.CALIBRATIONS).items()} if paths.CALIBRATIONS.exists() else {}
+    return (
+        {key: Calibration(**value) for key, value in read_json(paths.CALIBRATIONS).items()}
+        if paths.CALIBRATIONS.exists()
+        else {}
+    )
 
 
 def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
-    """Measure recipes and keep the calibrations. `wanted`: for each, its identity, a chain that begins with a training by the recipe, and
-    the number of pieces in a sentence. Yields each chain when its recipe has been measured."""
+    """Measure recipes and keep the calibrations. `wanted`: for each, its identity, a chain that begins with a
+    training by the recipe, and the number of pieces in a sentence. Yields each chain when its recipe has been
+    measured.
+    """
     context = get_context("fork")
     for key, chain, pieces in wanted:
         queue = context.SimpleQueue()
-        process = context.Process(target=lambda chain=chain, pieces=pieces, queue=queue: queue.put(_tried(config, chain, pieces)))
+        process = context.Process(
+            target=lambda chain=chain, pieces=pieces, queue=queue: queue.put(_tried(config, chain, pieces))
+        )
         process.start()
         measured = queue.get()
         process.join()
         if isinstance(measured, str):
             raise UserError(f"recipe `{chain.recipe}` cannot be measured here: {measured}")
-        write_json(paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: measured}).items()})
+        write_json(
+            paths.CALIBRATIONS, {name: asdict(each) for name, each in (read() | {key: measured}).items()}
+        )
         yield chain
 
 
 def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
-    """Make, score and analyse a tiny model in the working directory, which must be empty. Returns the CPU seconds of each kind of job
-    (wall-clock seconds if the job used a GPU). `main`: runs the verb in `sys.argv` and returns the exit status."""
+    """Make, score and analyse a tiny model in the working directory, which must be empty. Returns the CPU
+    seconds of each kind of job (wall-clock seconds if the job used a GPU). `main`: runs the verb in
+    `sys.argv` and returns the exit status.
+    """
     for kind, said in TINY.items():
         write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
     settings = ["--set", "own=own", "--set", f"device={device}"]
     seconds = {}
-    for name, arguments in (TINY_JOBS | {name: ("analyse", name, TINY_MODEL) for name in ANALYSIS_KINDS}).items():
+    for name, arguments in (
+        TINY_JOBS | {name: ("analyse", name, TINY_MODEL) for name in ANALYSIS_KINDS}
+    ).items():
         log = paths.LOGS / f"{name}.log"
-        process = get_context("fork").Process(target=_as_job, args=(main, [*arguments, *settings, "--cost", str(log)], log))
+        process = get_context("fork").Process(
+            target=_as_job, args=(main, [*arguments, *settings, "--cost", str(log)], log)
+        )
         process.start()
         process.join()
         if process.exitcode:
@@ -187,23 +222,37 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     update = _each(lambda: trainer.train_step([sample]), clock, UPDATES) / share
     validate = _each(lambda: _validate(trainer, sample), clock, 2) / len(sample["id"])
     save = _each(
-        lambda: checkpoints.save(session.checkpoint(trainer.configuration, session.weights(trainer), 1), folder / "model.pt"), clock, 2
+        lambda: checkpoints.save(
+            session.checkpoint(trainer.configuration, session.weights(trainer), 1), folder / "model.pt"
+        ),
+        clock,
+        2,
     )
 
     dictionaries = [read_dictionary(folder / f"dict.{side}.txt") for side in ("source", "target")]
-    model = Model(session.weights(trainer), checkpoints.options_by_name(trainer.configuration.model), *dictionaries)
+    model = Model(
+        session.weights(trainer), checkpoints.options_by_name(trainer.configuration.model), *dictionaries
+    )
     names, random_of = model.target_dictionary[4:], random.Random(1)
-    search = replace(Search(**config.search(chain.recipe)), max_len_a=0.0, max_len_b=pieces)  # an untrained model does not stop by itself
+    search = replace(
+        Search(**config.search(chain.recipe)), max_len_a=0.0, max_len_b=pieces
+    )  # an untrained model does not stop by itself
     weights = sum(tensor.numel() for tensor in model.state.values())
     count = max(4, min(SENTENCES, int(OPERATIONS / (2 * weights * pieces * search.beam))))
     sources, targets = ([random_of.choices(names, k=pieces - 1) for _ in range(count)] for _ in range(2))
     began = clock()
-    engine = open_engine(model, recipe.get("decoding", {}).get("engine", "auto"), device=config.settings["device"])
+    engine = open_engine(
+        model, recipe.get("decoding", {}).get("engine", "auto"), device=config.settings["device"]
+    )
     engine.translate(sources[:1], Search(beam=1), 2)
     opened = clock() - began
     decode = _each(lambda: translate(engine, sources, search), clock, 2) / count
     beam = config.importance(chain.recipe)["beam"]
-    trial = decode if beam == search.beam else _each(lambda: translate(engine, sources, replace(search, beam=beam)), clock, 2) / count
+    trial = (
+        decode
+        if beam == search.beam
+        else _each(lambda: translate(engine, sources, replace(search, beam=beam)), clock, 2) / count
+    )
     likelihoods = _each(lambda: likelihood(engine, sources, targets), clock, 2) / count
     lines = [" ".join(line) for line in targets]
     quality = Quality(lines)
@@ -222,7 +271,9 @@ def _clock(device: str) -> Callable[[], float]:
 
 
 def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> float:
-    """The median time of a piece of work. The first time is not counted, unless it took so long that it was the only one."""
+    """The median time of a piece of work. The first time is not counted, unless it took so long that it was
+    the only one.
+    """
     taken: list[float] = []
     while len(taken) <= times and sum(taken) < SECONDS:
         began = clock()
@@ -232,7 +283,9 @@ def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> fl
     return counted[len(counted) // 2]
 
 
-def _sentences(recipe: dict[str, Any], schedule: dict[str, Any], types: int, pieces: int) -> tuple[int, float]:
+def _sentences(
+    recipe: dict[str, Any], schedule: dict[str, Any], types: int, pieces: int
+) -> tuple[int, float]:
     """How many sentences of a batch are timed, and the share of the batch that they are."""
     whole = max(1, schedule["batch_tokens"] // pieces)
     if schedule["batch_sentences"]:
@@ -243,13 +296,17 @@ def _sentences(recipe: dict[str, Any], schedule: dict[str, Any], types: int, pie
 
 
 def _batch(trainer: Any, pieces: int, taken: tuple[int, float]) -> tuple[dict[str, Any], float]:
-    """A batch of random sentences in the form of fairseq's batches, and the share of a whole batch that it is."""
+    """A batch of random sentences in the form of fairseq's batches, and the share of a whole batch that it
+    is.
+    """
     import torch
 
     sentences, share = taken
     dictionary = trainer.task.target_dictionary
     generator = torch.Generator().manual_seed(1)
-    source, target = (torch.randint(4, len(dictionary), (sentences, pieces), generator=generator) for _ in range(2))
+    source, target = (
+        torch.randint(4, len(dictionary), (sentences, pieces), generator=generator) for _ in range(2)
+    )
     source[:, -1] = target[:, -1] = dictionary.eos()
     sample = {
         "id": torch.arange(sentences),

@@ -1,10 +1,12 @@
-"""Checks before a run begins, so that no work is lost because something is missing; whatever cannot work is refused in one sentence.
+"""Checks before a run begins, so that no work is lost because something is missing; whatever cannot work is
+refused in one sentence.
 
 * `of_run`: checks of the configuration alone, when it is read; `of_task` checks one task.
 * `before_jobs`: checks of this machine and of the files that a run begins with, before the first job.
 
-`data.encoded` checks a text once it is segmented, and `steps.lengths` whether its sentences fit a model. How to check for a library or a
-file is up to the module that uses it: metrics, sources, engines and steps have a function `unavailable`, or raise the error themselves.
+`data.encoded` checks a text once it is segmented, and `steps.lengths` whether its sentences fit a model. How
+to check for a library or a file is up to the module that uses it: metrics, sources, engines and steps have a
+function `unavailable`, or raise the error themselves.
 """
 
 from __future__ import annotations
@@ -25,11 +27,16 @@ from nmtprune.planning import disk_usage, freeing
 from nmtprune.runtime import devices
 from nmtprune.scoring import comet
 
-LIBRARIES = {"mtdata": "mtdata", "shortlist": "thot"}  # the setting that needs a library -> the library's module
+LIBRARIES = {
+    "mtdata": "mtdata",
+    "shortlist": "thot",
+}  # the setting that needs a library -> the library's module
 
 
 def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> None:
-    """Raises UserError if the configuration shows that data, models or scores that are asked for cannot be made."""
+    """Raises UserError if the configuration shows that data, models or scores that are asked for cannot be
+    made.
+    """
     chains, scored = list(chains), list(scored)
     for task in sorted({chain.task for chain in chains}):
         of_task(config, task)
@@ -37,14 +44,17 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
         for ancestor in chain.ancestors():
             if ancestor.last.kind.trains:
                 _training(config, ancestor)
-    for name, task in sorted({(chain.root["name"], chain.task) for chain in chains if chain.root.kind.imports}):
+    for name, task in sorted(
+        {(chain.root["name"], chain.task) for chain in chains if chain.root.kind.imports}
+    ):
         _given(config, name, task)
     for recipe in sorted({chain.recipe for chain in scored if not chain.root.kind.imports}):
         _decoding(config, recipe)
     for chain in scored:
         if chain.quantised_for == "onnx" and config.search(chain.recipe).get("replace_unknowns"):
             raise UserError(
-                f"chain `{chain}`: ONNX Runtime does not replace unknown words, as recipe `{chain.recipe}` asks; valid: int8-ctranslate2"
+                f"chain `{chain}`: ONNX Runtime does not replace unknown words, as recipe `{chain.recipe}` "
+                "asks; valid: int8-ctranslate2"
             )
     _metrics(config, sorted({chain.task for chain in scored}))
 
@@ -54,14 +64,17 @@ def of_task(config: Config, name: str) -> None:
     task, where = config.task(name), f"tasks/{name}.yaml"
     if task["source"] == task["target"]:
         raise UserError(
-            f"{where}: source and target are both `{task['source']}`, and each side has files of its own: call one of them otherwise, as "
-            f"`{task['target']}_simple`, and name its files (files: {{{task['source']}: ..., {task['target']}_simple: ...}})"
+            f"{where}: source and target are both `{task['source']}`, and each side has files of its own: "
+            "call one of them otherwise, as "
+            f"`{task['target']}_simple`, and name its files (files: "
+            f"{{{task['source']}: ..., {task['target']}_simple: ...}})"
         )
     for split, sources in corpus.sources_of(task).items():
         generated = ["toy" in source for source in sources]
         if any(generated) and not all(generated):
             raise UserError(
-                f"{where}: {split}: a set is all of `toy` sources, which come with labels, or all of others; take `toy` away, or the rest"
+                f"{where}: {split}: a set is all of `toy` sources, which come with labels, or all of others; "
+                "take `toy` away, or the rest"
             )
         for source in sources:
             if "mtdata" in source:
@@ -76,26 +89,42 @@ def _library(what: str, where: str) -> None:
 
 
 def _training(config: Config, chain: Chain) -> None:
-    """Raises UserError for half precision without a GPU. Whether there is one, here or on the cluster, is up to the setting `device`."""
-    if config.settings["device"] == "cpu" and config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp16":
+    """Raises UserError for half precision without a GPU. Whether there is one, here or on the cluster, is up
+    to the setting `device`.
+    """
+    if (
+        config.settings["device"] == "cpu"
+        and config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp16"
+    ):
         raise UserError(
-            f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: precision `fp16` needs a GPU, and `device` is cpu; "
+            f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: precision `fp16` "
+            "needs a GPU, and `device` is cpu; "
             "valid there: auto, bf16, fp32"
         )
 
 
 def _decoding(config: Config, recipe: str) -> None:
-    """Raises UserError if no engine can translate with the models of a recipe in the way that the recipe asks for."""
+    """Raises UserError if no engine can translate with the models of a recipe in the way that the recipe asks
+    for.
+    """
     settings, where = config.recipe(recipe), f"{config.place('recipes', recipe)}: decoding"
     decoding, architecture = settings.get("decoding", {}), settings["architecture"]
     engine = decoding.get("engine", "auto")
     if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
-        raise UserError(f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; valid: auto, fairseq")
+        raise UserError(
+            f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; "
+            "valid: auto, fairseq"
+        )
     if engine == "ctranslate2" and architecture.get("decoder_self") == "ssru":
-        raise UserError(f"{where}: engine `ctranslate2` does not know the recipe's SSRU; valid: auto, onnx, fairseq")
+        raise UserError(
+            f"{where}: engine `ctranslate2` does not know the recipe's SSRU; valid: auto, onnx, fairseq"
+        )
     replaces = decoding.get("replace_unknowns")
     if replaces and (engine == "onnx" or (engine == "auto" and architecture.get("decoder_self") == "ssru")):
-        raise UserError(f"{where}: replace_unknowns is not for ONNX Runtime, which would run this recipe; valid: engine fairseq")
+        raise UserError(
+            f"{where}: replace_unknowns is not for ONNX Runtime, which would run this recipe; valid: engine "
+            "fairseq"
+        )
     if decoding.get("shortlist"):
         _library("shortlist", where)
 
@@ -112,29 +141,43 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
 
 
 def _given(config: Config, name: str, task: str) -> None:
-    """Raises UserError if the dictionaries of an imported checkpoint are missing, or do not fit its subwords."""
+    """Raises UserError if the dictionaries of an imported checkpoint are missing, or do not fit its
+    subwords.
+    """
     given = config.imported(name)
     kind = kind_of(given.get("subwords"))
     for language in corpus.languages_of(config.task(task)):
         file = Path(given["dictionaries"]) / f"dict.{language}.txt"
         if not file.is_file():
-            raise UserError(f"config: imports.{name}.dictionaries: there is no {file}, the dictionary of `{language}`")
+            raise UserError(
+                f"config: imports.{name}.dictionaries: there is no {file}, the dictionary of `{language}`"
+            )
         try:
             wanted = marked_as(read_lines(file))
         except UnicodeDecodeError:
-            raise UserError(f"config: imports.{name}.dictionaries: {file} is not UTF-8, as fairseq writes dictionaries") from None
-        if wanted and kind != wanted:
-            needs = {"sentencepiece": "the SentencePiece model (a file *.model)", "bpe": "the file of BPE codes"}[wanted]
             raise UserError(
-                f"config: imports.{name}.subwords: {file} holds pieces of {wanted}, and {given.get('subwords') or 'null'} gives {kind}; "
+                f"config: imports.{name}.dictionaries: {file} is not UTF-8, as fairseq writes dictionaries"
+            ) from None
+        if wanted and kind != wanted:
+            needs = {
+                "sentencepiece": "the SentencePiece model (a file *.model)",
+                "bpe": "the file of BPE codes",
+            }[wanted]
+            raise UserError(
+                f"config: imports.{name}.subwords: {file} holds pieces of {wanted}, and "
+                f"{given.get('subwords') or 'null'} gives {kind}; "
                 f"name {needs} that the model was trained with"
             )
 
 
-def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool) -> None:
-    """Raises UserError if a run that is about to begin needs something that this machine or the run's first files do not have.
+def before_jobs(
+    config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool
+) -> None:
+    """Raises UserError if a run that is about to begin needs something that this machine or the run's first
+    files do not have.
 
-    `makes`: the outputs of the run's jobs; `at_once`: how many jobs run at a time; `here`: whether they run on this machine.
+    `makes`: the outputs of the run's jobs; `at_once`: how many jobs run at a time; `here`: whether they run
+    on this machine.
     """
     disk_usage.check_room(config, at_once)
     freeing.check_weights(config, makes)
@@ -144,7 +187,9 @@ def before_jobs(config: Config, chains: Iterable[Chain], makes: Iterable[Path], 
 
 
 def _imports(config: Config, chains: Sequence[Chain]) -> None:
-    """Raises UserError for imported files that are not what they should be: subwords, checkpoints, Transformers where steps need one."""
+    """Raises UserError for imported files that are not what they should be: subwords, checkpoints,
+    Transformers where steps need one.
+    """
     transformers = {}
     for name in sorted({chain.root["name"] for chain in chains}):
         from nmtprune.fairseq_bridge import imports
@@ -158,4 +203,6 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
     for chain in chains:
         step = next((step for step in chain.steps if step.kind.of_transformers), None)
         if step and not transformers[chain.root["name"]]:
-            raise UserError(f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none")
+            raise UserError(
+                f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none"
+            )

@@ -26,7 +26,9 @@ STATES_OF = {"adam": 2, "sgd": 0}  # how many numbers an optimiser keeps for eac
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes on disk: `outputs` are the results of a run, `state` is what an interrupted run continues from."""
+    """Bytes on disk: `outputs` are the results of a run, `state` is what an interrupted run continues
+    from.
+    """
 
     outputs: int = 0
     state: int = 0
@@ -36,10 +38,11 @@ class Usage:
 
 
 def usage(folder: Path = paths.RESULTS) -> dict[Path, Usage]:
-    """Bytes on disk by owner: the directory of a model, of a task's text or data, or another directory or file under results/.
+    """Bytes on disk by owner: the directory of a model, of a task's text or data, or another directory or
+    file under results/.
 
-    A hard-linked file (as a snapshot and the `at` that shows it) counts once, for its first owner; as output if any of its links is an
-    output.
+    A hard-linked file (as a snapshot and the `at` that shows it) counts once, for its first owner; as output
+    if any of its links is an output.
     """
     seen: dict[tuple[int, int], tuple[Path, bool, int]] = {}
     for directory, folders, names in os.walk(folder):
@@ -74,30 +77,48 @@ def _is_step(name: str) -> bool:
 
 
 def du(config: Config) -> str:
-    """The output of `python -m nmtprune du`: space by table and figure, by kind of step, and of everything under results/."""
+    """The output of `python -m nmtprune du`: space by table and figure, by kind of step, and of everything
+    under results/.
+    """
     by_owner, jobs = usage(), Jobs(config)
-    of_items = {name: {folder for file in files for folder in jobs[file].folders} for name, files in jobs.of_items().items()}
+    of_items = {
+        name: {folder for file in files for folder in jobs[file].folders}
+        for name, files in jobs.of_items().items()
+    }
     run = set().union(*of_items.values())
     shared = {folder for folder in run if sum(folder in folders for folders in of_items.values()) > 1}
     lines = [f"{config.heading}", ""]
     rows = [("table or figure", "all it needs", "its alone", "state")]
     for name, folders in of_items.items():
         total = _total(by_owner, folders)
-        rows.append((name, *map(human, (total.outputs, _total(by_owner, folders - shared).outputs, total.state))))
+        rows.append(
+            (name, *map(human, (total.outputs, _total(by_owner, folders - shared).outputs, total.state)))
+        )
     lines += [*table(rows), ""]
     rows = [("step", "models", "outputs", "state")]
     for kind, folders in sorted(_by_kind(run).items()):
         made = [folder for folder in folders if folder in by_owner]
         rows.append((kind, str(len(made)), *_row(_total(by_owner, made))))
-    rows.append(("the run, what is shared once", str(sum(folder in by_owner for folder in run)), *_row(_total(by_owner, run))))
+    rows.append(
+        (
+            "the run, what is shared once",
+            str(sum(folder in by_owner for folder in run)),
+            *_row(_total(by_owner, run)),
+        )
+    )
     rest = {folder for folder in by_owner if folder not in run}
     for what, folders in (
         ("models of other runs", {folder for folder in rest if paths.MODELS in folder.parents}),
         ("downloads", {folder for folder in rest if folder == paths.DOWNLOADS}),
     ):
         rest -= folders
-        rows.append((what, str(sum(folder in by_owner for folder in folders)), *_row(_total(by_owner, folders))))
-    rows += [("pages, logs, all else", "", *_row(_total(by_owner, rest))), ("results/", "", *_row(_total(by_owner, by_owner)))]
+        rows.append(
+            (what, str(sum(folder in by_owner for folder in folders)), *_row(_total(by_owner, folders)))
+        )
+    rows += [
+        ("pages, logs, all else", "", *_row(_total(by_owner, rest))),
+        ("results/", "", *_row(_total(by_owner, by_owner))),
+    ]
     return "\n".join([*lines, *table(rows), "", f"free: {human(shutil.disk_usage('.').free)}"])
 
 
@@ -107,7 +128,9 @@ def _by_kind(folders: Iterable[Path]) -> dict[str, set[Path]]:
         if paths.MODELS in folder.parents:
             kind = parse_step(folder.name).kind.name if _is_step(folder.name) else "shards"
         else:
-            kind = {"text": "text of tasks", "speed": "speed"}.get(folder.parts[1] if folder.name != "text" else "text", "binarised data")
+            kind = {"text": "text of tasks", "speed": "speed"}.get(
+                folder.parts[1] if folder.name != "text" else "text", "binarised data"
+            )
         kinds[kind].add(folder)
     return kinds
 
@@ -139,8 +162,9 @@ def table(rows: list[tuple[str, ...]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Needed:
-    """The space that jobs need in bytes: `left` by them when they are done, and at most `running` in addition while trainings run.
-    `unknown`: jobs whose size is unknown."""
+    """The space that jobs need in bytes: `left` by them when they are done, and at most `running` in addition
+    while trainings run. `unknown`: jobs whose size is unknown.
+    """
 
     left: int
     running: int
@@ -148,13 +172,17 @@ class Needed:
 
 
 class Sizes:
-    """Estimates of the space that jobs need, from the recipes' numbers of parameters and the tasks' numbers of sentences."""
+    """Estimates of the space that jobs need, from the recipes' numbers of parameters and the tasks' numbers
+    of sentences.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def weights(self, chain: Chain) -> int | None:
-        """Bytes of a model in single precision; None if the recipe leaves a width to fairseq. A sliced model takes less."""
+        """Bytes of a model in single precision; None if the recipe leaves a width to fairseq. A sliced model
+        takes less.
+        """
         if chain.root.kind.imports:
             return Path(self.config.imported(chain.root["name"])["checkpoint"]).stat().st_size
         recipe = self.config.recipe(chain.recipe)
@@ -179,11 +207,17 @@ class Sizes:
         return self._checkpoints(job.chain) * model + masks * (model // (8 * BYTES_A_WEIGHT))
 
     def _checkpoints(self, chain: Chain) -> int:
-        """The number of checkpoints that the last step of a chain leaves: none for a mask, and none for `at`, which links a snapshot."""
+        """The number of checkpoints that the last step of a chain leaves: none for a mask, and none for `at`,
+        which links a snapshot.
+        """
         kind = chain.last.kind
         if not kind.trains:
             return 0 if kind.selects or kind.snapshot else 1
-        return 2 + (chain.parent is None) + len(self.config.schedule(chain.recipe, chain.last.schedule)["snapshots"])
+        return (
+            2
+            + (chain.parent is None)
+            + len(self.config.schedule(chain.recipe, chain.last.schedule)["snapshots"])
+        )
 
     def while_running(self, job: Job) -> int:
         """Bytes of a training's resume file, which is there twice while it is replaced."""
@@ -202,14 +236,19 @@ class Sizes:
         return Needed(sum(size or 0 for size in left.values()), sum(largest[:at_once]), unknown)
 
 
-def check_room(config: Config, at_once: int = 1, free: Callable[[], int] = lambda: shutil.disk_usage(".").free) -> None:
-    """Raises UserError if the remaining jobs, `at_once` of them at a time, need more space than is free; not with `check_space: false`."""
+def check_room(
+    config: Config, at_once: int = 1, free: Callable[[], int] = lambda: shutil.disk_usage(".").free
+) -> None:
+    """Raises UserError if the remaining jobs, `at_once` of them at a time, need more space than is free; not
+    with `check_space: false`.
+    """
     if not config.settings["check_space"]:
         return
     needed, available = Sizes(config).needed(Jobs(config).to_do(), at_once), free()
     if needed.left + needed.running > available:
         raise UserError(
-            f"the run will leave about {human(needed.left)} and take {human(needed.running)} more while trainings run, and "
+            f"the run will leave about {human(needed.left)} and take {human(needed.running)} more while "
+            "trainings run, and "
             f"{human(available)} are free here; make room: {commands.nmtprune('free')}; "
             f"or begin all the same: {commands.snakemake(settings=['check_space=false'])}"
         )

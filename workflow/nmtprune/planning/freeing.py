@@ -1,6 +1,7 @@
 """Free what no page and no later step of a run needs, and make it again where it is needed after all.
 
-Manifests, scores, hypotheses, histories, masks and analyses stay: rules know a model by its manifest, so that nothing is made again.
+Manifests, scores, hypotheses, histories, masks and analyses stay: rules know a model by its manifest, so that
+nothing is made again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,17 @@ from nmtprune.store import units
 from nmtprune.store.state import is_locked, outputs_of
 
 TEMPORARY = "*.tmp"
-UNFINISHED, OTHERS, TRIED = "resume files and torn files", "models of other settings, kept", "trials and shards of what is finished"
-LATEST, FIRST, PART, INTERMEDIATE = "latest checkpoints", "first weights", "snapshots", "models on the way, not scored"
+UNFINISHED, OTHERS, TRIED = (
+    "resume files and torn files",
+    "models of other settings, kept",
+    "trials and shards of what is finished",
+)
+LATEST, FIRST, PART, INTERMEDIATE = (
+    "latest checkpoints",
+    "first weights",
+    "snapshots",
+    "models on the way, not scored",
+)
 SCORED = "models that are scored"
 
 
@@ -36,25 +46,37 @@ class Spare:
 
 
 def weights_read(job: Job) -> set[Path]:
-    """The checkpoints that a job reads, of models made before it; the masks that it reads too are never freed."""
+    """The checkpoints that a job reads, of models made before it; the masks that it reads too are never
+    freed.
+    """
     if job.rule == "speed":
         return {paths.checkpoint_of(each) for each in job.models}
     if not job.chain:
         return set()
     if job.does == STEP:
         return job.chain.last.kind.reads(job.chain)
-    looks_back = job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].reads_first_weights and job.chain.root.kind.trains
+    looks_back = (
+        job.does in ANALYSIS_KINDS
+        and ANALYSIS_KINDS[job.does].reads_first_weights
+        and job.chain.root.kind.trains
+    )
     return {paths.checkpoint_of(job.chain), *([paths.first_weights(job.chain)] if looks_back else ())}
 
 
 def _read(config: Config, job: Job) -> set[Path]:
-    return {paths.checkpoint_of(each) for each in units.teachers(config, job.task)} if job.rule == "distil" else weights_read(job)
+    return (
+        {paths.checkpoint_of(each) for each in units.teachers(config, job.task)}
+        if job.rule == "distil"
+        else weights_read(job)
+    )
 
 
 def spare(config: Config, scored_too: bool = False) -> list[Spare]:
-    """The files of a run's finished models that may go; with `scored_too` also the weights that `choose` names and `export` takes.
+    """The files of a run's finished models that may go; with `scored_too` also the weights that `choose`
+    names and `export` takes.
 
-    A file may go once everything in the run that reads it is done. Models at which a process is at work are left alone.
+    A file may go once everything in the run that reads it is done. Models at which a process is at work are
+    left alone.
     """
     jobs = Jobs(config)
     left = jobs.to_do()
@@ -67,7 +89,9 @@ def spare(config: Config, scored_too: bool = False) -> list[Spare]:
             continue
         if job.does == STEP:
             there = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
-            candidates = (spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too))
+            candidates = (
+                spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too)
+            )
         elif job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].translates:
             candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/{paths.TRIALS}"))
         else:
@@ -116,7 +140,10 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
     everything = [file for files in kinds.values() for file in files]
     total = _bytes(everything)
     rows = [(what, str(len(files)), human(_bytes(files))) for what, files in kinds.items()]
-    lines = [*table([("", "files", "space"), *rows, ("all together", str(len(everything)), human(total))]), ""]
+    lines = [
+        *table([("", "files", "space"), *rows, ("all together", str(len(everything)), human(total))]),
+        "",
+    ]
     if not everything:
         return f"{config.name}: nothing is there that a page or a later step of the run will not need"
     if not do:
@@ -125,14 +152,21 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
         said += (
             []
             if scored_too
-            else [f"The weights of scored models too, which export needs: {commands.nmtprune('free', '--models', '--yes')}"]
+            else [
+                "The weights of scored models too, which export needs: "
+                f"{commands.nmtprune('free', '--models', '--yes')}"
+            ]
         )
         return "\n".join([*lines, *said])
     for file in everything:
         file.unlink(missing_ok=True)
-    for folder in sorted({file.parent for file in everything if paths.KEPT in file.parts}, key=lambda path: -len(path.parts)):
+    for folder in sorted(
+        {file.parent for file in everything if paths.KEPT in file.parts}, key=lambda path: -len(path.parts)
+    ):
         _remove_empty(folder)
-    return "\n".join([*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"])
+    return "\n".join(
+        [*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"]
+    )
 
 
 def _remove_empty(folder: Path) -> None:
@@ -142,7 +176,8 @@ def _remove_empty(folder: Path) -> None:
 
 
 def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]:
-    """The made models whose weights are gone and that jobs which are left will read, those that others are made from first.
+    """The made models whose weights are gone and that jobs which are left will read, those that others are
+    made from first.
 
     `within`: of the jobs that are left only those that make these files.
     """
@@ -153,7 +188,9 @@ def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]
 
 
 def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
-    """The made models that checkpoints which will be `read`, or are read to make these again, are missing of. `left`: what is not made."""
+    """The made models that checkpoints which will be `read`, or are read to make these again, are missing of.
+    `left`: what is not made.
+    """
     gone: set[Path] = set()
     waiting = list(read)
     while waiting:
@@ -174,12 +211,16 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
     """Raises UserError where jobs that are left need weights that were freed."""
     if gone := missing(config, within):
         these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
-        raise UserError(f"the run needs the weights of {these}, which were freed; make them again: {commands.nmtprune('restore')}")
+        raise UserError(
+            f"the run needs the weights of {these}, which were freed; make them again: "
+            f"{commands.nmtprune('restore')}"
+        )
 
 
 def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
-    """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps, to the same tensors, and
-    nothing made of them is made again."""
+    """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps,
+    to the same tensors, and nothing made of them is made again.
+    """
     from nmtprune.steps import run
 
     jobs, wanted = Jobs(config), list(wanted)

@@ -1,4 +1,5 @@
-"""The jobs of a run, known without Snakemake: what each makes, what it needs before, and which of them are still to do.
+"""The jobs of a run, known without Snakemake: what each makes, what it needs before, and which of them are
+still to do.
 
 It says what workflow/rules say; tests hold the two together.
 """
@@ -23,7 +24,17 @@ from nmtprune.store import current, manifest, units
 from nmtprune.store.ablation_order import ANALYSIS as ORDER
 
 STEP = "step"
-VERBS = ("text", "data", "shortlist", "run", "score", "variants", "analyse", "shard", "speed")  # that do a job, by hand or in a run
+VERBS = (
+    "text",
+    "data",
+    "shortlist",
+    "run",
+    "score",
+    "variants",
+    "analyse",
+    "shard",
+    "speed",
+)  # that do a job, by hand or in a run
 
 
 def rule_of(does: str) -> str:
@@ -40,8 +51,8 @@ def translates(does: str) -> bool:
 class Job:
     """One job of a rule: it makes the file `makes` (and others beside it) once all that it `needs` is there.
 
-    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`. `models`: the variants that it
-    scores, or the models that it times.
+    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`.
+    `models`: the variants that it scores, or the models that it times.
     """
 
     rule: str
@@ -56,14 +67,18 @@ class Job:
     @property
     def folders(self) -> set[Path]:
         """Where it leaves its files."""
-        others = self.models if self.rule == "variants" else self.chain.of_its_job() if self.does == STEP else ()
+        others = (
+            self.models if self.rule == "variants" else self.chain.of_its_job() if self.does == STEP else ()
+        )
         return {self.makes.parent, *map(paths.model, others)}
 
 
 class Jobs(dict[Path, Job]):
-    """All jobs of a run by the file that each makes, those that others need first. `items`: its tables and figures.
+    """All jobs of a run by the file that each makes, those that others need first. `items`: its tables and
+    figures.
 
-    Pages, which are rendered from all that is there, are no job here. Without `asked` there is none yet: methods add single ones.
+    Pages, which are rendered from all that is there, are no job here. Without `asked` there is none yet:
+    methods add single ones.
     """
 
     def __init__(self, config: Config, asked: bool = True) -> None:
@@ -83,7 +98,11 @@ class Jobs(dict[Path, Job]):
             if chain.last.kind.selects:
                 self._variants.setdefault(chain.parent, set()).add(chain)
         self.targets = units.inputs(config)
-        self._chains = {paths.manifest(ancestor): ancestor for chain in papers.chains(config) for ancestor in chain.ancestors()}
+        self._chains = {
+            paths.manifest(ancestor): ancestor
+            for chain in papers.chains(config)
+            for ancestor in chain.ancestors()
+        }
         for target in self.targets:
             self._target(target)
 
@@ -103,7 +122,9 @@ class Jobs(dict[Path, Job]):
             case _:
                 return self.analysis(chain, file.stem)
 
-    def _add(self, rule: str, does: str, makes: Path, log: Path, task: str, needs: Iterable[Path], **about: object) -> Path:
+    def _add(
+        self, rule: str, does: str, makes: Path, log: Path, task: str, needs: Iterable[Path], **about: object
+    ) -> Path:
         self[makes] = Job(rule, does, makes, log, task, tuple(needs), **about)
         return makes
 
@@ -112,7 +133,9 @@ class Jobs(dict[Path, Job]):
         makes = folder / paths.MANIFEST
         if makes in self:
             return makes
-        needs = [self.text(below["from"]), *map(self.model, units.teachers(self.config, task))] if below else []
+        needs = (
+            [self.text(below["from"]), *map(self.model, units.teachers(self.config, task))] if below else []
+        )
         return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
 
     def data(self, chain: Chain) -> Path:
@@ -120,10 +143,16 @@ class Jobs(dict[Path, Job]):
 
     def encoded(self, task: str, folder: Path) -> Path:
         makes = folder / paths.MANIFEST
-        return makes if makes in self else self._add("data", "data", makes, paths.log(folder), task, [self.text(task)])
+        return (
+            makes
+            if makes in self
+            else self._add("data", "data", makes, paths.log(folder), task, [self.text(task)])
+        )
 
     def shortlist(self, task: str, file: Path) -> Path:
-        return self._add("shortlist", "shortlist", file, paths.log(file), task, [self.encoded(task, file.parent)])
+        return self._add(
+            "shortlist", "shortlist", file, paths.log(file), task, [self.encoded(task, file.parent)]
+        )
 
     def _shortlists(self, chains: Iterable[Chain]) -> list[Path]:
         found = {file: chain for chain in chains if (file := self.config.shortlist(chain))}
@@ -137,7 +166,10 @@ class Jobs(dict[Path, Job]):
         if makes in self:
             return makes
         reads_text = chain.parent is None or kind.trains
-        needs = [*([self.data(chain)] if reads_text else []), *([self.model(chain.base)] if chain.base else [])]
+        needs = [
+            *([self.data(chain)] if reads_text else []),
+            *([self.model(chain.base)] if chain.base else []),
+        ]
         needs += [self.analysis(chain.parent, ORDER)] if kind.needs_order else []
         return self._add(kind.rule, STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
@@ -155,7 +187,9 @@ class Jobs(dict[Path, Job]):
         return self._looked_at("score", "score", paths.model(chain) / paths.SCORES, chain)
 
     def variants(self, chain: Chain, variants: Iterable[Chain]) -> Path:
-        return self._looked_at("variants", "variants", paths.model(chain) / paths.VARIANTS, chain, models=tuple(variants))
+        return self._looked_at(
+            "variants", "variants", paths.model(chain) / paths.VARIANTS, chain, models=tuple(variants)
+        )
 
     def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
         part = f"{name}-{shard}-of-{shards}"
@@ -172,12 +206,23 @@ class Jobs(dict[Path, Job]):
         log: Path | None = None,
         models: tuple[Chain, ...] = (),
     ) -> Path:
-        needs = [self.data(chain), self.model(chain), *(self._shortlists([chain]) if translates(does) else []), *needs]
-        return self._add(rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models)
+        needs = [
+            self.data(chain),
+            self.model(chain),
+            *(self._shortlists([chain]) if translates(does) else []),
+            *needs,
+        ]
+        return self._add(
+            rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models
+        )
 
     def speed(self, makes: Path, timed: Iterable[Chain]) -> Path:
         task, models = makes.stem, tuple(timed)
-        needs = [*sorted({self.data(each) for each in models}), *self._shortlists(models), *map(self.model, models)]
+        needs = [
+            *sorted({self.data(each) for each in models}),
+            *self._shortlists(models),
+            *map(self.model, models),
+        ]
         log = paths.log(makes.parent / task)
         return self._add("speed", "speed", makes, log, task, needs, models=models)
 
@@ -197,7 +242,8 @@ class Jobs(dict[Path, Job]):
         return {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
 
     def to_do(self) -> list[Job]:
-        """The jobs that are left: those without which a table or figure would lack something, or show what is no longer so.
+        """The jobs that are left: those without which a table or figure would lack something, or show what is
+        no longer so.
 
         Missing inputs of an up-to-date job do not make it run again.
         """
@@ -209,7 +255,9 @@ class Jobs(dict[Path, Job]):
                 _is_there(self.config, job)
                 and file not in outdated
                 and all(
-                    fresh[need] and (file in notes or need.stat().st_mtime <= file.stat().st_mtime) for need in job.needs if need.exists()
+                    fresh[need] and (file in notes or need.stat().st_mtime <= file.stat().st_mtime)
+                    for need in job.needs
+                    if need.exists()
                 )
             )
         left: set[Path] = set()
@@ -223,7 +271,9 @@ class Jobs(dict[Path, Job]):
 
 
 def _is_there(config: Config, job: Job) -> bool:
-    """Whether what a job makes is there: a model of the settings that hold now, a table with all the models that are asked for."""
+    """Whether what a job makes is there: a model of the settings that hold now, a table with all the models
+    that are asked for.
+    """
     if not job.makes.exists():
         return False
     if job.does != STEP:
@@ -284,7 +334,8 @@ def _checked(config: Config, model: str) -> Chain:
 
 
 def read_by(config: Config, job: Job) -> list[Path]:
-    """The files that a job reads: what other jobs have made for it, and the user's own corpora, dictionaries, checkpoints and probes.
+    """The files that a job reads: what other jobs have made for it, and the user's own corpora, dictionaries,
+    checkpoints and probes.
 
     Raises UserError for a corpus that is not there.
     """
@@ -310,7 +361,9 @@ def counts(jobs: Iterable[Job]) -> Counter[str]:
 
 
 def takes_gpu(config: Config, job: Job) -> bool:
-    """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what fairseq translates."""
+    """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what
+    fairseq translates.
+    """
     if job.does == STEP:
         return job.chain.last.kind.trains
     if job.rule == ON_GPU:

@@ -1,7 +1,7 @@
 """What a run will cost before it has begun: jobs, hours and disk, by table and figure and in all.
 
-Hours come from what earlier jobs have cost here (results/costs), of the same task and recipe first; where there are none, from a
-calibration; where there is neither, nothing is guessed.
+Hours come from what earlier jobs have cost here (results/costs), of the same task and recipe first; where
+there are none, from a calibration; where there is neither, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ from nmtprune.store import manifest
 
 Key = tuple[str, ...]
 IDLE = 0.01  # the share of its time that a job works at the least, however busy the machine is
-SAVED = 3  # checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes from
+# checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes
+# from
+SAVED = 3
 OF_ITS_KIND = slice(2)  # of the keys of a job: those of jobs of the same kind and recipe
 LOOKED_AT = {"score": paths.SCORES, "variants": paths.VARIANTS}
 
@@ -60,7 +62,10 @@ class History:
         self._sums: dict[Key, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self.jobs = 0
         for file in sorted(paths.COSTS.rglob("*.json")):
-            if file not in (paths.CALIBRATIONS, paths.LEAST_COSTS) and (found := read_json(file))["verb"] != "render":
+            if (
+                file not in (paths.CALIBRATIONS, paths.LEAST_COSTS)
+                and (found := read_json(file))["verb"] != "render"
+            ):
                 self._add(file, found)
 
     def _add(self, file: Path, found: Mapping[str, Any]) -> None:
@@ -72,7 +77,9 @@ class History:
         if seconds < IDLE * found["seconds"]:
             return  # it waited for another process, which did the work
         if _trains(job):
-            trained = read_json(paths.manifest(job.chain))["wall_seconds"]  # of all its parts, where it was stopped and went on
+            trained = read_json(paths.manifest(job.chain))[
+                "wall_seconds"
+            ]  # of all its parts, where it was stopped and went on
             seconds *= max(1.0, trained / max(found["seconds"], 0.01))
         used = manifest.precision_of(read_json(paths.manifest(job.chain))) if _trains(job) else ""
         self.jobs += 1
@@ -82,7 +89,11 @@ class History:
 
     def seconds(self, job: Job, gpu: bool, units: float, keys: slice = slice(None)) -> float | None:
         """What a job will take by the nearest that has run; None where nothing like it has."""
-        to_use = precision.of_schedule(self._config, job.chain.recipe, job.chain.last.schedule).used if _trains(job) else ""
+        to_use = (
+            precision.of_schedule(self._config, job.chain.recipe, job.chain.last.schedule).used
+            if _trains(job)
+            else ""
+        )
         known = (self._sums[key] for key in _keys(job, gpu, to_use)[keys] if key in self._sums)
         return next((units * seconds / work for seconds, work in known if work), None)
 
@@ -116,9 +127,13 @@ def _updates_work(config: Config, chain: Chain, updates: int) -> float:
 
 
 def _units(config: Config, job: Job) -> float:
-    """How much work a job is: tokens that a training sees, models that are scored or timed in one go; else one."""
+    """How much work a job is: tokens that a training sees, models that are scored or timed in one go; else
+    one.
+    """
     if _trains(job):
-        return _updates_work(config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule)["updates"])
+        return _updates_work(
+            config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule)["updates"]
+        )
     return max(1, len(job.models))
 
 
@@ -127,8 +142,9 @@ def _trains(job: Job) -> bool:
 
 
 def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
-    """What a job is like, the nearest first; the first is a job of the same kind on the same task and recipe. `used`: the precision that a
-    training computes in; trainings in another one are nothing like it."""
+    """What a job is like, the nearest first; the first is a job of the same kind on the same task and recipe.
+    `used`: the precision that a training computes in; trainings in another one are nothing like it.
+    """
     device = "gpu" if gpu else "cpu"
     if _trains(job):
         device = f"{device}, {used}"
@@ -137,7 +153,10 @@ def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
             (job.rule, job.task, job.chain.recipe),
             (job.rule, job.chain.recipe),
         ]
-        return [(device, *key) for key in (*nearest, ("trains", job.task, job.chain.recipe), ("trains", job.chain.recipe))]
+        return [
+            (device, *key)
+            for key in (*nearest, ("trains", job.task, job.chain.recipe), ("trains", job.chain.recipe))
+        ]
     if not job.chain:
         return [(device, job.does, job.task)]
     nearest = [(job.rule, job.does, job.task, job.chain.recipe), (job.rule, job.does, job.chain.recipe)]
@@ -160,7 +179,9 @@ class Estimates:
     def identity(self, job: Job) -> str:
         """Which calibration speaks of a job's model."""
         gpu = self._on_gpu
-        return calibration.identity(self.config, job.chain, gpu, self.task(job.task).pieces(self.config.data_folder(job.chain)))
+        return calibration.identity(
+            self.config, job.chain, gpu, self.task(job.task).pieces(self.config.data_folder(job.chain))
+        )
 
     def cost(self, job: Job) -> Cost | None:
         """None where nothing is known of it."""
@@ -176,14 +197,18 @@ class Estimates:
         return None if seconds is None else Cost(seconds, gpu)
 
     def _at_least(self, job: Job) -> float | None:
-        """What a job of this kind took of a tiny model: of generated text for each sentence; of text from elsewhere nothing is known."""
+        """What a job of this kind took of a tiny model: of generated text for each sentence; of text from
+        elsewhere nothing is known.
+        """
         least = self._least.get(_named(job))
         if job.does not in ("text", "data") or least is None:
             return least
         if self.task(job.task).downloads or job.rule == "distil":
             return None
         splits = ("train", "dev")
-        tiny = sum(source["toy"]["sentences"] for split in splits for source in calibration.TINY["tasks"][split])
+        tiny = sum(
+            source["toy"]["sentences"] for split in splits for source in calibration.TINY["tasks"][split]
+        )
         return least * sum(map(self.task(job.task).sentences, splits)) / tiny if job.does == "text" else least
 
     @property
@@ -191,16 +216,27 @@ class Estimates:
         return bool(self._calibrations)
 
     def uncalibrated(self, jobs: Iterable[Job]) -> dict[str, tuple[Job, float]]:
-        """The calibrations without which some job's cost is not known: a job that it speaks of, and the pieces of a sentence."""
+        """The calibrations without which some job's cost is not known: a job that it speaks of, and the
+        pieces of a sentence.
+        """
         wanted = {}
         for job in jobs:
             gpu = self._on_gpu and takes_gpu(self.config, job)
-            if self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None and (model := self._model_of(job)) and _can_calibrate(model):
-                wanted[self.identity(model)] = (model, self.task(model.task).pieces(self.config.data_folder(model.chain)))
+            if (
+                self.history.seconds(job, gpu, 1, OF_ITS_KIND) is None
+                and (model := self._model_of(job))
+                and _can_calibrate(model)
+            ):
+                wanted[self.identity(model)] = (
+                    model,
+                    self.task(model.task).pieces(self.config.data_folder(model.chain)),
+                )
         return {key: found for key, found in wanted.items() if key not in self._calibrations}
 
     def parts(self, job: Job) -> float | None:
-        """What a job's translating, training and writing takes by calibration; None where it has none of these, or is not calibrated."""
+        """What a job's translating, training and writing takes by calibration; None where it has none of
+        these, or is not calibrated.
+        """
         model = self._model_of(job)
         if not model or not _can_calibrate(model):
             return None
@@ -216,7 +252,11 @@ class Estimates:
         match job.does:
             case "score":
                 sets = sum(task.sentences(split) for split in ("dev", *task.tests))
-                return parts.open + min(TRAINING_SAMPLE, task.sentences("train")) * parts.likelihood + sets * translated
+                return (
+                    parts.open
+                    + min(TRAINING_SAMPLE, task.sentences("train")) * parts.likelihood
+                    + sets * translated
+                )
             case "variants":
                 by_likelihood = sum(bool(each.last.get("class")) for each in job.models)
                 sentences = task.sentences(main)
@@ -229,11 +269,15 @@ class Estimates:
         return None
 
     def _model_of(self, job: Job) -> Job | None:
-        """The job itself, or one that speaks of the first model that is timed, or of the teacher that translates."""
+        """The job itself, or one that speaks of the first model that is timed, or of the teacher that
+        translates.
+        """
         if job.chain:
             return job
         models = self.config.teachers(job.task) if job.rule == "distil" else job.models
-        return Job(job.rule, job.does, job.makes, job.log, models[0].task, chain=models[0]) if models else None
+        return (
+            Job(job.rule, job.does, job.makes, job.log, models[0].task, chain=models[0]) if models else None
+        )
 
     def _distillation(self, job: Job, parts: Calibration) -> float | None:
         """The training sources translated by the teachers; None before it is known how many there are."""
@@ -258,14 +302,21 @@ class Estimates:
         return parts.start + updates * update + validations * of_one + len(schedule["snapshots"]) * parts.save
 
     def _trials(self, job: Job, parts: Calibration) -> float | None:
-        """What the trials of an analysis take, or a job's share of them; None where the components are not known."""
+        """What the trials of an analysis take, or a job's share of them; None where the components are not
+        known.
+        """
         shape = shapes.uniform(self.config.recipe(job.chain.recipe)["architecture"])
         if not shape:
             return None
         settings, components = self.config.importance(job.chain.recipe), len(of_shape(shape))
         task = self.task(job.task)
-        dev, main = (min(task.sentences(each), settings["sentences"] or math.inf) for each in ("dev", task.tests[0]))
-        translated, count = parts.trial + parts.likelihood, ANALYSIS_KINDS[job.does].trials(components, settings)
+        dev, main = (
+            min(task.sentences(each), settings["sentences"] or math.inf) for each in ("dev", task.tests[0])
+        )
+        translated, count = (
+            parts.trial + parts.likelihood,
+            ANALYSIS_KINDS[job.does].trials(components, settings),
+        )
         seconds = count.on_dev * (parts.open + dev * translated) + count.on_test * main * translated
         seconds += count.by_likelihood * dev * parts.likelihood
         return seconds / (self.config.settings["shards"] if job.rule == "shard" else 1)
@@ -283,8 +334,12 @@ def _named(job: Job) -> str:
 
 
 def _can_calibrate(job: Job) -> bool:
-    """An imported model's shape is not known before it is read, and looking inside a model is another thing than training it."""
-    return job.chain.root.kind.trains and (job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil")
+    """An imported model's shape is not known before it is read, and looking inside a model is another thing
+    than training it.
+    """
+    return job.chain.root.kind.trains and (
+        job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil"
+    )
 
 
 def in_hours(seconds: float) -> str:
@@ -294,7 +349,9 @@ def in_hours(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Sum:
-    """What jobs take together: seconds of CPUs and of GPUs; how many jobs these are of, and of how many the cost is not known."""
+    """What jobs take together: seconds of CPUs and of GPUs; how many jobs these are of, and of how many the
+    cost is not known.
+    """
 
     cpu: float
     gpu: float
@@ -317,19 +374,25 @@ def together(costs: Iterable[Cost | None]) -> Sum:
 
 
 def at_least(jobs: Mapping[Path, Job], costs: Mapping[Path, Cost | None], cores: int, gpus: int) -> float:
-    """Seconds by the clock that no order of the jobs goes below: the work shared out evenly, speed alone on the machine; or the longest
-    row of jobs that wait for each other. `jobs` come after those that they need."""
+    """Seconds by the clock that no order of the jobs goes below: the work shared out evenly, speed alone on
+    the machine; or the longest row of jobs that wait for each other. `jobs` come after those that they
+    need.
+    """
     longest: dict[Path, float] = {}
     for file, cost in costs.items():
         before = max((longest[need] for need in jobs[file].needs if need in longest), default=0.0)
         longest[file] = before + (cost.seconds if cost else 0.0)
     alone = [cost for file, cost in costs.items() if jobs[file].rule == "speed"]
     others = together(cost for file, cost in costs.items() if jobs[file].rule != "speed")
-    return max(others.cpu / cores + together(alone).cpu, others.gpu / gpus, max(longest.values(), default=0.0))
+    return max(
+        others.cpu / cores + together(alone).cpu, others.gpu / gpus, max(longest.values(), default=0.0)
+    )
 
 
 def plan(config: Config, cores: int, gpus: int = 1) -> str:
-    """What `python -m nmtprune plan` prints: what is left of a run by rule and by table and figure, in hours and on disk."""
+    """What `python -m nmtprune plan` prints: what is left of a run by rule and by table and figure, in hours
+    and on disk.
+    """
     jobs, estimates, sizes = Jobs(config), Estimates(config), Sizes(config)
     left = {job.makes: job for job in jobs.to_do()}
     costs = {file: estimates.cost(job) for file, job in left.items()}
@@ -349,7 +412,16 @@ def plan(config: Config, cores: int, gpus: int = 1) -> str:
     for name, files in jobs.of_items().items():
         its = [file for file in files if file in left]
         taken = together(costs[file] for file in its).hours()
-        rows.append((name, str(len(files)), str(len(files) - len(its)), str(len(its)), *taken, _disk(sizes, [left[file] for file in its])))
+        rows.append(
+            (
+                name,
+                str(len(files)),
+                str(len(files) - len(its)),
+                str(len(its)),
+                *taken,
+                _disk(sizes, [left[file] for file in its]),
+            )
+        )
     rows.append(("all, what is shared once", *numbers, *total.hours(), _disk(sizes, left.values())))
     lines += [*table(rows), ""]
     return "\n".join([*lines, *_notes(config, jobs, left, costs, estimates, sizes, cores, gpus)])
@@ -370,17 +442,24 @@ def _notes(
     cores: int,
     gpus: int,
 ) -> Iterator[str]:
-    """Sentences under the tables: how long by the clock, how much room, and what the numbers leave out or assume."""
+    """Sentences under the tables: how long by the clock, how much room, and what the numbers leave out or
+    assume.
+    """
     if not left:
         yield "everything is there"
         return
     unknown = [left[file] for file, cost in costs.items() if cost is None]
-    on = f"{cores} cores" + (f" and {gpus} GPU(s)" if any(cost and cost.gpu for cost in costs.values()) else "")
+    on = f"{cores} cores" + (
+        f" and {gpus} GPU(s)" if any(cost and cost.gpu for cost in costs.values()) else ""
+    )
     if len(unknown) < len(left):
         what = "what is known of takes" if unknown else "it takes"
         yield f"by the clock: with {on} {what} at least {duration(at_least(jobs, costs, cores, gpus))}"
     needed, there = sizes.needed(left.values(), cores), human(shutil.disk_usage(".").free)
-    yield f"disk: about {human(needed.left)} more, and {human(needed.running)} while trainings run; {there} are free"
+    yield (
+        f"disk: about {human(needed.left)} more, "
+        f"and {human(needed.running)} while trainings run; {there} are free"
+    )
     if needed.unknown:
         yield f"disk leaves out: {_listed(needed.unknown)}"
     if unknown:
@@ -389,7 +468,9 @@ def _notes(
         yield f"  measure this machine, some seconds a recipe: {commands.nmtprune('plan', '--calibrate')}"
     if assumed := sorted({job.task for job in left.values() if estimates.task(job.task).assumed}):
         yield f"sets of {SENTENCES:,} sentences are assumed of {', '.join(assumed)}, whose text is not there"
-    yield f"hours are by {estimates.history.jobs} earlier jobs here" + (", else by calibration" if estimates.is_calibrated else "")
+    yield f"hours are by {estimates.history.jobs} earlier jobs here" + (
+        ", else by calibration" if estimates.is_calibrated else ""
+    )
 
 
 def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
@@ -397,7 +478,14 @@ def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="nmtprune-tiny-") as folder, contextlib.chdir(folder):
         took = calibration.run_tiny(config.settings["device"], main)
         chain = parse(calibration.TINY_MODEL)
-        tiny = from_settings({"own": "own", "device": config.settings["device"], "chains": [calibration.TINY_MODEL], "papers": []})
+        tiny = from_settings(
+            {
+                "own": "own",
+                "device": config.settings["device"],
+                "chains": [calibration.TINY_MODEL],
+                "papers": [],
+            }
+        )
         estimates = Estimates(tiny)
         variant = parse(f"{chain}/{calibration.TINY_JOBS['variants'][-1]}")
         jobs = {
@@ -414,9 +502,23 @@ def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
             if name not in ("text", "data")
         }
         model = jobs["train"]
-        list(calibration.calibrate(tiny, [(estimates.identity(model), chain, estimates.task(chain.task).pieces(tiny.data_folder(chain)))]))
+        list(
+            calibration.calibrate(
+                tiny,
+                [
+                    (
+                        estimates.identity(model),
+                        chain,
+                        estimates.task(chain.task).pieces(tiny.data_folder(chain)),
+                    )
+                ],
+            )
+        )
         estimates = Estimates(tiny)
-        return {name: max(0.0, seconds - (estimates.parts(jobs[name]) or 0.0 if name in jobs else 0.0)) for name, seconds in took.items()}
+        return {
+            name: max(0.0, seconds - (estimates.parts(jobs[name]) or 0.0 if name in jobs else 0.0))
+            for name, seconds in took.items()
+        }
 
 
 def _listed(jobs: Iterable[Job]) -> str:
@@ -424,12 +526,15 @@ def _listed(jobs: Iterable[Job]) -> str:
 
 
 def calibrate(config: Config, main: Callable[[], int]) -> Iterator[str]:
-    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it yields. `main`: as in
-    `calibration.run_tiny`."""
+    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it
+    yields. `main`: as in `calibration.run_tiny`.
+    """
     if not paths.LEAST_COSTS.exists():
         write_json(paths.LEAST_COSTS, _least(config, main))
         yield "what every job takes at least"
     estimates = Estimates(config)
     wanted = estimates.uncalibrated(Jobs(config).to_do())
-    for chain in calibration.calibrate(config, ((key, job.chain, pieces) for key, (job, pieces) in wanted.items())):
+    for chain in calibration.calibrate(
+        config, ((key, job.chain, pieces) for key, (job, pieces) in wanted.items())
+    ):
         yield chain.recipe

@@ -22,7 +22,8 @@ from nmtprune.store import current, manifest, units
 from nmtprune.store.state import is_locked, this_machine
 
 DONE, RUNNING, INTERRUPTED, FAILED, WAITING = "done", "running", "interrupted", "failed", "waiting"
-# A lock may be invisible on another machine: a training there counts as alive while its progress report is no older than this.
+# A lock may be invisible on another machine: a training there counts as alive while its progress report is no
+# older than this.
 SECONDS_ALIVE = 120
 
 
@@ -38,7 +39,9 @@ class Entry:
 
 
 def status(config: Config) -> str:
-    """A table of the run's models with their states, totals, the time left as far as it is known, and the logs of failed jobs."""
+    """A table of the run's models with their states, totals, the time left as far as it is known, and the
+    logs of failed jobs.
+    """
     wanted, asked = papers.chains(config), set(papers.scored(config))
     models = sorted({ancestor for chain in wanted for ancestor in chain.ancestors()}, key=str)
     parents = {model.parent for model in models}
@@ -48,7 +51,9 @@ def status(config: Config) -> str:
     kept = _kept(config, models)
     made_here = [model for model in made if model not in kept]
     scored = {chain for chain in asked - kept if paths.scores(chain) not in outdated and _has_scores(chain)}
-    finished = {model for model in made_here if _data(config, model) not in outdated and _is_made(config, model)}
+    finished = {
+        model for model in made_here if _data(config, model) not in outdated and _is_made(config, model)
+    }
     rate = _seconds_per_token(config, made_here, finished)
 
     def entry_of(model: Chain) -> Entry:
@@ -70,9 +75,15 @@ def status(config: Config) -> str:
 
 
 def _kept(config: Config, models: Iterable[Chain]) -> set[Chain]:
-    """The models in units that are read from kept results. Raises UserError if a file of such a unit is missing or was changed."""
+    """The models in units that are read from kept results. Raises UserError if a file of such a unit is
+    missing or was changed.
+    """
     made_here = units.by_unit(units.inputs(config))
-    return {model for model in models if (unit := paths.unit(model)) not in made_here and units.is_kept(config, unit)}
+    return {
+        model
+        for model in models
+        if (unit := paths.unit(model)) not in made_here and units.is_kept(config, unit)
+    }
 
 
 def duration(seconds: float) -> str:
@@ -106,9 +117,13 @@ def _progress(chain: Chain) -> dict[str, Any] | None:
 
 
 def _is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
-    """Whether a process works on a model: it holds the lock on this machine, or reports progress from another one."""
+    """Whether a process works on a model: it holds the lock on this machine, or reports progress from another
+    one.
+    """
     elsewhere = progress is not None and progress.get("machine") != this_machine()
-    return is_locked(paths.state(paths.model(chain))) or (elsewhere and abs(time.time() - progress["time"]) < SECONDS_ALIVE)
+    return is_locked(paths.state(paths.model(chain))) or (
+        elsewhere and abs(time.time() - progress["time"]) < SECONDS_ALIVE
+    )
 
 
 def _data(config: Config, chain: Chain) -> Path:
@@ -120,7 +135,9 @@ def _tokens(config: Config, chain: Chain, updates: int) -> int:
     return updates * tokens_per_update(schedule)
 
 
-def _seconds_per_token(config: Config, made: Iterable[Chain], finished: set[Chain]) -> dict[tuple[str, str], float]:
+def _seconds_per_token(
+    config: Config, made: Iterable[Chain], finished: set[Chain]
+) -> dict[tuple[str, str], float]:
     """Seconds of training per token of a batch, by task and recipe, from this run's trainings so far."""
     sums: dict[tuple[str, str], tuple[float, int]] = {}
     for chain in made:
@@ -134,11 +151,16 @@ def _seconds_per_token(config: Config, made: Iterable[Chain], finished: set[Chai
             seconds, updates = facts.get("seconds"), facts.get("update")
         if seconds and updates:
             before = sums.get((chain.task, chain.recipe), (0.0, 0))
-            sums[chain.task, chain.recipe] = (before[0] + seconds, before[1] + _tokens(config, chain, updates))
+            sums[chain.task, chain.recipe] = (
+                before[0] + seconds,
+                before[1] + _tokens(config, chain, updates),
+            )
     return {key: seconds / tokens for key, (seconds, tokens) in sums.items()}
 
 
-def _model(config: Config, chain: Chain, to_score: bool, made: bool, rate: Mapping[tuple[str, str], float]) -> Entry:
+def _model(
+    config: Config, chain: Chain, to_score: bool, made: bool, rate: Mapping[tuple[str, str], float]
+) -> Entry:
     directory = paths.model(chain)
     if made:
         return _scoring(chain) if to_score else Entry(chain, DONE)
@@ -151,12 +173,20 @@ def _model(config: Config, chain: Chain, to_score: bool, made: bool, rate: Mappi
         per_token = rate.get((chain.task, chain.recipe))
         updates = config.schedule(chain.recipe, chain.last.schedule)["updates"]
         left = per_token and per_token * _tokens(config, chain, updates)
-    before = (folder for folder in (_data(config, chain).parent, paths.text(chain.task)) if not (folder / paths.MANIFEST).exists())
+    before = (
+        folder
+        for folder in (_data(config, chain).parent, paths.text(chain.task))
+        if not (folder / paths.MANIFEST).exists()
+    )
     for log in map(paths.log, (directory, *before)):
         if error := _error(log):
             return Entry(chain, FAILED, error, log, left)
     if paths.state(directory).exists():
-        detail = f"after {at}; the same command goes on from the last saved state" if at else "the same command goes on"
+        detail = (
+            f"after {at}; the same command goes on from the last saved state"
+            if at
+            else "the same command goes on"
+        )
         return Entry(chain, INTERRUPTED, detail, seconds_left=left)
     return Entry(chain, WAITING, seconds_left=left)
 
@@ -195,7 +225,9 @@ def _error(log: Path) -> str | None:
 
 def _table(entries: Iterable[Entry]) -> Iterator[str]:
     """One block for each task, recipe and seed, with the steps, state and details of each model."""
-    for root, group in groupby(entries, key=lambda entry: (entry.chain.task, entry.chain.recipe, entry.chain.seed)):
+    for root, group in groupby(
+        entries, key=lambda entry: (entry.chain.task, entry.chain.recipe, entry.chain.seed)
+    ):
         rows = [(entry.chain.steps_text, entry) for entry in group]
         width = max(len(steps) for steps, _ in rows)
         yield ""
@@ -206,12 +238,22 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
 
 def _analyses(config: Config, outdated: set[Path]) -> list[str]:
     """A line with the number of analyses that have run, of those that tables and figures read."""
-    wanted = [file for file in units.inputs(config) if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
-    return [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"] if wanted else []
+    wanted = [
+        file
+        for file in units.inputs(config)
+        if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)
+    ]
+    return (
+        [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"]
+        if wanted
+        else []
+    )
 
 
 def _left(entries: list[Entry]) -> list[str]:
-    """A line with the time that the remaining trainings will take, as far as a training of the same task and recipe has been timed."""
+    """A line with the time that the remaining trainings will take, as far as a training of the same task and
+    recipe has been timed.
+    """
     left = {entry.chain: entry.seconds_left for entry in entries}
     unknown = sorted({f"{chain.task}/{chain.recipe}" for chain, seconds in left.items() if seconds is None})
     known = sum(seconds or 0.0 for seconds in left.values())
@@ -221,12 +263,17 @@ def _left(entries: list[Entry]) -> list[str]:
         return []
     at_once = max(1, sum(entry.state == RUNNING for entry in entries))
     longest = max(sum(left[ancestor] or 0.0 for ancestor in chain.ancestors()) for chain in left)
-    sentence = f"time left: about {duration(max(known / at_once, longest))} of training with {at_once} at a time; scoring not counted"
+    sentence = (
+        f"time left: about {duration(max(known / at_once, longest))} of training with {at_once} at a "
+        "time; scoring not counted"
+    )
     return [f"{sentence}; nor {', '.join(unknown)}, not timed yet" if unknown else sentence]
 
 
 def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> list[str]:
-    """A line with the precision of trainings that are done, running and to come; none if all ask for single precision."""
+    """A line with the precision of trainings that are done, running and to come; none if all ask for single
+    precision.
+    """
     trained = [chain for chain in made if chain.last.kind.trains]
     if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
         return []

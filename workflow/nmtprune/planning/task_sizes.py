@@ -9,12 +9,17 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.files import read_json
 
 SENTENCES = 3000  # assumed number of sentences in a set whose text is not there yet
-PIECES, PIECES_OF_TOY = 25, 16  # assumed number of pieces in a sentence whose text is not there yet, end of sentence included
+PIECES, PIECES_OF_TOY = (
+    25,
+    16,
+)  # assumed number of pieces in a sentence whose text is not there yet, end of sentence included
 BYTES_A_PIECE = 2  # in fairseq's files, for dictionaries of up to 65,500 types
 
 
 class Task:
-    """The sizes of a task: from its text and data if they are there, otherwise as the task states them, otherwise as in WMT's tasks."""
+    """The sizes of a task: from its text and data if they are there, otherwise as the task states them,
+    otherwise as in WMT's tasks.
+    """
 
     def __init__(self, config: Config, name: str) -> None:
         self._task, self._text = config.task(name), paths.text(name) / paths.MANIFEST
@@ -31,7 +36,9 @@ class Task:
         return self._stated("dev") is None
 
     def sentences(self, split: str) -> int:
-        """Number of sentences in a split: counted if its text exists, otherwise what the task states, otherwise SENTENCES."""
+        """Number of sentences in a split: counted if its text exists, otherwise what the task states,
+        otherwise SENTENCES.
+        """
         if split in self._counts:
             return self._counts[split]["kept"]
         return self._stated(split) or SENTENCES
@@ -39,7 +46,11 @@ class Task:
     def _stated(self, split: str) -> int | None:
         """The number of sentences in a generated split, as its sources state it; None for other splits."""
         sources = self._task[split] if split in ("train", "dev") else self._task["test"][split]
-        toy = [source["toy"]["sentences"] for source in sources if "toy" in source] if isinstance(sources, list) else []
+        toy = (
+            [source["toy"]["sentences"] for source in sources if "toy" in source]
+            if isinstance(sources, list)
+            else []
+        )
         return sum(toy) or None
 
     @property
@@ -47,9 +58,14 @@ class Task:
         return list(self._task["test"])
 
     def pieces(self, data: Path) -> float:
-        """Mean number of pieces in a sentence of the development set, end of sentence included; assumed if the data are not there yet."""
+        """Mean number of pieces in a sentence of the development set, end of sentence included; assumed if
+        the data are not there yet.
+        """
         side = self._task["target"]
         index = paths.binarised(data) / f"valid.{self._task['source']}-{side}.{side}"
         if index.with_name(f"{index.name}.bin").exists():
-            return max(2.0, index.with_name(f"{index.name}.bin").stat().st_size / BYTES_A_PIECE / self.sentences("dev"))
+            return max(
+                2.0,
+                index.with_name(f"{index.name}.bin").stat().st_size / BYTES_A_PIECE / self.sentences("dev"),
+            )
         return PIECES if self._stated("dev") is None else PIECES_OF_TOY

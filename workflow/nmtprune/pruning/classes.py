@@ -10,14 +10,17 @@ from torch import Tensor
 
 from nmtprune.experiment.weight_classes import EMBEDDINGS
 
-# Parameter names -> the weight class of See et al. 2016 (section 3.2, figure 2) they belong to; the first that fits counts.
-# T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our LSTM. A layer has all that lies in it:
-# attention to itself or the SSRU in its place, convolution kernels with their projections, feed-forward and recurrent matrices.
-# What is shared counts by its first name.
+# Parameter names -> the weight class of See et al. 2016 (section 3.2, figure 2) they belong to; the first
+# that fits counts. T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our
+# LSTM. A layer has all that lies in it: attention to itself or the SSRU in its place, convolution kernels
+# with their projections, feed-forward and recurrent matrices. What is shared counts by its first name.
 CLASSES: tuple[tuple[str, str], ...] = (
     (r"encoder\.embed_(?:tokens|positions)\.", "source embedding"),  # T C R L
     (r"decoder\.embed_(?:tokens|positions)\.|decoder\.project_in_dim\.", "target embedding"),  # T C R L
-    (r"decoder\.(?:output_projection\.|fc_out\.|embed_out$|project_out_dim\.)", "softmax"),  # T L, R, C; projections: T and C
+    (
+        r"decoder\.(?:output_projection\.|fc_out\.|embed_out$|project_out_dim\.)",
+        "softmax",
+    ),  # T L, R, C; projections: T and C
     (r"decoder\.layers\.\d+\.encoder_attn\.", "attention"),  # T C
     (r"decoder\.attention\.", "attention"),  # R: W_a and W_c of Luong et al. 2015; L: W_c
     (r"encoder\.layers\.(\d+)\.", "source layer {}"),  # T C
@@ -29,16 +32,22 @@ CLASSES: tuple[tuple[str, str], ...] = (
 _ORDER = ("source layer", "target layer", "attention", "softmax", "source embedding", "target embedding")
 # The rows of an LSTM's matrix, a quarter each, in PyTorch's order.
 GATES = ("input gate", "forget gate", "candidate", "output gate")
-_LSTM = re.compile(r".*\.weight_(ih|hh)(?:_l\d+)?$")  # of nn.LSTM with the layer's number, of nn.LSTMCell without
-_INPUT_FEEDING = "decoder.layers.0.weight_ih"  # R: this cell reads an embedding and, beside it, the last attention vector
-_LAYER = re.compile(r"((?:encoder|decoder)\.layers\.\d+|[^.]+\.[^.]+)(?:\.\w+?_(l\d+))?")  # `_l0`: PyTorch's layers of an LSTM
+_LSTM = re.compile(
+    r".*\.weight_(ih|hh)(?:_l\d+)?$"
+)  # of nn.LSTM with the layer's number, of nn.LSTMCell without
+_INPUT_FEEDING = (
+    "decoder.layers.0.weight_ih"  # R: this cell reads an embedding and, beside it, the last attention vector
+)
+_LAYER = re.compile(
+    r"((?:encoder|decoder)\.layers\.\d+|[^.]+\.[^.]+)(?:\.\w+?_(l\d+))?"
+)  # `_l0`: PyTorch's layers of an LSTM
 
 
 def class_of(name: str) -> str:
     """The weight class of a parameter.
 
-    What the table does not name, in a model that came from elsewhere (say, the bridge behind a bidirectional LSTM encoder), is a class of
-    its own: the paper's model has nothing in its place.
+    What the table does not name, in a model that came from elsewhere (say, the bridge behind a bidirectional
+    LSTM encoder), is a class of its own: the paper's model has nothing in its place.
     """
     for pattern, label in CLASSES:
         match = re.match(pattern, name)
@@ -48,7 +57,9 @@ def class_of(name: str) -> str:
 
 
 def classes(names: Iterable[str]) -> list[str]:
-    """The weight classes of these parameters in the paper's order: layers from the bottom up, attention, softmax, embeddings."""
+    """The weight classes of these parameters in the paper's order: layers from the bottom up, attention,
+    softmax, embeddings.
+    """
 
     def place(label: str) -> tuple[int, int, str]:
         kind, _, number = label.rpartition(" ")
@@ -73,8 +84,9 @@ class Subgroup(NamedTuple):
 def subgroups(name: str, tensor: Tensor) -> dict[Subgroup, Tensor]:
     """The sub-groups of an LSTM's matrix as views, gate by gate; nothing for any other parameter.
 
-    `weight_ih` [4n, input] has the four gates' feed-forward connections and `weight_hh` [4n, n] their recurrent ones: eight sub-groups
-    make one T of 4n x 2n (eq. 2). Where a decoder is fed its last attention vector, those columns are a connection of their own.
+    `weight_ih` [4n, input] has the four gates' feed-forward connections and `weight_hh` [4n, n] their
+    recurrent ones: eight sub-groups make one T of 4n x 2n (eq. 2). Where a decoder is fed its last attention
+    vector, those columns are a connection of their own.
     """
     match = _LSTM.match(name)
     if match is None:
@@ -91,7 +103,9 @@ def subgroups(name: str, tensor: Tensor) -> dict[Subgroup, Tensor]:
 
 
 def layer_of(name: str) -> str:
-    """The layer a parameter lies in, as `encoder.layers.0` with all its matrices; embeddings and output projection by themselves."""
+    """The layer a parameter lies in, as `encoder.layers.0` with all its matrices; embeddings and output
+    projection by themselves.
+    """
     match = _LAYER.match(name)
     return ".".join(filter(None, match.groups())) if match else name
 

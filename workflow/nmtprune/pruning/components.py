@@ -1,4 +1,6 @@
-"""Components of a Transformer in its state dict: silenced, moved towards their initial values (Wang and Tu 2020, section 2)."""
+"""Components of a Transformer in its state dict: silenced, moved towards their initial values (Wang and Tu
+2020, section 2).
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,17 @@ def sub_layer_of(component: Component) -> SubLayer:
 def parameters(state: Iterable[str], component: Component) -> list[str]:
     """The names of a component's matrices and biases; its layer norm is not among them."""
     sub_layer = sub_layer_of(component)
-    names = {f"{sub_layer.prefix}{matrix}.{kind}" for matrix in sub_layer.matrices for kind in ("weight", "bias")}
+    names = {
+        f"{sub_layer.prefix}{matrix}.{kind}" for matrix in sub_layer.matrices for kind in ("weight", "bias")
+    }
     return [name for name in state if name in names]
 
 
 def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
     """The masks that silence components: False for all of the matrix and bias that their output comes out of.
 
-    That output is then exactly zero and the residual stays. Raises UserError for a component that the model does not have.
+    That output is then exactly zero and the residual stays. Raises UserError for a component that the model
+    does not have.
     """
     masks = {}
     for component in ablated:
@@ -53,16 +58,22 @@ def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
 
 
 def moved(state: State, initial: State, component: Component, alpha: float) -> dict[str, Tensor]:
-    """The model with one component's matrices and biases at (1 - alpha) * initial + alpha * final (equation 2).
+    """The model with one component's matrices and biases at (1 - alpha) * initial + alpha * final (equation
+    2).
 
-    alpha 1 is the model itself, to the bit, and alpha 0 the initial component. Layer norms and all else stay. Tensors that are tied to
-    the component's, those of other layers, move with it.
+    alpha 1 is the model itself, to the bit, and alpha 0 the initial component. Layer norms and all else stay.
+    Tensors that are tied to the component's, those of other layers, move with it.
     """
     at = {}
     for name in parameters(state, component):
         final = state[name]
-        at[final.data_ptr()] = final if alpha == 1 else initial[name] if alpha == 0 else torch.lerp(initial[name], final, alpha)
-    return {name: at.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in state.items()}
+        at[final.data_ptr()] = (
+            final if alpha == 1 else initial[name] if alpha == 0 else torch.lerp(initial[name], final, alpha)
+        )
+    return {
+        name: at.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
+        for name, tensor in state.items()
+    }
 
 
 def rewound(state: State, initial: State, components: Iterable[Component]) -> dict[str, Tensor]:

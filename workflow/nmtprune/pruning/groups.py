@@ -1,4 +1,6 @@
-"""Groups of weights that group lasso shrinks together (Behnke & Heafield 2021, section 3), and when a group is dead."""
+"""Groups of weights that group lasso shrinks together (Behnke & Heafield 2021, section 3), and when a group
+is dead.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ STRAGGLERS = 0.01  # the share of the groups that may lie in the gap; on each si
 
 # component -> what its parameters' names begin with inside a layer
 COMPONENTS = {"ffn": "", "cross": "encoder_attn.", "self": "self_attn."}
-# Matrices of a component, and the axis along which its hidden units lie: an output unit is a row, an input unit a column.
+# Matrices of a component, and the axis along which its hidden units lie: an output unit is a row, an input
+# unit a column.
 _FFN = {"fc1": 0, "fc2": 1}
 _ATTENTION = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "out_proj": 1}
 _SUB_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(?:fc2|(self|encoder)_attn\.out_proj)\.bias$")
@@ -34,7 +37,9 @@ class SubLayer(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the names of its parameters begin with: `encoder.layers.0.`, `decoder.layers.1.encoder_attn.`."""
+        """What the names of its parameters begin with: `encoder.layers.0.`,
+        `decoder.layers.1.encoder_attn.`.
+        """
         return f"{self.side}.layers.{self.layer}.{COMPONENTS[self.component]}"
 
     @property
@@ -44,20 +49,25 @@ class SubLayer(NamedTuple):
 
 
 def sub_layers(names: Iterable[str]) -> list[SubLayer]:
-    """The feed-forward and attention sub-layers of a model, empty ones too: encoder before decoder, from the bottom up."""
+    """The feed-forward and attention sub-layers of a model, empty ones too: encoder before decoder, from the
+    bottom up.
+    """
     found = []
     for match in filter(None, map(_SUB_LAYER.match, names)):
         component = {None: "ffn", "self": "self", "encoder": "cross"}[match[3]]
         found.append(SubLayer(match[1], int(match[2]), component))
-    return sorted(found, key=lambda each: (each.side == "decoder", each.layer, list(COMPONENTS).index(each.component)))
+    return sorted(
+        found, key=lambda each: (each.side == "decoder", each.layer, list(COMPONENTS).index(each.component))
+    )
 
 
 @dataclass(frozen=True)
 class GroupSet:
-    """The groups of one matrix: blocks of `block` rows x columns that tile `weight`, at the edges ragged ones.
+    """The groups of one matrix: blocks of `block` rows x columns that tile `weight`, at the edges ragged
+    ones.
 
-    A row is a block of 1 x columns, a head submatrix one of head_dim x columns. `bias` [rows], where there is one, lies in the groups of
-    its rows. `axis` is that of the matrix's hidden units.
+    A row is a block of 1 x columns, a head submatrix one of head_dim x columns. `bias` [rows], where there is
+    one, lies in the groups of its rows. `axis` is that of the matrix's hidden units.
     """
 
     sub_layer: SubLayer
@@ -70,11 +80,16 @@ class GroupSet:
     @property
     def sizes(self) -> Tensor:
         """The number of weights of each group, d_g of equation 1 [groups], float32."""
-        heights, widths = (_extents(length, step, self.weight.device) for length, step in zip(self.weight.shape, self.block, strict=True))
+        heights, widths = (
+            _extents(length, step, self.weight.device)
+            for length, step in zip(self.weight.shape, self.block, strict=True)
+        )
         return torch.outer(heights, widths + (self.bias is not None)).flatten()
 
     def norms(self) -> Tensor:
-        """L2 norms of the groups [groups], float32, differentiable; at a group of zeros the gradient is zero."""
+        """L2 norms of the groups [groups], float32, differentiable; at a group of zeros the gradient is
+        zero.
+        """
         return self._reduced(2)
 
     def sums(self) -> Tensor:
@@ -86,19 +101,31 @@ class GroupSet:
         return self.norms().square()
 
     def rms(self) -> Tensor:
-        """Root mean squares of the groups' weights [groups], float32: norms that compare between groups of different sizes."""
+        """Root mean squares of the groups' weights [groups], float32: norms that compare between groups of
+        different sizes.
+        """
         return self.norms() / self.sizes.sqrt()
 
     def dead_units(self, dead: Tensor) -> Tensor:
-        """The hidden units (rows or columns, by `axis`) of which every weight is zero or lies in a `dead` group [groups]: bool [units]."""
+        """The hidden units (rows or columns, by `axis`) of which every weight is zero or lies in a `dead`
+        group [groups]: bool [units].
+        """
         (rows, columns), (height, width) = self.weight.shape, self.block
-        grid = dead.view(-1, -(-columns // width)).repeat_interleave(height, 0)[:rows].repeat_interleave(width, 1)[:, :columns]
+        grid = (
+            dead.view(-1, -(-columns // width))
+            .repeat_interleave(height, 0)[:rows]
+            .repeat_interleave(width, 1)[:, :columns]
+        )
         return (grid | (self.weight == 0)).all(1 - self.axis)
 
     def _reduced(self, order: int) -> Tensor:
         """Norms of the groups of this order [groups]."""
         (rows, columns), (height, width) = self.weight.shape, self.block
-        padded = functional.pad(self.weight, (0, -columns % width, 0, -rows % height)) if columns % width or rows % height else self.weight
+        padded = (
+            functional.pad(self.weight, (0, -columns % width, 0, -rows % height))
+            if columns % width or rows % height
+            else self.weight
+        )
         tiles = padded.view(padded.shape[0] // height, height, padded.shape[1] // width, width)
         norms = torch.linalg.vector_norm(tiles, order, (1, 3), dtype=torch.float32).flatten()
         if self.bias is None:
@@ -108,18 +135,23 @@ class GroupSet:
 
 
 def groups(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int) -> list[GroupSet]:
-    """The groups of a Transformer by fairseq's parameter names, one set a matrix; tensors that are tied count once.
+    """The groups of a Transformer by fairseq's parameter names, one set a matrix; tensors that are tied count
+    once.
 
-    Groups are hidden units, never residual dimensions: in the feed-forward network a row of W1 with its bias and a column of W2, two
-    groups a unit. `ffn+att` adds every output unit of Q, K, V (row with bias) and every input unit of O (column). `ffn+heads` adds
-    whole heads: "we treat parameters in its rows, columns or heads as one entity" speaks of each matrix (section 3; equation 1 splits *a
-    matrix*), and lasso is applied "to a whole head submatrix" (7), so that a head is four groups, its submatrices of Q, K, V (rows with
-    biases) and O (columns). `blocks8` tiles W1 and W2 into blocks of 8 x 8 without biases (figure 1). `where` (enc, dec, both) says
-    which side; attention to the source belongs to the decoder. Recurrent units (SSRU) are in no group.
+    Groups are hidden units, never residual dimensions: in the feed-forward network a row of W1 with its bias
+    and a column of W2, two groups a unit. `ffn+att` adds every output unit of Q, K, V (row with bias) and
+    every input unit of O (column). `ffn+heads` adds whole heads: "we treat parameters in its rows, columns or
+    heads as one entity" speaks of each matrix (section 3; equation 1 splits *a matrix*), and lasso is applied
+    "to a whole head submatrix" (7), so that a head is four groups, its submatrices of Q, K, V (rows with
+    biases) and O (columns). `blocks8` tiles W1 and W2 into blocks of 8 x 8 without biases (figure 1). `where`
+    (enc, dec, both) says which side; attention to the source belongs to the decoder. Recurrent units (SSRU)
+    are in no group.
     """
     found, seen = [], set()
     for sub_layer in sub_layers(parameters):
-        if sub_layer.side not in WHERE[where] or (sub_layer.component != "ffn" and kind in ("ffn", "blocks8")):
+        if sub_layer.side not in WHERE[where] or (
+            sub_layer.component != "ffn" and kind in ("ffn", "blocks8")
+        ):
             continue
         for matrix, axis in sub_layer.matrices.items():
             weight = parameters.get(f"{sub_layer.prefix}{matrix}.weight")
@@ -127,7 +159,11 @@ def groups(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: in
                 continue
             seen.add(weight.data_ptr())
             bias = parameters[f"{sub_layer.prefix}{matrix}.bias"] if axis == 0 and kind != "blocks8" else None
-            found.append(GroupSet(sub_layer, matrix, axis, _block(sub_layer, axis, kind, head_dim, weight), weight, bias))
+            found.append(
+                GroupSet(
+                    sub_layer, matrix, axis, _block(sub_layer, axis, kind, head_dim, weight), weight, bias
+                )
+            )
     return found
 
 
@@ -142,32 +178,46 @@ def by_squares(sets: list[GroupSet], threshold: float = THRESHOLD) -> list[Tenso
 
 
 def by_cut(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> list[Tensor]:
-    """The groups whose root mean square lies below the cut of their matrix, and those of zeros: bool [groups] for each set."""
+    """The groups whose root mean square lies below the cut of their matrix, and those of zeros: bool [groups]
+    for each set.
+    """
     return [each.rms() < (cuts[each.matrix] or torch.finfo().tiny) for each in sets]
 
 
-def gap_cuts(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int) -> dict[str, float | None]:
-    """The cut between dead and living groups in root mean squares, for each matrix (fc1, ..., out_proj) over all layers; None: no gap.
+def gap_cuts(
+    parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int
+) -> dict[str, float | None]:
+    """The cut between dead and living groups in root mean squares, for each matrix (fc1, ..., out_proj) over
+    all layers; None: no gap.
 
-    Where a lasso leaves next to nothing alive of a matrix its norms have one peak only. All feed-forward and attention sub-layers of
-    the model together then say what living groups are like.
+    Where a lasso leaves next to nothing alive of a matrix its norms have one peak only. All feed-forward and
+    attention sub-layers of the model together then say what living groups are like.
     """
     sets = groups(parameters, kind, where, head_dim)
-    common = gap(torch.cat([each.rms() for each in [*sets, *groups(parameters, "ffn+att", "both", head_dim)]]))
-    own = {matrix: torch.cat([each.rms() for each in sets if each.matrix == matrix]) for matrix in dict.fromkeys(e.matrix for e in sets)}
+    common = gap(
+        torch.cat([each.rms() for each in [*sets, *groups(parameters, "ffn+att", "both", head_dim)]])
+    )
+    own = {
+        matrix: torch.cat([each.rms() for each in sets if each.matrix == matrix])
+        for matrix in dict.fromkeys(e.matrix for e in sets)
+    }
     return {matrix: gap(rms) or common for matrix, rms in own.items()}
 
 
 def gap(rms: Tensor) -> float | None:
     """The cut between the two peaks of a distribution of group norms [groups], or None if it has no two.
 
-    Adam leaves dead groups on a floor set by the learning rate, far above 1e-5 in a short training. Between floor and living groups
-    there is a gap: the widest stretch of log10 norms in which no more than 1 % of the groups lie. It counts if it is at least a decade
-    wide and more than 1 % of the groups lie on each side; the cut is its middle. Groups of zeros are left out of account.
+    Adam leaves dead groups on a floor set by the learning rate, far above 1e-5 in a short training. Between
+    floor and living groups there is a gap: the widest stretch of log10 norms in which no more than 1 % of the
+    groups lie. It counts if it is at least a decade wide and more than 1 % of the groups lie on each side;
+    the cut is its middle. Groups of zeros are left out of account.
     """
     logs = rms.detach().float()[rms > 0].log10().sort().values
     inside = int(STRAGGLERS * len(logs))
-    low, high = logs[inside : max(inside, len(logs) - 2 * inside - 1)], logs[2 * inside + 1 : len(logs) - inside]
+    low, high = (
+        logs[inside : max(inside, len(logs) - 2 * inside - 1)],
+        logs[2 * inside + 1 : len(logs) - inside],
+    )
     if not len(low):
         return None
     width, at = (high - low).max(0)
@@ -175,13 +225,17 @@ def gap(rms: Tensor) -> float | None:
 
 
 def ffn_norms(sets: list[GroupSet]) -> Tensor:
-    """What decides on each feed-forward unit of the model, the smaller root mean square of its row of W1 and its column of W2 [units]."""
+    """What decides on each feed-forward unit of the model, the smaller root mean square of its row of W1 and
+    its column of W2 [units].
+    """
     by_matrix = {matrix: torch.cat([each.rms() for each in sets if each.matrix == matrix]) for matrix in _FFN}
     return torch.minimum(by_matrix["fc1"], by_matrix["fc2"])
 
 
 def smallest(norms: Tensor, percent: float) -> float:
-    """The cut below which `percent` of the `norms` lie: with `ffn_norms`, the one at which that share of the units is dead."""
+    """The cut below which `percent` of the `norms` lie: with `ffn_norms`, the one at which that share of the
+    units is dead.
+    """
     ordered = norms.detach().double().sort().values
     count = round(len(ordered) * percent / 100)
     if count in (0, len(ordered)):

@@ -1,4 +1,6 @@
-"""Pruning schemes: the smallest weights by magnitude, compared over all weights, by class, by layer or by matrix."""
+"""Pruning schemes: the smallest weights by magnitude, compared over all weights, by class, by layer or by
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _CHUNK = 1 << 22  # scores that are compared at a time
 
 
 def counts(sizes: list[int], percent: str) -> list[int]:
-    """How many weights go in each group: `percent` of each, rounded so that the total is exact to one weight."""
+    """How many weights go in each group: `percent` of each, rounded so that the total is exact to one
+    weight.
+    """
     share = Fraction(percent) / 100
     ends, before, total = [], 0, 0
     for size in sizes:
@@ -37,14 +41,17 @@ def counts(sizes: list[int], percent: str) -> list[int]:
 def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str, Tensor]:
     """Masks (True: kept) that prune `percent` of all `weights` in total, exact to one weight.
 
-    `weights`: prunable matrices by name. Schemes (See et al. 2016, 3.3; Wang et al. 2020, section 2): `global` compares all weights
-    (class-blind), `uniform` within each weight class, `layer` within each layer, `local` within each matrix; `distribution` prunes
+    `weights`: prunable matrices by name. Schemes (See et al. 2016, 3.3; Wang et al. 2020, section 2):
+    `global` compares all weights (class-blind), `uniform` within each weight class, `layer` within each
+    layer, `local` within each matrix; `distribution` prunes
     |w| < lambda * sigma of the weight's class, with the one lambda that makes the total exact.
     """
     deviations = _class_deviations(weights) if scheme == "distribution" else {}
 
     def score(name: str) -> Tensor:
-        """What is compared: magnitudes, flat. In deviations of their class, a zero of a class that is all zero stays zero."""
+        """What is compared: magnitudes, flat. In deviations of their class, a zero of a class that is all
+        zero stays zero.
+        """
         magnitudes = weights[name].float().abs().flatten()
         if class_of(name) not in deviations:
             return magnitudes
@@ -65,7 +72,8 @@ def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str,
 
 
 def _threshold(score: Callable[[str], Tensor], sizes: Mapping[str, int], count: int) -> tuple[float, int]:
-    """The largest of the `count` smallest scores of some matrices, and how many scores equal to it are among these.
+    """The largest of the `count` smallest scores of some matrices, and how many scores equal to it are among
+    these.
 
     All scores are copied once and partitioned in place: with one matrix more, that is the memory it takes.
     """
@@ -80,7 +88,9 @@ def _threshold(score: Callable[[str], Tensor], sizes: Mapping[str, int], count: 
 
 
 def _kept(scores: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
-    """True at the scores that stay, and how many `ties` are left to go: scores equal to the threshold go first by position."""
+    """True at the scores that stay, and how many `ties` are left to go: scores equal to the threshold go
+    first by position.
+    """
     kept = (scores < threshold).logical_not_()
     equal = scores == threshold
     here = min(ties, int(torch.count_nonzero(equal)))

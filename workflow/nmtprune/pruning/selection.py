@@ -1,6 +1,7 @@
 """The masks of steps that select.
 
-`prune-<scheme>-<percent>[-<class>]` selects single weights; `ablate-<components>` all weights that a component's output comes out of.
+`prune-<scheme>-<percent>[-<class>]` selects single weights; `ablate-<components>` all weights that a
+component's output comes out of.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ Masks = dict[str, Tensor]
 
 
 def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None) -> Callable[[Step], Masks]:
-    """A function from steps that select to the masks they put on these weights. What is masked `before` stays masked.
+    """A function from steps that select to the masks they put on these weights. What is masked `before` stays
+    masked.
 
-    With a class, the thresholds are those of the whole model and only that class is pruned (See et al. 2016, figure 4): the
-    masks of the last scheme and percentage are kept, so that its classes, asked for one after the other, cost nothing more.
+    With a class, the thresholds are those of the whole model and only that class is pruned (See et al. 2016,
+    figure 4): the masks of the last scheme and percentage are kept, so that its classes, asked for one after
+    the other, cost nothing more.
     """
     chosen = prunable(weights, embeddings)
     of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))
@@ -42,8 +45,13 @@ def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None)
         if only is not None:
             valid = {spelt(class_of(name)) for name in made}
             if only not in valid:
-                raise UserError(f"step `{step}`: the model has no weight class `{only}`; {suggest(only, valid)}")
-            made = {name: mask if spelt(class_of(name)) == only else torch.ones_like(mask) for name, mask in made.items()}
+                raise UserError(
+                    f"step `{step}`: the model has no weight class `{only}`; {suggest(only, valid)}"
+                )
+            made = {
+                name: mask if spelt(class_of(name)) == only else torch.ones_like(mask)
+                for name, mask in made.items()
+            }
         return made
 
     return masks_of_step

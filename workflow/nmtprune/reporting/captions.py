@@ -1,4 +1,6 @@
-"""Captions: what a table or figure shows, and everything that a reader must know to trust it or to reproduce it."""
+"""Captions: what a table or figure shows, and everything that a reader must know to trust it or to reproduce
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ SELECTED_BY = {
     "bleu": "by BLEU on the development set",
     "last": "the latest",
 }
-# by the ending of schedules for the other reading of the paper: the rate of retraining here, and in those schedules
+# by the ending of schedules for the other reading of the paper: the rate of retraining here, and in those
+# schedules
 READINGS = {
     "peak": ("the last rate of the baseline's training", "one near its peak"),
     "last": ("near the peak of the baseline's training", "its last rate"),
@@ -43,20 +46,29 @@ SCHEMES_SAID = {
 HEADS_SAID = {  # of attention, by the groups of a lasso
     "ffn+att": "A head goes when at least half of its rows and columns are dead.",
     "ffn+heads": (
-        'A head is four groups, its parts of the query, key, value and output matrices (the paper: one entity, "a whole head submatrix"), '
+        "A head is four groups, its parts of the query, key, value and output matrices "
+        '(the paper: one entity, "a whole head submatrix"), '
         "and goes when at least half of it is dead; what slicing then changes, training on repairs."
     ),
 }
-ROUNDING = "one scale per row of a matrix, and activations scaled by their actual range; Marian has one scale per matrix"
+ROUNDING = (
+    "one scale per row of a matrix, and activations scaled by their actual range; Marian has one "
+    "scale per matrix"
+)
 WITHOUT_SPACES = {"zh": "Chinese", "ja": "Japanese", "th": "Thai"}
 COUNTED = {  # how a paper counted the BLEU that it prints
     "see2016": (
-        "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom the paper refers; ours is of detokenised text and may differ by "
+        "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom the paper refers; ours is of "
+        "detokenised text and may differ by "
         "a point"
     ),
-    "wang2020": "4-gram BLEU (Papineni et al. 2002), and the paper does not say of what text; ours is of detokenised text",
+    "wang2020": (
+        "4-gram BLEU (Papineni et al. 2002), and the paper does not say of what text; ours is of "
+        "detokenised text"
+    ),
     "wangtu2020": (
-        "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), and the paper does not say of what text; ours is of detokenised text"
+        "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), and the paper does not say of what text; "
+        "ours is of detokenised text"
     ),
     "behnke2021": "sacreBLEU's, as ours is",
 }
@@ -64,7 +76,9 @@ MANY = 6  # with more recipes or rows than this, a caption is shortened
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
-    """The sentences of a caption: the paper's statement, then data, models, updates, seeds, test set, prunable weights, signatures."""
+    """The sentences of a caption: the paper's statement, then data, models, updates, seeds, test set,
+    prunable weights, signatures.
+    """
     if not item.rows:
         return [item.caption, *_left_out(item)]
     if item.key == f"{own.PAPER}/{own.PLOT}":  # it shows the models of the table above it
@@ -122,7 +136,9 @@ def _tasks(item: Item) -> list[str]:
 
 
 def _stand_ins(item: Item, measured: Measured) -> list[str]:
-    """The data and models that stand in for the paper's: `Data: Multi30k En-De for WMT14 En-De.`; the paper's own are named once."""
+    """The data and models that stand in for the paper's: `Data: Multi30k En-De for WMT14 En-De.`; the paper's
+    own are named once.
+    """
     about = item.about
 
     def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
@@ -140,7 +156,9 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
 
 
 def _updates(item: Item, measured: Measured) -> str:
-    """Updates, optimiser and learning rates of every schedule in use; recipes with equal schedules are named together."""
+    """Updates, optimiser and learning rates of every schedule in use; recipes with equal schedules are named
+    together.
+    """
     heading = "Updates at most (learning rates)"
     if len(_recipes(item)) > MANY:
         return f"{heading}: {_by_schedule(item, measured)}."
@@ -151,60 +169,94 @@ def _updates(item: Item, measured: Measured) -> str:
         schedules = {name: measured.config.schedule(recipe, name) for name in names}
         said, optimiser = [], None
         for name, schedule in schedules.items():
-            by = "" if schedule["optimizer"]["name"] == optimiser else f" by {OPTIMISERS[schedule['optimizer']['name']]}"
+            by = (
+                ""
+                if schedule["optimizer"]["name"] == optimiser
+                else f" by {OPTIMISERS[schedule['optimizer']['name']]}"
+            )
             optimiser = schedule["optimizer"]["name"]
             said.append(f"{name} {schedule['updates']:,}{by} ({_rates(schedule)})")
         by_text.setdefault(", ".join(said), []).append(recipe)
     if len(by_text) == 1:
         return f"{heading}: {next(iter(by_text))}."
-    return f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+    return (
+        f"{heading}: " + "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items()) + "."
+    )
 
 
 def _steps(item: Item, argument: str | None = None) -> list[tuple[str, Step]]:
-    """The distinct pairs of a recipe and a step in an item's chains: of all steps that train, or of all steps with this argument."""
+    """The distinct pairs of a recipe and a step in an item's chains: of all steps that train, or of all steps
+    with this argument.
+    """
     pairs = ((row.first.recipe, step) for row in item.rows for step in row.first.steps)
-    return _distinct((recipe, step) for recipe, step in pairs if (step.get(argument) if argument else step.kind.trains))
+    return _distinct(
+        (recipe, step) for recipe, step in pairs if (step.get(argument) if argument else step.kind.trains)
+    )
 
 
 def _rejuvenation(item: Item, measured: Measured) -> list[str]:
-    """The rate of rejuvenation relative to retraining, and the other reading of the paper; nothing if no row is rejuvenated."""
+    """The rate of rejuvenation relative to retraining, and the other reading of the paper; nothing if no row
+    is rejuvenated.
+    """
     recipes = _distinct(recipe for recipe, _ in _steps(item, "initialisation"))
     schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
     readings = [
-        f"The paper does not state the rate of retraining: here it is {here}, and in the schedules `-{name}` it is {there}."
+        f"The paper does not state the rate of retraining: here it is {here}, and in the schedules `-{name}` "
+        f"it is {there}."
         for name, (here, there) in READINGS.items()
         if f"rejuvenate-{name}" in schedules
     ]
-    return [" ".join(["Rejuvenation runs at a tenth of the rate of retraining, as in the paper.", *readings])] if recipes else []
+    return (
+        [" ".join(["Rejuvenation runs at a tenth of the rate of retraining, as in the paper.", *readings])]
+        if recipes
+        else []
+    )
 
 
 def _selection(item: Item, measured: Measured) -> list[str]:
-    """How checkpoints are selected, in which steps the parent competes, and for which rows the parent was selected."""
+    """How checkpoints are selected, in which steps the parent competes, and for which rows the parent was
+    selected.
+    """
     by_select: dict[str, list[str]] = {}
     for recipe, step in _steps(item):
-        by_select.setdefault(measured.config.schedule(recipe, step.schedule)["select"], []).append(step.schedule)
+        by_select.setdefault(measured.config.schedule(recipe, step.schedule)["select"], []).append(
+            step.schedule
+        )
     if not by_select:
         return []
     most = max(by_select, key=lambda select: len(by_select[select]))
-    others = "; ".join(f"{SELECTED_BY[select]} in {', '.join(_distinct(steps))}" for select, steps in by_select.items() if select != most)
+    others = "; ".join(
+        f"{SELECTED_BY[select]} in {', '.join(_distinct(steps))}"
+        for select, steps in by_select.items()
+        if select != most
+    )
     competing = _distinct(step.kind.name for _, step in _steps(item) if step.kind.competes)
     parents = f" In {', '.join(competing)} the parent competes, as update 0." if competing else ""
     distilled = any(measured.config.distilled(task) for task in _tasks(item))
-    against = " BLEU is against the references, not the teacher's translations, which the students are trained on." if distilled else ""
+    against = (
+        " BLEU is against the references, not the teacher's translations, which the students are trained on."
+        if distilled
+        else ""
+    )
     by_bleu = against if "bleu" in by_select else ""
     unchanged = [row.name for row in item.rows if any(measured.is_its_parent(chain) for chain in row.chains)]
     same = f" The parent itself was selected for {', '.join(unchanged)}." if unchanged else ""
-    return [
-        f"Checkpoints selected: {SELECTED_BY[most]}{f'; {others}' if others else ''}.{by_bleu}{_averaged(item, measured)}{parents}{same}"
-    ]
+    said = f"{SELECTED_BY[most]}{f'; {others}' if others else ''}"
+    return [f"Checkpoints selected: {said}.{by_bleu}{_averaged(item, measured)}{parents}{same}"]
 
 
 def _averaged(item: Item, measured: Measured) -> str:
     """That checkpoints are averages of the weights; empty if they are not."""
-    rates = {measured.config.schedule(recipe, step.schedule)["exponential_moving_average"] for recipe, step in _steps(item)} - {0}
+    rates = {
+        measured.config.schedule(recipe, step.schedule)["exponential_moving_average"]
+        for recipe, step in _steps(item)
+    } - {0}
     listed = " and ".join(f"{rate:g}" for rate in sorted(rates))
     return (
-        f" They are exponential moving averages of the weights ({listed} per update, without Marian's scaling by words)." if rates else ""
+        f" They are exponential moving averages of the weights ({listed} per update, without Marian's "
+        "scaling by words)."
+        if rates
+        else ""
     )
 
 
@@ -233,8 +285,14 @@ def _differences(item: Item, measured: Measured) -> list[str]:
             for name, value in texts.items() if len(set(texts.values())) > 1 else ():
                 by_text.setdefault(value, []).append(name)
         if by_text:
-            said.append(f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})")
-    return [f"Compared rows differ in {', in '.join(said)}; all else is equal, including the order of batches."] if said else []
+            said.append(
+                f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})"
+            )
+    return (
+        [f"Compared rows differ in {', in '.join(said)}; all else is equal, including the order of batches."]
+        if said
+        else []
+    )
 
 
 def _several(names: list[str]) -> str:
@@ -245,7 +303,12 @@ def _several(names: list[str]) -> str:
 
 def _by_schedule(item: Item, measured: Measured) -> str:
     """The schedules of many recipes: for each schedule, the distinct settings that recipes give it."""
-    used = {(row.first.recipe, step.schedule): None for row in item.rows for step in row.first.steps if step.kind.trains}
+    used = {
+        (row.first.recipe, step.schedule): None
+        for row in item.rows
+        for step in row.first.steps
+        if step.kind.trains
+    }
     texts: dict[str, list[str]] = {}
     for recipe, name in used:
         schedule = measured.config.schedule(recipe, name)
@@ -255,7 +318,9 @@ def _by_schedule(item: Item, measured: Measured) -> str:
 
 
 def _rates(schedule: Mapping[str, Any]) -> str:
-    """The first and last learning rate of a schedule, without its warm-up: `0.005 after warm-up to 0.0005`."""
+    """The first and last learning rate of a schedule, without its warm-up: `0.005 after warm-up to
+    0.0005`.
+    """
     rates, updates = schedule["learning_rate"], schedule["updates"]
     warm_up = min(rates.get("warm_up", 0), updates)
     first, last = (f"{learning_rate(rates, update):.2g}" for update in (max(warm_up, 1), updates))
@@ -263,7 +328,9 @@ def _rates(schedule: Mapping[str, Any]) -> str:
 
 
 def _precision(item: Item, measured: Measured) -> list[str]:
-    """The precision that models were trained in, and the rows with another one than most; nothing if all used single precision."""
+    """The precision that models were trained in, and the rows with another one than most; nothing if all used
+    single precision.
+    """
     rows_of: dict[str, list[str]] = {}
     for row in item.rows:
         used = _distinct(filter(None, map(measured.trained_precision, row.chains)))
@@ -272,12 +339,17 @@ def _precision(item: Item, measured: Measured) -> list[str]:
     if set(rows_of) <= {PRECISIONS["fp32"]}:
         return []
     most = max(rows_of, key=lambda words: len(rows_of[words]))
-    others = "".join(f"; in {words}: {', '.join(_distinct(names))}" for words, names in rows_of.items() if words != most)
+    others = "".join(
+        f"; in {words}: {', '.join(_distinct(names))}" for words, names in rows_of.items() if words != most
+    )
     return [f"Trained in {most}{others}."]
 
 
 def _in_words(precision: str) -> str:
-    return " ".join(PRECISIONS.get(word.rstrip(","), word.rstrip(",")) + "," * word.endswith(",") for word in precision.split())
+    return " ".join(
+        PRECISIONS.get(word.rstrip(","), word.rstrip(",")) + "," * word.endswith(",")
+        for word in precision.split()
+    )
 
 
 def _seeds(item: Item) -> str:
@@ -286,7 +358,11 @@ def _seeds(item: Item) -> str:
     for row in item.rows:
         by_seeds.setdefault(tuple(chain.seed for chain in row.chains), []).append(row.name)
     most = max(by_seeds, key=lambda seeds: len(by_seeds[seeds]))
-    others = "; ".join(f"{', '.join(names)}: {', '.join(map(str, seeds))}" for seeds, names in by_seeds.items() if seeds != most)
+    others = "; ".join(
+        f"{', '.join(names)}: {', '.join(map(str, seeds))}"
+        for seeds, names in by_seeds.items()
+        if seeds != most
+    )
     return f"{_of_seeds(item, list(map(str, most)))}{f' Other seeds: {others}.' if others else ''}"
 
 
@@ -312,16 +388,25 @@ def _test_sets(item: Item, measured: Measured) -> list[str]:
     """The test sets with their sizes; nothing if the item has no number from a test set."""
     if not _translates(item) and not any(metric.likelihoods for metric in _metrics(item)):
         return []
-    of_test_set = [column for column in item.columns if METRICS[column.metric].translations or METRICS[column.metric].likelihoods]
+    of_test_set = [
+        column
+        for column in item.columns
+        if METRICS[column.metric].translations or METRICS[column.metric].likelihoods
+    ]
     places = _distinct(column.test_set for column in of_test_set) or [1]
     sets = []
     for task in _tasks(item):
         chains = [chain for row in item.rows for chain in row.chains if chain.task == task]
         named = [name for place in places for name in measured.test_sets(task, place)]
         of = f" of {task}" if len(_tasks(item)) > 1 else ""
-        sizes = {name: "" if ITEM_KINDS[item.kind].samples_test_set else _size(chains, name, measured) for name in named}
+        sizes = {
+            name: "" if ITEM_KINDS[item.kind].samples_test_set else _size(chains, name, measured)
+            for name in named
+        }
         sets.append(" and ".join(f"{name}{of}{sizes[name]}" for name in named))
-    several = "Test sets, means over them" if "all" in places else "Test set" if places == [1] else "Test sets"
+    several = (
+        "Test sets, means over them" if "all" in places else "Test set" if places == [1] else "Test sets"
+    )
     return [f"{several}: {'; '.join(sets)}."]
 
 
@@ -346,7 +431,10 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
     schemes = _distinct(step.get("scheme") for _, step in _steps(item, "scheme"))
     parts = "; ".join(SCHEMES_SAID[scheme] for scheme in schemes if scheme in SCHEMES_SAID)
     return (
-        [f"Percentages are of the prunable weights: {text}; never biases and layer norms{f'; {parts}' if parts else ''}."]
+        [
+            f"Percentages are of the prunable weights: {text}; never biases and layer "
+            f"norms{f'; {parts}' if parts else ''}."
+        ]
         if settings
         else []
     )
@@ -354,12 +442,25 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
 
 def _norms(item: Item, measured: Measured) -> list[str]:
     """The recipes whose layer norms are in another place than in the papers."""
-    before = [recipe for recipe in _recipes(item) if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"]
-    return [f"Layer norms come before the sub-layers (pre-norm) in {', '.join(before)}; in the paper after them."] if before else []
+    before = [
+        recipe
+        for recipe in _recipes(item)
+        if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"
+    ]
+    return (
+        [
+            f"Layer norms come before the sub-layers (pre-norm) in {', '.join(before)}; in the paper after "
+            "them."
+        ]
+        if before
+        else []
+    )
 
 
 def _students(item: Item, measured: Measured) -> list[str]:
-    """What students are trained without, although all of Behnke and Heafield's have it (Marian's defaults)."""
+    """What students are trained without, although all of Behnke and Heafield's have it (Marian's
+    defaults).
+    """
     if item.paper != "behnke2021":
         return []
     lacks: dict[str, list[str]] = {}
@@ -369,7 +470,10 @@ def _students(item: Item, measured: Measured) -> list[str]:
         without += ["a limit of 100 pieces a side"] * (schedule["max_length"] is None)
         if without:
             lacks.setdefault(" and ".join(without), []).append(recipe)
-    return [f"Trained without {what}, which the paper's models have: {', '.join(recipes)}." for what, recipes in lacks.items()]
+    return [
+        f"Trained without {what}, which the paper's models have: {', '.join(recipes)}."
+        for what, recipes in lacks.items()
+    ]
 
 
 def _segmentation(item: Item, measured: Measured) -> list[str]:
@@ -383,13 +487,16 @@ def _segmentation(item: Item, measured: Measured) -> list[str]:
                     subwords["type"], f"{subwords['type']} takes a line's characters as they come"
                 )
                 sentences.append(
-                    f"{name} is not segmented into words before: {by}. The paper does not say how its text was; its example is segmented."
+                    f"{name} is not segmented into words before: {by}. The paper does not say how its text "
+                    "was; its example is segmented."
                 )
     return _distinct(sentences)
 
 
 def _int8(item: Item) -> list[str]:
-    """How our rounding to 8 bits differs from Marian's, which the paper used; nothing if no model is in 8 bits."""
+    """How our rounding to 8 bits differs from Marian's, which the paper used; nothing if no model is in 8
+    bits.
+    """
     engines = _distinct(step["engine"] for _, step in _steps(item, "engine"))
     return [f"8 bits ({', '.join(engines)}): {ROUNDING}."] if engines else []
 
@@ -412,10 +519,15 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
         sentences.append(f"Search: {'; '.join(searches)}.")
     elif engines := _distinct(row["engine"] for row in rows):
         sentences.append(f"Likelihoods by {', '.join(engines)}.")
-    if ITEM_KINDS[item.kind].tests_bleu and METRICS["bleu"] in metrics and any(row.against for row in item.rows):
+    if (
+        ITEM_KINDS[item.kind].tests_bleu
+        and METRICS["bleu"] in metrics
+        and any(row.against for row in item.rows)
+    ):
         by_paper = "; published arrows by the paper's sign test" if item.paper != own.PAPER else ""
         sentences.append(
-            "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over sentences (1,000 samples); "
+            "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over "
+            "sentences (1,000 samples); "
             f"†/‡: the sign test over sentences agrees, p < 0.05/0.01{by_paper}."
         )
     return sentences
@@ -433,22 +545,38 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
     by_text: dict[str, list[str]] = {}
     sought = False
     for recipe in _recipes(item):
-        steps = [step for row in item.rows if row.first.recipe == recipe for step in row.first.steps if step.get("lambda")]
+        steps = [
+            step
+            for row in item.rows
+            if row.first.recipe == recipe
+            for step in row.first.steps
+            if step.get("lambda")
+        ]
         if steps:
             settings = measured.config.lasso(recipe)
             words = settings["reference_words"]
             of = f"per {words:,} target words" if words else "over the batch"
-            scaled = "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
-            by_text.setdefault(f"λ {of}, {scaled}; dead are groups {DEAD[settings['dead']].format(settings['threshold'])}", []).append(
-                recipe
+            scaled = (
+                "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
             )
+            by_text.setdefault(
+                f"λ {of}, {scaled}; dead are groups {DEAD[settings['dead']].format(settings['threshold'])}",
+                [],
+            ).append(recipe)
             sought |= any(sparsity_sought(step["lambda"]) is not None for step in steps)
-    said = "; ".join(by_text) if len(by_text) < 2 else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
+    said = (
+        "; ".join(by_text)
+        if len(by_text) < 2
+        else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
+    )
     sentences = [f"Lasso: {said}."] if by_text else []
     kinds = _distinct(step["groups"] for _, step in _steps(item, "lambda"))
     sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
-        sentences.append("λ = to67 and the like: a λ was sought that makes that share of the penalised FFN units small; these are cut.")
+        sentences.append(
+            "λ = to67 and the like: a λ was sought that makes that share of the penalised FFN units small; "
+            "these are cut."
+        )
     if by_text and any(row.paper_recipe != row.first.recipe for row in item.rows):
         sentences.append("Our λ are not comparable with the paper's, whose models and schedules are others.")
     return sentences
@@ -462,9 +590,19 @@ def _importance(item: Item, measured: Measured) -> list[str]:
         settings = measured.config.importance(recipe)
         said = []
         if shown:
-            some = f"at most {settings['sentences']:,} sentences, evenly spaced, of" if settings["sentences"] else "all of"
-            sets = "development and test set" if ITEM_KINDS[item.kind].samples_test_set else "the development set"
-            said.append(f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {settings['beam']}")
+            some = (
+                f"at most {settings['sentences']:,} sentences, evenly spaced, of"
+                if settings["sentences"]
+                else "all of"
+            )
+            sets = (
+                "development and test set"
+                if ITEM_KINDS[item.kind].samples_test_set
+                else "the development set"
+            )
+            said.append(
+                f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {settings['beam']}"
+            )
         said += [kind.caption(settings) for kind in shown if kind.caption]
         if said:
             by_text.setdefault("; ".join(said), []).append(recipe)
@@ -474,10 +612,17 @@ def _importance(item: Item, measured: Measured) -> list[str]:
 
 
 def _engines(item: Item, recipe: str, analyses: set[str], measured: Measured) -> str:
-    """The engines that analyses translated with, as ` by ctranslate2`; empty if the analyses do not record them."""
+    """The engines that analyses translated with, as ` by ctranslate2`; empty if the analyses do not record
+    them.
+    """
     chains = [chain for row in item.rows for chain in row.chains if chain.recipe == recipe]
     frames = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores"}))
-    engines = _distinct(name for each in frames if each is not None and "engine" in each for name in each["engine"].dropna().unique())
+    engines = _distinct(
+        name
+        for each in frames
+        if each is not None and "engine" in each
+        for name in each["engine"].dropna().unique()
+    )
     return f" by {', '.join(engines)}" if engines else ""
 
 
@@ -499,7 +644,11 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         f"{BATCH_SIZE} sentences a batch{' or one' if alone else ''}",
         f"beam {distinct('beam')}",
         f"medians of {distinct('runs')} runs, loading not counted",
-        *(["speed-up over the baseline in rounds with both"] if any(column.metric == "speed_up" for column in item.columns) else []),
+        *(
+            ["speed-up over the baseline in rounds with both"]
+            if any(column.metric == "speed_up" for column in item.columns)
+            else []
+        ),
         distinct("cpu"),
         _spread(rows),
     ]
@@ -509,9 +658,15 @@ def _speed(item: Item, measured: Measured) -> list[str]:
 
 def _spread(rows: list[Mapping[str, str]]) -> str:
     """How far runs were from their median, and how busy other processes kept the machine."""
-    spread = max((float(row["seconds_high"]) - float(row["seconds_low"])) / 2 / float(row["seconds"]) for row in rows)
+    spread = max(
+        (float(row["seconds_high"]) - float(row["seconds_low"])) / 2 / float(row["seconds"]) for row in rows
+    )
     others = max(float(row["others_cpu"] or 0) for row in rows)
-    busy = f"not idle: other processes took up to {others:.0%} of a core" if others > IDLE else "machine otherwise idle"
+    busy = (
+        f"not idle: other processes took up to {others:.0%} of a core"
+        if others > IDLE
+        else "machine otherwise idle"
+    )
     return f"runs within ±{spread:.0%} of their median at most, {busy}"
 
 

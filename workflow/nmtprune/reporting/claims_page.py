@@ -21,18 +21,39 @@ from nmtprune.measurements.plateaus import BLEU_GAIN, MORE, NLL_GAIN
 
 HEADINGS = ("Claim", "Where", "Verdict", "Here", "Read from")
 CAVEAT = (
-    "A claim holds or fails if the whole 95 % interval of its estimate lies on one side of the bound, and is undecided otherwise. "
-    "Differences are paired by seed, over all test sets of a task pooled. Intervals include the variance between trainings, estimated from "
-    "this run and pooled over comparisons of one kind, and the variance between sentences (paired bootstrap). The verdicts of a run of "
-    f"fewer than {FEWEST_SEEDS} seeds are about its own models alone: there a claim *agrees* or *disagrees, in this run*. A claim stays "
-    f"undecided if {100 * MORE:.0f} % more updates would improve a baseline by {NLL_GAIN:g} % of its development likelihood or "
-    f"{BLEU_GAIN:g} BLEU, if models were trained in different precision, or if sentence statistics were not kept. “No loss” and “as good "
-    f"as” allow {MARGIN:g} BLEU where the paper names no margin. A statement about all tasks is read as a mean effect (random effects over "
-    "tasks) with no single significant loss (Holm). BLEU here is sacreBLEU on detokenised text; the papers print tokenised BLEU (See et "
+    "A claim holds or fails if the whole 95 % interval of its estimate lies on one side of the bound, and is "
+    "undecided otherwise. "
+    "Differences are paired by seed, over all test sets of a task pooled. Intervals include the variance "
+    "between trainings, estimated from "
+    "this run and pooled over comparisons of one kind, and the variance between sentences (paired "
+    "bootstrap). The verdicts of a run of "
+    f"fewer than {FEWEST_SEEDS} seeds are about its own models alone: there a claim *agrees* or *disagrees, "
+    "in this run*. A claim stays "
+    f"undecided if {100 * MORE:.0f} % more updates would improve a baseline by {NLL_GAIN:g} % of its "
+    "development likelihood or "
+    f"{BLEU_GAIN:g} BLEU, if models were trained in different precision, or if sentence statistics were not "
+    "kept. “No loss” and “as good "
+    f"as” allow {MARGIN:g} BLEU where the paper names no margin. A statement about all tasks is read as a "
+    "mean effect (random effects over "
+    "tasks) with no single significant loss (Holm). BLEU here is sacreBLEU on detokenised text; the papers "
+    "print tokenised BLEU (See et "
     "al., Wang et al.), case-sensitive NIST BLEU (Wang and Tu) and sacreBLEU (Behnke and Heafield)."
 )
 COLUMNS = (
-    *("paper", "name", "headline", "text", "where", "note", "items", "verdict", "of_method", "said", "here", "precision"),
+    *(
+        "paper",
+        "name",
+        "headline",
+        "text",
+        "where",
+        "note",
+        "items",
+        "verdict",
+        "of_method",
+        "said",
+        "here",
+        "precision",
+    ),
     *("effect", "low", "high", "unit", "scale", "bound", "half_width", "seeds", "seeds_to_decide"),
 )
 
@@ -49,19 +70,34 @@ class Decided:
 def decide(config: Config, measured: Measured) -> list[Decided]:
     """All claims of the run, in the order of its papers."""
     items = {item.key: item for item in papers.items(config)}
-    return [Decided(claim, finding, tuple(items[key] for key in finding.items)) for claim, finding in claims.decide(config, measured)]
+    return [
+        Decided(claim, finding, tuple(items[key] for key in finding.items))
+        for claim, finding in claims.decide(config, measured)
+    ]
 
 
 def summary(decided: list[Decided]) -> str:
-    """`Of 12 claims 3 hold, 4 fail and 5 are undecided.`; verdicts on the run alone are counted apart. Empty without claims."""
+    """`Of 12 claims 3 hold, 4 fail and 5 are undecided.`; verdicts on the run alone are counted apart. Empty
+    without claims.
+    """
     if not decided:
         return ""
     counts = Counter((each.finding.verdict, each.finding.of_method) for each in decided)
     of_run = {"agree": counts[Verdict.HOLDS, False], "disagree": counts[Verdict.FAILS, False]}
-    parts = [_count(counts[Verdict.HOLDS, True], "holds", "hold"), _count(counts[Verdict.FAILS, True], "fails", "fail")]
-    parts += [_count(count, f"{verb}s in this run", f"{verb} in this run") for verb, count in of_run.items() if count]
+    parts = [
+        _count(counts[Verdict.HOLDS, True], "holds", "hold"),
+        _count(counts[Verdict.FAILS, True], "fails", "fail"),
+    ]
+    parts += [
+        _count(count, f"{verb}s in this run", f"{verb} in this run")
+        for verb, count in of_run.items()
+        if count
+    ]
     undecided = counts[Verdict.UNDECIDED, True] + counts[Verdict.UNDECIDED, False]
-    return f"Of {len(decided)} claims {', '.join(parts)} and {_count(undecided, 'is undecided', 'are undecided')}."
+    return (
+        f"Of {len(decided)} claims {', '.join(parts)} and "
+        f"{_count(undecided, 'is undecided', 'are undecided')}."
+    )
 
 
 def _count(count: int, singular: str, plural: str) -> str:
@@ -82,16 +118,32 @@ def markdown(config: Config, decided: list[Decided]) -> str:
     """The claims in Markdown, one table per paper; links are relative to the page's folder."""
     parts = [f"# Claims: {escape.markdown(config.title)}", " ".join(filter(None, [summary(decided), CAVEAT]))]
     for name in dict.fromkeys(each.claim.paper for each in decided):
-        lines = [HEADINGS, ["---"] * len(HEADINGS), *(_line(each) for each in decided if each.claim.paper == name)]
-        parts += [f"## {papers.paper(name)['short']}", "\n".join(f"| {' | '.join(cells)} |" for cells in lines)]
+        lines = [
+            HEADINGS,
+            ["---"] * len(HEADINGS),
+            *(_line(each) for each in decided if each.claim.paper == name),
+        ]
+        parts += [
+            f"## {papers.paper(name)['short']}",
+            "\n".join(f"| {' | '.join(cells)} |" for cells in lines),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
 def _line(each: Decided) -> list[str]:
-    links = (f"[{shown_name(item, each.claim)}]({item.key}.{ITEM_KINDS[item.kind].page_file})" for item in each.items)
+    links = (
+        f"[{shown_name(item, each.claim)}]({item.key}.{ITEM_KINDS[item.kind].page_file})"
+        for item in each.items
+    )
     quoted = f"“{each.claim.text}”{f' {each.claim.note}' if each.claim.note else ''}"
     here = " ".join(filter(None, [each.finding.because, precision(each.finding)]))
-    return [escape.cell(quoted), escape.cell(each.claim.where), f"**{each.finding.said}**", escape.cell(here), ", ".join(links)]
+    return [
+        escape.cell(quoted),
+        escape.cell(each.claim.where),
+        f"**{each.finding.said}**",
+        escape.cell(here),
+        ", ".join(links),
+    ]
 
 
 def precision(finding: Finding) -> str:

@@ -1,8 +1,10 @@
-"""What all figures share: colours, markers and a style that are legible on screen, in print and with impaired colour vision.
+"""What all figures share: colours, markers and a style that are legible on screen, in print and with impaired
+colour vision.
 
-seaborn draws lines, bars, points, histograms and heat maps, with whiskers and legends. Matplotlib itself draws what seaborn has no function
-for (panels of different sizes, reference lines, arrows, labels that keep clear of each other, colour bars of several panels) and pictures
-of whole matrices (the kinds `blocks` and `pictures`), in which seaborn would draw every weight as a polygon.
+seaborn draws lines, bars, points, histograms and heat maps, with whiskers and legends. Matplotlib itself
+draws what seaborn has no function for (panels of different sizes, reference lines, arrows, labels that keep
+clear of each other, colour bars of several panels) and pictures of whole matrices (the kinds `blocks` and
+`pictures`), in which seaborn would draw every weight as a polygon.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from matplotlib.transforms import Bbox
 from nmtprune.foundation.files import atomic
 
 _PALETTE = seaborn.color_palette("colorblind").as_hex()
-COLOURS = tuple(_PALETTE[place] for place in (0, 3, 2, 4, 1, 9))  # blue, vermilion, green, pink, orange, sky: the most distinct ones first
+COLOURS = tuple(
+    _PALETTE[place] for place in (0, 3, 2, 4, 1, 9)
+)  # blue, vermilion, green, pink, orange, sky: the most distinct ones first
 MARKERS = ("o", "s", "^", "D", "v", "P")
 seaborn.set_theme(
     "paper",
@@ -49,7 +53,10 @@ seaborn.set_theme(
         "text.parse_math": False,  # a label may have a dollar sign
     },
 )
-SPAN = ("pi", 100)  # seaborn's interval from the smallest to the largest value: the ends of a whisker, see `ends`
+SPAN = (
+    "pi",
+    100,
+)  # seaborn's interval from the smallest to the largest value: the ends of a whisker, see `ends`
 DASHED, DOTTED = (4, 1.8), (1, 1.5)  # on and off, in widths of the line
 
 
@@ -83,9 +90,11 @@ def told_by(column: str, looks: Looks) -> dict[str, Any]:
 
 
 def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
-    """The points with `value` at both ends of their whiskers, from which seaborn draws means and spans; a point without a whisker once.
+    """The points with `value` at both ends of their whiskers, from which seaborn draws means and spans; a
+    point without a whisker once.
 
-    `half_width`: the column that says how far a whisker extends to either side; NaN, or a missing column, stands for no whisker.
+    `half_width`: the column that says how far a whisker extends to either side; NaN, or a missing column,
+    stands for no whisker.
     """
     half = points.get(half_width, pd.Series(0.0, points.index)).fillna(0)
     low, high = (points.assign(**{value: points[value] + side * half}) for side in (-1, 1))
@@ -93,13 +102,24 @@ def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
 
 
 def lines(axes: pyplot.Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
-    """Draw a line for each `name` of the points over `x` in its look: the mean of `y`, with whiskers between the `ends`.
+    """Draw a line for each `name` of the points over `x` in its look: the mean of `y`, with whiskers between
+    the `ends`.
 
     The markers of dashed lines are hollow. No legend is drawn; that is left to the caller.
     """
     dashes = {name: each.dashes for name, each in looks.items()}
     whiskers = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
-    seaborn.lineplot(points, x="x", y="y", **told_by("name", looks), dashes=dashes, markeredgecolor="auto", ax=axes, **whiskers, **more)
+    seaborn.lineplot(
+        points,
+        x="x",
+        y="y",
+        **told_by("name", looks),
+        dashes=dashes,
+        markeredgecolor="auto",
+        ax=axes,
+        **whiskers,
+        **more,
+    )
     for line in filter(Line2D.is_dashed, axes.lines):
         line.set(markerfacecolor="white", markeredgewidth=1.3)
     if legend := axes.get_legend():
@@ -113,27 +133,37 @@ def is_wide(values: pd.Series) -> bool:
 
 
 def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
-    """Set the scale of the axis `x` or `y`: logarithmic beyond ±1 and linear between if the values are wide, otherwise linear."""
+    """Set the scale of the axis `x` or `y`: logarithmic beyond ±1 and linear between if the values are wide,
+    otherwise linear.
+    """
     if is_wide(values):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
-        getattr(axes, f"{which}axis").set_major_formatter(lambda x, _: f"{x:g}" if abs(x) < PLAIN_UP_TO else f"{x:.0e}".replace("e+0", "e"))
+        getattr(axes, f"{which}axis").set_major_formatter(
+            lambda x, _: f"{x:g}" if abs(x) < PLAIN_UP_TO else f"{x:.0e}".replace("e+0", "e")
+        )
 
 
 def number_powers(axis: Axis) -> None:
-    """Number a logarithmic axis at powers of ten in plain digits, `0.001`: formulas are off, since labels may have dollar signs."""
+    """Number a logarithmic axis at powers of ten in plain digits, `0.001`: formulas are off, since labels may
+    have dollar signs.
+    """
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
-    """Write each point's `label` at the nearest place that is free of points and earlier labels; a distant label gets a line to its point.
+    """Write each point's `label` at the nearest place that is free of points and earlier labels; a distant
+    label gets a line to its point.
 
     `points`: `x`, `y`, `y_sd`, `label` (may be empty). The figure's layout must be final.
     """
     figure = axes.figure
     inch = figure.dpi / 72
     spread = points["y_sd"].fillna(0)
-    low, high = (axes.transData.transform(points[["x"]].assign(y=ends)) for ends in (points["y"] - spread, points["y"] + spread))
+    low, high = (
+        axes.transData.transform(points[["x"]].assign(y=ends))
+        for ends in (points["y"] - spread, points["y"] + spread)
+    )
     taken = [Bbox([bottom - 4 * inch, top + 4 * inch]) for bottom, top in zip(low, high, strict=True)]
     inside = axes.get_window_extent()
     for row in points[points["label"] != ""].itertuples():
@@ -146,10 +176,16 @@ def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
                 ha={1: "left", 0: "center", -1: "right"}[right],
                 va={1: "bottom", 0: "center", -1: "top"}[up],
                 fontsize=7.5,
-                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 3} if distance > _DISTANCES[1] else None,
+                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkB": 3}
+                if distance > _DISTANCES[1]
+                else None,
             )
             box = note.get_window_extent(figure.canvas.get_renderer())
-            if inside.containsx(box.x0) and inside.containsx(box.x1) and not any(box.overlaps(other) for other in taken):
+            if (
+                inside.containsx(box.x0)
+                and inside.containsx(box.x1)
+                and not any(box.overlaps(other) for other in taken)
+            ):
                 break
             note.remove()
         else:
@@ -164,7 +200,9 @@ def empty(axes: pyplot.Axes) -> None:
 
 
 def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
-    """One footnote that says what a figure lacks, from the column `missing` of its numbers; none if nothing is missing."""
+    """One footnote that says what a figure lacks, from the column `missing` of its numbers; none if nothing
+    is missing.
+    """
     absent = numbers.loc[numbers["missing"] != "", "missing"] if len(numbers) else []
     if not len(absent):
         return []
@@ -174,13 +212,16 @@ def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
 
 
 def save(figure: pyplot.Figure, *files: Path) -> None:
-    """Write a figure in the format of each file's extension, without dates, so that equal figures are equal files.
+    """Write a figure in the format of each file's extension, without dates, so that equal figures are equal
+    files.
 
     The layout is found for the first file and kept for the others, since finding it takes as long as drawing.
     """
     for file in files:
         kind = file.suffix.removeprefix(".")
         with atomic(file) as temporary:
-            figure.savefig(temporary, format=kind, dpi=180, metadata={"Date": None} if kind == "svg" else None)
+            figure.savefig(
+                temporary, format=kind, dpi=180, metadata={"Date": None} if kind == "svg" else None
+            )
         figure.set_layout_engine("none")
     pyplot.close(figure)

@@ -78,9 +78,13 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
 
 def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
     """The papers' data and models, each with its stand-in in the run."""
-    rows = [(each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows]
+    rows = [
+        (each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows
+    ]
     tasks = {about["tasks"][row.paper_task]: config.task(row.first.task)["title"] for about, row in rows}
-    recipes = {about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe)["title"] for about, row in rows}
+    recipes = {
+        about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe)["title"] for about, row in rows
+    }
     yield from tasks.items()
     yield from recipes.items()
     for missing in dict.fromkeys(name for each in rendered for name in each.item.left_out):

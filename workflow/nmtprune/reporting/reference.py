@@ -1,5 +1,6 @@
-"""Keep a run so that others can read it and continue from it: its page, tables, figures and speeds, and for every complete unit its scores
-with sentence statistics, history, manifest, analyses and hypotheses."""
+"""Keep a run so that others can read it and continue from it: its page, tables, figures and speeds, and for
+every complete unit its scores with sentence statistics, history, manifest, analyses and hypotheses.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS)
 
 @dataclass(frozen=True)
 class Kept:
-    """The files that `keep` has written, the units that are complete (`whole`), and for each other unit the first file that is missing."""
+    """The files that `keep` has written, the units that are complete (`whole`), and for each other unit the
+    first file that is missing.
+    """
 
     files: list[Path]
     whole: list[Path]
@@ -29,18 +32,27 @@ class Kept:
 
 
 def keep(config: Config, folder: Path) -> Kept:
-    """Copy what a reader needs of the run, without checkpoints, into `folder`; units that were kept there before stay.
+    """Copy what a reader needs of the run, without checkpoints, into `folder`; units that were kept there
+    before stay.
 
-    `models/` mirrors results/models. Hypotheses are kept for models that end with a training, on the main test set of each task.
+    `models/` mirrors results/models. Hypotheses are kept for models that end with a training, on the main
+    test set of each task.
     """
     page = paths.page(config.name)
     shown = (file for file in sorted(page.rglob("*")) if file.is_file() and file.name != paths.COMPLETE)
     written = [_copy(file, folder / file.relative_to(page)) for file in shown]
     index = folder / "index.html"
     if index.exists():
-        write_text(index, index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"))
+        write_text(
+            index,
+            index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"),
+        )
     for table in (paths.speed(config.name, task) for task in papers.speed_groups(config)):
-        written += [_copy(file, folder / paths.SPEED.name / file.name) for file in (table, paths.left_out(table)) if file.exists()]
+        written += [
+            _copy(file, folder / paths.SPEED.name / file.name)
+            for file in (table, paths.left_out(table))
+            if file.exists()
+        ]
     whole, lacking = [], {}
     for unit, chains in _units(config).items():
         asked = _read_of(config, unit)
@@ -61,7 +73,9 @@ def keep(config: Config, folder: Path) -> Kept:
 def _units(config: Config) -> dict[Path, list[Chain]]:
     """All models of the run and their ancestors, by unit."""
     by_unit: dict[Path, list[Chain]] = {}
-    for chain in sorted({ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str):
+    for chain in sorted(
+        {ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str
+    ):
         by_unit.setdefault(paths.unit(chain), []).append(chain)
     return by_unit
 
@@ -77,15 +91,25 @@ def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) ->
     for chain in chains:
         source = paths.model(chain)
         analyses = [paths.analysis(chain, name) for name in ANALYSIS_KINDS]
-        files = [source / name for name in TABLES + ARRAYS] + analyses + [paths.arrays(numbers) for numbers in analyses]
+        files = (
+            [source / name for name in TABLES + ARRAYS]
+            + analyses
+            + [paths.arrays(numbers) for numbers in analyses]
+        )
         files += _hypotheses(config, chain)
-        written += [_copy(file, target.joinpath(*file.relative_to(paths.MODELS / unit).parts)) for file in files if file.exists()]
+        written += [
+            _copy(file, target.joinpath(*file.relative_to(paths.MODELS / unit).parts))
+            for file in files
+            if file.exists()
+        ]
     units.seal(target)
     return [*written, target / paths.UNIT]
 
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:
-    """The files of hypotheses to keep; none for models that are only pruned, which are many and would take most of the space."""
+    """The files of hypotheses to keep; none for models that are only pruned, which are many and would take
+    most of the space.
+    """
     if chain.last.kind.selects:
         return []
     text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))

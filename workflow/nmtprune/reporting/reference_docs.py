@@ -1,5 +1,6 @@
-"""Generated pages of docs/: configuration.md lists every key of every YAML file, from the JSON schemas; chains.md every
-kind of step and of analysis, from their registries."""
+"""Generated pages of docs/: configuration.md lists every key of every YAML file, from the JSON schemas;
+chains.md every kind of step and of analysis, from their registries.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ PARTS = {
     "config": "`config.yaml`, and `snakemake --config key=value`",
     "preset": "`workflow/presets/<preset>.yaml`",
     "task": "`workflow/tasks/<task>.yaml`, or `tasks/` in the folder that `own` names",
-    "recipe": "`<recipe>.yaml` below `workflow/recipes`, or below `recipes/` in the folder that `own` names; or under "
-    "`variants` in such a file",
+    "recipe": "`<recipe>.yaml` below `workflow/recipes`, or below `recipes/` in the folder that `own` "
+    "names; or under `variants` in such a file",
     "subwords": "`subwords` of a recipe",
     "schedule": "each entry of a recipe's `schedules`; its `training` holds their defaults",
     "paper": "`workflow/papers/<paper>/paper.yaml`",
@@ -28,35 +29,40 @@ CONFIGURATION = """# Configuration
 
 Generated from `workflow/schemas` by `make docs`.
 
-This page lists every key of every YAML file. An unknown key or a value of the wrong type is an error, reported before the first job
-starts. Files, and the values of `--config` and `--set`, are read as YAML 1.2: `true` and `false` are the only truth values (`no` is a
-word), `1e-4` is a number, and keys are text (a test set may be called 2016). A key that is written twice is an error. Titles and paths may
-contain any character. Names of tasks, recipes, presets and schedules become folder names and words of shell commands: they have at most
-60 letters, digits and . _ + -, and begin with a letter, a digit or _.
+This page lists every key of every YAML file. An unknown key or a value of the wrong type is an error,
+reported before the first job starts. Files, and the values of `--config` and `--set`, are read as YAML 1.2:
+`true` and `false` are the only truth values (`no` is a word), `1e-4` is a number, and keys are text (a test
+set may be called 2016). A key that is written twice is an error. Titles and paths may contain any character.
+Names of tasks, recipes, presets and schedules become folder names and words of shell commands: they have at
+most 60 letters, digits and . _ + -, and begin with a letter, a digit or _.
 
-In the tables, `a.b` is the key `b` under `a`, `a[].b` is a key of every entry of a list, and `a.<name>.b` is a key of every entry whose
-name you choose. Required keys are marked with *.
+In the tables, `a.b` is the key `b` under `a`, `a[].b` is a key of every entry of a list, and `a.<name>.b` is
+a key of every entry whose name you choose. Required keys are marked with *.
 """
 CHAINS = """# Chains
 
-Generated from `workflow/nmtprune/experiment/step_kinds.py` and `workflow/nmtprune/experiment/analysis_kinds.py` by `make docs`.
+Generated from `workflow/nmtprune/experiment/step_kinds.py` and
+`workflow/nmtprune/experiment/analysis_kinds.py` by `make docs`.
 
-A model is named by the chain of steps that made it. The chain is the model's address, and its directory under `results/models`:
+A model is named by the chain of steps that made it. The chain is the model's address, and its directory under
+`results/models`:
 
 ```
 <task>/<recipe>/s<seed>/<step>/<step>/...
 toy/toy/s1/train/prune-local-50/retrain
 ```
 
-The first address is the pattern, the second an example: the toy Transformer of seed 1, trained on the task `toy`, pruned by 50 %, and
-retrained. Each step takes the model to its left and makes a new one. Chains that begin alike share the models of their common beginning:
-each is made once. Any model can be asked for by its address:
+The first address is the pattern, the second an example: the toy Transformer of seed 1, trained on the task
+`toy`, pruned by 50 %, and retrained. Each step takes the model to its left and makes a new one. Chains that
+begin alike share the models of their common beginning: each is made once. Any model can be asked for by its
+address:
 
 ```bash
 snakemake --cores all results/models/toy/toy/s1/train/prune-global-40/retrain/scores.csv
 ```
 
-Every step leaves a model in one of four forms, and may follow only some of them; any other chain is refused before the first job.
+Every step leaves a model in one of four forms, and may follow only some of them; any other chain is refused
+before the first job.
 
 | form | what it is |
 |---|---|
@@ -70,21 +76,27 @@ FORMS = {
 ARGUMENTS = """
 Arguments, as steps spell them:
 
-- `<schedule>` names another schedule of the recipe: `continue-short` follows `schedules.continue-short`, and plain `continue` follows
-  `schedules.continue`.
-- `<percent>` is written 50 or 12.5. For `prune` it is a share of all prunable weights of the model, those that are pruned already included:
-  `prune-local-50` after `prune-local-50` still leaves half. Prunable are matrices, never biases and layer norms; the recipe's `prunable`
-  says whether embeddings are. For `at` it is a share of the training's updates, one of the `snapshots` of its schedule.
-- `<scheme>` says among which weights magnitudes are compared: `global`, among all (class-blind); `uniform`, within each weight class;
-  `distribution`, among all, each in standard deviations of its class; `local`, within each matrix; `layer`, within each layer.
+- `<schedule>` names another schedule of the recipe: `continue-short` follows `schedules.continue-short`, and
+  plain `continue` follows `schedules.continue`.
+- `<percent>` is written 50 or 12.5. For `prune` it is a share of all prunable weights of the model, those
+  that are pruned already included: `prune-local-50` after `prune-local-50` still leaves half. Prunable are
+  matrices, never biases and layer norms; the recipe's `prunable` says whether embeddings are. For `at` it is
+  a share of the training's updates, one of the `snapshots` of its schedule.
+- `<scheme>` says among which weights magnitudes are compared: `global`, among all (class-blind); `uniform`,
+  within each weight class; `distribution`, among all, each in standard deviations of its class; `local`,
+  within each matrix; `layer`, within each layer.
 - `<class>` is one weight class, such as `attention` or `source_layer_1`.
-- `<groups>` are the groups of weights that the lasso shrinks together: `ffn`, the rows and columns of hidden units of feed-forward layers;
-  `ffn+att`, also rows and columns of attention matrices; `ffn+heads`, also whole heads; `blocks8`, blocks of 8 x 8 weights.
+- `<groups>` are the groups of weights that the lasso shrinks together: `ffn`, the rows and columns of hidden
+  units of feed-forward layers; `ffn+att`, also rows and columns of attention matrices; `ffn+heads`, also
+  whole heads; `blocks8`, blocks of 8 x 8 weights.
 - `<where>` is `enc`, `dec` or `both`: the encoder, the decoder, or both.
-- `<lambda>` is the strength of the lasso, written 1 or 0.15; or `to67`, which seeks the strength at which 67 % of the hidden units go.
-- `<component>` is a residual sub-layer: `D.SA.1` is the self-attention of the decoder's first layer. Sides are `E` and `D`; sub-layers are
-  `SA` (self-attention), `EA` (the decoder's attention to the encoder) and `FF` (feed-forward).
-- `<k>` is a number of components. They are taken in the order of iterative ablation (the analysis `order` of the parent).
+- `<lambda>` is the strength of the lasso, written 1 or 0.15; or `to67`, which seeks the strength at which 67
+  % of the hidden units go.
+- `<component>` is a residual sub-layer: `D.SA.1` is the self-attention of the decoder's first layer. Sides
+  are `E` and `D`; sub-layers are `SA` (self-attention), `EA` (the decoder's attention to the encoder) and
+  `FF` (feed-forward).
+- `<k>` is a number of components. They are taken in the order of iterative ablation (the analysis `order` of
+  the parent).
 - `<engine>` is `ctranslate2` or `onnx`.
 """
 ANALYSES = """
@@ -110,7 +122,10 @@ def configuration_page() -> str:
         schema = by_file[f"{name}.schema.json"]
         rows = "\n".join(map(str, _File(schema, by_file).keys()))
         about = f"{schema['description']} " if "description" in schema else ""
-        parts.append(f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is |\n|---|---|---|---|\n{rows}\n")
+        parts.append(
+            f"## {schema['title']}\n\n{about}In {where}.\n\n| key | type | default | what it is "
+            f"|\n|---|---|---|---|\n{rows}\n"
+        )
     return "\n".join(parts)
 
 
@@ -121,14 +136,17 @@ def chains_page() -> str:
     transformers = _listed((f"`{kind.name}`" for kind in STEP_KINDS.values() if kind.of_transformers), "and")
     analyses = "\n".join(map(_analysis, ANALYSIS_KINDS.values()))
     return (
-        f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves |\n|---|---|---|---|\n{steps}\n{ARGUMENTS}\n"
+        f"{CHAINS}{forms}\n\n| step | what it does | follows | leaves "
+        f"|\n|---|---|---|---|\n{steps}\n{ARGUMENTS}\n"
         f"The steps {transformers} need a Transformer.\n{ANALYSES}{analyses}\n"
     )
 
 
 def _step(kind: StepKind) -> str:
     """The row of a kind of step."""
-    follows = "a step that trains" if kind.snapshot else _listed(kind.follows, "or") or "nothing: it begins a chain"
+    follows = (
+        "a step that trains" if kind.snapshot else _listed(kind.follows, "or") or "nothing: it begins a chain"
+    )
     return f"| `{_cell(kind.usage)}` | {kind.about} | {follows} | {kind.leaves or 'the form it follows'} |"
 
 
@@ -155,11 +173,16 @@ class Key:
     def __str__(self) -> str:
         default = f"`{json.dumps(self.schema['default'])}`" if "default" in self.schema else ""
         about = self.schema.get("description", "")
-        return f"| `{self.name}`{'*' if self.required else ''} | {_cell(self.kind)} | {default} | {_cell(about)} |"
+        return (
+            f"| `{self.name}`{'*' if self.required else ''} | {_cell(self.kind)} | {default} | "
+            f"{_cell(about)} |"
+        )
 
 
 class _File:
-    """The keys of one schema. What another schema defines has a part of its own on the page, and is not repeated."""
+    """The keys of one schema. What another schema defines has a part of its own on the page, and is not
+    repeated.
+    """
 
     def __init__(self, schema: Schema, schemas: Mapping[str, Schema]) -> None:
         self.schema, self.schemas = schema, schemas
@@ -212,7 +235,10 @@ class _File:
         if "items" in schema and (entry := self._kind(schema["items"])):
             words[0] = f"list of {entry}"
         if not kinds:
-            words = sorted(dict.fromkeys(filter(None, map(self._kind, _alternatives(schema)))), key=lambda kind: kind.startswith("list"))
+            words = sorted(
+                dict.fromkeys(filter(None, map(self._kind, _alternatives(schema)))),
+                key=lambda kind: kind.startswith("list"),
+            )
         limits = [f"{sign} {schema[word]}" for word, sign in _LIMITS.items() if word in schema]
         return " ".join([" or ".join(words), ", ".join(limits)]).strip()
 

@@ -15,7 +15,9 @@ from nmtprune.reporting.captions import caption
 
 
 def render(config: Config) -> list[Path]:
-    """Write every table and figure, then claims and page, and return the files. A missing score is a footnote, never an error."""
+    """Write every table and figure, then claims and page, and return the files. A missing score is a
+    footnote, never an error.
+    """
     measured = Measured(config)
     rendered = [_render(config.name, item, measured) for item in items(config)]
     decided = claims_page.decide(config, measured)

@@ -22,8 +22,9 @@ class Marked:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is printed. `kinds`: for each column, whether it names the row (`name`) or holds `ours`, `published` or running `text`;
-    `ruled`: the rows, counted from 0, with a rule above them."""
+    """A table as it is printed. `kinds`: for each column, whether it names the row (`name`) or holds `ours`,
+    `published` or running `text`; `ruled`: the rows, counted from 0, with a rule above them.
+    """
 
     headings: list[str]
     kinds: list[str]
@@ -36,8 +37,8 @@ class Table:
 class Made:
     """What a kind makes of an item: `numbers` for the CSV file, and either a `table` or a `figure`.
 
-    `footnotes`: what is missing and why. `widths`: a second block under the table with the widths of layers. `sentences`: results that are
-    not numbers of the table, printed after the caption.
+    `footnotes`: what is missing and why. `widths`: a second block under the table with the widths of layers.
+    `sentences`: results that are not numbers of the table, printed after the caption.
     """
 
     numbers: pd.DataFrame

@@ -32,8 +32,9 @@ PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 def frame(item: Item, measured: Measured) -> pd.DataFrame:
     """Raw numbers of all rows at full precision; published values in columns of their own, after ours.
 
-    `<metric>` is the mean over seeds and `<metric>_sd` the standard deviation; `seeds` counts the seeds that have been scored, `missing`
-    says why others have not, and `same_as` is the number of an earlier row that is one and the same run.
+    `<metric>` is the mean over seeds and `<metric>_sd` the standard deviation; `seeds` counts the seeds that
+    have been scored, `missing` says why others have not, and `same_as` is the number of an earlier row that
+    is one and the same run.
     """
     variables = list(dict.fromkeys(variable for row in item.rows for variable in row.values))
     first: dict[tuple, int] = {}
@@ -60,10 +61,21 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
         record["seeds"] = len(row.chains) - len(absent)
         record["missing"] = "; ".join(absent)
         records.append(record)
-    names = ["row", "group", "label", "task", "recipe", "chain", "same_as", *(column.key for column in item.columns)]
+    names = [
+        "row",
+        "group",
+        "label",
+        "task",
+        "recipe",
+        "chain",
+        "same_as",
+        *(column.key for column in item.columns),
+    ]
     ours = pd.DataFrame(records, columns=None if records else names)
     ours[["same_as", *variables]] = ours[["same_as", *variables]].convert_dtypes()
-    published = {f"{c.key}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published}
+    published = {
+        f"{c.key}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published
+    }
     if any("significance" in row.published for row in item.rows):
         published["significance_published"] = [row.published.get("significance", "") for row in item.rows]
     for name in filter(_WIDTH.fullmatch, ours.columns):
@@ -81,11 +93,15 @@ def _values(row: Row, column: Column, measured: Measured, way: Way | None) -> li
     if column.metric == "speed_up":
         against = row if row.baseline else row.against
         pairs = zip(row.chains, against.chains if against else (), strict=False)
-        return [ratio for ours, theirs in pairs if (ratio := measured.speed_up(ours, theirs, way)) is not None]
+        return [
+            ratio for ours, theirs in pairs if (ratio := measured.speed_up(ours, theirs, way)) is not None
+        ]
     if against := METRICS[column.metric].against:
         pairs = zip(row.chains, row.against.chains if row.against else (), strict=False)
         both = [(value(ours, against.metric), value(theirs, against.metric)) for ours, theirs in pairs]
-        return [against.compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
+        return [
+            against.compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None
+        ]
     return [number for chain in row.chains if (number := value(chain, column.metric)) is not None]
 
 
@@ -102,10 +118,11 @@ def _published(row: Row, column: Column) -> float:
 
 
 def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str, float]:
-    """The difference in BLEU from the baseline: its 95 % interval, the p-value of the paired bootstrap, and the sign test.
+    """The difference in BLEU from the baseline: its 95 % interval, the p-value of the paired bootstrap, and
+    the sign test.
 
-    `better` and `worse` count the sentences whose translation raises or lowers the baseline's BLEU; `p_sign` is the p-value of the sign
-    test on these numbers.
+    `better` and `worse` count the sentences whose translation raises or lowers the baseline's BLEU; `p_sign`
+    is the p-value of the sign test on these numbers.
     """
     names = ("delta_low", "delta_high", "p_bootstrap", "better", "worse", "p_sign")
     if row.against is None:
@@ -119,7 +136,9 @@ def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str
     # a sentence counts once, however many seeds translate it
     gains = np.mean([substitution_gains(theirs[[i]], ours[[i]]) for i in range(len(ours))], axis=0)
     signs = sign_test(gains)
-    return dict(zip(names, (compared.low, compared.high, compared.p, signs.better, signs.worse, signs.p), strict=True))
+    return dict(
+        zip(names, (compared.low, compared.high, compared.p, signs.better, signs.worse, signs.p), strict=True)
+    )
 
 
 def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
@@ -132,13 +151,16 @@ def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
             of = against.metric if against else column.metric
             read = [*row.chains[:1], *(row.against.chains[:1] if row.against and against else ())]
             lacking = (chain for chain in read if measured.value(chain, of, column.test_set, way) is None)
-            if reason := next(filter(None, (measured.lacks(chain, of, column.test_set, way) for chain in lacking)), None):
+            if reason := next(
+                filter(None, (measured.lacks(chain, of, column.test_set, way) for chain in lacking)), None
+            ):
                 of_cells[number, column.key] = reason
     return of_cells
 
 
 def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str] | None = None) -> Table:
-    """A frame as it is printed: our values beside published ones, marks, footnotes for empty cells and for rows of the same run.
+    """A frame as it is printed: our values beside published ones, marks, footnotes for empty cells and for
+    rows of the same run.
 
     `known`: reasons for single empty cells (see `reasons`).
     """
@@ -158,21 +180,36 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
         line.append(f"{row.label} {KEPT_PARENT}" if record["kept_parent"] else row.label)
         against = records[item.rows.index(row.against)] if row.against else None
         for column in item.columns:
-            line.append(_ours(record, against, row, column, footnotes, (known or {}).get((record["row"], column.key), "")))
+            line.append(
+                _ours(
+                    record,
+                    against,
+                    row,
+                    column,
+                    footnotes,
+                    (known or {}).get((record["row"], column.key), ""),
+                )
+            )
             line += [_printed(record, column)] if column.published else []
         cells.append(line)
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
     if same := [f"row {r['row']} as row {r['same_as']}" for r in records if not pd.isna(r["same_as"])]:
         notes.append(f"* One and the same run: {', '.join(same)}.")
     if any(record["kept_parent"] for record in records):
-        notes.append(f"{KEPT_PARENT} The parent was selected, at update 0{' of some seed' if len(item.rows[0].chains) > 1 else ''}.")
+        notes.append(
+            f"{KEPT_PARENT} The parent was selected, at update "
+            f"0{' of some seed' if len(item.rows[0].chains) > 1 else ''}."
+        )
     ruled = frozenset(place for place, row in enumerate(item.rows) if row.baseline)
     return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
 
 
-def _ours(record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str) -> str:
-    """The text of one measured cell. If it is empty, its reason is added to `footnotes` (reason -> mark); `known`: the reason that concerns
-    this cell alone."""
+def _ours(
+    record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str
+) -> str:
+    """The text of one measured cell. If it is empty, its reason is added to `footnotes` (reason -> mark);
+    `known`: the reason that concerns this cell alone.
+    """
     metric = METRICS[column.metric]
     cell = _cell(record, column)
     if cell is None and metric.against and against is None:
@@ -182,8 +219,17 @@ def _ours(record: dict, against: dict | None, row: Row, column: Column, footnote
         if metric.may_be_none:
             return "–"
         missing = known or _not_recorded(row, column)
-    elif not missing and column.key == "bleu" and against and not against["missing"] and math.isnan(record["p_bootstrap"]):
-        missing = "Not compared with the baseline: the translations of one of them are gone, or of another text than the test set is now"
+    elif (
+        not missing
+        and column.key == "bleu"
+        and against
+        and not against["missing"]
+        and math.isnan(record["p_bootstrap"])
+    ):
+        missing = (
+            "Not compared with the baseline: the translations of one of them are gone, or of another "
+            "text than the test set is now"
+        )
     mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
     return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{mark}"
 
@@ -219,7 +265,9 @@ def _mark(record: dict) -> str:
         return ""
     higher = record["delta_high"] + record["delta_low"] > 0
     agree = higher == (record["better"] > record["worse"])
-    return _level(record["p_bootstrap"], BETTER if higher else WORSE) + (_level(record["p_sign"], SIGN_TEST) if agree else "")
+    return _level(record["p_bootstrap"], BETTER if higher else WORSE) + (
+        _level(record["p_sign"], SIGN_TEST) if agree else ""
+    )
 
 
 def _level(p: float, marks: dict[float, str]) -> str:
@@ -241,10 +289,14 @@ def number(metric: str, value: float, unit: str = "MB") -> str:
 
 
 def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
-    """The widths of layers, one column per model and one row per layer, published ones in brackets; None if no width is known."""
+    """The widths of layers, one column per model and one row per layer, published ones in brackets; None if
+    no width is known.
+    """
     published = {name.removesuffix("_published") for name in numbers if name.endswith("_published")}
     wanted = [part for each in item.widths for part in WIDTHS[each]]
-    shown = [name for part in wanted for name in numbers if (found := _WIDTH.fullmatch(name)) and found[1] == part]
+    shown = [
+        name for part in wanted for name in numbers if (found := _WIDTH.fullmatch(name)) and found[1] == part
+    ]
     if not shown:
         return None
     grouped = any(row.group for row in item.rows)
@@ -253,14 +305,25 @@ def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
     cells = []
     for name in shown:
         part, side, layer = name.split("_")
-        cells.append([f"{side.capitalize()} {layer}, {PARTS[part]}", *(_width(record, name, name in published) for record in records)])
-    ruled = frozenset(place for place in range(1, len(shown)) if shown[place].split("_")[:2] != shown[place - 1].split("_")[:2])
+        cells.append(
+            [
+                f"{side.capitalize()} {layer}, {PARTS[part]}",
+                *(_width(record, name, name in published) for record in records),
+            ]
+        )
+    ruled = frozenset(
+        place
+        for place in range(1, len(shown))
+        if shown[place].split("_")[:2] != shown[place - 1].split("_")[:2]
+    )
     notes = ["Units (FFN) and heads (attention) left in each layer, in brackets the published ones."]
     return Table(["", *columns], ["name", *["ours"] * len(columns)], cells, notes, ruled)
 
 
 def _width(record: dict, name: str, has_published: bool) -> str:
-    """A width and its published value, `330 (289)`; with one decimal if the mean over seeds is not a whole number."""
+    """A width and its published value, `330 (289)`; with one decimal if the mean over seeds is not a whole
+    number.
+    """
     value, printed = record[name], record[f"{name}_published"] if has_published else math.nan
     text = "–" if math.isnan(value) else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
     return text if math.isnan(printed) else f"{text} ({printed:.0f})"
@@ -278,8 +341,19 @@ def markdown(above: Table, title: str, sentences: list[str], below: Table | None
     parts = [f"**{escape.markdown(title)}.** {escape.markdown(' '.join(sentences))}"]
     for printed in filter(None, (above, below)):
         alignment = ["left" if kind in TEXT else "right" for kind in printed.kinds]
-        rows = [[_shown(cell, escape.cell, "**{}**".format) for cell in line] for line in [printed.headings, *printed.cells]]
-        parts.append(tabulate(rows[1:], rows[0], "pipe", disable_numparse=True, colalign=alignment if printed.cells else None))
+        rows = [
+            [_shown(cell, escape.cell, "**{}**".format) for cell in line]
+            for line in [printed.headings, *printed.cells]
+        ]
+        parts.append(
+            tabulate(
+                rows[1:],
+                rows[0],
+                "pipe",
+                disable_numparse=True,
+                colalign=alignment if printed.cells else None,
+            )
+        )
         parts += map(escape.markdown, printed.footnotes)
     return "\n\n".join(parts).rstrip() + "\n"
 
@@ -289,18 +363,32 @@ _TEX_COLUMNS = {"name": "l", "text": r"p{0.6\textwidth}"}
 
 
 def latex(above: Table, key: str, title: str, sentences: list[str], below: Table | None = None) -> str:
-    """A table environment in LaTeX, of one block or two, with booktabs rules above `ruled` rows; text is escaped."""
+    """A table environment in LaTeX, of one block or two, with booktabs rules above `ruled` rows; text is
+    escaped.
+    """
 
     marked = r"\textbf{{{}}}".format
     blocks = [block for block in (above, below) if block]
     lines = [r"\begin{table}", r"\centering"]
     for printed in blocks:
         heading, *rows = (
-            " & ".join(_shown(cell, escape.tex, marked) for cell in line) + r" \\" for line in [printed.headings, *printed.cells]
+            " & ".join(_shown(cell, escape.tex, marked) for cell in line) + r" \\"
+            for line in [printed.headings, *printed.cells]
         )
-        rows = [rf"\midrule{chr(10)}{row}" if place and place in printed.ruled else row for place, row in enumerate(rows)]
+        rows = [
+            rf"\midrule{chr(10)}{row}" if place and place in printed.ruled else row
+            for place, row in enumerate(rows)
+        ]
         columns = "".join(_TEX_COLUMNS.get(kind, "r") for kind in printed.kinds)
-        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", heading, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+        lines += [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            heading,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
     notes = [note for printed in blocks for note in printed.footnotes]
     caption = escape.tex(f"{title}. {' '.join([*sentences, *notes])}")
     lines += [rf"\caption{{{caption}}}", rf"\label{{{key.replace('/', '-')}}}", r"\end{table}"]

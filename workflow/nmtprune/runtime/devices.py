@@ -1,4 +1,6 @@
-"""Where a job computes: the GPUs it may use while others run beside it, and the processes of a distributed training."""
+"""Where a job computes: the GPUs it may use while others run beside it, and the processes of a distributed
+training.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,22 @@ def devices() -> list[str]:
     """The GPUs that jobs may use: those that the environment leaves visible, or all of this machine."""
     if os.environ.get(VISIBLE) is not None:
         named = (name.strip() for name in os.environ[VISIBLE].split(","))
-        return [name for name in takewhile(lambda name: not name.startswith("-"), named) if name]  # CUDA's way of naming none: -1
+        return [
+            name for name in takewhile(lambda name: not name.startswith("-"), named) if name
+        ]  # CUDA's way of naming none: -1
     return sorted((file.name.removeprefix("nvidia") for file in Path("/dev").glob("nvidia[0-9]*")), key=int)
 
 
 def on_gpu(device: str) -> bool:
-    """Whether trainings ask for a GPU, by the setting `device` (auto, cpu, cuda): what rules and plans go by, without PyTorch."""
+    """Whether trainings ask for a GPU, by the setting `device` (auto, cpu, cuda): what rules and plans go by,
+    without PyTorch.
+    """
     return device == "cuda" or (device == "auto" and bool(devices()))
 
 
 def torch_device(device: str = "auto") -> str:
-    """Where PyTorch computes in this process, `cuda` or `cpu`, by the setting `device`. It knows GPUs of other makers too.
+    """Where PyTorch computes in this process, `cuda` or `cpu`, by the setting `device`. It knows GPUs of
+    other makers too.
 
     Raises UserError where a GPU is asked for and there is none.
     """
@@ -60,10 +67,11 @@ def check(nodes: int, workers: int) -> None:
 
 @contextmanager
 def leased(count: int, jobs_per_gpu: int, folder: Path | None = None) -> Iterator[None]:
-    """Take `count` GPUs that fewer than `jobs_per_gpu` jobs of this workflow hold, and make them all that this process sees.
+    """Take `count` GPUs that fewer than `jobs_per_gpu` jobs of this workflow hold, and make them all that
+    this process sees.
 
-    Waits until there are so many. They are held to the end, also by a program that this process becomes. Nothing is taken by a worker of
-    a distributed training, whose launcher has, and where there are no GPUs.
+    Waits until there are so many. They are held to the end, also by a program that this process becomes.
+    Nothing is taken by a worker of a distributed training, whose launcher has, and where there are no GPUs.
     """
     found = [] if is_worker() else devices()
     if not found or not count:
@@ -100,7 +108,9 @@ def _take(count: int, found: Sequence[str], jobs_per_gpu: int, folder: Path) -> 
 
 
 def _locked(path: Path) -> IO[str] | None:
-    """The file, locked for this process and for the program that it becomes; None where another one has it."""
+    """The file, locked for this process and for the program that it becomes; None where another one has
+    it.
+    """
     file = open(path, "w")  # noqa: SIM115 (open for as long as the lock is held)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,7 +132,9 @@ def is_first() -> bool:
 
 
 def become_workers(workers: int, nodes: int, arguments: Sequence[str]) -> None:
-    """Turn this process into PyTorch's launcher of so many workers on each node; each does what `arguments` say. Does not return."""
+    """Turn this process into PyTorch's launcher of so many workers on each node; each does what `arguments`
+    say. Does not return.
+    """
     command = _launcher(workers, nodes, arguments)
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.stdout.flush()
@@ -134,8 +146,18 @@ def _launcher(workers: int, nodes: int, arguments: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={workers}"]
     if nodes == 1:
         return [*command, "--standalone", "-m", "nmtprune", *arguments]
-    named = subprocess.run(["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]], capture_output=True, text=True, check=True)
+    named = subprocess.run(
+        ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     first = named.stdout.split()[0]
-    meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={os.environ['SLURM_JOB_ID']}", f"--rdzv-endpoint={first}:{PORT}"]
+    meeting = [
+        f"--nnodes={nodes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-id={os.environ['SLURM_JOB_ID']}",
+        f"--rdzv-endpoint={first}:{PORT}",
+    ]
     start = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     return [*start, *command, *meeting, "-m", "nmtprune", *arguments]

@@ -1,12 +1,13 @@
 """Jobs that start at once: forks of one process, the warm one, that has imported PyTorch and fairseq already.
 
-Imports take seconds, and there are jobs that take no longer. Snakemake starts the warm process beside a local run and names its socket
-in the environment of the jobs. `python -m nmtprune` hands it its arguments, environment, directory and standard streams, and waits for
-the fork that does the work. A job imports what it needs itself where there is no warm process of its own environment: on the nodes of a
-cluster, in an environment of conda or a container, on systems without pidfd, before it has started and after it was killed.
+Imports take seconds, and there are jobs that take no longer. Snakemake starts the warm process beside a local
+run and names its socket in the environment of the jobs. `python -m nmtprune` hands it its arguments,
+environment, directory and standard streams, and waits for the fork that does the work. A job imports what it
+needs itself where there is no warm process of its own environment: on the nodes of a cluster, in an
+environment of conda or a container, on systems without pidfd, before it has started and after it was killed.
 
-A job dies with whoever waits for it, and all die with Snakemake, as if they had been killed themselves: whatever a step has kept
-lets the next run go on.
+A job dies with whoever waits for it, and all die with Snakemake, as if they had been killed themselves:
+whatever a step has kept lets the next run go on.
 """
 
 from __future__ import annotations
@@ -27,23 +28,31 @@ from pathlib import Path
 from typing import NoReturn
 
 ADDRESS = "NMTPRUNE_WARM"
-SERVED = "NMTPRUNE_WARM_SERVES"  # the environment that the warm process has imported from, and whose jobs alone it does
+# the environment that the warm process has imported from, and whose jobs alone it does
+SERVED = "NMTPRUNE_WARM_SERVES"
 COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
 ENOUGH_JOBS = 8  # for the imports of one more process to pay
 LONGEST_FOLDER = 70  # bytes; the whole address of a socket has at most 104 to 108, whatever TMPDIR says
 _PR_SET_PDEATHSIG = 1
 _STARTED: list[subprocess.Popen[bytes]] = []  # their standard inputs stay open as long as this process lives
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")}
+_ONE_THREAD = {
+    f"{library}_NUM_THREADS": "1"
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")
+}
 
 
 def own_environment() -> str:
     """The interpreter of this process, its packages and this package: what a job would import from."""
-    return os.pathsep.join([os.path.realpath(sys.executable), sys.prefix, sys.version, str(Path(__file__).resolve().parents[1])])
+    return os.pathsep.join(
+        [os.path.realpath(sys.executable), sys.prefix, sys.version, str(Path(__file__).resolve().parents[1])]
+    )
 
 
 def start(preload: str) -> int | None:
-    """Start the warm process of this one, which ends when this one does, and return its number. None where the system has no pidfd, or
-    NMTPRUNE_COLD is set. `preload`: the name of the module whose `import_what_jobs_need` it calls first."""
+    """Start the warm process of this one, which ends when this one does, and return its number. None where
+    the system has no pidfd, or NMTPRUNE_COLD is set. `preload`: the name of the module whose
+    `import_what_jobs_need` it calls first.
+    """
     if not hasattr(os, "pidfd_open") or os.environ.get(COLD):
         return None
     folder = tempfile.gettempdir()
@@ -60,10 +69,11 @@ def start(preload: str) -> int | None:
 
 
 def run_there(arguments: list[str], module: str) -> int | None:
-    """Have the warm process do what these arguments say to `main` of a module, and return the exit status; None where it cannot.
+    """Have the warm process do what these arguments say to `main` of a module, and return the exit status;
+    None where it cannot.
 
-    It cannot where there is none, for jobs of another environment (its own packages are what such a job asks for), and for jobs that may
-    use several threads: numerical libraries count them when they are loaded.
+    It cannot where there is none, for jobs of another environment (its own packages are what such a job asks
+    for), and for jobs that may use several threads: numerical libraries count them when they are loaded.
     """
     address = os.environ.get(ADDRESS)
     if not address or os.environ.get("OMP_NUM_THREADS") != "1" or os.environ.get(SERVED) != own_environment():
@@ -71,7 +81,12 @@ def run_there(arguments: list[str], module: str) -> int | None:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(address)
-            request = {"module": module, "arguments": arguments, "environment": dict(os.environ), "directory": os.getcwd()}
+            request = {
+                "module": module,
+                "arguments": arguments,
+                "environment": dict(os.environ),
+                "directory": os.getcwd(),
+            }
             socket.send_fds(connection, [b"\0"], [0, 1, 2])
             connection.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
@@ -83,7 +98,11 @@ def run_there(arguments: list[str], module: str) -> int | None:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
     if not answer:
-        print("nmtprune: the process that runs the jobs was killed, and this job with it; the same command goes on", file=sys.stderr)
+        print(
+            "nmtprune: the process that runs the jobs was killed, and this job with it; the same command "
+            "goes on",
+            file=sys.stderr,
+        )
         return 128 + signal.SIGKILL
     return int(answer)
 
@@ -111,7 +130,9 @@ class _Request:
 
 @dataclass(eq=False)
 class _Job:
-    """A fork: its process (`ended` is its pidfd), and the connection of whoever waits for it, None once nobody does."""
+    """A fork: its process (`ended` is its pidfd), and the connection of whoever waits for it, None once
+    nobody does.
+    """
 
     pid: int
     ended: int
@@ -119,7 +140,9 @@ class _Job:
 
 
 class _Server:
-    """Accepts requests, forks for each, answers with the exit status; kills the jobs for which nobody waits any more."""
+    """Accepts requests, forks for each, answers with the exit status; kills the jobs for which nobody waits
+    any more.
+    """
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -171,7 +194,9 @@ class _Server:
         return None
 
     def _leave_to_the_parent(self, waiting: socket.socket) -> None:
-        """In a fork: a group of its own, with all that it will start; an end with the parent's; nothing of the parent's held open."""
+        """In a fork: a group of its own, with all that it will start; an end with the parent's; nothing of
+        the parent's held open.
+        """
         os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         for key in list(self._selector.get_map().values()):
@@ -197,7 +222,9 @@ class _Server:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once. Python would first take all that was imported apart, which takes a second, most of a short job's time."""
+    """End this process at once. Python would first take all that was imported apart, which takes a second,
+    most of a short job's time.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

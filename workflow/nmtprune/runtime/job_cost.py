@@ -8,8 +8,10 @@ from typing import Any
 
 
 def of_this_process(verb: str, seconds: float) -> dict[str, Any]:
-    """The cost of the process that has worked for so many `seconds`, and of what it has started: CPU seconds, peak memory in MB (of the
-    largest process), and, where it has used a GPU, its name and peak memory there."""
+    """The cost of the process that has worked for so many `seconds`, and of what it has started: CPU seconds,
+    peak memory in MB (of the largest process), and, where it has used a GPU, its name and peak memory
+    there.
+    """
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
     found = {
@@ -20,5 +22,8 @@ def of_this_process(verb: str, seconds: float) -> dict[str, Any]:
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        found |= {"gpu": torch.cuda.get_device_name(), "gpu_memory_mb": torch.cuda.max_memory_reserved() // 2**20}
+        found |= {
+            "gpu": torch.cuda.get_device_name(),
+            "gpu_memory_mb": torch.cuda.max_memory_reserved() // 2**20,
+        }
     return found

@@ -1,4 +1,6 @@
-"""COMET (Rei et al. 2020) by unbabel-comet, where that is installed and its model at hand. Nothing is ever downloaded."""
+"""COMET (Rei et al. 2020) by unbabel-comet, where that is installed and its model at hand. Nothing is ever
+downloaded.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ BATCH_SENTENCES = 16
 
 
 def unavailable(model_path: str | Path | None) -> str | None:
-    """Why there are no scores of the COMET checkpoint `model_path`, in a phrase for captions; None if there can be."""
+    """Why there are no scores of the COMET checkpoint `model_path`, in a phrase for captions; None if there
+    can be.
+    """
     if not model_path:
         return "no comet_model is set"
     settings = Path(model_path).parent.parent / "hparams.yaml"  # where COMET looks for it
@@ -27,10 +31,13 @@ def unavailable(model_path: str | Path | None) -> str | None:
     return None
 
 
-def scores(sources: list[str], hypotheses: list[str], references: list[str], model_path: str | Path) -> list[float]:
+def scores(
+    sources: list[str], hypotheses: list[str], references: list[str], model_path: str | Path
+) -> list[float]:
     """COMET of each sentence, times 100, from plain text.
 
-    Raises UserError where `unavailable` has a reason, and where the encoder under the model is not in the cache of Hugging Face.
+    Raises UserError where `unavailable` has a reason, and where the encoder under the model is not in the
+    cache of Hugging Face.
     """
     reason = unavailable(model_path)
     if reason:
@@ -40,7 +47,9 @@ def scores(sources: list[str], hypotheses: list[str], references: list[str], mod
         for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
     ]
     gpus = int(devices.torch_device() == "cuda")
-    found = _model(str(model_path)).predict(examples, batch_size=BATCH_SENTENCES, gpus=gpus, progress_bar=False)
+    found = _model(str(model_path)).predict(
+        examples, batch_size=BATCH_SENTENCES, gpus=gpus, progress_bar=False
+    )
     return [100 * float(score) for score in found.scores]
 
 
@@ -54,5 +63,6 @@ def _model(path: str) -> Any:
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"comet_model {path}: the encoder that it builds on is not in the local cache of Hugging Face ({reason})."
+            f"comet_model {path}: the encoder that it builds on is not in the local cache of Hugging Face "
+            f"({reason})."
         ) from None

@@ -36,8 +36,8 @@ from nmtprune.translation.opening import bytes_in_8_bits
 class Evaluation:
     """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once.
 
-    `shortlist`: the file of candidates that hypotheses are made of. `beam`, `sentences`: where they are not the recipe's beam and all
-    sentences of a set.
+    `shortlist`: the file of candidates that hypotheses are made of. `beam`, `sentences`: where they are not
+    the recipe's beam and all sentences of a set.
     """
 
     def __init__(
@@ -58,29 +58,44 @@ class Evaluation:
         files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in self.sets}
         decoding = self.recipe.get("decoding", {})
         search = Search(**config.search(chain.recipe) | ({"beam": beam} if beam else {}))
-        self.identity = {**config.scoring(chain.recipe), "text": manifest.read(text / paths.MANIFEST)["digest"]}
+        self.identity = {
+            **config.scoring(chain.recipe),
+            "text": manifest.read(text / paths.MANIFEST)["digest"],
+        }
         if comet.unavailable(config.settings["comet_model"]) is None:
             self.identity["comet"] = config.settings["comet_model"]
         engine, device = decoding.get("engine", "auto"), config.settings["device"]
         subwords, comet_model = Subwords.load(self.data), config.settings["comet_model"]
-        self.scorer = Scorer(files, subwords, target, engine, search, device, comet_model, shortlist, sentences)
+        self.scorer = Scorer(
+            files, subwords, target, engine, search, device, comet_model, shortlist, sentences
+        )
 
     def model(self, chain: Chain) -> Model:
         return of_chain(self.config, chain)
 
     def rows(
-        self, chain: Chain, model: Model, masks: Mapping[str, Tensor] | None, translated: list[str], in_full: bool = True
+        self,
+        chain: Chain,
+        model: Model,
+        masks: Mapping[str, Tensor] | None,
+        translated: list[str],
+        in_full: bool = True,
     ) -> list[dict[str, Any]]:
         """A row for each set; from what is kept, where the same model was scored the same way before.
 
-        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured. `seconds` is the time that
-        the model took, in each of its rows; `size_stored`, of models that are scored `in_full`, what a sparse model takes on disk, found
-        by storing it, and one in 8 bits as its engine's files.
+        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured.
+        `seconds` is the time that the model took, in each of its rows; `size_stored`, of models that are
+        scored `in_full`, what a sparse model takes on disk, found by storing it, and one in 8 bits as its
+        engine's files.
         """
         directory = paths.model(chain)
         state = paths.state(directory)
         sized = {"sized": True} if chain.quantised_for else {}
-        scored = {"model": manifest.digest_of(self.config, chain), "sets": self.sets, "translated": translated}
+        scored = {
+            "model": manifest.digest_of(self.config, chain),
+            "sets": self.sets,
+            "translated": translated,
+        }
         identity = digest({**scored, **self.identity, **sized})
         kept = state / paths.KEPT_SCORES
         with lock(state):
@@ -90,7 +105,11 @@ class Evaluation:
             masked = dataclasses.replace(model, state=checkpoints.masked(model.state, masks))
             names = prunable(model.state, self.recipe["prunable"]["embeddings"])
             weights, zeros = sparsity(masked.state, names)
-            facts = {"prunable": weights, "sparsity": 100 * zeros, "largest_pruned": _largest_pruned(model.state, masks)}
+            facts = {
+                "prunable": weights,
+                "sparsity": 100 * zeros,
+                "largest_pruned": _largest_pruned(model.state, masks),
+            }
             rows = self.scorer.score(masked, directory, translated, chain.quantised_for)
             facts["size_stored"] = _size_stored(chain, masked, state) if in_full else None
             facts |= _shape(model)
@@ -100,7 +119,9 @@ class Evaluation:
         return rows
 
     def sentences(self, chain: Chain, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-        """The statistics of every sentence behind a chain's rows, by the names of `scoring.sentence_statistics`."""
+        """The statistics of every sentence behind a chain's rows, by the names of
+        `scoring.sentence_statistics`.
+        """
         return {
             f"{chain.last}/{row['set']}/{what}": array
             for row in rows
@@ -110,7 +131,9 @@ class Evaluation:
 
 
 def _size_stored(chain: Chain, model: Model, state: Path) -> int | None:
-    """Bytes of a sparse model's file, or of the files of the engine that runs a model in 8 bits; None of others, which are stored dense."""
+    """Bytes of a sparse model's file, or of the files of the engine that runs a model in 8 bits; None of
+    others, which are stored dense.
+    """
     if chain.quantised_for:
         return bytes_in_8_bits(model, chain.quantised_for, state)
     return stored_size(model.state, state / "sparse.bin") if chain.form == SPARSE else None
@@ -124,7 +147,9 @@ def _shape(model: Model) -> dict[str, Any]:
 
 
 def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:
-    """A function from weights to BLEU on the development set, for the selection of checkpoints. `options`: fairseq's of the model."""
+    """A function from weights to BLEU on the development set, for the selection of checkpoints. `options`:
+    fairseq's of the model.
+    """
     evaluation = Evaluation(config, chain, ["dev"])
     task, binarised = config.task(chain.task), paths.binarised(evaluation.data)
     dictionaries = [read_dictionary(binarised / f"dict.{task[side]}.txt") for side in ("source", "target")]
@@ -138,17 +163,19 @@ def _whole(rows: list[dict[str, Any]]) -> bool:
 
 
 def _largest_pruned(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> float | None:
-    """The magnitude of the largest weight that masks prune (See et al. 2016, figure 5); None where they prune none."""
+    """The magnitude of the largest weight that masks prune (See et al. 2016, figure 5); None where they prune
+    none.
+    """
     magnitudes = [weights[name][~mask].abs().max() for name, mask in (masks or {}).items() if not mask.all()]
     return float(max(magnitudes)) if magnitudes else None
 
 
 def score(config: Config, chain: Chain) -> None:
-    """Write scores.csv of a chain's model, and beside it the statistics of sentences: hypotheses of development and test sets, likelihoods
-    of a part of the training data too.
+    """Write scores.csv of a chain's model, and beside it the statistics of sentences: hypotheses of
+    development and test sets, likelihoods of a part of the training data too.
 
-    A model that only selects is scored among its parent's variants too, from which tables read it; it need not have been made. Raises
-    UserError where the model or its data is missing.
+    A model that only selects is scored among its parent's variants too, from which tables read it; it need
+    not have been made. Raises UserError where the model or its data is missing.
     """
     if chain.last.kind.selects and chain.parent:
         _score_variant(config, chain)
@@ -170,19 +197,23 @@ def _score_variant(config: Config, chain: Chain) -> None:
     score_variants(config, chain.parent, list(variants), [*in_full, chain])
 
 
-def score_variants(config: Config, parent: Chain, variants: list[Chain], in_full: Collection[Chain] = ()) -> None:
-    """Write variants.csv of a model, and beside it the statistics of sentences: a row for each set of each variant (a step that only
-    selects). One process, one model in memory.
+def score_variants(
+    config: Config, parent: Chain, variants: list[Chain], in_full: Collection[Chain] = ()
+) -> None:
+    """Write variants.csv of a model, and beside it the statistics of sentences: a row for each set of each
+    variant (a step that only selects). One process, one model in memory.
 
-    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See et al. 2016, figure 4); of
-    those `in_full` the development set too, and their size on disk.
+    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See
+    et al. 2016, figure 4); of those `in_full` the development set too, and their size on disk.
     """
     tests = pooled_sets(config.task(parent.task)["test"])
     on_tests = functools.cache(lambda: Evaluation(config, parent, tests, config.shortlist(parent)))
     on_all = functools.cache(lambda: Evaluation(config, parent, ["dev", *tests], config.shortlist(parent)))
     evaluation = on_all() if set(variants) <= set(in_full) else on_tests()
     model = evaluation.model(parent)
-    masks_of_step = masks_of_steps(model.state, evaluation.recipe["prunable"]["embeddings"], checkpoints.masks_of(parent))
+    masks_of_step = masks_of_steps(
+        model.state, evaluation.recipe["prunable"]["embeddings"], checkpoints.masks_of(parent)
+    )
     rows, kept = [], {}
     for variant in variants:
         full = variant in in_full

@@ -11,7 +11,9 @@ from nmtprune.translation.engine import Engine
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Negative log-likelihoods (natural logarithm) of one set's sentences, and the target tokens behind each."""
+    """Negative log-likelihoods (natural logarithm) of one set's sentences, and the target tokens behind
+    each.
+    """
 
     sentences: list[float]
     tokens: list[int]
@@ -27,5 +29,9 @@ class Likelihood:
 
 
 def likelihood(engine: Engine, sources: list[list[str]], targets: list[list[str]]) -> Likelihood:
-    """The likelihood of `targets` given `sources`, both as pieces; an unknown piece counts as the unknown symbol."""
-    return Likelihood(negative_log_likelihoods(engine, sources, targets), [len(target) + 1 for target in targets])
+    """The likelihood of `targets` given `sources`, both as pieces; an unknown piece counts as the unknown
+    symbol.
+    """
+    return Likelihood(
+        negative_log_likelihoods(engine, sources, targets), [len(target) + 1 for target in targets]
+    )

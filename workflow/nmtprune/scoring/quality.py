@@ -16,16 +16,22 @@ _TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 def tokenizer_of(language: str) -> str:
-    """sacreBLEU's tokeniser for a target language (`zh`, `zh_CN`, `ja`, ...); `13a` for languages that write spaces."""
+    """sacreBLEU's tokeniser for a target language (`zh`, `zh_CN`, `ja`, ...); `13a` for languages that write
+    spaces.
+    """
     return _TOKENIZERS.get(language.lower().replace("_", "-").split("-")[0], "13a")
 
 
 def unavailable(language: str) -> str | None:
-    """Why there is no BLEU of text in a target language, in a sentence without its full stop; None if there can be."""
+    """Why there is no BLEU of text in a target language, in a sentence without its full stop; None if there
+    can be.
+    """
     try:
         BLEU(tokenize=tokenizer_of(language))
     except (ImportError, RuntimeError):
-        return f"BLEU for target language `{language}` needs `pip install 'sacrebleu[{language[:2].lower()}]'`"
+        return (
+            f"BLEU for target language `{language}` needs `pip install 'sacrebleu[{language[:2].lower()}]'`"
+        )
     return None
 
 
@@ -57,10 +63,13 @@ class Quality:
         }
 
     def statistics(self, hypotheses: list[str]) -> np.ndarray:
-        """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference, n-gram matches and totals by
-        order."""
+        """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference,
+        n-gram matches and totals by order.
+        """
         self._check(hypotheses)
-        return np.array(self._bleu._extract_corpus_statistics(hypotheses, None))  # sacreBLEU has them for a whole corpus here alone
+        return np.array(
+            self._bleu._extract_corpus_statistics(hypotheses, None)
+        )  # sacreBLEU has them for a whole corpus here alone
 
     def _of(self, metric: BLEU | CHRF, hypotheses: list[str]) -> BLEUScore | CHRFScore:
         self._check(hypotheses)
@@ -68,7 +77,9 @@ class Quality:
 
     def _check(self, hypotheses: list[str]) -> None:
         if len(hypotheses) != len(self._references):
-            raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {len(self._references)} references.")
+            raise UserError(
+                f"{len(hypotheses)} hypotheses cannot be scored against {len(self._references)} references."
+            )
 
 
 def bleu_chrf(hypotheses: list[str], references: list[str], language: str = "") -> dict[str, Any]:

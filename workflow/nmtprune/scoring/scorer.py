@@ -64,8 +64,9 @@ class _Set:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model on one set: `bleu` and the sentences' statistics [sentences, counts] it comes from (None where nothing was translated),
-    and the likelihood of the references. `engine`: what measured it."""
+    """A model on one set: `bleu` and the sentences' statistics [sentences, counts] it comes from (None where
+    nothing was translated), and the likelihood of the references. `engine`: what measured it.
+    """
 
     engine: str
     likelihood: Likelihood
@@ -76,10 +77,10 @@ class Measurement:
 class Scorer:
     """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
 
-    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read, of others all, or `sentences` evenly spaced ones.
-    `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name; `search` holds the beam and the length limits;
-    `shortlist` is a file of candidates that hypotheses (not likelihoods) are made of. Raises UserError for a missing or empty file and
-    for sides of unequal length.
+    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read, of others all, or `sentences` evenly
+    spaced ones. `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name; `search`
+    holds the beam and the length limits; `shortlist` is a file of candidates that hypotheses (not
+    likelihoods) are made of. Raises UserError for a missing or empty file and for sides of unequal length.
     """
 
     def __init__(
@@ -110,18 +111,22 @@ class Scorer:
         translated: Collection[str] | None = None,
         int8_engine: str | None = None,
     ) -> list[dict[str, Any]]:
-        """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have likelihoods and no BLEU.
+        """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have
+        likelihoods and no BLEU.
 
         `int8_engine`: the engine that runs the model in 8 bits; None: the scorer's own, in single precision.
 
-        Under `out_folder` it writes `hypotheses/<set>.nll` (negative log-likelihood of the reference, a line each) and, of translated
-        sets, `hypotheses/<set>.txt` (detokenised, a line each); a killed scoring leaves finished sets whole.
+        Under `out_folder` it writes `hypotheses/<set>.nll` (negative log-likelihood of the reference, a line
+        each) and, of translated sets, `hypotheses/<set>.txt` (detokenised, a line each); a killed scoring
+        leaves finished sets whole.
         """
         precision = "int8" if int8_engine else "float32"
         engine = open_engine(model, int8_engine or self._engine, device=self._device, precision=precision)
         translator = engine
         if self._shortlist:
-            translator = open_engine(model, engine.name, device=self._device, precision=precision, shortlist=self._shortlist)
+            translator = open_engine(
+                model, engine.name, device=self._device, precision=precision, shortlist=self._shortlist
+            )
         size = sizes(model.state)
         rows = []
         for test_set in self._sets:
@@ -157,7 +162,9 @@ class Scorer:
         return rows
 
     def measure(self, model: Model, name: str, translated: bool = True) -> Measurement:
-        """A model on the set called `name`, by likelihood alone where it is not `translated`. Nothing is written."""
+        """A model on the set called `name`, by likelihood alone where it is not `translated`. Nothing is
+        written.
+        """
         test_set = next(each for each in self._sets if each.name == name)
         engine = open_engine(model, self._engine, device=self._device)
         found = likelihood(engine, test_set.sources, test_set.targets)
@@ -170,7 +177,9 @@ class Scorer:
         return Measurement(engine.name, found, float(bleu(statistics.sum(0))), statistics)
 
     def sentences(self, name: str, folder: str | Path) -> dict[str, np.ndarray]:
-        """What `score` left of the set called `name` under `folder`, by sentence (`scoring.sentence_statistics`)."""
+        """What `score` left of the set called `name` under `folder`, by sentence
+        (`scoring.sentence_statistics`).
+        """
         test_set = next(each for each in self._sets if each.name == name)
         likelihoods = Path(folder) / "hypotheses" / f"{name}.nll"
         found = {}
@@ -184,19 +193,29 @@ class Scorer:
     def bleu(self, model: Model) -> float:
         """BLEU on the first set, and nothing written: what selects checkpoints during training."""
         test_set = self._sets[0]
-        pieces = translate(open_engine(model, self._engine, device=self._device), test_set.sources, self._search)
+        pieces = translate(
+            open_engine(model, self._engine, device=self._device), test_set.sources, self._search
+        )
         return test_set.quality.bleu([self._decode(hypothesis) for hypothesis in pieces])
 
     def _macs_per_word(self, model: Model, test_set: _Set) -> float | None:
-        """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what is no Transformer."""
+        """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what
+        is no Transformer.
+        """
         if not any(name.endswith("encoder_attn_layer_norm.weight") for name in model.state):
             return None
         words = sum(len(line.split()) for line in test_set.lines)
-        source, target = (sum(len(pieces) + 1 for pieces in side) / max(words, 1) for side in (test_set.sources, test_set.targets))
+        source, target = (
+            sum(len(pieces) + 1 for pieces in side) / max(words, 1)
+            for side in (test_set.sources, test_set.targets)
+        )
         candidates = None
         if self._shortlist:
             found = batches(range(len(test_set.sources)), [len(pieces) for pieces in test_set.sources])
-            candidates = fmean(len(self._shortlist.candidates([test_set.sources[index] for index in batch])) for batch in found)
+            candidates = fmean(
+                len(self._shortlist.candidates([test_set.sources[index] for index in batch]))
+                for batch in found
+            )
         return macs_per_word(model.state, candidates, source, target)
 
     def _decode(self, pieces: list[str]) -> str:
@@ -215,7 +234,10 @@ class Scorer:
             )
         if not sources:
             raise UserError(f"test set `{name}` is empty (`{source_file}`).")
-        encoded = [self._encode("source", line) for line in sources], [self._encode("target", line) for line in references]
+        encoded = (
+            [self._encode("source", line) for line in sources],
+            [self._encode("target", line) for line in references],
+        )
         if name == "train":  # over-long pairs are skipped in training too
             pairs = [pair for pair in zip(*encoded, strict=True) if max(map(len, pair)) <= LONGEST_OF_SAMPLE]
             encoded = [source for source, _ in pairs], [target for _, target in pairs]

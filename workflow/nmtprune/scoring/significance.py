@@ -1,6 +1,7 @@
 """Is a system better than its baseline? Paired bootstrap and sign test over sentences and seeds.
 
-Both work on a system's *statistics*, an array [seeds, sentences, counts] whose sum over sentences gives a corpus score.
+Both work on a system's *statistics*, an array [seeds, sentences, counts] whose sum over sentences gives a
+corpus score.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system's score less its baseline's, the 95 % interval of that difference, and its two-sided p-value."""
+    """A system's score less its baseline's, the 95 % interval of that difference, and its two-sided
+    p-value.
+    """
 
     difference: float
     low: float
@@ -30,7 +33,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Signs:
-    """How many sentences the system does better and worse than its baseline, and the sign test's two-sided p-value."""
+    """How many sentences the system does better and worse than its baseline, and the sign test's two-sided
+    p-value.
+    """
 
     better: int
     worse: int
@@ -39,11 +44,15 @@ class Signs:
 
 def likelihood_statistics(negative_log_likelihoods: Sequence[float], tokens: Sequence[int]) -> np.ndarray:
     """[1, sentences, 2]: negative log-likelihood and target tokens."""
-    return np.stack([np.asarray(negative_log_likelihoods, np.float64), np.asarray(tokens, np.float64)], axis=-1)[None]
+    return np.stack(
+        [np.asarray(negative_log_likelihoods, np.float64), np.asarray(tokens, np.float64)], axis=-1
+    )[None]
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU (0 to 100) of summed statistics (`Quality.statistics`) [..., 10], smoothed as by sacreBLEU."""
+    """Corpus BLEU (0 to 100) of summed statistics (`Quality.statistics`) [..., 10], smoothed as by
+    sacreBLEU.
+    """
     length, reference = sums[..., 0], sums[..., 1]
     matches, totals = sums[..., 2:6], sums[..., 6:10]
     empty = (matches == 0) & (totals > 0)
@@ -62,27 +71,39 @@ def nll_per_token(sums: np.ndarray) -> np.ndarray:
 
 def draws(generator: np.random.Generator, sentences: int, samples: int = SAMPLES) -> np.ndarray:
     """[samples, sentences]: how often each sentence is in each bootstrap sample."""
-    return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=samples).astype(np.float64)
+    return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=samples).astype(
+        np.float64
+    )
 
 
 def interval(statistics: np.ndarray, samples: int = SAMPLES, seed: int = SEED) -> tuple[float, float]:
-    """The 95 % bootstrap interval over sentences of one system's BLEU; `statistics` [1, sentences, counts]."""
-    low, high = np.percentile(bleu(draws(np.random.default_rng(seed), statistics.shape[1], samples) @ statistics[0]), [2.5, 97.5])
+    """The 95 % bootstrap interval over sentences of one system's BLEU; `statistics` [1, sentences,
+    counts].
+    """
+    low, high = np.percentile(
+        bleu(draws(np.random.default_rng(seed), statistics.shape[1], samples) @ statistics[0]), [2.5, 97.5]
+    )
     return float(low), float(high)
 
 
-def paired_bootstrap(baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = SAMPLES, seed: int = SEED) -> Comparison:
-    """Paired bootstrap over sentences (Koehn 2004), two-sided, centred under the null (Riezler and Maxwell 2005).
+def paired_bootstrap(
+    baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = SAMPLES, seed: int = SEED
+) -> Comparison:
+    """Paired bootstrap over sentences (Koehn 2004), two-sided, centred under the null (Riezler and Maxwell
+    2005).
 
-    Statistics are [seeds, sentences, counts]; seed i of the system is paired with seed i of the baseline. With several
-    seeds the score is the mean over seeds, and a resample draws seeds and sentences, the same sentences for all seeds.
+    Statistics are [seeds, sentences, counts]; seed i of the system is paired with seed i of the baseline.
+    With several seeds the score is the mean over seeds, and a resample draws seeds and sentences, the same
+    sentences for all seeds.
     """
     _check(baseline, system)
     seeds, sentences, _ = system.shape
     generator = np.random.default_rng(seed)
     drawn = draws(generator, sentences, samples)
     chosen = generator.integers(seeds, size=(samples, seeds))
-    of_seed = [score(drawn @ ours) - score(drawn @ theirs) for ours, theirs in zip(system, baseline, strict=True)]
+    of_seed = [
+        score(drawn @ ours) - score(drawn @ theirs) for ours, theirs in zip(system, baseline, strict=True)
+    ]
     differences = np.stack(of_seed, axis=1)[np.arange(samples)[:, None], chosen].mean(-1)
     difference = float((score(system.sum(1)) - score(baseline.sum(1))).mean())
     extreme = np.abs(differences - differences.mean()) >= abs(difference)
@@ -91,7 +112,8 @@ def paired_bootstrap(baseline: np.ndarray, system: np.ndarray, score: Score = bl
 
 
 def substitution_gains(baseline: np.ndarray, system: np.ndarray, score: Score = bleu) -> np.ndarray:
-    """[seeds x sentences]: what the baseline's score gains by one sentence of the system (Collins et al. 2005).
+    """[seeds x sentences]: what the baseline's score gains by one sentence of the system (Collins et al.
+    2005).
 
     This gives scores of corpora, such as BLEU, a sign for each sentence.
     """
@@ -105,10 +127,15 @@ def sign_test(gains: np.ndarray) -> Signs:
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     count = better + worse
     whole = math.lgamma(count + 1) - count * math.log(2.0)
-    tail = math.fsum(math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1)) for k in range(min(better, worse) + 1))
+    tail = math.fsum(
+        math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1))
+        for k in range(min(better, worse) + 1)
+    )
     return Signs(better, worse, min(1.0, 2.0 * tail))
 
 
 def _check(baseline: np.ndarray, system: np.ndarray) -> None:
     if baseline.shape != system.shape:
-        raise ValueError(f"paired statistics differ in shape: baseline {baseline.shape}, system {system.shape}")
+        raise ValueError(
+            f"paired statistics differ in shape: baseline {baseline.shape}, system {system.shape}"
+        )

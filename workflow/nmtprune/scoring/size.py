@@ -23,8 +23,8 @@ _BYTES_PER_WEIGHT = 4
 def ties(state: dict[str, torch.Tensor]) -> dict[str, str]:
     """Each parameter's name -> the first name it is tied to, itself if none; fairseq's buffers are left out.
 
-    Two names are tied if they share memory, or if their tensors have the same shape and bits and are not constant:
-    masks and files may have turned shared memory into copies.
+    Two names are tied if they share memory, or if their tensors have the same shape and bits and are not
+    constant: masks and files may have turned shared memory into copies.
     """
     first: dict[Any, str] = {}
     names: dict[str, str] = {}
@@ -76,21 +76,27 @@ def sparsity(state: dict[str, torch.Tensor], prunable: Iterable[str]) -> tuple[i
 
 
 def store_sparse(state: dict[str, torch.Tensor], path: str | Path) -> int:
-    """Write float32 parameters as a compressed bit mask and the values under it; return the file's size in bytes.
+    """Write float32 parameters as a compressed bit mask and the values under it; return the file's size in
+    bytes.
 
-    A weight is left out if all its bits are zero: what is loaded equals what was stored to the last bit, -0.0 included.
-    Values are kept as they are, since trained weights hardly compress. Tied parameters are written once, buffers not.
+    A weight is left out if all its bits are zero: what is loaded equals what was stored to the last bit, -0.0
+    included. Values are kept as they are, since trained weights hardly compress. Tied parameters are written
+    once, buffers not.
     """
     with atomic(path) as temporary, open(temporary, "wb") as file:
         return sum(file.write(chunk) for chunk in _chunks(state, ties(state)))
 
 
 def stored_size(state: dict[str, torch.Tensor], path: Path) -> int:
-    """Bytes of `store_sparse`'s file, which is written to `path`, read back and removed. Raises RuntimeError where a bit differs."""
+    """Bytes of `store_sparse`'s file, which is written to `path`, read back and removed. Raises RuntimeError
+    where a bit differs.
+    """
     try:
         size = store_sparse(state, path)
         loaded = load_sparse(path)
-        if broken := [name for name in ties(state) if not np.array_equal(_bits(state[name]), _bits(loaded[name]))]:
+        if broken := [
+            name for name in ties(state) if not np.array_equal(_bits(state[name]), _bits(loaded[name]))
+        ]:
             raise RuntimeError(f"{path}: {', '.join(broken)} were not read as they were stored")
         return size
     finally:
@@ -98,7 +104,9 @@ def stored_size(state: dict[str, torch.Tensor], path: Path) -> int:
 
 
 def load_sparse(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read what `store_sparse` wrote; tied parameters share memory again. Raises UserError for any other file."""
+    """Read what `store_sparse` wrote; tied parameters share memory again. Raises UserError for any other
+    file.
+    """
     state: dict[str, torch.Tensor] = {}
     with open(path, "rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
@@ -135,7 +143,9 @@ def _chunks(state: dict[str, torch.Tensor], names: dict[str, str]) -> Iterator[b
         bits = _bits(state[name])
         kept = bits != 0
         mask = zlib.compress(np.packbits(kept).tobytes())
-        yield _line({"name": name, "shape": list(state[name].shape), "mask": len(mask), "values": int(kept.sum())})
+        yield _line(
+            {"name": name, "shape": list(state[name].shape), "mask": len(mask), "values": int(kept.sum())}
+        )
         yield mask
         yield bits[kept].astype("<i4", copy=False).tobytes()
 

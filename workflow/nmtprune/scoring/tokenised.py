@@ -8,12 +8,15 @@ from sacrebleu.metrics import BLEU
 
 
 def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str], language: str) -> float:
-    """BLEU (0 to 100) of detokenised hypotheses after Moses' tokenisation of both sides, case-sensitive and unsmoothed.
+    """BLEU (0 to 100) of detokenised hypotheses after Moses' tokenisation of both sides, case-sensitive and
+    unsmoothed.
 
     `language` is the target's: it chooses the tokeniser's abbreviations.
     """
     from sacremoses import MosesTokenizer  # slow to import, and asked for by few tables
 
     tokeniser = MosesTokenizer(language)
-    ours, theirs = ([tokeniser.tokenize(line, return_str=True) for line in lines] for lines in (hypotheses, references))
+    ours, theirs = (
+        [tokeniser.tokenize(line, return_str=True) for line in lines] for lines in (hypotheses, references)
+    )
     return BLEU(tokenize="none", smooth_method="none", force=True).corpus_score(ours, [theirs]).score

@@ -1,4 +1,6 @@
-"""Speed of a task's models, measured together by one job: which engines run which model, on what, and the table."""
+"""Speed of a task's models, measured together by one job: which engines run which model, on what, and the
+table.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,19 @@ VERSION = 2  # grows when the protocol changes
 
 
 def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: bool = False) -> None:
-    """Write the table of speeds `out` of one task's models, the first of them the anchor, and `<out>.left_out.csv`: which engines were
-    not measured with which model, and why.
+    """Write the table of speeds `out` of one task's models, the first of them the anchor, and
+    `<out>.left_out.csv`: which engines were not measured with which model, and why.
 
-    Numbers of two jobs are not mixed: with one model more or another everything is measured again, and a killed job begins anew. What
-    was measured is kept by digest under `out`'s folder, so that the same models on the same machine are not measured twice.
-    Only one job on this folder measures at a time; others wait. Raises UserError where models are of different tasks, where one is
-    missing, and, with `idle`, where other processes keep a core busy before or while it measures.
+    Numbers of two jobs are not mixed: with one model more or another everything is measured again, and a
+    killed job begins anew. What was measured is kept by digest under `out`'s folder, so that the same models
+    on the same machine are not measured twice. Only one job on this folder measures at a time; others wait.
+    Raises UserError where models are of different tasks, where one is missing, and, with `idle`, where other
+    processes keep a core busy before or while it measures.
     """
     if other := next((chain for chain in chains if chain.task != chains[0].task), None):
-        raise UserError(f"speed: {other} is of another task than {chains[0]}; measure one task's models at a time")
+        raise UserError(
+            f"speed: {other} is of another task than {chains[0]}; measure one task's models at a time"
+        )
     kept = paths.kept_speed(out)
     identity = _identity(config, chains, rounds)
     with lock(paths.SPEED):
@@ -58,28 +63,43 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
 
 def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
     text = manifest.read(paths.text(chains[0].task) / paths.MANIFEST)["digest"]
-    of_chains = [[str(chain), manifest.digest_of(config, chain), config.scoring(chain.recipe)] for chain in chains]
+    of_chains = [
+        [str(chain), manifest.digest_of(config, chain), config.scoring(chain.recipe)] for chain in chains
+    ]
     shortlists = sorted({file for chain in chains if (file := config.shortlist(chain))})
-    machine = [protocol.cpu_model(), pymarian.missing(), *map(importlib.metadata.version, ("ctranslate2", "onnxruntime", "fairseq"))]
+    machine = [
+        protocol.cpu_model(),
+        pymarian.missing(),
+        *map(importlib.metadata.version, ("ctranslate2", "onnxruntime", "fairseq")),
+    ]
     protocol_of = [VERSION, rounds, protocol.BATCH_SIZES, protocol.SINGLE_SENTENCES]
     settings = [protocol_of, machine, [sha256_of(file) for file in shortlists]]
     return digest([settings, text, of_chains])
 
 
 class _Source:
-    """The main test set of a task in the pieces of one folder of data: batches on disk, and how much they hold."""
+    """The main test set of a task in the pieces of one folder of data: batches on disk, and how much they
+    hold.
+    """
 
     def __init__(self, config: Config, chain: Chain, folder: Path) -> None:
         task, data = chain.task, config.data_folder(chain)
         name, language = next(iter(config.task(task)["test"])), config.task(task)["source"]
         lines, subwords = read_lines(paths.text(task) / f"{name}.{language}"), Subwords.load(data)
         self.batches = folder / f"{data.name}.json"
-        chosen = protocol.write_batches([pieces_of(subwords.encode("source", line)) for line in lines], self.batches)
-        self.sizes = {size: (len(indices), sum(len(lines[index].split()) for index in indices)) for size, indices in chosen.items()}
+        chosen = protocol.write_batches(
+            [pieces_of(subwords.encode("source", line)) for line in lines], self.batches
+        )
+        self.sizes = {
+            size: (len(indices), sum(len(lines[index].split()) for index in indices))
+            for size, indices in chosen.items()
+        }
         self.shortlist = config.shortlist(chain)
 
 
-def _measure(config: Config, chains: list[Chain], rounds: int, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _measure(
+    config: Config, chains: list[Chain], rounds: int, folder: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     sources: dict[Path, _Source] = {}
     facts: dict[protocol.Case, dict[str, Any]] = {}
     left_out: list[dict[str, Any]] = []
@@ -99,16 +119,22 @@ def _measure(config: Config, chains: list[Chain], rounds: int, folder: Path) -> 
             files.mkdir()
             _save(model, engine, precision, files)
             shortlist = source.shortlist if engine in FAST else None
-            case = protocol.Case(str(chain), engine, files, source.batches, search, precision, shortlist, python)
+            case = protocol.Case(
+                str(chain), engine, files, source.batches, search, precision, shortlist, python
+            )
             facts[case] = {"size_int8": bytes_in_8_bits(model, engine, folder) if engine in FAST else None}
     core = protocol.idlest_core()
-    found = protocol.measure(list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"), rounds)
+    found = protocol.measure(
+        list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"), rounds
+    )
     sizes = {source.batches: source.sizes for source in sources.values()}
     return [row | facts[case] for case, row in protocol.rows(found, sizes, core)], left_out
 
 
 def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tuple[str, str | None]]:
-    """Engines, and why they do not take the model if so; of a model in 8 bits its own. `slow`: fairseq's generator and pymarian too."""
+    """Engines, and why they do not take the model if so; of a model in 8 bits its own. `slow`: fairseq's
+    generator and pymarian too.
+    """
     for name in FAST:
         if quantised_for in (None, name):
             yield name, module_of(name).supports(model)
@@ -121,7 +147,10 @@ def _save(model: Model, engine: str, precision: str, folder: Path) -> None:
     """Write the engine's files into a folder."""
     match engine:
         case "fairseq":
-            checkpoints.save({field.name: getattr(model, field.name) for field in dataclasses.fields(model)}, folder / paths.MODEL)
+            checkpoints.save(
+                {field.name: getattr(model, field.name) for field in dataclasses.fields(model)},
+                folder / paths.MODEL,
+            )
         case pymarian.NAME:
             pymarian.save(model, folder)
         case _:

@@ -1,12 +1,13 @@
 """The protocol of speed measurements (Behnke & Heafield 2021, 4.2: one core, batches of 32).
 
-Every model is loaded by every engine in a process of its own (`speed_worker`), with one thread, all pinned to one core; one of them
-works at a time. After a warm-up the models take turns: first each translates the set once, then each does again, ..., so that what
-slows the machine for a while slows all. The first model, the anchor, takes part in every round; `speed_up` is the median over rounds
-of its time over the other's in the same round, in the same engine. Any two rows are compared by `speed_up`, over the rounds of both.
+Every model is loaded by every engine in a process of its own (`speed_worker`), with one thread, all pinned to
+one core; one of them works at a time. After a warm-up the models take turns: first each translates the set
+once, then each does again, ..., so that what slows the machine for a while slows all. The first model, the
+anchor, takes part in every round; `speed_up` is the median over rounds of its time over the other's in the
+same round, in the same engine. Any two rows are compared by `speed_up`, over the rounds of both.
 
-The clock runs while an engine turns pieces into pieces: search and shortlist included; subword encoding, detokenisation, conversion
-and the loading of the model (which has a clock of its own) are not.
+The clock runs while an engine turns pieces into pieces: search and shortlist included; subword encoding,
+detokenisation, conversion and the loading of the model (which has a clock of its own) are not.
 
 Where memory does not hold all models at once they are measured in groups, the anchor in each.
 """
@@ -69,7 +70,9 @@ COLUMNS = (
 )
 LEFT_OUT_COLUMNS = ("chain", "engine", "reason")
 
-Sizes = Mapping[Path, Mapping[int, tuple[int, int]]]  # file of batches -> batch size -> sentences, source words
+Sizes = Mapping[
+    Path, Mapping[int, tuple[int, int]]
+]  # file of batches -> batch size -> sentences, source words
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _PROCESS_MEMORY = 500 * 2**20  # an interpreter with its libraries
@@ -83,8 +86,9 @@ def size_of(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """A model as one engine runs it. `folder`: the engine's files; `batches`: a file of `write_batches`; `search`: the fields of
-    `engine.Search`; `python`: the interpreter that has the engine."""
+    """A model as one engine runs it. `folder`: the engine's files; `batches`: a file of `write_batches`;
+    `search`: the fields of `engine.Search`; `python`: the interpreter that has the engine.
+    """
 
     chain: str
     engine: str
@@ -107,7 +111,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Loaded:
-    """`resident_before`: bytes that the process held with all libraries and without the model; None where the system does not say."""
+    """`resident_before`: bytes that the process held with all libraries and without the model; None where the
+    system does not say.
+    """
 
     version: str
     load_seconds: float
@@ -116,8 +122,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Run:
-    """The set translated once: by the clock and in CPU time. `others_cpu`: how many cores other processes kept busy meanwhile;
-    `peak_resident`: bytes."""
+    """The set translated once: by the clock and in CPU time. `others_cpu`: how many cores other processes
+    kept busy meanwhile; `peak_resident`: bytes.
+    """
 
     seconds: float
     cpu_seconds: float
@@ -139,7 +146,9 @@ class Working(Protocol):
 
 
 class Worker:
-    """A case in a process of its own, which ends with this object or with this process. Raises RuntimeError where that process dies."""
+    """A case in a process of its own, which ends with this object or with this process. Raises RuntimeError
+    where that process dies.
+    """
 
     def __init__(self, case: Case, core: int | None, job: Path) -> None:
         self._case = case
@@ -175,20 +184,26 @@ class Worker:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self._case.engine} failed with {self._case.chain} (exit status {self._process.wait()})")
+            raise RuntimeError(
+                f"{self._case.engine} failed with {self._case.chain} (exit status {self._process.wait()})"
+            )
         return json.loads(line)
 
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
 
 def _busy_seconds() -> float:
-    """CPU seconds that all cores have worked since the start of the system; time that a host took from this machine counts as work."""
+    """CPU seconds that all cores have worked since the start of the system; time that a host took from this
+    machine counts as work.
+    """
     times = psutil.cpu_times()
     return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
 
@@ -201,17 +216,25 @@ def cores_of_others(seconds: float = 5.0) -> float:
 
 
 def wait_until_idle(patience: float = PATIENCE, look: Callable[[], float] = cores_of_others) -> None:
-    """Return as soon as other processes keep less than IDLE cores busy. Raises UserError where they do not within `patience` seconds."""
+    """Return as soon as other processes keep less than IDLE cores busy. Raises UserError where they do not
+    within `patience` seconds.
+    """
     began = time.monotonic()
     while (others := look()) > IDLE:
         if time.monotonic() - began > patience:
             raise UserError(f"{refused(others)}; the same command goes on once they have ended")
-        print(f"other processes keep {others:.1f} cores busy; waiting for them before speed is measured", flush=True)
+        print(
+            f"other processes keep {others:.1f} cores busy; waiting for them before speed is measured",
+            flush=True,
+        )
 
 
 def refused(others: float) -> str:
     """Why a measurement beside so many busy cores does not count."""
-    return f"speed is measured on an idle machine (`speed_on_idle` of the preset), and other processes keep {others:.1f} cores busy"
+    return (
+        "speed is measured on an idle machine (`speed_on_idle` of the preset), and other processes keep "
+        f"{others:.1f} cores busy"
+    )
 
 
 def _own_seconds() -> float:
@@ -220,7 +243,9 @@ def _own_seconds() -> float:
 
 
 def idlest_core() -> int | None:
-    """The core with the least to do, of those that this process may use; None where processes cannot be pinned."""
+    """The core with the least to do, of those that this process may use; None where processes cannot be
+    pinned.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return None
     loads = psutil.cpu_percent(interval=1, percpu=True)
@@ -232,19 +257,29 @@ def cpu_model() -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or platform.machine(),
     )
 
 
 def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, list[int]]:
-    """Write the batches of each of BATCH_SIZES, longest sentences first; return which sentences each size translates.
+    """Write the batches of each of BATCH_SIZES, longest sentences first; return which sentences each size
+    translates.
 
     One by one, SINGLE_SENTENCES evenly spaced ones of the sorted set are. Empty sources are left out.
     """
-    order = sorted((index for index, source in enumerate(sources) if source), key=lambda index: -len(sources[index]))
-    chosen = {size: order if size > 1 else [order[place] for place in evenly_spaced(len(order), SINGLE_SENTENCES)] for size in BATCH_SIZES}
+    order = sorted(
+        (index for index, source in enumerate(sources) if source), key=lambda index: -len(sources[index])
+    )
+    chosen = {
+        size: order if size > 1 else [order[place] for place in evenly_spaced(len(order), SINGLE_SENTENCES)]
+        for size in BATCH_SIZES
+    }
     batches = {
-        size: [[sources[index] for index in indices[start : start + size]] for start in range(0, len(indices), size)]
+        size: [
+            [sources[index] for index in indices[start : start + size]]
+            for start in range(0, len(indices), size)
+        ]
         for size, indices in chosen.items()
     }
     path.write_text(json.dumps(batches, ensure_ascii=False), encoding="utf-8")
@@ -253,7 +288,9 @@ def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, lis
 
 @dataclass
 class Measured:
-    """What was measured of a case: every loading, and by batch size the runs by round. A round has a number of its own in each group."""
+    """What was measured of a case: every loading, and by batch size the runs by round. A round has a number
+    of its own in each group.
+    """
 
     loaded: list[Loaded] = field(default_factory=list)
     runs: dict[int, dict[int, Run]] = field(default_factory=dict)
@@ -266,8 +303,9 @@ def measure(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     memory: int | None = None,
 ) -> dict[Case, Measured]:
-    """Measure all cases in turns. The model of the first one is the anchor of all; `memory` (bytes) holds a group: half of what is
-    free if None."""
+    """Measure all cases in turns. The model of the first one is the anchor of all; `memory` (bytes) holds a
+    group: half of what is free if None.
+    """
     found = {case: Measured() for case in cases}
     memory = psutil.virtual_memory().available // 2 if memory is None else memory
     number = 0
@@ -286,10 +324,15 @@ def measure(
 
 
 def groups(cases: Sequence[Case], memory: int) -> Iterator[list[Case]]:
-    """Cases that fit into memory together, the anchor in each group: the first case's model in single precision, in every engine that
-    others use too. A group has one other case at least."""
+    """Cases that fit into memory together, the anchor in each group: the first case's model in single
+    precision, in every engine that others use too. A group has one other case at least.
+    """
     shared = {(case.engine, case.shortlist is not None) for case in cases if case.chain != cases[0].chain}
-    anchors = [case for case in cases if _is_anchor(case, cases[0]) and (case.engine, case.shortlist is not None) in shared]
+    anchors = [
+        case
+        for case in cases
+        if _is_anchor(case, cases[0]) and (case.engine, case.shortlist is not None) in shared
+    ]
     free = memory - sum(case.memory for case in anchors)
     group: list[Case] = []
     for case in cases:
@@ -308,22 +351,36 @@ def _is_anchor(case: Case, first: Case) -> bool:
 
 
 def anchor_of(case: Case, cases: Sequence[Case]) -> Case | None:
-    """The anchor in the same engine, with a shortlist if the case has one; None where that engine cannot run the anchor."""
+    """The anchor in the same engine, with a shortlist if the case has one; None where that engine cannot run
+    the anchor.
+    """
     same = (each for each in cases if _is_anchor(each, cases[0]))
-    return next((each for each in same if (each.engine, each.shortlist is None) == (case.engine, case.shortlist is None)), None)
+    return next(
+        (
+            each
+            for each in same
+            if (each.engine, each.shortlist is None) == (case.engine, case.shortlist is None)
+        ),
+        None,
+    )
 
 
 def speed_ups(measured: Measured, anchor: Measured, batch_size: int) -> list[float]:
     """The anchor's time over the model's, of each round in which both were measured."""
     anchors = anchor.runs[batch_size]
-    return [anchors[number].seconds / run.seconds for number, run in measured.runs[batch_size].items() if number in anchors]
+    return [
+        anchors[number].seconds / run.seconds
+        for number, run in measured.runs[batch_size].items()
+        if number in anchors
+    ]
 
 
 def speed_up(ours: Mapping[str, str], theirs: Mapping[str, str]) -> float:
     """How many times as fast one row of a table of speeds is as another of the same engine and batch size.
 
-    It is the ratio of their median times in the rounds that both took part in: where all models were measured in the same rounds, that of
-    the words a second. Two models of different groups share no round, and are compared through the anchor, which was in all of them.
+    It is the ratio of their median times in the rounds that both took part in: where all models were measured
+    in the same rounds, that of the words a second. Two models of different groups share no round, and are
+    compared through the anchor, which was in all of them.
     """
     ours_by_round, theirs_by_round = _by_round(ours), _by_round(theirs)
     if not ours_by_round or not theirs_by_round:  # a table of before these were kept
@@ -331,7 +388,9 @@ def speed_up(ours: Mapping[str, str], theirs: Mapping[str, str]) -> float:
     shared = [number for number in ours_by_round if number in theirs_by_round]
     if not shared:
         return float(ours["speed_up"]) / float(theirs["speed_up"])
-    return statistics.median(theirs_by_round[number] for number in shared) / statistics.median(ours_by_round[number] for number in shared)
+    return statistics.median(theirs_by_round[number] for number in shared) / statistics.median(
+        ours_by_round[number] for number in shared
+    )
 
 
 def _by_round(row: Mapping[str, str]) -> dict[str, float]:
@@ -339,12 +398,19 @@ def _by_round(row: Mapping[str, str]) -> dict[str, float]:
     return {number: float(seconds) for number, seconds in pairs}
 
 
-def rows(found: Mapping[Case, Measured], sizes: Sizes, core: int | None) -> Iterator[tuple[Case, dict[str, Any]]]:
+def rows(
+    found: Mapping[Case, Measured], sizes: Sizes, core: int | None
+) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Each case's rows, one a batch size, with the columns COLUMNS; `size_int8` is left empty."""
     cases, cpu = list(found), cpu_model()
     for case, measured in found.items():
         anchor = anchor_of(case, cases)
-        peaks = [run.peak_resident for by_round in measured.runs.values() for run in by_round.values() if run.peak_resident]
+        peaks = [
+            run.peak_resident
+            for by_round in measured.runs.values()
+            for run in by_round.values()
+            if run.peak_resident
+        ]
         before = [loaded.resident_before for loaded in measured.loaded if loaded.resident_before]
         for batch_size, by_round in measured.runs.items():
             runs, (sentences, words) = list(by_round.values()), sizes[case.batches][batch_size]
@@ -366,7 +432,9 @@ def rows(found: Mapping[Case, Measured], sizes: Sizes, core: int | None) -> Iter
                 "seconds": statistics.median(seconds),
                 "seconds_low": min(seconds),
                 "seconds_high": max(seconds),
-                "seconds_by_round": " ".join(f"{number}:{run.seconds:.6g}" for number, run in by_round.items()),
+                "seconds_by_round": " ".join(
+                    f"{number}:{run.seconds:.6g}" for number, run in by_round.items()
+                ),
                 "cpu_seconds": statistics.median(run.cpu_seconds for run in runs),
                 "words_per_second": words / statistics.median(seconds),
                 "speed_up": statistics.median(ratios) if ratios else None,

@@ -1,11 +1,12 @@
 """Marian as an outside peer for speed: a dense Transformer in Marian's file format, translated by pymarian.
 
-pymarian is an optional extra and may live in an environment of its own: NMTPRUNE_PYMARIAN_PYTHON names that Python. Its process
-imports this module, which therefore imports neither torch nor numpy at the top.
+pymarian is an optional extra and may live in an environment of its own: NMTPRUNE_PYMARIAN_PYTHON names that
+Python. Its process imports this module, which therefore imports neither torch nor numpy at the top.
 
-Two of Marian's conventions cannot be expressed in its file: positions count from 0 (fairseq's from 2) and the decoder begins with a
-zero embedding (fairseq's with that of </s>). The work is the same to the last product; hypotheses of a model that fairseq trained are
-not. That the parameters arrive where they belong is tested against CTranslate2 under Marian's two conventions.
+Two of Marian's conventions cannot be expressed in its file: positions count from 0 (fairseq's from 2) and the
+decoder begins with a zero embedding (fairseq's with that of </s>). The work is the same to the last product;
+hypotheses of a model that fairseq trained are not. That the parameters arrive where they belong is tested
+against CTranslate2 under Marian's two conventions.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ _SPECIAL = ("</s>", "<unk>")  # Marian's first two symbols; it has neither <s> n
 _SUB_LAYERS = {"encoder": {"self_attn": "self"}, "decoder": {"self_attn": "self", "encoder_attn": "context"}}
 _PROJECTIONS = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "out_proj": "o"}
 _ACTIVATIONS = ("relu", "swish")
-_UNKNOWN_TO_MARIAN = ("no_scale_embedding", "no_token_positional_embeddings", "encoder_normalize_before", "decoder_normalize_before")
+_UNKNOWN_TO_MARIAN = (
+    "no_scale_embedding",
+    "no_token_positional_embeddings",
+    "encoder_normalize_before",
+    "decoder_normalize_before",
+)
 
 
 def interpreter() -> str:
@@ -49,11 +55,17 @@ def missing() -> str | None:
     if shutil.which(python) is None:
         return f"{PYTHON}: there is no `{python}`"
     found = subprocess.run([python, "-c", "import pymarian"], capture_output=True, check=False)
-    return f"pymarian is not installed: pip install pymarian, or name a Python that has it in {PYTHON}" if found.returncode else None
+    return (
+        f"pymarian is not installed: pip install pymarian, or name a Python that has it in {PYTHON}"
+        if found.returncode
+        else None
+    )
 
 
 def supports(model: Model) -> str | None:
-    """Why Marian cannot run a model of this shape, or None if it can: all layers alike, post-norm, relu or swish, all embeddings tied."""
+    """Why Marian cannot run a model of this shape, or None if it can: all layers alike, post-norm, relu or
+    swish, all embeddings tied.
+    """
     if option := next((option for option in _UNKNOWN_TO_MARIAN if model.options.get(option)), None):
         return f"option `{option}` is set"
     if (activation := model.options.get("activation_fn", "relu")) not in _ACTIVATIONS:
@@ -72,7 +84,8 @@ def supports(model: Model) -> str | None:
 def parameters(model: Model) -> dict[str, numpy.ndarray]:
     """Marian's parameters by Marian's names.
 
-    Raises KeyError for a missing parameter, ValueError where layers differ in shape, embeddings are not tied or something is left over.
+    Raises KeyError for a missing parameter, ValueError where layers differ in shape, embeddings are not tied
+    or something is left over.
     """
     state, read = model.state, set()
 
@@ -81,10 +94,16 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
         return state[name].detach()
 
     def affine(name: str, marian: str, suffix: str) -> dict[str, Any]:
-        return {f"{marian}_W{suffix}": get(f"{name}.weight").T, f"{marian}_b{suffix}": get(f"{name}.bias")[None]}
+        return {
+            f"{marian}_W{suffix}": get(f"{name}.weight").T,
+            f"{marian}_b{suffix}": get(f"{name}.bias")[None],
+        }
 
     def layer_norm(name: str, marian: str) -> dict[str, Any]:
-        return {f"{marian}_ln_scale": get(f"{name}.weight")[None], f"{marian}_ln_bias": get(f"{name}.bias")[None]}
+        return {
+            f"{marian}_ln_scale": get(f"{name}.weight")[None],
+            f"{marian}_ln_bias": get(f"{name}.bias")[None],
+        }
 
     embeddings = get("encoder.embed_tokens.weight")
     for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
@@ -110,7 +129,11 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
 def _check_uniform(found: Mapping[str, Any], width: int) -> None:
     """Marian has one FFN width a stack, and attention as wide as the model."""
     for side in _SUB_LAYERS:
-        widths = {tensor.shape[1] for name, tensor in found.items() if name.startswith(side) and name.endswith("_ffn_W1")}
+        widths = {
+            tensor.shape[1]
+            for name, tensor in found.items()
+            if name.startswith(side) and name.endswith("_ffn_W1")
+        }
         if len(widths) != 1:
             raise ValueError(f"the {side}'s layers have FFNs of different widths")
     for name, tensor in found.items():
@@ -132,7 +155,9 @@ def configuration(model: Model, found: Mapping[str, numpy.ndarray]) -> dict[str,
     """Marian's description of a model, which its file holds beside the parameters."""
     heads = {int(model.options[f"{side}_attention_heads"]) for side in _SUB_LAYERS}
     if len(heads) > 1:
-        raise UserError(f"pymarian cannot run this model: encoder and decoder have different numbers of heads ({heads}).")
+        raise UserError(
+            f"pymarian cannot run this model: encoder and decoder have different numbers of heads ({heads})."
+        )
     types, width = found["Wemb"].shape
     return {
         "type": "transformer",
@@ -178,10 +203,11 @@ def version() -> str:
 
 
 class Peer:
-    """A saved model loaded into pymarian on one CPU thread, in float32. What it is given at once is one batch.
+    """A saved model loaded into pymarian on one CPU thread, in float32. What it is given at once is one
+    batch.
 
-    `search`: the fields of `engine.Search`. Marian knows a limit in relation to the source's length alone (`max_len_a`; where that is
-    0, the threefold).
+    `search`: the fields of `engine.Search`. Marian knows a limit in relation to the source's length alone
+    (`max_len_a`; where that is 0, the threefold).
     """
 
     def __init__(self, folder: Path, search: Mapping[str, Any]) -> None:
@@ -207,4 +233,6 @@ class Peer:
 
     def translate(self, sources: list[list[str]]) -> list[list[str]]:
         """The best hypothesis of each source of one batch."""
-        return [line.split(" ") for line in self._translator.translate([" ".join(pieces) for pieces in sources])]
+        return [
+            line.split(" ") for line in self._translator.translate([" ".join(pieces) for pieces in sources])
+        ]

@@ -1,14 +1,14 @@
-"""One model in one engine in a process of its own, pinned to one core: what `speed.Worker` starts and talks to.
+"""One model in one engine in a process of its own, pinned to one core: what `speed.Worker` starts and talks
+to.
 
     python -m nmtprune.speed.worker job.json
 
-The job names engine, folder, precision, shortlist, core, search and the file of prepared batches. The first line of the answer comes
-once the model is loaded and warm; then each line of input, a batch size, has the whole set translated once. Answers are JSON, a line
-each. It ends with its input.
+The job names engine, folder, precision, shortlist, core, search and the file of prepared batches. The first
+line of the answer comes once the model is loaded and warm; then each line of input, a batch size, has the
+whole set translated once. Answers are JSON, a line each. It ends with its input.
 
-It is a fork of the warm process (nmtprune.runtime.fork_server) where there is one. Nothing but the standard library is imported at the top:
-pymarian
-may live in an environment that has neither torch nor numpy.
+It is a fork of the warm process (nmtprune.runtime.fork_server) where there is one. Nothing but the standard
+library is imported at the top: pymarian may live in an environment that has neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -72,11 +72,15 @@ def _peer(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
 
 
 def _resident(key: str) -> int | None:
-    """Bytes of memory that are resident (VmRSS), or were at most (VmHWM); None where the system does not say."""
+    """Bytes of memory that are resident (VmRSS), or were at most (VmHWM); None where the system does not
+    say.
+    """
     status = _PROCESS / "status"
     if not status.exists():
         return None
-    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(f"{key}:"))
+    return next(
+        int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(f"{key}:")
+    )
 
 
 def _forget_peak() -> None:
@@ -104,7 +108,12 @@ def _run(translate: Translate, batches: list[list[list[str]]]) -> dict[str, Any]
     began, cpu_began = time.perf_counter(), time.process_time()
     pieces = sum(len(hypothesis) for batch in batches for hypothesis in translate(batch))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "target_pieces": pieces, "peak_resident": _resident("VmHWM")}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "target_pieces": pieces,
+        "peak_resident": _resident("VmHWM"),
+    }
 
 
 def _job() -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""`<step>/at-<percent>`: the checkpoint part of the way through its parent's training; `train/at-0`: its first weights."""
+"""`<step>/at-<percent>`: the checkpoint part of the way through its parent's training; `train/at-0`: its
+first weights.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,18 @@ from nmtprune.store.state import link, outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none, or stopped before."""
+    """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none, or stopped
+    before.
+    """
     snapshot, percent = chain.last.kind.begins_with(chain), chain.last["percent"]
     trained = manifest.read(paths.manifest(chain.parent))
     if trained["stopped_early"] and not snapshot.exists():
         updates = config.schedule(chain.recipe, chain.parent.last.schedule)["updates"]
         raise UserError(
-            f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the training stopped early at update "
-            f"{trained['updates']:,}; ask for an earlier one, or raise the `patience` of recipe `{chain.recipe}`"
+            f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the "
+            "training stopped early at update "
+            f"{trained['updates']:,}; ask for an earlier one, or raise the `patience` of recipe "
+            f"`{chain.recipe}`"
         )
     updates = checkpoints.read(snapshot)["optimizer_history"][-1]["num_updates"]
     link(snapshot, outputs_of(state) / paths.MODEL)

@@ -16,14 +16,20 @@ from nmtprune.store.state import outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt: the same weights, without optimiser state and fairseq's duplicate parameters, tied ones tied again.
+    """Leaves model.pt: the same weights, without optimiser state and fairseq's duplicate parameters, tied
+    ones tied again.
 
     Raises UserError where the file is no fairseq checkpoint or its dictionaries do not fit it.
     """
     given = config.imported(chain.root["name"])
     task = config.task(chain.task)
     binarised = paths.binarised(config.data_folder(chain))
-    checkpoint = imports.convert(Path(given["checkpoint"]), binarised, task["source"], task["target"], given.get("trust", False))
+    checkpoint = imports.convert(
+        Path(given["checkpoint"]), binarised, task["source"], task["target"], given.get("trust", False)
+    )
     check_lengths(config, chain, positions(checkpoints.options_by_name(checkpoint["cfg"]["model"])))
     checkpoints.save(checkpoint, outputs_of(state) / paths.MODEL)
-    return {"updates": checkpoint["optimizer_history"][-1]["num_updates"], "imported_from": given["checkpoint"]}
+    return {
+        "updates": checkpoint["optimizer_history"][-1]["num_updates"],
+        "imported_from": given["checkpoint"],
+    }

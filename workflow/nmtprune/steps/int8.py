@@ -14,8 +14,12 @@ from nmtprune.translation.int8 import rounded
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt: single precision, every matrix on the engine's grid of 255 values a row. The engine rounds it to itself."""
+    """Leaves model.pt: single precision, every matrix on the engine's grid of 255 values a row. The engine
+    rounds it to itself.
+    """
     checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
-    checkpoint["model"] = rounded(checkpoints.masked(checkpoint["model"], checkpoints.masks_of(chain)), chain.last["engine"])
+    checkpoint["model"] = rounded(
+        checkpoints.masked(checkpoint["model"], checkpoints.masks_of(chain)), chain.last["engine"]
+    )
     checkpoints.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {"updates": 0}

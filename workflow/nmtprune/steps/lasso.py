@@ -15,10 +15,17 @@ from nmtprune.training.regularised import Regularised
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train the parent's model on under the penalty. Leaves what a training leaves. Raises UserError for a model that is no Transformer."""
+    """Train the parent's model on under the penalty. Leaves what a training leaves. Raises UserError for a
+    model that is no Transformer.
+    """
     begun, step = training.beginning(chain), chain.last
     options = checkpoints.options_by_name(begun.options)
     if not checkpoints.is_transformer(options):
-        raise UserError(f"chain `{chain}`: only a Transformer has the groups of `{step}`, and its root is none; valid: continue")
-    penalty = Regularised(step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(options))
+        raise UserError(
+            f"chain `{chain}`: only a Transformer has the groups of `{step}`, and its root is none; valid: "
+            "continue"
+        )
+    penalty = Regularised(
+        step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(options)
+    )
     return training.train(config, chain, state, begun, penalty)

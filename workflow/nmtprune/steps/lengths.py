@@ -1,4 +1,6 @@
-"""Whether a text's lengths fit a model's positions and batches, asked before its first update, or as it is imported."""
+"""Whether a text's lengths fit a model's positions and batches, asked before its first update, or as it is
+imported.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,35 @@ from nmtprune.fairseq_bridge.binarise import lengths
 from nmtprune.foundation.errors import UserError
 
 
-def check_lengths(config: Config, chain: Chain, positions: Sequence[int], limits: Sequence[int] | None = None) -> None:
-    """Raises UserError where a line of a development or test set has more pieces than the model has `positions` [source, target], end of
-    sentence included, or where training is to leave out all pairs.
+def check_lengths(
+    config: Config, chain: Chain, positions: Sequence[int], limits: Sequence[int] | None = None
+) -> None:
+    """Raises UserError where a line of a development or test set has more pieces than the model has
+    `positions` [source, target], end of sentence included, or where training is to leave out all pairs.
 
-    `limits` [source, target]: what a side of a training pair may have; a batch must hold each side of the development set too.
+    `limits` [source, target]: what a side of a training pair may have; a batch must hold each side of the
+    development set too.
     """
     task, folder = config.task(chain.task), paths.binarised(config.data_folder(chain))
     languages = (task["source"], task["target"])
     for split in ("dev", *task["test"]):
-        room = config.schedule(chain.recipe, chain.last.schedule)["batch_tokens"] if limits is not None and split == "dev" else None
+        room = (
+            config.schedule(chain.recipe, chain.last.schedule)["batch_tokens"]
+            if limits is not None and split == "dev"
+            else None
+        )
         for side, sizes, most in zip(SIDES, lengths(folder, split, languages), positions, strict=True):
             limit = min(most, room or most)
             if len(sizes) and sizes.max() > limit:
                 line, pieces = int(sizes.argmax()) + 1, int(sizes.max())
-                why = f"a batch takes {limit} (batch_tokens)" if limit < most else f"the model has positions for {limit}"
+                why = (
+                    f"a batch takes {limit} (batch_tokens)"
+                    if limit < most
+                    else f"the model has positions for {limit}"
+                )
                 raise UserError(
-                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} pieces, end of sentence included, "
+                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} "
+                    "pieces, end of sentence included, "
                     f"and {why}: shorten the line"
                 )
     if limits is None:
@@ -40,8 +54,13 @@ def check_lengths(config: Config, chain: Chain, positions: Sequence[int], limits
     most = f"{limits[0]}" if limits[0] == limits[1] else f"{limits[0]} (source) or {limits[1]} (target)"
     if left_out == len(fitting):
         raise UserError(
-            f"{where}: each of the {len(fitting)} training pairs has a side of more than {most} pieces, the most that batch_tokens, "
+            f"{where}: each of the {len(fitting)} training pairs has a side of more than {most} pieces, the "
+            "most that batch_tokens, "
             "max_length and the model's positions allow: raise batch_tokens, or split the lines"
         )
     if left_out:
-        print(f"{left_out:,} of {len(fitting):,} training pairs are left out: a side has more than {most} pieces", flush=True)
+        print(
+            f"{left_out:,} of {len(fitting):,} training pairs are left out: a side has more than {most} "
+            "pieces",
+            flush=True,
+        )

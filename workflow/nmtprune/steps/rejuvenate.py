@@ -1,4 +1,6 @@
-"""`rejuvenate-<zero|external>`: pruned weights are freed, and all weights are trained further (Wang et al. 2020, section 2)."""
+"""`rejuvenate-<zero|external>`: pruned weights are freed, and all weights are trained further (Wang et al.
+2020, section 2).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,23 @@ from nmtprune.store import checkpoints
 
 
 def beginning(chain: Chain) -> training.Beginning:
-    """The parent's model, its pruned weights at zero, or at the values of the model that the chain begins with."""
+    """The parent's model, its pruned weights at zero, or at the values of the model that the chain begins
+    with.
+    """
     begun = training.beginning(chain)
     if chain.last["initialisation"] == "zero":
         return begun
     weights, baseline = begun.weights, checkpoints.state_of(chain.root_chain)
     masks = checkpoints.masks_of(chain.parent)
-    freed = {weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()}
-    return replace(begun, weights={name: freed.get(each.data_ptr(), each) if each.numel() else each for name, each in weights.items()})
+    freed = {
+        weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()
+    }
+    return replace(
+        begun,
+        weights={
+            name: freed.get(each.data_ptr(), each) if each.numel() else each for name, each in weights.items()
+        },
+    )
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""`restart`: the shape of a pruned or sliced model trained from scratch; `restart-ticket`: from its chain's first weights."""
+"""`restart`: the shape of a pruned or sliced model trained from scratch; `restart-ticket`: from its chain's
+first weights.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from nmtprune.store import checkpoints
 def beginning(chain: Chain) -> training.Beginning:
     """The parent's shape, with newly drawn weights or with the chain's first ones."""
     ticket = chain.last.get("weights") == "ticket"
-    return replace(training.beginning(chain), weights=checkpoints.read(paths.first_weights(chain))["model"] if ticket else None)
+    return replace(
+        training.beginning(chain),
+        weights=checkpoints.read(paths.first_weights(chain))["model"] if ticket else None,
+    )
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""`rewind-<k>`: the least important components go back to their first weights, and all weights are trained further."""
+"""`rewind-<k>`: the least important components go back to their first weights, and all weights are trained
+further.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One module a kind of step. `run` makes a chain's last step: with a lock, resuming, restoring, and whole files only."""
+"""One module a kind of step. `run` makes a chain's last step: with a lock, resuming, restoring, and whole
+files only.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from nmtprune.store import state as store
 
 
 def run(config: Config, chain: Chain) -> None:
-    """Make the last step of a chain, and before it the selections that it follows: go on where it was interrupted, or restore what an
-    earlier run of the same digest made.
+    """Make the last step of a chain, and before it the selections that it follows: go on where it was
+    interrupted, or restore what an earlier run of the same digest made.
 
     Raises UserError where the model that it begins with or its data is missing or damaged.
     """

@@ -18,7 +18,12 @@ from nmtprune.store.state import outputs_of
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leaves mask.pt."""
     embeddings = config.recipe(chain.recipe)["prunable"]["embeddings"]
-    made = masks_of_steps(checkpoints.state_of(chain.parent), embeddings, checkpoints.masks_of(chain.parent))(chain.last)
+    made = masks_of_steps(checkpoints.state_of(chain.parent), embeddings, checkpoints.masks_of(chain.parent))(
+        chain.last
+    )
     checkpoints.save_masks(made, outputs_of(state) / paths.MASK)
     total = sum(mask.numel() for mask in made.values())
-    return {"prunable": total, "pruned": total - sum(int(torch.count_nonzero(mask)) for mask in made.values())}
+    return {
+        "prunable": total,
+        "pruned": total - sum(int(torch.count_nonzero(mask)) for mask in made.values()),
+    }

@@ -1,4 +1,6 @@
-"""`slice`: the smaller dense model that is left without its dead groups (Behnke and Heafield 2021, 3 and 4.2)."""
+"""`slice`: the smaller dense model that is left without its dead groups (Behnke and Heafield 2021, 3 and
+4.2).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ ALL = "ffn+att", "both"  # what is looked at where no lasso says what it was to 
 
 @dataclass(frozen=True)
 class Judged:
-    """What of a Transformer may be sliced away: the groups that a lasso was to clear, and those of their units and heads that are dead."""
+    """What of a Transformer may be sliced away: the groups that a lasso was to clear, and those of their
+    units and heads that are dead.
+    """
 
     kind: str
     where: str
@@ -38,15 +42,22 @@ class Judged:
 
 
 def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> Judged:
-    """Find what is dead in the weights of a chain's model, by the last lasso of the chain and its recipe's `lasso`; without one in all
-    feed-forward layers and attention. Raises UserError for a model that is no Transformer."""
+    """Find what is dead in the weights of a chain's model, by the last lasso of the chain and its recipe's
+    `lasso`; without one in all feed-forward layers and attention. Raises UserError for a model that is no
+    Transformer.
+    """
     since = itertools.takewhile(lambda step: not step.kind.slices, reversed(chain.steps))
     lasso = next((step for step in since if step.get("lambda")), None)
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
     if not checkpoints.is_transformer(options):
-        raise UserError(f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: prune-<scheme>-<percent>")
+        raise UserError(
+            f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: "
+            "prune-<scheme>-<percent>"
+        )
     head_dim = head_size(options)
-    rule = rule_of(config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0")
+    rule = rule_of(
+        config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0"
+    )
     return Judged(kind, where, head_dim, dead_units(weights, kind, where, head_dim, rule))
 
 
@@ -73,5 +84,8 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
         numpy.savez(file, **norms(groups(weights, *looked_at), gap_cuts(weights, *looked_at)))
     checkpoints.save(checkpoint, outputs / paths.MODEL)
     before, tied = shape_of(weights, judged.head_dim), bool(options.get("tied_decoder_layers"))
-    facts = {"ffn_sparsity": sparsity(shape, before, FFN, tied), "attention_sparsity": sparsity(shape, before, ATTENTION, tied)}
+    facts = {
+        "ffn_sparsity": sparsity(shape, before, FFN, tied),
+        "attention_sparsity": sparsity(shape, before, ATTENTION, tied),
+    }
     return {"updates": 0, "shape": shape, **facts}

@@ -1,5 +1,6 @@
-"""Training as a step: `train`, and what trains its parent's model on. Steps that begin with other weights, or train under something else,
-have modules of their own, which call `train`."""
+"""Training as a step: `train`, and what trains its parent's model on. Steps that begin with other weights, or
+train under something else, have modules of their own, which call `train`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from nmtprune.training.treatment import Treatment
 
 
 def order_seed(chain: Chain) -> int:
-    """Seeds the order of batches and dropout, one order for all trainings of a chain's seed; each takes it up at `updates_before`.
+    """Seeds the order of batches and dropout, one order for all trainings of a chain's seed; each takes it up
+    at `updates_before`.
 
     Models that have had as many updates have thus seen the same batches, whatever steps these belong to.
     """
@@ -44,8 +46,9 @@ def initialisation_seed(chain: Chain) -> int:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a training begins with: fairseq's `options` of the model, None where the recipe says them; its `weights`, None where they are
-    newly drawn."""
+    """What a training begins with: fairseq's `options` of the model, None where the recipe says them; its
+    `weights`, None where they are newly drawn.
+    """
 
     options: Any = None
     weights: Mapping[str, Tensor] | None = None
@@ -56,7 +59,10 @@ def beginning(chain: Chain) -> Beginning:
     if not chain.parent:
         return Beginning()
     checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
-    return Beginning(checkpoint["cfg"]["model"], checkpoints.masked(checkpoint["model"], checkpoints.masks_of(chain.parent)))
+    return Beginning(
+        checkpoint["cfg"]["model"],
+        checkpoints.masked(checkpoint["model"], checkpoints.masks_of(chain.parent)),
+    )
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
@@ -64,8 +70,11 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     return train(config, chain, state, beginning(chain))
 
 
-def train(config: Config, chain: Chain, state: Path, begun: Beginning, *treatments: Treatment) -> dict[str, Any]:
-    """Train by the recipe's schedule, under the mask and the rounding that hold for the model, and under further `treatments`.
+def train(
+    config: Config, chain: Chain, state: Path, begun: Beginning, *treatments: Treatment
+) -> dict[str, Any]:
+    """Train by the recipe's schedule, under the mask and the rounding that hold for the model, and under
+    further `treatments`.
 
     Leaves model.pt (selected), last.pt, history.csv; `train` also its first weights.
     """
@@ -82,13 +91,17 @@ def train(config: Config, chain: Chain, state: Path, begun: Beginning, *treatmen
         model=begun.options,
     )
     of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # ours has the scale as an option of its own
-    trainer = session.start(cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None)
+    trainer = session.start(
+        cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None
+    )
     _check_lengths(config, chain, trainer)
     if begun.weights is not None:
         session.load_weights(trainer, begun.weights)
     outputs = outputs_of(state)
     if chain.parent is None and trainer.is_data_parallel_master:
-        checkpoints.save(session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL)
+        checkpoints.save(
+            session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL
+        )
     progress = Training(
         trainer,
         schedule,
@@ -116,7 +129,9 @@ def _held(chain: Chain) -> list[Treatment]:
 
 
 def _check_lengths(config: Config, chain: Chain, trainer: session.Trainer) -> None:
-    """Raises UserError where the data's lengths do not fit the model or the batches, before the first update."""
+    """Raises UserError where the data's lengths do not fit the model or the batches, before the first
+    update.
+    """
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     of_scoring = positions(checkpoints.options_by_name(trainer.configuration.model))
     of_model = tuple(map(min, trainer.get_model().max_positions(), of_scoring))

@@ -32,7 +32,9 @@ def read(path: Path, **how: Any) -> Any:
         raise UserError(f"there is no file {path}{_how_to_make(path)}") from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a whole PyTorch file (truncated?): {reason}; remove it and run again") from None
+        raise UserError(
+            f"{path} is not a whole PyTorch file (truncated?): {reason}; remove it and run again"
+        ) from None
 
 
 def _how_to_make(path: Path) -> str:
@@ -40,7 +42,10 @@ def _how_to_make(path: Path) -> str:
     folder = paths.folder_of(path)
     if not (folder / paths.MANIFEST).exists():
         return ""
-    return f", though the model is made: was it freed? Make it again: {commands.nmtprune('restore', paths.chain_text(str(folder)))}"
+    return (
+        ", though the model is made: was it freed? Make it again: "
+        f"{commands.nmtprune('restore', paths.chain_text(str(folder)))}"
+    )
 
 
 def save(value: Any, path: Path) -> None:
@@ -48,14 +53,19 @@ def save(value: Any, path: Path) -> None:
         try:
             torch.save(value, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # a full disk, which PyTorch speaks of as an unexpected position
+            if isinstance(
+                error.__context__, OSError
+            ):  # a full disk, which PyTorch speaks of as an unexpected position
                 raise error.__context__ from None
             raise
 
 
 def save_masks(masks: Mapping[str, Tensor], path: Path) -> None:
     """Masks as bits: one bit a weight."""
-    save({name: (tuple(m.shape), torch.from_numpy(numpy.packbits(m.numpy()))) for name, m in masks.items()}, path)
+    save(
+        {name: (tuple(m.shape), torch.from_numpy(numpy.packbits(m.numpy()))) for name, m in masks.items()},
+        path,
+    )
 
 
 def read_masks(path: Path) -> dict[str, Tensor]:
@@ -68,7 +78,9 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 
 
 def masks_of(chain: Chain) -> dict[str, Tensor] | None:
-    """The masks that hold for a chain's model; None where it is dense. Raises UserError where its mask is missing."""
+    """The masks that hold for a chain's model; None where it is dense. Raises UserError where its mask is
+    missing.
+    """
     for ancestor in chain.ancestors():
         if ancestor.last.kind.leaves in (DENSE, SLICED):
             return None
@@ -78,21 +90,34 @@ def masks_of(chain: Chain) -> dict[str, Tensor] | None:
 
 
 def options_by_name(options: Any) -> dict[str, Any]:
-    """fairseq's options of a model or a task: a checkpoint has them as a mapping, or as attributes of a namespace."""
+    """fairseq's options of a model or a task: a checkpoint has them as a mapping, or as attributes of a
+    namespace.
+    """
     return dict(options) if isinstance(options, Mapping) else dict(vars(options))
 
 
 def is_transformer(options: Mapping[str, Any]) -> bool:
     """Whether a model's options by name are those of a Transformer, fairseq's own or a student."""
-    return "encoder_attention_heads" in options and "transformer" in str(options.get("arch") or options.get("_name"))
+    return "encoder_attention_heads" in options and "transformer" in str(
+        options.get("arch") or options.get("_name")
+    )
 
 
 def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """A state dict with pruned weights at zero; the tensors that are masked are copies, and tied ones stay tied."""
-    copies = {state[name].data_ptr(): state[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()}
-    return {name: copies.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor for name, tensor in state.items()}
+    """A state dict with pruned weights at zero; the tensors that are masked are copies, and tied ones stay
+    tied.
+    """
+    copies = {
+        state[name].data_ptr(): state[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()
+    }
+    return {
+        name: copies.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
+        for name, tensor in state.items()
+    }
 
 
 def state_of(chain: Chain) -> dict[str, Tensor]:
     """The weights of any chain's model, masks applied."""
-    return masked(read(paths.checkpoint_of(chain))["model"], masks_of(chain) if chain.last.kind.selects else None)
+    return masked(
+        read(paths.checkpoint_of(chain))["model"], masks_of(chain) if chain.last.kind.selects else None
+    )

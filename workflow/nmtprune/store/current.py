@@ -1,9 +1,10 @@
 """What is current: made from what is there now. Content decides, dates never do.
 
-A job that has made its file notes the content of every file that it has read (results/origins). The file is current as long as each of
-those has that content and is current itself; one that is gone counts as current if it would be made from the same content again. A note
-goes with its file: what was deleted to be made again, and then failed or was killed, leaves nothing current that was made from it.
-Files without a note, which an earlier version has made, are left to Snakemake and its dates until a run wants to make them again.
+A job that has made its file notes the content of every file that it has read (results/origins). The file is
+current as long as each of those has that content and is current itself; one that is gone counts as current if
+it would be made from the same content again. A note goes with its file: what was deleted to be made again,
+and then failed or was killed, leaves nothing current that was made from it. Files without a note, which an
+earlier version has made, are left to Snakemake and its dates until a run wants to make them again.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from nmtprune.foundation.files import digest, read_json, sha256_of, write_json
 
 Note = dict[str, Any]  # {"content": of a file when it was read, "stat": of it then}
 Notes = dict[Path, dict[Path, Note]]  # by made file, by file that was read for it
-UNKNOWN = {paths.RESULTS / "unknown": {"content": "", "stat": []}}  # what a file was made from that is not current in any case
+UNKNOWN = {
+    paths.RESULTS / "unknown": {"content": "", "stat": []}
+}  # what a file was made from that is not current in any case
 
 
 def content_of(file: Path, noted: Note | None = None) -> str:
     """The content of a file: a checksum, of a manifest a digest of what it speaks of.
 
-    A file is read only where size, modification time, inode or change time differ from those `noted`. Raises FileNotFoundError.
+    A file is read only where size, modification time, inode or change time differ from those `noted`. Raises
+    FileNotFoundError.
     """
     status = _status(file)
     return noted["content"] if noted and noted["stat"] == status else _content(file, tuple(status))
@@ -41,13 +45,15 @@ def _content(file: Path, status: tuple[int, ...]) -> str:
     if file.name != paths.MANIFEST:
         return sha256_of(file)
     made = read_json(file)
-    # of a model the identity, whatever time its training took; of text and data the test sets too, of which their digest does not speak
+    # of a model the identity, whatever time its training took; of text and data the test sets too, of which
+    # their digest does not speak
     return made["digest"] if "chain" in made else digest(made)
 
 
 @contextmanager
 def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
-    """Note, once the block has ended without an error, that `made` was made from `read` as these files are at its beginning.
+    """Note, once the block has ended without an error, that `made` was made from `read` as these files are at
+    its beginning.
 
     Files outside the folder of results, which a verb may be told to write, have no notes.
     """
@@ -58,7 +64,11 @@ def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
     if not made.exists():
         note.unlink(missing_ok=True)
     # the status first: what changes while it is read has another one
-    origins = {str(file): {"stat": (status := _status(file)), "content": _content(file, tuple(status))} for file in read if file.exists()}
+    origins = {
+        str(file): {"stat": (status := _status(file)), "content": _content(file, tuple(status))}
+        for file in read
+        if file.exists()
+    }
     try:
         yield
     finally:
@@ -110,7 +120,9 @@ def _is_current(made: Path, known: Notes, judged: dict[Path, bool]) -> bool:
 
 
 def _is_as_noted(file: Path, origin: Note, known: Notes, judged: dict[Path, bool]) -> bool:
-    """Whether a file has the content noted, or is gone and would have it. A file of the user's own that is gone tells nothing."""
+    """Whether a file has the content noted, or is gone and would have it. A file of the user's own that is
+    gone tells nothing.
+    """
     try:
         same = content_of(file, origin) == origin["content"]
     except FileNotFoundError:
@@ -121,11 +133,27 @@ def _is_as_noted(file: Path, origin: Note, known: Notes, judged: dict[Path, bool
 
 
 def renew(known: Notes, outdated: set[Path]) -> None:
-    """Note anew the files of which only the date, or the place on the disk, has changed: they need not be read at every start."""
+    """Note anew the files of which only the date, or the place on the disk, has changed: they need not be
+    read at every start.
+    """
     for made in known.keys() - outdated:
         origins, note = known[made], paths.origin(made)
-        moved = {file: status for file, origin in origins.items() if file.exists() and (status := _status(file)) != origin["stat"]}
-        moved = {file: status for file, status in moved.items() if _content(file, tuple(status)) == origins[file]["content"]}
+        moved = {
+            file: status
+            for file, origin in origins.items()
+            if file.exists() and (status := _status(file)) != origin["stat"]
+        }
+        moved = {
+            file: status
+            for file, status in moved.items()
+            if _content(file, tuple(status)) == origins[file]["content"]
+        }
         with suppress(OSError):  # results that one may only read are as current as others
             if moved and _read(note) == origins:  # no job has written it meanwhile
-                write_json(note, {str(file): {**origin, "stat": moved.get(file, origin["stat"])} for file, origin in origins.items()})
+                write_json(
+                    note,
+                    {
+                        str(file): {**origin, "stat": moved.get(file, origin["stat"])}
+                        for file, origin in origins.items()
+                    },
+                )

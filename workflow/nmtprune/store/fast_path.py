@@ -1,4 +1,6 @@
-"""The duplicate encoder parameters that stock fairseq 0.12.2 writes beside the real ones. Imports no fairseq."""
+"""The duplicate encoder parameters that stock fairseq 0.12.2 writes beside the real ones. Imports no
+fairseq.
+"""
 
 from __future__ import annotations
 
@@ -18,4 +20,8 @@ KEYS = (
 
 def without_fast_path(state: dict[str, Any]) -> dict[str, Any]:
     """A model's state dict less the duplicates."""
-    return {name: value for name, value in state.items() if not (name.startswith("encoder.layers.") and name.rsplit(".", 1)[-1] in KEYS)}
+    return {
+        name: value
+        for name, value in state.items()
+        if not (name.startswith("encoder.layers.") and name.rsplit(".", 1)[-1] in KEYS)
+    }

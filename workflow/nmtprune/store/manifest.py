@@ -28,30 +28,39 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def precision_of(made: Mapping[str, Any]) -> str:
-    """In which precision a training computed, by its manifest: `fp32`, `bf16`, `bf16, fp32 from update 401`. Older manifests tell only what
-    the recipe asked for, which was what was used."""
+    """In which precision a training computed, by its manifest: `fp32`, `bf16`, `bf16, fp32 from update 401`.
+    Older manifests tell only what the recipe asked for, which was what was used.
+    """
     return made.get("precision") or made.get("slice", {}).get("schedule", {}).get("precision", "fp32")
 
 
 def digest_of(config: Config, chain: Chain) -> str:
-    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and its data's.
+    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and
+    its data's.
 
-    Of an import also the checkpoint's content: another file of the same name is another model. Of `drop` and `rewind` also the components
-    that they take.
+    Of an import also the checkpoint's content: another file of the same name is another model. Of `drop` and
+    `rewind` also the components that they take.
     """
-    identity = {"slice": config.slice(chain), "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"]}
+    identity = {
+        "slice": config.slice(chain),
+        "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"],
+    }
     for name, file in chain.last.kind.own_files(config, chain).items():
         identity[name] = current.content_of(file, current.noted(paths.manifest(chain), file))
     if chain.last.kind.needs_order:
         identity["components"] = [str(component) for component in least_important(chain)]
     if chain.parent:  # a selection is made when it is needed, and may not be there yet
         selects = chain.parent.last.kind.selects
-        identity["parent"] = digest_of(config, chain.parent) if selects else read(paths.manifest(chain.parent))["digest"]
+        identity["parent"] = (
+            digest_of(config, chain.parent) if selects else read(paths.manifest(chain.parent))["digest"]
+        )
     return digest(identity)
 
 
 def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A model's manifest: identity first, then what happened (`facts`: updates done, the selected one, seconds)."""
+    """A model's manifest: identity first, then what happened (`facts`: updates done, the selected one,
+    seconds).
+    """
     recorded = {package: versions.of(package) for package in ("torch", "fairseq")}
     return {
         "chain": str(chain),

@@ -26,8 +26,9 @@ END, UNKNOWN = "</s>", "<unk>"
 class Model:
     """A translation model whose masks are applied.
 
-    `state` holds float32 CPU tensors by fairseq's parameter names, `options` fairseq's flat model options (`arch`,
-    `encoder_attention_heads`, ...), the dictionaries fairseq's symbols in order, the four special ones first.
+    `state` holds float32 CPU tensors by fairseq's parameter names, `options` fairseq's flat model options
+    (`arch`, `encoder_attention_heads`, ...), the dictionaries fairseq's symbols in order, the four special
+    ones first.
     """
 
     state: dict[str, torch.Tensor]
@@ -47,7 +48,9 @@ class Model:
 
 
 def positions(options: Mapping[str, Any]) -> tuple[int, int]:
-    """The positions of a model's source and target, end of sentence included, by fairseq's options; its default where they say nothing."""
+    """The positions of a model's source and target, end of sentence included, by fairseq's options; its
+    default where they say nothing.
+    """
     source, target = (int(options.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
     return source, target
 
@@ -75,40 +78,57 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
 
 
 def of_chain(config: Config, chain: Chain) -> Model:
-    """A chain's model, masked where its last step is a mask. Raises UserError where it or its data is missing."""
+    """A chain's model, masked where its last step is a mask. Raises UserError where it or its data is
+    missing.
+    """
     model = from_checkpoint(paths.checkpoint_of(chain), paths.binarised(config.data_folder(chain)))
     masks = checkpoints.masks_of(chain) if chain.last.kind.selects else None
     return replace(model, state=checkpoints.masked(model.state, masks))
 
 
 def pieces_of(encoded: str) -> list[str]:
-    """The pieces of an encoded line as the binarised data has them: a text that spells a special symbol must not end the sentence there."""
+    """The pieces of an encoded line as the binarised data has them: a text that spells a special symbol must
+    not end the sentence there.
+    """
     return [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in encoded.split()]
 
 
 def language_pair(data_bin: str | Path) -> tuple[str, str]:
-    """Source and target language of a folder of binarised data, from its file names (`train.en-de.en.idx`)."""
+    """Source and target language of a folder of binarised data, from its file names
+    (`train.en-de.en.idx`).
+    """
     for file in sorted(Path(data_bin).glob("*.*-*.*.idx")):
         source, target = file.name.split(".")[1].split("-")
         return source, target
-    raise UserError(f"folder `{data_bin}` holds no binarised data of a language pair (`train.en-de.en.idx` and so on).")
+    raise UserError(
+        f"folder `{data_bin}` holds no binarised data of a language pair (`train.en-de.en.idx` and so on)."
+    )
 
 
 def read_dictionary(path: str | Path) -> list[str]:
-    """The symbols of a fairseq dictionary file in order, special symbols first, each once: one whose place a later one takes
-    (`#fairseq:overwrite`), and a later special one, has its number after its name."""
+    """The symbols of a fairseq dictionary file in order, special symbols first, each once: one whose place a
+    later one takes (`#fairseq:overwrite`), and a later special one, has its number after its name.
+    """
     if not Path(path).is_file():
-        raise UserError(f"dictionary `{path}` does not exist: name the binarised data that the model was trained on.")
+        raise UserError(
+            f"dictionary `{path}` does not exist: name the binarised data that the model was trained on."
+        )
     entries = (line.removesuffix(" #fairseq:overwrite") for line in read_lines(path))
     symbols = [*SPECIAL_SYMBOLS, *(entry.rsplit(" ", 1)[0] for entry in entries if entry)]
-    numbers = {symbol: number for number, symbol in enumerate(symbols)} | {symbol: n for n, symbol in enumerate(SPECIAL_SYMBOLS)}
-    return [symbol if numbers[symbol] == number else f"{symbol}#{number}" for number, symbol in enumerate(symbols)]
+    numbers = {symbol: number for number, symbol in enumerate(symbols)} | {
+        symbol: n for n, symbol in enumerate(SPECIAL_SYMBOLS)
+    }
+    return [
+        symbol if numbers[symbol] == number else f"{symbol}#{number}" for number, symbol in enumerate(symbols)
+    ]
 
 
 def _single_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same weights in float32; tied tensors stay tied."""
     converted: dict[Any, torch.Tensor] = {}
     return {
-        name: converted.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else name, tensor.float())
+        name: converted.setdefault(
+            (tensor.data_ptr(), tensor.shape) if tensor.numel() else name, tensor.float()
+        )
         for name, tensor in state.items()
     }

@@ -19,7 +19,9 @@ from nmtprune.foundation.files import atomic, read_json, write_text
 
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
-    """Only one process works on a step: a training that outlived its killed workflow and its successor never write together."""
+    """Only one process works on a step: a training that outlived its killed workflow and its successor never
+    write together.
+    """
     state.mkdir(parents=True, exist_ok=True)
     with open(state / paths.LOCK, "w") as file:
         try:
@@ -44,7 +46,9 @@ def is_locked(directory: Path) -> bool:
 
 @functools.cache
 def this_machine() -> str:
-    """The machine since it was started: processes of the same one see each other's locks, and a lock ends with its process."""
+    """The machine since it was started: processes of the same one see each other's locks, and a lock ends
+    with its process.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text().strip() if boot.exists() else platform.node()
 
@@ -55,7 +59,8 @@ _HELD: list[IO[str]] = []  # open as long as this process lives, and with them t
 def only_run(results: Path) -> None:
     """From now on and as long as this process lives, no other Snakemake works on this folder of results.
 
-    A second one would delete, to make it again, what the first one is reading. Raises UserError where another one is at work.
+    A second one would delete, to make it again, what the first one is reading. Raises UserError where another
+    one is at work.
     """
     results.mkdir(exist_ok=True)
     file = open(results / paths.RUN_LOCK, "a+")  # noqa: SIM115 (open for as long as the lock is held)
@@ -64,7 +69,8 @@ def only_run(results: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another run (process {file.read()}) works on {results.resolve()}; the same command goes on once it has ended"
+            f"another run (process {file.read()}) works on {results.resolve()}; the same command goes on "
+            "once it has ended"
         ) from None
     file.truncate(0)
     file.write(str(os.getpid()))
@@ -84,14 +90,16 @@ def finished(state: Path, identity: str) -> bool:
     if _digest_in(state) != identity or not manifest.exists():
         return False
     sizes = read_json(manifest)["files"]
-    return all((outputs / name).exists() and (outputs / name).stat().st_size == size for name, size in sizes.items())
+    return all(
+        (outputs / name).exists() and (outputs / name).stat().st_size == size for name, size in sizes.items()
+    )
 
 
 def begin(state: Path, identity: str) -> None:
     """Make room for the step of this digest; what it left itself stays, or comes back.
 
-    A finished model of another digest is put by under its digest: a typing mistake in a recipe, taken back, costs nothing.
-    An unfinished one goes.
+    A finished model of another digest is put by under its digest: a typing mistake in a recipe, taken back,
+    costs nothing. An unfinished one goes.
     """
     before = _digest_in(state)
     if before != identity:
@@ -115,9 +123,11 @@ def sizes(outputs: Path) -> dict[str, int]:
 
 
 def publish(state: Path, directory: Path) -> None:
-    """Link every finished file into the step's directory, the manifest last: its presence says that all others are whole.
+    """Link every finished file into the step's directory, the manifest last: its presence says that all
+    others are whole.
 
-    Where a model of the same digest is there already, whose files were freed, its time stays: nothing that was made of it is made again.
+    Where a model of the same digest is there already, whose files were freed, its time stays: nothing that
+    was made of it is made again.
     """
     outputs, manifest = outputs_of(state), directory / paths.MANIFEST
     whole, times = read_json(outputs / paths.MANIFEST), {}
@@ -139,7 +149,9 @@ def link(source: Path, target: Path) -> None:
 
 
 def clear(state: Path) -> None:
-    """Remove what an unfinished step left, its digest first. Scores and probes carry digests of their own and stay."""
+    """Remove what an unfinished step left, its digest first. Scores and probes carry digests of their own and
+    stay.
+    """
     (state / paths.DIGEST).unlink(missing_ok=True)
     for entry in state.iterdir():
         if entry.name in (paths.LOCK, paths.KEPT, paths.KEPT_SCORES, paths.KEPT_PROBES):

@@ -8,20 +8,24 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-EARLY = 9  # of the first updates: after t of them the newest weights count EARLY / (EARLY + t) at least, so that the first are forgotten
+# of the first updates: after t of them the newest weights count EARLY / (EARLY + t) at least, so that the
+# first are forgotten
+EARLY = 9
 
 
 class Average:
     """The average of a model's parameters over its updates, in single precision.
 
-    After update t it moves by max(rate, 9 / (9 + t)) of the way to the weights: Marian's form without its scaling by the batch's words.
-    `parameters`: the model's, by name, as they are: moved and stepped, they are still the ones that are averaged. A weight of exactly
-    zero at every update is exactly zero in the average.
+    After update t it moves by max(rate, 9 / (9 + t)) of the way to the weights: Marian's form without its
+    scaling by the batch's words. `parameters`: the model's, by name, as they are: moved and stepped, they are
+    still the ones that are averaged. A weight of exactly zero at every update is exactly zero in the average.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], rate: float) -> None:
         self.parameters, self.rate, self.updates = dict(parameters), rate, 0
-        self.averages = {name: parameter.detach().float().clone() for name, parameter in self.parameters.items()}
+        self.averages = {
+            name: parameter.detach().float().clone() for name, parameter in self.parameters.items()
+        }
 
     @torch.no_grad()
     def update(self) -> None:

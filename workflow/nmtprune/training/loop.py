@@ -1,7 +1,8 @@
-"""The training loop over fairseq's Trainer: rates by schedule, masks, validation, selection, early stop, and exact resumption.
+"""The training loop over fairseq's Trainer: rates by schedule, masks, validation, selection, early stop, and
+exact resumption.
 
-fairseq's own loop keeps its patience counter and the best score in memory only and cannot let the parent compete at update 0.
-Everything here that decides is in `Progress`, which is saved with the weights.
+fairseq's own loop keeps its patience counter and the best score in memory only and cannot let the parent
+compete at update 0. Everything here that decides is in `Progress`, which is saved with the weights.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ SECONDS_BETWEEN_REPORTS = 5
 
 @dataclass
 class Progress:
-    """What training has decided so far; saved with the weights, so that an interrupted training decides the same.
+    """What training has decided so far; saved with the weights, so that an interrupted training decides the
+    same.
 
     `precisions`: those that it has trained in, each with the number of updates before it.
     """
@@ -56,9 +58,11 @@ class Progress:
 
 
 class Training:
-    """One training step. `run` returns when `state/` holds the selected checkpoint, the last one and the history.
+    """One training step. `run` returns when `state/` holds the selected checkpoint, the last one and the
+    history.
 
-    `updates_before`: updates that the weights have had in other trainings; the order of batches and dropout go on from there.
+    `updates_before`: updates that the weights have had in other trainings; the order of batches and dropout
+    go on from there.
     """
 
     def __init__(
@@ -74,7 +78,9 @@ class Training:
         self.trainer, self.schedule, self.state = trainer, schedule, state
         self.treatments, self.parent_competes = treatments, parent_competes
         self.development_bleu = development_bleu
-        self.precision = precision.decide(schedule["precision"], trainer.device.type, session.architecture_of(trainer.configuration.model))
+        self.precision = precision.decide(
+            schedule["precision"], trainer.device.type, session.architecture_of(trainer.configuration.model)
+        )
         trainer.updates_before = updates_before
         self.average: Average | None = None
         self.progress = Progress()
@@ -95,7 +101,9 @@ class Training:
         if progress.update == 0 and self.parent_competes:
             self._validate(batches.epoch)
         while progress.update < updates and not progress.stopped_early:
-            groups = session.grouped(batches.next_epoch_itr(shuffle=True), session.batches_of_a_worker(self.schedule))
+            groups = session.grouped(
+                batches.next_epoch_itr(shuffle=True), session.batches_of_a_worker(self.schedule)
+            )
             trainer.begin_epoch(batches.epoch)
             for samples in groups:
                 if not self._update(samples, batches.epoch):
@@ -104,7 +112,11 @@ class Training:
                     with self._averaged():
                         self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
                 resets = progress.update in self.schedule["reset_after"]
-                validated = resets or progress.update == updates or self._since_reset() % self.schedule["validate_every"] == 0
+                validated = (
+                    resets
+                    or progress.update == updates
+                    or self._since_reset() % self.schedule["validate_every"] == 0
+                )
                 if validated:
                     self._validate(batches.epoch)
                 if resets:
@@ -117,7 +129,8 @@ class Training:
         return progress
 
     def _update(self, samples: list, epoch: int) -> bool:
-        """One update; False where half precision overflowed: fairseq lowers its loss scale and takes the next batch.
+        """One update; False where half precision overflowed: fairseq lowers its loss scale and takes the next
+        batch.
 
         Raises UserError where training diverges.
         """
@@ -128,7 +141,10 @@ class Training:
         try:
             log = trainer.train_step(samples)
         except FloatingPointError as error:
-            raise UserError(f"training diverged at update {progress.update + 1} ({error}): lower the schedule's learning_rate") from None
+            raise UserError(
+                f"training diverged at update {progress.update + 1} ({error}): lower the schedule's "
+                "learning_rate"
+            ) from None
         for treatment in self.treatments:
             treatment.after_update()
         if trainer.get_num_updates() == progress.update:
@@ -163,7 +179,9 @@ class Training:
 
     def _since_reset(self) -> int:
         """Updates since the optimiser was fresh."""
-        return self.progress.update - max((each for each in self.schedule["reset_after"] if each < self.progress.update), default=0)
+        return self.progress.update - max(
+            (each for each in self.schedule["reset_after"] if each < self.progress.update), default=0
+        )
 
     def _reset(self) -> None:
         """Go on as the next step of a chain would: from the selected checkpoint, with a fresh optimiser."""
@@ -173,7 +191,9 @@ class Training:
         self._begin_average()
 
     def _validate(self, epoch: int) -> None:
-        columns = {name: value for treatment in self.treatments for name, value in treatment.history().items()}
+        columns = {
+            name: value for treatment in self.treatments for name, value in treatment.history().items()
+        }
         with self._averaged():
             self._validate_and_select(epoch, columns)
 
@@ -210,7 +230,8 @@ class Training:
         self._clock = time.monotonic()
         if self.master:
             print(
-                f"update {row['update']}: dev perplexity {row['dev_perplexity']:.3f}, selected update {progress.selected_update}",
+                f"update {row['update']}: dev perplexity {row['dev_perplexity']:.3f}, selected update "
+                f"{progress.selected_update}",
                 flush=True,
             )
 
@@ -227,7 +248,12 @@ class Training:
 
     def _write(self, path: Path) -> None:
         if self.master:
-            checkpoints.save(session.checkpoint(self.trainer.configuration, session.weights(self.trainer), self.progress.update), path)
+            checkpoints.save(
+                session.checkpoint(
+                    self.trainer.configuration, session.weights(self.trainer), self.progress.update
+                ),
+                path,
+            )
 
     def _save(self, batches: Any) -> None:
         if self.master:
@@ -257,7 +283,9 @@ class Training:
             self.average.resume(saved["average"])
         place = saved["batches"]
         # each worker counts its own batches of the epoch
-        place["iterations_in_epoch"] = place["iterations_in_epoch"] * saved.get("workers", 1) // session.world_size()
+        place["iterations_in_epoch"] = (
+            place["iterations_in_epoch"] * saved.get("workers", 1) // session.world_size()
+        )
         batches.load_state_dict(place)
         self.progress.__dict__.update(saved["progress"])
         self._since_validation = saved["since_validation"]
@@ -266,8 +294,10 @@ class Training:
         print(f"resumed at update {self.progress.update}", flush=True)
 
     def _settle_precision(self) -> None:
-        """Train in the precision that this machine allows. A training that has begun in single precision stays in it; one that has begun
-        in mixed precision goes on in single precision where there is no bfloat16, and says so."""
+        """Train in the precision that this machine allows. A training that has begun in single precision
+        stays in it; one that has begun in mixed precision goes on in single precision where there is no
+        bfloat16, and says so.
+        """
         progress, (used, autocast, reason) = self.progress, self.precision
         before = progress.precisions[-1][1] if progress.precisions else None
         if before == "fp32":
@@ -278,7 +308,9 @@ class Training:
         for row in progress.history:  # of a training that an older version began
             row.setdefault("precision", used)
         if reason and self.master:
-            since = f" from update {progress.update + 1} on, after {before}" if before and before != used else ""
+            since = (
+                f" from update {progress.update + 1} on, after {before}" if before and before != used else ""
+            )
             print(f"training in {used}{since}: {reason}", flush=True)
 
     def _report(self, epoch: int) -> None:

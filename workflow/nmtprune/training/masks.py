@@ -13,7 +13,9 @@ from nmtprune.training.treatment import Treatment
 
 
 class Masked(Treatment):
-    """Training under masks. Raises RuntimeError at a validation that finds a pruned weight which is not exactly zero."""
+    """Training under masks. Raises RuntimeError at a validation that finds a pruned weight which is not
+    exactly zero.
+    """
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         self.masks = masks
@@ -25,7 +27,10 @@ class Masked(Treatment):
     def history(self) -> dict[str, Any]:
         """`sparsity`: the pruned share of the masked matrices in percent."""
         if found := broken(self.trainer.get_model(), self.masks):
-            raise RuntimeError(f"pruned weights are not zero in {', '.join(found)} at update {self.trainer.get_num_updates()}")
+            raise RuntimeError(
+                f"pruned weights are not zero in {', '.join(found)} at update "
+                f"{self.trainer.get_num_updates()}"
+            )
         total = sum(mask.numel() for mask in self.masks.values())
         return {"sparsity": 100 * (1 - sum(int(mask.sum()) for mask in self.masks.values()) / total)}
 
@@ -33,9 +38,10 @@ class Masked(Treatment):
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Zero the pruned weights of `model` and keep their gradients at zero from now on.
 
-    `masks`: parameter name -> boolean tensor of the parameter's shape, True where a weight is kept. Call it before the optimiser is
-    built and start that without state: a weight, a gradient and a moment of exactly zero stay zero under Adam and SGD, with weight
-    decay, in fp16 (master weights are copied from these) and under distributed training (every worker masks the same gradients).
+    `masks`: parameter name -> boolean tensor of the parameter's shape, True where a weight is kept. Call it
+    before the optimiser is built and start that without state: a weight, a gradient and a moment of exactly
+    zero stay zero under Adam and SGD, with weight decay, in fp16 (master weights are copied from these) and
+    under distributed training (every worker masks the same gradients).
     """
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
@@ -49,4 +55,8 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 def broken(model: nn.Module, masks: Mapping[str, Tensor]) -> list[str]:
     """Names of parameters in which a pruned weight is not exactly zero."""
     parameters = dict(model.named_parameters())
-    return [name for name, mask in masks.items() if parameters[name].detach()[~mask.to(parameters[name].device)].any()]
+    return [
+        name
+        for name, mask in masks.items()
+        if parameters[name].detach()[~mask.to(parameters[name].device)].any()
+    ]

@@ -14,21 +14,27 @@ from nmtprune.pruning.groups import groups
 class GroupLasso:
     """R = sum over groups of gamma * |w_g|_2 (equation 1) over the parameters of a model under training.
 
-    `parameters`: the model's parameters by name (`dict(model.named_parameters())`), held as they are: moved and stepped, they are still
-    the ones that are measured. `kind`, `where`, `head_dim`: see `pruning.groups.groups`. `gamma`: `sqrt`, the square root of the group's
-    size, or `none`, 1. The weight lambda and the division by the words of a batch (equation 2) are the caller's.
-    Raises UserError for a model that has no such groups.
+    `parameters`: the model's parameters by name (`dict(model.named_parameters())`), held as they are: moved
+    and stepped, they are still the ones that are measured. `kind`, `where`, `head_dim`: see
+    `pruning.groups.groups`. `gamma`: `sqrt`, the square root of the group's size, or `none`, 1. The weight
+    lambda and the division by the words of a batch (equation 2) are the caller's. Raises UserError for a
+    model that has no such groups.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int, gamma: str = "sqrt") -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int, gamma: str = "sqrt"
+    ) -> None:
         self.sets = groups(parameters, kind, where, head_dim)
         if not self.sets:
-            raise UserError(f"lasso-{kind}-{where}: the model has no such groups; group lasso needs a Transformer.")
+            raise UserError(
+                f"lasso-{kind}-{where}: the model has no such groups; group lasso needs a Transformer."
+            )
         self._scaled = gamma == "sqrt"
 
     def value(self) -> Tensor:
-        """R, a float32 scalar that gradients flow from, computed in single precision also where the model is not; zero at a group of
-        zeros."""
+        """R, a float32 scalar that gradients flow from, computed in single precision also where the model is
+        not; zero at a group of zeros.
+        """
         terms = []
         with torch.autocast(self.sets[0].weight.device.type, enabled=False):
             for each in self.sets:

@@ -21,13 +21,16 @@ LARGEST_STEP = 0.05  # of its logarithm
 
 
 class Regularised(Treatment):
-    """Adds lambda times the penalty to the loss, and puts the widths that slicing would leave into the history.
+    """Adds lambda times the penalty to the loss, and puts the widths that slicing would leave into the
+    history.
 
-    `strength`: lambda; or `to67`: it rises and falls from `settings["start"]` until about 67 % of the hidden units of the feed-forward
-    layers that are penalised lie small. `settings`: of the recipe's `lasso`.
+    `strength`: lambda; or `to67`: it rises and falls from `settings["start"]` until about 67 % of the hidden
+    units of the feed-forward layers that are penalised lie small. `settings`: of the recipe's `lasso`.
     """
 
-    def __init__(self, groups: str, where: str, strength: str, settings: Mapping[str, Any], head_dim: int) -> None:
+    def __init__(
+        self, groups: str, where: str, strength: str, settings: Mapping[str, Any], head_dim: int
+    ) -> None:
         self.groups, self.where, self.settings, self.head_dim = groups, where, settings, head_dim
         self.target = sparsity_sought(strength)
         self.strength = settings["start"] if self.target is not None else float(strength)
@@ -35,15 +38,24 @@ class Regularised(Treatment):
 
     def begin(self, trainer: Trainer) -> None:
         self.parameters = dict(trainer.get_model().named_parameters(remove_duplicate=False))
-        self.lasso = GroupLasso(self.parameters, self.groups, self.where, self.head_dim, self.settings["gamma"])
-        self.shape, self.tied = shape_of(self.parameters, self.head_dim), getattr(trainer.cfg.model, "tied_decoder_layers", False)
-        self.batches = trainer.cfg.distributed_training.distributed_world_size * trainer.cfg.optimization.update_freq[0]
+        self.lasso = GroupLasso(
+            self.parameters, self.groups, self.where, self.head_dim, self.settings["gamma"]
+        )
+        self.shape, self.tied = (
+            shape_of(self.parameters, self.head_dim),
+            getattr(trainer.cfg.model, "tied_decoder_layers", False),
+        )
+        self.batches = (
+            trainer.cfg.distributed_training.distributed_world_size * trainer.cfg.optimization.update_freq[0]
+        )
         trainer.criterion.penalty = self.penalty
 
     def penalty(self, words: int) -> Tensor:
-        """What a batch of so many target words adds to the sum of its losses: fairseq divides that by the words of the whole update.
+        """What a batch of so many target words adds to the sum of its losses: fairseq divides that by the
+        words of the whole update.
 
-        Equation 2, per word: lambda / |B| with |B| the update's words, or the words of the batch that lambda speaks of.
+        Equation 2, per word: lambda / |B| with |B| the update's words, or the words of the batch that lambda
+        speaks of.
         """
         reference = self.settings["reference_words"]
         share = words / reference if reference else 1 / self.batches
@@ -55,8 +67,9 @@ class Regularised(Treatment):
             self.strength *= float(torch.tensor(short).clamp(-LARGEST_STEP, LARGEST_STEP).exp())
 
     def history(self) -> dict[str, Any]:
-        """`lambda`, `penalty` (R of equation 1), `ffn_sparsity` in percent, and what would be left of each layer: `encoder.0.ffn` hidden
-        units, `encoder.0.self` and `decoder.0.cross` heads."""
+        """`lambda`, `penalty` (R of equation 1), `ffn_sparsity` in percent, and what would be left of each
+        layer: `encoder.0.ffn` hidden units, `encoder.0.self` and `decoder.0.cross` heads.
+        """
         with torch.no_grad():
             rule = rule_of(self.settings, self.parameters, self.groups, self.where, self.head_dim, self.given)
             removed = dead_units(self.parameters, self.groups, self.where, self.head_dim, rule)
@@ -68,7 +81,12 @@ class Regularised(Treatment):
             for index, layer in enumerate(layers)
             for component in layer
         }
-        return {"lambda": self.strength, "penalty": penalty, "ffn_sparsity": sparsity(left, self.shape, FFN, self.tied), **widths}
+        return {
+            "lambda": self.strength,
+            "penalty": penalty,
+            "ffn_sparsity": sparsity(left, self.shape, FFN, self.tied),
+            **widths,
+        }
 
     def state(self) -> float:
         return self.strength

@@ -8,7 +8,9 @@ from nmtprune.translation import int8
 
 
 class Rounded(Treatment):
-    """Forward and backward see the weights as the engine will round them; the optimiser moves the weights behind them."""
+    """Forward and backward see the weights as the engine will round them; the optimiser moves the weights
+    behind them.
+    """
 
     def __init__(self, engine: str) -> None:
         self.engine = engine

@@ -1,4 +1,6 @@
-"""What may be done to a training beside its updates: masks that hold, a penalty, weights rounded for an engine."""
+"""What may be done to a training beside its updates: masks that hold, a penalty, weights rounded for an
+engine.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from nmtprune.fairseq_bridge.session import Trainer
 
 
 class Treatment:
-    """Called by the training loop at these moments; each does nothing by default. Treatments do not know of each other."""
+    """Called by the training loop at these moments; each does nothing by default. Treatments do not know of
+    each other.
+    """
 
     def begin(self, trainer: Trainer) -> None:
         """Before the optimiser is built and anything is resumed."""

@@ -22,7 +22,11 @@ class Subwords(Protocol):
 
 
 def translate_lines(
-    engine: Engine, subwords: Subwords, lines: Sequence[str], search: Search | None = None, longest: int | None = None
+    engine: Engine,
+    subwords: Subwords,
+    lines: Sequence[str],
+    search: Search | None = None,
+    longest: int | None = None,
 ) -> list[str | None]:
     """The best hypothesis of each raw line, detokenised; None for a line of more than `longest` pieces."""
     sources = [pieces_of(subwords.encode("source", line)) for line in lines]
@@ -47,7 +51,9 @@ def translate(engine: Engine, sources: list[list[str]], search: Search | None = 
     return hypotheses
 
 
-def negative_log_likelihoods(engine: Engine, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
+def negative_log_likelihoods(
+    engine: Engine, sources: list[list[str]], targets: list[list[str]]
+) -> list[float]:
     """-ln p(target, end of sentence | source) of each pair, unsmoothed."""
     likelihoods = [0.0] * len(sources)
     lengths = [max(len(source), len(target)) for source, target in zip(sources, targets, strict=True)]
@@ -59,10 +65,14 @@ def negative_log_likelihoods(engine: Engine, sources: list[list[str]], targets: 
 
 
 def batches(indices: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Batches, longest first, of at most BATCH_SENTENCES sentences and BATCH_PIECES pieces, padding included."""
+    """Batches, longest first, of at most BATCH_SENTENCES sentences and BATCH_PIECES pieces, padding
+    included.
+    """
     batch: list[int] = []
     for index in sorted(indices, key=lambda index: -lengths[index]):
-        if batch and (len(batch) == BATCH_SENTENCES or (len(batch) + 1) * (lengths[batch[0]] + 1) > BATCH_PIECES):
+        if batch and (
+            len(batch) == BATCH_SENTENCES or (len(batch) + 1) * (lengths[batch[0]] + 1) > BATCH_PIECES
+        ):
             yield batch
             batch = []
         batch.append(index)

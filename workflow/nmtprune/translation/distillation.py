@@ -1,7 +1,8 @@
-"""A distilled task's text: the targets of its training pairs are what a teacher translates (Kim and Rush 2016, section 3.2).
+"""A distilled task's text: the targets of its training pairs are what a teacher translates (Kim and Rush
+2016, section 3.2).
 
-The teacher is one model or an ensemble over seeds, trained on the task that this one is distilled from. Sources, development and test
-sets, references included, are those of that task.
+The teacher is one model or an ensemble over seeds, trained on the task that this one is distilled from.
+Sources, development and test sets, references included, are those of that task.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Teacher:
         self.engine = self._engine.name
 
     def translate(self, lines: Sequence[str]) -> list[str | None]:
-        """The best hypothesis of each line, detokenised; None where the line outgrows the model's positions."""
+        """The best hypothesis of each line, detokenised; None where the line outgrows the model's
+        positions.
+        """
         return translate_lines(self._engine, self._subwords, lines, self._search, self._longest)
 
 
@@ -61,11 +64,13 @@ def _engine(models: Sequence[Model], name: str, device: str) -> Engine:
 
 
 def make_distilled(config: Config, name: str) -> None:
-    """Write the text of a distilled task as `make_corpus` writes any other's, with `distilled` in its manifest.
+    """Write the text of a distilled task as `make_corpus` writes any other's, with `distilled` in its
+    manifest.
 
-    The training sources are translated in shards, kept under the digest of all that they depend on: a killed distillation goes on
-    with the shard at which it was. Translations are cleaned as the task's pairs are. Raises UserError where the teacher or the text
-    of the task it was trained on is missing, and where no pair is left.
+    The training sources are translated in shards, kept under the digest of all that they depend on: a killed
+    distillation goes on with the shard at which it was. Translations are cleaned as the task's pairs are.
+    Raises UserError where the teacher or the text of the task it was trained on is missing, and where no pair
+    is left.
     """
     task, settings, folder = config.task(name), config.distilled(name), paths.text(name)
     below, state = paths.text(settings["from"]), paths.state(folder)
@@ -95,7 +100,9 @@ def make_distilled(config: Config, name: str) -> None:
                 "sources": text["files"][sources],
             }
         )
-        files = [state / identity / f"shard-{number:0{len(str(shards - 1))}}.json" for number in range(shards)]
+        files = [
+            state / identity / f"shard-{number:0{len(str(shards - 1))}}.json" for number in range(shards)
+        ]
         sizes = [(number + 1) * pairs // shards - number * pairs // shards for number in range(shards)]
         _translate_shards(teacher, sampled(), files, sizes)
         counts = {**text["counts"], "train": nothing_yet()}
@@ -103,8 +110,13 @@ def make_distilled(config: Config, name: str) -> None:
         translated = _taken(zip(sampled(), _translations(files), strict=True), outgrown)
         write_pairs(folder, "train", task, clean(translated, task.get("cleaning", {}), counts["train"]))
         if not counts["train"]["kept"]:
-            raise UserError(f"task `{name}`: none of the {pairs} translations by its teacher {next(iter(teachers))} passes `cleaning`")
-        for file in (file for split in counts if split != "train" for file in sorted(below.glob(f"{split}.*"))):
+            raise UserError(
+                f"task `{name}`: none of the {pairs} translations by its teacher {next(iter(teachers))} "
+                "passes `cleaning`"
+            )
+        for file in (
+            file for split in counts if split != "train" for file in sorted(below.glob(f"{split}.*"))
+        ):
             link(file, folder / file.name)
         facts = {"teachers": teachers, "engine": teacher.engine, "sentences": pairs, **outgrown}
         write_manifest(folder, task, counts, distilled={**settings, **facts})
@@ -114,38 +126,55 @@ def make_distilled(config: Config, name: str) -> None:
 
 
 def keep_distilled(folder: Path, kept: Path) -> list[Path]:
-    """Keep a distilled task's training pairs, compressed, and its manifest, which is written last. Returns what was written."""
+    """Keep a distilled task's training pairs, compressed, and its manifest, which is written last. Returns
+    what was written.
+    """
     kept.mkdir(parents=True, exist_ok=True)
     written = []
     for file in sorted(folder.glob("train.*")):
         written.append(kept / f"{file.name}.gz")
         with atomic(written[-1]) as temporary:
-            temporary.write_bytes(gzip.compress(file.read_bytes(), mtime=0))  # without a time: the same pairs make the same file
+            temporary.write_bytes(
+                gzip.compress(file.read_bytes(), mtime=0)
+            )  # without a time: the same pairs make the same file
     write_json(kept / paths.MANIFEST, read_json(folder / paths.MANIFEST))
     return [*written, kept / paths.MANIFEST]
 
 
 def _restore(kept: Path, below: Path, folder: Path, task: Mapping[str, Any]) -> None:
-    """Put a distilled task's text together from the training pairs that were kept and the other sets of the task below it.
+    """Put a distilled task's text together from the training pairs that were kept and the other sets of the
+    task below it.
 
-    Raises UserError where it is not the text that it was: where a file was changed, or the task below has other sets now.
+    Raises UserError where it is not the text that it was: where a file was changed, or the task below has
+    other sets now.
     """
     whole = manifest.read(kept / paths.MANIFEST)
     with lock(paths.state(folder)):
         (folder / paths.MANIFEST).unlink(missing_ok=True)
         for name, checksum in whole["files"].items():
             if name.startswith("train."):
-                with gzip.open(kept / f"{name}.gz") as packed, atomic(folder / name) as temporary, open(temporary, "wb") as plain:
+                with (
+                    gzip.open(kept / f"{name}.gz") as packed,
+                    atomic(folder / name) as temporary,
+                    open(temporary, "wb") as plain,
+                ):
                     shutil.copyfileobj(packed, plain)
             else:
                 link(below / name, folder / name)
             if sha256_of(folder / name) != checksum:
-                raise UserError(f"{folder / name} is not what it was when {kept} was kept: take that folder away to distil anew")
+                raise UserError(
+                    f"{folder / name} is not what it was when {kept} was kept: take that folder away to "
+                    "distil anew"
+                )
         write_manifest(folder, task, whole["counts"], distilled=whole["distilled"])
 
 
-def _translate_shards(teacher: Teacher, sources: Iterator[str], files: Sequence[Path], sizes: Sequence[int]) -> None:
-    """Translate what no file holds yet, a shard a file: a JSON list of hypotheses, null where the teacher does not take the line."""
+def _translate_shards(
+    teacher: Teacher, sources: Iterator[str], files: Sequence[Path], sizes: Sequence[int]
+) -> None:
+    """Translate what no file holds yet, a shard a file: a JSON list of hypotheses, null where the teacher
+    does not take the line.
+    """
     for torn in files[0].parent.glob(".*.tmp"):
         torn.unlink()
     left = sum(not file.exists() for file in files)
@@ -156,13 +185,23 @@ def _translate_shards(teacher: Teacher, sources: Iterator[str], files: Sequence[
         if file.exists():
             continue
         write_json(file, teacher.translate(lines))
-        done, words, seconds = done + 1, words + sum(len(line.split()) for line in lines), time.monotonic() - began
-        print(f"shard {number} of {len(files)}: {words / seconds:.0f} words/s, {seconds * (left - done) / done:.0f} s left", flush=True)
+        done, words, seconds = (
+            done + 1,
+            words + sum(len(line.split()) for line in lines),
+            time.monotonic() - began,
+        )
+        print(
+            f"shard {number} of {len(files)}: {words / seconds:.0f} words/s, "
+            f"{seconds * (left - done) / done:.0f} s left",
+            flush=True,
+        )
 
 
 def evenly_spaced(lines: Iterable[str], total: int, wanted: int) -> Iterator[str]:
     """`wanted` of `total` lines, in order and evenly spaced; all where fewer are there."""
-    return (line for place, line in enumerate(lines) if (place + 1) * wanted // total > place * wanted // total)
+    return (
+        line for place, line in enumerate(lines) if (place + 1) * wanted // total > place * wanted // total
+    )
 
 
 def _translations(files: Iterable[Path]) -> Iterator[str | None]:

@@ -13,8 +13,9 @@ class Engine(Protocol):
     name: str
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        """The best hypothesis of each non-empty source of one batch, at most `max_length` pieces each, and never more than the decoder has
-        positions for: a limit that every engine keeps itself."""
+        """The best hypothesis of each non-empty source of one batch, at most `max_length` pieces each, and
+        never more than the decoder has positions for: a limit that every engine keeps itself.
+        """
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         """-ln p(target, end of sentence | source) of each pair of one batch."""

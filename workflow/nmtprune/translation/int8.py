@@ -1,7 +1,8 @@
 """Weights on the grid that an engine keeps in 8 bits, as single-precision numbers.
 
-Each row w of a weight matrix, an output unit or a piece's embedding, becomes 255 equally spaced values: rint(127 w / max|w|).
-CTranslate2 rounds so when it converts a model, and our ONNX graphs do. A row of zeros stays zero, and so does each pruned weight.
+Each row w of a weight matrix, an output unit or a piece's embedding, becomes 255 equally spaced values:
+rint(127 w / max|w|). CTranslate2 rounds so when it converts a model, and our ONNX graphs do. A row of zeros
+stays zero, and so does each pruned weight.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import torch
 from nmtprune.foundation.errors import UserError, suggest
 
 LEVELS = 127
-_LEAST = 1e-36  # of a row's largest weight: below it 127 / max|w| is more than a float holds, and the row is zero
+_LEAST = (
+    1e-36  # of a row's largest weight: below it 127 / max|w| is more than a float holds, and the row is zero
+)
 _IN_FLOAT = {"ctranslate2": ("embed_positions.weight",), "onnx": ("embed_positions.weight",)}
 
 
 def rounded(state: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.Tensor]:
-    """The state with each matrix that `engine` keeps in 8 bits on its grid: the engine rounds the result to the very same bytes.
+    """The state with each matrix that `engine` keeps in 8 bits on its grid: the engine rounds the result to
+    the very same bytes.
 
-    Tied tensors stay tied; biases, layer norms and positions are the same tensors as before. Rounding twice is rounding once.
-    Raises UserError for an engine without 8 bits.
+    Tied tensors stay tied; biases, layer norms and positions are the same tensors as before. Rounding twice
+    is rounding once. Raises UserError for an engine without 8 bits.
     """
     _check(engine)
     made: dict[tuple[object, ...], torch.Tensor] = {}
@@ -37,7 +41,9 @@ def rounded(state: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.T
 
 
 def on_grid(weight: torch.Tensor) -> torch.Tensor:
-    """A matrix [rows, columns] with each row rounded to its grid, in float32 whatever its precision: a half's reciprocals overflow."""
+    """A matrix [rows, columns] with each row rounded to its grid, in float32 whatever its precision: a half's
+    reciprocals overflow.
+    """
     single = weight.detach().to(torch.float32, copy=True)
     maximum = single.abs().amax(1, keepdim=True)
     maximum = torch.where(maximum < _LEAST, LEVELS, maximum)
@@ -49,8 +55,9 @@ def on_grid(weight: torch.Tensor) -> torch.Tensor:
 def swap_in(parameters: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.Tensor]:
     """Round parameters in place for a forward and a backward pass; returns what `restore` needs to undo it.
 
-    `parameters`: by name, each once, such as `dict(module.named_parameters())`. The gradients found in between are those of the
-    rounded weights and go straight to the restored ones: the straight-through estimator.
+    `parameters`: by name, each once, such as `dict(module.named_parameters())`. The gradients found in
+    between are those of the rounded weights and go straight to the restored ones: the straight-through
+    estimator.
     """
     _check(engine)
     saved = {}
@@ -74,4 +81,9 @@ def _check(engine: str) -> None:
 
 
 def _in_8_bits(name: str, tensor: torch.Tensor, engine: str) -> bool:
-    return tensor.dim() == 2 and tensor.numel() > 0 and name.endswith(".weight") and not name.endswith(_IN_FLOAT[engine])
+    return (
+        tensor.dim() == 2
+        and tensor.numel() > 0
+        and name.endswith(".weight")
+        and not name.endswith(_IN_FLOAT[engine])
+    )

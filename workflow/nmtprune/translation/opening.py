@@ -1,8 +1,9 @@
 """Which engine takes which model: the one registry of engines.
 
-The module of an engine (`ctranslate2.engine`, `onnx.engine`) has `ENGINE`, the class that is loaded with a model; `supports`, why it does
-not take a model; `save`, which writes the files that it runs a model from; `PACKAGES` that these need, and `RUNTIME`, the module that
-loads them without anything else of ours. fairseq takes every model.
+The module of an engine (`ctranslate2.engine`, `onnx.engine`) has `ENGINE`, the class that is loaded with a
+model; `supports`, why it does not take a model; `save`, which writes the files that it runs a model from;
+`PACKAGES` that these need, and `RUNTIME`, the module that loads them without anything else of ours. fairseq
+takes every model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _MODULES = {name: f"nmtprune.translation.{name}.engine" for name in FAST}
 
 
 def module_of(name: str) -> ModuleType:
-    """The module of one of the fast engines, imported where it is asked for: their libraries take long to load."""
+    """The module of one of the fast engines, imported where it is asked for: their libraries take long to
+    load.
+    """
     return import_module(_MODULES[name])
 
 
@@ -37,10 +40,12 @@ def open_engine(
     precision: str = "float32",
     shortlist: Shortlist | None = None,
 ) -> Engine:
-    """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, else ONNX Runtime, else fairseq.
+    """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, else ONNX
+    Runtime, else fairseq.
 
-    `device` (auto, cpu, cuda) is fairseq's; the other two run on the CPU, in float32 or int8, and search the shortlist's candidates
-    alone where there is one. Raises UserError for an unknown engine or precision, and where the engine cannot do what is asked for.
+    `device` (auto, cpu, cuda) is fairseq's; the other two run on the CPU, in float32 or int8, and search the
+    shortlist's candidates alone where there is one. Raises UserError for an unknown engine or precision, and
+    where the engine cannot do what is asked for.
     """
     for what, value, valid in (("scoring engine", name, ENGINES), ("precision", precision, PRECISIONS)):
         if value not in valid:
@@ -59,14 +64,19 @@ def open_engine(
         raise UserError(f"engine `{name}` cannot run this model: {reasons[name]}; use {_either(others)}.")
     if wish:
         why = "; ".join(f"`{fast}`: {reason}" for fast, reason in reasons.items())
-        raise UserError(f"no engine with {wish} can run this model ({why}); use `fairseq` in float32 and without a shortlist.")
+        raise UserError(
+            f"no engine with {wish} can run this model ({why}); use `fairseq` in float32 and without a "
+            "shortlist."
+        )
     from nmtprune.fairseq_bridge.generation import FairseqEngine
 
     return FairseqEngine(model, device)
 
 
 def bytes_in_8_bits(model: Model, name: str, folder: Path) -> int:
-    """Bytes of the files that an engine runs a model in 8 bits from; they are written into a temporary folder in `folder`."""
+    """Bytes of the files that an engine runs a model in 8 bits from; they are written into a temporary folder
+    in `folder`.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as files:
         module_of(name).save(model, Path(files), "int8")
         return sum(file.stat().st_size for file in Path(files).rglob("*") if file.is_file())

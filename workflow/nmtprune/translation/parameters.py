@@ -6,7 +6,11 @@ from torch import Tensor
 
 from nmtprune.store.model import Model
 
-_BUFFERS = {f"{side}.{name}" for side in ("encoder", "decoder") for name in ("version", "embed_positions._float_tensor")}
+_BUFFERS = {
+    f"{side}.{name}"
+    for side in ("encoder", "decoder")
+    for name in ("version", "embed_positions._float_tensor")
+}
 
 
 class NotATransformer(Exception):
@@ -14,7 +18,9 @@ class NotATransformer(Exception):
 
 
 class Parameters:
-    """A model's options, and its state that remembers what has been read of it: parameters left over mean another architecture."""
+    """A model's options, and its state that remembers what has been read of it: parameters left over mean
+    another architecture.
+    """
 
     def __init__(self, model: Model) -> None:
         self.options = model.options

@@ -1,7 +1,8 @@
 """Lexical shortlists: the few target pieces that a batch may be translated into.
 
-Behnke & Heafield (2021, 4.1) translate "using shortlists of top 50 words": for each source piece the target pieces that it is aligned
-to most often in the training data, and the target's most frequent pieces always. The output layer and its softmax shrink to them.
+Behnke & Heafield (2021, 4.1) translate "using shortlists of top 50 words": for each source piece the target
+pieces that it is aligned to most often in the training data, and the target's most frequent pieces always.
+The output layer and its softmax shrink to them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ SEED = 1
 class Shortlist:
     """Candidates of target pieces by source piece.
 
-    `source_pieces` and `target_pieces` are the dictionaries; `targets` holds the target ids of source piece i from `starts[i]` to
-    `starts[i + 1]`, the most probable first; `always` holds the ids that every batch gets, sorted, the special symbols among them.
+    `source_pieces` and `target_pieces` are the dictionaries; `targets` holds the target ids of source piece i
+    from `starts[i]` to `starts[i + 1]`, the most probable first; `always` holds the ids that every batch
+    gets, sorted, the special symbols among them.
     """
 
     source_pieces: np.ndarray
@@ -56,7 +58,8 @@ class Shortlist:
             np.savez_compressed(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def candidates(self, sources: Iterable[Sequence[str]]) -> np.ndarray:
-        """The sorted target ids [candidates] of a batch of sources: those of all its pieces, and those of every batch.
+        """The sorted target ids [candidates] of a batch of sources: those of all its pieces, and those of
+        every batch.
 
         A piece that the dictionary does not hold has no candidates of its own.
         """
@@ -64,10 +67,11 @@ class Shortlist:
         return np.unique(np.concatenate([self.always, *(self._of(piece) for piece in sorted(found))]))
 
     def as_vmap(self, path: str | Path) -> None:
-        """Write CTranslate2's vocabulary map: a source piece, a tab, its candidates; the line of no piece is always in.
+        """Write CTranslate2's vocabulary map: a source piece, a tab, its candidates; the line of no piece is
+        always in.
 
-        CTranslate2 4 forgets no id of an earlier batch when it maps ids to the reduced output. That is harmless as long as the
-        pieces it looks up, the special ones, come first in every batch.
+        CTranslate2 4 forgets no id of an earlier batch when it maps ids to the reduced output. That is
+        harmless as long as the pieces it looks up, the special ones, come first in every batch.
         """
         lines = ["\t" + " ".join(self.target_pieces[self.always])]
         for piece in range(SPECIAL, len(self.source_pieces)):
@@ -86,9 +90,10 @@ class Shortlist:
 def make_shortlist(data_bin: str | Path, path: str | Path, top: int = 50, frequent: int = 100) -> None:
     """Align the training data of a folder of binarised data and write the shortlist.
 
-    `top`: the most candidates of a source piece. `frequent`: how many of the target's most frequent pieces are always candidates.
-    At most MOST_PAIRS evenly spaced pairs are aligned, those of over LONGEST pieces left out. The same data give the same file, whatever
-    the number of threads. Raises UserError where sil-thot is missing or no pair is left.
+    `top`: the most candidates of a source piece. `frequent`: how many of the target's most frequent pieces
+    are always candidates. At most MOST_PAIRS evenly spaced pairs are aligned, those of over LONGEST pieces
+    left out. The same data give the same file, whatever the number of threads. Raises UserError where
+    sil-thot is missing or no pair is left.
     """
     from nmtprune.fairseq_bridge.binarise import read_pairs
     from nmtprune.store.model import language_pair, read_dictionary
@@ -106,23 +111,31 @@ def shortlist_of(
     top: int = 50,
     frequent: int = 100,
 ) -> Shortlist:
-    """The shortlist of pairs of sentences, given as ids of pieces without end of sentence; see `make_shortlist`.
+    """The shortlist of pairs of sentences, given as ids of pieces without end of sentence; see
+    `make_shortlist`.
 
-    The aligner is eflomal's (Östling & Tiedemann 2016): Gibbs sampling of IBM model 1, the HMM and fertilities in turn.
+    The aligner is eflomal's (Östling & Tiedemann 2016): Gibbs sampling of IBM model 1, the HMM and
+    fertilities in turn.
     """
     try:
         from thot.alignment import EflomalAlignmentModel
     except ImportError:
-        raise UserError("shortlists need the aligner of `sil-thot`, which is not installed: pip install sil-thot.") from None
+        raise UserError(
+            "shortlists need the aligner of `sil-thot`, which is not installed: pip install sil-thot."
+        ) from None
     aligner = EflomalAlignmentModel()
     aligner.seed, aligner.deterministic = SEED, True
     counts = np.zeros(len(target_pieces), dtype=np.int64)
     for source, target in pairs:
         if 0 < len(source) <= LONGEST and 0 < len(target) <= LONGEST:
-            aligner.add_sentence_pair([str(piece) for piece in source.tolist()], [str(piece) for piece in target.tolist()])
+            aligner.add_sentence_pair(
+                [str(piece) for piece in source.tolist()], [str(piece) for piece in target.tolist()]
+            )
             np.add.at(counts, target, 1)
     if not aligner.num_sentence_pairs:
-        raise UserError(f"a shortlist needs training data with sentences of 1 to {LONGEST} pieces, and there is none.")
+        raise UserError(
+            f"a shortlist needs training data with sentences of 1 to {LONGEST} pieces, and there is none."
+        )
     aligner.start_training()
     for _ in range(aligner.scheduled_iterations):
         aligner.train()
@@ -140,10 +153,14 @@ def shortlist_of(
 
 
 def _translations(aligner: AlignmentModel, piece: int) -> list[int]:
-    """The target ids that a source id is aligned to, the most probable first; none for a special symbol, and no special symbol."""
+    """The target ids that a source id is aligned to, the most probable first; none for a special symbol, and
+    no special symbol.
+    """
     if piece < SPECIAL or not aligner.src_word_exists(str(piece)):
         return []
     likely = aligner.get_translations(aligner.get_src_word_index(str(piece)))
     named = ((-probability, aligner.get_trg_word(word)) for word, probability in likely if probability > 0)
-    ordered = sorted((rank, int(word)) for rank, word in named if word.isdigit())  # thot has words of its own, for the null word
+    ordered = sorted(
+        (rank, int(word)) for rank, word in named if word.isdigit()
+    )  # thot has words of its own, for the null word
     return [target for _, target in ordered if target >= SPECIAL]

@@ -1,4 +1,6 @@
-"""The tables and figures of Behnke and Heafield 2021, from scores, shapes and speeds made up here: no number in this file was measured."""
+"""The tables and figures of Behnke and Heafield 2021, from scores, shapes and speeds made up here: no number
+in this file was measured.
+"""
 
 import csv
 import json
@@ -25,10 +27,25 @@ from nmtprune.store.units import inputs
 
 TASKS = {"wmt-es-en-distilled": "multi30k-de-en", "wmt-es-en-distilled-13m": None}
 STUDENTS = {name for name in config.from_settings({}).names("recipes") if name.startswith("student-")}
-TABLES = ("table1a", "table1b", "table2", "table3", "table4", "table5", "table6", "table7", "figure1", "figure2", "figure4", "norms")
+TABLES = (
+    "table1a",
+    "table1b",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "table7",
+    "figure1",
+    "figure2",
+    "figure4",
+    "norms",
+)
 FEW = {f"behnke2021/{name}": {"lambda": [0.5]} for name in TABLES} | {
     "behnke2021/figure3": {"lambda_deep": [0.5], "lambda_tied": [0.5], "lambda_encoder": [0.5]},
-    "behnke2021/front": {name: [0.5] for name in ("lambda_deep", "lambda_shallow", "lambda_tied", "lambda_encoder")},
+    "behnke2021/front": {
+        name: [0.5] for name in ("lambda_deep", "lambda_shallow", "lambda_tied", "lambda_encoder")
+    },
 }
 PUBLISHED = papers.FOLDER / "behnke2021" / "published"
 
@@ -51,7 +68,12 @@ def shape_of(run: config.Config, model: chain.Chain) -> dict:
         for place, layer in enumerate(layers):
             share = 1 / (1 + 6 * strength(model) * (1 - 0.6 * place / len(layers))) if shrinks else 1
             heads = lasso["groups"] != "ffn" and shrinks
-            left[side].append({part: round(width * share) if part == "ffn" or heads else width for part, width in layer.items()})
+            left[side].append(
+                {
+                    part: round(width * share) if part == "ffn" or heads else width
+                    for part, width in layer.items()
+                }
+            )
     return left
 
 
@@ -89,7 +111,10 @@ def pretend(run: config.Config, model: chain.Chain) -> None:
         "beam": 4,
         "hypotheses": "none.txt",
     }
-    rows = [{**row, "set": name, "bleu": bleu(run, model) - place} for place, name in enumerate(run.task(model.task)["test"])]
+    rows = [
+        {**row, "set": name, "bleu": bleu(run, model) - place}
+        for place, name in enumerate(run.task(model.task)["test"])
+    ]
     write(paths.scores(model), rows)
     if model.last.kind.name == "slice":
         pretend_norms(model)
@@ -132,7 +157,9 @@ def pretend_history(run: config.Config, model: chain.Chain) -> None:
             for side, layers in final.items()
             for place, layer in enumerate(layers)
         }
-        rows.append({"update": update, "dev_nll": 2, "dev_perplexity": 7, "lambda": 0.5, "ffn_sparsity": 10, **widths})
+        rows.append(
+            {"update": update, "dev_nll": 2, "dev_perplexity": 7, "lambda": 0.5, "ffn_sparsity": 10, **widths}
+        )
     write(paths.history(model), rows)
 
 
@@ -152,7 +179,11 @@ def pretend_speed(run: config.Config, engines=("onnx",)) -> None:
         for model in models:
             for engine in engines:
                 for batch_size in (32, 1):
-                    seconds = (0.3 + units(run, model)) * (5 if batch_size == 1 else 1) * (0.6 if model.quantised_for else 1)
+                    seconds = (
+                        (0.3 + units(run, model))
+                        * (5 if batch_size == 1 else 1)
+                        * (0.6 if model.quantised_for else 1)
+                    )
                     rows.append(
                         {
                             "chain": str(model),
@@ -181,15 +212,24 @@ def pretend_speed(run: config.Config, engines=("onnx",)) -> None:
 
 @pytest.fixture
 def behnke(tmp_path, monkeypatch):
-    """Settings of a preset in which the students stand for themselves and Multi30k for their data; what was measured is made up."""
+    """Settings of a preset in which the students stand for themselves and Multi30k for their data; what was
+    measured is made up.
+    """
 
     def settings(pretended=True, speed=True, engines=("onnx",), **preset):
         whole = {
             "title": "Made up",
             "seeds": [1],
             "papers": ["behnke2021"],
-            "tasks": {name: "multi30k-en-de" for each in papers.names() for name in papers.paper(each)["tasks"]} | TASKS,
-            "recipes": {name: name if name in STUDENTS else None for each in papers.names() for name in papers.paper(each)["recipes"]},
+            "tasks": {
+                name: "multi30k-en-de" for each in papers.names() for name in papers.paper(each)["tasks"]
+            }
+            | TASKS,
+            "recipes": {
+                name: name if name in STUDENTS else None
+                for each in papers.names()
+                for name in papers.paper(each)["recipes"]
+            },
         }
         (tmp_path / "presets").mkdir()
         (tmp_path / "presets" / "made.yaml").write_text(yaml.safe_dump(whole | preset))
@@ -251,7 +291,12 @@ def published_shape(row: dict[str, str]) -> dict:
     [
         ("table1a", "ffn_sparsity", shapes.FFN, {}),
         ("table1b", "ffn_sparsity", shapes.FFN, {}),
-        ("table3", "ffn_sparsity", shapes.FFN, {"0.1": 32.5, "0.15": 56.6, "0.2": 69.5}),  # the layer copied from table 5
+        (
+            "table3",
+            "ffn_sparsity",
+            shapes.FFN,
+            {"0.1": 32.5, "0.15": 56.6, "0.2": 69.5},
+        ),  # the layer copied from table 5
         ("table5", "ffn_sparsity", shapes.FFN, {}),
         ("table7", "ffn_sparsity", shapes.FFN, {}),
         ("table7", "att_sparsity", shapes.ATTENTION, {}),
@@ -263,7 +308,9 @@ def test_the_sparsity_of_the_printed_widths_is_the_printed_one(table, column, pa
     for row in rows:
         found = shapes.sparsity(published_shape(row), dense, parts)
         if row["lambda"] in odd:
-            assert found == pytest.approx(odd[row["lambda"]], abs=0.05) and abs(found - float(row[column])) > 0.4
+            assert (
+                found == pytest.approx(odd[row["lambda"]], abs=0.05) and abs(found - float(row[column])) > 0.4
+            )
         else:
             assert abs(found - float(row[column])) <= 0.65, row["lambda"]
 
@@ -276,8 +323,16 @@ def test_tied_layers_count_once_and_an_ssru_has_no_heads(behnke):
     assert shapes.sparsity(half, dense, shapes.FFN, tied_decoder=True) == pytest.approx(100 / 7)
     assert shapes.sparsity(half, dense, shapes.FFN) == pytest.approx(200 / 8)
     assert shapes.sparsity(half, dense, shapes.ATTENTION, tied_decoder=True) == pytest.approx(100 * 4 / 56)
-    assert list(shapes.widths(half, tied_decoder=True))[5:8] == ["ffn_encoder_6", "ffn_decoder_1", "self_encoder_1"]
-    assert shapes.uniform(run.recipe("lstm")["architecture"]) is None and shapes.read("") is None and shapes.read("{}") is None
+    assert list(shapes.widths(half, tied_decoder=True))[5:8] == [
+        "ffn_encoder_6",
+        "ffn_decoder_1",
+        "self_encoder_1",
+    ]
+    assert (
+        shapes.uniform(run.recipe("lstm")["architecture"]) is None
+        and shapes.read("") is None
+        and shapes.read("{}") is None
+    )
 
 
 CONTROL = "No lasso, same phases"  # which the paper does not have
@@ -288,20 +343,26 @@ def test_every_pruned_model_has_its_reinitialised_twin(behnke):
     for name in ("table2", "table4", "table6"):
         steps = ["/".join(map(str, row.chains[0].steps)) for row in item(run, name).rows]
         converged = [each.removesuffix("/converge") for each in steps if each.endswith("/slice/converge")]
-        assert converged and [f"{each}/restart" for each in converged] == [each for each in steps if each.endswith("/restart")]
+        assert converged and [f"{each}/restart" for each in converged] == [
+            each for each in steps if each.endswith("/restart")
+        ]
 
 
 def test_the_grid_of_every_table_is_the_papers(behnke):
     run = behnke(pretended=False)
     for name in ("table1a", "table1b", "table3", "table5", "table7"):
         rows = [row for row in item(run, name).rows if row.label != CONTROL]
-        assert [str(row.values.get("lambda", "")) for row in rows] == [line["lambda"] for line in published(name)]
+        assert [str(row.values.get("lambda", "")) for row in rows] == [
+            line["lambda"] for line in published(name)
+        ]
         assert all(row.published["lambda"] == str(row.values["lambda"]) for row in rows[1:])
     assert all(row.published for row in item(run, "table9").rows) and len(item(run, "table9").rows) == 14
 
 
 def test_another_lambda_than_the_papers_has_no_published_value(behnke):
-    rows = item(behnke(pretended=False, grids={"behnke2021/table3": {"lambda": [0.3, 2, "to67"]}}), "table3").rows
+    rows = item(
+        behnke(pretended=False, grids={"behnke2021/table3": {"lambda": [0.3, 2, "to67"]}}), "table3"
+    ).rows
     assert [bool(row.published) for row in rows] == [True, False, True, False, False]
     assert str(rows[4].chains[0].steps[1]) == "lasso-ffn-both-to67"
 
@@ -325,15 +386,21 @@ def test_a_table_holds_measures_shapes_and_the_print(behnke):
     found = made(behnke(), "table1a")
     record = found.numbers.iloc[2]
     assert record["ffn_sparsity"] == pytest.approx(
-        100 * (1 - sum(record[f"ffn_encoder_{n}"] for n in range(1, 7)) / 10752 - record["ffn_decoder_1"] / 10752)
+        100
+        * (1 - sum(record[f"ffn_encoder_{n}"] for n in range(1, 7)) / 10752 - record["ffn_decoder_1"] / 10752)
     )
     assert record["ffn_sparsity_published"] == 45 and record["ffn_encoder_1_published"] == 330
     assert record["size_stored_published"] == 51 * 2**20 and record["words_per_second_published"] == 2613
-    assert record["speed_up"] == pytest.approx(record["words_per_second"] / found.numbers.iloc[0]["words_per_second"])
+    assert record["speed_up"] == pytest.approx(
+        record["words_per_second"] / found.numbers.iloc[0]["words_per_second"]
+    )
     assert found.numbers.iloc[0]["speed_up"] == 1
     block = found.widths
     assert block.headings == ["", "Baseline", CONTROL, "λ = 0.3", "λ = 0.4", "λ = 0.5", "λ = 0.7", "λ = 1"]
-    assert [line[0] for line in block.cells] == [*(f"Encoder {n}, FFN" for n in range(1, 7)), "Decoder 1, FFN"]
+    assert [line[0] for line in block.cells] == [
+        *(f"Encoder {n}, FFN" for n in range(1, 7)),
+        "Decoder 1, FFN",
+    ]
     assert block.cells[0][3] == f"{record['ffn_encoder_1']:.0f} (330)" and block.ruled == {6}
 
 
@@ -360,26 +427,45 @@ def test_speed_is_that_of_one_engine_for_all_rows(behnke):
     assert Measured(run).way(item(run, "table3")).engine == "ctranslate2"
     file = paths.speed("made", "multi30k-en-de")
     rows = [
-        row for row in csv.DictReader(file.open()) if row["engine"] == "onnx" or ("heads" not in row["chain"] and "att" not in row["chain"])
+        row
+        for row in csv.DictReader(file.open())
+        if row["engine"] == "onnx" or ("heads" not in row["chain"] and "att" not in row["chain"])
     ]
     file.unlink()
     write(file, rows)
-    write(file.with_suffix(".left_out.csv"), [{"chain": "none", "engine": "ctranslate2", "reason": "heads of its own"}])
+    write(
+        file.with_suffix(".left_out.csv"),
+        [{"chain": "none", "engine": "ctranslate2", "reason": "heads of its own"}],
+    )
     measured = Measured(run)
     assert measured.way(item(run, "table9")).engine == "onnx"  # which alone runs unequal heads
     assert measured.way(item(run, "table3")).engine == "ctranslate2"
     unequal = item(run, "table7").rows[1].chains[0]
-    assert measured.lacks(unequal, "seconds", 1, measured.way(item(run, "table3"))).endswith("it was not asked for")
+    assert measured.lacks(unequal, "seconds", 1, measured.way(item(run, "table3"))).endswith(
+        "it was not asked for"
+    )
     file.with_suffix(".left_out.csv").unlink()
-    write(file.with_suffix(".left_out.csv"), [{"chain": str(unequal), "engine": "ctranslate2", "reason": "heads of its own"}])
-    assert Measured(run).lacks(unequal, "seconds", 1, measured.way(item(run, "table3"))).endswith("as other rows are: heads of its own")
+    write(
+        file.with_suffix(".left_out.csv"),
+        [{"chain": str(unequal), "engine": "ctranslate2", "reason": "heads of its own"}],
+    )
+    assert (
+        Measured(run)
+        .lacks(unequal, "seconds", 1, measured.way(item(run, "table3")))
+        .endswith("as other rows are: heads of its own")
+    )
 
 
 def test_models_in_eight_bits_are_timed_in_eight_bits(behnke):
     run = behnke()
     measured, rows = Measured(run), item(run, "table9").rows
     way = measured.way(item(run, "table9"))
-    assert [measured.speed(row.chains[0], way)["precision"] for row in rows[:4]] == ["float32", "float32", "int8", "int8"]
+    assert [measured.speed(row.chains[0], way)["precision"] for row in rows[:4]] == [
+        "float32",
+        "float32",
+        "int8",
+        "int8",
+    ]
     assert [measured.value(row.chains[0], "size_stored") for row in rows[2:4]] == [9e6, 9e6]
 
 
@@ -393,7 +479,9 @@ def test_two_test_sets_are_two_columns_or_their_mean(behnke):
 
 
 def test_a_test_set_that_the_data_lack_is_said(behnke):
-    run = behnke(tasks={name: "multi30k-en-fr" for each in papers.names() for name in papers.paper(each)["tasks"]})
+    run = behnke(
+        tasks={name: "multi30k-en-fr" for each in papers.names() for name in papers.paper(each)["tasks"]}
+    )
     run.task("multi30k-en-fr")["test"] = dict(list(run.task("multi30k-en-fr")["test"].items())[:1])
     table = made(run, "table9").table
     assert table.cells[0][table.headings.index("BLEU, second")].startswith("– (")
@@ -402,7 +490,10 @@ def test_a_test_set_that_the_data_lack_is_said(behnke):
 
 def test_comet_is_empty_with_its_reason(behnke):
     table = made(behnke(), "table1a").table
-    assert table.cells[0][table.headings.index("COMET")] == "– (a)" and table.footnotes[0] == "(a) COMET: no comet_model is set."
+    assert (
+        table.cells[0][table.headings.index("COMET")] == "– (a)"
+        and table.footnotes[0] == "(a) COMET: no comet_model is set."
+    )
 
 
 values = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)
@@ -419,7 +510,11 @@ def test_a_front_is_what_nothing_dominates(points):
 
 
 def test_what_lacks_a_measure_is_not_on_the_front():
-    assert on_front(pd.Series([1.0, 2.0, np.nan]), pd.Series([1.0, np.nan, 0.5])).tolist() == [True, False, False]
+    assert on_front(pd.Series([1.0, 2.0, np.nan]), pd.Series([1.0, np.nan, 0.5])).tolist() == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_the_front_is_drawn_through_its_models_and_the_dominated_are_hollow(behnke):
@@ -431,8 +526,13 @@ def test_the_front_is_drawn_through_its_models_and_the_dominated_are_hollow(behn
     (points,) = (each for each in axes.collections if isinstance(each, PathCollection))
     hollow = points.get_offsets()[(points.get_facecolor() == 1).all(axis=1)]
     dominated = numbers[~numbers["front_seconds"]]
-    assert sorted(hollow.tolist()) == sorted(dominated[["seconds", "bleu"]].to_numpy().tolist()) and len(hollow) > 0
-    assert found.sentences[0].startswith(f"On the front by time for the test set (s): {len(leading)} of {len(numbers)} models; 6-6 ")
+    assert (
+        sorted(hollow.tolist()) == sorted(dominated[["seconds", "bleu"]].to_numpy().tolist())
+        and len(hollow) > 0
+    )
+    assert found.sentences[0].startswith(
+        f"On the front by time for the test set (s): {len(leading)} of {len(numbers)} models; 6-6 "
+    )
     assert "Reinit 0 of 17" in found.sentences[0]
 
 
@@ -444,7 +544,14 @@ def test_the_front_of_all_methods_has_three_panels(behnke):
         "Multiply-adds per source word (millions)",
     ]
     assert {"front_words_per_second", "front_size_stored", "front_macs_per_word"} < set(found.numbers)
-    assert set(found.numbers["group"]) == {"Trained from scratch", "Magnitude", "Group lasso", "Lasso with heads", "8 bits", "Combinations"}
+    assert set(found.numbers["group"]) == {
+        "Trained from scratch",
+        "Magnitude",
+        "Group lasso",
+        "Lasso with heads",
+        "8 bits",
+        "Combinations",
+    }
 
 
 def drawn(axes):
@@ -462,7 +569,12 @@ def test_figure_4_draws_attention_above_feed_forward(behnke):
     found = made(behnke(), "figure4")
     titles = [axes.get_title() for axes in found.figure.axes]
     assert titles == ["Encoder self-attention", "Decoder context attention", "Encoder FFN", "Decoder FFN"]
-    assert [axes.get_ylabel() for axes in found.figure.axes] == ["Attention heads left", "", "FFN units left", ""]
+    assert [axes.get_ylabel() for axes in found.figure.axes] == [
+        "Attention heads left",
+        "",
+        "FFN units left",
+        "",
+    ]
     assert all([len(line.get_xdata()) for line in drawn(axes)] == 5 * [6] for axes in found.figure.axes)
     assert found.figure.axes[2].lines[0].get_ydata().tolist() == 6 * [1536]
 
@@ -471,7 +583,9 @@ def test_figure_1_counts_dead_blocks_and_units(behnke):
     numbers = made(behnke(grids=FEW), "figure1").numbers.set_index("matrix")
     decoder, encoder = (numbers.loc[f"{side}.layers.0.fc1.weight"] for side in ("decoder", "encoder"))
     assert (encoder["units"], encoder["inputs"], encoder["blocks"]) == (256, 64, 256)
-    assert (encoder["dead_units"], decoder["dead_units"]) == (64, 128) and encoder["dead_inputs"] == decoder["dead_inputs"] == 8
+    assert (encoder["dead_units"], decoder["dead_units"]) == (64, 128) and encoder["dead_inputs"] == decoder[
+        "dead_inputs"
+    ] == 8
     assert (encoder["dead_blocks"], decoder["dead_blocks"]) == (8 * 8 + 24, 16 * 8 + 16)
 
 
@@ -479,13 +593,19 @@ def test_norms_are_counted_below_their_cut(behnke):
     found = made(behnke(grids=FEW), "norms")
     assert set(found.numbers["matrix"]) == {"fc1", "fc2", "q_proj", "k_proj", "v_proj", "out_proj"}
     assert (found.numbers["below"] == 900).all() and (found.numbers["groups"] == 1500).all()
-    assert [axes.get_title() for axes in found.figure.axes[:2]] == ["6-2tied, λ = 0.5: FFN", "6-2tied, λ = 0.5: Attention"]
+    assert [axes.get_title() for axes in found.figure.axes[:2]] == [
+        "6-2tied, λ = 0.5: FFN",
+        "6-2tied, λ = 0.5: Attention",
+    ]
 
 
 def test_captions_tell_how_speed_was_taken_and_what_lambda_is_of(behnke):
     render(behnke_of(behnke(), ["behnke2021/table9", "behnke2021/table5"]))
     text = {name: paths.item("made", "behnke2021", name, "rst").read_text() for name in ("table5", "table9")}
-    assert "Speed: onnx (float32 or int8), with a shortlist, 1 thread, 32 sentences a batch, beam 4, medians of 5 runs" in text["table9"]
+    assert (
+        "Speed: onnx (float32 or int8), with a shortlist, 1 thread, 32 sentences a batch, beam 4, medians of "
+        "5 runs" in text["table9"]
+    )
     assert "runs within ±2% of their median at most, machine otherwise idle" in text["table9"]
     assert "Lasso: λ per 46,000 target words, each group times the root of its size" in text["table5"]
     assert "Test sets, means over them: test" in text["table5"] and " and test" in text["table9"]

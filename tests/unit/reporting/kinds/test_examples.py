@@ -1,4 +1,6 @@
-"""Example translations: which sentences are shown, what is marked in them, and how they are printed. The translations are made up."""
+"""Example translations: which sentences are shown, what is marked in them, and how they are printed. The
+translations are made up.
+"""
 
 import csv
 import json
@@ -16,26 +18,48 @@ from nmtprune.reporting.tables import latex, markdown
 from nmtprune.scoring.quality import bleu_chrf
 
 SETTINGS = config.from_settings({"preset": "toy"})
-MODELS = {"BASE": "train", "ConTrain": "train/continue", "RejTrain": "train/prune-local-50/retrain/rejuvenate-zero"}
+MODELS = {
+    "BASE": "train",
+    "ConTrain": "train/continue",
+    "RejTrain": "train/prune-local-50/retrain/rejuvenate-zero",
+}
 SOURCES = [f"zdroj {number} a|b_c" for number in range(20)]
-REFERENCES = [f"the {word} cat sees the old house number {number}" for number, word in enumerate(["red", "old", "small", "big"] * 5)]
+REFERENCES = [
+    f"the {word} cat sees the old house number {number}"
+    for number, word in enumerate(["red", "old", "small", "big"] * 5)
+]
 SPOILT = "nothing of the kind"
 HYPOTHESES = {
     "BASE": [SPOILT if number == 3 else line for number, line in enumerate(REFERENCES)],
     "ConTrain": REFERENCES,
-    "RejTrain": [SPOILT if number == 8 else line.replace("cat", "dog") if number == 5 else line for number, line in enumerate(REFERENCES)],
+    "RejTrain": [
+        SPOILT if number == 8 else line.replace("cat", "dog") if number == 5 else line
+        for number, line in enumerate(REFERENCES)
+    ],
 }
 texts = st.text(st.sampled_from("ab |_*&\u3042\u5927"), max_size=30)
 
 
 def examples(wanted=None, tasks=("toy", "toy", "toy")):
     rows = tuple(
-        papers.Row(label, "", (chain.parse(f"{task}/toy/s1/{steps}"),), {}, False, None, {}, "wmt17-zh-en", "base-zh-en")
+        papers.Row(
+            label,
+            "",
+            (chain.parse(f"{task}/toy/s1/{steps}"),),
+            {},
+            False,
+            None,
+            {},
+            "wmt17-zh-en",
+            "base-zh-en",
+        )
         for (label, steps), task in zip(MODELS.items(), tasks, strict=True)
     )
     column = (papers.Column("chrf", "chrF"),)
     wanted = wanted or {"random": 3, "largest": 2, "seed": 1}
-    return papers.Item("wang2020", "table5", "examples", "Title", "Caption.", (), {}, column, rows, (), None, (), wanted)
+    return papers.Item(
+        "wang2020", "table5", "examples", "Title", "Caption.", (), {}, column, rows, (), None, (), wanted
+    )
 
 
 @pytest.fixture
@@ -53,7 +77,12 @@ def item(tmp_path, monkeypatch):
             paths.manifest(ancestor).write_text(json.dumps({"updates": 100}))
         hypotheses = paths.hypotheses(model, "test")
         write_lines(hypotheses, HYPOTHESES[row.label])
-        score = {"chain": str(model), "set": "test", "hypotheses": str(hypotheses), **bleu_chrf(HYPOTHESES[row.label], REFERENCES)}
+        score = {
+            "chain": str(model),
+            "set": "test",
+            "hypotheses": str(hypotheses),
+            **bleu_chrf(HYPOTHESES[row.label], REFERENCES),
+        }
         with open(paths.scores(model), "w", newline="") as file:
             writer = csv.DictWriter(file, score)
             writer.writeheader()
@@ -90,7 +119,9 @@ def test_words_outside_the_alignment_are_marked(text, reference, words):
 def test_the_random_sample_depends_on_seed_and_size_alone():
     wanted = {"random": 5, "largest": 3, "seed": 1}
     drawn = [line for kind, line in chosen(wanted, 100, None) if kind == "random"]
-    assert drawn == [line for kind, line in chosen(wanted, 100, [float(line) for line in range(100)]) if kind == "random"]
+    assert drawn == [
+        line for kind, line in chosen(wanted, 100, [float(line) for line in range(100)]) if kind == "random"
+    ]
     assert len(set(drawn)) == 5 and drawn == sorted(drawn)
     assert drawn != [line for _, line in chosen({**wanted, "seed": 2}, 100, None)]
     assert len(chosen(wanted, 2, None)) == 2
@@ -98,7 +129,12 @@ def test_the_random_sample_depends_on_seed_and_size_alone():
 
 def test_the_largest_differences_are_shown_of_both_signs_and_equal_ones_never():
     wanted = {"random": 0, "largest": 2, "seed": 1}
-    assert chosen(wanted, 6, [1.0, -2.0, 0.0, 5.0, 3.0, -9.0]) == [("gain", 3), ("gain", 4), ("loss", 5), ("loss", 1)]
+    assert chosen(wanted, 6, [1.0, -2.0, 0.0, 5.0, 3.0, -9.0]) == [
+        ("gain", 3),
+        ("gain", 4),
+        ("loss", 5),
+        ("loss", 1),
+    ]
     assert chosen(wanted, 3, [0.0, 0.0, -1.0]) == [("loss", 2)]
 
 
@@ -140,7 +176,10 @@ def test_translations_of_another_text_are_left_out_and_told(item):
     write_lines(paths.hypotheses(model, "test"), [*HYPOTHESES["RejTrain"], "one more"])
     made = make(item, Measured(SETTINGS))
     (footnote,) = made.footnotes
-    assert footnote.startswith(f"Left out: RejTrain; the translations of {model} are gone, or of another text than the test set is now")
+    assert footnote.startswith(
+        f"Left out: RejTrain; the translations of {model} are gone, or of another text than the test set is "
+        "now"
+    )
     assert "RejTrain" not in set(made.numbers["model"])
 
 
@@ -155,9 +194,16 @@ def test_nothing_there_is_an_empty_table_with_its_reasons(tmp_path, monkeypatch)
 def test_an_empty_translation_is_said_to_be_empty(item):
     write_lines(paths.hypotheses(item.rows[0].chains[0], "test"), ["" for _ in REFERENCES])
     made = make(item, Measured(SETTINGS))
-    assert [line[2] for line in made.table.cells if line[1] == "BASE"] == ["(empty)"] * len(set(made.numbers["example"]))
+    assert [line[2] for line in made.table.cells if line[1] == "BASE"] == ["(empty)"] * len(
+        set(made.numbers["example"])
+    )
 
 
 def test_rows_of_different_tasks_are_an_error(item):
-    with pytest.raises(UserError, match="wang2020/table5: example translations are of one task, and its rows stand for toy, toy-reversed"):
+    with pytest.raises(
+        UserError,
+        match=(
+            "wang2020/table5: example translations are of one task, and its rows stand for toy, toy-reversed"
+        ),
+    ):
         make(examples(tasks=("toy", "toy", "toy-reversed")), Measured(SETTINGS))

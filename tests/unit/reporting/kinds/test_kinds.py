@@ -38,7 +38,9 @@ def rise(steps: str) -> float:
 
 
 def pretend(model: chain.Chain) -> None:
-    """Write the scores that a model's tables and figures read, and the history of every training on the way to it."""
+    """Write the scores that a model's tables and figures read, and the history of every training on the way
+    to it.
+    """
     steps = "/".join(map(str, model.steps))
     only = model.last.get("class")
     perplexity = DENSE_PERPLEXITY + rise(steps) + 0.1 * model.seed
@@ -57,7 +59,10 @@ def pretend(model: chain.Chain) -> None:
         "beam": "" if only else 5,
         "hypotheses": "none.txt",
     }
-    sets = {name: {**row, "set": name, "nll_per_token": nll} for name, nll in (("train", 1.5), ("dev", 1.75), ("test", 1.7))}
+    sets = {
+        name: {**row, "set": name, "nll_per_token": nll}
+        for name, nll in (("train", 1.5), ("dev", 1.75), ("test", 1.7))
+    }
     file = paths.scores(model)
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(file.open())) if file.exists() else []
@@ -77,7 +82,9 @@ def pretend(model: chain.Chain) -> None:
 def history(model: chain.Chain) -> None:
     """Validations at 10, 20, 30 (the best) and 40 updates, and at 0 where the parent competes."""
     goes_on = model.parent is not None
-    developed = {0: 4.0, 10: 2.5, 20: 2.0, 30: 1.5, 40: 1.6} if goes_on else {10: 4.0, 20: 2.5, 30: 2.0, 40: 2.2}
+    developed = (
+        {0: 4.0, 10: 2.5, 20: 2.0, 30: 1.5, 40: 1.6} if goes_on else {10: 4.0, 20: 2.5, 30: 2.0, 40: 2.2}
+    )
     rows = [
         {
             "update": update,
@@ -94,7 +101,9 @@ def history(model: chain.Chain) -> None:
 
 @pytest.fixture
 def see(tmp_path, monkeypatch):
-    """Settings of a preset in which the micro task and LSTM stand in for everything; the models of see2016 pretended."""
+    """Settings of a preset in which the micro task and LSTM stand in for everything; the models of see2016
+    pretended.
+    """
 
     def settings(pretended=True, seeds=(1,), task="micro", **preset):
         about = [papers.paper(name) for name in papers.names()]
@@ -104,7 +113,14 @@ def see(tmp_path, monkeypatch):
         whole = {
             "title": "Made up",
             "seeds": list(seeds),
-            "papers": ["see2016/figure3", "see2016/figure4", "see2016/figure5", "see2016/figure6", "see2016/figure7", "see2016/gap"],
+            "papers": [
+                "see2016/figure3",
+                "see2016/figure4",
+                "see2016/figure5",
+                "see2016/figure6",
+                "see2016/figure7",
+                "see2016/gap",
+            ],
             "tasks": {name: task for each in about for name in each["tasks"]},
             "recipes": {name: "micro-lstm" for each in about for name in each["recipes"]},
             "grids": {
@@ -152,13 +168,19 @@ def test_nothing_measured_still_renders_and_is_told(see):
     for name in ("figure3", "figure4", "figure5", "figure6", "figure7"):
         found = made(run, name)
         assert found.footnotes == [
-            f"Missing in {len(found.numbers)} of {len(found.numbers)} rows: micro/micro-lstm/s1/train has not run yet."
+            f"Missing in {len(found.numbers)} of {len(found.numbers)} rows: micro/micro-lstm/s1/train has "
+            "not run yet."
         ]
-        assert "no scores yet" in " ".join(text.get_text() for axes in found.figure.axes for text in axes.texts)
+        assert "no scores yet" in " ".join(
+            text.get_text() for axes in found.figure.axes for text in axes.texts
+        )
 
 
 def test_items_without_rows_render(see):
-    run = see(pretended=False, recipes={name: None for each in papers.names() for name in papers.paper(each)["recipes"]})
+    run = see(
+        pretended=False,
+        recipes={name: None for each in papers.names() for name in papers.paper(each)["recipes"]},
+    )
     assert all(not each.rows for each in papers.items(run))
     assert all(file.exists() for file in render(run))
 
@@ -172,11 +194,17 @@ def test_a_grid_of_classes_is_a_row_for_each_class_of_the_rows_model(see):
 
 def test_bars_are_the_rise_over_the_baseline_by_class_in_a_panel_for_each_scheme(see):
     found = made(see(), "figure4")
-    assert [axes.get_title() for axes in found.figure.axes] == ["Class-blind", "Class-uniform", "Class-distribution"]
+    assert [axes.get_title() for axes in found.figure.axes] == [
+        "Class-blind",
+        "Class-uniform",
+        "Class-distribution",
+    ]
     expected = [0.5 * 2**place for place in range(len(CLASSES))]
     for axes in found.figure.axes:
         assert [bar.get_width() for bar in axes.patches] == pytest.approx(expected)
-    assert [label.get_text() for label in found.figure.axes[0].get_yticklabels()] == [name.replace("_", " ") for name in CLASSES]
+    assert [label.get_text() for label in found.figure.axes[0].get_yticklabels()] == [
+        name.replace("_", " ") for name in CLASSES
+    ]
     assert found.numbers["perplexity_delta"].iloc[1:].tolist() == pytest.approx(3 * expected)
     assert found.numbers["prunable"].eq(1000).all() and found.footnotes == []
 
@@ -191,7 +219,9 @@ def test_a_bar_that_is_missing_is_told_and_is_no_zero(see):
     drawn = {round(bar.get_y() + bar.get_height() / 2) for bar in panel.patches}
     assert drawn == {*range(len(CLASSES))} - {CLASSES.index("attention")}
     assert panel.texts[CLASSES.index("attention")].get_text() == "not there"
-    assert found.footnotes == ["Missing in 1 of 25 rows: micro/micro-lstm/s1/train/prune-uniform-90-attention is not scored yet."]
+    assert found.footnotes == [
+        "Missing in 1 of 25 rows: micro/micro-lstm/s1/train/prune-uniform-90-attention is not scored yet."
+    ]
 
 
 def test_the_scatter_tells_spearmans_correlation(see):
@@ -200,8 +230,20 @@ def test_the_scatter_tells_spearmans_correlation(see):
 
 
 def test_spearmans_correlation_of_known_ranks(see, monkeypatch):
-    order = [2, 1, 4, 3, 6, 5, 8, 7]  # rho = 1 - 6 * 8 / (8 * 63) = 0.905, p = 0.002 by Student's t with 6 degrees of freedom
-    monkeypatch.setattr(f"{__name__}.rise", lambda steps: next((order[CLASSES.index(c)] for c in CLASSES if steps.endswith(c)), 0))
+    order = [
+        2,
+        1,
+        4,
+        3,
+        6,
+        5,
+        8,
+        7,
+    ]  # rho = 1 - 6 * 8 / (8 * 63) = 0.905, p = 0.002 by Student's t with 6 degrees of freedom
+    monkeypatch.setattr(
+        f"{__name__}.rise",
+        lambda steps: next((order[CLASSES.index(c)] for c in CLASSES if steps.endswith(c)), 0),
+    )
     assert made(see(), "figure5").sentences == ["Spearman's rank correlation over 8 points: 0.90, p = 0.002."]
 
 
@@ -214,7 +256,9 @@ def test_every_point_has_its_label_and_no_two_labels_meet(see):
     axes = made(see(), "figure5").figure.axes[0]
     renderer = axes.figure.canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts]
-    assert sorted(text.get_text() for text in axes.texts) == sorted(name.replace("_", " ") for name in CLASSES)
+    assert sorted(text.get_text() for text in axes.texts) == sorted(
+        name.replace("_", " ") for name in CLASSES
+    )
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
 
 
@@ -242,14 +286,21 @@ def test_losses_of_several_seeds_and_rows(see, monkeypatch):
     assert found.numbers.groupby(["row", "seed"]).size().tolist() == [8, 8, 8, 8]
     assert losses._breaks(found.numbers) == [(30, "continue"), (30, "prune-global-80")]
     labels = [text.get_text() for text in found.figure.axes[0].get_legend().get_texts()]
-    assert labels == ["Class-blind 80 %, training", "Class-blind 80 %, development", "Continued, training", "Continued, development"]
+    assert labels == [
+        "Class-blind 80 %, training",
+        "Class-blind 80 %, development",
+        "Continued, training",
+        "Continued, development",
+    ]
 
 
 def test_losses_of_a_training_that_is_missing_are_told(see):
     run = see()
     paths.manifest(chain.parse("micro/micro-lstm/s1/train/prune-global-80/retrain")).unlink()
     found = made(run, "figure7")
-    assert found.footnotes == ["Missing in 1 of 1 rows: micro/micro-lstm/s1/train/prune-global-80/retrain has not run yet."]
+    assert found.footnotes == [
+        "Missing in 1 of 1 rows: micro/micro-lstm/s1/train/prune-global-80/retrain has not run yet."
+    ]
     assert found.numbers["dev_nll"].isna().all()
 
 
@@ -257,14 +308,20 @@ def test_lines_of_one_model_differ_by_label(see):
     found = made(see(), "figure6")
     drawn = drawn_lines(found.figure.axes[0])
     assert list(drawn) == ["Pruned", "Pruned and retrained", "Trained on", "Sparse from the beginning"]
-    assert len({line.get_color() for line in drawn.values()}) == len({line.get_marker() for line in drawn.values()}) == 4
+    assert (
+        len({line.get_color() for line in drawn.values()})
+        == len({line.get_marker() for line in drawn.values()})
+        == 4
+    )
     # what is retrained or sparse from the beginning has a grid of its own and does not begin at the baseline
     assert [drawn[name].get_xdata().tolist() for name in drawn] == [[0, 50, 80, 90], [50, 80, 90], [0], [80]]
     assert drawn["Pruned"].get_linestyle() == "--"
 
 
 def drawn_lines(axes):
-    """By its name in the legend the line of the same colour and marker; the baseline, which has no marker, left out."""
+    """By its name in the legend the line of the same colour and marker; the baseline, which has no marker,
+    left out.
+    """
     lines = {(line.get_color(), line.get_marker()): line for line in axes.lines if len(line.get_xdata())}
     named = [handle for handle in axes.get_legend().legend_handles if handle.get_marker() != "None"]
     return {handle.get_label(): lines[handle.get_color(), handle.get_marker()] for handle in named}
@@ -273,7 +330,11 @@ def drawn_lines(axes):
 def test_published_values_are_by_grid_value_and_drawn_on_the_papers_own_data_alone(see):
     found = made(see(), "figure6")
     printed = found.numbers.dropna(subset="bleu_published").set_index("chain")["bleu_published"]
-    assert printed.to_dict() == {"train": 20.48, "train/prune-global-80/retrain": 20.91, "train/prune-global-90/retrain": 20.13}
+    assert printed.to_dict() == {
+        "train": 20.48,
+        "train/prune-global-80/retrain": 20.91,
+        "train/prune-global-90/retrain": 20.13,
+    }
     assert found.sentences == [
         "Published BLEU (not drawn, since its data are others): "
         "Baseline 20.48, Pruned and retrained (80) 20.91, Pruned and retrained (90) 20.13."
@@ -289,14 +350,18 @@ def test_published_values_on_the_papers_own_data(see):
 
 def stars(figure):
     drawn = [each for each in figure.axes[0].collections if isinstance(each, PathCollection)]
-    return sorted((x, y) for each in drawn for x, y in each.get_offsets().tolist() if y is not None and not pd.isna(y))
+    return sorted(
+        (x, y) for each in drawn for x, y in each.get_offsets().tolist() if y is not None and not pd.isna(y)
+    )
 
 
 def test_lines_over_two_seeds_are_means_with_deviations(see):
     found = made(see(seeds=(1, 2)), "figure3")
     first = found.numbers.iloc[1]
     assert first["bleu"] == pytest.approx(30.5) and first["bleu_sd"] == pytest.approx(0.5**0.5)
-    whiskers = [whisker for container in found.figure.axes[0].containers for whisker in container[2][0].get_segments()]
+    whiskers = [
+        whisker for container in found.figure.axes[0].containers for whisker in container[2][0].get_segments()
+    ]
     assert len(whiskers) == 3 * 3 and np.ptp(whiskers, axis=1)[:, 1] == pytest.approx(2 * 0.5**0.5)
 
 
@@ -308,15 +373,22 @@ def test_the_gap_is_development_less_training_loss(see):
 def test_captions_of_figures_name_what_they_show_and_nothing_else(see):
     run = see(seeds=(1, 2))
     render(run)
-    text = {name: paths.item("made", "see2016", name, "rst").read_text() for name in ("figure4", "figure7", "gap")}
-    assert "error bars: standard deviation over seeds" in text["figure4"] and "Likelihoods by fairseq." in text["figure4"]
+    text = {
+        name: paths.item("made", "see2016", name, "rst").read_text() for name in ("figure4", "figure7", "gap")
+    }
+    assert (
+        "error bars: standard deviation over seeds" in text["figure4"]
+        and "Likelihoods by fairseq." in text["figure4"]
+    )
     assert "Search:" not in text["figure4"] and "Test set: test (50 sentences)." in text["figure4"]
     assert "A line for each of the seeds 1, 2." in text["figure7"]
     assert not any("Test set:" in text[name] for name in ("figure7", "gap"))
 
 
 def test_whiskers_span_a_deviation_to_either_side_and_are_none_where_there_is_none():
-    points = pd.DataFrame({"y": [10.0, 20.0, math.nan], "deviation": [0.5, math.nan, math.nan]}, index=[0, 0, 1])
+    points = pd.DataFrame(
+        {"y": [10.0, 20.0, math.nan], "deviation": [0.5, math.nan, math.nan]}, index=[0, 0, 1]
+    )
     ends = figures.ends(points, "y", "deviation")
     assert sorted(ends["y"].dropna()) == [9.5, 10.5, 20.0] and ends.index.is_unique
     assert figures.ends(points, "y", "no such column")["y"].dropna().tolist() == [10.0, 20.0]
@@ -324,8 +396,18 @@ def test_whiskers_span_a_deviation_to_either_side_and_are_none_where_there_is_no
 
 def test_changes_of_a_model_that_is_missing_leave_the_others_bars():
     record = {"change_published": math.nan, "half_width": math.nan, "missing": ""}
-    values = {("syntactic", "absent"): math.nan, ("semantic", "absent"): math.nan, ("syntactic", "there"): 2.0, ("semantic", "there"): -1.0}
-    numbers = pd.DataFrame([{"category": category, "label": label, "change": each, **record} for (category, label), each in values.items()])
+    values = {
+        ("syntactic", "absent"): math.nan,
+        ("semantic", "absent"): math.nan,
+        ("syntactic", "there"): 2.0,
+        ("semantic", "there"): -1.0,
+    }
+    numbers = pd.DataFrame(
+        [
+            {"category": category, "label": label, "change": each, **record}
+            for (category, label), each in values.items()
+        ]
+    )
     numbers.loc[2, "half_width"] = 0.5
     axes = changes.bars(numbers).axes[0]
     bars = {container.get_label(): [bar.get_height() for bar in container] for container in axes.containers}
@@ -334,7 +416,8 @@ def test_changes_of_a_model_that_is_missing_leave_the_others_bars():
 
 
 @pytest.mark.parametrize(
-    ("values", "wide"), [([1, 2, 3], False), ([1, 1, 1, 100], True), ([], False), ([0.001, 0.1], False), ([-1, 2, -90], True)]
+    ("values", "wide"),
+    [([1, 2, 3], False), ([1, 1, 1, 100], True), ([], False), ([0.001, 0.1], False), ([-1, 2, -90], True)],
 )
 def test_values_are_wide_where_a_few_are_far_beyond_the_others(values, wide):
     assert figures.is_wide(pd.Series(values, dtype=float)) == wide

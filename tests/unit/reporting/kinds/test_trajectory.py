@@ -1,4 +1,6 @@
-"""Figure 2 of Wang et al. 2020: a vector a model, and all of them in two dimensions. The vectors are made up here."""
+"""Figure 2 of Wang et al. 2020: a vector a model, and all of them in two dimensions. The vectors are made up
+here.
+"""
 
 import json
 import math
@@ -35,7 +37,9 @@ def trajectory(*seeds):
         for share, last in (("33 %", "/at-33"), ("67 %", "/at-67"), ("100 %", "")):
             chains = tuple(chain.parse(f"toy/toy/s{seed}/{steps}{last}") for seed in seeds)
             rows.append(papers.Row(share, phase, chains, {}, False, None, {}, "wmt14-en-de", "base"))
-    return papers.Item("wang2020", "figure2", "trajectory", "Title", "Caption.", (), {}, (), tuple(rows), (), None, (), {})
+    return papers.Item(
+        "wang2020", "figure2", "trajectory", "Title", "Caption.", (), {}, (), tuple(rows), (), None, (), {}
+    )
 
 
 def pretend(item, places=PLACES):
@@ -43,9 +47,13 @@ def pretend(item, places=PLACES):
         for model in row.chains:
             for ancestor in model.ancestors():
                 paths.model(ancestor).mkdir(parents=True, exist_ok=True)
-                paths.manifest(ancestor).write_text(json.dumps({"updates": 100 if ancestor.last.kind.trains else None}))
+                paths.manifest(ancestor).write_text(
+                    json.dumps({"updates": 100 if ancestor.last.kind.trains else None})
+                )
             value = places[row.group][number % 3]
-            pd.DataFrame({"dimension": range(3), "value": value}).to_csv(paths.analysis(model, "representations"), index=False)
+            pd.DataFrame({"dimension": range(3), "value": value}).to_csv(
+                paths.analysis(model, "representations"), index=False
+            )
 
 
 @pytest.fixture
@@ -78,12 +86,16 @@ def test_distances_and_directions_are_those_of_the_whole_space(item):
     pretend(item)
     made = make(item, Measured(SETTINGS))
     ends = made.numbers[made.numbers["label"] == "100 %"].set_index("phase")
-    assert ends["distance"].to_dict() == pytest.approx({"Baseline": 0, "ConTrain": 3, "PruTrain": 3, "RejTrain": 5})
+    assert ends["distance"].to_dict() == pytest.approx(
+        {"Baseline": 0, "ConTrain": 3, "PruTrain": 3, "RejTrain": 5}
+    )
     assert ends.loc["ConTrain", "cosine_Baseline"] == pytest.approx(1)
     assert ends.loc["PruTrain", "cosine_Baseline"] == pytest.approx(0)
     assert ends.loc["RejTrain", "cosine_PruTrain"] == pytest.approx(0.6)
     distances, cosines = made.sentences[1:]
-    assert "ConTrain 3, PruTrain 3, RejTrain 5; Baseline itself, from its first checkpoint here: 3." in distances
+    assert (
+        "ConTrain 3, PruTrain 3, RejTrain 5; Baseline itself, from its first checkpoint here: 3." in distances
+    )
     assert "ConTrain with Baseline 1," in cosines and "RejTrain with PruTrain 0.6." in cosines
     assert not made.footnotes
 
@@ -139,11 +151,18 @@ def test_a_phase_that_ends_where_it_began_has_no_cosine_and_it_is_said(tmp_path,
     item = trajectory(1, 2)
     pretend(item)
     still = item.rows[5].chains[1]
-    pd.DataFrame({"dimension": range(3), "value": PLACES["Baseline"][-1]}).to_csv(paths.analysis(still, "representations"), index=False)
+    pd.DataFrame({"dimension": range(3), "value": PLACES["Baseline"][-1]}).to_csv(
+        paths.analysis(still, "representations"), index=False
+    )
     distances, cosines, unmoved = make(item, Measured(SETTINGS)).sentences[1:]
     assert "ConTrain 1.5, PruTrain 3," in distances
-    assert "ConTrain with Baseline 1 (of 1 of 2 seeds)," in cosines and "RejTrain with PruTrain 0.6." in cosines
-    assert unmoved == "No direction and no cosine, since the first checkpoint itself was selected: ConTrain of seed 2."
+    assert (
+        "ConTrain with Baseline 1 (of 1 of 2 seeds)," in cosines and "RejTrain with PruTrain 0.6." in cosines
+    )
+    assert (
+        unmoved
+        == "No direction and no cosine, since the first checkpoint itself was selected: ConTrain of seed 2."
+    )
 
 
 def test_a_snapshot_counts_its_own_updates_and_those_before_its_training(item):
@@ -175,5 +194,8 @@ def test_a_snapshot_later_than_an_early_stop_is_an_error_that_says_so(item):
     model = item.rows[4].chains[0]
     paths.model(model.parent).mkdir(parents=True)
     paths.manifest(model.parent).write_text(json.dumps({"stopped_early": True, "updates": 120}))
-    with pytest.raises(UserError, match=r"no snapshot at 67 percent of [\d,]+ updates: the training stopped early at update 120"):
+    with pytest.raises(
+        UserError,
+        match=r"no snapshot at 67 percent of [\d,]+ updates: the training stopped early at update 120",
+    ):
         at.make(SETTINGS, model, paths.state(paths.model(model)))

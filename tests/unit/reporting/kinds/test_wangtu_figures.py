@@ -1,4 +1,6 @@
-"""The figures of Wang and Tu 2020, from importances and orders made up here: no number in this file was measured."""
+"""The figures of Wang and Tu 2020, from importances and orders made up here: no number in this file was
+measured.
+"""
 
 import csv
 import json
@@ -24,7 +26,10 @@ from nmtprune.scoring.significance import bleu
 
 CONTRIBUTION = Column("contribution", "Contribution")
 BY_PERPLEXITY = Column("contribution_perplexity", "Contribution by perplexity")
-CRITICALITY, SETTLED = Column("criticality", "Criticality"), Column("criticality_settled", "Criticality, settled")
+CRITICALITY, SETTLED = (
+    Column("criticality", "Criticality"),
+    Column("criticality_settled", "Criticality, settled"),
+)
 BLEU = Column("bleu", "BLEU", published="bleu")
 WHOLE = 30.0
 DROPS = (0.0, 0.06, 0.3, 0.6, 0.9, 1.2, 1.5, 3.0, 6.0, -1.0)  # BLEU; two layers of each kind, C is 3
@@ -32,7 +37,11 @@ IMPORTANT = (0, 0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 1, 1, 0)
 
 
 def components(encoder=2, decoder=2):
-    return [f"{kind}.{layer}" for kind in KINDS for layer in range(1, (encoder if kind[0] == "E" else decoder) + 1)]
+    return [
+        f"{kind}.{layer}"
+        for kind in KINDS
+        for layer in range(1, (encoder if kind[0] == "E" else decoder) + 1)
+    ]
 
 
 def model(recipe="micro", seed=1, steps="train"):
@@ -78,22 +87,31 @@ def contribute(of, drops=DROPS, names=None, statistics=None):
 
 
 def be_critical(of, alphas, names=None):
-    """The analysis `criticality`: BLEU of a component by alpha in quarters, the trained one of which is not repeated."""
+    """The analysis `criticality`: BLEU of a component by alpha in quarters, the trained one of which is not
+    repeated.
+    """
     rows = [("none", 1.0, WHOLE)]
     rows += [
-        (name, place / 4, value) for name, values in zip(names or components(), alphas, strict=True) for place, value in enumerate(values)
+        (name, place / 4, value)
+        for name, values in zip(names or components(), alphas, strict=True)
+        for place, value in enumerate(values)
     ]
     finished(of)
     found = pd.DataFrame(rows, columns=["component", "alpha", "bleu"])
-    found.assign(kind="", layer="", perplexity=4.0, nll_per_token=1.4).to_csv(paths.analysis(of, "criticality"), index=False)
+    found.assign(kind="", layer="", perplexity=4.0, nll_per_token=1.4).to_csv(
+        paths.analysis(of, "criticality"), index=False
+    )
 
 
 def ablate(of, orders):
-    """The analysis `order`: by method the components and BLEU on the test set; on the development set it is 1 more."""
+    """The analysis `order`: by method the components and BLEU on the test set; on the development set it is 1
+    more.
+    """
     rows = []
     for method, (names, scores) in orders.items():
         rows += [
-            (method, number, name, score + 1, 4.0, score) for number, (name, score) in enumerate(zip(["none", *names], scores, strict=True))
+            (method, number, name, score + 1, 4.0, score)
+            for number, (name, score) in enumerate(zip(["none", *names], scores, strict=True))
         ]
     finished(of)
     columns = ["method", "number", "component", "dev_bleu", "dev_perplexity", "test_bleu"]
@@ -101,7 +119,15 @@ def ablate(of, orders):
 
 
 def score(of, value):
-    row = {"chain": str(of), "set": "test", "sentences": 50, "bleu": value, "bleu_signature": "nrefs:1", "engine": "fairseq", "beam": 4}
+    row = {
+        "chain": str(of),
+        "set": "test",
+        "sentences": 50,
+        "bleu": value,
+        "bleu_signature": "nrefs:1",
+        "engine": "fairseq",
+        "beam": 4,
+    }
     paths.scores(of).write_text("")
     with paths.scores(of).open("w", newline="") as out:
         writer = csv.DictWriter(out, [*row, "hypotheses"])
@@ -111,13 +137,25 @@ def score(of, value):
 
 def row(label, *chains, **more):
     settings = {"group": "", "published": {}, "baseline": False, "against": None, "values": {}}
-    return Row(label=label, chains=chains, paper_task="wmt14-en-de", paper_recipe="base-32k", **settings | more)
+    return Row(
+        label=label, chains=chains, paper_task="wmt14-en-de", paper_recipe="base-32k", **settings | more
+    )
 
 
 def item(kind, columns, *rows):
     empty = {"notes": (), "headings": {}, "left_out": (), "x": None, "dashed": (), "examples": {}}
     about = papers.paper("wangtu2020")
-    return Item("wangtu2020", "figure3", kind, "Made up", "Made up.", columns=tuple(columns), rows=rows, about=about, **empty)
+    return Item(
+        "wangtu2020",
+        "figure3",
+        kind,
+        "Made up",
+        "Made up.",
+        columns=tuple(columns),
+        rows=rows,
+        about=about,
+        **empty,
+    )
 
 
 @pytest.fixture
@@ -137,19 +175,28 @@ def maps(figure):
 
 
 def darkness(axes):
-    """By place of a cell (its kind's number, its layer) how dark it is, 0 to 1, None where the hatched ground is seen."""
+    """By place of a cell (its kind's number, its layer) how dark it is, 0 to 1, None where the hatched ground
+    is seen.
+    """
     if not axes.collections:
         return {}
     (cells,) = axes.collections
     values = cells.get_array()
-    grey = {place: 1 - np.dot(cells.to_rgba(values[place])[:3], (0.299, 0.587, 0.114)) for place in np.ndindex(values.shape)}
+    grey = {
+        place: 1 - np.dot(cells.to_rgba(values[place])[:3], (0.299, 0.587, 0.114))
+        for place in np.ndindex(values.shape)
+    }
     assert axes.patch.get_hatch()
     return {(x, y + 1): None if np.ma.is_masked(values[y, x]) else shade for (y, x), shade in grey.items()}
 
 
 def written(axes):
     """Texts of cells by their place."""
-    return {(int(text.get_position()[0]), int(text.get_position()[1]) + 1): text.get_text() for text in axes.texts if text.get_text()}
+    return {
+        (int(text.get_position()[0]), int(text.get_position()[1]) + 1): text.get_text()
+        for text in axes.texts
+        if text.get_text()
+    }
 
 
 # Heat maps
@@ -182,7 +229,9 @@ def test_the_numbers_are_means_over_seeds_with_drops_in_bleu(run):
     numbers = make(run, item("heatmaps", [CONTRIBUTION], row("En-De", model(seed=1), model(seed=2)))).numbers
     assert list(numbers["component"]) == components() and list(numbers["layer"]) == 5 * [1, 2]
     third = numbers[numbers["component"] == "E.FF.2"].iloc[0]
-    assert third["value"] == pytest.approx((0.2 + 0.4) / 2) and third["sd"] == pytest.approx(0.2 / math.sqrt(2))
+    assert third["value"] == pytest.approx((0.2 + 0.4) / 2) and third["sd"] == pytest.approx(
+        0.2 / math.sqrt(2)
+    )
     assert third["drop"] == pytest.approx(0.9) and third["seeds"] == 2 and third["missing"] == ""
 
 
@@ -198,11 +247,21 @@ def test_criticality_is_read_off_the_alphas_with_the_recipes_epsilon(run):
 
 def test_what_is_not_there_is_an_empty_panel_with_its_reason_and_no_zero(run):
     contribute(model())
-    made = make(run, item("heatmaps", [CONTRIBUTION], row("En-De", model()), row("Wider", model("micro-untied"))))
+    made = make(
+        run, item("heatmaps", [CONTRIBUTION], row("En-De", model()), row("Wider", model("micro-untied")))
+    )
     there, absent = maps(made.figure)
-    assert len(darkness(there)) == 10 and not darkness(absent) and [text.get_text() for text in absent.texts] == ["not there yet"]
+    assert (
+        len(darkness(there)) == 10
+        and not darkness(absent)
+        and [text.get_text() for text in absent.texts] == ["not there yet"]
+    )
     wider = made.numbers[made.numbers["row"] == 2]
-    assert len(wider) == 1 and wider["value"].isna().all() and wider["missing"].item() == "micro/micro-untied/s1/train has not run yet"
+    assert (
+        len(wider) == 1
+        and wider["value"].isna().all()
+        and wider["missing"].item() == "micro/micro-untied/s1/train has not run yet"
+    )
     assert made.footnotes == ["Missing in 1 of 2 rows: micro/micro-untied/s1/train has not run yet."]
     assert not any("Wider" in sentence for sentence in made.sentences)
 
@@ -226,7 +285,9 @@ def test_components_that_a_model_lacks_are_hatched(run):
 def test_scores_stand_over_the_map_with_the_published_ones(run):
     contribute(model())
     score(model(), 27.318)
-    printed = make(run, item("heatmaps", [CONTRIBUTION, BLEU], row("Dropout 0.1", model(), published={"bleu": "27.56"})))
+    printed = make(
+        run, item("heatmaps", [CONTRIBUTION, BLEU], row("Dropout 0.1", model(), published={"bleu": "27.56"}))
+    )
     assert maps(printed.figure)[0].get_title(loc="left") == "(a) Dropout 0.1\nBLEU 27.32\n(published 27.56)"
     record = printed.numbers[printed.numbers["metric"] == "bleu"].iloc[0]
     assert (record["value"], record["published"]) == (27.318, 27.56)
@@ -238,13 +299,24 @@ def test_scores_stand_over_the_map_with_the_published_ones(run):
     ("rows", "columns", "titles"),
     [
         (2, 2, ["(a) A, contribution", "(b) B, contribution", "(c) A, criticality", "(d) B, criticality"]),
-        (2, 3, ["(a) A, contribution", "(b) A, criticality", "(c) A, criticality,\nsettled", "(d) B, contribution"]),
+        (
+            2,
+            3,
+            [
+                "(a) A, contribution",
+                "(b) A, criticality",
+                "(c) A, criticality,\nsettled",
+                "(d) B, contribution",
+            ],
+        ),
         (4, 1, ["(a) A", "(b) B", "(c) C", "(d) D"]),
     ],
 )
 def test_panels_are_in_the_order_of_the_papers_figures(run, rows, columns, titles):
     shown = [CONTRIBUTION, CRITICALITY, SETTLED][:columns]
-    made = make(run, item("heatmaps", shown, *(row("ABCD"[place], model(seed=place)) for place in range(rows))))
+    made = make(
+        run, item("heatmaps", shown, *(row("ABCD"[place], model(seed=place)) for place in range(rows)))
+    )
     found = [axes.get_title(loc="left") for axes in maps(made.figure)]
     assert found[: len(titles)] == titles and len(found) == rows * columns
 
@@ -263,32 +335,53 @@ def test_agreement_is_with_the_first_row_or_the_baseline(run):
     # ranks of IMPORTANT and of their reverse: 1.5 3 4 5 6 7 8 9.5 9.5 1.5
     ranks = pd.Series(IMPORTANT).rank()
     rho = ranks.corr(ranks[::-1].reset_index(drop=True))
-    assert first.startswith("Rank agreement with Seed 1, contribution (95 % intervals by bootstrap over components): ")
-    assert "Seed 2: Spearman rho = 1.00 [" in first and f"Seed 3: Spearman rho = {rho:.2f} [".replace("-", "−") in first
+    assert first.startswith(
+        "Rank agreement with Seed 1, contribution (95 % intervals by bootstrap over components): "
+    )
+    assert (
+        "Seed 2: Spearman rho = 1.00 [" in first
+        and f"Seed 3: Spearman rho = {rho:.2f} [".replace("-", "−") in first
+    )
     rows[2] = row("Seed 3", model(seed=3), baseline=True)
     (first, *_) = make(run, item("heatmaps", [CONTRIBUTION], *rows)).sentences
-    assert first.startswith("Rank agreement with Seed 3, contribution") and "Seed 1: " in first and "Seed 2: " in first
+    assert (
+        first.startswith("Rank agreement with Seed 3, contribution")
+        and "Seed 1: " in first
+        and "Seed 2: " in first
+    )
 
 
 def test_groups_have_their_own_reference(run):
     for seed in (1, 2, 3, 4):
         contribute(model(seed=seed))
-    rows = [row(f"Seed {seed}", model(seed=seed), group=group) for seed, group in ((1, "A"), (2, "A"), (3, "B"), (4, "B"))]
+    rows = [
+        row(f"Seed {seed}", model(seed=seed), group=group)
+        for seed, group in ((1, "A"), (2, "A"), (3, "B"), (4, "B"))
+    ]
     sentences = make(run, item("heatmaps", [CONTRIBUTION], *rows)).sentences
-    assert [sentence.split(",")[0] for sentence in sentences[:2]] == ["Rank agreement with A Seed 1", "Rank agreement with B Seed 3"]
+    assert [sentence.split(",")[0] for sentence in sentences[:2]] == [
+        "Rank agreement with A Seed 1",
+        "Rank agreement with B Seed 3",
+    ]
 
 
 def test_metrics_of_one_model_are_compared_over_components(run):
     contribute(model())
     be_critical(model(), [[29.6 if place / 4 >= value else 0 for place in range(4)] for value in IMPORTANT])
-    sentences = make(run, item("heatmaps", [CONTRIBUTION, BY_PERPLEXITY, CRITICALITY], row("En-De", model()))).sentences
+    sentences = make(
+        run, item("heatmaps", [CONTRIBUTION, BY_PERPLEXITY, CRITICALITY], row("En-De", model()))
+    ).sentences
     assert sentences[0] == (
-        "Rank agreement of contribution and contribution by perplexity (95 % intervals by bootstrap over components): "
+        "Rank agreement of contribution and contribution by perplexity (95 % intervals by bootstrap over "
+        "components): "
         "En-De: Spearman rho = 1.00 [1.00, 1.00]."
     )
     steps = pd.Series(np.ceil(np.array(IMPORTANT) * 4) / 4).rank()
     rho = pd.Series(IMPORTANT).rank().corr(steps)
-    assert f"En-De: Spearman rho = {rho:.2f} [" in sentences[1] and "contribution and criticality" in sentences[1]
+    assert (
+        f"En-De: Spearman rho = {rho:.2f} [" in sentences[1]
+        and "contribution and criticality" in sentences[1]
+    )
 
 
 def test_intervals_come_from_sentences_where_their_statistics_are_there(run):
@@ -296,19 +389,26 @@ def test_intervals_come_from_sentences_where_their_statistics_are_there(run):
     sums[..., :2] = 400
     for order in range(4):
         sums[..., 6 + order] = 400 - order
-        sums[:, :, 2 + order] = (400 - order) - np.arange(11)[:, None] - np.arange(5) % 2  # the later, the worse
+        sums[:, :, 2 + order] = (
+            (400 - order) - np.arange(11)[:, None] - np.arange(5) % 2
+        )  # the later, the worse
     drops = bleu(sums.sum(1))[0] - bleu(sums.sum(1))[1:]
     for seed in (1, 2):
         contribute(model(seed=seed), drops, statistics=sums)
     made = make(run, item("heatmaps", [CONTRIBUTION], row("A", model(seed=1)), row("B", model(seed=2))))
-    assert "(95 % intervals by bootstrap over sentences): B: Spearman rho = 1.00 [1.00, 1.00]." in made.sentences[0]
+    assert (
+        "(95 % intervals by bootstrap over sentences): B: Spearman rho = 1.00 [1.00, 1.00]."
+        in made.sentences[0]
+    )
 
 
 def test_a_deeper_model_is_compared_by_relative_depth(run):
     contribute(model(seed=1))
     twice = [drop for drop in DROPS for _ in range(2)]
     contribute(model("micro-untied"), twice, components(4, 4))
-    sentences = make(run, item("heatmaps", [CONTRIBUTION], row("Base", model()), row("Deeper", model("micro-untied")))).sentences
+    sentences = make(
+        run, item("heatmaps", [CONTRIBUTION], row("Base", model()), row("Deeper", model("micro-untied")))
+    ).sentences
     assert "Deeper: Spearman rho = 1.00" in sentences[0]
     assert any("compared by relative depth" in sentence for sentence in sentences)
 
@@ -324,9 +424,19 @@ def test_unimportant_components_are_counted(run):
 def test_where_nothing_contributes_no_agreement_is_claimed(run):
     contribute(model(seed=1), 10 * [0.0])
     contribute(model(seed=2))
-    made = make(run, item("heatmaps", [CONTRIBUTION], row("0 % of updates", model(seed=1)), row("Trained", model(seed=2), baseline=True)))
+    made = make(
+        run,
+        item(
+            "heatmaps",
+            [CONTRIBUTION],
+            row("0 % of updates", model(seed=1)),
+            row("Trained", model(seed=2), baseline=True),
+        ),
+    )
     assert "0 % of updates: not defined, since one of the two is constant" in made.sentences[0]
-    assert "0 % of updates: 10 of 10, since nothing is lost without any; Trained: 3 of 10." in made.sentences[-1]
+    assert (
+        "0 % of updates: 10 of 10, since nothing is lost without any; Trained: 3 of 10." in made.sentences[-1]
+    )
 
 
 # Removal
@@ -351,7 +461,9 @@ def test_the_lines_are_bleu_by_ablated_components_and_the_map_their_order(run, t
     assert any(list(line.get_ydata()) == [30.0, 30.0] for line in lines.get_lines())  # nothing ablated
     assert written(order) == {(2, 2): "1", (2, 1): "2", (1, 2): "3"}
     shades = darkness(order)
-    assert {place for place, value in shades.items() if value == pytest.approx(0)} == set(written(order)) and len(shades) == 10
+    assert {place for place, value in shades.items() if value == pytest.approx(0)} == set(
+        written(order)
+    ) and len(shades) == 10
 
 
 def test_lines_are_means_over_seeds_and_the_map_is_the_first_seeds(run, two_layers):
@@ -365,7 +477,13 @@ def test_lines_are_means_over_seeds_and_the_map_is_the_first_seeds(run, two_laye
     numbers = made.numbers
     assert len(numbers) == 8 and list(numbers["seed"]) == 4 * [1] + 4 * [2]
     record = numbers[(numbers["seed"] == 2) & (numbers["number"] == 1)].iloc[0]
-    assert (record["component"], record["kind"], record["layer"], record["test_bleu"], record["dev_bleu"]) == (
+    assert (
+        record["component"],
+        record["kind"],
+        record["layer"],
+        record["test_bleu"],
+        record["dev_bleu"],
+    ) == (
         "E.SA.1",
         "E.SA",
         1,
@@ -384,7 +502,9 @@ def test_it_says_how_many_can_go_before_epsilon_is_lost_and_which(run, two_layer
 
 def test_nothing_is_said_of_what_a_model_that_does_not_translate_can_lose(run, two_layers):
     ablate(model(), {"iterative": (ITERATIVE[0], [0.1, 0.0, 0.0, 0.0])})
-    assert not any("before" in sentence for sentence in make(run, item("removal", [], row("En-De", model()))).sentences)
+    assert not any(
+        "before" in sentence for sentence in make(run, item("removal", [], row("En-De", model()))).sentences
+    )
 
 
 def test_all_can_go_where_nothing_is_lost(run, two_layers):
@@ -395,9 +515,14 @@ def test_all_can_go_where_nothing_is_lost(run, two_layers):
 @pytest.mark.parametrize("several", [1, 2, 3, 6])
 def test_an_order_that_is_not_there_is_an_empty_map_with_its_reason(run, two_layers, several):
     ablate(model(), {"iterative": ITERATIVE})
-    rows = [row("There", model()), *(row(f"Absent {seed}", model(seed=seed)) for seed in range(2, several + 1))]
+    rows = [
+        row("There", model()),
+        *(row(f"Absent {seed}", model(seed=seed)) for seed in range(2, several + 1)),
+    ]
     made = make(run, item("removal", [], *rows))
-    assert len(made.figure.axes) == 1 + several and [bool(darkness(axes)) for axes in made.figure.axes[1:]] == [
+    assert len(made.figure.axes) == 1 + several and [
+        bool(darkness(axes)) for axes in made.figure.axes[1:]
+    ] == [
         True,
         *(several - 1) * [False],
     ]
@@ -420,7 +545,8 @@ def text(run, made_up):
 def test_the_caption_says_how_importance_was_measured(run):
     maps_of_both = item("heatmaps", [CONTRIBUTION, CRITICALITY], row("En-De", model()))
     assert (
-        "Importance on all of the development set, beam 2; contribution: drops clipped at C = 10 % of the whole model's score, over the "
+        "Importance on all of the development set, beam 2; contribution: drops clipped at C = 10 % of the "
+        "whole model's score, over the "
         "largest; criticality: epsilon 0.5 BLEU, alpha in steps of 0.1." in text(run, maps_of_both)
     )
     assert "criticality" not in text(run, item("heatmaps", [CONTRIBUTION], row("En-De", model())))
@@ -429,7 +555,10 @@ def test_the_caption_says_how_importance_was_measured(run):
 def test_the_caption_of_removal_names_the_sets_that_choose_and_report(run):
     said = text(run, item("removal", [], row("En-De", model())))
     assert "Test set: test." in said and "on all of development and test set, beam 2" in said
-    assert "iterative: at each step the component without which BLEU on the development set is highest is ablated too, up to 7" in said
+    assert (
+        "iterative: at each step the component without which BLEU on the development set is highest is "
+        "ablated too, up to 7" in said
+    )
 
 
 def test_settings_of_a_recipe_reach_the_caption(tmp_path, monkeypatch):
@@ -444,20 +573,34 @@ def test_settings_of_a_recipe_reach_the_caption(tmp_path, monkeypatch):
     run = config.from_settings({"preset": "micro", "own": str(tmp_path)})
     rows = [row("A", model()), row("B", model("other"))]
     said = text(run, item("heatmaps", [CONTRIBUTION], *rows))
-    assert "Importance, micro, on all of the development set, beam 2; contribution: drops clipped at C = 10 %" in said
     assert (
-        "Importance, other, on at most 500 sentences, evenly spaced, of the development set, beam 1; contribution: drops clipped at C = 5"
+        "Importance, micro, on all of the development set, beam 2; contribution: drops clipped at C = 10 %"
         in said
     )
-    assert "the component of the 3 with the best perplexity without which" in text(run, item("removal", [], rows[1]))
+    assert (
+        "Importance, other, on at most 500 sentences, evenly spaced, of the development set, beam 1; "
+        "contribution: drops clipped at C = 5" in said
+    )
+    assert "the component of the 3 with the best perplexity without which" in text(
+        run, item("removal", [], rows[1])
+    )
 
 
 def test_rows_of_other_seeds_are_named(run):
-    rows = [row("Seed 1", model(seed=1)), row("Seed 66", model(seed=66)), row("Deeper", model("micro-untied"))]
+    rows = [
+        row("Seed 1", model(seed=1)),
+        row("Seed 66", model(seed=66)),
+        row("Deeper", model("micro-untied")),
+    ]
     assert "Seed 1. Other seeds: Seed 66: 66." in text(run, item("heatmaps", [CONTRIBUTION], *rows))
-    several = [row("A", model(seed=1), model(seed=2)), row("B", model("micro-untied", 1), model("micro-untied", 2))]
+    several = [
+        row("A", model(seed=1), model(seed=2)),
+        row("B", model("micro-untied", 1), model("micro-untied", 2)),
+    ]
     assert "Means over seeds 1, 2." in text(run, item("heatmaps", [CONTRIBUTION], *several))
-    assert "Lines are means over seeds 1, 2, bars standard deviations; maps of seed 1." in text(run, item("removal", [], *several))
+    assert "Lines are means over seeds 1, 2, bars standard deviations; maps of seed 1." in text(
+        run, item("removal", [], *several)
+    )
 
 
 # The paper's figures as data
@@ -476,8 +619,14 @@ def test_the_figures_are_of_known_data_models_and_steps(name):
 
 
 def test_the_published_bleu_is_the_papers():
-    found = {name: [each["bleu"] for each in papers._published("wangtu2020", name)] for name in ("figure6", "figure7")}
-    assert found == {"figure6": ["25.58", "27.56", "27.43", "25.72"], "figure7": ["39.67", "39.94", "40.44", "40.71"]}
+    found = {
+        name: [each["bleu"] for each in papers._published("wangtu2020", name)]
+        for name in ("figure6", "figure7")
+    }
+    assert found == {
+        "figure6": ["25.58", "27.56", "27.43", "25.72"],
+        "figure7": ["39.67", "39.94", "40.44", "40.71"],
+    }
     for name in found:
         (item,) = papers.items(config.from_settings({"preset": "paper", "papers": [f"wangtu2020/{name}"]}))
         labels = [row.label for row in item.rows if row.published]

@@ -21,10 +21,22 @@ HEADINGS = {"label": "Components"}
 def item(kind, published=(PUBLISHED, {}), seeds=(1,)):
     models = {"En-De": "toy/toy", "En-Fr": "toy-reversed/toy"}
     rows = [
-        papers.Row(label, "", tuple(chain.parse(f"{models[label]}/s{seed}/train") for seed in seeds), printed, False, None, {}, "x", "base")
+        papers.Row(
+            label,
+            "",
+            tuple(chain.parse(f"{models[label]}/s{seed}/train") for seed in seeds),
+            printed,
+            False,
+            None,
+            {},
+            "x",
+            "base",
+        )
         for label, printed in zip(models, published, strict=True)
     ]
-    return papers.Item("wangtu2020", "table", kind, "Title", "Caption.", (), HEADINGS, (), tuple(rows), (), None, (), {})
+    return papers.Item(
+        "wangtu2020", "table", kind, "Title", "Caption.", (), HEADINGS, (), tuple(rows), (), None, (), {}
+    )
 
 
 @pytest.fixture
@@ -46,16 +58,33 @@ def parts(component):
 
 
 def pretend_similar(model, shift=0.0, without=()):
-    """D.FF are the most important ones, at one BLEU contribution each, D.FF.2 with the larger drop; D.SA go first."""
+    """D.FF are the most important ones, at one BLEU contribution each, D.FF.2 with the larger drop; D.SA go
+    first.
+    """
     trained(model)
-    similar = [{**parts(each), "pwcca": 0.1 + shift + 0.08 * place, "positions": 100} for place, each in enumerate(COMPONENTS)]
+    similar = [
+        {**parts(each), "pwcca": 0.1 + shift + 0.08 * place, "positions": 100}
+        for place, each in enumerate(COMPONENTS)
+    ]
     contributed = [{"component": "none", "contribution": math.nan, "drop": math.nan}]
     for place, each in enumerate(COMPONENTS):
         top = each.startswith("D.FF")
-        contributed.append({**parts(each), "contribution": 1 if top else place / 20, "drop": 5 + place if top else place / 10})
+        contributed.append(
+            {
+                **parts(each),
+                "contribution": 1 if top else place / 20,
+                "drop": 5 + place if top else place / 10,
+            }
+        )
     removed = ["D.SA.2", "D.SA.1", "E.FF.2"]
-    order = [{"method": "iterative", "number": number, "component": each} for number, each in enumerate([math.nan, *removed])]
-    order += [{"method": "one-shot", "number": number, "component": each} for number, each in enumerate([math.nan, "E.SA.1", "E.SA.2"])]
+    order = [
+        {"method": "iterative", "number": number, "component": each}
+        for number, each in enumerate([math.nan, *removed])
+    ]
+    order += [
+        {"method": "one-shot", "number": number, "component": each}
+        for number, each in enumerate([math.nan, "E.SA.1", "E.SA.2"])
+    ]
     for name, rows in {"similarity": similar, "contribution": contributed, "order": order}.items():
         if name not in without:
             pd.DataFrame(rows).to_csv(paths.analysis(model, name), index=False)
@@ -65,7 +94,15 @@ def pretend_isometry(model, values, sd=0.01):
     """`values`: by place (`initial`, `trained`), residual and component."""
     trained(model)
     rows = [
-        {**parts(component), "at": at, "reach": "position", "residual": residual, "mean_singular_value": value, "sd": sd, "positions": 16}
+        {
+            **parts(component),
+            "at": at,
+            "reach": "position",
+            "residual": residual,
+            "mean_singular_value": value,
+            "sd": sd,
+            "positions": 16,
+        }
         for (at, residual, component), value in values.items()
     ]
     pd.DataFrame(rows).to_csv(paths.analysis(model, "isometry"), index=False)
@@ -73,7 +110,11 @@ def pretend_isometry(model, values, sd=0.01):
 
 def uniform(**by_variant):
     """The same value for all components, by variant: `initial0`, `trained1`, ..."""
-    return {(name[:-1], int(name[-1]), component): value for name, value in by_variant.items() for component in COMPONENTS}
+    return {
+        (name[:-1], int(name[-1]), component): value
+        for name, value in by_variant.items()
+        for component in COMPONENTS
+    }
 
 
 # Table 1
@@ -86,7 +127,9 @@ def test_the_groups_are_the_top_contributions_and_the_first_to_go(measured):
     numbers = found.numbers[found.numbers["label"] == "En-De"].set_index("group")
     assert numbers["components"].to_dict() == {"Important": "D.FF.2 D.FF.1", "Unimportant": "D.SA.2 D.SA.1"}
     # places 9 and 8, and 5 and 4
-    assert numbers["pwcca"].to_dict() == pytest.approx({"Important": 0.1 + 0.08 * 8.5, "Unimportant": 0.1 + 0.08 * 4.5})
+    assert numbers["pwcca"].to_dict() == pytest.approx(
+        {"Important": 0.1 + 0.08 * 8.5, "Unimportant": 0.1 + 0.08 * 4.5}
+    )
     assert numbers["difference"].tolist() == pytest.approx([0.32, 0.32])
     assert numbers["pwcca_published"].tolist() == [0.54, 0.42]
     assert found.table.headings == ["Components", "En-De", "En-De, published", "En-Fr", "En-Fr, published"]
@@ -97,7 +140,10 @@ def test_what_is_missing_is_told_and_is_no_zero(measured):
     whole = item("similarity")
     pretend_similar(whole.rows[0].chains[0], without=("order",))
     found = make(whole, measured)
-    assert found.table.cells == [["Important", "– (a)", "0.54", "– (b)", ""], ["Unimportant", "– (a)", "0.42", "– (b)", ""]]
+    assert found.table.cells == [
+        ["Important", "– (a)", "0.54", "– (b)", ""],
+        ["Unimportant", "– (a)", "0.42", "– (b)", ""],
+    ]
     assert found.footnotes == [
         "(a) the order of toy/toy/s1/train are not there yet.",
         "(b) toy-reversed/toy/s1/train has not run yet.",
@@ -124,7 +170,13 @@ def test_a_seed_that_is_missing_leaves_the_others_and_is_told(measured):
 
 def similar(values, important, unimportant):
     names = [str(place) for place in range(len(values))]
-    groups = dict(zip(measured_similarity.GROUPS, ([names[place] for place in each] for each in (important, unimportant)), strict=True))
+    groups = dict(
+        zip(
+            measured_similarity.GROUPS,
+            ([names[place] for place in each] for each in (important, unimportant)),
+            strict=True,
+        )
+    )
     return measured_similarity.Similar(pd.Series(values, names), groups)
 
 
@@ -153,7 +205,9 @@ def test_the_sentences_name_groups_difference_and_p(measured):
     whole = item("similarity")
     pretend_similar(whole.rows[0].chains[0])
     first, last = make(whole, measured).sentences
-    assert first.startswith("En-De: important D.FF.2 D.FF.1; unimportant D.SA.2 D.SA.1; difference +0.32, p = 0.")
+    assert first.startswith(
+        "En-De: important D.FF.2 D.FF.1; unimportant D.SA.2 D.SA.1; difference +0.32, p = 0."
+    )
     assert last == "p: how often components drawn at random differ as much, two-sided (10,000 permutations)."
 
 
@@ -165,7 +219,10 @@ def test_layers_run_from_the_top_in_a_block_each_way(measured):
     for row in whole.rows:
         pretend_isometry(row.chains[0], uniform(initial0=0.2, initial1=1.0, trained0=0.5, trained1=1.2))
     found = make(whole, measured)
-    assert found.table.headings[:4] == ["", "Components", "En-De E:SA", "En-De E:FF"] and len(found.table.headings) == 12
+    assert (
+        found.table.headings[:4] == ["", "Components", "En-De E:SA", "En-De E:FF"]
+        and len(found.table.headings) == 12
+    )
     assert [line[:2] for line in found.table.cells] == [
         [f"{at}, {way} the residual", str(layer)]
         for at in ("At initialisation", "Trained")
@@ -188,7 +245,9 @@ def test_published_values_are_a_block_of_their_own_and_the_nearest_way_is_comput
     ]
     # over E.SA.1, E.SA.2, D.EA.1 and D.EA.2: the model has no layer 6
     off = np.mean([math.log(1.71 / 1.5), math.log(1.5 / 1.45), 0, 0])
-    assert found.sentences[0].startswith(f"Nearest to the published values are those trained, with the residual ({off:.2f}); then at init")
+    assert found.sentences[0].startswith(
+        f"Nearest to the published values are those trained, with the residual ({off:.2f}); then at init"
+    )
     assert found.sentences[0].endswith("over 4 components, layers counted from the bottom.")
 
 
@@ -203,9 +262,14 @@ def test_an_imported_model_has_no_initialisation_and_that_is_told(measured):
     whole = item("isometry", (PRINTED, {}))
     pretend_isometry(whole.rows[0].chains[0], uniform(trained0=0.5, trained1=1.2))
     found = make(whole, measured)
-    initial = next(line for line in found.table.cells if line[:2] == ["At initialisation, without the residual", "1"])
+    initial = next(
+        line for line in found.table.cells if line[:2] == ["At initialisation, without the residual", "1"]
+    )
     assert initial[2] == "– (a)"
-    assert found.footnotes[0] == "(a) toy/toy/s1/train begins with an imported model, whose first weights are not known."
+    assert (
+        found.footnotes[0]
+        == "(a) toy/toy/s1/train begins with an imported model, whose first weights are not known."
+    )
     assert "are those trained, with the residual" in found.sentences[0]
 
 
@@ -218,7 +282,10 @@ def test_a_layer_that_only_the_print_has_is_told(measured):
 def test_nothing_measured_and_nothing_printed_is_told(measured):
     found = make(item("isometry", ({}, {})), measured)
     assert found.table.cells == []
-    assert found.footnotes == ["(a) toy/toy/s1/train has not run yet.", "(b) toy-reversed/toy/s1/train has not run yet."]
+    assert found.footnotes == [
+        "(a) toy/toy/s1/train has not run yet.",
+        "(b) toy-reversed/toy/s1/train has not run yet.",
+    ]
     assert found.numbers["mean_singular_value"].isna().all() and found.sentences == []
 
 
@@ -231,7 +298,13 @@ def test_seeds_of_isometry_are_averaged(measured):
 
 
 def test_small_singular_values_keep_two_digits():
-    assert [isometry._number(value) for value in (1.444, 0.104, 0.0194, 0.00037, math.nan)] == ["1.44", "0.10", "0.019", "0.00037", ""]
+    assert [isometry._number(value) for value in (1.444, 0.104, 0.0194, 0.00037, math.nan)] == [
+        "1.44",
+        "0.10",
+        "0.019",
+        "0.00037",
+        "",
+    ]
 
 
 def test_published_values_are_read_by_layer_and_kind():

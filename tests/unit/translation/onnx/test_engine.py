@@ -48,7 +48,10 @@ EMPTY = {
     "decoder": [{"ffn": 0, "cross": 0, "self": 0}, {"ffn": 8, "cross": 1, "self": 0}],
 }
 NOTHING = {"encoder": [{"ffn": 0, "self": 0}] * 2, "decoder": [{"ffn": 0, "cross": 0, "self": 0}] * 2}
-SSRU = {"encoder": [{"ffn": 7, "self": 2}, {"ffn": 9, "self": 0}], "decoder": [{"ffn": 5, "cross": 1}, {"ffn": 0, "cross": 2}]}
+SSRU = {
+    "encoder": [{"ffn": 7, "self": 2}, {"ffn": 9, "self": 0}],
+    "decoder": [{"ffn": 5, "cross": 1}, {"ffn": 0, "cross": 2}],
+}
 TIED = {"encoder": UNEQUAL["encoder"], "decoder": [{"ffn": 12, "cross": 1, "self": 1}] * 2}
 MODELS = {
     "post-norm": {},
@@ -56,8 +59,17 @@ MODELS = {
     "different stacks": {"encoder_normalize_before": True, "decoder_attention_heads": 4, "decoder_layers": 1},
     "shared embeddings": {"share_all_embeddings": True},
     "learned positions": {"encoder_learned_pos": True, "decoder_learned_pos": True},
-    "gelu, embedding norm": {"activation_fn": "gelu", "layernorm_embedding": True, "no_scale_embedding": True},
-    "odd width": {"encoder_embed_dim": 15, "decoder_embed_dim": 15, "encoder_attention_heads": 3, "decoder_attention_heads": 3},
+    "gelu, embedding norm": {
+        "activation_fn": "gelu",
+        "layernorm_embedding": True,
+        "no_scale_embedding": True,
+    },
+    "odd width": {
+        "encoder_embed_dim": 15,
+        "decoder_embed_dim": 15,
+        "encoder_attention_heads": 3,
+        "decoder_attention_heads": 3,
+    },
     "unequal layers": {"arch": "nmtprune_transformer", "shape": json.dumps(UNEQUAL)},
     "empty sub-layers": {"arch": "nmtprune_transformer", "shape": json.dumps(EMPTY)},
     "empty sub-layers, pre-norm": {"arch": "nmtprune_transformer", "shape": json.dumps(EMPTY), **PRE_NORM},
@@ -70,7 +82,9 @@ MODELS = {
 
 
 def build(arch: str = "transformer", **options: object) -> Model:
-    """A model with random weights and biases, embeddings enlarged so that its distributions are far from uniform."""
+    """A model with random weights and biases, embeddings enlarged so that its distributions are far from
+    uniform.
+    """
     import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models
@@ -83,7 +97,11 @@ def build(arch: str = "transformer", **options: object) -> Model:
     namespace = argparse.Namespace(arch=arch, **SHAPE | options)
     dictionary = as_dictionary(SYMBOLS)
     if arch == "nmtprune_transformer":
-        defaults = {field.name: field.default for field in dataclasses.fields(student.StudentConfig) if field.name != "_name"}
+        defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(student.StudentConfig)
+            if field.name != "_name"
+        }
         namespace = argparse.Namespace(**defaults | vars(namespace))
     module = models.build_model(namespace, TranslationTask(TranslationConfig(), dictionary, dictionary))
     with torch.no_grad():
@@ -103,7 +121,9 @@ def fairseq(model: Model):
 
 def sentences(generator: random.Random, count: int, longest: int = 12) -> list[list[str]]:
     """Random lines; w36 and w37 are in no dictionary."""
-    return [[f"w{generator.randrange(38)}" for _ in range(generator.randint(0, longest))] for _ in range(count)]
+    return [
+        [f"w{generator.randrange(38)}" for _ in range(generator.randint(0, longest))] for _ in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +136,13 @@ def corpus() -> tuple[list[list[str]], list[list[str]]]:
 def trained() -> tuple[Model, list[list[str]]]:
     generator = random.Random(2)
     lines = [[f"w{generator.randrange(8)}" for _ in range(generator.randint(1, 6))] for _ in range(400)]
-    shape = {"encoder_layers": 1, "decoder_layers": 1, "encoder_embed_dim": 32, "decoder_embed_dim": 32, **PRE_NORM}
+    shape = {
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_embed_dim": 32,
+        "decoder_embed_dim": 32,
+        **PRE_NORM,
+    }
     return train_to_copy(build(**shape), lines), lines[:100]
 
 
@@ -147,7 +173,9 @@ def test_at_the_length_limit_the_likeliest_hypotheses_end_as_in_fairseq(corpus):
     engines = OnnxEngine(model), fairseq(model)
     for beam in (2, 3, 5, 30):
         for limit in (1, 3, 6, 10):
-            found, expected = (translate(engine, corpus[0], Search(beam=beam, max_len_b=limit)) for engine in engines)
+            found, expected = (
+                translate(engine, corpus[0], Search(beam=beam, max_len_b=limit)) for engine in engines
+            )
             assert found == expected
             assert max(map(len, found)) == limit
             assert any(0 < len(line) < limit for line in found) or limit < 6
@@ -190,7 +218,9 @@ class Fixed:
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_shortlist_of_everything_changes_nothing_and_others_are_kept_to(trained, precision):
     model, sources = trained
-    plain, everything = (OnnxEngine(model, precision=precision, shortlist=each) for each in (None, Fixed(range(40))))
+    plain, everything = (
+        OnnxEngine(model, precision=precision, shortlist=each) for each in (None, Fixed(range(40)))
+    )
     assert translate(everything, sources) == translate(plain, sources)
     few = OnnxEngine(model, precision=precision, shortlist=Fixed([0, 1, 2, 3, 5, 9, 10]))
     found = translate(few, sources)
@@ -212,11 +242,14 @@ def test_a_folder_needs_neither_torch_nor_nmtprune(trained, tmp_path):
     script = f"""
 import sys
 import runtime
-print(" ".join(runtime.Translator(".").translate([{sources[0]}], beam=5, length_penalty=1.0, max_length=20)[0]))
+model = runtime.Translator(".")
+print(" ".join(model.translate([{sources[0]}], beam=5, length_penalty=1.0, max_length=20)[0]))
 assert not {{"torch", "fairseq", "nmtprune", "onnx"}} & set(sys.modules)
 """
     command = [sys.executable, "-c", script]
-    found = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": ""}, capture_output=True, text=True, timeout=PATIENCE)
+    found = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": ""}, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert found.stdout.split() == translate(OnnxEngine(model), sources[:1])[0], found.stderr
 
 

@@ -21,7 +21,9 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def bars(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
-    """The values of the first column without baselines: one panel per group, side by side on one axis, and one bar per label."""
+    """The values of the first column without baselines: one panel per group, side by side on one axis, and
+    one bar per label.
+    """
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = numbers.loc[[not row.baseline for row in item.rows]].astype({metric: float})
     points = points.assign(label=points["label"].str.replace("_", " "))
@@ -29,12 +31,28 @@ def bars(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     groups = list(points.groupby("group", sort=False)) or [("", points)]
     height = 0.9 + 0.24 * max(len(labels), 4)
     figure, panels = pyplot.subplots(
-        1, len(groups), figsize=(1.6 + 1.9 * len(groups), height), sharex=True, sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(groups),
+        figsize=(1.6 + 1.9 * len(groups), height),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for axes, (group, rows), colour in zip(panels[0], groups, itertools.cycle(figures.COLOURS), strict=False):
         bars = figures.ends(rows, metric, f"{metric}_sd")
         whiskers = {"errorbar": figures.SPAN, "err_kws": {"linewidth": 0.9}}
-        seaborn.barplot(bars, x=metric, y="label", order=labels, color=colour, saturation=1, width=0.72, ax=axes, **whiskers)
+        seaborn.barplot(
+            bars,
+            x=metric,
+            y="label",
+            order=labels,
+            color=colour,
+            saturation=1,
+            width=0.72,
+            ax=axes,
+            **whiskers,
+        )
         axes.set(title=group, xlabel="", ylabel="")
         axes.tick_params(axis="y", length=0)
         axes.axvline(0, color="#444444", linewidth=0.8)

@@ -1,4 +1,6 @@
-"""Pictures of the first feed-forward matrices of decoder and encoder: which blocks a lasso emptied (Behnke and Heafield 2021, figure 1)."""
+"""Pictures of the first feed-forward matrices of decoder and encoder: which blocks a lasso emptied (Behnke
+and Heafield 2021, figure 1).
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,26 @@ from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
-MATRICES = {"decoder.layers.0.fc1.weight": "Decoder, layer 1", "encoder.layers.0.fc1.weight": "Encoder, layer 1"}  # top down
+MATRICES = {
+    "decoder.layers.0.fc1.weight": "Decoder, layer 1",
+    "encoder.layers.0.fc1.weight": "Encoder, layer 1",
+}  # top down
 FAINTEST = 1e-3  # the share of the largest magnitude below which a weight is white
 
 
 def make(item: Item, measured: Measured) -> Made:
     numbers = _numbers(item, measured)
     absent = figures.missing(numbers)
-    sentences = ["Darker: larger; white: less than a thousandth of the matrix's largest weight."] if item.rows else []
+    sentences = (
+        ["Darker: larger; white: less than a thousandth of the matrix's largest weight."] if item.rows else []
+    )
     return Made(numbers, absent, figure=_figure(item, measured, numbers), sentences=sentences)
 
 
 def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one row for each model and matrix: its size, and the numbers of dead blocks, inputs and units; or with one row that says
-    why a model is missing."""
+    """A frame with one row for each model and matrix: its size, and the numbers of dead blocks, inputs and
+    units; or with one row that says why a model is missing.
+    """
     frames = [pd.DataFrame(columns=["row", "label", "task", "recipe", "seed", "chain", "matrix", "missing"])]
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
@@ -43,7 +51,9 @@ def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
 def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Figure:
     """Decoder above encoder for each model (its first seed); inputs downwards, hidden units to the right."""
     count = max(len(item.rows), 1)
-    figure, panels = pyplot.subplots(2 * count, 1, figsize=(7.0, 3.5 * count + 0.4), squeeze=False, layout="constrained")
+    figure, panels = pyplot.subplots(
+        2 * count, 1, figsize=(7.0, 3.5 * count + 0.4), squeeze=False, layout="constrained"
+    )
     for place, axes in enumerate(panels.flat):
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(True)
@@ -56,7 +66,10 @@ def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Fig
             figures.empty(axes)
             continue
         facts = numbers[(numbers["row"] == place // 2 + 1) & (numbers["matrix"] == name)].iloc[0]
-        said = f"{title}, {row.label}: {100 * facts['dead_blocks'] / facts['blocks']:.0f} % of {facts['blocks']:.0f} blocks"
+        said = (
+            f"{title}, {row.label}: {100 * facts['dead_blocks'] / facts['blocks']:.0f} % of "
+            f"{facts['blocks']:.0f} blocks"
+        )
         axes.set_title(f"{said}, {facts['dead_units']:.0f} of {facts['units']:.0f} units dead", fontsize=9)
         most = float(matrix.max()) or 1.0
         image = axes.imshow(

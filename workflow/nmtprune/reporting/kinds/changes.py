@@ -30,9 +30,24 @@ def bars(numbers: pd.DataFrame) -> pyplot.Figure:
         return figure
     categories, labels = list(dict.fromkeys(numbers["category"])), list(dict.fromkeys(numbers["label"]))
     palette = dict(zip(labels, itertools.cycle(figures.COLOURS), strict=False))
-    place = {"x": "category", "order": categories, "hue": "label", "hue_order": labels, "ax": axes, "legend": False}
+    place = {
+        "x": "category",
+        "order": categories,
+        "hue": "label",
+        "hue_order": labels,
+        "ax": axes,
+        "legend": False,
+    }
     whiskers = {"errorbar": figures.SPAN, "capsize": 0.12, "err_kws": {"linewidth": 1, "color": "#333333"}}
-    seaborn.barplot(figures.ends(numbers, "change", "half_width"), y="change", palette=palette, saturation=1, gap=0.08, **place, **whiskers)
+    seaborn.barplot(
+        figures.ends(numbers, "change", "half_width"),
+        y="change",
+        palette=palette,
+        saturation=1,
+        gap=0.08,
+        **place,
+        **whiskers,
+    )
     for container, label, hatch in zip(axes.containers, labels, itertools.cycle(HATCHES), strict=False):
         container.set_label(label)
         for bar in container:
@@ -40,7 +55,14 @@ def bars(numbers: pd.DataFrame) -> pyplot.Figure:
     if numbers["change_published"].notna().any():
         diamond = {"marker": "D", "edgecolor": "black", "linewidth": 1, "zorder": 4}
         seaborn.stripplot(
-            numbers, y="change_published", palette=["white"] * len(labels), dodge=True, jitter=False, size=5, **place, **diamond
+            numbers,
+            y="change_published",
+            palette=["white"] * len(labels),
+            dodge=True,
+            jitter=False,
+            size=5,
+            **place,
+            **diamond,
         )
         axes.scatter([], [], 25, "white", label="published", **diamond)
     axes.axhline(0, color="#333333", linewidth=0.9)
@@ -56,10 +78,22 @@ def about(item: Item, numbers: pd.DataFrame) -> list[str]:
     if not len(drawn):
         return []
     averaged = drawn.drop_duplicates("category")
-    over = "; ".join(f"{record['category']}: {', '.join(record['averaged'].split())}" for record in averaged.to_dict("records"))
+    over = "; ".join(
+        f"{record['category']}: {', '.join(record['averaged'].split())}"
+        for record in averaged.to_dict("records")
+    )
     if len(item.rows[0].chains) > 1:
-        whiskers = "Whiskers: standard deviation, over seeds, of the change against the baseline of the same seed."
+        whiskers = (
+            "Whiskers: standard deviation, over seeds, of the change against the baseline of the same seed."
+        )
     else:
-        whiskers = "Whiskers: 95 % intervals, which are conservative since both models are tested on the same sentences."
+        whiskers = (
+            "Whiskers: 95 % intervals, which are conservative since both models are tested on the "
+            "same sentences."
+        )
     sentences = [f"Averages over {over}.", whiskers]
-    return [*sentences, "Diamonds: the paper's values."] if drawn["change_published"].notna().any() else sentences
+    return (
+        [*sentences, "Diamonds: the paper's values."]
+        if drawn["change_published"].notna().any()
+        else sentences
+    )

@@ -1,4 +1,6 @@
-"""Example translations: some drawn at random, and those on which two models differ most (Wang et al. 2020, table 5)."""
+"""Example translations: some drawn at random, and those on which two models differ most (Wang et al. 2020,
+table 5).
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,33 @@ WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 def make(item: Item, measured: Measured) -> Made:
-    """Sentences of the main test set with the translations of each row's model of the first seed. Raises UserError if tasks differ."""
+    """Sentences of the main test set with the translations of each row's model of the first seed. Raises
+    UserError if tasks differ.
+    """
     tasks = list(dict.fromkeys(row.first.task for row in item.rows))
     if len(tasks) > 1:
-        raise UserError(f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}")
+        raise UserError(
+            f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}"
+        )
     sources, references = (measured.text(tasks[0], side) if tasks else None for side in ("source", "target"))
     reads = item.reads | {"hypotheses"}
-    footnotes = [f"Left out: {row.label}; {reason}." for row in item.rows if (reason := measured.missing(row.first, reads))]
+    footnotes = [
+        f"Left out: {row.label}; {reason}."
+        for row in item.rows
+        if (reason := measured.missing(row.first, reads))
+    ]
     if sources is None or references is None:
         footnotes += [f"The text of task {task} is not there yet." for task in tasks]
-        return Made(pd.DataFrame(columns=COLUMNS), footnotes, table=_table(item, pd.DataFrame(columns=COLUMNS)))
+        return Made(
+            pd.DataFrame(columns=COLUMNS), footnotes, table=_table(item, pd.DataFrame(columns=COLUMNS))
+        )
     metric = CHRF()
-    translated = [(row, hypotheses) for row in item.rows if (hypotheses := measured.hypotheses(row.first)) is not None]
-    systems = [(row, hypotheses, sentence_chrf(metric, hypotheses, references)) for row, hypotheses in translated]
+    translated = [
+        (row, hypotheses) for row in item.rows if (hypotheses := measured.hypotheses(row.first)) is not None
+    ]
+    systems = [
+        (row, hypotheses, sentence_chrf(metric, hypotheses, references)) for row, hypotheses in translated
+    ]
     gains = None
     if len(systems) > 1 and systems[0][0] is item.rows[0] and systems[-1][0] is item.rows[-1]:
         gains = [last - first for first, last in zip(systems[0][2], systems[-1][2], strict=True)]
@@ -46,7 +62,9 @@ def make(item: Item, measured: Measured) -> Made:
         records.append({**of, "model": "Reference", "text": references[line]})
         for row, hypotheses, chrf in systems:
             steps = row.first.steps_text
-            records.append({**of, "model": row.name, "chain": steps, "text": hypotheses[line], "chrf": chrf[line]})
+            records.append(
+                {**of, "model": row.name, "chain": steps, "text": hypotheses[line], "chrf": chrf[line]}
+            )
     numbers = pd.DataFrame(records, columns=COLUMNS)
     sentences = _sentences(item, gains, len(references))
     return Made(numbers, footnotes, table=_table(item, numbers), sentences=sentences)
@@ -54,13 +72,18 @@ def make(item: Item, measured: Measured) -> Made:
 
 def sentence_chrf(metric: CHRF, hypotheses: list[str], references: list[str]) -> list[float]:
     """chrF of each sentence against its reference, 0 to 100."""
-    return [metric.sentence_score(ours, [reference]).score for ours, reference in zip(hypotheses, references, strict=True)]
+    return [
+        metric.sentence_score(ours, [reference]).score
+        for ours, reference in zip(hypotheses, references, strict=True)
+    ]
 
 
 def chosen(wanted: Mapping[str, int], lines: int, gains: Sequence[float] | None) -> list[tuple[str, int]]:
-    """The kind and line of each example: `random` ones in the order of the text, then `gain` and `loss`, the largest first.
+    """The kind and line of each example: `random` ones in the order of the text, then `gain` and `loss`, the
+    largest first.
 
-    Random examples depend only on the seed and the number of lines. `gains`: one per line; without them there are only random examples.
+    Random examples depend only on the seed and the number of lines. `gains`: one per line; without them there
+    are only random examples.
     """
     drawn = random.Random(wanted["seed"]).sample(range(lines), min(wanted["random"], lines))
     examples = [("random", line) for line in sorted(drawn)]
@@ -72,10 +95,16 @@ def chosen(wanted: Mapping[str, int], lines: int, gains: Sequence[float] | None)
 
 
 def marked(text: str, reference: str) -> Marked:
-    """A translation in which the words outside its alignment with the reference (longest matching blocks) are marked."""
+    """A translation in which the words outside its alignment with the reference (longest matching blocks) are
+    marked.
+    """
     words = list(WORD.finditer(text))
-    matcher = difflib.SequenceMatcher(None, WORD.findall(reference), [word.group() for word in words], autojunk=False)
-    aligned = {place for block in matcher.get_matching_blocks() for place in range(block.b, block.b + block.size)}
+    matcher = difflib.SequenceMatcher(
+        None, WORD.findall(reference), [word.group() for word in words], autojunk=False
+    )
+    aligned = {
+        place for block in matcher.get_matching_blocks() for place in range(block.b, block.b + block.size)
+    }
     segments, end = [], 0
     for differs, run in itertools.groupby(range(len(words)), key=lambda place: place not in aligned):
         places = list(run)
@@ -94,10 +123,13 @@ def _sentences(item: Item, gains: list[float] | None, lines: int) -> list[str]:
     if gains is not None:
         better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
         said.append(
-            f"Gain and loss: the sentences on which the chrF of {last} is furthest above and below that of {first}; over all, it is "
+            f"Gain and loss: the sentences on which the chrF of {last} is furthest above and below that of "
+            f"{first}; over all, it is "
             f"higher on {better:,}, lower on {worse:,} and the same on {lines - better - worse:,}."
         )
-    said.append("Marked (in print bold): words of a translation that are not in its alignment with the reference.")
+    said.append(
+        "Marked (in print bold): words of a translation that are not in its alignment with the reference."
+    )
     return said
 
 
@@ -120,5 +152,10 @@ def _table(item: Item, numbers: pd.DataFrame) -> Table:
                     f"{record['chrf']:.1f}" if translation else "",
                 ]
             )
-    headings = [item.headings.get("group", ""), item.headings.get("label", ""), "Text", item.columns[0].heading]
+    headings = [
+        item.headings.get("group", ""),
+        item.headings.get("label", ""),
+        "Text",
+        item.columns[0].heading,
+    ]
     return Table(headings, ["name", "name", "text", "ours"], cells, [], frozenset(ruled))

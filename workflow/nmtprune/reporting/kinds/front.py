@@ -1,5 +1,6 @@
-"""A Pareto front: quality against cost, with one panel per measure of cost; dominated models are hollow (Behnke and Heafield 2021, section
-6)."""
+"""A Pareto front: quality against cost, with one panel per measure of cost; dominated models are hollow
+(Behnke and Heafield 2021, section 6).
+"""
 
 from __future__ import annotations
 
@@ -23,18 +24,23 @@ GREY = "#555555"
 def make(item: Item, measured: Measured) -> Made:
     numbers = tables.frame(item, measured)
     if len(numbers):
-        numbers = numbers[numbers["same_as"].isna()].reset_index(drop=True)  # where one model stands in for several
+        numbers = numbers[numbers["same_as"].isna()].reset_index(
+            drop=True
+        )  # where one model stands in for several
     quality, *costs = item.columns
     for cost in costs:
-        numbers[f"front_{cost.key}"] = on_front(numbers[quality.key], numbers[cost.key], METRICS[cost.metric].more_is_better)
+        numbers[f"front_{cost.key}"] = on_front(
+            numbers[quality.key], numbers[cost.key], METRICS[cost.metric].more_is_better
+        )
     sentences = [_leaders(item, numbers, cost) for cost in costs if len(numbers)]
     footnotes = [*figures.missing(numbers), *_unplaced(item, numbers, measured)]
     return Made(numbers, footnotes, figure=front(item, numbers), sentences=list(filter(None, sentences)))
 
 
 def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) -> np.ndarray:
-    """Whether each point is on the front: no other point is at least as good in both measures and better in one. Points that lack a
-    measure are not."""
+    """Whether each point is on the front: no other point is at least as good in both measures and better in
+    one. Points that lack a measure are not.
+    """
     good, cheap = quality.to_numpy(float), cost.to_numpy(float) * (1 if more_is_better else -1)
     as_good = (good[None] >= good[:, None]) & (cheap[None] >= cheap[:, None])
     better = (good[None] > good[:, None]) | (cheap[None] > cheap[:, None])
@@ -42,14 +48,18 @@ def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) 
 
 
 def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
-    """A sentence on how many models are on a front: in all, by group, and by family (what stands before the comma of a label)."""
+    """A sentence on how many models are on a front: in all, by group, and by family (what stands before the
+    comma of a label).
+    """
     placed = numbers.dropna(subset=[item.columns[0].key, cost.key])
     if placed.empty:
         return ""
     leads = placed[f"front_{cost.key}"]
     parts = [placed["group"], placed["label"].map(_family)]
     counts = [
-        ", ".join(f"{name} {leading.sum()} of {len(leading)}" for name, leading in leads.groupby(part, sort=False))
+        ", ".join(
+            f"{name} {leading.sum()} of {len(leading)}" for name, leading in leads.groupby(part, sort=False)
+        )
         for part in parts
         if part.nunique() > 1
     ]
@@ -60,7 +70,9 @@ def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
 def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
     """A footnote on why some scored models are not in every panel."""
     scored = set(numbers.loc[numbers["missing"] == "", "row"]) if len(numbers) else set()
-    reasons = list(dict.fromkeys(reason for (row, _), reason in tables.reasons(item, measured).items() if row in scored))
+    reasons = list(
+        dict.fromkeys(reason for (row, _), reason in tables.reasons(item, measured).items() if row in scored)
+    )
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     return [f"Not in every panel: {'; '.join(reasons[:3])}{more}."] if reasons else []
 
@@ -101,7 +113,9 @@ def _family(label: str) -> str:
 
 
 def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
-    """The points of a panel: `x`, `y`, `y_sd`, `group`, `family`, `leads` (on the front), and a `label` for points on the front."""
+    """The points of a panel: `x`, `y`, `y_sd`, `group`, `family`, `leads` (on the front), and a `label` for
+    points on the front.
+    """
     quality = item.columns[0].key
     points = pd.DataFrame(
         {
@@ -117,7 +131,14 @@ def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
     return points.assign(label=short.where(points["leads"], "")).dropna(subset=["x", "y"])
 
 
-def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, groups: figures.Looks, families: figures.Looks) -> None:
+def _draw(
+    axes: pyplot.Axes,
+    item: Item,
+    numbers: pd.DataFrame,
+    cost: Column,
+    groups: figures.Looks,
+    families: figures.Looks,
+) -> None:
     axes.set(xlabel=cost.heading, ylabel=item.columns[0].heading)
     points = _points(item, numbers, cost)
     if points.empty:
@@ -126,9 +147,14 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, cost: Column, gr
     axes.margins(0.09)
     leading = points[points["leads"]].sort_values("x")
     axes.plot(leading["x"], leading["y"], color=GREY, linewidth=1.1, zorder=1.5)
-    axes.errorbar(points["x"], points["y"], points["y_sd"], fmt="none", ecolor=GREY, elinewidth=0.8, alpha=0.4)
+    axes.errorbar(
+        points["x"], points["y"], points["y_sd"], fmt="none", ecolor=GREY, elinewidth=0.8, alpha=0.4
+    )
     points = points.sort_values("leads", kind="stable")  # above the dominated
-    told = figures.told_by("group", groups) | {"style": "family", "markers": {name: each.marker for name, each in families.items()}}
+    told = figures.told_by("group", groups) | {
+        "style": "family",
+        "markers": {name: each.marker for name, each in families.items()},
+    }
     seaborn.scatterplot(points, x="x", y="y", **told, s=40, linewidth=1.2, zorder=2, legend=False, ax=axes)
     (drawn,) = axes.collections[-1:]
     colours = drawn.get_facecolor()
@@ -139,7 +165,12 @@ def _legend(groups: figures.Looks, families: figures.Looks) -> list[Line2D]:
     """The entries of the legend: colours of groups, markers of families, and the meaning of hollow points."""
 
     def entry(label: str, colour: str, marker: str, filled: bool = True) -> Line2D:
-        look = {"marker": marker, "linestyle": "none", "color": colour, "markerfacecolor": colour if filled else "white"}
+        look = {
+            "marker": marker,
+            "linestyle": "none",
+            "color": colour,
+            "markerfacecolor": colour if filled else "white",
+        }
         return Line2D([], [], label=label, **look)
 
     coloured = [entry(name, each.colour, "s") for name, each in groups.items() if name]

@@ -1,4 +1,6 @@
-"""Heat maps of the importance of components, one for each model and metric; darker is more important (Wang and Tu 2020, figures 3 to 8)."""
+"""Heat maps of the importance of components, one for each model and metric; darker is more important (Wang
+and Tu 2020, figures 3 to 8).
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ COLOURS = "Blues"  # its lightness decreases monotonically: legible in grey and 
 EQUAL_CONTRAST = 0.18  # the luminance at which black and white text have equal contrast
 ABSENT = "#c8c8c8"
 HATCHED = "Hatched: components that a model does not have."
-# in inches: the largest width of the figure and of a panel, the width of axis labels and colour bar; the least height of a panel and of a
-# layer, and the height of a line of a title
+# in inches: the largest width of the figure and of a panel, the width of axis labels and colour bar; the
+# least height of a panel and of a layer, and the height of a line of a title
 WIDTH, WIDEST, ROOM, TALL, LAYER, LINE = 7.0, 1.75, 1.0, 1.45, 0.14, 0.13
 MOST = 5  # panels beside each other
 ACROSS = 26  # characters of a panel's title
@@ -43,12 +45,26 @@ Maps = dict[tuple[int, str], Importance | None]
 
 def make(item: Item, measured: Measured) -> Made:
     maps = {
-        (place, column.metric): importance(row, column.metric, measured) for place, row in enumerate(item.rows) for column in _maps(item)
+        (place, column.metric): importance(row, column.metric, measured)
+        for place, row in enumerate(item.rows)
+        for column in _maps(item)
     }
     numbers = frame(item, measured, maps)
-    hatched = [HATCHED] if any(found and len(found.components) < len(KINDS) * depth(found) for found in maps.values()) else []
-    sentences = [*hatched, *_across_models(item, maps), *_across_metrics(item, maps), *_depths(item, maps), *_unimportant(item, maps)]
-    lacking = numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
+    hatched = (
+        [HATCHED]
+        if any(found and len(found.components) < len(KINDS) * depth(found) for found in maps.values())
+        else []
+    )
+    sentences = [
+        *hatched,
+        *_across_models(item, maps),
+        *_across_metrics(item, maps),
+        *_depths(item, maps),
+        *_unimportant(item, maps),
+    ]
+    lacking = (
+        numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
+    )
     return Made(numbers, figures.missing(lacking), figure=heatmaps(item, numbers, maps), sentences=sentences)
 
 
@@ -57,7 +73,8 @@ def _maps(item: Item) -> list[Column]:
 
 
 def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
-    """A frame with one line for each map and component (means over the seeds that were analysed), and one for each score of a map's title.
+    """A frame with one line for each map and component (means over the seeds that were analysed), and one for
+    each score of a map's title.
 
     `drop`: the BLEU that is lost without the component. A map that is missing has one line that says why.
     """
@@ -67,30 +84,48 @@ def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
         for column in item.columns:
             source = METRICS[column.metric].reads
             absent = [reason for chain in row.chains if (reason := measured.missing(chain, {source}))]
-            about |= {"metric": column.key, "seeds": len(row.chains) - len(absent), "missing": "; ".join(absent)}
+            about |= {
+                "metric": column.key,
+                "seeds": len(row.chains) - len(absent),
+                "missing": "; ".join(absent),
+            }
             if column in _maps(item):
-                frames.append(_of_map(row, maps[place, column.metric], column.metric, measured).assign(**about))
+                frames.append(
+                    _of_map(row, maps[place, column.metric], column.metric, measured).assign(**about)
+                )
             else:
                 frames.append(pd.DataFrame([_score(row, column, measured) | about]))
     names = ["row", "group", "label", "task", "recipe", "chain", "metric", "component", "kind", "layer"]
     names += ["value", "sd", "drop", "published", "seeds", "missing"]
     every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return every.reindex(columns=names).astype({"layer": "Int64", "value": float, "sd": float, "drop": float, "published": float})
+    return every.reindex(columns=names).astype(
+        {"layer": "Int64", "value": float, "sd": float, "drop": float, "published": float}
+    )
 
 
 def _of_map(row: Row, shown: Importance | None, metric: str, measured: Measured) -> pd.DataFrame:
     if shown is None:
         return pd.DataFrame([{"component": ""}])
     kinds, layers = zip(*map(read_component, shown.components), strict=True)
-    numbers = pd.DataFrame({"component": shown.components, "kind": kinds, "layer": layers, "value": shown.mean.to_numpy()})
+    numbers = pd.DataFrame(
+        {"component": shown.components, "kind": kinds, "layer": layers, "value": shown.mean.to_numpy()}
+    )
     if metric == "contribution":
-        of_seeds = pd.concat(each for chain in row.chains if (each := measured.analysis(chain, metric)) is not None)
-        numbers["drop"] = of_seeds.groupby("component")["drop"].mean().reindex(numbers["component"]).to_numpy()
+        of_seeds = pd.concat(
+            each for chain in row.chains if (each := measured.analysis(chain, metric)) is not None
+        )
+        numbers["drop"] = (
+            of_seeds.groupby("component")["drop"].mean().reindex(numbers["component"]).to_numpy()
+        )
     return numbers.assign(sd=shown.deviation.to_numpy())
 
 
 def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | str]:
-    values = [score for chain in row.chains if (score := measured.value(chain, column.metric, column.test_set)) is not None]
+    values = [
+        score
+        for chain in row.chains
+        if (score := measured.value(chain, column.metric, column.test_set)) is not None
+    ]
     printed = row.published.get(column.published, "") if column.published else ""
     return {
         "component": "",
@@ -101,7 +136,9 @@ def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | st
 
 
 def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
-    """One panel for each row and metric: models beside each other, or below each other if there are many with several metrics."""
+    """One panel for each row and metric: models beside each other, or below each other if there are many with
+    several metrics.
+    """
     columns = _maps(item)
     beside = len(columns) == 1 or len(maps) <= MOST - 1
     panels = (
@@ -109,11 +146,18 @@ def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
         if beside
         else [(p, c) for p in range(len(item.rows)) for c in columns]
     )
-    across = (math.ceil(len(panels) / math.ceil(len(panels) / MOST)) if panels else 1) if beside else len(columns)
+    across = (
+        (math.ceil(len(panels) / math.ceil(len(panels) / MOST)) if panels else 1) if beside else len(columns)
+    )
     lines = [panels[first : first + across] for first in range(0, len(panels), across)] or [[]]
-    titles = {(place, c.metric): _title(item, numbers, number, place, c) for number, (place, c) in enumerate(panels)}
+    titles = {
+        (place, c.metric): _title(item, numbers, number, place, c) for number, (place, c) in enumerate(panels)
+    }
     tall = [max([TALL, *(LAYER * depth(maps[place, c.metric]) for place, c in line)]) for line in lines]
-    above = [max([1, *(titles[place, c.metric].count("\n") + 1 for place, c in line)]) * LINE + 0.35 for line in lines]
+    above = [
+        max([1, *(titles[place, c.metric].count("\n") + 1 for place, c in line)]) * LINE + 0.35
+        for line in lines
+    ]
     width = min(WIDTH, across * WIDEST + ROOM)
     figure, grid = pyplot.subplots(
         len(lines),
@@ -132,8 +176,17 @@ def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
             draw(axes, maps[place, column.metric], ((width - ROOM) / across, height))
             axes.set_ylabel("Layer" if number == 0 else "", fontsize=7.5)
     heading = columns[0].heading if len(columns) == 1 else "Importance"
-    bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=grid, aspect=14 * sum(tall) / TALL, pad=0.015, ticks=np.linspace(0, 1, 6))
-    bar.set_label(f"{heading} (darker: more important)" if sum(tall) > LONG else f"{heading}\n(darker: more important)", fontsize=7.5)
+    bar = figure.colorbar(
+        ScalarMappable(cmap=COLOURS),
+        ax=grid,
+        aspect=14 * sum(tall) / TALL,
+        pad=0.015,
+        ticks=np.linspace(0, 1, 6),
+    )
+    bar.set_label(
+        f"{heading} (darker: more important)" if sum(tall) > LONG else f"{heading}\n(darker: more important)",
+        fontsize=7.5,
+    )
     bar.ax.tick_params(labelsize=6.5, length=2, pad=2)
     bar.outline.set_linewidth(0.5)
     return figure
@@ -143,14 +196,22 @@ def _title(item: Item, numbers: pd.DataFrame, number: int, place: int, column: C
     """The title of a panel: `(a) En-De, contribution`, and below it the scores of the model."""
     row = item.rows[place]
     several = len(_maps(item)) > 1
-    name = f"{row.name}, {column.heading[0].lower()}{column.heading[1:]}" if several and row.name else row.name or column.heading
+    name = (
+        f"{row.name}, {column.heading[0].lower()}{column.heading[1:]}"
+        if several and row.name
+        else row.name or column.heading
+    )
     lines = textwrap.wrap(f"({string.ascii_lowercase[number % 26]}) {name}", ACROSS)
     for score in (each for each in item.columns if each not in _maps(item)):
         record = numbers[(numbers["row"] == place + 1) & (numbers["metric"] == score.key)].iloc[0]
         ours = "–" if math.isnan(record["value"]) else tables.number(score.metric, record["value"])
         if not math.isnan(record["sd"]):
             ours += f" ± {tables.number(score.metric, record['sd']).lstrip('+')}"
-        printed = [] if math.isnan(record["published"]) else [f"(published {tables.number(score.metric, record['published'])})"]
+        printed = (
+            []
+            if math.isnan(record["published"])
+            else [f"(published {tables.number(score.metric, record['published'])})"]
+        )
         in_one_line = " ".join([f"{score.heading} {ours}", *printed])
         lines += [in_one_line] if len(in_one_line) <= ACROSS else [f"{score.heading} {ours}", *printed]
     return "\n".join(lines)
@@ -162,7 +223,9 @@ def depth(shown: Importance | None) -> int:
 
 
 def draw(axes: Axes, shown: Importance | None, size: tuple[float, float]) -> None:
-    """Draw a map into a panel of about this `size` (width and height in inches), with its values as text if they are legible."""
+    """Draw a map into a panel of about this `size` (width and height in inches), with its values as text if
+    they are legible.
+    """
     if shown is None:
         absent(axes)
         return
@@ -175,12 +238,23 @@ def absent(axes: Axes) -> None:
     """Draw an empty panel; the reason is in the footnotes."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=ABSENT)
-    axes.text(0.5, 0.5, "not there yet", transform=axes.transAxes, ha="center", va="center", fontsize=7.5, color="#666666")
+    axes.text(
+        0.5,
+        0.5,
+        "not there yet",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=7.5,
+        color="#666666",
+    )
 
 
-def draw_components(axes: Axes, values: Mapping[str, float], texts: Mapping[str, str], layers: int, width: float, **more: Any) -> None:
-    """Draw a cell for each component, by kind and by layer from the bottom up, in the colour of its value from 0 to 1. Cells without a
-    value are hatched.
+def draw_components(
+    axes: Axes, values: Mapping[str, float], texts: Mapping[str, str], layers: int, width: float, **more: Any
+) -> None:
+    """Draw a cell for each component, by kind and by layer from the bottom up, in the colour of its value
+    from 0 to 1. Cells without a value are hatched.
 
     `width`: the width of the panel in inches. `more`: arguments for seaborn.
     """
@@ -189,7 +263,18 @@ def draw_components(axes: Axes, values: Mapping[str, float], texts: Mapping[str,
     written = grid.map(lambda name: texts.get(name, "")) if len(texts) else None
     known = grid.map(lambda name: values.get(name, math.nan))
     axes.figure.set_visible(False)  # seaborn would draw it whole to see whether tick labels overlap
-    seaborn.heatmap(known, vmin=0, vmax=1, annot=written, fmt="", cbar=False, linewidths=0.4, linecolor="#8c8c8c", ax=axes, **more)
+    seaborn.heatmap(
+        known,
+        vmin=0,
+        vmax=1,
+        annot=written,
+        fmt="",
+        cbar=False,
+        linewidths=0.4,
+        linecolor="#8c8c8c",
+        ax=axes,
+        **more,
+    )
     axes.figure.set_visible(True)
     colours = axes.collections[0].to_rgba(known.to_numpy()[known.notna()])
     for text, colour in zip(axes.texts, colours, strict=False):
@@ -211,18 +296,26 @@ def text_size(size: tuple[float, float], layers: int) -> float:
 
 
 def decimals(value: float) -> str:
-    """A value from 0 to 1 with two decimals and without its leading zero, `.07`; `0` and `1` themselves without decimals."""
+    """A value from 0 to 1 with two decimals and without its leading zero, `.07`; `0` and `1` themselves
+    without decimals.
+    """
     return f"{value:.0f}" if value in (0, 1) else f"{value:.2f}".removeprefix("0")
 
 
 def _across_models(item: Item, maps: Maps) -> list[str]:
-    """Sentences on how well rows rank components like the baseline row of their group, or like its first row if it has no baseline."""
+    """Sentences on how well rows rank components like the baseline row of their group, or like its first row
+    if it has no baseline.
+    """
     sentences = []
     for column in _maps(item):
         for group in dict.fromkeys(row.group for row in item.rows):
             places = [place for place, row in enumerate(item.rows) if row.group == group]
             base = next((place for place in places if item.rows[place].baseline), places[0])
-            pairs = {item.rows[place].label: (maps[base, column.metric], maps[place, column.metric]) for place in places if place != base}
+            pairs = {
+                item.rows[place].label: (maps[base, column.metric], maps[place, column.metric])
+                for place in places
+                if place != base
+            }
             sentences += _agreements(f"Rank agreement with {item.rows[base].name}, {_small(column)}", pairs)
     return sentences
 
@@ -232,14 +325,19 @@ def _across_metrics(item: Item, maps: Maps) -> list[str]:
     first, *others = _maps(item)
     sentences = []
     for column in others:
-        pairs = {row.name: (maps[place, first.metric], maps[place, column.metric]) for place, row in enumerate(item.rows)}
+        pairs = {
+            row.name: (maps[place, first.metric], maps[place, column.metric])
+            for place, row in enumerate(item.rows)
+        }
         sentences += _agreements(f"Rank agreement of {_small(first)} and {_small(column)}", pairs)
     return sentences
 
 
 def _agreements(what: str, pairs: Mapping[str, tuple[Importance | None, Importance | None]]) -> list[str]:
     """One sentence on the agreement of all pairs in which both importances are known."""
-    agreements = {name: rank_agreement(ours, theirs) for name, (ours, theirs) in pairs.items() if ours and theirs}
+    agreements = {
+        name: rank_agreement(ours, theirs) for name, (ours, theirs) in pairs.items() if ours and theirs
+    }
     if not agreements:
         return []
     over = " or ".join(dict.fromkeys(each.over for each in agreements.values()))
@@ -268,11 +366,15 @@ def _unimportant(item: Item, maps: Maps) -> list[str]:
         for place, row in enumerate(item.rows):
             if found := maps[place, column.metric]:
                 counts = count_unimportant(found)
-                mean = f"{counts[0]}" if len(counts) == 1 else f"{counts.mean():.1f} ± {counts.std(ddof=1):.1f}"
+                mean = (
+                    f"{counts[0]}" if len(counts) == 1 else f"{counts.mean():.1f} ± {counts.std(ddof=1):.1f}"
+                )
                 none = "" if np.nanmax(found.values) > 0 else ", since nothing is lost without any"
                 said.append(f"{row.name}: {mean} of {len(found.components)}{none}")
         if said:
-            sentences.append(f"Unimportant components ({_small(column)} below {UNIMPORTANT:g}): {'; '.join(said)}.")
+            sentences.append(
+                f"Unimportant components ({_small(column)} below {UNIMPORTANT:g}): {'; '.join(said)}."
+            )
     return sentences
 
 

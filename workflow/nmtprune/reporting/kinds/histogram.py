@@ -1,4 +1,6 @@
-"""Histograms of the norms of weight groups at the moment a model was sliced, with the gap between dead groups and the others."""
+"""Histograms of the norms of weight groups at the moment a model was sliced, with the gap between dead groups
+and the others.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +19,41 @@ from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 # for each column of panels, the matrices whose groups it shows
-PANELS = {"FFN": {"fc1": "W1, rows", "fc2": "W2, columns"}, "Attention": {"q_proj": "Q", "k_proj": "K", "v_proj": "V", "out_proj": "O"}}
+PANELS = {
+    "FFN": {"fc1": "W1, rows", "fc2": "W2, columns"},
+    "Attention": {"q_proj": "Q", "k_proj": "K", "v_proj": "V", "out_proj": "O"},
+}
 SMALLEST = 1e-12  # where a group of zeros is drawn on the logarithmic axis
 BINS = 60
-COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "matrix", "groups", "cut", "below", "zero", "median", "missing")
+COLUMNS = (
+    "row",
+    "label",
+    "task",
+    "recipe",
+    "seed",
+    "chain",
+    "matrix",
+    "groups",
+    "cut",
+    "below",
+    "zero",
+    "median",
+    "missing",
+)
 
 
 def make(item: Item, measured: Measured) -> Made:
     numbers = pd.DataFrame(
-        [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)], columns=COLUMNS
+        [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)],
+        columns=COLUMNS,
     )
     return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=histogram(item, measured))
 
 
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """One record for each model and matrix (over all layers): its groups, the cut, and how many groups lie below it; or one record that
-    says why the model is missing."""
+    """One record for each model and matrix (over all layers): its groups, the cut, and how many groups lie
+    below it; or one record that says why the model is missing.
+    """
     for chain in row.chains:
         about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain), "missing": ""}
         norms = measured.norms(chain)
@@ -41,8 +62,18 @@ def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, An
             continue
         for name in (name for matrices in PANELS.values() for name in matrices if name in norms):
             cut = _cut(norms, name)
-            facts = {"groups": len(norms[name]), "zero": int((norms[name] == 0).sum()), "median": float(np.median(norms[name]))}
-            yield {**about, "matrix": name, **facts, "cut": cut, "below": None if cut is None else int((norms[name] < cut).sum())}
+            facts = {
+                "groups": len(norms[name]),
+                "zero": int((norms[name] == 0).sum()),
+                "median": float(np.median(norms[name])),
+            }
+            yield {
+                **about,
+                "matrix": name,
+                **facts,
+                "cut": cut,
+                "below": None if cut is None else int((norms[name] < cut).sum()),
+            }
 
 
 def _cut(norms: Mapping[str, np.ndarray], name: str) -> float | None:
@@ -50,9 +81,15 @@ def _cut(norms: Mapping[str, np.ndarray], name: str) -> float | None:
 
 
 def histogram(item: Item, measured: Measured) -> pyplot.Figure:
-    """The numbers of groups by root mean square: one row of panels per model (its first seed), one line per matrix, dashed at cuts."""
+    """The numbers of groups by root mean square: one row of panels per model (its first seed), one line per
+    matrix, dashed at cuts.
+    """
     of_models = [measured.norms(row.first) for row in item.rows] or [None]
-    shown = [title for title, names in PANELS.items() if any(each and names.keys() & each.keys() for each in of_models)] or list(PANELS)[:1]
+    shown = [
+        title
+        for title, names in PANELS.items()
+        if any(each and names.keys() & each.keys() for each in of_models)
+    ] or list(PANELS)[:1]
     figure, panels = pyplot.subplots(
         len(of_models),
         len(shown),
@@ -80,9 +117,21 @@ def histogram(item: Item, measured: Measured) -> pyplot.Figure:
 
 def _draw(axes: pyplot.Axes, norms: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
     shown = [name for name in names if name in norms]
-    values = pd.concat([pd.DataFrame({"norm": np.maximum(norms[name], SMALLEST), "matrix": names[name]}) for name in shown])
+    values = pd.concat(
+        [pd.DataFrame({"norm": np.maximum(norms[name], SMALLEST), "matrix": names[name]}) for name in shown]
+    )
     colours = dict(zip(names.values(), figures.COLOURS, strict=False))
-    seaborn.histplot(values, x="norm", hue="matrix", palette=colours, bins=BINS, log_scale=True, element="step", fill=False, ax=axes)
+    seaborn.histplot(
+        values,
+        x="norm",
+        hue="matrix",
+        palette=colours,
+        bins=BINS,
+        log_scale=True,
+        element="step",
+        fill=False,
+        ax=axes,
+    )
     figures.number_powers(axes.xaxis)
     for name in shown:
         if (cut := _cut(norms, name)) is not None:

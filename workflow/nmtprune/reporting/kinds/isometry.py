@@ -1,7 +1,7 @@
 """Layerwise dynamical isometry: mean singular values of components' Jacobians (Wang and Tu 2020, table 2).
 
-The table has one block of rows for each way of taking Jacobians, with one row per layer from the top down, and one column for each kind of
-component and model.
+The table has one block of rows for each way of taking Jacobians, with one row per layer from the top down,
+and one column for each kind of component and model.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ PUBLISHED = "Published"
 
 
 class Variant(NamedTuple):
-    """One way of taking Jacobians: `at` initial or trained weights, with (1) or without (0) the `residual` connection's identity, at one
-    position or over all positions of a sentence (`reach`)."""
+    """One way of taking Jacobians: `at` initial or trained weights, with (1) or without (0) the `residual`
+    connection's identity, at one position or over all positions of a sentence (`reach`).
+    """
 
     at: str
     residual: int
@@ -32,14 +33,26 @@ class Variant(NamedTuple):
 
     def __str__(self) -> str:
         of = "" if self.reach == "position" else ", across positions"
-        return f"{'At initialisation' if self.at == 'initial' else 'Trained'}, {'with' if self.residual else 'without'} the residual{of}"
+        return (
+            f"{'At initialisation' if self.at == 'initial' else 'Trained'}, "
+            f"{'with' if self.residual else 'without'} the residual{of}"
+        )
 
     def of(self, numbers: pd.DataFrame) -> pd.DataFrame:
         """The rows of a frame that belong to this variant."""
-        return numbers[(numbers["at"] == self.at) & (numbers["residual"] == self.residual) & (numbers["reach"] == self.reach)]
+        return numbers[
+            (numbers["at"] == self.at)
+            & (numbers["residual"] == self.residual)
+            & (numbers["reach"] == self.reach)
+        ]
 
 
-VARIANTS = tuple(Variant(at, residual, reach) for reach in ("position", "sentence") for at in ("initial", "trained") for residual in (0, 1))
+VARIANTS = tuple(
+    Variant(at, residual, reach)
+    for reach in ("position", "sentence")
+    for at in ("initial", "trained")
+    for residual in (0, 1)
+)
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -49,25 +62,36 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with a row for each model, variant and component that the model or its published counterpart has; if neither has any, one
-    row that says why.
+    """A frame with a row for each model, variant and component that the model or its published counterpart
+    has; if neither has any, one row that says why.
 
-    `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` the standard deviation over seeds, `over_positions_sd` the mean
-    over seeds of the standard deviation over positions.
+    `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` the standard deviation over seeds,
+    `over_positions_sd` the mean over seeds of the standard deviation over positions.
     """
     records = []
     for number, row in enumerate(item.rows, 1):
         there = [each for chain in row.chains if (each := measured.analysis(chain, "isometry")) is not None]
-        found = pd.concat(there) if there else pd.DataFrame(columns=["kind", "layer", "at", "residual", "reach"])
+        found = (
+            pd.concat(there) if there else pd.DataFrame(columns=["kind", "layer", "at", "residual", "reach"])
+        )
         printed = _published(row)
         components = {*zip(found["kind"], found["layer"], strict=True), *printed}
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
-        for variant in (each for each in VARIANTS if each.reach == "position" or (found["reach"] == each.reach).any()):
+        for variant in (
+            each for each in VARIANTS if each.reach == "position" or (found["reach"] == each.reach).any()
+        ):
             of_variant = variant.of(found)
-            for kind, layer in sorted(components, key=lambda each: (list(KINDS).index(each[0]), each[1])) or [("", math.nan)]:
+            for kind, layer in sorted(components, key=lambda each: (list(KINDS).index(each[0]), each[1])) or [
+                ("", math.nan)
+            ]:
                 values = of_variant[(of_variant["kind"] == kind) & (of_variant["layer"] == layer)]
                 record = {"row": number, "label": row.label, **columns_of(row.first), **variant._asdict()}
-                record |= {"kind": kind, "layer": layer, **_over_seeds(values), "published": printed.get((kind, layer), math.nan)}
+                record |= {
+                    "kind": kind,
+                    "layer": layer,
+                    **_over_seeds(values),
+                    "published": printed.get((kind, layer), math.nan),
+                }
                 why = [] if absent or len(values) else [_lack(variant, found, row.first)]
                 records.append(record | {"missing": "; ".join([*absent, *why])})
     return pd.DataFrame(records)
@@ -75,7 +99,12 @@ def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
 
 def _over_seeds(values: pd.DataFrame) -> dict[str, float]:
     if not len(values):
-        return {"mean_singular_value": math.nan, "mean_singular_value_sd": math.nan, "over_positions_sd": math.nan, "seeds": 0}
+        return {
+            "mean_singular_value": math.nan,
+            "mean_singular_value_sd": math.nan,
+            "over_positions_sd": math.nan,
+            "seeds": 0,
+        }
     means = values["mean_singular_value"]
     return {
         "mean_singular_value": means.mean(),
@@ -123,7 +152,13 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
         for reason in numbers["missing"].unique():
             _mark(reason, footnotes)
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
-    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, frozenset(ruled - {0}))
+    return Table(
+        [heading for heading, _ in columns],
+        [kind for _, kind in columns],
+        cells,
+        notes,
+        frozenset(ruled - {0}),
+    )
 
 
 def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str, str]) -> str:
@@ -134,14 +169,18 @@ def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str,
     record = block.of(of_component).to_dict("records")
     if not record:
         return ""
-    value, deviation, missing = (record[0][key] for key in ("mean_singular_value", "mean_singular_value_sd", "missing"))
+    value, deviation, missing = (
+        record[0][key] for key in ("mean_singular_value", "mean_singular_value_sd", "missing")
+    )
     cell = _number(value) or "–"
     cell += f" ± {_number(deviation)}" if not math.isnan(deviation) else ""
     return cell + (f" {_mark(missing, footnotes)}" if missing else "")
 
 
 def _mark(reason: str, footnotes: dict[str, str]) -> str:
-    return footnotes.setdefault(reason, f"({chr(ord('a') + len(footnotes)) if len(footnotes) < 26 else f'a{len(footnotes)}'})")
+    return footnotes.setdefault(
+        reason, f"({chr(ord('a') + len(footnotes)) if len(footnotes) < 26 else f'a{len(footnotes)}'})"
+    )
 
 
 def _number(value: float) -> str:
@@ -150,20 +189,37 @@ def _number(value: float) -> str:
 
 
 def nearest(numbers: pd.DataFrame) -> list[str]:
-    """A sentence that says which way of taking Jacobians comes nearest to the published values: by the mean absolute difference of natural
-    logarithms, over the components that all ways and the paper have. Nothing if there is no such component."""
+    """A sentence that says which way of taking Jacobians comes nearest to the published values: by the mean
+    absolute difference of natural logarithms, over the components that all ways and the paper have. Nothing
+    if there is no such component.
+    """
     if not len(numbers):
         return []
     logs = numbers.assign(
-        off=np.abs(np.log(numbers["mean_singular_value"].where(numbers["mean_singular_value"] > 0) / numbers["published"]))
+        off=np.abs(
+            np.log(
+                numbers["mean_singular_value"].where(numbers["mean_singular_value"] > 0)
+                / numbers["published"]
+            )
+        )
     )
-    logs = logs.dropna(subset="off").pivot_table(index=["row", "kind", "layer"], columns=["at", "residual", "reach"], values="off").dropna()
+    logs = (
+        logs.dropna(subset="off")
+        .pivot_table(index=["row", "kind", "layer"], columns=["at", "residual", "reach"], values="off")
+        .dropna()
+    )
     if not len(logs):
         return []
-    distances = {Variant(*name): float(distance) for name, distance in logs.mean().sort_values(kind="stable").items()}
-    best, *others = (f"{str(variant)[0].lower()}{str(variant)[1:]} ({distance:.2f})" for variant, distance in distances.items())
+    distances = {
+        Variant(*name): float(distance) for name, distance in logs.mean().sort_values(kind="stable").items()
+    }
+    best, *others = (
+        f"{str(variant)[0].lower()}{str(variant)[1:]} ({distance:.2f})"
+        for variant, distance in distances.items()
+    )
     than = f"; then {', '.join(others)}" if others else ""
     return [
-        f"Nearest to the published values are those {best}{than}: mean absolute differences of natural logarithms over "
+        f"Nearest to the published values are those {best}{than}: mean absolute differences of natural "
+        "logarithms over "
         f"{len(logs)} components, layers counted from the bottom."
     ]

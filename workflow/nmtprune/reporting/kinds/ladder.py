@@ -1,4 +1,6 @@
-"""The share of weights that can go without loss against the width of models, pruned directly and with retraining."""
+"""The share of weights that can go without loss against the width of models, pruned directly and with
+retraining.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,25 @@ def make(item: Item, measured: Measured) -> Made:
 def _figure(numbers: pd.DataFrame) -> pyplot.Figure:
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
     there = numbers.dropna(subset="spare")
-    looks = {label: figures.look(place, "" if place % 2 else figures.DASHED) for place, label in enumerate(there["label"].unique())}
+    looks = {
+        label: figures.look(place, "" if place % 2 else figures.DASHED)
+        for place, label in enumerate(there["label"].unique())
+    }
     points = there.rename(columns={"width": "x", "spare": "y", "label": "name"})
     figures.lines(axes, figures.ends(points, "y", "spare_sd"), looks)
     for row in points[points["bound"]].itertuples():
-        axes.annotate("", (row.x, row.y + 7), (row.x, row.y), arrowprops={"arrowstyle": "->", "color": looks[row.name].colour})
+        axes.annotate(
+            "",
+            (row.x, row.y + 7),
+            (row.x, row.y),
+            arrowprops={"arrowstyle": "->", "color": looks[row.name].colour},
+        )
     axes.set_xscale("log", base=2)
     axes.set(xlabel="Model dimension d (parameters)", ylabel=f"Weights that can go for {MARGIN:g} BLEU (%)")
     models = numbers.drop_duplicates("width").sort_values("width")
-    axes.set_xticks(models["width"], [_tick(row.width, row.parameters) for row in models.itertuples()], minor=False)
+    axes.set_xticks(
+        models["width"], [_tick(row.width, row.parameters) for row in models.itertuples()], minor=False
+    )
     axes.set_ylim(0, 100)
     if len(there):
         axes.legend(loc="best", handlelength=3)

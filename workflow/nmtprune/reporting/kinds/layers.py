@@ -1,4 +1,6 @@
-"""Heads and feed-forward units left in every layer, one line per model (Behnke and Heafield 2021, figure 4)."""
+"""Heads and feed-forward units left in every layer, one line per model (Behnke and Heafield 2021, figure
+4).
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,12 @@ def layers(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     """Heads (upper row) and units (lower row) left, by layer from the bottom up; means over seeds."""
     attention = [panel for panel in ATTENTION if _layers(numbers, panel[0])] or ATTENTION[:2]
     columns = max(len(attention), len(FFN))
-    figure, panels = pyplot.subplots(2, columns, figsize=(3.3 * columns, 5.4), squeeze=False, layout="constrained")
-    for row, some, heading in zip(panels, (attention, FFN), ("Attention heads left", "FFN units left"), strict=True):
+    figure, panels = pyplot.subplots(
+        2, columns, figsize=(3.3 * columns, 5.4), squeeze=False, layout="constrained"
+    )
+    for row, some, heading in zip(
+        panels, (attention, FFN), ("Attention heads left", "FFN units left"), strict=True
+    ):
         for axes, (name, title) in zip(row, some, strict=False):
             axes.set_title(title)
             _draw(axes, item, numbers, name)
@@ -57,7 +63,9 @@ def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, name: str) -> No
     depths = {column: int(column.rpartition("_")[2]) for column in columns}
     pruned = [place for place, row in enumerate(item.rows) if not row.baseline]
     looks = {
-        known["label"][place]: figures.look(pruned.index(place)) if place in pruned else figures.Look(OF_THE_BASELINE, ".", figures.DOTTED)
+        known["label"][place]: figures.look(pruned.index(place))
+        if place in pruned
+        else figures.Look(OF_THE_BASELINE, ".", figures.DOTTED)
         for place in known.index
     }
     left = known.rename(columns={"label": "name", **depths}).melt(["row", "name"], depths.values(), "x", "y")

@@ -17,16 +17,23 @@ OF_THE_BASELINE = "#444444"  # the colour of a baseline that belongs to all line
 
 def make(item: Item, measured: Measured) -> Made:
     numbers = tables.frame(item, measured)
-    return Made(numbers, figures.missing(numbers), figure=lines(item, numbers, measured), sentences=_published(item, numbers))
+    return Made(
+        numbers,
+        figures.missing(numbers),
+        figure=lines(item, numbers, measured),
+        sentences=_published(item, numbers),
+    )
 
 
 def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
-    """One line for each group and label that starts from the group's baseline at 0; the baseline is also a thin horizontal line. Lines over
-    another variable than the first one of the axis do not start from the baseline.
+    """One line for each group and label that starts from the group's baseline at 0; the baseline is also a
+    thin horizontal line. Lines over another variable than the first one of the axis do not start from the
+    baseline.
 
-    If there are several tasks or recipes, each has a colour and each label a marker; otherwise each label has both. The band around a
-    baseline shows how much noise to expect: its standard deviation over seeds, or with one seed the 95 % bootstrap interval over sentences.
-    Published values are drawn only on the paper's own data, since BLEU has another scale on others.
+    If there are several tasks or recipes, each has a colour and each label a marker; otherwise each label has
+    both. The band around a baseline shows how much noise to expect: its standard deviation over seeds, or
+    with one seed the 95 % bootstrap interval over sentences. Published values are drawn only on the paper's
+    own data, since BLEU has another scale on others.
     """
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = _points(item, numbers)
@@ -41,8 +48,13 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
             if line["y"].isna().all():
                 continue  # the legend would speak of a line that is not there
             look = figures.look(number, figures.DASHED if label in item.dashed else "")
-            looks[f"{title}{label}"] = look._replace(colour=figures.COLOURS[place % len(figures.COLOURS)]) if several else look
-            drawn += [part.assign(name=f"{title}{label}") for part in ([baseline, line] if line["joined"].any() else [line])]
+            looks[f"{title}{label}"] = (
+                look._replace(colour=figures.COLOURS[place % len(figures.COLOURS)]) if several else look
+            )
+            drawn += [
+                part.assign(name=f"{title}{label}")
+                for part in ([baseline, line] if line["joined"].any() else [line])
+            ]
         if drawn:
             figures.lines(axes, figures.ends(pd.concat(drawn), "y", f"{metric}_sd"), looks)
         colour = figures.COLOURS[place % len(figures.COLOURS)] if several else OF_THE_BASELINE
@@ -64,10 +76,14 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
 
 
 def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
-    """The frame with columns for plotting: `x` (0 for rows outside the grid), `y`, `baseline`, `own` (on the paper's own data), `joined`
-    (the line starts from the baseline) and `published`."""
+    """The frame with columns for plotting: `x` (0 for rows outside the grid), `y`, `baseline`, `own` (on the
+    paper's own data), `joined` (the line starts from the baseline) and `published`.
+    """
     variables, metric = item.x["variables"], item.columns[0].metric
-    x = [next((row.values[variable] for variable in variables if variable in row.values), 0) for row in item.rows]
+    x = [
+        next((row.values[variable] for variable in variables if variable in row.values), 0)
+        for row in item.rows
+    ]
     published = numbers.get(f"{metric}_published", pd.Series(np.nan, index=numbers.index))
     return numbers.assign(
         x=x,
@@ -86,7 +102,10 @@ def _published(item: Item, numbers: pd.DataFrame) -> list[str]:
     if printed.empty:
         return []
     metric, heading = item.columns[0].metric, item.columns[0].heading
-    values = [f"{row.label}{f' ({row.x})' if row.x else ''} {tables.number(metric, row.published)}" for row in printed.itertuples()]
+    values = [
+        f"{row.label}{f' ({row.x})' if row.x else ''} {tables.number(metric, row.published)}"
+        for row in printed.itertuples()
+    ]
     how = "hollow stars" if printed["own"].all() else "not drawn, since its data are others"
     return [f"Published {heading} ({how}): {', '.join(values)}."]
 

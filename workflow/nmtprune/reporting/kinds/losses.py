@@ -1,4 +1,6 @@
-"""Losses through the trainings of a chain: one curve over all updates behind a model, with marks for the steps between trainings."""
+"""Losses through the trainings of a chain: one curve over all updates behind a model, with marks for the
+steps between trainings.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,33 @@ from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 CURVES = {"train_nll": "training", "dev_nll": "development"}
-COLUMNS = ("row", "group", "label", "task", "recipe", "seed", "chain", "update", "update_of_step", "epoch_of_step", "learning_rate")
+COLUMNS = (
+    "row",
+    "group",
+    "label",
+    "task",
+    "recipe",
+    "seed",
+    "chain",
+    "update",
+    "update_of_step",
+    "epoch_of_step",
+    "learning_rate",
+)
 
 
 def make(item: Item, measured: Measured) -> Made:
-    records = [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)]
+    records = [
+        record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)
+    ]
     numbers = pd.DataFrame(records, columns=[*COLUMNS, *CURVES, "missing"])
     return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=losses(numbers))
 
 
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """One record for each validation in the trainings behind each of a row's models, or one that says why a model is missing."""
+    """One record for each validation in the trainings behind each of a row's models, or one that says why a
+    model is missing.
+    """
     for chain in row.chains:
         about = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
         if reason := measured.missing(chain, ["history"]):
@@ -47,8 +65,8 @@ def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, An
 
 
 def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[str, Any]]]:
-    """The validations on the way to a model: of each training those up to the checkpoint that the next one continues from, of the last
-    training all.
+    """The validations on the way to a model: of each training those up to the checkpoint that the next one
+    continues from, of the last training all.
 
     Yields the training, the number of updates of all trainings so far, and the validation.
     """
@@ -70,7 +88,9 @@ def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[st
 
 
 def losses(numbers: pd.DataFrame) -> pyplot.Figure:
-    """Training and development loss of each row against updates, with a vertical line between one training and the next."""
+    """Training and development loss of each row against updates, with a vertical line between one training
+    and the next.
+    """
     points = numbers[numbers["missing"] == ""]
     several = points["row"].nunique() > 1
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
@@ -83,8 +103,13 @@ def losses(numbers: pd.DataFrame) -> pyplot.Figure:
         for label in points["label"].unique()
         for curve in CURVES.values()
     }
-    looks = {name: figures.look(place, figures.DASHED if place % 2 else "") for place, name in enumerate(names.values())}
-    curves = points.rename(columns={"update": "x", **CURVES}).melt(["row", "label", "seed", "x"], CURVES.values(), "curve", "y")
+    looks = {
+        name: figures.look(place, figures.DASHED if place % 2 else "")
+        for place, name in enumerate(names.values())
+    }
+    curves = points.rename(columns={"update": "x", **CURVES}).melt(
+        ["row", "label", "seed", "x"], CURVES.values(), "curve", "y"
+    )
     curves["name"] = [names[pair] for pair in zip(curves["label"], curves["curve"], strict=True)]
     models = curves["row"].astype(str) + "/" + curves["seed"].astype(str)
     figures.lines(axes, curves, looks, units=models, estimator=None, linewidth=1.4, markersize=3)
@@ -105,8 +130,9 @@ def losses(numbers: pd.DataFrame) -> pyplot.Figure:
 
 
 def _breaks(points: pd.DataFrame) -> list[tuple[int, str]]:
-    """The updates at which a training follows another, with the steps between them (`prune-global-80`), or the name of the second one if
-    there are none."""
+    """The updates at which a training follows another, with the steps between them (`prune-global-80`), or
+    the name of the second one if there are none.
+    """
     breaks = {}
     for _, line in points.groupby(["row", "seed"], sort=False):
         begun = line.groupby("chain", sort=False)[["update", "update_of_step"]].first()

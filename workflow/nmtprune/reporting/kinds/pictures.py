@@ -1,4 +1,6 @@
-"""Pictures that show where a model's weights were kept, by class and LSTM sub-group, and a table of the kept shares."""
+"""Pictures that show where a model's weights were kept, by class and LSTM sub-group, and a table of the kept
+shares.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,30 @@ from nmtprune.reporting import tables
 from nmtprune.reporting.figures import COLOURS
 from nmtprune.reporting.rendition import Made, Table
 
-GATES = ("input gate", "forget gate", "output gate", "candidate")  # top down, as in equation 2 of See et al. 2016
+GATES = (
+    "input gate",
+    "forget gate",
+    "output gate",
+    "candidate",
+)  # top down, as in equation 2 of See et al. 2016
 CONNECTIONS = ("feed-forward", "input feeding", "recurrent")
-KEPT = {"kept_of_class": "kept", "kept_of_part": "kept", "kept_on_diagonal": "kept_on_diagonal", "kept_off_diagonal": "kept_off_diagonal"}
-# in inches: the width of the figure, space for labels on the left and above, space between panels, the heights of a panel with several
-# matrices, of one with a single matrix, and of a heading
+KEPT = {
+    "kept_of_class": "kept",
+    "kept_of_part": "kept",
+    "kept_on_diagonal": "kept_on_diagonal",
+    "kept_off_diagonal": "kept_off_diagonal",
+}
+# in inches: the width of the figure, space for labels on the left and above, space between panels, the
+# heights of a panel with several matrices, of one with a single matrix, and of a heading
 WIDTH, LEFT, ABOVE, BETWEEN, TALL, FLAT, HEADING = 7.0, 0.85, 0.42, 0.12, 2.9, 0.8, 0.2
 LINE = COLOURS[1]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A weight class as it is drawn: pictures in a grid whose `rows` and `columns` have relative heights and widths."""
+    """A weight class as it is drawn: pictures in a grid whose `rows` and `columns` have relative heights and
+    widths.
+    """
 
     title: str
     rows: dict[str, float]
@@ -45,19 +59,39 @@ class Panel:
 def make(item: Item, measured: Measured) -> Made:
     numbers = shares(item, measured)
     absent = dict.fromkeys(reason for reason in numbers["missing"] if reason)
-    sentences = ["White: kept; black: pruned; grey: the share of kept weights where a dot stands for more than one."] if item.rows else []
+    sentences = (
+        ["White: kept; black: pruned; grey: the share of kept weights where a dot stands for more than one."]
+        if item.rows
+        else []
+    )
     return Made(
-        numbers, [f"{reason}." for reason in absent], table=_table(item, numbers), figure=_figure(item, measured), sentences=sentences
+        numbers,
+        [f"{reason}." for reason in absent],
+        table=_table(item, numbers),
+        figure=_figure(item, measured),
+        sentences=sentences,
     )
 
 
 def shares(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame of kept shares in percent, means over the seeds that were analysed: one row per class, and one row per sub-group.
+    """A frame of kept shares in percent, means over the seeds that were analysed: one row per class, and one
+    row per sub-group.
 
     A model that was not analysed has one row that says why.
     """
     keys = ["class", "gate", "connection"]
-    columns = ["row", "label", "task", "recipe", "chain", *keys, "weights", *dict.fromkeys(KEPT.values()), "seeds", "missing"]
+    columns = [
+        "row",
+        "label",
+        "task",
+        "recipe",
+        "chain",
+        *keys,
+        "weights",
+        *dict.fromkeys(KEPT.values()),
+        "seeds",
+        "missing",
+    ]
     frames = []
     for number, row in enumerate(item.rows, 1):
         analyses = [each for chain in row.chains if (each := measured.analysis(chain, "weights")) is not None]
@@ -78,11 +112,24 @@ def shares(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _table(item: Item, numbers: pd.DataFrame) -> Table:
-    """One line per class: the share kept of the whole class, of its sub-groups if it has any, and on their diagonals."""
+    """One line per class: the share kept of the whole class, of its sub-groups if it has any, and on their
+    diagonals.
+    """
     of_parts = numbers[numbers["gate"].fillna("") != ""]
-    pairs = [(c, g) for c in CONNECTIONS for g in GATES if ((of_parts["connection"] == c) & (of_parts["gate"] == g)).any()]
+    pairs = [
+        (c, g)
+        for c in CONNECTIONS
+        for g in GATES
+        if ((of_parts["connection"] == c) & (of_parts["gate"] == g)).any()
+    ]
     labelled = len(item.rows) > 1
-    headings = [*(["Model"] if labelled else []), "Class", "Weights", "Kept (%)", *(f"{g}, {c} (%)" for c, g in pairs)]
+    headings = [
+        *(["Model"] if labelled else []),
+        "Class",
+        "Weights",
+        "Kept (%)",
+        *(f"{g}, {c} (%)" for c, g in pairs),
+    ]
     headings += ["on diagonals (%)"] if pairs else []
     kinds = ["name"] * (1 + labelled) + ["ours"] * (len(headings) - 1 - labelled)
     cells, ruled = [], set()
@@ -105,7 +152,9 @@ def _percent(value: float) -> str:
 
 
 def _figure(item: Item, measured: Measured) -> Figure:
-    """One panel per class, models below each other. Panels beside each other have the same rows, named on the left."""
+    """One panel per class, models below each other. Panels beside each other have the same rows, named on the
+    left.
+    """
     bands: list[tuple[str, list[Panel] | str]] = []
     for row in item.rows:
         panels = _panels(row, measured)
@@ -118,7 +167,9 @@ def _figure(item: Item, measured: Measured) -> Figure:
             for first in range(0, len(alike), most):
                 bands.append((heading, alike[first : first + most]))
                 heading = ""
-    heights = [TALL if not isinstance(content, str) and len(content[0].rows) > 1 else FLAT for _, content in bands] or [FLAT]
+    heights = [
+        TALL if not isinstance(content, str) and len(content[0].rows) > 1 else FLAT for _, content in bands
+    ] or [FLAT]
     total = sum(heights) + ABOVE * (len(heights) + 0.5) + HEADING * sum(bool(heading) for heading, _ in bands)
     figure = Figure(figsize=(WIDTH, total))
     top = total
@@ -126,7 +177,12 @@ def _figure(item: Item, measured: Measured) -> Figure:
         top -= ABOVE + height + (HEADING if heading else 0)
         if isinstance(content, str):
             figure.text(
-                0.5, (top + height / 2) / total, f"{heading}: {content}".removeprefix(": "), ha="center", fontsize=9, color="#666666"
+                0.5,
+                (top + height / 2) / total,
+                f"{heading}: {content}".removeprefix(": "),
+                ha="center",
+                fontsize=9,
+                color="#666666",
             )
             continue
         if heading:
@@ -143,7 +199,10 @@ def _figure(item: Item, measured: Measured) -> Figure:
 def _panels(row: Row, measured: Measured) -> list[Panel] | str:
     """The panels of a row's first seed, or the reason why there are none."""
     chain = row.first
-    numbers, file = measured.analysis(chain, "weights"), measured.where(paths.arrays(paths.analysis(chain, "weights")))
+    numbers, file = (
+        measured.analysis(chain, "weights"),
+        measured.where(paths.arrays(paths.analysis(chain, "weights"))),
+    )
     if numbers is None:
         return measured.reason(chain, "weights")
     if not file.exists():
@@ -155,11 +214,15 @@ def _panels(row: Row, measured: Measured) -> list[Panel] | str:
 
 
 def _panel(label: str, title: str, parts: pd.DataFrame, pictures: Mapping[str, np.ndarray]) -> Panel:
-    """The panel of a class: for an LSTM layer the matrix T (4n x 2n) with gates below each other and connections side by side; for others
-    their matrices below each other."""
+    """The panel of a class: for an LSTM layer the matrix T (4n x 2n) with gates below each other and
+    connections side by side; for others their matrices below each other.
+    """
     if parts["gate"].notna().all():
         places = parts.assign(row=parts["gate"], column=parts["connection"])
-        order = sorted(set(places["row"]), key=GATES.index), sorted(set(places["column"]), key=CONNECTIONS.index)
+        order = (
+            sorted(set(places["row"]), key=GATES.index),
+            sorted(set(places["column"]), key=CONNECTIONS.index),
+        )
     else:
         places = parts.assign(row=_short(parts["part"]) if len(parts) > 1 else "", column="")
         order = list(places["row"]), [""]

@@ -1,4 +1,6 @@
-"""Probing accuracies: one row per probe, with the average of each category, and one column per model, our values beside published ones."""
+"""Probing accuracies: one row per probe, with the average of each category, and one column per model, our
+values beside published ones.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ WHERE = {
 }
 
 SEEN = (
-    "The translation model was trained on these sentences of the training text (BShift: on the unaltered ones only), so that memory may "
+    "The translation model was trained on these sentences of the training text (BShift: on the unaltered "
+    "ones only), so that memory may "
     "help to tell them apart."
 )
 
@@ -31,7 +34,9 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
-    """The frame as it is printed. An empty cell has a footnote, and so has an average over a part of its category."""
+    """The frame as it is printed. An empty cell has a footnote, and so has an average over a part of its
+    category.
+    """
     published = any(row.published for row in item.rows)
     columns = [(item.headings.get("group", ""), "name"), (item.headings.get("label", ""), "name")]
     for row in item.rows:
@@ -47,7 +52,13 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
             cells[-1].append(_ours(record, footnotes))
             cells[-1] += [_number(record["accuracy_published"])] if published else []
     notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
-    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, frozenset(ruled - {0}))
+    return Table(
+        [heading for heading, _ in columns],
+        [kind for _, kind in columns],
+        cells,
+        notes,
+        frozenset(ruled - {0}),
+    )
 
 
 def _partial(category: str, probe: str, line: pd.DataFrame, footnotes: dict[str, str]) -> str:
@@ -55,7 +66,9 @@ def _partial(category: str, probe: str, line: pd.DataFrame, footnotes: dict[str,
     averaged = line["averaged"].iloc[0].split() if probe == AVERAGE else []
     if not averaged or len(averaged) == list(CATEGORIES.values()).count(category):
         return ""
-    return _mark(f"Average over {', '.join(averaged)}; the published one is over all of its category", footnotes)
+    return _mark(
+        f"Average over {', '.join(averaged)}; the published one is over all of its category", footnotes
+    )
 
 
 def _mark(reason: str, footnotes: dict[str, str]) -> str:
@@ -78,14 +91,19 @@ def about(item: Item, numbers: pd.DataFrame) -> list[str]:
     probed = numbers[numbers["probe"] != AVERAGE].dropna(subset="accuracy") if len(numbers) else numbers
     if not len(probed):
         return []
-    sources = [f"{WHERE[source]}: {', '.join(dict.fromkeys(each['probe']))}" for source, each in probed.groupby("source", sort=False)]
+    sources = [
+        f"{WHERE[source]}: {', '.join(dict.fromkeys(each['probe']))}"
+        for source, each in probed.groupby("source", sort=False)
+    ]
     sizes = sorted({int(size) for size in probed["test"]})
     tested = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     over = "a single seed's ± is" if len(item.rows[0].chains) > 1 else "± is"
     chance = probed.drop_duplicates("probe")
+    by_chance = [f"{name} {value:.1f}" for name, value in zip(chance["probe"], chance["chance"], strict=True)]
     return [
         f"Examples: {'; '.join(sources)}.",
         *([SEEN] if "corpus" in set(probed["source"]) else []),
-        f"Accuracies are on {tested} test sentences; {over} half the width of Wilson's 95 % interval (for averages, combined over probes).",
-        f"Chance: {', '.join(f'{name} {value:.1f}' for name, value in zip(chance['probe'], chance['chance'], strict=True))}.",
+        f"Accuracies are on {tested} test sentences; {over} half the width of Wilson's 95 % interval (for "
+        "averages, combined over probes).",
+        f"Chance: {', '.join(by_chance)}.",
     ]

@@ -1,4 +1,6 @@
-"""BLEU against the number of ablated components, and the order in which they are ablated (Wang and Tu 2020, figure 9)."""
+"""BLEU against the number of ablated components, and the order in which they are ablated (Wang and Tu 2020,
+figure 9).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
-from nmtprune.reporting.kinds.heatmaps import LAYER, PRINTED, ROOM, TALL, WIDEST, WIDTH, absent, draw_components, text_size
+from nmtprune.reporting.kinds.heatmaps import (
+    LAYER,
+    PRINTED,
+    ROOM,
+    TALL,
+    WIDEST,
+    WIDTH,
+    absent,
+    draw_components,
+    text_size,
+)
 from nmtprune.reporting.rendition import Made
 from nmtprune.store.ablation_order import ITERATIVE
 
@@ -29,13 +41,16 @@ MUCH = 0.6  # the axis begins at 0 if less than this share of the largest BLEU i
 
 def make(item: Item, measured: Measured) -> Made:
     numbers = orders(item, measured)
-    footnotes = figures.missing(numbers.groupby("row")["missing"].agg(lambda found: next(filter(None, found), "")).reset_index())
+    footnotes = figures.missing(
+        numbers.groupby("row")["missing"].agg(lambda found: next(filter(None, found), "")).reset_index()
+    )
     sentences = [*_spared(item, numbers, measured), *_groups(item, numbers)]
     return Made(numbers, footnotes, figure=removal(item, numbers, measured), sentences=sentences)
 
 
 def orders(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one line for each seed, method and number of ablated components; `component` is the last one that was ablated.
+    """A frame with one line for each seed, method and number of ablated components; `component` is the last
+    one that was ablated.
 
     A model that was not analysed has one line that says why.
     """
@@ -46,19 +61,36 @@ def orders(item: Item, measured: Measured) -> pd.DataFrame:
             about |= {"seed": chain.seed, "missing": measured.missing(chain, item.reads) or ""}
             order = measured.analysis(chain, "order")
             frames.append((pd.DataFrame([{}]) if order is None else order).assign(**about))
-    columns = ["row", "group", "label", "task", "recipe", "chain", "seed", "method", "number", "component", "kind", "layer"]
+    columns = [
+        "row",
+        "group",
+        "label",
+        "task",
+        "recipe",
+        "chain",
+        "seed",
+        "method",
+        "number",
+        "component",
+        "kind",
+        "layer",
+    ]
     columns += ["dev_bleu", "dev_perplexity", "test_bleu", "missing"]
     every = (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()).reindex(columns=columns)
     names = [name if isinstance(name, str) and name != "none" else "" for name in every["component"]]
     every["component"] = pd.Series(names, every.index, dtype=object)
-    every["kind"] = pd.Series([read_component(name).kind if name else "" for name in names], every.index, dtype=object)
+    every["kind"] = pd.Series(
+        [read_component(name).kind if name else "" for name in names], every.index, dtype=object
+    )
     every["layer"] = [read_component(name).layer if name else None for name in names]
     scores = dict.fromkeys(("dev_bleu", "dev_perplexity", "test_bleu"), float)
     return every.astype({"number": "Int64", "layer": "Int64", **scores})
 
 
 def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
-    """The lines of all models, and beside or below them a map for each model with the order in which its components are ablated."""
+    """The lines of all models, and beside or below them a map for each model with the order in which its
+    components are ablated.
+    """
     maps = [(place, row, _order(numbers, place + 1, row)) for place, row in enumerate(item.rows)]
     layers = {
         place: max((read_component(name).layer for name in known), default=0)
@@ -76,7 +108,10 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Fig
     else:
         down = math.ceil(len(maps) / MAPS)
         grid = figure.add_gridspec(1 + down, MAPS, height_ratios=[2.1, *[tall] * down])
-        lines, places = figure.add_subplot(grid[0, :]), [grid[1 + number // MAPS, number % MAPS] for number in range(len(maps))]
+        lines, places = (
+            figure.add_subplot(grid[0, :]),
+            [grid[1 + number // MAPS, number % MAPS] for number in range(len(maps))],
+        )
     _lines(lines, item, numbers)
     lines.set_title("(a)" if len(maps) else "", fontsize=7.5, loc="left")
     for (place, row, order), where in zip(maps, places, strict=True):
@@ -90,30 +125,41 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Fig
 def _components(row: Row, measured: Measured) -> list[str]:
     """All components of a row's models, by their scored shape or by that of the recipe."""
     known = (measured.shape(chain) for chain in row.chains)
-    shape = next(filter(None, known), None) or shapes.uniform(measured.config.recipe(row.first.recipe)["architecture"])
+    shape = next(filter(None, known), None) or shapes.uniform(
+        measured.config.recipe(row.first.recipe)["architecture"]
+    )
     return list(map(str, of_shape(shape))) if shape else []
 
 
 def _order(numbers: pd.DataFrame, row: int, about: Row) -> dict[str, int]:
-    """The place of each ablated component in the order of iterative ablation, of the first seed that was analysed."""
-    ablated = numbers[(numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")]
+    """The place of each ablated component in the order of iterative ablation, of the first seed that was
+    analysed.
+    """
+    ablated = numbers[
+        (numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")
+    ]
     first = next((chain.seed for chain in about.chains if (ablated["seed"] == chain.seed).any()), None)
     of_seed = ablated[ablated["seed"] == first]
     return dict(zip(of_seed["component"], of_seed["number"].astype(int), strict=True))
 
 
 def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """For each method, means and standard deviations of BLEU over seeds, by those numbers of components that all seeds have."""
+    """For each method, means and standard deviations of BLEU over seeds, by those numbers of components that
+    all seeds have.
+    """
     of_row = numbers[(numbers["row"] == row) & numbers["method"].notna()]
     for method, group in of_row.groupby("method", sort=False):
         by_number = group.groupby(group["number"].astype(int))[["test_bleu", "dev_bleu"]]
-        in_all_seeds = group.groupby(group["number"].astype(int))["seed"].nunique() == of_row["seed"].nunique()
+        in_all_seeds = (
+            group.groupby(group["number"].astype(int))["seed"].nunique() == of_row["seed"].nunique()
+        )
         yield method, by_number.mean().join(by_number.std(ddof=1), rsuffix="_sd")[in_all_seeds]
 
 
 def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
-    """Draw BLEU on the test set, solid for the iterative order and dashed for the one-shot order, and in a lighter shade BLEU on the
-    development set for the iterative order."""
+    """Draw BLEU on the test set, solid for the iterative order and dashed for the one-shot order, and in a
+    lighter shade BLEU on the development set for the iterative order.
+    """
     looks, drawn = {}, []
     for place, row in enumerate(item.rows):
         for method, curve in _curves(numbers, place + 1):
@@ -123,7 +169,13 @@ def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
             if method == ITERATIVE:
                 colour = looks[name].colour
                 axes.plot(curve.index, curve["dev_bleu"], color=colour, linewidth=0.9, alpha=0.45, zorder=1.6)
-                axes.axhline(curve["test_bleu"].iloc[0], color=colour, linewidth=1.0, linestyle=(0, figures.DOTTED), zorder=1.5)
+                axes.axhline(
+                    curve["test_bleu"].iloc[0],
+                    color=colour,
+                    linewidth=1.0,
+                    linestyle=(0, figures.DOTTED),
+                    zorder=1.5,
+                )
     if not drawn:
         figures.empty(axes)
         return
@@ -149,7 +201,15 @@ def _map(axes: Axes, order: dict[str, int], known: list[str], size: tuple[float,
     layers = max(read_component(name).layer for name in {*known, *order})
     values = dict.fromkeys(known, 1.0) | dict.fromkeys(order, 0.0)
     bold = {"weight": "bold", "fontsize": 1 + (text_size(size, layers) or 4.0)}
-    draw_components(axes, values, {name: str(number) for name, number in order.items()}, layers, size[0], cmap=SHADES, annot_kws=bold)
+    draw_components(
+        axes,
+        values,
+        {name: str(number) for name, number in order.items()},
+        layers,
+        size[0],
+        cmap=SHADES,
+        annot_kws=bold,
+    )
 
 
 def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
@@ -162,10 +222,16 @@ def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
             if curve["test_bleu"].iloc[0] < epsilon:
                 continue  # a model that does not translate has nothing to lose
             lost = (curve["test_bleu"].iloc[0] - curve["test_bleu"] >= epsilon).to_numpy()
-            counts.append(f"{curve.index[np.argmax(lost)] - 1 if lost.any() else f'all {curve.index[-1]}'} ({method})")
+            counts.append(
+                f"{curve.index[np.argmax(lost)] - 1 if lost.any() else f'all {curve.index[-1]}'} ({method})"
+            )
         if counts:
             said.append(f"{row.name} before {epsilon:g} is lost: {', '.join(counts)}")
-    return [f"Components that can be ablated together, by BLEU on the test set: {'; '.join(said)}."] if said else []
+    return (
+        [f"Components that can be ablated together, by BLEU on the test set: {'; '.join(said)}."]
+        if said
+        else []
+    )
 
 
 def _groups(item: Item, numbers: pd.DataFrame) -> list[str]:
@@ -174,5 +240,15 @@ def _groups(item: Item, numbers: pd.DataFrame) -> list[str]:
     for place, row in enumerate(item.rows):
         names = sorted(order := _order(numbers, place + 1, row), key=order.get)
         if names:
-            said.append(f"{row.name}: {', '.join(f'{PRINTED[kind]} {layer}' for kind, layer in map(read_component, names))}")
-    return [f"White in the maps, with their numbers: the components that iterative ablation takes. {'; '.join(said)}."] if said else []
+            said.append(
+                f"{row.name}: "
+                f"{', '.join(f'{PRINTED[kind]} {layer}' for kind, layer in map(read_component, names))}"
+            )
+    return (
+        [
+            "White in the maps, with their numbers: the components that iterative ablation takes. "
+            f"{'; '.join(said)}."
+        ]
+        if said
+        else []
+    )

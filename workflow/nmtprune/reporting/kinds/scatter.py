@@ -16,29 +16,42 @@ from nmtprune.reporting.rendition import Made
 def make(item: Item, measured: Measured) -> Made:
     numbers = tables.frame(item, measured)
     points = _points(item, numbers)
-    return Made(numbers, figures.missing(numbers), figure=scatter(item, points), sentences=_correlation(points))
+    return Made(
+        numbers, figures.missing(numbers), figure=scatter(item, points), sentences=_correlation(points)
+    )
 
 
 def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
-    """`x` and `y` (the first two columns), `y_sd` over seeds and `label` of every row that has both values; without baselines."""
+    """`x` and `y` (the first two columns), `y_sd` over seeds and `label` of every row that has both values;
+    without baselines.
+    """
     x, y = (column.metric for column in item.columns[:2])
     chosen = numbers.loc[[not row.baseline for row in item.rows]]
-    points = pd.DataFrame({"label": chosen["label"], "x": chosen[x], "y": chosen[y], "y_sd": chosen.get(f"{y}_sd")})
+    points = pd.DataFrame(
+        {"label": chosen["label"], "x": chosen[x], "y": chosen[y], "y_sd": chosen.get(f"{y}_sd")}
+    )
     return points.dropna(subset=["x", "y"]).astype({"x": float, "y": float, "y_sd": float})
 
 
 def _correlation(points: pd.DataFrame) -> list[str]:
-    """A sentence with Spearman's rank correlation and its p-value; none for fewer than three points, or if one measure is constant."""
+    """A sentence with Spearman's rank correlation and its p-value; none for fewer than three points, or if
+    one measure is constant.
+    """
     if len(points) < 3 or min(points["x"].nunique(), points["y"].nunique()) < 2:
         return []
     result = spearmanr(points["x"], points["y"])
     p = f"p = {result.pvalue:.3f}" if result.pvalue >= 0.001 else "p < 0.001"
-    return [f"Spearman's rank correlation over {len(points)} points: {result.statistic:.2f}, {p}.".replace("-", "−")]
+    return [
+        f"Spearman's rank correlation over {len(points)} points: {result.statistic:.2f}, {p}.".replace(
+            "-", "−"
+        )
+    ]
 
 
 def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
-    """The values of the second column against those of the first, with bars for the standard deviation over seeds and labels that do not
-    overlap."""
+    """The values of the second column against those of the first, with bars for the standard deviation over
+    seeds and labels that do not overlap.
+    """
     figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
     axes.set(xlabel=item.columns[0].heading, ylabel=item.columns[1].heading)
     if points.empty:
@@ -48,9 +61,13 @@ def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
     axes.margins(0.14)
     kinds = points["label"].str.replace(r"_?\d+$", "", regex=True)
     looks = {kind: figures.look(place) for place, kind in enumerate(kinds.unique())}
-    axes.errorbar(points["x"], points["y"], points["y_sd"], fmt="none", ecolor="#888888", elinewidth=0.9, capsize=2)
+    axes.errorbar(
+        points["x"], points["y"], points["y_sd"], fmt="none", ecolor="#888888", elinewidth=0.9, capsize=2
+    )
     told = figures.told_by("kind", looks)
-    seaborn.scatterplot(points.assign(kind=kinds), x="x", y="y", **told, s=36, linewidth=0.3, zorder=3, legend=False, ax=axes)
+    seaborn.scatterplot(
+        points.assign(kind=kinds), x="x", y="y", **told, s=36, linewidth=0.3, zorder=3, legend=False, ax=axes
+    )
     figure.tight_layout()  # labels are placed in the final layout
     figures.label(axes, points)
     return figure

@@ -1,5 +1,6 @@
-"""The similarity of components' outputs to the model's output: one row for the most and one for the least important components, one column
-per model (Wang and Tu 2020, table 1)."""
+"""The similarity of components' outputs to the model's output: one row for the most and one for the least
+important components, one column per model (Wang and Tu 2020, table 1).
+"""
 
 from __future__ import annotations
 
@@ -23,11 +24,12 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def similarities(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one row for each model and group. `pwcca`: the mean over the group's components, then over seeds; `pwcca_sd`: the SD
-    over seeds.
+    """A frame with one row for each model and group. `pwcca`: the mean over the group's components, then over
+    seeds; `pwcca_sd`: the SD over seeds.
 
-    `components` names the components of the group, by seed if seeds differ; `size` is their number and `shared` the number of those in both
-    groups (means over seeds). `difference`: between the groups; `p`: how often components drawn at random differ as much.
+    `components` names the components of the group, by seed if seeds differ; `size` is their number and
+    `shared` the number of those in both groups (means over seeds). `difference`: between the groups; `p`: how
+    often components drawn at random differ as much.
     """
     records = []
     for row in item.rows:
@@ -36,10 +38,20 @@ def similarities(item: Item, measured: Measured) -> pd.DataFrame:
         for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
             values = [each.means()[group] for each in result.models]
             named = dict.fromkeys(" ".join(each.groups[group]) for each in result.models)
-            record = {"group": group, "label": row.label, **columns_of(row.first), "components": "; ".join(named)}
+            record = {
+                "group": group,
+                "label": row.label,
+                **columns_of(row.first),
+                "components": "; ".join(named),
+            }
             record["size"] = _mean([len(each.groups[group]) for each in result.models])
-            record["shared"] = _mean([len(set(each.groups[group]) & set(each.groups[other])) for each in result.models])
-            record |= {"pwcca": _mean(values), "pwcca_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan}
+            record["shared"] = _mean(
+                [len(set(each.groups[group]) & set(each.groups[other])) for each in result.models]
+            )
+            record |= {
+                "pwcca": _mean(values),
+                "pwcca_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+            }
             record |= {
                 "difference": result.difference,
                 "p": result.p,
@@ -91,13 +103,23 @@ def _number(value: float) -> str:
 def about(numbers: pd.DataFrame) -> list[str]:
     """Sentences with the components of both groups, and on whether the groups differ by more than chance."""
     sentences = []
-    lines = numbers.dropna(subset="pwcca").groupby(["label", "task", "recipe"], sort=False) if len(numbers) else ()
+    lines = (
+        numbers.dropna(subset="pwcca").groupby(["label", "task", "recipe"], sort=False)
+        if len(numbers)
+        else ()
+    )
     for (label, *_), line in lines:
         first = line.iloc[0]
-        named = "; ".join(f"{record['group'].lower()} {record['components']}" for record in line.to_dict("records"))
+        named = "; ".join(
+            f"{record['group'].lower()} {record['components']}" for record in line.to_dict("records")
+        )
         shared = f", {first['shared']:g} of them in both groups" if first["shared"] else ""
         p = "p < 0.001" if first["p"] < 0.001 else f"p = {first['p']:.3f}"
-        sentences.append(f"{label}: {named}{shared}; difference {first['difference']:+.2f}, {p}.".replace("+-", "-"))
+        sentences.append(
+            f"{label}: {named}{shared}; difference {first['difference']:+.2f}, {p}.".replace("+-", "-")
+        )
     if sentences:
-        sentences.append(f"p: how often components drawn at random differ as much, two-sided ({SAMPLES:,} permutations).")
+        sentences.append(
+            f"p: how often components drawn at random differ as much, two-sided ({SAMPLES:,} permutations)."
+        )
     return sentences

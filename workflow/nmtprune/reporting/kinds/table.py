@@ -1,4 +1,6 @@
-"""A table with one row per model, our values beside published ones; below it, if the item asks for them, the widths of layers."""
+"""A table with one row per model, our values beside published ones; below it, if the item asks for them, the
+widths of layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Encoder representations through the phases of training, projected to two dimensions (Wang et al. 2020, figure 2)."""
+"""Encoder representations through the phases of training, projected to two dimensions (Wang et al. 2020,
+figure 2).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from nmtprune.reporting.rendition import Made
 PANELS = 3
 COORDINATES, SHARES = ["component_1", "component_2"], ["variance_1", "variance_2"]
 METHOD = (
-    "Truncated SVD to two dimensions of all models of a seed together, not centred: the first component is mostly what all models "
+    "Truncated SVD to two dimensions of all models of a seed together, not centred: the first component is "
+    "mostly what all models "
     "have in common."
 )
 
@@ -27,15 +30,26 @@ METHOD = (
 def make(item: Item, measured: Measured) -> Made:
     seeds = len(item.rows[0].chains) if item.rows else 0
     frames = [_of_seed(item, measured, place) for place in range(seeds)]
-    numbers = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["seed", "phase", "label", "chain"])
+    numbers = (
+        pd.concat(frames, ignore_index=True)
+        if frames
+        else pd.DataFrame(columns=["seed", "phase", "label", "chain"])
+    )
     footnotes = [f"{reason}." for frame in frames for reason in frame["missing"] if reason]
     if seeds > PANELS:
         footnotes.append(f"Drawn for the first {PANELS} seeds; the others are in the CSV file.")
-    return Made(numbers, footnotes, figure=_figure(item, frames[:PANELS]), sentences=[METHOD, *_sentences(item, numbers)])
+    return Made(
+        numbers,
+        footnotes,
+        figure=_figure(item, frames[:PANELS]),
+        sentences=[METHOD, *_sentences(item, numbers)],
+    )
 
 
 def projected(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates [models, 2] of vectors [models, d], and each component's share of the models' variance [2]."""
+    """Coordinates [models, 2] of vectors [models, d], and each component's share of the models' variance
+    [2].
+    """
     svd = TruncatedSVD(n_components=2, random_state=0)
     coordinates = svd.fit_transform(vectors)
     return coordinates, svd.explained_variance_ratio_
@@ -48,11 +62,12 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
-    """A frame with one row per model of a seed: its coordinates, and its place in all dimensions relative to the end of the first phase.
+    """A frame with one row per model of a seed: its coordinates, and its place in all dimensions relative to
+    the end of the first phase.
 
-    `distance`: the distance from that end. `cosine_<phase>`: the cosine between the model's displacement from that end and the direction of
-    a phase. A phase's direction leads from that end to the end of the phase; that of the first phase, from its first checkpoint to its
-    end. Values are NaN for missing models.
+    `distance`: the distance from that end. `cosine_<phase>`: the cosine between the model's displacement from
+    that end and the direction of a phase. A phase's direction leads from that end to the end of the phase;
+    that of the first phase, from its first checkpoint to its end. Values are NaN for missing models.
     """
     phases = _phases(item)
     chains = [row.chains[place] for row in item.rows]
@@ -66,7 +81,9 @@ def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
     ends = {phase: vectors[numbers[-1]] for phase, numbers in phases.items()}
     first = next(iter(phases))
     ways = vectors - ends[first]
-    directions = {phase: end - ends[first] for phase, end in ends.items()} | {first: ends[first] - vectors[phases[first][0]]}
+    directions = {phase: end - ends[first] for phase, end in ends.items()} | {
+        first: ends[first] - vectors[phases[first][0]]
+    }
     numbers = {
         "seed": [chain.seed for chain in chains],
         "phase": [row.group for row in item.rows],
@@ -75,7 +92,10 @@ def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
         **dict(zip(COORDINATES, coordinates.T, strict=True)),
         **dict(zip(SHARES, shares, strict=True)),
         "distance": np.linalg.norm(ways, axis=1),
-        **{f"cosine_{phase}": [cosine(way, direction) for way in ways] for phase, direction in directions.items()},
+        **{
+            f"cosine_{phase}": [cosine(way, direction) for way in ways]
+            for phase, direction in directions.items()
+        },
         "missing": [measured.missing(chain, item.reads) or "" for chain in chains],
     }
     return pd.DataFrame(numbers)
@@ -84,7 +104,10 @@ def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
 def _phases(item: Item) -> dict[str, list[int]]:
     """The rows' numbers by phase, in order."""
     numbered = enumerate(item.rows)
-    return {phase: [number for number, _ in rows] for phase, rows in itertools.groupby(numbered, key=lambda pair: pair[1].group)}
+    return {
+        phase: [number for number, _ in rows]
+        for phase, rows in itertools.groupby(numbered, key=lambda pair: pair[1].group)
+    }
 
 
 def _sentences(item: Item, numbers: pd.DataFrame) -> list[str]:
@@ -93,17 +116,33 @@ def _sentences(item: Item, numbers: pd.DataFrame) -> list[str]:
         return []
     first, *others = _phases(item)
     by_phase = numbers.groupby(["seed", "phase"], sort=False)
-    began, ended = (dict(iter(rows.groupby("phase", sort=False))) for rows in (by_phase.head(1), by_phase.tail(1)))
+    began, ended = (
+        dict(iter(rows.groupby("phase", sort=False))) for rows in (by_phase.head(1), by_phase.tail(1))
+    )
     distances = {phase: ended[phase]["distance"] for phase in others}
-    cosines = {f"{later} with {earlier}": ended[later][f"cosine_{earlier}"] for earlier, later in itertools.combinations(_phases(item), 2)}
+    cosines = {
+        f"{later} with {earlier}": ended[later][f"cosine_{earlier}"]
+        for earlier, later in itertools.combinations(_phases(item), 2)
+    }
     ways = {first: began[first]["distance"]} | distances
     still = {phase: ended[phase]["seed"][(way == 0).to_numpy()] for phase, way in ways.items()}
-    unmoved = [f"{phase} of seed {', '.join(map(str, seeds))}" for phase, seeds in still.items() if len(seeds)]
+    unmoved = [
+        f"{phase} of seed {', '.join(map(str, seeds))}" for phase, seeds in still.items() if len(seeds)
+    ]
     return [
-        f"Distances from the end of {first}, in all dimensions: {_listed(distances)}; {first} itself, from its first checkpoint here: "
+        f"Distances from the end of {first}, in all dimensions: {_listed(distances)}; {first} itself, from "
+        "its first checkpoint here: "
         f"{_mean(began[first]['distance'])}.",
-        f"Cosines between the directions from there to the ends of the phases ({first}: of its own change): {_listed(cosines)}.",
-        *([f"No direction and no cosine, since the first checkpoint itself was selected: {'; '.join(unmoved)}."] if unmoved else []),
+        f"Cosines between the directions from there to the ends of the phases ({first}: of its own change): "
+        f"{_listed(cosines)}.",
+        *(
+            [
+                "No direction and no cosine, since the first checkpoint itself was selected: "
+                f"{'; '.join(unmoved)}."
+            ]
+            if unmoved
+            else []
+        ),
     ]
 
 
@@ -123,22 +162,30 @@ def _mean(values: pd.Series) -> str:
 def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
     """One panel per seed."""
     panels = max(1, len(frames))
-    figure, grid = pyplot.subplots(1, panels, figsize=(1.2 + 4.4 * panels, 3.8), layout="constrained", squeeze=False)
+    figure, grid = pyplot.subplots(
+        1, panels, figsize=(1.2 + 4.4 * panels, 3.8), layout="constrained", squeeze=False
+    )
     for axes, frame in zip(grid[0], frames, strict=False):
         _panel(axes, item, frame)
         if len(frames) > 1:
             axes.set_title(f"seed {frame['seed'][0]}", fontsize=9)
     if not any(axes.has_data() for axes in grid[0]):
-        grid[0][0].text(0.5, 0.5, "no representations yet", transform=grid[0][0].transAxes, ha="center", color="#666666")
+        grid[0][0].text(
+            0.5, 0.5, "no representations yet", transform=grid[0][0].transAxes, ha="center", color="#666666"
+        )
     return figure
 
 
 def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
-    """Draw the models of a seed: each phase has a colour and a marker, and arrows follow the order of training."""
+    """Draw the models of a seed: each phase has a colour and a marker, and arrows follow the order of
+    training.
+    """
     points = frame[COORDINATES].to_numpy(float)
     phases = _phases(item)
     looks = {phase: figures.look(place) for place, phase in enumerate(phases)}
-    seaborn.scatterplot(frame, x=COORDINATES[0], y=COORDINATES[1], **figures.told_by("phase", looks), s=34, zorder=3, ax=axes)
+    seaborn.scatterplot(
+        frame, x=COORDINATES[0], y=COORDINATES[1], **figures.told_by("phase", looks), s=34, zorder=3, ax=axes
+    )
     for phase, numbers in phases.items():
         colour = looks[phase].colour
         for start, end in itertools.pairwise(numbers):
@@ -154,12 +201,22 @@ def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
 
 def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, line: object) -> None:
     if not np.isnan([start, end]).any():
-        style = {"arrowstyle": "-|>", "color": colour, "linestyle": line, "linewidth": 1.3, "shrinkA": 3, "shrinkB": 3, "mutation_scale": 9}
+        style = {
+            "arrowstyle": "-|>",
+            "color": colour,
+            "linestyle": line,
+            "linewidth": 1.3,
+            "shrinkA": 3,
+            "shrinkB": 3,
+            "mutation_scale": 9,
+        }
         axes.annotate("", xy=end, xytext=start, arrowprops=style)
 
 
 def _origin(item: Item, number: int) -> int | None:
-    """The row of the model that a phase begins with: the nearest ancestor of the phase's first model that is in another phase."""
+    """The row of the model that a phase begins with: the nearest ancestor of the phase's first model that is
+    in another phase.
+    """
     begins = item.rows[number]
     others = {row.first: place for place, row in enumerate(item.rows) if row.group != begins.group}
     return next((others[ancestor] for ancestor in begins.first.ancestors() if ancestor in others), None)

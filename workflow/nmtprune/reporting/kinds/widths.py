@@ -1,4 +1,6 @@
-"""The widths of layers during a training under the group lasso, from the training's history (Behnke and Heafield 2021, figure 2)."""
+"""The widths of layers during a training under the group lasso, from the training's history (Behnke and
+Heafield 2021, figure 2).
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,18 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
-    """One frame per model, with one row per validation and one column `ffn_<side>_<layer>` per layer; or with one row that says why the
-    model is missing."""
+    """One frame per model, with one row per validation and one column `ffn_<side>_<layer>` per layer; or with
+    one row that says why the model is missing.
+    """
     frames = []
     for number, row in enumerate(item.rows, 1):
         for chain in row.chains:
             about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
             reason, history = measured.missing(chain, ["history"]), measured.history(chain)
             if reason or history is None:
-                frames.append(pd.DataFrame([{**about, "missing": reason or measured.reason(chain, "history")}]))
+                frames.append(
+                    pd.DataFrame([{**about, "missing": reason or measured.reason(chain, "history")}])
+                )
                 continue
             measures = [name for name in ("update", "lambda", "ffn_sparsity") if name in history]
             frame = pd.concat([history[measures], _widths(history, chain, measured)], axis=1)
@@ -43,18 +48,34 @@ def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
 
 
 def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataFrame:
-    """The columns of a history that hold FFN widths, under their names in reports; tied decoder layers count as one."""
+    """The columns of a history that hold FFN widths, under their names in reports; tied decoder layers count
+    as one.
+    """
     tied = measured.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
     of_layers = {name: match for name in history if (match := _WIDTH.fullmatch(name))}
-    kept = {name: match for name, match in of_layers.items() if not (tied and match[1] == "decoder" and match[2] != "0")}
-    return history[list(kept)].rename(columns={name: f"ffn_{match[1]}_{int(match[2]) + 1}" for name, match in kept.items()})
+    kept = {
+        name: match
+        for name, match in of_layers.items()
+        if not (tied and match[1] == "decoder" and match[2] != "0")
+    }
+    return history[list(kept)].rename(
+        columns={name: f"ffn_{match[1]}_{int(match[2]) + 1}" for name, match in kept.items()}
+    )
 
 
 def lines(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
-    """Units left against updates: one row of panels per model (first seed), one panel per side, one line per layer from dark to light."""
+    """Units left against updates: one row of panels per model (first seed), one panel per side, one line per
+    layer from dark to light.
+    """
     shown = [place for place, row in enumerate(item.rows, 1)] or [0]
     figure, panels = pyplot.subplots(
-        len(shown), 2, figsize=(7.4, 3.2 * len(shown)), sharex="row", sharey="row", squeeze=False, layout="constrained"
+        len(shown),
+        2,
+        figsize=(7.4, 3.2 * len(shown)),
+        sharex="row",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
     )
     for place, number in enumerate(shown):
         points = numbers[(numbers["row"] == number) & (numbers["missing"] == "")]
@@ -62,11 +83,22 @@ def lines(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
         for axes, side in zip(panels[place], shapes.SIDES, strict=True):
             title = f"{item.rows[number - 1].label}: {side}" if len(shown) > 1 else side.capitalize()
             axes.set(title=title, xlabel="Updates under the penalty")
-            measures = [name for name in points if name.startswith(f"ffn_{side}_") and points[name].notna().any()]
+            measures = [
+                name for name in points if name.startswith(f"ffn_{side}_") and points[name].notna().any()
+            ]
             layers = {name: f"layer {name.rpartition('_')[2]}" for name in measures}
             if layers:
                 left = points.rename(columns=layers).melt("update", layers.values(), "layer", "units")
-                seaborn.lineplot(left, x="update", y="units", hue="layer", style="layer", palette="viridis", estimator=None, ax=axes)
+                seaborn.lineplot(
+                    left,
+                    x="update",
+                    y="units",
+                    hue="layer",
+                    style="layer",
+                    palette="viridis",
+                    estimator=None,
+                    ax=axes,
+                )
                 axes.set_ylim(bottom=0)
                 axes.legend(ncols=1 if len(layers) <= 6 else 2, handlelength=2.6)
             else:

@@ -36,21 +36,27 @@ class CTranslate2Engine:
 
     name = "ctranslate2"
 
-    def __init__(self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None) -> None:
+    def __init__(
+        self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None
+    ) -> None:
         """Convert and load a model that CTranslate2 `supports`."""
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             save(model, folder, precision)
             self._open(Path(folder), threads, shortlist)
 
     @classmethod
-    def load(cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None) -> CTranslate2Engine:
+    def load(
+        cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None
+    ) -> CTranslate2Engine:
         """The engine of a folder that `save` has written, in the folder's precision."""
         engine = cls.__new__(cls)
         engine._open(Path(folder), threads, shortlist)
         return engine
 
     def _open(self, folder: Path, threads: int, shortlist: Shortlist | None) -> None:
-        with tempfile.TemporaryDirectory(prefix="nmtprune-") as view:  # CTranslate2 reads a shortlist from the model's folder alone
+        with tempfile.TemporaryDirectory(
+            prefix="nmtprune-"
+        ) as view:  # CTranslate2 reads a shortlist from the model's folder alone
             for file in folder.iterdir():
                 (Path(view) / file.name).symlink_to(file.resolve())
             if shortlist is not None:
@@ -58,7 +64,9 @@ class CTranslate2Engine:
             self._translator = Translator(view, threads, shortlist is not None)
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        return self._translator.translate(sources, search.beam, search.length_penalty, max_length, search.replace_unknowns)
+        return self._translator.translate(
+            sources, search.beam, search.length_penalty, max_length, search.replace_unknowns
+        )
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         return self._translator.negative_log_likelihoods(sources, targets)
@@ -68,7 +76,9 @@ ENGINE = CTranslate2Engine
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
-    """Write a model that CTranslate2 `supports` as it loads it; with the precision int8 its matrices take a byte a weight."""
+    """Write a model that CTranslate2 `supports` as it loads it; with the precision int8 its matrices take a
+    byte a weight.
+    """
     if precision == "int8":  # CTranslate2 scales weights where they lie
         model = replace(model, state={name: tensor.clone() for name, tensor in model.state.items()})
     spec = build_spec(model)
@@ -137,7 +147,9 @@ def _fill(model: Model, parameters: _Parameters) -> transformer_spec.Transformer
 
 
 def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
-    """Constructor arguments of a stack's spec. Layers are counted in the parameters: a model may have lost some."""
+    """Constructor arguments of a stack's spec. Layers are counted in the parameters: a model may have lost
+    some.
+    """
     if f"{side}_attention_heads" not in model.options:
         raise NotATransformer(f"option `{side}_attention_heads` is missing")
     shape = {
@@ -149,7 +161,9 @@ def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
     }
     head_dim = model.options.get("head_dim")
     if head_dim and int(head_dim) * shape["num_heads"] != int(model.options[f"{side}_embed_dim"]):
-        raise NotATransformer(f"the {side}'s {shape['num_heads']} heads of width {head_dim} do not make its width")
+        raise NotATransformer(
+            f"the {side}'s {shape['num_heads']} heads of width {head_dim} do not make its width"
+        )
     if shape["pre_norm"] != bool(model.options.get(f"{side}_normalize_before")):
         raise NotATransformer(f"option `{side}_normalize_before` does not fit `{side}.layer_norm`")
     return shape
@@ -157,7 +171,9 @@ def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
 
 def _fill_stack(stack: Any, model: Model, parameters: _Parameters, side: str) -> None:
     embeddings = parameters[f"{side}.embed_tokens.weight"]
-    stack.scale_embeddings = 1.0 if model.options.get("no_scale_embedding") else math.sqrt(embeddings.shape[1])
+    stack.scale_embeddings = (
+        1.0 if model.options.get("no_scale_embedding") else math.sqrt(embeddings.shape[1])
+    )
     positions = f"{side}.embed_positions.weight"
     if positions in parameters:
         stack.position_encodings.encodings = parameters[positions][PADDING + 1 :]
@@ -181,7 +197,9 @@ def sinusoidal_positions(length: int, width: int) -> torch.Tensor:
 def _fill_embeddings(spec: Any, parameters: _Parameters, name: str, dictionary: list[str]) -> None:
     spec.weight = parameters[f"{name}.weight"]
     if len(spec.weight) != len(dictionary):
-        raise NotATransformer(f"`{name}` has {len(spec.weight)} rows and the dictionary {len(dictionary)} symbols")
+        raise NotATransformer(
+            f"`{name}` has {len(spec.weight)} rows and the dictionary {len(dictionary)} symbols"
+        )
 
 
 def _fill_layer_norm(spec: Any, parameters: _Parameters, name: str) -> None:
@@ -226,7 +244,9 @@ def _fill_cross_attention(spec: Any, parameters: _Parameters, layer: str) -> Non
 
 
 def _check_heads(parameters: _Parameters, attention: str) -> None:
-    """CTranslate2 keeps one number of heads a stack and would translate wrongly where a layer has lost some."""
+    """CTranslate2 keeps one number of heads a stack and would translate wrongly where a layer has lost
+    some.
+    """
     if f"{attention}.q_proj.weight" not in parameters and f"{attention}.out_proj.bias" in parameters:
         raise NotATransformer(f"`{attention}` has no heads left")
     rows, width = parameters[f"{attention}.q_proj.weight"].shape

@@ -17,31 +17,47 @@ from typing import Any
 import ctranslate2
 
 PADDING = "<pad>"
-LONGEST = "max_target_length"  # in the folder's config.json: pieces that the decoder has positions for, end of sentence apart
-PIECES_AT_ONCE = 4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
+# in the folder's config.json: pieces that the decoder has positions for, end of sentence apart
+LONGEST = "max_target_length"
+PIECES_AT_ONCE = (
+    4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
+)
 SAFETY = 2.0  # a score may lose so many times what the scores that were checked have lost
 NOTICEABLE = 0.02  # what scores may lose before the search is another one than fairseq's
-EARLY_END = 0.25  # nats that a sentence may lose as the model would have ended it before its first piece (p = 0.22)
+EARLY_END = (
+    0.25  # nats that a sentence may lose as the model would have ended it before its first piece (p = 0.22)
+)
 
 
 class Translator:
-    """A loaded model that translates batches and scores them. `shortlist`: it searches the candidates of its vmap.txt alone."""
+    """A loaded model that translates batches and scores them. `shortlist`: it searches the candidates of its
+    vmap.txt alone.
+    """
 
     def __init__(self, folder: str | Path, threads: int = 1, shortlist: bool = False) -> None:
-        self._model = ctranslate2.Translator(str(folder), device="cpu", inter_threads=1, intra_threads=threads)
+        self._model = ctranslate2.Translator(
+            str(folder), device="cpu", inter_threads=1, intra_threads=threads
+        )
         self._longest = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))[LONGEST]
         self._shortlist = shortlist
 
     def translate(
-        self, sources: list[list[str]], beam: int, length_penalty: float, max_length: int, replace_unknowns: bool = False
+        self,
+        sources: list[list[str]],
+        beam: int,
+        length_penalty: float,
+        max_length: int,
+        replace_unknowns: bool = False,
     ) -> list[list[str]]:
-        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as the model has positions for.
+        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as
+        the model has positions for.
 
-        CTranslate2's beam search is fairseq's but for three things. The probability of what is forbidden, padding and an end before the
-        first piece, is shared by the other pieces, where fairseq loses it. A hypothesis cut off at the length limit competes without the
-        cost of its end. Either way CTranslate2's score is an upper bound of fairseq's, and hardly above it for a model that translates;
-        likelihoods replace the bounds where they may decide which hypothesis is the best. The third remains: what ends at the limit
-        itself takes the place of what goes on.
+        CTranslate2's beam search is fairseq's but for three things. The probability of what is forbidden,
+        padding and an end before the first piece, is shared by the other pieces, where fairseq loses it. A
+        hypothesis cut off at the length limit competes without the cost of its end. Either way CTranslate2's
+        score is an upper bound of fairseq's, and hardly above it for a model that translates; likelihoods
+        replace the bounds where they may decide which hypothesis is the best. The third remains: what ends at
+        the limit itself takes the place of what goes on.
         """
         options = {
             "beam_size": beam,
@@ -62,20 +78,32 @@ class Translator:
     def _search(self, sources: list[list[str]], **options: Any) -> list[list[_Hypothesis]]:
         """What is left in the beam of each source."""
         results = self._model.translate_batch(
-            sources, min_decoding_length=1, max_input_length=0, return_scores=True, use_vmap=self._shortlist, **options
+            sources,
+            min_decoding_length=1,
+            max_input_length=0,
+            return_scores=True,
+            use_vmap=self._shortlist,
+            **options,
         )
         limits = options["max_decoding_length"], options["length_penalty"]
         return [
-            [_Hypothesis.bounded(pieces, score, *limits) for pieces, score in zip(result.hypotheses, result.scores, strict=True)]
+            [
+                _Hypothesis.bounded(pieces, score, *limits)
+                for pieces, score in zip(result.hypotheses, result.scores, strict=True)
+            ]
             for result in results
         ]
 
-    def _rank(self, sources: list[list[str]], beams: list[list[_Hypothesis]], options: dict[str, Any]) -> None:
-        """Replace bounds by likelihoods until the best hypothesis of each beam is certain, the closest decision of the batch first.
+    def _rank(
+        self, sources: list[list[str]], beams: list[list[_Hypothesis]], options: dict[str, Any]
+    ) -> None:
+        """Replace bounds by likelihoods until the best hypothesis of each beam is certain, the closest
+        decision of the batch first.
 
-        Where scores lose something noticeable by that, the model gives padding so much that a search without it is another one: then
-        beams are those of a search that may choose padding, but where it does. The scores of a search among a shortlist's candidates
-        are kept, save for hypotheses that are cut off, for likelihoods are over all pieces; unless the model gives padding so much.
+        Where scores lose something noticeable by that, the model gives padding so much that a search without
+        it is another one: then beams are those of a search that may choose padding, but where it does. The
+        scores of a search among a shortlist's candidates are kept, save for hypotheses that are cut off, for
+        likelihoods are over all pieces; unless the model gives padding so much.
         """
         doubtful: list[list[_Hypothesis]] = [[] for _ in beams]
         closest = min(range(len(beams)), key=lambda index: _lead(beams[index]))
@@ -84,7 +112,9 @@ class Translator:
         if by_likelihood:
             doubtful[closest] = [_best(beams[closest])]
         while True:
-            pairs = [(source, each) for source, found in zip(sources, doubtful, strict=True) for each in found]
+            pairs = [
+                (source, each) for source, found in zip(sources, doubtful, strict=True) for each in found
+            ]
             measured = self._score(pairs, options["max_decoding_length"])
             if by_likelihood:
                 loss = max(loss, SAFETY * measured)
@@ -102,7 +132,9 @@ class Translator:
         return self._log_probabilities([source], [[PADDING]])[0][0] > math.log(NOTICEABLE)
 
     def _score(self, pairs: list[tuple[list[str], _Hypothesis]], max_length: int) -> float:
-        """Score hypotheses of sources by their likelihoods; the most that one has lost by that, apart from an end that it did not have."""
+        """Score hypotheses of sources by their likelihoods; the most that one has lost by that, apart from an
+        end that it did not have.
+        """
         rows, losses = max(1, PIECES_AT_ONCE // (max_length + 1)), [0.0]
         for part in (pairs[start : start + rows] for start in range(0, len(pairs), rows)):
             found = self._log_probabilities([source for source, _ in part], [each.pieces for _, each in part])
@@ -118,8 +150,10 @@ class Translator:
 
 @dataclass
 class _Hypothesis:
-    """`score`: its log-likelihood times its weight, or an upper bound of that until it is `certain`. `weight`: one over its length, end
-    of sentence included, to the power of the length penalty. `cut_off`: it has no end, and no lower bound."""
+    """`score`: its log-likelihood times its weight, or an upper bound of that until it is `certain`.
+    `weight`: one over its length, end of sentence included, to the power of the length penalty. `cut_off`: it
+    has no end, and no lower bound.
+    """
 
     pieces: list[str]
     score: float
@@ -145,7 +179,8 @@ def _lead(beam: list[_Hypothesis]) -> float:
 
 
 def _doubtful(beam: list[_Hypothesis], loss: float, early_end: float) -> list[_Hypothesis]:
-    """Hypotheses to score next: none where the best is certain, or best even if it loses `loss` and `early_end` times its weight.
+    """Hypotheses to score next: none where the best is certain, or best even if it loses `loss` and
+    `early_end` times its weight.
 
     `early_end` is the same for all hypotheses of a sentence before it is divided by their lengths.
     """
@@ -156,5 +191,7 @@ def _doubtful(beam: list[_Hypothesis], loss: float, early_end: float) -> list[_H
         ended = max((each.score for each in beam if not each.cut_off), default=-math.inf)
         return [each for each in beam if each.cut_off and not each.certain and each.score > ended]
     rivals = (each for each in beam if each is not best)
-    close = any(each.score > best.score - loss - early_end * max(0.0, best.weight - each.weight) for each in rivals)
+    close = any(
+        each.score > best.score - loss - early_end * max(0.0, best.weight - each.weight) for each in rivals
+    )
     return [best] if close else []

@@ -19,11 +19,15 @@ RUNTIME = runtime
 
 
 class OnnxEngine:
-    """A Transformer loaded into ONNX Runtime. precision: float32 or int8 (weights by row; activations as they come)."""
+    """A Transformer loaded into ONNX Runtime. precision: float32 or int8 (weights by row; activations as they
+    come).
+    """
 
     name = "onnx"
 
-    def __init__(self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None) -> None:
+    def __init__(
+        self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None
+    ) -> None:
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             save(model, folder, precision)
             self._translator = Translator(folder, threads, shortlist)
@@ -36,9 +40,14 @@ class OnnxEngine:
         return engine
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        """As the interface says. Raises UserError where unknowns are to be replaced: the graphs do not give the attention."""
+        """As the interface says. Raises UserError where unknowns are to be replaced: the graphs do not give
+        the attention.
+        """
         if search.replace_unknowns:
-            raise UserError("decoding: replace_unknowns is not for engine `onnx`; set it to false or use engine `fairseq`.")
+            raise UserError(
+                "decoding: replace_unknowns is not for engine `onnx`; set it to false or use engine "
+                "`fairseq`."
+            )
         return self._translator.translate(sources, search.beam, search.length_penalty, max_length)
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
@@ -58,7 +67,9 @@ def supports(model: Model) -> str | None:
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
-    """Write the files that `onnx_runtime.Translator` loads. Raises UserError if the model is not one that the engine `supports`."""
+    """Write the files that `onnx_runtime.Translator` loads. Raises UserError if the model is not one that the
+    engine `supports`.
+    """
     try:
         graphs, weights = onnx_graph.build(model, precision)
     except NotATransformer as reason:
@@ -70,5 +81,12 @@ def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
         (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
     write_lines(folder / "source.txt", model.source_dictionary)
     write_lines(folder / "target.txt", model.target_dictionary)
-    numbers = {"padding": PADDING, "end": SPECIAL_SYMBOLS.index(END), "unknown": SPECIAL_SYMBOLS.index(UNKNOWN)}
-    write_json(folder / "config.json", numbers | {"precision": precision, "max_target_length": model.max_target_length})
+    numbers = {
+        "padding": PADDING,
+        "end": SPECIAL_SYMBOLS.index(END),
+        "unknown": SPECIAL_SYMBOLS.index(UNKNOWN),
+    }
+    write_json(
+        folder / "config.json",
+        numbers | {"precision": precision, "max_target_length": model.max_target_length},
+    )

@@ -1,10 +1,12 @@
 """Transformers as ONNX graphs for ONNX Runtime, built straight from fairseq's parameters.
 
-Every layer has its own shape, which is read off its tensors; a sub-layer without units or heads is only its output bias. Five graphs
-share one file of weights:
+Every layer has its own shape, which is read off its tensors; a sub-layer without units or heads is only its
+output bias. Five graphs share one file of weights:
 
-- encoder: source pieces to the keys and values of the decoder's attention to the source, computed once a sentence;
-- decoder: one step for all hypotheses of a batch, from the last piece and the layers' states to features and new states;
+- encoder: source pieces to the keys and values of the decoder's attention to the source, computed once a
+sentence;
+- decoder: one step for all hypotheses of a batch, from the last piece and the layers' states to features and
+new states;
 - output: features to log-probabilities of the whole vocabulary, the best of them and those of given pieces;
 - rows, shortlist: the rows of the output matrix of some pieces, and `output` for these.
 """
@@ -43,8 +45,8 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def build(model: Model, precision: str = "float32") -> tuple[dict[str, onnx.ModelProto], Weights]:
     """The graphs by name, and the weights that they read from the file WEIGHTS beside them.
 
-    precision: float32 or int8 (every matrix but learned positions; activations are quantised dynamically, one scale a matrix).
-    Raises NotATransformer.
+    precision: float32 or int8 (every matrix but learned positions; activations are quantised dynamically, one
+    scale a matrix). Raises NotATransformer.
     """
     for option in _UNSUPPORTED:
         if model.options.get(option):
@@ -55,7 +57,13 @@ def build(model: Model, precision: str = "float32") -> tuple[dict[str, onnx.Mode
     weights, parameters = Weights(), _Parameters(model)
     graphs = {
         name: make(_Graph(name, weights, precision), parameters)
-        for name, make in {"encoder": _encoder, "decoder": _decoder, "output": _output, "rows": _rows, "shortlist": _shortlist}.items()
+        for name, make in {
+            "encoder": _encoder,
+            "decoder": _decoder,
+            "output": _output,
+            "rows": _rows,
+            "shortlist": _shortlist,
+        }.items()
     }
     parameters.check_all_read()
     return graphs, weights
@@ -77,9 +85,15 @@ class Weights:
             self._offsets[key] = self._size
             self._arrays.append(array)
             self._size += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+        tensor = TensorProto(
+            name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape
+        )
         tensor.data_location = TensorProto.EXTERNAL
-        for field, value in {"location": WEIGHTS, "offset": self._offsets[key], "length": array.nbytes}.items():
+        for field, value in {
+            "location": WEIGHTS,
+            "offset": self._offsets[key],
+            "length": array.nbytes,
+        }.items():
             tensor.external_data.add(key=field, value=str(value))
         return tensor
 
@@ -101,7 +115,9 @@ class _Parameters(Parameters):
     def layers(self, side: str) -> list[str]:
         """Layers are counted in the parameters: a model may have lost some."""
         prefix = f"{side}.layers."
-        indices = {int(name.removeprefix(prefix).split(".", 1)[0]) for name in self._state if name.startswith(prefix)}
+        indices = {
+            int(name.removeprefix(prefix).split(".", 1)[0]) for name in self._state if name.startswith(prefix)
+        }
         return [f"{prefix}{index}" for index in sorted(indices)]
 
     def head_dim(self, side: str) -> int:
@@ -118,12 +134,16 @@ class _Parameters(Parameters):
         width = self.head_dim(attention.split(".", 1)[0])
         rows = len(self[f"{attention}.q_proj.weight"])
         if rows % width:
-            raise NotATransformer(f"`{attention}` has {rows} rows, which is no multiple of the {width} of a head")
+            raise NotATransformer(
+                f"`{attention}` has {rows} rows, which is no multiple of the {width} of a head"
+            )
         return rows // width
 
 
 class _Graph:
-    """A graph in the making. Tensors are named; every operator's method returns the name, or names, of what it computes."""
+    """A graph in the making. Tensors are named; every operator's method returns the name, or names, of what
+    it computes.
+    """
 
     def __init__(self, name: str, weights: Weights, precision: str) -> None:
         self.precision = precision
@@ -165,9 +185,14 @@ class _Graph:
         return name
 
     def finish(self) -> onnx.ModelProto:
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, list(self._constants.values()))
+        graph = helper.make_graph(
+            self._nodes, self._name, self._inputs, self._outputs, list(self._constants.values())
+        )
         return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(_MICROSOFT, 1)], ir_version=9, producer_name="nmtprune"
+            graph,
+            opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid(_MICROSOFT, 1)],
+            ir_version=9,
+            producer_name="nmtprune",
         )
 
     def matrix(self, name: str, weight: np.ndarray) -> list[str]:
@@ -178,7 +203,9 @@ class _Graph:
         return [self.weight(f"{name}.int8", values), self.weight(f"{name}.scales", scales)]
 
     def factor(self, matrix: list[str]) -> list[str]:
-        """A matrix as `multiply` takes it: in int8 [in, out]. ONNX Runtime transposes a constant once, as it loads it."""
+        """A matrix as `multiply` takes it: in int8 [in, out]. ONNX Runtime transposes a constant once, as it
+        loads it.
+        """
         values, *scales = matrix
         return [self.add("Transpose", values), *scales] if scales else matrix
 
@@ -203,10 +230,16 @@ class _Graph:
         rows, *scales = (self.add("Gather", part, tokens) for part in self.matrix(name, embeddings))
         if not scales:
             return rows
-        return self.add("Mul", self.add("Cast", rows, to=TensorProto.FLOAT), self.add("Unsqueeze", *scales, self.integers(1)))
+        return self.add(
+            "Mul",
+            self.add("Cast", rows, to=TensorProto.FLOAT),
+            self.add("Unsqueeze", *scales, self.integers(1)),
+        )
 
     def layer_norm(self, x: str, parameters: _Parameters, name: str) -> str:
-        scale, shift = (self.weight(f"{name}.{kind}", parameters[f"{name}.{kind}"]) for kind in ("weight", "bias"))
+        scale, shift = (
+            self.weight(f"{name}.{kind}", parameters[f"{name}.{kind}"]) for kind in ("weight", "bias")
+        )
         return self.add("LayerNormalization", x, scale, shift, epsilon=1e-5)
 
     def activate(self, x: str, function: str) -> str:
@@ -217,12 +250,15 @@ class _Graph:
         return self.add("Gelu", x, approximate="none" if function == "gelu" else "tanh")
 
     def attend(self, heads: int, inputs: list[str], outputs: int = 1) -> Any:
-        """Multi-head attention. inputs: query [batch, length, heads * head_dim], key, value, bias, key lengths, -, past key and value."""
+        """Multi-head attention. inputs: query [batch, length, heads * head_dim], key, value, bias, key
+        lengths, -, past key and value.
+        """
         return self.add("MultiHeadAttention", *inputs, outputs=outputs, domain=_MICROSOFT, num_heads=heads)
 
 
 class _Stack:
-    """What the encoder and the decoder have in common: embeddings, and sub-layers with residuals and layer normalisation.
+    """What the encoder and the decoder have in common: embeddings, and sub-layers with residuals and layer
+    normalisation.
 
     States are [rows, d], rows being all pieces of a batch.
     """
@@ -249,13 +285,17 @@ class _Stack:
         return x
 
     def _positions(self, positions: str, width: int) -> str:
-        """Learned or sinusoidal embeddings [positions, d]. fairseq numbers positions from the padding index on."""
+        """Learned or sinusoidal embeddings [positions, d]. fairseq numbers positions from the padding index
+        on.
+        """
         graph, name = self.graph, f"{self.side}.embed_positions.weight"
         positions = graph.add("Add", positions, graph.integers(PADDING + 1))
         if name in self.parameters:
             return graph.add("Gather", graph.weight(name, self.parameters[name]), positions)
         half = width // 2
-        frequencies = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1))).numpy()
+        frequencies = torch.exp(
+            torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1))
+        ).numpy()
         column = graph.add("Unsqueeze", graph.add("Cast", positions, to=TensorProto.FLOAT), graph.integers(1))
         angles = graph.add("Mul", column, graph.weight("frequencies", frequencies))
         found = graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
@@ -273,7 +313,9 @@ class _Stack:
         return f"{norm}.weight" not in self.parameters
 
     def only_bias(self, x: str, norm: str, bias: str) -> str:
-        """A sub-layer that has lost all its units or heads. Its normalisation of the input, where it has one, has no effect."""
+        """A sub-layer that has lost all its units or heads. Its normalisation of the input, where it has one,
+        has no effect.
+        """
         if self.pre_norm:
             self.parameters.pass_over(f"{norm}.weight", f"{norm}.bias")
         return self.after(self.graph.weight(bias, self.parameters[bias]), x, norm)
@@ -285,19 +327,32 @@ class _Stack:
         if f"{layer}.fc1.weight" not in self.parameters:
             return self.only_bias(x, norm, f"{layer}.fc2.bias")
         hidden = self.graph.linear(self.before(x, norm), self.parameters, f"{layer}.fc1")
-        return self.after(self.graph.linear(self.graph.activate(hidden, self.activation), self.parameters, f"{layer}.fc2"), x, norm)
+        return self.after(
+            self.graph.linear(self.graph.activate(hidden, self.activation), self.parameters, f"{layer}.fc2"),
+            x,
+            norm,
+        )
 
-    def self_attention(self, x: str, layer: str, shape: str, rest: list[str], outputs: int = 1) -> tuple[str, list[str]]:
-        """The sub-layer's output, and keys and values if `outputs` is 3. `shape`: batch and length; `rest`: `attend`'s last inputs."""
+    def self_attention(
+        self, x: str, layer: str, shape: str, rest: list[str], outputs: int = 1
+    ) -> tuple[str, list[str]]:
+        """The sub-layer's output, and keys and values if `outputs` is 3. `shape`: batch and length; `rest`:
+        `attend`'s last inputs.
+        """
         graph, name, norm = self.graph, f"{layer}.self_attn", f"{layer}.self_attn_layer_norm"
         if self.absent(norm):
             return x, []
         heads = self.parameters.heads(name)
         if not heads:
             return self.only_bias(x, norm, f"{name}.out_proj.bias"), []
-        projected = graph.linear(self.before(x, norm), self.parameters, *(f"{name}.{part}_proj" for part in "qkv"))
+        projected = graph.linear(
+            self.before(x, norm), self.parameters, *(f"{name}.{part}_proj" for part in "qkv")
+        )
         shape = graph.add("Concat", shape, graph.integers(-1), axis=0)
-        query = [graph.add("Reshape", part, shape) for part in graph.add("Split", projected, outputs=3, axis=1, num_outputs=3)]
+        query = [
+            graph.add("Reshape", part, shape)
+            for part in graph.add("Split", projected, outputs=3, axis=1, num_outputs=3)
+        ]
         attended = graph.attend(heads, [*query, *rest], outputs)
         attended, *states = [attended] if outputs == 1 else attended
         return self.project(attended, name, x, norm), states
@@ -305,7 +360,9 @@ class _Stack:
     def project(self, attended: str, attention: str, residual: str, norm: str) -> str:
         """The end of an attention sub-layer."""
         rows = self.graph.integers(-1, self.parameters[f"{attention}.out_proj.weight"].shape[1])
-        x = self.graph.linear(self.graph.add("Reshape", attended, rows), self.parameters, f"{attention}.out_proj")
+        x = self.graph.linear(
+            self.graph.add("Reshape", attended, rows), self.parameters, f"{attention}.out_proj"
+        )
         return self.after(x, residual, norm)
 
     def end(self, x: str) -> str:
@@ -325,22 +382,33 @@ def _encoder(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
         x, _ = stack.self_attention(x, layer, shape, ["", lengths])
         x = stack.feed_forward(x, layer)
     x = stack.end(x)
-    graph.output("lengths", lengths, TensorProto.INT32, ["sentences"])  # so that the outputs are all that the decoder needs
+    graph.output(
+        "lengths", lengths, TensorProto.INT32, ["sentences"]
+    )  # so that the outputs are all that the decoder needs
     for index, layer in enumerate(parameters.layers("decoder")):
         name = f"{layer}.encoder_attn"
         heads = parameters.heads(name)
         if not heads:
             continue
         projected = graph.linear(x, parameters, f"{name}.k_proj", f"{name}.v_proj")
-        for kind, part in zip(("keys", "values"), graph.add("Split", projected, outputs=2, axis=1, num_outputs=2), strict=True):
+        for kind, part in zip(
+            ("keys", "values"), graph.add("Split", projected, outputs=2, axis=1, num_outputs=2), strict=True
+        ):
             split = graph.add("Reshape", part, graph.add("Concat", shape, graph.integers(heads, -1), axis=0))
             output = graph.add("Transpose", split, perm=[0, 2, 1, 3])
-            graph.output(f"{kind}.{index}", output, TensorProto.FLOAT, ["sentences", heads, "length", parameters.head_dim("decoder")])
+            graph.output(
+                f"{kind}.{index}",
+                output,
+                TensorProto.FLOAT,
+                ["sentences", heads, "length", parameters.head_dim("decoder")],
+            )
     return graph.finish()
 
 
 def _decoder(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
-    """One step. Rows are hypotheses, the same number for every sentence; the new states are called like the old ones with `new.`."""
+    """One step. Rows are hypotheses, the same number for every sentence; the new states are called like the
+    old ones with `new.`.
+    """
     tokens = graph.input("tokens", TensorProto.INT64, ["rows"])
     position = graph.input("position", TensorProto.INT64, [1])
     lengths = graph.input("lengths", TensorProto.INT32, ["sentences"])
@@ -373,7 +441,12 @@ def _cached_self_attention(stack: _Stack, x: str, layer: str, index: int, one_ea
 
 def _cross_attention(stack: _Stack, x: str, layer: str, index: int, by_sentence: str, lengths: str) -> str:
     """A sentence's hypotheses are its queries: they share its keys and values."""
-    graph, parameters, name, norm = stack.graph, stack.parameters, f"{layer}.encoder_attn", f"{layer}.encoder_attn_layer_norm"
+    graph, parameters, name, norm = (
+        stack.graph,
+        stack.parameters,
+        f"{layer}.encoder_attn",
+        f"{layer}.encoder_attn_layer_norm",
+    )
     if stack.absent(norm):
         return x
     heads = parameters.heads(name)
@@ -388,13 +461,22 @@ def _cross_attention(stack: _Stack, x: str, layer: str, index: int, by_sentence:
 
 
 def _ssru(stack: _Stack, x: str, layer: str, index: int) -> str:
-    """The simpler simple recurrent unit (Kim et al. 2019): a gated mean of its inputs so far in place of self-attention."""
-    graph, parameters, name, norm = stack.graph, stack.parameters, f"{layer}.ssru", f"{layer}.self_attn_layer_norm"
+    """The simpler simple recurrent unit (Kim et al. 2019): a gated mean of its inputs so far in place of
+    self-attention.
+    """
+    graph, parameters, name, norm = (
+        stack.graph,
+        stack.parameters,
+        f"{layer}.ssru",
+        f"{layer}.self_attn_layer_norm",
+    )
     weight = parameters[f"{name}.candidate_proj.weight"]
     width = len(weight)
     past = graph.input(f"state.{index}", TensorProto.FLOAT, ["rows", width])
     bias = np.concatenate([parameters[f"{name}.forget_proj.bias"], np.zeros(width, np.float32)])
-    factor = graph.factor(graph.matrix(name, np.concatenate([parameters[f"{name}.forget_proj.weight"], weight])))
+    factor = graph.factor(
+        graph.matrix(name, np.concatenate([parameters[f"{name}.forget_proj.weight"], weight]))
+    )
     projected = graph.multiply(stack.before(x, norm), factor, graph.weight(f"{name}.bias", bias))
     gate, candidate = graph.add("Split", projected, outputs=2, axis=1, num_outputs=2)
     kept = graph.add("Mul", graph.add("Sigmoid", gate), graph.add("Sub", past, candidate))
@@ -440,5 +522,7 @@ def _best(graph: _Graph, parameters: _Parameters, factor: list[str]) -> onnx.Mod
     best, pieces = graph.add("TopK", scores, count, outputs=2, axis=-1)
     graph.output("scores", best, TensorProto.FLOAT, ["rows", "count"])
     graph.output("pieces", pieces, TensorProto.INT64, ["rows", "count"])
-    graph.output("target_scores", graph.add("GatherElements", scores, targets, axis=1), TensorProto.FLOAT, ["rows", 1])
+    graph.output(
+        "target_scores", graph.add("GatherElements", scores, targets, axis=1), TensorProto.FLOAT, ["rows", 1]
+    )
     return graph.finish()

@@ -3,8 +3,9 @@
     translator = Translator("folder")
     translator.translate([["▁a", "▁dog"]], beam=4, length_penalty=1.0, max_length=100)
 
-The folder holds the graphs (encoder.onnx, decoder.onnx, output.onnx; rows.onnx and shortlist.onnx for a shortlist), weights.bin, the
-vocabularies source.txt and target.txt, a piece a line, and config.json. Pieces are strings; the end of sentence is added and removed here.
+The folder holds the graphs (encoder.onnx, decoder.onnx, output.onnx; rows.onnx and shortlist.onnx for a
+shortlist), weights.bin, the vocabularies source.txt and target.txt, a piece a line, and config.json. Pieces
+are strings; the end of sentence is added and removed here.
 """
 
 from __future__ import annotations
@@ -44,19 +45,33 @@ class Translator:
             self._rows = _session(folder / "rows.onnx", threads)
             self._shortlisted = _session(folder / "shortlist.onnx", threads)
         inputs = {tensor.name: tensor.shape for tensor in self._decoder.get_inputs()}
-        self._states = {name: inputs[name] for name in inputs if name.split(".")[0] in ("self_keys", "self_values", "state")}
+        self._states = {
+            name: inputs[name]
+            for name in inputs
+            if name.split(".")[0] in ("self_keys", "self_values", "state")
+        }
 
-    def translate(self, sources: list[list[str]], beam: int, length_penalty: float, max_length: int) -> list[list[str]]:
-        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as the model has positions for.
+    def translate(
+        self, sources: list[list[str]], beam: int, length_penalty: float, max_length: int
+    ) -> list[list[str]]:
+        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as
+        the model has positions for.
 
-        Beam search as fairseq's: a hypothesis ends where the end of sentence is among the `beam` best candidates, a sentence is finished
-        with `beam` hypotheses, and the best has the highest log-probability over its length, end included, to the power `length_penalty`.
+        Beam search as fairseq's: a hypothesis ends where the end of sentence is among the `beam` best
+        candidates, a sentence is finished with `beam` hypotheses, and the best has the highest
+        log-probability over its length, end included, to the power `length_penalty`.
         """
-        allowed = None if self._shortlist is None else np.asarray(self._shortlist.candidates(sources), dtype=np.int64)
+        allowed = (
+            None
+            if self._shortlist is None
+            else np.asarray(self._shortlist.candidates(sources), dtype=np.int64)
+        )
         output = _Output(self._output) if allowed is None else _Output(self._shortlisted, self._rows, allowed)
         choices = len(self._target) if allowed is None else len(allowed)
         limit, beam = min(max_length, self._longest), min(beam, choices - 2)
-        count = min(2 * beam + 2, choices)  # of each row, so that 2 * beam are left without padding and, at first, the end of sentence
+        count = min(
+            2 * beam + 2, choices
+        )  # of each row, so that 2 * beam are left without padding and, at first, the end of sentence
         decoder, finished = self._encode(sources), _Finished(len(sources), beam, length_penalty)
         sentences = np.arange(len(sources))
         tokens = np.full(len(sources), self._end)
@@ -68,7 +83,9 @@ class Translator:
             if step == limit:
                 scores = totals + ends.reshape(totals.shape)
                 best = np.argsort(-scores, axis=1, kind="stable")
-                finished.add(sentences, step, np.take_along_axis(scores, best, axis=1), history, first_rows + best)
+                finished.add(
+                    sentences, step, np.take_along_axis(scores, best, axis=1), history, first_rows + best
+                )
                 break
             found[pieces == self._padding] = -np.inf
             if step == 0:
@@ -85,7 +102,9 @@ class Translator:
                 break
             # every hypothesis has one end of sentence, so at least `beam` of its candidates go on
             going = np.argsort(ending[kept], axis=1, kind="stable")[:, :beam]
-            totals, rows, tokens = (np.take_along_axis(each[kept], going, axis=1) for each in (scores, parents, pieces))
+            totals, rows, tokens = (
+                np.take_along_axis(each[kept], going, axis=1) for each in (scores, parents, pieces)
+            )
             rows, tokens = rows.ravel(), tokens.ravel()
             decoder.select(rows, kept)
             history = history[rows]
@@ -95,7 +114,9 @@ class Translator:
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         """-ln p(target, end of sentence | source) of each pair of one batch, over the whole vocabulary."""
-        order = sorted(range(len(targets)), key=lambda index: -len(targets[index]))  # the finished ones leave from the end
+        order = sorted(
+            range(len(targets)), key=lambda index: -len(targets[index])
+        )  # the finished ones leave from the end
         expected, lengths = self._padded([targets[index] for index in order], self._numbers)
         decoder, output = self._encode([sources[index] for index in order]), _Output(self._output)
         totals = np.zeros(len(order))
@@ -104,7 +125,9 @@ class Translator:
             rows = np.arange(np.count_nonzero(lengths > step))
             if len(rows) < len(tokens):
                 decoder.select(rows, rows)
-            _, _, scores = output(decoder.step(tokens[: len(rows)]), expected[: len(rows), step : step + 1], 1)
+            _, _, scores = output(
+                decoder.step(tokens[: len(rows)]), expected[: len(rows), step : step + 1], 1
+            )
             totals[: len(rows)] -= scores[:, 0]
             tokens = expected[: len(rows), step]
         found = [0.0] * len(order)
@@ -115,16 +138,23 @@ class Translator:
     def _encode(self, sources: list[list[str]]) -> _Decoder:
         tokens, lengths = self._padded(sources, self._source)
         names = [tensor.name for tensor in self._encoder.get_outputs()]
-        source = dict(zip(names, self._encoder.run(names, {"source": tokens, "source_lengths": lengths}), strict=True))
+        source = dict(
+            zip(names, self._encoder.run(names, {"source": tokens, "source_lengths": lengths}), strict=True)
+        )
         # shapes: rows first, the past, which is empty, by name
         states = {
-            name: np.zeros([len(sources), *(size if isinstance(size, int) else 0 for size in shape[1:])], dtype=np.float32)
+            name: np.zeros(
+                [len(sources), *(size if isinstance(size, int) else 0 for size in shape[1:])],
+                dtype=np.float32,
+            )
             for name, shape in self._states.items()
         }
         return _Decoder(self._decoder, source, states)
 
     def _padded(self, lines: list[list[str]], numbers: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of pieces [lines, longest] with their end of sentence, padded on the right, and the lengths [lines]."""
+        """Numbers of pieces [lines, longest] with their end of sentence, padded on the right, and the lengths
+        [lines].
+        """
         lengths = np.array([len(line) + 1 for line in lines], dtype=np.int32)
         tokens = np.full((len(lines), lengths.max()), self._padding, dtype=np.int64)
         for row, line in zip(tokens, lines, strict=True):
@@ -135,7 +165,12 @@ class Translator:
 class _Decoder:
     """The decoder's state in a batch: rows are hypotheses, the same number for every sentence."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, source: dict[str, np.ndarray], states: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        source: dict[str, np.ndarray],
+        states: dict[str, np.ndarray],
+    ) -> None:
         self._session, self._source, self._states = session, source, states
         self._outputs = ["features", *(f"new.{name}" for name in states)]
         self._position = 0
@@ -168,12 +203,18 @@ class _Output:
             names = [tensor.name for tensor in rows.get_outputs()]
             self._matrix = dict(zip(names, rows.run(names, {"pieces": allowed}), strict=True))
 
-    def __call__(self, features: np.ndarray, targets: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The log-probabilities [rows, count] of the best pieces, these [rows, count], and those of `targets` [rows, 1]."""
+    def __call__(
+        self, features: np.ndarray, targets: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The log-probabilities [rows, count] of the best pieces, these [rows, count], and those of `targets`
+        [rows, 1].
+        """
         if self._allowed is not None:
             targets = np.searchsorted(self._allowed, targets)
         inputs = {"features": features, "targets": targets, "count": np.array([count])}
-        scores, pieces, chosen = self._session.run(["scores", "pieces", "target_scores"], inputs | self._matrix)
+        scores, pieces, chosen = self._session.run(
+            ["scores", "pieces", "target_scores"], inputs | self._matrix
+        )
         return scores, pieces if self._allowed is None else self._allowed[pieces], chosen
 
 
@@ -191,11 +232,14 @@ class _Finished:
         """Which sentences [sentences] have all their hypotheses."""
         return self._count >= self._beam
 
-    def add(self, sentences: np.ndarray, length: int, totals: np.ndarray, history: np.ndarray, parents: np.ndarray) -> None:
+    def add(
+        self, sentences: np.ndarray, length: int, totals: np.ndarray, history: np.ndarray, parents: np.ndarray
+    ) -> None:
         """Hypotheses of `length` pieces and their end.
 
-        totals: log-probabilities [active sentences, candidates], the best first, -inf for candidates that do not end; history: pieces
-        [rows, at least length]; parents: the candidates' rows [active sentences, candidates].
+        totals: log-probabilities [active sentences, candidates], the best first, -inf for candidates that do
+        not end; history: pieces [rows, at least length]; parents: the candidates' rows [active sentences,
+        candidates].
         """
         for index, candidate in zip(*np.nonzero(totals > -np.inf), strict=True):
             sentence = sentences[index]
@@ -209,7 +253,9 @@ class _Finished:
 
 
 def _taken(tensors: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Some rows of all tensors, without a copy where these are the first ones in order, as they mostly are with a beam of 1."""
+    """Some rows of all tensors, without a copy where these are the first ones in order, as they mostly are
+    with a beam of 1.
+    """
     if np.array_equal(rows, np.arange(len(rows))):
         return {name: tensor[: len(rows)] for name, tensor in tensors.items()}
     return {name: tensor.take(rows, axis=0) for name, tensor in tensors.items()}
