@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from support.parallel_text import DE, EN, SETTINGS
 
 from nmtprune.data.subwords import Subwords
-from nmtprune.experiment.config import validate
 from nmtprune.experiment.subwords import marked_as, name_of
+from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
 
 names = pytest.mark.parametrize("chosen", SETTINGS, ids=name_of)

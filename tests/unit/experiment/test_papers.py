@@ -11,6 +11,7 @@ import yaml
 from support.workplace import MICRO
 
 from nmtprune.experiment import config, papers, paths
+from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
 from nmtprune.store import units
 
@@ -305,7 +306,7 @@ def test_a_mistake_in_a_row_names_item_row_and_the_nearest(monkeypatch, row, mes
 def test_an_items_schema_is_strict(change, message):
     stated = config.read_yaml(papers.FOLDER / "wang2020" / "table2.yaml")
     with pytest.raises(UserError) as error:
-        config.validate(stated | change, "item", "wang2020/table2")
+        validate(stated | change, "item", "wang2020/table2")
     assert message in str(error.value)
 
 

@@ -17,7 +17,7 @@ import yaml
 from support.workplace import MICRO, REPOSITORY, Workplace
 
 from nmtprune.analysis.run import run as analyse
-from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas, step_kinds
+from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas, step_kinds, validation
 from nmtprune.experiment.analysis_kinds import (
     ANALYSIS_KINDS,
     ON_CPU,
@@ -29,6 +29,7 @@ from nmtprune.experiment.analysis_kinds import (
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
 from nmtprune.experiment.metrics import METRICS, SCORES, SPEED, Metric
 from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KINDS, StepKind, latest
+from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json, write_text
 from nmtprune.measurements.measurements import Measured
@@ -60,9 +61,9 @@ def module(monkeypatch, name: str, **functions) -> None:
 @pytest.fixture
 def fresh_schemas():
     """Schemas are read anew after a test has entered something, and again after it."""
-    config._validator.cache_clear()
+    validation._validator.cache_clear()
     yield
-    config._validator.cache_clear()
+    validation._validator.cache_clear()
 
 
 @pytest.fixture
@@ -111,10 +112,10 @@ def test_an_item_without_a_key_that_its_kind_requires_is_refused(kind, fresh_sch
     row = {"label": "dense", "task": "micro", "recipe": "micro", "chain": "train"}
     item = {"title": "Made up", "kind": kind.name, "caption": "Made up.", "rows": [row]}
     if not kind.requires:
-        config.validate(item, "item", "mine/shown")
+        validate(item, "item", "mine/shown")
         return
     with pytest.raises(UserError) as refused:
-        config.validate(item, "item", "mine/shown")
+        validate(item, "item", "mine/shown")
     assert all(f"the key `{key}` is missing" in str(refused.value) for key in kind.requires[:1])
 
 

@@ -14,8 +14,9 @@ import yaml
 
 from nmtprune.experiment import own, papers
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import WORKFLOW, Config, read_yaml
+from nmtprune.experiment.config import WORKFLOW, Config
 from nmtprune.experiment.papers import Item, Row
+from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.shapes import is_transformer
 
 PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # names the recipe of each of the papers' models

@@ -22,6 +22,7 @@ from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
 from nmtprune.experiment.schedule import decay_length, learning_rate
 from nmtprune.experiment.subwords import name_of
+from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
 
 WORKFLOW = Path(__file__).resolve().parents[2]
@@ -31,7 +32,6 @@ SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has cha
 TRAINING_SAMPLE = (
     1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
 )
-LONGEST_SHOWN = 80  # characters of a value in a message
 T = TypeVar("T")
 OWN = "own"  # the name of a run of the user's own chains that nothing else names
 SETTINGS_THAT_REACH_JOBS = (
@@ -53,98 +53,6 @@ def pooled_sets(names: Iterable[str]) -> list[str]:
     """
     names = list(names)
     return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
-
-
-@functools.cache
-def _validator(name: str) -> Any:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
-    from referencing import Registry, Resource
-
-    resources = [(file, Resource.from_contents(schema)) for file, schema in schemas.by_file().items()]
-    types = Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    return extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)(
-        schemas.read(name), registry=Registry().with_resources(resources)
-    )
-
-
-def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
-    """The keyword of JSON Schema; `$` is the end of the text, and not also before a last line end."""
-    from jsonschema import ValidationError
-
-    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
-        yield ValidationError(f"{json.dumps(value, ensure_ascii=False)} does not match {pattern}")
-
-
-def _alternatives(error: Any) -> bool:
-    """Whether an error is that of keys which exclude each other."""
-    return error.validator == "oneOf" and all(
-        set(branch) == {"required"} for branch in error.validator_value[:1]
-    )
-
-
-def _nearest(error: Any) -> Any:
-    """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the
-    fewest.
-    """
-    while error.context and not _alternatives(error):
-        branches: dict[Any, list[Any]] = {}
-        for inner in error.context:
-            branches.setdefault(inner.schema_path[0], []).append(inner)
-        branch = min(branches.values(), key=lambda errors: (len(errors), errors[0].validator == "type"))
-        error = min(branch, key=lambda e: (e.validator != "additionalProperties", e.validator == "required"))
-    return error
-
-
-def _explain(error: Any, where: str) -> str:
-    """One sentence for one schema error: where, what, and what would be valid."""
-    error = _nearest(error)
-    at = ".".join(str(part) for part in error.absolute_path)
-    where = f"{where}: {at}" if at else where
-    value = _shown(error.instance)
-    match error.validator:
-        case "additionalProperties" | "unevaluatedProperties":
-            valid = error.schema.get("properties", {})
-            unknown = next((key for key in error.instance if key not in valid), "?")
-            return f"{where}: unknown key `{unknown}`; {suggest(unknown, valid)}"
-        case "enum":
-            valid = list(map(str, error.validator_value))
-            return f"{where}: {value} is not one of {', '.join(valid)}; {suggest(str(error.instance), valid)}"
-        case "type":
-            kinds = (
-                error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-            )
-            return f"{where}: {value} is of the wrong type; expected {' or '.join(kinds)}"
-        case "required":
-            missing = next(key for key in error.validator_value if key not in error.instance)
-            return f"{where}: the key `{missing}` is missing"
-        case "oneOf" if _alternatives(error):
-            valid = ", ".join(dict.fromkeys(branch["required"][0] for branch in error.validator_value))
-            return f"{where}: exactly one of the keys {valid} is needed"
-        case "not" if "description" in error.schema:
-            return f"{where}: {error.schema['description']}"
-        case "pattern" if error.validator_value == names.PATTERN:
-            return f"{where}: {value} cannot be a name: {names.RULE}"
-        case "pattern":
-            return f"{where}: {value} is not of the form {error.validator_value}"
-        case _:
-            said = error.message.removeprefix(repr(error.instance)).strip()
-            return f"{where}: {value} {said}"
-
-
-def _shown(value: Any) -> str:
-    """A value as messages show it, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
-
-
-def validate(value: Any, schema: str, where: str) -> None:
-    """Check a value against schemas/<schema>.schema.json. Raises UserError, a line per mistake."""
-    errors = sorted(_validator(schema).iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))
-    if errors:
-        raise UserError(*dict.fromkeys(_explain(error, where) for error in errors))
 
 
 def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:

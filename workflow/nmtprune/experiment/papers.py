@@ -15,9 +15,11 @@ from typing import Any
 
 from nmtprune.experiment import chain, own, paths
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import WORKFLOW, Config, read_yaml, validate
+from nmtprune.experiment.config import WORKFLOW, Config
 from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.metrics import METRICS, SCORES, SPEED
+from nmtprune.experiment.reading import read_yaml
+from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
 
