@@ -47,6 +47,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
+	$(BIN)/hadolint envs/Dockerfile
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 # docs/configuration.md and docs/chains.md, from the schemas and from the table of steps
 docs: $(VENV)/installed
