@@ -1,1 +1,1 @@
-"""Which weights go: weight classes, schemes and masks. Pure tensor code."""
+"""Which weights are pruned: weight classes, schemes, groups, masks and slicing; tensors in, tensors out."""

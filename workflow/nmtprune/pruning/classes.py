@@ -1,4 +1,4 @@
-"""The prunable weights of a model, and the classes, layers, matrices and LSTM sub-groups they belong to."""
+"""The prunable weights of a model, with their weight classes, layers, matrices and LSTM sub-groups."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nmtprune.experiment.weight_classes import EMBEDDINGS
 
-# Parameter names -> the weight class of See et al. 2016 (section 3.2, figure 2) they belong to; the first
-# that fits counts. T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our
-# LSTM. A layer has all that lies in it: attention to itself or the SSRU in its place, convolution kernels
-# with their projections, feed-forward and recurrent matrices. What is shared counts by its first name.
+# Patterns of parameter names, each with its weight class (See et al. 2016, section 3.2, figure 2); the first
+# match counts. T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our
+# LSTM. The class of a layer includes its self-attention or SSRU, its convolution kernels with their
+# projections, and its feed-forward and recurrent matrices. A tied matrix has the class of its first name.
 CLASSES: tuple[tuple[str, str], ...] = (
     (r"encoder\.embed_(?:tokens|positions)\.", "source embedding"),  # T C R L
     (r"decoder\.embed_(?:tokens|positions)\.|decoder\.project_in_dim\.", "target embedding"),  # T C R L
@@ -28,26 +28,22 @@ CLASSES: tuple[tuple[str, str], ...] = (
     (r"encoder\.lstm\.\w+?_l(\d+)", "source layer {}"),  # R L
     (r"decoder\.lstm\.\w+?_l(\d+)", "target layer {}"),  # L
 )
-# The order in which the paper's figures show the classes.
+# Order of the classes in the paper's figures.
 _ORDER = ("source layer", "target layer", "attention", "softmax", "source embedding", "target embedding")
-# The rows of an LSTM's matrix, a quarter each, in PyTorch's order.
+# Each gate has a quarter of the rows of an LSTM's matrix, in PyTorch's order.
 GATES = ("input gate", "forget gate", "candidate", "output gate")
-_LSTM = re.compile(
-    r".*\.weight_(ih|hh)(?:_l\d+)?$"
-)  # of nn.LSTM with the layer's number, of nn.LSTMCell without
-_INPUT_FEEDING = (
-    "decoder.layers.0.weight_ih"  # R: this cell reads an embedding and, beside it, the last attention vector
-)
-_LAYER = re.compile(
-    r"((?:encoder|decoder)\.layers\.\d+|[^.]+\.[^.]+)(?:\.\w+?_(l\d+))?"
-)  # `_l0`: PyTorch's layers of an LSTM
+# nn.LSTM numbers its layers (`_l0`), nn.LSTMCell does not.
+_LSTM = re.compile(r".*\.weight_(ih|hh)(?:_l\d+)?$")
+# R: the input of this cell is an embedding followed by the previous attention vector.
+_INPUT_FEEDING = "decoder.layers.0.weight_ih"
+_LAYER = re.compile(r"((?:encoder|decoder)\.layers\.\d+|[^.]+\.[^.]+)(?:\.\w+?_(l\d+))?")
 
 
 def class_of(name: str) -> str:
     """The weight class of a parameter.
 
-    What the table does not name, in a model that came from elsewhere (say, the bridge behind a bidirectional
-    LSTM encoder), is a class of its own: the paper's model has nothing in its place.
+    A parameter of an imported model that CLASSES does not match (for example the bridge after a
+    bidirectional LSTM encoder) is a class of its own, since the paper's model has no counterpart.
     """
     for pattern, label in CLASSES:
         match = re.match(pattern, name)
@@ -57,9 +53,7 @@ def class_of(name: str) -> str:
 
 
 def classes(names: Iterable[str]) -> list[str]:
-    """The weight classes of these parameters in the paper's order: layers from the bottom up, attention,
-    softmax, embeddings.
-    """
+    """Weight classes of parameters in the paper's order: layers bottom-up, attention, softmax, embeddings."""
 
     def place(label: str) -> tuple[int, int, str]:
         kind, _, number = label.rpartition(" ")
@@ -71,7 +65,7 @@ def classes(names: Iterable[str]) -> list[str]:
 
 
 class Subgroup(NamedTuple):
-    """A part of an LSTM's weights (See et al. 2016, 3.2): what it computes, and from what."""
+    """A part of an LSTM's weights (See et al. 2016, 3.2), given by its class, gate and connection."""
 
     weight_class: str
     gate: str
@@ -82,11 +76,12 @@ class Subgroup(NamedTuple):
 
 
 def subgroups(name: str, tensor: Tensor) -> dict[Subgroup, Tensor]:
-    """The sub-groups of an LSTM's matrix as views, gate by gate; nothing for any other parameter.
+    """The sub-groups of an LSTM's matrix as views, gate by gate; empty for any other parameter.
 
-    `weight_ih` [4n, input] has the four gates' feed-forward connections and `weight_hh` [4n, n] their
-    recurrent ones: eight sub-groups make one T of 4n x 2n (eq. 2). Where a decoder is fed its last attention
-    vector, those columns are a connection of their own.
+    `weight_ih` [4n, input] holds the feed-forward connections of the four gates and `weight_hh` [4n, n]
+    their recurrent connections: together, eight sub-groups form one T of 4n x 2n (eq. 2). Where a
+    decoder also reads its previous attention vector, the columns of that vector are a connection of
+    their own, `input feeding`.
     """
     match = _LSTM.match(name)
     if match is None:
@@ -103,15 +98,16 @@ def subgroups(name: str, tensor: Tensor) -> dict[Subgroup, Tensor]:
 
 
 def layer_of(name: str) -> str:
-    """The layer a parameter lies in, as `encoder.layers.0` with all its matrices; embeddings and output
-    projection by themselves.
+    """The layer of a parameter, such as `encoder.layers.0`.
+
+    An embedding or an output projection is a layer of its own.
     """
     match = _LAYER.match(name)
     return ".".join(filter(None, match.groups())) if match else name
 
 
 def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict, one name for each that is tied (the first)."""
+    """The tensors of a state dict without repetition: a tied tensor keeps its first name only."""
     seen: set[tuple[int, tuple[int, ...]]] = set()
     kept = {}
     for name, tensor in state.items():
@@ -124,9 +120,10 @@ def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def prunable(state: Mapping[str, Tensor], embeddings: str) -> dict[str, Tensor]:
-    """The weights that a percentage speaks of: matrices, each tied one once; never biases and layer norms.
+    """The weights that a pruning percentage counts: all matrices, each tied one once.
 
-    `embeddings`: `in` or `out`, whether embeddings and the output projection are among them.
+    Biases and layer norms do not count. `embeddings`: `in` to count embeddings and the output
+    projection, `out` to leave them out.
     """
     matrices = {name: t for name, t in untied(state).items() if t.dim() >= 2 and t.is_floating_point()}
     if embeddings == "in":

@@ -1,5 +1,6 @@
-"""Components of a Transformer in its state dict: silenced, moved towards their initial values (Wang and Tu
-2020, section 2).
+"""Ablate the components of a Transformer in its state dict, or move them towards their initial weights.
+
+The operations of Wang and Tu 2020, section 2.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from nmtprune.experiment.components import KINDS, Component
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.groups import SubLayer, sub_layers
 
-_OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # what a component's output comes out of
+_OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # last matrix of each component
 State = Mapping[str, Tensor]
 
 
 def components_of(state: Iterable[str]) -> list[Component]:
-    """The components of a model by its parameters' names: kind by kind, each from the bottom up."""
+    """The components of a model, from its parameters' names: kind by kind, each from the bottom layer up."""
     kinds = {place: kind for kind, place in KINDS.items()}
-    found = [Component(kinds[each.side, each.component], each.layer + 1) for each in sub_layers(state)]
-    return sorted(found, key=lambda component: (list(KINDS).index(component.kind), component.layer))
+    components = [Component(kinds[each.side, each.component], each.layer + 1) for each in sub_layers(state)]
+    return sorted(components, key=lambda component: (list(KINDS).index(component.kind), component.layer))
 
 
 def sub_layer_of(component: Component) -> SubLayer:
-    """The sub-layer whose parameters a component has."""
+    """The sub-layer that a component names."""
     side, part = KINDS[component.kind]
     return SubLayer(side, component.layer - 1, part)
 
 
 def parameters(state: Iterable[str], component: Component) -> list[str]:
-    """The names of a component's matrices and biases; its layer norm is not among them."""
+    """The names of a component's matrices and biases, without its layer norm."""
     sub_layer = sub_layer_of(component)
     names = {
         f"{sub_layer.prefix}{matrix}.{kind}" for matrix in sub_layer.matrices for kind in ("weight", "bias")
@@ -40,10 +41,10 @@ def parameters(state: Iterable[str], component: Component) -> list[str]:
 
 
 def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
-    """The masks that silence components: False for all of the matrix and bias that their output comes out of.
+    """Masks that silence components: the last matrix of each component and its bias are pruned entirely.
 
-    That output is then exactly zero and the residual stays. Raises UserError for a component that the model
-    does not have.
+    The output of such a component is exactly zero; the residual connection stays. Raises UserError for a
+    component that the model does not have.
     """
     masks = {}
     for component in ablated:
@@ -58,26 +59,26 @@ def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
 
 
 def moved(state: State, initial: State, component: Component, alpha: float) -> dict[str, Tensor]:
-    """The model with one component's matrices and biases at (1 - alpha) * initial + alpha * final (equation
-    2).
+    """The model with one component at (1 - alpha) * initial + alpha * final weights (equation 2).
 
-    alpha 1 is the model itself, to the bit, and alpha 0 the initial component. Layer norms and all else stay.
-    Tensors that are tied to the component's, those of other layers, move with it.
+    The component's matrices and biases move; layer norms and all other parameters stay. With alpha 1 the
+    result equals the model bit by bit, with alpha 0 the component has its initial weights. Tensors of
+    other layers that are tied to the component's move with them.
     """
-    at = {}
+    moved_by_address = {}
     for name in parameters(state, component):
         final = state[name]
-        at[final.data_ptr()] = (
+        moved_by_address[final.data_ptr()] = (
             final if alpha == 1 else initial[name] if alpha == 0 else torch.lerp(initial[name], final, alpha)
         )
     return {
-        name: at.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
+        name: moved_by_address.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
         for name, tensor in state.items()
     }
 
 
 def rewound(state: State, initial: State, components: Iterable[Component]) -> dict[str, Tensor]:
-    """The model with several components at their initial values."""
+    """The model with several components at their initial weights."""
     made = dict(state)
     for component in components:
         made = moved(made, initial, component, 0)

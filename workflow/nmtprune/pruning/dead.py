@@ -1,4 +1,4 @@
-"""Which groups count as dead: the rules by which a model is sliced."""
+"""Rules that decide which groups of weights are dead after a group lasso."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nmtprune.pruning.groups import (
 )
 
 Rule = Callable[[list[GroupSet]], list[Tensor]]
-SMALL = 0.1  # of the mean norm of the larger half: hidden units below are on their way to zero
+SMALL = 0.1  # share of the mean norm of the larger half; smaller hidden units are shrinking to zero
 
 
 def rule_of(
@@ -34,12 +34,15 @@ def rule_of(
     head_dim: int,
     strength: str = "0",
 ) -> Rule:
-    """What is dead in a model after a lasso of these groups (`kind`, `where`) and this strength. Of one that
-    sought a sparsity (`to67`) that share of the hidden units; else by a recipe's `lasso` settings.
+    """The rule for dead groups after a lasso on groups `kind` in `where` with the given strength.
 
-    The paper cuts "rows/columns with a sum less than 1e-5" (4.2) and does not say of what. Adam leaves a dead
-    group on a floor that follows the rate, some 4 % of it a weight: at the paper's rates absolute values of a
-    row sum to more than 1e-4, squares to less than 1e-7.
+    A lasso that sought a sparsity (strength `to67`) makes that percentage of the feed-forward units
+    dead. After any other, the recipe's `lasso` settings decide.
+
+    The paper cuts "rows/columns with a sum less than 1e-5" (4.2) and does not say what is summed. Under
+    Adam a dead group settles at a level that follows the learning rate, about 4 % of the rate for each
+    weight: at the paper's rates, the absolute values of a row sum to more than 1e-4 and the squares to
+    less than 1e-7.
     """
     if (percent := sparsity_sought(strength)) is not None:
         return by_percent(percent)
@@ -51,9 +54,7 @@ def rule_of(
 
 
 def by_percent(percent: float) -> Rule:
-    """The rule by which this share of the hidden units of the feed-forward layers is dead, those of the
-    smallest norms.
-    """
+    """The rule by which `percent` of all feed-forward units are dead: the units of the smallest norms."""
 
     def rule(sets: list[GroupSet]) -> list[Tensor]:
         cut = smallest(ffn_norms(sets), percent)
@@ -65,20 +66,22 @@ def by_percent(percent: float) -> Rule:
 
 
 def norms(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> dict[str, np.ndarray]:
-    """Root mean squares of all groups by matrix (`fc1`, `out_proj`, ...), and `<matrix>_cut`, the middle of
-    the gap between two peaks, where there is one.
+    """Root mean squares of all groups by matrix (`fc1`, `out_proj`, ...), and each cut as `<matrix>_cut`.
+
+    A cut is the middle of the gap between the two peaks of a matrix's norms; a matrix without a gap has
+    none.
     """
-    found = {}
+    arrays = {}
     for matrix, cut in cuts.items():
-        found[matrix] = torch.cat([each.rms() for each in sets if each.matrix == matrix]).detach().numpy()
+        arrays[matrix] = torch.cat([each.rms() for each in sets if each.matrix == matrix]).detach().numpy()
         if cut is not None:
-            found[f"{matrix}_cut"] = np.array(cut)
-    return found
+            arrays[f"{matrix}_cut"] = np.array(cut)
+    return arrays
 
 
 @torch.no_grad()
 def small_share(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int) -> float:
-    """Percent of the penalised hidden units whose norm is small beside the others'."""
-    found = ffn_norms(groups(parameters, kind, where, head_dim))
-    typical = found.sort().values[len(found) // 2 :].mean()
-    return 100 * float((found < SMALL * typical).float().mean())
+    """Percentage of the penalised feed-forward units whose norm is small compared with the others'."""
+    unit_norms = ffn_norms(groups(parameters, kind, where, head_dim))
+    typical = unit_norms.sort().values[len(unit_norms) // 2 :].mean()
+    return 100 * float((unit_norms < SMALL * typical).float().mean())

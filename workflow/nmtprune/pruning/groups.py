@@ -1,5 +1,6 @@
-"""Groups of weights that group lasso shrinks together (Behnke & Heafield 2021, section 3), and when a group
-is dead.
+"""Groups of weights that group lasso shrinks together, and when a group is dead.
+
+Behnke & Heafield 2021, section 3.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 WHERE = {"enc": ("encoder",), "dec": ("decoder",), "both": ("encoder", "decoder")}
-BLOCK = 8  # rows and columns of a block of figure 1
-THRESHOLD = 1e-5  # a group that sums to less is dead (4.2)
-GAP = 1.0  # decades of group norms that must be empty, to `STRAGGLERS`, between dead and living groups
-STRAGGLERS = 0.01  # the share of the groups that may lie in the gap; on each side of it there are more
+BLOCK = 8  # rows and columns of a block (figure 1)
+THRESHOLD = 1e-5  # a group with a smaller sum is dead (4.2)
+GAP = 1.0  # least width in decades of the gap between the norms of dead and living groups
+STRAGGLERS = 0.01  # largest share of the groups that may lie in the gap; each side must hold a larger share
 
-# component -> what its parameters' names begin with inside a layer
+# Prefix of a component's parameter names inside a layer.
 COMPONENTS = {"ffn": "", "cross": "encoder_attn.", "self": "self_attn."}
-# Matrices of a component, and the axis along which its hidden units lie: an output unit is a row, an input
-# unit a column.
+# Matrices of a component with the axis of their hidden units: rows (0) produce units, columns (1) read them.
 _FFN = {"fc1": 0, "fc2": 1}
 _ATTENTION = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "out_proj": 1}
 _SUB_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(?:fc2|(self|encoder)_attn\.out_proj)\.bias$")
@@ -37,9 +37,7 @@ class SubLayer(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the names of its parameters begin with: `encoder.layers.0.`,
-        `decoder.layers.1.encoder_attn.`.
-        """
+        """Prefix of its parameter names, such as `encoder.layers.0.` or `decoder.layers.1.encoder_attn.`."""
         return f"{self.side}.layers.{self.layer}.{COMPONENTS[self.component]}"
 
     @property
@@ -49,25 +47,27 @@ class SubLayer(NamedTuple):
 
 
 def sub_layers(names: Iterable[str]) -> list[SubLayer]:
-    """The feed-forward and attention sub-layers of a model, empty ones too: encoder before decoder, from the
-    bottom up.
+    """The feed-forward and attention sub-layers of a model: encoder before decoder, bottom-up.
+
+    Empty sub-layers, which have only a bias left, are included.
     """
-    found = []
+    unordered = []
     for match in filter(None, map(_SUB_LAYER.match, names)):
         component = {None: "ffn", "self": "self", "encoder": "cross"}[match[3]]
-        found.append(SubLayer(match[1], int(match[2]), component))
+        unordered.append(SubLayer(match[1], int(match[2]), component))
     return sorted(
-        found, key=lambda each: (each.side == "decoder", each.layer, list(COMPONENTS).index(each.component))
+        unordered,
+        key=lambda each: (each.side == "decoder", each.layer, list(COMPONENTS).index(each.component)),
     )
 
 
 @dataclass(frozen=True)
 class GroupSet:
-    """The groups of one matrix: blocks of `block` rows x columns that tile `weight`, at the edges ragged
-    ones.
+    """The groups of one matrix: blocks of `block` = (rows, columns) that tile `weight`, smaller at the edges.
 
-    A row is a block of 1 x columns, a head submatrix one of head_dim x columns. `bias` [rows], where there is
-    one, lies in the groups of its rows. `axis` is that of the matrix's hidden units.
+    A row is a block of 1 x columns, and the submatrix of a head is a block of head_dim x columns. If
+    there is a `bias` [rows], each of its values belongs to the group of its row. `axis` is the axis of
+    the matrix's hidden units.
     """
 
     sub_layer: SubLayer
@@ -87,9 +87,7 @@ class GroupSet:
         return torch.outer(heights, widths + (self.bias is not None)).flatten()
 
     def norms(self) -> Tensor:
-        """L2 norms of the groups [groups], float32, differentiable; at a group of zeros the gradient is
-        zero.
-        """
+        """L2 norms of the groups [groups], float32, differentiable; a group of zeros has gradient zero."""
         return self._reduced(2)
 
     def sums(self) -> Tensor:
@@ -97,18 +95,17 @@ class GroupSet:
         return self._reduced(1)
 
     def squares(self) -> Tensor:
-        """Sums of the groups' squares [groups], float32."""
+        """Sums of the groups' squared values [groups], float32."""
         return self.norms().square()
 
     def rms(self) -> Tensor:
-        """Root mean squares of the groups' weights [groups], float32: norms that compare between groups of
-        different sizes.
-        """
+        """Root mean squares of the groups [groups], float32: norms that compare across group sizes."""
         return self.norms() / self.sizes.sqrt()
 
     def dead_units(self, dead: Tensor) -> Tensor:
-        """The hidden units (rows or columns, by `axis`) of which every weight is zero or lies in a `dead`
-        group [groups]: bool [units].
+        """Hidden units (bool [units]) whose weights are all zero or in `dead` groups (bool [groups]).
+
+        Units are rows or columns, by `axis`.
         """
         (rows, columns), (height, width) = self.weight.shape, self.block
         grid = (
@@ -119,7 +116,7 @@ class GroupSet:
         return (grid | (self.weight == 0)).all(1 - self.axis)
 
     def _reduced(self, order: int) -> Tensor:
-        """Norms of the groups of this order [groups]."""
+        """Norms of the given order, one for each group [groups]."""
         (rows, columns), (height, width) = self.weight.shape, self.block
         padded = (
             functional.pad(self.weight, (0, -columns % width, 0, -rows % height))
@@ -135,19 +132,20 @@ class GroupSet:
 
 
 def groups(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int) -> list[GroupSet]:
-    """The groups of a Transformer by fairseq's parameter names, one set a matrix; tensors that are tied count
-    once.
+    """The groups of a Transformer, one set for each matrix; tied tensors count once.
 
-    Groups are hidden units, never residual dimensions: in the feed-forward network a row of W1 with its bias
-    and a column of W2, two groups a unit. `ffn+att` adds every output unit of Q, K, V (row with bias) and
-    every input unit of O (column). `ffn+heads` adds whole heads: "we treat parameters in its rows, columns or
-    heads as one entity" speaks of each matrix (section 3; equation 1 splits *a matrix*), and lasso is applied
-    "to a whole head submatrix" (7), so that a head is four groups, its submatrices of Q, K, V (rows with
-    biases) and O (columns). `blocks8` tiles W1 and W2 into blocks of 8 x 8 without biases (figure 1). `where`
-    (enc, dec, both) says which side; attention to the source belongs to the decoder. Recurrent units (SSRU)
-    are in no group.
+    `parameters` have fairseq's names. Groups are hidden units, never residual dimensions. `ffn`: each
+    row of W1 with its bias and each column of W2, two groups for each unit. `ffn+att` adds every output
+    unit of Q, K and V (a row with its bias) and every input unit of O (a column). `ffn+heads` adds whole
+    heads, four groups for each: its submatrices of Q, K, V (rows with biases) and O (columns). The paper
+    says "we treat parameters in its rows, columns or heads as one entity" of each matrix (section 3;
+    equation 1 also splits *a matrix*), and applies lasso "to a whole head submatrix" (7). `blocks8`
+    tiles W1 and W2 into blocks of 8 x 8 without biases (figure 1).
+
+    `where` (enc, dec, both) selects the sides; cross-attention belongs to the decoder. Recurrent units
+    (SSRU) are in no group.
     """
-    found, seen = [], set()
+    sets, seen = [], set()
     for sub_layer in sub_layers(parameters):
         if sub_layer.side not in WHERE[where] or (
             sub_layer.component != "ffn" and kind in ("ffn", "blocks8")
@@ -155,31 +153,32 @@ def groups(parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: in
             continue
         for matrix, axis in sub_layer.matrices.items():
             weight = parameters.get(f"{sub_layer.prefix}{matrix}.weight")
-            if weight is None or weight.data_ptr() in seen:  # an empty sub-layer, a tied one
+            if weight is None or weight.data_ptr() in seen:  # the sub-layer is empty or tied
                 continue
             seen.add(weight.data_ptr())
             bias = parameters[f"{sub_layer.prefix}{matrix}.bias"] if axis == 0 and kind != "blocks8" else None
-            found.append(
+            sets.append(
                 GroupSet(
                     sub_layer, matrix, axis, _block(sub_layer, axis, kind, head_dim, weight), weight, bias
                 )
             )
-    return found
+    return sets
 
 
 def by_threshold(sets: list[GroupSet], threshold: float = THRESHOLD) -> list[Tensor]:
-    """The groups whose absolute values sum to less than `threshold` (4.2): bool [groups] for each set."""
+    """Groups whose absolute values sum to less than `threshold` (4.2): bool [groups] for each set."""
     return [each.sums() < threshold for each in sets]
 
 
 def by_squares(sets: list[GroupSet], threshold: float = THRESHOLD) -> list[Tensor]:
-    """The groups whose squares sum to less than `threshold`: bool [groups] for each set."""
+    """Groups whose squared values sum to less than `threshold`: bool [groups] for each set."""
     return [each.squares() < threshold for each in sets]
 
 
 def by_cut(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> list[Tensor]:
-    """The groups whose root mean square lies below the cut of their matrix, and those of zeros: bool [groups]
-    for each set.
+    """Groups with a root mean square below their matrix's cut, and groups of zeros.
+
+    Returns bool [groups] for each set.
     """
     return [each.rms() < (cuts[each.matrix] or torch.finfo().tiny) for each in sets]
 
@@ -187,11 +186,11 @@ def by_cut(sets: list[GroupSet], cuts: Mapping[str, float | None]) -> list[Tenso
 def gap_cuts(
     parameters: Mapping[str, Tensor], kind: str, where: str, head_dim: int
 ) -> dict[str, float | None]:
-    """The cut between dead and living groups in root mean squares, for each matrix (fc1, ..., out_proj) over
-    all layers; None: no gap.
+    """The cut between dead and living groups in root mean squares, for each matrix (fc1, ..., out_proj).
 
-    Where a lasso leaves next to nothing alive of a matrix its norms have one peak only. All feed-forward and
-    attention sub-layers of the model together then say what living groups are like.
+    All layers of a matrix count together. If a lasso leaves almost nothing alive in a matrix, its norms
+    have only one peak. The cut is then that of all feed-forward and attention sub-layers of the model
+    together, which show the norms of living groups. None where there is no gap.
     """
     sets = groups(parameters, kind, where, head_dim)
     common = gap(
@@ -205,12 +204,12 @@ def gap_cuts(
 
 
 def gap(rms: Tensor) -> float | None:
-    """The cut between the two peaks of a distribution of group norms [groups], or None if it has no two.
+    """The cut between the two peaks of a distribution of group norms [groups]; None if there is one peak.
 
-    Adam leaves dead groups on a floor set by the learning rate, far above 1e-5 in a short training. Between
-    floor and living groups there is a gap: the widest stretch of log10 norms in which no more than 1 % of the
-    groups lie. It counts if it is at least a decade wide and more than 1 % of the groups lie on each side;
-    the cut is its middle. Groups of zeros are left out of account.
+    Under Adam, dead groups settle at a level set by the learning rate, far above 1e-5 in a short
+    training. The gap between this level and the living groups is the widest stretch of log10 norms that
+    holds at most 1 % of the groups. It counts if it is at least a decade wide and more than 1 % of the
+    groups lie on each side; the cut is its middle. Groups of zeros are ignored.
     """
     logs = rms.detach().float()[rms > 0].log10().sort().values
     inside = int(STRAGGLERS * len(logs))
@@ -225,16 +224,18 @@ def gap(rms: Tensor) -> float | None:
 
 
 def ffn_norms(sets: list[GroupSet]) -> Tensor:
-    """What decides on each feed-forward unit of the model, the smaller root mean square of its row of W1 and
-    its column of W2 [units].
+    """Norms that decide whether feed-forward units are dead [units].
+
+    The norm of a unit is the smaller root mean square of its row of W1 and its column of W2.
     """
     by_matrix = {matrix: torch.cat([each.rms() for each in sets if each.matrix == matrix]) for matrix in _FFN}
     return torch.minimum(by_matrix["fc1"], by_matrix["fc2"])
 
 
 def smallest(norms: Tensor, percent: float) -> float:
-    """The cut below which `percent` of the `norms` lie: with `ffn_norms`, the one at which that share of the
-    units is dead.
+    """The cut below which `percent` of the `norms` lie.
+
+    With `ffn_norms`, the cut at which that percentage of the units is dead.
     """
     ordered = norms.detach().double().sort().values
     count = round(len(ordered) * percent / 100)
@@ -244,7 +245,7 @@ def smallest(norms: Tensor, percent: float) -> float:
 
 
 def _block(sub_layer: SubLayer, axis: int, kind: str, head_dim: int, weight: Tensor) -> tuple[int, int]:
-    """Rows and columns of a group."""
+    """Rows and columns of one group."""
     if kind == "blocks8":
         return BLOCK, BLOCK
     units = head_dim if kind == "ffn+heads" and sub_layer.component != "ffn" else 1
@@ -252,7 +253,7 @@ def _block(sub_layer: SubLayer, axis: int, kind: str, head_dim: int, weight: Ten
 
 
 def _extents(length: int, step: int, device: torch.device) -> Tensor:
-    """The lengths of the steps that make up a length, the last one the shorter [steps]."""
+    """Lengths of the blocks of `step` that make up `length`, the last one possibly shorter [blocks]."""
     extents = torch.full((-(-length // step),), float(step), device=device)
     extents[-1] = (length - 1) % step + 1
     return extents

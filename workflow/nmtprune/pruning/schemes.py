@@ -1,6 +1,4 @@
-"""Pruning schemes: the smallest weights by magnitude, compared over all weights, by class, by layer or by
-matrix.
-"""
+"""Pruning schemes: which weights are compared by magnitude (all, or those of a class, layer or matrix)."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from nmtprune.pruning.classes import class_of, layer_of
 
-# scheme -> the group within which weights are compared
+# For each scheme, the group of a parameter; weights are compared within groups.
 GROUPS: dict[str, Callable[[str], str]] = {
     "global": lambda name: "model",
     "distribution": lambda name: "model",
@@ -21,12 +19,13 @@ GROUPS: dict[str, Callable[[str], str]] = {
     "layer": layer_of,
     "local": lambda name: name,
 }
-_CHUNK = 1 << 22  # scores that are compared at a time
+_CHUNK = 1 << 22  # number of scores compared at a time
 
 
 def counts(sizes: list[int], percent: str) -> list[int]:
-    """How many weights go in each group: `percent` of each, rounded so that the total is exact to one
-    weight.
+    """Number of weights to prune in each group: `percent` of its size.
+
+    Shares are rounded so that the total is exact to one weight.
     """
     share = Fraction(percent) / 100
     ends, before, total = [], 0, 0
@@ -39,18 +38,19 @@ def counts(sizes: list[int], percent: str) -> list[int]:
 
 
 def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str, Tensor]:
-    """Masks (True: kept) that prune `percent` of all `weights` in total, exact to one weight.
+    """Masks (True: kept) that prune `percent` of all `weights` together, exact to one weight.
 
     `weights`: prunable matrices by name. Schemes (See et al. 2016, 3.3; Wang et al. 2020, section 2):
-    `global` compares all weights (class-blind), `uniform` within each weight class, `layer` within each
-    layer, `local` within each matrix; `distribution` prunes
-    |w| < lambda * sigma of the weight's class, with the one lambda that makes the total exact.
+    `global` compares all weights (class-blind), `uniform` those within each weight class, `layer` those
+    within each layer, `local` those within each matrix; `distribution` prunes |w| < lambda * sigma, with
+    the standard deviation sigma of the weight's class, and lambda such that the total is exact.
     """
     deviations = _class_deviations(weights) if scheme == "distribution" else {}
 
     def score(name: str) -> Tensor:
-        """What is compared: magnitudes, flat. In deviations of their class, a zero of a class that is all
-        zero stays zero.
+        """Scores to compare [weights]: magnitudes, for `distribution` in standard deviations of their class.
+
+        In a class of zeros the score is 0.
         """
         magnitudes = weights[name].float().abs().flatten()
         if class_of(name) not in deviations:
@@ -61,9 +61,9 @@ def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str,
     for name in weights:
         groups.setdefault(GROUPS[scheme](name), []).append(name)
     sizes = {name: tensor.numel() for name, tensor in weights.items()}
-    goes = counts([sum(sizes[name] for name in names) for names in groups.values()], percent)
+    removed = counts([sum(sizes[name] for name in names) for names in groups.values()], percent)
     made: dict[str, Tensor] = {}
-    for names, count in zip(groups.values(), goes, strict=True):
+    for names, count in zip(groups.values(), removed, strict=True):
         threshold, ties = _threshold(score, {name: sizes[name] for name in names}, count)
         for name in names:
             kept, ties = _kept(score(name), threshold, ties)
@@ -72,10 +72,10 @@ def masks(weights: Mapping[str, Tensor], scheme: str, percent: str) -> dict[str,
 
 
 def _threshold(score: Callable[[str], Tensor], sizes: Mapping[str, int], count: int) -> tuple[float, int]:
-    """The largest of the `count` smallest scores of some matrices, and how many scores equal to it are among
-    these.
+    """The largest of the `count` smallest scores, and how many of these `count` scores are equal to it.
 
-    All scores are copied once and partitioned in place: with one matrix more, that is the memory it takes.
+    All scores are copied once and partitioned in place, so that the memory needed is that of the copy
+    and one matrix.
     """
     if count == 0:
         return -math.inf, 0
@@ -88,8 +88,9 @@ def _threshold(score: Callable[[str], Tensor], sizes: Mapping[str, int], count: 
 
 
 def _kept(scores: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
-    """True at the scores that stay, and how many `ties` are left to go: scores equal to the threshold go
-    first by position.
+    """Mask of the scores that stay, and the number of `ties` that remain to be removed.
+
+    Ties are scores equal to the threshold; the first ones by position are removed first.
     """
     kept = (scores < threshold).logical_not_()
     equal = scores == threshold
@@ -109,7 +110,7 @@ def _class_deviations(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _deviation(parts: list[Tensor]) -> Tensor:
-    """Standard deviation of all values of some tensors."""
+    """Standard deviation of all values of several tensors."""
     size = sum(part.numel() for part in parts)
     mean = sum(part.sum(dtype=torch.float64) for part in parts) / size
     squares = sum((part - mean).square_().sum(dtype=torch.float64) for part in parts)

@@ -1,7 +1,7 @@
-"""The masks of steps that select.
+"""The masks of steps that select weights.
 
-`prune-<scheme>-<percent>[-<class>]` selects single weights; `ablate-<components>` all weights that a
-component's output comes out of.
+`prune-<scheme>-<percent>[-<class>]` selects single weights; `ablate-<components>` selects all weights of
+the matrices and biases that produce the components' outputs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ Masks = dict[str, Tensor]
 
 
 def masks_of_steps(weights: Masks, embeddings: str, before: Masks | None = None) -> Callable[[Step], Masks]:
-    """A function from steps that select to the masks they put on these weights. What is masked `before` stays
-    masked.
+    """A function from selecting steps to the masks that they put on these weights.
 
-    With a class, the thresholds are those of the whole model and only that class is pruned (See et al. 2016,
-    figure 4): the masks of the last scheme and percentage are kept, so that its classes, asked for one after
-    the other, cost nothing more.
+    Weights that are masked `before` stay masked. A step with a class uses the thresholds of the whole
+    model and prunes only that class (See et al. 2016, figure 4). The masks of the most recent scheme and
+    percentage are cached, so that asking for one class after the other computes them once.
     """
     chosen = prunable(weights, embeddings)
     of_model = functools.lru_cache(maxsize=1)(lambda scheme, percent: masks(chosen, scheme, percent))

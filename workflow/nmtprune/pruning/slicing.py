@@ -1,5 +1,6 @@
-"""Removing dead hidden units and heads: a smaller dense model (Behnke & Heafield 2021, sections 3 and 4.2),
-its shape and its cost.
+"""Remove dead hidden units and heads: the smaller dense model, its shape and its cost.
+
+The method of Behnke & Heafield 2021, sections 3 and 4.2.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from nmtprune.experiment.shapes import Shape
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, sub_layers
 
-Removed = dict[
-    SubLayer, Tensor
-]  # True for every feed-forward unit or head that goes; of tied sub-layers the first stands for all
+# True for every feed-forward unit or head that is removed; the first of tied sub-layers stands for all.
+Removed = dict[SubLayer, Tensor]
 State = Mapping[str, Tensor]
 
 
@@ -28,12 +28,12 @@ def dead_units(
     head_dim: int,
     rule: Callable[[list[GroupSet]], list[Tensor]] = by_threshold,
 ) -> Removed:
-    """The feed-forward units and heads that go, by sub-layer, where groups are `kind`, `where` (see `groups`)
-    and dead by `rule`.
+    """The feed-forward units and heads to remove, by sub-layer.
 
-    A connection is dead when each of its weights is zero or in a dead group. A feed-forward unit goes when
-    its row of W1 or its column of W2 is dead; a head goes when at least half of the connections of its Q, K,
-    V and O are (5.3): for `ffn+heads`, two of its four groups.
+    `kind` and `where` define the groups (see `groups`), `rule` says which are dead. A connection is dead
+    when each of its weights is zero or in a dead group. A feed-forward unit is removed when its row of
+    W1 or its column of W2 is dead; a head is removed when at least half of the connections of its Q, K,
+    V and O are dead (5.3), which means two of its four groups for `ffn+heads`.
     """
     sets = groups(state, kind, where, head_dim)
     dead: dict[SubLayer, list[Tensor]] = {}
@@ -48,16 +48,16 @@ def dead_units(
 
 
 def zeroed(state: State, removed: Removed) -> dict[str, Tensor]:
-    """The same model with the incoming weights of what is removed at zero: rows of W1; of a head, the rows of
-    Q, K, V. Biases stay.
+    """The same model with zeros for the incoming weights of what is removed; biases stay.
 
-    What a removed unit or head still contributes is then the same for every word: slicing it away does not
-    change the model any more. Tied tensors stay tied.
+    Incoming weights are rows of W1, and for a head the rows of Q, K and V. The remaining contribution of
+    a removed unit or head is then the same for every word, so that slicing does not change the model any
+    further. Tied tensors stay tied.
     """
     made = dict(state)
-    for sub_layer, tied, goes in _affected(state, removed):
+    for sub_layer, tied, lost in _affected(state, removed):
         for matrix in _incoming(sub_layer):
-            weight = state[f"{sub_layer.prefix}{matrix}.weight"].masked_fill(goes[:, None], 0)
+            weight = state[f"{sub_layer.prefix}{matrix}.weight"].masked_fill(lost[:, None], 0)
             made.update({f"{each.prefix}{matrix}.weight": weight for each in tied})
     return made
 
@@ -66,11 +66,12 @@ def zeroed(state: State, removed: Removed) -> dict[str, Tensor]:
 def sliced(
     state: State, removed: Removed, head_dim: int, activation: str = "relu"
 ) -> tuple[dict[str, Tensor], Shape]:
-    """The smaller dense model and its shape; its function is that of `zeroed`.
+    """The smaller dense model and its shape; it computes the same function as `zeroed`.
 
-    The constant that a removed unit contributes goes into the next bias: fc2.bias += W2[:, i] relu(b1_i),
-    out_proj.bias += O_h b_v,h. Of a sub-layer with nothing left, only that bias stays. All else are the same
-    tensors as before, and tied tensors stay tied. Raises UserError for an `activation` other than relu.
+    The constant contribution of a removed unit is added to the next bias: fc2.bias += W2[:, i]
+    relu(b1_i), out_proj.bias += O_h b_v,h. A sub-layer with nothing left keeps only that bias. All other
+    tensors are those of `state`, and tied tensors stay tied. Raises UserError for an `activation` other
+    than relu.
     """
     if activation != "relu":
         raise UserError(
@@ -78,18 +79,18 @@ def sliced(
             f"`{activation}`."
         )
     made = dict(state)
-    for sub_layer, tied, goes in _affected(state, removed):
+    for sub_layer, tied, lost in _affected(state, removed):
         tensors = {}
         for matrix in _incoming(sub_layer):
             tensors |= {
-                f"{matrix}.{part}": state[f"{sub_layer.prefix}{matrix}.{part}"][~goes]
+                f"{matrix}.{part}": state[f"{sub_layer.prefix}{matrix}.{part}"][~lost]
                 for part in ("weight", "bias")
             }
         outgoing, constants = _outgoing(state, sub_layer)
         weight, bias = (state[f"{sub_layer.prefix}{outgoing}.{part}"] for part in ("weight", "bias"))
-        folded = weight[:, goes].double() @ constants[goes].double()
+        folded = weight[:, lost].double() @ constants[lost].double()
         tensors |= {
-            f"{outgoing}.weight": weight[:, ~goes].contiguous(),
+            f"{outgoing}.weight": weight[:, ~lost].contiguous(),
             f"{outgoing}.bias": (bias + folded).to(bias.dtype),
         }
         for each in tied:
@@ -102,10 +103,10 @@ def sliced(
 
 
 def shape_of(state: State, head_dim: int) -> Shape:
-    """The widths of a Transformer's layers from the bottom up, `{"encoder": [{"ffn": 330, "self": 8}, ...],
-    "decoder": [...]}`.
+    """The widths of a Transformer's layers from the bottom up.
 
-    `ffn` are hidden units, `cross` and `self` heads; tied layers are repeated; a decoder layer without
+    For example `{"encoder": [{"ffn": 330, "self": 8}, ...], "decoder": [...]}`: `ffn` counts hidden
+    units, `cross` and `self` count heads. Tied layers are repeated; a decoder layer without
     self-attention has no `self`.
     """
     shape: Shape = {"encoder": [], "decoder": []}
@@ -118,30 +119,32 @@ def shape_of(state: State, head_dim: int) -> Shape:
 
 
 def shape_without(shape: Shape, removed: Removed) -> Shape:
-    """The shape that slicing leaves. Of tied sub-layers `removed` names the first, and so only that layer is
-    less here.
+    """The shape that slicing leaves.
+
+    `removed` names the first of tied sub-layers only, so only the width of that layer is reduced here.
     """
     left = {side: [dict(layer) for layer in layers] for side, layers in shape.items()}
-    for sub_layer, goes in removed.items():
-        left[sub_layer.side][sub_layer.layer][sub_layer.component] -= int(goes.sum())
+    for sub_layer, units in removed.items():
+        left[sub_layer.side][sub_layer.layer][sub_layer.component] -= int(units.sum())
     return left
 
 
 def head_size(options: Mapping[str, Any]) -> int:
-    """The width of an attention head, by fairseq's options of a Transformer."""
+    """The width of an attention head, from fairseq's options of a Transformer."""
     return int(options.get("head_dim") or options["encoder_embed_dim"] // options["encoder_attention_heads"])
 
 
 def macs_per_word(
     state: State, candidates: float | None = None, source_pieces: float = 1, target_pieces: float = 1
 ) -> float:
-    """Multiply-accumulates of all matrix products for one source word, by greedy search.
+    """Multiply-accumulates of all matrix products for one source word, in greedy search.
 
-    Projections, feed-forward networks, recurrent units and the output projection; the products of queries,
-    keys and values, which grow with the sentence, are left out. Tied layers count as often as they run.
-    `candidates`: the rows of the output projection that a shortlist leaves, all by default. `source_pieces`,
-    `target_pieces`: what the encoder (and the decoder's keys and values of the source) and the decoder run
-    over for each source word.
+    Projections, feed-forward networks, recurrent units and the output projection count; the products of
+    queries, keys and values, which grow with the sentence length, do not. Tied layers count as often as
+    they run. `candidates`: rows of the output projection that a shortlist leaves, by default all.
+    `source_pieces` and `target_pieces`: numbers of subwords for each source word, on the source side
+    (the encoder, and the decoder's keys and values of the source) and on the target side (the rest of
+    the decoder).
     """
     total = 0.0
     for name, tensor in state.items():
@@ -159,17 +162,18 @@ def macs_per_word(
 
 
 def _affected(state: State, removed: Removed) -> Iterator[tuple[SubLayer, list[SubLayer], Tensor]]:
-    """The sub-layers that lose something, each with those tied to it (itself among them), and the connections
-    that go [connections].
+    """The sub-layers that lose connections, each with all sub-layers tied to it and the connections it loses.
+
+    The tied sub-layers include the sub-layer itself; the connections are a mask [connections].
     """
-    for sub_layer, goes in removed.items():
-        if not goes.any():
+    for sub_layer, lost in removed.items():
+        if not lost.any():
             continue
         first = _incoming(sub_layer)[0] + ".weight"
         weight = state[sub_layer.prefix + first]
         tied = [each for each in sub_layers(state) if each.prefix + first in state]
         tied = [each for each in tied if state[each.prefix + first].data_ptr() == weight.data_ptr()]
-        yield sub_layer, tied, goes.repeat_interleave(len(weight) // len(goes))
+        yield sub_layer, tied, lost.repeat_interleave(len(weight) // len(lost))
 
 
 def _incoming(sub_layer: SubLayer) -> list[str]:
@@ -178,8 +182,9 @@ def _incoming(sub_layer: SubLayer) -> list[str]:
 
 
 def _outgoing(state: State, sub_layer: SubLayer) -> tuple[str, Tensor]:
-    """The matrix that reads the hidden units, and what these are where their incoming weights are zero
-    [connections].
+    """The matrix that reads the hidden units, and the units' values where incoming weights are zero.
+
+    The values are [connections].
     """
     if sub_layer.component == "ffn":
         return "fc2", state[f"{sub_layer.prefix}fc1.bias"].relu()
@@ -187,15 +192,16 @@ def _outgoing(state: State, sub_layer: SubLayer) -> tuple[str, Tensor]:
 
 
 def _dead_heads(connections: Tensor, head_dim: int) -> Tensor:
-    """The heads [heads] at least half of whose connections are dead; `connections`: those of Q, K, V and O,
-    bool [4, heads * head_dim].
+    """Heads (bool [heads]) of which at least half of the connections are dead.
+
+    `connections`: the dead connections of Q, K, V and O, bool [4, heads * head_dim].
     """
     by_head = connections.view(len(connections), -1, head_dim)
     return by_head.sum((0, 2)) * 2 >= len(connections) * head_dim
 
 
 def _width(state: State, sub_layer: SubLayer, head_dim: int) -> int:
-    """Hidden units or heads of a sub-layer; 0 if it is empty."""
+    """Number of hidden units or heads of a sub-layer; 0 if it is empty."""
     weight = state.get(f"{sub_layer.prefix}{_incoming(sub_layer)[0]}.weight")
     if weight is None:
         return 0
