@@ -38,8 +38,8 @@ checkpoint, data, source, reference, beam, count, what = sys.argv[1:]
 subwords = Subwords.load(Path(data))
 scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
 model = from_checkpoint(checkpoint, Path(data) / "bin")
-for ablated in [[], *([each] for each in components_of(model.state))][: int(count)]:
-    variant = replace(model, state=checkpoints.masked(model.state, ablation(model.state, ablated)))
+for ablated in [[], *([each] for each in components_of(model.weights))][: int(count)]:
+    variant = replace(model, weights=checkpoints.masked(model.weights, ablation(model.weights, ablated)))
     print("BLEU", scorer.bleu(variant) if what == "bleu" else scorer.measure(variant, "set").bleu)
 """
 

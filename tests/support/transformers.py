@@ -62,7 +62,7 @@ def train_to_copy(model: Model, lines: list[list[str]], updates: int = 250) -> M
         loss.backward()
         optimiser.step()
     return dataclasses.replace(
-        model, state={name: value.clone() for name, value in module.state_dict().items()}
+        model, weights={name: value.clone() for name, value in module.state_dict().items()}
     )
 
 

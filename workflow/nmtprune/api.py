@@ -69,7 +69,7 @@ class LoadedModel:
         """The weights by fairseq's parameter names, float32 on the CPU, masked ones at zero. Tied parameters
         are one tensor.
         """
-        return self.model.state
+        return self.model.weights
 
     @property
     def prunable(self) -> list[str]:
@@ -146,7 +146,7 @@ def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
                 f"mask: `{name}` needs a bool tensor of shape {wanted}, not one of {kept.dtype} and shape "
                 f"{given}"
             )
-    masked = replace(model.model, state=checkpoints.masked(model.weights, masks))
+    masked = replace(model.model, weights=checkpoints.masked(model.weights, masks))
     return replace(model, model=masked, masks=together(dict(model.masks), dict(masks)))
 
 
@@ -164,7 +164,7 @@ def slice(model: LoadedModel) -> LoadedModel:
         )
     judged = judge(model.config, model.chain, model.weights, model.model.options)
     weights, options, _ = without_dead(model.weights, model.model.options, judged)
-    return replace(model, model=replace(model.model, state=weights, options=options), masks={})
+    return replace(model, model=replace(model.model, weights=weights, options=options), masks={})
 
 
 def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -165,7 +165,7 @@ def test_engines_agree_on_a_model_without_components(dropped, norm):
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model = Model(dict(module.state_dict()), options, SYMBOLS, SYMBOLS)
-    assert shape_of(model.state, HEAD_DIM) == shape
+    assert shape_of(model.weights, HEAD_DIM) == shape
     sources, targets = [SYMBOLS[5:9], SYMBOLS[9:16]], [SYMBOLS[6:8], SYMBOLS[8:14]]
     engines = [open_engine(model, name) for name in ("onnx", "fairseq")]
     whole_layers_alone = dropped == [

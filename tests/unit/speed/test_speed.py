@@ -339,7 +339,7 @@ def test_models_of_two_tasks_are_not_compared():
 def test_marian_parameters_are_ours_by_other_names():
     model = random_model()
     found = pymarian.parameters(model)
-    state = model.state
+    state = model.weights
     assert (found["encoder_l2_self_Wq"] == state["encoder.layers.1.self_attn.q_proj.weight"].T.numpy()).all()
     assert (
         found["decoder_l1_context_bo"] == state["decoder.layers.0.encoder_attn.out_proj.bias"].numpy()
@@ -358,8 +358,8 @@ def test_marian_refuses_what_it_cannot_run():
     assert "self_attn.q_proj.weight` is missing" in pymarian.supports(random_model(decoder_self="ssru"))
     model = random_model()
     for part, rows in (("weight", (20, 256)), ("bias", (20,))):
-        model.state[f"encoder.layers.0.fc1.{part}"] = torch.zeros(rows)
-    model.state["encoder.layers.0.fc2.weight"] = torch.zeros(256, 20)
+        model.weights[f"encoder.layers.0.fc1.{part}"] = torch.zeros(rows)
+    model.weights["encoder.layers.0.fc2.weight"] = torch.zeros(256, 20)
     assert pymarian.supports(model) == "the encoder's layers have FFNs of different widths"
 
 

@@ -298,12 +298,12 @@ def test_layerdrop_of_sub_layers_leaves_them_out_in_training_alone(studio):
     layer.sub_layer_drop = 0.999999
     left_out = layer(x, None)
     silenced = ablation(
-        model.state,
-        [each for each in components_of(model.state) if each.kind.startswith("E") and each.layer == 1],
+        model.weights,
+        [each for each in components_of(model.weights) if each.kind.startswith("E") and each.layer == 1],
     )
     ablated = {
         name: tensor.masked_fill(~silenced[name], 0) if name in silenced else tensor
-        for name, tensor in model.state.items()
+        for name, tensor in model.weights.items()
     }
     module.load_state_dict(ablated)
     assert torch.equal(module.encoder.layers[0].eval()(x, None), left_out)

@@ -197,14 +197,14 @@ def test_slicing_takes_what_is_dead_and_the_model_computes_the_same(studio, root
         before, "ffn+att", "both", HEAD_DIM, rule_of(settings, before, "ffn+att", "both", HEAD_DIM, "25")
     )
     small = model_of(studio, text)
-    assert json.loads(small.options["shape"]) == found["shape"] == shape_of(small.state, HEAD_DIM)
+    assert json.loads(small.options["shape"]) == found["shape"] == shape_of(small.weights, HEAD_DIM)
     gone = {(each.side, each.layer, each.component): int(goes.sum()) for each, goes in removed.items()}
     assert 32 < sum(gone.values()) < 4 * 32
     for place, units in gone.items():
         side, layer, component = place
         assert found["shape"][side][layer][component] == (32 if component == "ffn" else 4) - units
     zeros = model_of(studio, f"{root}/{LASSO}")
-    zeros.state.update(zeroed(before, removed))
+    zeros.weights.update(zeroed(before, removed))
     assert not options["shape"] and zeros.options["shape"] == options["shape"]
     sources, targets = pairs(studio, text)
     losses = [
@@ -342,7 +342,7 @@ def test_fine_tuning_moves_the_weights_behind_the_rounded_ones(studio):
     assert float(rows[0]["dev_nll"]) == pytest.approx(nll_per_token(in_8_bits, sources, targets), rel=1e-6)
     selected = next(row for row in rows if row["update"] == str(manifest(directory)["selected_update"]))
     seen = model_of(studio, text)
-    seen.state.update(rounded(tuned.state, "onnx"))
+    seen.weights.update(rounded(tuned.weights, "onnx"))
     assert float(selected["dev_nll"]) == pytest.approx(nll_per_token(seen, sources, targets), rel=1e-6)
     assert float(selected["dev_nll"]) != pytest.approx(nll_per_token(tuned, sources, targets), rel=1e-6)
 

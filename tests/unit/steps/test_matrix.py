@@ -137,7 +137,7 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
     zeros, small, converged, tuned = (
         model_of(studio, each) for each in (lasso, f"{lasso}/slice", f"{lasso}/slice/converge-few", text)
     )
-    zeros.state.update(
+    zeros.weights.update(
         zeroed(before, dead_units(before, "ffn", "both", head_size(zeros.options), by_percent(50)))
     )
     sources, targets = pairs(studio, text)
@@ -147,9 +147,9 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6, abs=1e-4)
     for model in (converged, tuned):
-        assert shape_of(model.state, head_size(model.options)) == found["shape"]
-        assert {name: tensor.shape for name, tensor in model.state.items()} == {
-            name: tensor.shape for name, tensor in small.state.items()
+        assert shape_of(model.weights, head_size(model.options)) == found["shape"]
+        assert {name: tensor.shape for name, tensor in model.weights.items()} == {
+            name: tensor.shape for name, tensor in small.weights.items()
         }
     engines = [open_engine(converged, name, device="cpu") for name in ("auto", "onnx", "fairseq")]
     losses = [engine.negative_log_likelihoods(sources, targets) for engine in engines]
@@ -158,7 +158,7 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
         by_engine = [engine.translate(sources, Search(beam=beam), 20) for engine in engines]
         assert by_engine[0] == by_engine[1] == by_engine[2]
     assert not torch.equal(
-        tuned.state["encoder.layers.0.fc1.weight"], converged.state["encoder.layers.0.fc1.weight"]
+        tuned.weights["encoder.layers.0.fc1.weight"], converged.weights["encoder.layers.0.fc1.weight"]
     )
 
     workplace = bench(str(chain.parse(text).parent))

@@ -82,15 +82,15 @@ def test_engines_translate_alike_where_a_model_hardly_translates(updates, beam):
 
 def test_feed_forward_layers_may_differ_in_width_where_dead_units_are_gone(corpus):
     model = build()
-    state = dict(model.state)
+    state = dict(model.weights)
     state["encoder.layers.1.fc1.weight"] = state["encoder.layers.1.fc1.weight"].clone()
     state["encoder.layers.1.fc1.bias"] = state["encoder.layers.1.fc1.bias"].clone()
     state["encoder.layers.1.fc1.weight"][20:] = 0
     state["encoder.layers.1.fc1.bias"][20:] = 0
-    dead = dataclasses.replace(model, state=state)
+    dead = dataclasses.replace(model, weights=state)
     sliced = dataclasses.replace(
         model,
-        state=state
+        weights=state
         | {
             "encoder.layers.1.fc1.weight": state["encoder.layers.1.fc1.weight"][:20],
             "encoder.layers.1.fc1.bias": state["encoder.layers.1.fc1.bias"][:20],
@@ -120,15 +120,15 @@ def test_other_models_go_to_fairseq_with_a_reason(options, reason):
 def test_ctranslate2_refuses_a_layer_that_lost_heads():
     model = build()
     name = "decoder.layers.0.encoder_attn"
-    heads = {f"{name}.q_proj.weight": model.state[f"{name}.q_proj.weight"][:8]}
+    heads = {f"{name}.q_proj.weight": model.weights[f"{name}.q_proj.weight"][:8]}
     assert "lost heads (8 of 16 rows left)" in ctranslate2_engine.supports(
-        dataclasses.replace(model, state=model.state | heads)
+        dataclasses.replace(model, weights=model.weights | heads)
     )
 
 
 def test_ctranslate2_refuses_parameters_it_does_not_know():
     model = build()
-    extra = dataclasses.replace(model, state=model.state | {"decoder.gate.weight": torch.zeros(2, 2)})
+    extra = dataclasses.replace(model, weights=model.weights | {"decoder.gate.weight": torch.zeros(2, 2)})
     assert ctranslate2_engine.supports(extra) == "parameter `decoder.gate.weight` is not a Transformer's"
 
 
@@ -139,7 +139,7 @@ def test_students_run_in_ctranslate2_with_layers_of_their_own_widths_one_of_them
         "decoder": [{"ffn": 8, "self": 2, "cross": 2}] * 2,
     }
     model = build(arch="nmtprune_transformer", shape=json.dumps(shape), tied_decoder_layers=True)
-    assert "encoder.layers.0.fc1.weight" not in model.state
+    assert "encoder.layers.0.fc1.weight" not in model.weights
     values = {
         name: negative_log_likelihoods(
             open_engine(model, name, precision=precision if name == "ctranslate2" else "float32"), *corpus
@@ -157,7 +157,10 @@ def test_tied_decoder_layers_are_kept_once(tmp_path):
         model = build(arch="nmtprune_transformer", tied_decoder_layers=tied)
         ctranslate2_engine.save(model, tmp_path / str(tied))
         sizes[tied] = (tmp_path / str(tied) / "model.bin").stat().st_size
-    layer = sum(value.numel() for name, value in model.state.items() if name.startswith("decoder.layers.0."))
+    weights = model.weights.items()
+    layer = sum(value.numel() for name, value in weights if name.startswith("decoder.layers.0."))
+        value.numel() for name, value in model.weights.items() if name.startswith("decoder.layers.0.")
+    )
     assert sizes[False] - sizes[True] == pytest.approx(4 * layer, rel=0.1)
 
 
@@ -202,7 +205,7 @@ def test_int8_keeps_the_likelihoods_and_a_quarter_of_the_size(corpus, tmp_path):
     assert values["int8"] == pytest.approx(values["float32"], rel=0.05)
     for precision in PRECISIONS:
         ctranslate2_engine.save(model, tmp_path / precision, precision)
-    matrices = sum(value.numel() for name, value in model.state.items() if value.dim() == 2)
+    matrices = sum(value.numel() for name, value in model.weights.items() if value.dim() == 2)
     saved = [(tmp_path / precision / "model.bin").stat().st_size for precision in PRECISIONS]
     assert saved[0] - saved[1] == pytest.approx(3 * matrices, rel=0.05)
 

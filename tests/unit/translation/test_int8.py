@@ -52,7 +52,7 @@ def model():
 
 
 def test_matrices_are_rounded_ties_hold_and_all_else_is_as_it_was(model):
-    state = model.state | {"decoder.output_projection.weight": model.state["decoder.embed_tokens.weight"]}
+    state = model.weights | {"decoder.output_projection.weight": model.weights["decoder.embed_tokens.weight"]}
     found = rounded(state, "ctranslate2")
     assert (
         found["decoder.output_projection.weight"].data_ptr()
@@ -74,7 +74,7 @@ def test_ctranslate2_keeps_exactly_the_rounded_weights(model):
     spec.validate()
     spec.optimize(quantization="int8")
     expected = ctranslate2_engine.build_spec(
-        dataclasses.replace(model, state=rounded(model.state, "ctranslate2"))
+        dataclasses.replace(model, weights=rounded(model.weights, "ctranslate2"))
     )
     expected.validate()
     floats, compared = expected.variables(), 0
@@ -96,14 +96,14 @@ def test_ctranslate2_keeps_exactly_the_rounded_weights(model):
 
 
 def test_a_model_is_not_changed_by_its_conversion(model, tmp_path):
-    before = {name: value.clone() for name, value in model.state.items()}
+    before = {name: value.clone() for name, value in model.weights.items()}
     ctranslate2_engine.save(model, tmp_path, "int8")
-    assert all(torch.equal(model.state[name], value) for name, value in before.items())
+    assert all(torch.equal(model.weights[name], value) for name, value in before.items())
 
 
 def test_a_rounded_model_makes_the_same_folder_as_the_model_itself(model, tmp_path):
-    for name, state in {"plain": model.state, "rounded": rounded(model.state, "ctranslate2")}.items():
-        ctranslate2_engine.save(dataclasses.replace(model, state=state), tmp_path / name, "int8")
+    for name, state in {"plain": model.weights, "rounded": rounded(model.weights, "ctranslate2")}.items():
+        ctranslate2_engine.save(dataclasses.replace(model, weights=state), tmp_path / name, "int8")
     plain, again = (sorted((tmp_path / name).iterdir()) for name in ("plain", "rounded"))
     assert [file.name for file in plain] == [file.name for file in again]
     assert [file.read_bytes() for file in plain] == [file.read_bytes() for file in again]
@@ -112,9 +112,9 @@ def test_a_rounded_model_makes_the_same_folder_as_the_model_itself(model, tmp_pa
 @pytest.mark.parametrize("engine", ["ctranslate2", "onnx"])
 def test_rounded_and_unrounded_models_translate_alike_in_int8(model, engine):
     sources = sentences(random.Random(1), 30, shortest=1)
-    states = [model.state, rounded(model.state, engine)]
+    states = [model.weights, rounded(model.weights, engine)]
     found = [
-        translate(open_engine(dataclasses.replace(model, state=state), engine, precision="int8"), sources)
+        translate(open_engine(dataclasses.replace(model, weights=state), engine, precision="int8"), sources)
         for state in states
     ]
     assert found[0] == found[1]
@@ -137,4 +137,4 @@ def test_the_gradients_of_rounded_weights_reach_the_weights_behind_them():
 
 def test_an_engine_without_8_bits_is_named(model):
     with pytest.raises(UserError, match="engine `fairseq` has no int8; valid: ctranslate2, onnx"):
-        rounded(model.state, "fairseq")
+        rounded(model.weights, "fairseq")

@@ -80,7 +80,7 @@ class Trials:
         """
         key = f"{name} on {on}{'' if translated else ' by likelihood'}"
         if key not in self._kept:
-            model = replace(self._model, state=dict(altered()))
+            model = replace(self._model, weights=dict(altered()))
             self._kept[key] = self._evaluation.scorer.measure(model, on, translated)
             self._file.write(_line(key, self._kept[key], self._digest).encode())
             self._file.flush()

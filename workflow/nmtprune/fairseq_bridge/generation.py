@@ -144,7 +144,7 @@ def build_model(model: Model, source: Dictionary, target: Dictionary) -> torch.n
     options = argparse.Namespace(**model.options | {"arch": architecture})
     module = models.build_model(options, TranslationTask(TranslationConfig(), source, target))
     try:
-        module.load_state_dict(model.state, strict=True)
+        module.load_state_dict(model.weights, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"the parameters do not fit the architecture `{architecture}`: {reason}") from error

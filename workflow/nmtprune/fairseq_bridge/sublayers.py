@@ -78,7 +78,7 @@ class ObservedEngine(FairseqEngine):
             )
         super().__init__(model, device)
         self._model.requires_grad_(False)
-        self.components = [each for each in components_of(model.state) if self._modules(each)]
+        self.components = [each for each in components_of(model.weights) if self._modules(each)]
 
     @torch.no_grad()
     def observe(self, sources: list[list[str]], targets: list[list[str]]) -> Pass:

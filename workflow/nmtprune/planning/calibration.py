@@ -237,7 +237,7 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     search = replace(
         Search(**config.search(chain.recipe)), max_len_a=0.0, max_len_b=pieces
     )  # an untrained model does not stop by itself
-    weights = sum(tensor.numel() for tensor in model.state.values())
+    weights = sum(tensor.numel() for tensor in model.weights.values())
     count = max(4, min(SENTENCES, int(OPERATIONS / (2 * weights * pieces * search.beam))))
     sources, targets = ([random_of.choices(names, k=pieces - 1) for _ in range(count)] for _ in range(2))
     began = clock()

@@ -102,13 +102,13 @@ class Evaluation:
             if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
                 return found["rows"]
             began = time.monotonic()
-            masked = dataclasses.replace(model, state=checkpoints.masked(model.state, masks))
-            names = prunable(model.state, self.recipe["prunable"]["embeddings"])
-            weights, zeros = sparsity(masked.state, names)
+            masked = dataclasses.replace(model, weights=checkpoints.masked(model.weights, masks))
+            names = prunable(model.weights, self.recipe["prunable"]["embeddings"])
+            weights, zeros = sparsity(masked.weights, names)
             facts = {
                 "prunable": weights,
                 "sparsity": 100 * zeros,
-                "largest_pruned": _largest_pruned(model.state, masks),
+                "largest_pruned": _largest_pruned(model.weights, masks),
             }
             rows = self.scorer.score(masked, directory, translated, chain.quantised_for)
             facts["size_stored"] = _size_stored(chain, masked, state) if in_full else None
@@ -136,14 +136,14 @@ def _size_stored(chain: Chain, model: Model, state: Path) -> int | None:
     """
     if chain.quantised_for:
         return bytes_in_8_bits(model, chain.quantised_for, state)
-    return stored_size(model.state, state / "sparse.bin") if chain.form == SPARSE else None
+    return stored_size(model.weights, state / "sparse.bin") if chain.form == SPARSE else None
 
 
 def _shape(model: Model) -> dict[str, Any]:
     """`shape` (JSON) of a Transformer; of anything else nothing."""
     if not checkpoints.is_transformer(model.options):
         return {"shape": None}
-    return {"shape": json.dumps(shape_of(model.state, head_size(model.options)))}
+    return {"shape": json.dumps(shape_of(model.weights, head_size(model.options)))}
 
 
 def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:
@@ -212,7 +212,7 @@ def score_variants(
     evaluation = on_all() if set(variants) <= set(in_full) else on_tests()
     model = evaluation.model(parent)
     masks_of_step = masks_of_steps(
-        model.state, evaluation.recipe["prunable"]["embeddings"], checkpoints.masks_of(parent)
+        model.weights, evaluation.recipe["prunable"]["embeddings"], checkpoints.masks_of(parent)
     )
     rows, kept = [], {}
     for variant in variants:

@@ -127,7 +127,7 @@ class Scorer:
             translator = open_engine(
                 model, engine.name, device=self._device, precision=precision, shortlist=self._shortlist
             )
-        size = sizes(model.state)
+        size = sizes(model.weights)
         rows = []
         for test_set in self._sets:
             _check_lengths(model, test_set)
@@ -202,7 +202,7 @@ class Scorer:
         """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what
         is no Transformer.
         """
-        if not any(name.endswith("encoder_attn_layer_norm.weight") for name in model.state):
+        if not any(name.endswith("encoder_attn_layer_norm.weight") for name in model.weights):
             return None
         words = sum(len(line.split()) for line in test_set.lines)
         source, target = (
@@ -216,7 +216,7 @@ class Scorer:
                 len(self._shortlist.candidates([test_set.sources[index] for index in batch]))
                 for batch in found
             )
-        return macs_per_word(model.state, candidates, source, target)
+        return macs_per_word(model.weights, candidates, source, target)
 
     def _decode(self, pieces: list[str]) -> str:
         return self._subwords.decode(" ".join(pieces)) if pieces else ""

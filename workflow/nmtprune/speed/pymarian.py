@@ -87,7 +87,7 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
     Raises KeyError for a missing parameter, ValueError where layers differ in shape, embeddings are not tied
     or something is left over.
     """
-    state, read = model.state, set()
+    state, read = model.weights, set()
 
     def get(name: str) -> Any:
         read.add(name)
@@ -148,7 +148,7 @@ def _rows(model: Model) -> list[int]:
 
 
 def _depth(model: Model, side: str) -> int:
-    return len({name.split(".")[2] for name in model.state if name.startswith(f"{side}.layers.")})
+    return len({name.split(".")[2] for name in model.weights if name.startswith(f"{side}.layers.")})
 
 
 def configuration(model: Model, found: Mapping[str, numpy.ndarray]) -> dict[str, Any]:

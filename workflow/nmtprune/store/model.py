@@ -26,12 +26,12 @@ END, UNKNOWN = "</s>", "<unk>"
 class Model:
     """A translation model whose masks are applied.
 
-    `state` holds float32 CPU tensors by fairseq's parameter names, `options` fairseq's flat model options
-    (`arch`, `encoder_attention_heads`, ...), the dictionaries fairseq's symbols in order, the four special
+    `weights`: float32 CPU tensors by fairseq's parameter names. `options`: fairseq's flat model options
+    (`arch`, `encoder_attention_heads`, ...). The dictionaries: fairseq's symbols in order, the four special
     ones first.
     """
 
-    state: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor]
     options: dict[str, Any]
     source_dictionary: list[str]
     target_dictionary: list[str]
@@ -64,13 +64,13 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
     try:
         configuration = checkpoint.get("cfg") or {"model": checkpoint["args"], "task": checkpoint["args"]}
         options, task = map(checkpoints.options_by_name, (configuration["model"], configuration["task"]))
-        state = _single_precision(without_fast_path(checkpoint["model"]))
+        weights = _single_precision(without_fast_path(checkpoint["model"]))
     except (AttributeError, KeyError, TypeError):
         raise UserError(f"`{path}` is not a checkpoint of a fairseq translation model.") from None
     languages = (task.get("source_lang"), task.get("target_lang"))
     source, target = languages if all(languages) else language_pair(data_bin)
     return Model(
-        state,
+        weights,
         options,
         read_dictionary(Path(data_bin) / f"dict.{source}.txt"),
         read_dictionary(Path(data_bin) / f"dict.{target}.txt"),
@@ -83,7 +83,7 @@ def of_chain(config: Config, chain: Chain) -> Model:
     """
     model = from_checkpoint(paths.checkpoint_of(chain), paths.binarised(config.data_folder(chain)))
     masks = checkpoints.masks_of(chain) if chain.last.kind.selects else None
-    return replace(model, state=checkpoints.masked(model.state, masks))
+    return replace(model, weights=checkpoints.masked(model.weights, masks))
 
 
 def pieces_of(encoded: str) -> list[str]:

@@ -24,7 +24,7 @@ class Parameters:
 
     def __init__(self, model: Model) -> None:
         self.options = model.options
-        self._state = model.state
+        self._state = model.weights
         self._read: set[str] = set()
 
     def __contains__(self, name: str) -> bool:

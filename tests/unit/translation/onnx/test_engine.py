@@ -199,7 +199,7 @@ def test_int8_translates_alike_in_a_quarter_of_the_weights(trained, tmp_path):
 @pytest.mark.parametrize("options", [{}, MODELS["recurrent decoder"]], ids=["attention", "recurrent"])
 def test_int8_rounds_weights_to_the_grid_of_the_step(options):
     model = build(**options)
-    grid = dataclasses.replace(model, state=int8.rounded(model.state, "onnx"))
+    grid = dataclasses.replace(model, weights=int8.rounded(model.weights, "onnx"))
     bytes_of = [graph.build(each, "int8")[1]._arrays for each in (model, grid)]
     assert [array.tobytes() for array in bytes_of[0]] == [array.tobytes() for array in bytes_of[1]]
     assert any(array.dtype == np.int8 for array in bytes_of[0])
@@ -231,7 +231,9 @@ def test_a_shortlist_of_everything_changes_nothing_and_others_are_kept_to(traine
 def test_equal_tensors_lie_in_the_file_once():
     plain, tied = (build(arch="nmtprune_transformer", tied_decoder_layers=tied) for tied in (False, True))
     sizes = [sum(array.nbytes for array in graph.build(model)[1]._arrays) for model in (plain, tied)]
-    layer = sum(tensor.nbytes for name, tensor in plain.state.items() if name.startswith("decoder.layers.1."))
+    layer = sum(
+        tensor.nbytes for name, tensor in plain.weights.items() if name.startswith("decoder.layers.1.")
+    )
     assert sizes[0] - sizes[1] == pytest.approx(layer, rel=0.05)
 
 
@@ -270,10 +272,10 @@ def test_other_models_are_refused_with_a_reason(options, reason, tmp_path):
 
 def test_parameters_of_another_architecture_are_refused():
     model = build()
-    extra = dataclasses.replace(model, state=model.state | {"decoder.gate.weight": torch.zeros(2, 2)})
+    extra = dataclasses.replace(model, weights=model.weights | {"decoder.gate.weight": torch.zeros(2, 2)})
     assert onnx_engine.supports(extra) == "parameter `decoder.gate.weight` is not a Transformer's"
     name = "encoder.layers.1.self_attn.q_proj.weight"
-    torn = dataclasses.replace(model, state=model.state | {name: model.state[name][:5]})
+    torn = dataclasses.replace(model, weights=model.weights | {name: model.weights[name][:5]})
     assert "no multiple of the 8 of a head" in onnx_engine.supports(torn)
 
 

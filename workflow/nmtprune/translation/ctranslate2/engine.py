@@ -80,7 +80,7 @@ def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
     byte a weight.
     """
     if precision == "int8":  # CTranslate2 scales weights where they lie
-        model = replace(model, state={name: tensor.clone() for name, tensor in model.state.items()})
+        model = replace(model, weights={name: tensor.clone() for name, tensor in model.weights.items()})
     spec = build_spec(model)
     spec.validate()
     spec.optimize(quantization="int8" if precision == "int8" else None)
