@@ -3,6 +3,7 @@ broken.
 """
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from support.contract import broken
 from support.workplace import REPOSITORY
 
 PACKAGE = REPOSITORY / "workflow" / "nmtprune"
-OF_PYTHON = {"_SubParsersAction", "_asdict", "_exit", "_replace"}  # of argparse, named tuples and os
+OF_PYTHON = {
+    "_SubParsersAction",
+    "_actions",
+    "_asdict",
+    "_exit",
+    "_replace",
+}  # of argparse, named tuples and os
 
 
 def test_private_names_of_others_are_in_a_contract():
@@ -27,8 +34,18 @@ def test_private_names_of_others_are_in_a_contract():
                     own.add(name)
                 case ast.Attribute(attr=name) if name.startswith("_") and not name.startswith("__"):
                     uses[name] = file.relative_to(PACKAGE)
-    contracts = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    contracts = _contracts()
     assert {name: str(file) for name, file in uses.items() if name not in own and name not in contracts} == {}
+
+
+def test_private_names_that_the_linter_allows_are_in_a_contract():
+    lint = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
+    allowed, contracts = lint["flake8-self"]["extend-ignore-names"], _contracts()
+    assert [name for name in allowed if name not in OF_PYTHON and name not in contracts] == []
+
+
+def _contracts() -> str:
+    return "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class LoadedModel:
     @property
     def prunable(self) -> list[str]:
         """The names of the matrices that the recipe prunes, tied ones once."""
-        return list(prunable(self.weights, self._embeddings))
+        return list(prunable(self.weights, self.pruned_embeddings))
 
     @property
     def sparsity(self) -> float:
@@ -99,7 +99,8 @@ class LoadedModel:
         return shape_of(self.weights, head_size(self.model.options))
 
     @property
-    def _embeddings(self) -> str:
+    def pruned_embeddings(self) -> str:
+        """Which embeddings the recipe prunes."""
         return self.config.recipe(self.chain.recipe)["prunable"]["embeddings"]
 
 
@@ -128,7 +129,7 @@ def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
     if not chain.last.kind.selects:
         valid = (kind.usage for kind in STEP_KINDS.values() if kind.selects)
         raise UserError(f"step `{step}` puts no masks on a model; valid: {', '.join(valid)}")
-    return masks_of_steps(model.weights, model._embeddings, dict(model.masks))(chain.last)
+    return masks_of_steps(model.weights, model.pruned_embeddings, dict(model.masks))(chain.last)
 
 
 def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:

@@ -39,7 +39,7 @@ class Verdict(enum.StrEnum):
         return {"holds": "agrees", "fails": "disagrees"}.get(self, str(self)) + ", in this run"
 
 
-class Undecidable(Exception):
+class Undecidable(Exception):  # noqa: N818 - a reason that a claim prints, not a fault
     """Something that a claim needs is missing. The text is the reason, without a full stop."""
 
 

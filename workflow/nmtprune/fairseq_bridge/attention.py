@@ -46,54 +46,56 @@ class Packing:
         """[sentences * length, ...] to [rows, ...]; the rows after the tokens hold `fill`."""
         if self.tokens is None:
             return padded
-        return _Pack.apply(padded, self) if padded.is_floating_point() else self._pack(padded, fill)
+        return _Pack.apply(padded, self) if padded.is_floating_point() else _packed(self, padded, fill)
 
     def pad(self, packed: Tensor) -> Tensor:
         """[rows, ...] to [sentences * length, ...], zero where there is no token."""
         return packed if self.tokens is None else _Pad.apply(packed, self)
 
-    def _pack(self, padded: Tensor, fill: int = 0) -> Tensor:
-        if self.tokens is None:
-            return padded
-        packed = padded.new_empty(self.rows, *padded.shape[1:])
-        torch.index_select(padded, 0, self.tokens, out=packed[: len(self.tokens)])
-        packed[len(self.tokens) :] = fill
-        return packed
 
-    def _pad(self, packed: Tensor) -> Tensor:
-        if self.tokens is None:
-            return packed
-        padded = packed.new_zeros(self.sentences * self.length, *packed.shape[1:])
-        return padded.index_copy_(0, self.tokens, packed[: len(self.tokens)])
+def _packed(packing: Packing, padded: Tensor, fill: int = 0) -> Tensor:
+    if packing.tokens is None:
+        return padded
+    packed = padded.new_empty(packing.rows, *padded.shape[1:])
+    torch.index_select(padded, 0, packing.tokens, out=packed[: len(packing.tokens)])
+    packed[len(packing.tokens) :] = fill
+    return packed
+
+
+def _padded(packing: Packing, packed: Tensor) -> Tensor:
+    if packing.tokens is None:
+        return packed
+    padded = packed.new_zeros(packing.sentences * packing.length, *packed.shape[1:])
+    return padded.index_copy_(0, packing.tokens, packed[: len(packing.tokens)])
 
 
 class _Pack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, padded: Tensor, packing: Packing) -> Tensor:
         ctx.packing = packing
-        return packing._pack(padded)
+        return _packed(packing, padded)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.packing._pad(gradient), None
+        return _padded(ctx.packing, gradient), None
 
 
 class _Pad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packed: Tensor, packing: Packing) -> Tensor:
         ctx.packing = packing
-        return packing._pad(packed)
+        return _padded(packing, packed)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.packing._pack(gradient), None
+        return _packed(ctx.packing, gradient), None
 
 
 class _ToHeads(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, packing: Packing, parts: int, heads: int) -> tuple[Tensor, ...]:
         ctx.packing = packing
-        by_head = packing._pad(x).view(packing.sentences, packing.length, parts, heads, -1)
+        by_head = _padded(packing, x).view(packing.sentences, packing.length, parts, heads, -1)
         ctx.shape = by_head.shape
         return tuple(by_head[:, :, part].transpose(1, 2).flatten(0, 1).contiguous() for part in range(parts))
 
@@ -103,7 +105,7 @@ class _ToHeads(torch.autograd.Function):
         padded = gradients[0].new_empty(ctx.shape)
         for part, gradient in enumerate(gradients):
             padded[:, :, part].copy_(gradient.view(sentences, heads, length, head_dim).transpose(1, 2))
-        return ctx.packing._pack(padded.view(sentences * length, -1)), None, None, None
+        return _packed(ctx.packing, padded.view(sentences * length, -1)), None, None, None
 
 
 class _FromHeads(torch.autograd.Function):
@@ -111,12 +113,12 @@ class _FromHeads(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, packing: Packing, heads: int) -> Tensor:
         ctx.packing, ctx.heads = packing, heads
         by_position = x.view(packing.sentences, heads, packing.length, -1).transpose(1, 2)
-        return packing._pack(by_position.reshape(packing.sentences * packing.length, -1))
+        return _packed(packing, by_position.reshape(packing.sentences * packing.length, -1))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         packing = ctx.packing
-        by_position = packing._pad(gradient).view(packing.sentences, packing.length, ctx.heads, -1)
+        by_position = _padded(packing, gradient).view(packing.sentences, packing.length, ctx.heads, -1)
         return (
             by_position.transpose(1, 2).reshape(packing.sentences * ctx.heads, packing.length, -1),
             None,

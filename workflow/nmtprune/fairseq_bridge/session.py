@@ -13,7 +13,7 @@ import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 import numpy
 import torch
 from fairseq import options, tasks, utils
-from fairseq.data.iterators import GroupedIterator as grouped  # noqa: F401  (batches of one update together)
+from fairseq.data.iterators import GroupedIterator  # noqa: F401 - for training/loop.py
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics

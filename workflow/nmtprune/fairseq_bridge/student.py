@@ -251,7 +251,7 @@ def left_out(sub_layer_drop: float) -> bool:
 
 
 class EncoderLayer(Layer):
-    load_to_BT = False  # fairseq's encoder asks: no fast path
+    load_to_BT = False  # noqa: N815 - fairseq's encoder asks; False: no fast path
 
     def __init__(self, cfg: Any, normalize_before: bool, shape: dict[str, int]) -> None:
         super().__init__(cfg, normalize_before)

@@ -101,7 +101,7 @@ class Training:
         if progress.update == 0 and self.parent_competes:
             self._validate(batches.epoch)
         while progress.update < updates and not progress.stopped_early:
-            groups = session.grouped(
+            groups = session.GroupedIterator(
                 batches.next_epoch_itr(shuffle=True), session.batches_of_a_worker(self.schedule)
             )
             trainer.begin_epoch(batches.epoch)

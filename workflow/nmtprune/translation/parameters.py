@@ -13,7 +13,7 @@ _BUFFERS = {
 }
 
 
-class NotATransformer(Exception):
+class NotATransformer(Exception):  # noqa: N818 - why an engine leaves a model out, not a fault
     """The reason why a model is not a Transformer that an engine can run."""
 
 

@@ -42,7 +42,7 @@ class CTranslate2Engine:
         """Convert and load a model that CTranslate2 `supports`."""
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             save(model, folder, precision)
-            self._open(Path(folder), threads, shortlist)
+            self.translator = _translator(Path(folder), threads, shortlist)
 
     @classmethod
     def load(
@@ -50,29 +50,29 @@ class CTranslate2Engine:
     ) -> CTranslate2Engine:
         """The engine of a folder that `save` has written, in the folder's precision."""
         engine = cls.__new__(cls)
-        engine._open(Path(folder), threads, shortlist)
+        engine.translator = _translator(Path(folder), threads, shortlist)
         return engine
 
-    def _open(self, folder: Path, threads: int, shortlist: Shortlist | None) -> None:
-        with tempfile.TemporaryDirectory(
-            prefix="nmtprune-"
-        ) as view:  # CTranslate2 reads a shortlist from the model's folder alone
-            for file in folder.iterdir():
-                (Path(view) / file.name).symlink_to(file.resolve())
-            if shortlist is not None:
-                shortlist.as_vmap(Path(view) / "vmap.txt")
-            self._translator = Translator(view, threads, shortlist is not None)
-
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        return self._translator.translate(
+        return self.translator.translate(
             sources, search.beam, search.length_penalty, max_length, search.replace_unknowns
         )
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
-        return self._translator.negative_log_likelihoods(sources, targets)
+        return self.translator.negative_log_likelihoods(sources, targets)
 
 
 ENGINE = CTranslate2Engine
+
+
+def _translator(folder: Path, threads: int, shortlist: Shortlist | None) -> Translator:
+    # CTranslate2 reads a shortlist from the model's folder alone
+    with tempfile.TemporaryDirectory(prefix="nmtprune-") as view:
+        for file in folder.iterdir():
+            (Path(view) / file.name).symlink_to(file.resolve())
+        if shortlist is not None:
+            shortlist.as_vmap(Path(view) / "vmap.txt")
+        return Translator(view, threads, shortlist is not None)
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:

@@ -30,13 +30,13 @@ class OnnxEngine:
     ) -> None:
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             save(model, folder, precision)
-            self._translator = Translator(folder, threads, shortlist)
+            self.translator = Translator(folder, threads, shortlist)
 
     @classmethod
     def load(cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None) -> OnnxEngine:
         """The engine of a folder that `save` has written."""
         engine = cls.__new__(cls)
-        engine._translator = Translator(folder, threads, shortlist)
+        engine.translator = Translator(folder, threads, shortlist)
         return engine
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
@@ -48,10 +48,10 @@ class OnnxEngine:
                 "decoding: replace_unknowns is not for engine `onnx`; set it to false or use engine "
                 "`fairseq`."
             )
-        return self._translator.translate(sources, search.beam, search.length_penalty, max_length)
+        return self.translator.translate(sources, search.beam, search.length_penalty, max_length)
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
-        return self._translator.negative_log_likelihoods(sources, targets)
+        return self.translator.negative_log_likelihoods(sources, targets)
 
 
 ENGINE = OnnxEngine
