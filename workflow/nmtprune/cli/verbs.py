@@ -188,6 +188,16 @@ def write_results(config: Config, arguments: argparse.Namespace) -> None:
 
 def show_status(config: Config, arguments: argparse.Namespace) -> None:
     """Show what is done, what runs, how far each training is and when it will be done."""
+    if arguments.watch is not None:
+        from nmtprune.planning.watch import watch
+
+        if not 0 < arguments.watch <= LONGEST_WAIT:
+            raise UserError(
+                f"status --watch: {arguments.watch:g} is not a number of seconds "
+                f"above 0 and at most {LONGEST_WAIT}"
+            )
+        watch(config, arguments.watch)
+        return
     from nmtprune.planning.status import status
 
     print(status(config))
@@ -343,6 +353,7 @@ VERBS = {
     "completion": (write_completion, ("shell",)),
     "fairseq": (run_fairseq, ("tool", "arguments")),
 }
+LONGEST_WAIT = 3600  # seconds between two drawings of `status --watch`
 INTERNAL = (
     "variants",
     "shard",
@@ -407,6 +418,18 @@ POSITIONAL = {
     },
 }
 OPTIONS = {
+    "status": {
+        "--watch": {
+            "type": float,
+            "metavar": "SECONDS",
+            "nargs": "?",
+            "const": 2.0,
+            "help": (
+                "draw a bar for the run and for each training, anew every so many seconds (%(const)g), "
+                "until the run is done"
+            ),
+        },
+    },
     "plan": {
         "--calibrate": {
             "action": "store_true",

@@ -111,12 +111,13 @@ def _is_made(config: Config, chain: Chain) -> bool:
         return False
 
 
-def _progress(chain: Chain) -> dict[str, Any] | None:
+def progress_of(chain: Chain) -> dict[str, Any] | None:
+    """What a training has last reported; None before its first report."""
     file = paths.state(paths.model(chain)) / paths.PROGRESS
     return read_json(file) if file.exists() else None
 
 
-def _is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
+def is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
     """Whether a process works on a model: it holds the lock on this machine, or reports progress from another
     one.
     """
@@ -147,7 +148,7 @@ def _seconds_per_token(
             facts = manifest.read(paths.manifest(chain))
             seconds, updates = facts.get("wall_seconds"), facts.get("updates")
         else:
-            facts = _progress(chain) or {}
+            facts = progress_of(chain) or {}
             seconds, updates = facts.get("seconds"), facts.get("update")
         if seconds and updates:
             before = sums.get((chain.task, chain.recipe), (0.0, 0))
@@ -164,10 +165,10 @@ def _model(
     directory = paths.model(chain)
     if made:
         return _scoring(chain) if to_score else Entry(chain, DONE)
-    progress = _progress(chain)
+    progress = progress_of(chain)
     left = progress["seconds_left"] if progress else None if chain.last.kind.trains else 0.0
     at = f"update {progress['update']} of {progress['updates']}" if progress else ""
-    if _is_alive(chain, progress):
+    if is_alive(chain, progress):
         return Entry(chain, RUNNING, f"{at}, {duration(left)} left" if progress else "", seconds_left=left)
     if progress is None and chain.last.kind.trains:
         per_token = rate.get((chain.task, chain.recipe))
@@ -279,7 +280,7 @@ def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> 
         return []
     used, to_come = Counter(), Counter()
     for chain in trained:
-        progress = _progress(chain)
+        progress = progress_of(chain)
         if chain in finished:
             used[manifest.precision_of(manifest.read(paths.manifest(chain)))] += 1
         elif progress:

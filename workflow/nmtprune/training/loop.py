@@ -317,6 +317,8 @@ class Training:
         progress, updates = self.progress, self.schedule["updates"]
         self._reported = time.monotonic()
         left = (updates - progress.update) * progress.seconds / progress.update
+        sums = self._since_validation
+        trained = int(sums["ntokens"])
         write_json(
             self.state / paths.PROGRESS,
             {
@@ -326,6 +328,8 @@ class Training:
                 "precision": progress.precision,
                 "seconds": progress.seconds,
                 "seconds_left": left,
+                "loss": float(sums["loss"]) / trained if trained else None,
+                "words_per_second": trained / sums["seconds"] if sums["seconds"] else None,
                 "time": time.time(),
                 "machine": this_machine(),
             },
