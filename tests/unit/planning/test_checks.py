@@ -54,6 +54,7 @@ def of_run(workplace):
         checks.of_run(config, papers.chains(config), papers.scored(config))
 
 
+MISSING = ("mtdata", "thot", "tensorboard")
 LSTM = {"name": "nmtprune_lstm", "encoder_layers": 1, "decoder_layers": 1, "embed_dim": 16}
 TOY = {"toy": {"sentences": 4, "seed": 1}}
 FILES = {"files": "corpus.{lang}"}
@@ -106,6 +107,10 @@ REFUSED = {
         lambda place: task(place, ["mine/micro/s1/train-half"]),
         r"schedules\.train-half: precision `fp16` needs a GPU, and `device` is cpu",
     ),
+    "TensorBoard": (
+        lambda place: task(place, settings={"tensorboard": True}),
+        r"config: `tensorboard` needs a library that is not installed: pip install tensorboard",
+    ),
     "COMET without its model": (
         lambda place: task(place, settings={"comet_model": "no/such/model.ckpt"}),
         r"config: comet_model: there is no file no/such/model\.ckpt; null scores without COMET",
@@ -117,7 +122,7 @@ REFUSED = {
 def test_the_configuration_alone_tells(mine, what, monkeypatch):
     find_spec = checks.importlib.util.find_spec
     monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name, *_: None if name in ("mtdata", "thot") else find_spec(name)
+        "importlib.util.find_spec", lambda name, *_: None if name in MISSING else find_spec(name)
     )
     monkeypatch.setattr(quality, "unavailable", without_mecab)
     make, said = REFUSED[what]

@@ -21,7 +21,7 @@ from support.training import (
 )
 from support.workplace import MICRO
 
-from nmtprune.experiment import chain
+from nmtprune.experiment import chain, paths
 from nmtprune.experiment.search import Search
 from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.slicing import dead_units, shape_of, zeroed
@@ -161,6 +161,31 @@ def test_an_interrupted_training_ends_with_the_same_tensors(studio, bench, monke
             workplace.make(text)
     assert (workplace.model(text) / "state" / "resume.pt").exists()
     assert_same_training(workplace.make(text), reference)
+
+
+def test_tensorboard_has_each_validation_once_though_the_training_was_interrupted(studio, bench, monkeypatch):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    text = f"{STUDENT}/{LASSO}"
+    workplace = bench(f"{STUDENT}/{PRETRAINED}")
+    workplace.configure(tensorboard=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SECONDS_BETWEEN_SAVES", SAVED_ALWAYS)
+        with interrupted(patch, *UPDATE, 8):
+            workplace.make(text)
+    workplace.make(text)
+    rows = history(workplace.model(text))
+    with workplace.inside():
+        (file,) = paths.events(chain.parse(text)).iterdir()
+        events = accumulators.EventAccumulator(str(file))
+        events.Reload()
+    updates = [int(row["update"]) for row in rows]
+    for name in ("dev_nll", "penalty", "encoder.0.ffn"):
+        points = events.Scalars(name)
+        assert [point.step for point in points] == updates
+        assert [point.value for point in points] == pytest.approx([float(row[name]) for row in rows])
+    assert "dev_bleu" not in events.Tags()["scalars"]  # this recipe selects by likelihood
+    norms = events.Histograms("group_norms/encoder.layers.0.fc1")
+    assert norms[-1].step == updates[-1] and norms[-1].histogram_value.num > 0
 
 
 def test_a_lambda_that_is_sought_moves(studio):

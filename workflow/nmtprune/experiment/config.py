@@ -44,6 +44,7 @@ SETTINGS_THAT_REACH_JOBS = (
     "nodes",
     "jobs_per_gpu",
     "kept",
+    "tensorboard",
 )
 
 

@@ -19,6 +19,7 @@ DOWNLOADS = DATA / "downloads"
 ORIGINS = RESULTS / "origins"
 LOGS = RESULTS / "logs"
 COSTS = RESULTS / "costs"
+EVENTS = RESULTS / "tensorboard"
 CALIBRATIONS, LEAST_COSTS = (
     COSTS / "calibration.json",
     COSTS / "least.json",
@@ -198,6 +199,11 @@ def norms(chain: Chain) -> Path:
 
 def history(chain: Chain) -> Path:
     return model(chain) / HISTORY
+
+
+def events(chain: Chain) -> Path:
+    """The folder of a training's TensorBoard events."""
+    return EVENTS / model(chain).relative_to(MODELS)
 
 
 def log(made: Path) -> Path:

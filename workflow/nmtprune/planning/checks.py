@@ -28,6 +28,7 @@ from nmtprune.runtime import devices
 from nmtprune.scoring import comet
 
 LIBRARIES = {
+    "tensorboard": "tensorboard",
     "mtdata": "mtdata",
     "shortlist": "thot",
 }  # the setting that needs a library -> the library's module
@@ -56,6 +57,8 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
                 f"chain `{chain}`: ONNX Runtime does not replace unknown words, as recipe `{chain.recipe}` "
                 "asks; valid: int8-ctranslate2"
             )
+    if config.settings["tensorboard"]:
+        _library("tensorboard", "config")
     _metrics(config, sorted({chain.task for chain in scored}))
 
 

@@ -23,6 +23,7 @@ from nmtprune.steps.lengths import check_lengths
 from nmtprune.store import checkpoints
 from nmtprune.store.model import positions
 from nmtprune.store.state import outputs_of
+from nmtprune.training.events import Events
 from nmtprune.training.loop import Training
 from nmtprune.training.masks import Masked
 from nmtprune.training.rounded import Rounded
@@ -102,6 +103,7 @@ def train(
         checkpoints.save(
             session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL
         )
+    shown = config.settings["tensorboard"] and trainer.is_data_parallel_master
     progress = Training(
         trainer,
         schedule,
@@ -110,6 +112,7 @@ def train(
         parent_competes=chain.last.kind.competes,
         development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
         updates_before=updates_before(config, chain),
+        events=Events(paths.events(chain)) if shown else None,
     ).run()
     if trainer.is_data_parallel_master:
         write_table(outputs / paths.HISTORY, progress.history)

@@ -25,6 +25,7 @@ from nmtprune.foundation.files import write_json
 from nmtprune.store import checkpoints
 from nmtprune.store.state import outputs_of, this_machine
 from nmtprune.training.average import Average
+from nmtprune.training.events import Events
 from nmtprune.training.treatment import Treatment
 
 NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
@@ -74,10 +75,11 @@ class Training:
         parent_competes: bool,
         development_bleu: Callable[[Mapping[str, Tensor]], float] | None = None,
         updates_before: int = 0,
+        events: Events | None = None,
     ) -> None:
         self.trainer, self.schedule, self.state = trainer, schedule, state
         self.treatments, self.parent_competes = treatments, parent_competes
-        self.development_bleu = development_bleu
+        self.development_bleu, self.events = development_bleu, events
         self.precision = precision.decide(
             schedule["precision"], trainer.device.type, session.architecture_of(trainer.configuration.model)
         )
@@ -226,6 +228,7 @@ class Training:
         self._select(row)
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)
+        self._show()
         self._since_validation = dict(NOTHING_YET)
         self._clock = time.monotonic()
         if self.master:
@@ -245,6 +248,13 @@ class Training:
         progress.without_improvement += 1
         patience = self.schedule["patience"]
         progress.stopped_early = patience is not None and progress.without_improvement >= patience
+
+    def _show(self) -> None:
+        if self.events and self.master and self.progress.history:
+            norms = {
+                name: values for treatment in self.treatments for name, values in treatment.norms().items()
+            }
+            self.events.write(self.progress.history, norms)
 
     def _write(self, path: Path) -> None:
         if self.master:
@@ -291,6 +301,7 @@ class Training:
         self._since_validation = saved["since_validation"]
         for treatment, state in zip(self.treatments, saved.get("treatments", []), strict=False):
             treatment.resume(state)
+        self._show()
         print(f"resumed at update {self.progress.update}", flush=True)
 
     def _settle_precision(self) -> None:

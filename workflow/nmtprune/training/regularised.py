@@ -88,6 +88,10 @@ class Regularised(Treatment):
             **widths,
         }
 
+    def norms(self) -> dict[str, Tensor]:
+        norms = zip(self.lasso.sets, self.lasso.norms(), strict=True)
+        return {f"{each.sub_layer.prefix}{each.matrix}": values for each, values in norms}
+
     def state(self) -> float:
         return self.strength
 

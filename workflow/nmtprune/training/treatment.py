@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from nmtprune.fairseq_bridge.session import Trainer
 
 
@@ -29,6 +31,10 @@ class Treatment:
 
     def history(self) -> dict[str, Any]:
         """Columns of the history, of the model as it is at a validation. The same columns each time."""
+        return {}
+
+    def norms(self) -> dict[str, Tensor]:
+        """Norms [groups] of the groups of weights that a penalty shrinks, by what they are groups of."""
         return {}
 
     def state(self) -> Any:
