@@ -1,5 +1,6 @@
-"""The commands that messages print: each with the settings that this process was given, so that it speaks of
-the same run when pasted.
+"""The commands that messages print, complete enough to be pasted.
+
+Each repeats the settings that this process was given, so that it is about the same run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Given:
-    """What a process was told beside config.yaml: a configuration file, and settings as `key=value`."""
+    """What a process was given beside config.yaml: a configuration file, and settings as `key=value`."""
 
     configfile: Path | None = None
     settings: tuple[str, ...] = ()
@@ -22,7 +23,7 @@ _given = Given()
 
 
 def remember(configfile: Path | None = None, settings: Iterable[str] = ()) -> None:
-    """Keep what this process was given; later commands repeat it."""
+    """Remember what this process was given; commands printed later repeat it."""
     global _given
     _given = Given(configfile, tuple(settings))
 
@@ -44,7 +45,8 @@ def nmtprune(verb: str, *words: str) -> str:
 
 
 def snakemake(*words: str, settings: Iterable[str] = ()) -> str:
-    """`snakemake --cores all ...` for this run; `settings` as `key=value` come last, and win."""
+    """`snakemake --cores all ...` for this run; `settings` (`key=value`) come last and override others."""
     file = ["--configfile", str(_given.configfile)] if _given.configfile else []
-    told = [*_given.settings, *settings]
-    return shlex.join(["snakemake", "--cores", "all", *words, *file, *(["--config", *told] if told else [])])
+    pairs = [*_given.settings, *settings]
+    config = ["--config", *pairs] if pairs else []
+    return shlex.join(["snakemake", "--cores", "all", *words, *file, *config])

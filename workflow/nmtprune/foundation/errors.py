@@ -7,14 +7,16 @@ import errno
 import re
 from collections.abc import Iterable
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # what the system says of a full disk
+FULL = (errno.ENOSPC, errno.EDQUOT)  # error numbers of a full disk
 _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _ENDLESS = re.compile(r"(\S{80})\S{1000,}")
 
 
 class UserError(Exception):
-    """One sentence that names the setting, its value and the valid choices, or several. The command line
-    prints each on a line, without a traceback, whatever the value holds.
+    """A mistake of the user, in one sentence or several: the setting, its value and the valid choices.
+
+    The command line prints each sentence on one line, without a traceback; line breaks in values become
+    spaces, and overlong words are cut.
     """
 
     def __init__(self, *sentences: str) -> None:
@@ -24,17 +26,16 @@ class UserError(Exception):
 
 
 def sentence_of(error: OSError) -> str:
-    """What the system says of a file, and what to do about a full disk. An error without a file is one of the
-    standard output.
+    """An error of the system as a sentence: the file, the reason, and what to do about a full disk.
+
+    An error without a file is one of the standard output.
     """
     hint = ": free some space, and the same command goes on where this one ended" * (error.errno in FULL)
     return f"{error.filename or 'what this command prints'}: {error.strerror or error}{hint}"
 
 
 def behind(error: BaseException) -> OSError | None:
-    """The error of the system that an error is, holds (a group) or was raised for; None where there is
-    none.
-    """
+    """The OSError behind an error: itself, one of its group, or its context; None if there is none."""
     if isinstance(error, OSError):
         return error
     if isinstance(error, BaseExceptionGroup):
@@ -43,7 +44,7 @@ def behind(error: BaseException) -> OSError | None:
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
-    """`did you mean `x`?` when a valid name is near, otherwise the list of valid names."""
+    """`did you mean `x`?` if a valid name is similar, otherwise the list of valid names."""
     names = sorted(valid)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     if near:

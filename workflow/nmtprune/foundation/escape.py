@@ -1,5 +1,6 @@
-"""Text as it is, in the formats that are written: titles, labels and captions may hold anything. HTML is
-escaped by the page's template.
+"""Text escaped for the formats that are written, since titles, labels and captions may hold any character.
+
+HTML is escaped by the page's template.
 """
 
 from __future__ import annotations
@@ -37,19 +38,17 @@ def markdown(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """The same in a table of Markdown."""
+    """Text for a cell of a Markdown table."""
     return markdown(text).replace("|", r"\|")
 
 
 def tex(text: str) -> str:
-    """Text for LaTeX, with the marks of our tables as formulas."""
+    """Text for LaTeX on one line; the symbols of our tables become formulas."""
     return _in_a_line(text).translate(_TEX)
 
 
 def rst(text: str) -> str:
-    """reStructuredText without markup, in a Jinja template without expressions: Snakemake reads captions as
-    both.
-    """
+    """Text on one line, escaped for reStructuredText and for Jinja: Snakemake reads captions as both."""
     return re.sub(r"([\\*`_|])", r"\\\1", _in_a_line(text)).replace("{", "{{ '{' }}")
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, digests, small readers."""
+"""Files that are whole or absent: atomic writes, digests, small readers and writers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import Any
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` once the block has ended without an error.
 
-    A killed or failing writer (full disk included) leaves the old file as it was. An OSError names the file.
+    If the writer fails or is killed (a full disk included), the old file stays as it was. An OSError names
+    the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,38 +35,40 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
+    """Read a JSON file. Raises ValueError if it is damaged."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a UTF-8 file, split at newline characters only (`str.splitlines` also splits at U+2028 and
-    others).
-    """
+    """Lines of a UTF-8 file, split at newlines alone (`str.splitlines` splits at U+2028 and others too)."""
     with open(path, encoding="utf-8", newline="\n") as file:
         return [line.rstrip("\n") for line in file]
 
 
 def write_lines(path: str | Path, lines: list[str]) -> None:
+    """Write lines, each ended by a newline, atomically."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, cells by the names of their columns."""
+    """The rows of a CSV file, each a mapping from column to cell."""
     with open(path, encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None) -> str:
-    """Rows as CSV with these columns, or those of the first row."""
+    """Rows as CSV text with the given columns, by default those of the first row."""
     rows, out = list(rows), io.StringIO()
     writer = csv.DictWriter(
         out, fieldnames=list(rows[0] if columns is None else columns), lineterminator="\n"
@@ -78,13 +81,12 @@ def as_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = No
 def write_table(
     path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str] | None = None
 ) -> None:
+    """Write rows as CSV, atomically; `columns` as in `as_csv`."""
     write_text(path, as_csv(rows, columns))
 
 
 def evenly_spaced(total: int, most: int) -> Iterator[int]:
-    """Places of at most `most` of `total` things in their order, as far from each other as the numbers allow;
-    all where there are fewer.
-    """
+    """At most `most` indices below `total`, in order and evenly spaced; all of them if `total` is smaller."""
     count = min(most, total)
     return (place * total // count for place in range(count))
 
@@ -96,8 +98,6 @@ def sha256_of(path: str | Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """Sixteen hexadecimal digits that identify a JSON value: the same for equal values, whatever the order of
-    keys.
-    """
+    """Sixteen hexadecimal digits that identify a JSON value, whatever the order of its keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Versions of packages, as manifests and pages record them. No identity reads them."""
+"""Versions of packages, as manifests and pages record them. They are part of no identity."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 
 def of(package: str) -> str:
-    """The installed version, of PyTorch with its build (`2.13.0+cu130`), which the metadata of its wheels may
-    lack. It is not imported for it, which takes seconds. Raises PackageNotFoundError.
+    """The installed version of a package. Raises PackageNotFoundError.
+
+    PyTorch's includes its build (`2.13.0+cu130`), which the metadata of its wheels may lack. The package is
+    not imported, since that takes seconds.
     """
     version = importlib.metadata.version(package)
     if package == "torch":
         file = Path(importlib.util.find_spec("torch").origin).with_name("version.py")
-        said = re.search(r"""^__version__ = ['"](.+)['"]""", file.read_text(encoding="utf-8"), re.MULTILINE)
-        return said[1] if said else version
+        full = re.search(r"""^__version__ = ['"](.+)['"]""", file.read_text(encoding="utf-8"), re.MULTILINE)
+        return full[1] if full else version
     return version

@@ -1,6 +1,4 @@
-"""The order in which components are least missed, as the analysis `order` leaves it (Wang and Tu 2020,
-section 3.3).
-"""
+"""The order in which components are ablated, from the analysis `order` (Wang and Tu 2020, section 3.3)."""
 
 from __future__ import annotations
 
@@ -14,19 +12,20 @@ ANALYSIS, ITERATIVE, ONE_SHOT = "order", "iterative", "one-shot"
 
 
 def least_important(chain: Chain) -> list[Component]:
-    """The components that the last step of a chain takes, `drop-<k>` or `rewind-<k>`: the first k that
-    ablating its parent iteratively removes. Raises UserError where that was not found out, or not for so
-    many.
+    """The k least important components for `drop-<k>` or `rewind-<k>`, the last step of a chain.
+
+    They are the first k that iterative ablation of the parent removes. Raises UserError if the analysis is
+    missing, or ablated fewer than k.
     """
     file, count = paths.analysis(chain.parent, ANALYSIS), int(chain.last["count"])
     if not file.exists():
         raise UserError(f"there is no {file}: make it first (snakemake {file})")
-    found = [
+    ablated = [
         row["component"] for row in read_table(file) if row["method"] == ITERATIVE and row["number"] != "0"
     ]
-    if len(found) < count:
+    if len(ablated) < count:
         raise UserError(
-            f"`{chain.last}` takes {count} components and {file} has the first {len(found)} of them; raise "
+            f"`{chain.last}` takes {count} components and {file} has the first {len(ablated)} of them; raise "
             "`importance.group`"
         )
-    return [read_component(name) for name in found[:count]]
+    return [read_component(name) for name in ablated[:count]]

@@ -1,4 +1,4 @@
-"""The weights and masks of any step, read from its directory. Needs no fairseq."""
+"""Weights and masks of any step, read from its directory and written there, without fairseq."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from nmtprune.store import unpickling
 
 
 def read(path: Path, **how: Any) -> Any:
-    """What `torch.save` wrote, on the CPU; `how`: as `unpickling.load` takes it.
+    """Read what `torch.save` wrote, onto the CPU; `how`: further arguments of `unpickling.load`.
 
-    Raises UserError where the file is missing, truncated or something else.
+    Raises UserError if the file is missing, truncated or not a PyTorch file.
     """
     try:
         return unpickling.load(path, **how)
@@ -38,7 +38,7 @@ def read(path: Path, **how: Any) -> Any:
 
 
 def _how_to_make(path: Path) -> str:
-    """What to do where a model is made and a file of it is missing, as after `free`."""
+    """The end of a message about a missing file: how to restore it if its model was made, as after `free`."""
     folder = paths.folder_of(path)
     if not (folder / paths.MANIFEST).exists():
         return ""
@@ -49,19 +49,19 @@ def _how_to_make(path: Path) -> str:
 
 
 def save(value: Any, path: Path) -> None:
+    """Write a value with `torch.save`, atomically. Raises OSError on a full disk."""
     with atomic(path) as temporary, open(temporary, "wb") as file:
         try:
             torch.save(value, file)
         except RuntimeError as error:
-            if isinstance(
-                error.__context__, OSError
-            ):  # a full disk, which PyTorch speaks of as an unexpected position
+            # on a full disk PyTorch raises a RuntimeError about an unexpected position
+            if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def save_masks(masks: Mapping[str, Tensor], path: Path) -> None:
-    """Masks as bits: one bit a weight."""
+    """Write masks with one bit per weight."""
     save(
         {name: (tuple(m.shape), torch.from_numpy(numpy.packbits(m.numpy()))) for name, m in masks.items()},
         path,
@@ -69,7 +69,7 @@ def save_masks(masks: Mapping[str, Tensor], path: Path) -> None:
 
 
 def read_masks(path: Path) -> dict[str, Tensor]:
-    """Masks by parameter name, True where a weight is kept."""
+    """Read masks by parameter name: bool tensors of the parameters' shapes, True where a weight is kept."""
     masks = {}
     for name, (shape, bits) in read(path).items():
         count = int(numpy.prod(shape))
@@ -78,8 +78,9 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 
 
 def masks_of(chain: Chain) -> dict[str, Tensor] | None:
-    """The masks that hold for a chain's model; None where it is dense. Raises UserError where its mask is
-    missing.
+    """The masks of a chain's model by parameter name; None if the model is dense or sliced.
+
+    Raises UserError if the mask file is missing.
     """
     for ancestor in chain.ancestors():
         if ancestor.last.kind.leaves in (DENSE, SLICED):
@@ -90,29 +91,25 @@ def masks_of(chain: Chain) -> dict[str, Tensor] | None:
 
 
 def options_by_name(options: Any) -> dict[str, Any]:
-    """fairseq's options of a model or a task: a checkpoint has them as a mapping, or as attributes of a
-    namespace.
-    """
+    """fairseq's options of a model or a task as a dict; checkpoints hold a mapping or a namespace."""
     return dict(options) if isinstance(options, Mapping) else dict(vars(options))
 
 
 def is_transformer(options: Mapping[str, Any]) -> bool:
-    """Whether a model's options by name are those of a Transformer, fairseq's own or a student."""
+    """Whether a model's options are those of a Transformer, fairseq's own or our student."""
     return "encoder_attention_heads" in options and "transformer" in str(
         options.get("arch") or options.get("_name")
     )
 
 
-def masked(state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    """A state dict with pruned weights at zero; the tensors that are masked are copies, and tied ones stay
-    tied.
-    """
+def masked(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """A state dict with pruned weights at zero; masked tensors are copies, and tied tensors stay tied."""
     copies = {
-        state[name].data_ptr(): state[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()
+        weights[name].data_ptr(): weights[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()
     }
     return {
         name: copies.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
-        for name, tensor in state.items()
+        for name, tensor in weights.items()
     }
 
 

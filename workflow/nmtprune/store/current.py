@@ -1,10 +1,11 @@
-"""What is current: made from what is there now. Content decides, dates never do.
+"""What is current: made from what is there now. Content decides this, never dates.
 
-A job that has made its file notes the content of every file that it has read (results/origins). The file is
-current as long as each of those has that content and is current itself; one that is gone counts as current if
-it would be made from the same content again. A note goes with its file: what was deleted to be made again,
-and then failed or was killed, leaves nothing current that was made from it. Files without a note, which an
-earlier version has made, are left to Snakemake and its dates until a run wants to make them again.
+A job that has made its file writes a note of it (under results/origins): the content of every file that was
+read. A file is current if each file in its note still has the noted content and is current itself. A noted
+file that is gone counts as unchanged if making it again would give the same content. The note is deleted
+together with its file. So if a file is deleted to be made again and its job then fails, nothing that was made
+from the file counts as current. Files that an earlier version made have no notes; Snakemake judges them by
+their dates until a run wants to make them again.
 """
 
 from __future__ import annotations
@@ -18,18 +19,16 @@ from typing import Any
 from nmtprune.experiment import paths
 from nmtprune.foundation.files import digest, read_json, sha256_of, write_json
 
-Note = dict[str, Any]  # {"content": of a file when it was read, "stat": of it then}
-Notes = dict[Path, dict[Path, Note]]  # by made file, by file that was read for it
-UNKNOWN = {
-    paths.RESULTS / "unknown": {"content": "", "stat": []}
-}  # what a file was made from that is not current in any case
+Note = dict[str, Any]  # {"content": checksum of a file when it was read, "stat": its status at that time}
+Notes = dict[Path, dict[Path, Note]]  # by made file, then by file that was read for it
+UNKNOWN = {paths.RESULTS / "unknown": {"content": "", "stat": []}}  # a note that is never current
 
 
 def content_of(file: Path, noted: Note | None = None) -> str:
-    """The content of a file: a checksum, of a manifest a digest of what it speaks of.
+    """The content of a file as a checksum; for a manifest, a digest of what it describes.
 
-    A file is read only where size, modification time, inode or change time differ from those `noted`. Raises
-    FileNotFoundError.
+    A file is read only if its size, modification time, inode or change time differ from those in `noted`.
+    Raises FileNotFoundError.
     """
     status = _status(file)
     return noted["content"] if noted and noted["stat"] == status else _content(file, tuple(status))
@@ -45,17 +44,17 @@ def _content(file: Path, status: tuple[int, ...]) -> str:
     if file.name != paths.MANIFEST:
         return sha256_of(file)
     made = read_json(file)
-    # of a model the identity, whatever time its training took; of text and data the test sets too, of which
-    # their digest does not speak
+    # A model is its identity, however long its training took. The digest of text and data does not cover the
+    # test sets, so the whole manifest counts.
     return made["digest"] if "chain" in made else digest(made)
 
 
 @contextmanager
 def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
-    """Note, once the block has ended without an error, that `made` was made from `read` as these files are at
-    its beginning.
+    """Note, once the block has ended without an error, that `made` was made from `read`.
 
-    Files outside the folder of results, which a verb may be told to write, have no notes.
+    The noted contents are those at the beginning of the block. Files outside the folder of results, which a
+    verb may be told to write, have no notes.
     """
     if paths.RESULTS not in made.parents:
         yield
@@ -63,7 +62,7 @@ def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
     note = paths.origin(made)
     if not made.exists():
         note.unlink(missing_ok=True)
-    # the status first: what changes while it is read has another one
+    # the status comes first, so that a file which changes while it is read differs from its note
     origins = {
         str(file): {"stat": (status := _status(file)), "content": _content(file, tuple(status))}
         for file in read
@@ -79,16 +78,16 @@ def making(made: Path, read: Iterable[Path]) -> Iterator[None]:
 
 
 def notes() -> Notes:
-    """All notes of this folder of results."""
+    """All notes of this folder of results, by the file that was made."""
     known = {}
     for note in paths.ORIGINS.rglob("*.json"):
-        with suppress(FileNotFoundError):  # its file is being made again at this moment
+        with suppress(FileNotFoundError):  # the file is being made again at this moment
             known[paths.noted(note)] = _read(note)
     return known
 
 
 def noted(made: Path, file: Path) -> Note | None:
-    """What is noted of a file that one was made from."""
+    """The note of one file that `made` was made from; None if there is none."""
     note = paths.origin(made)
     return _read(note).get(file) if note.exists() else None
 
@@ -101,12 +100,12 @@ def _read(note: Path) -> dict[Path, Note]:
 
 
 def to_be_made_again(made: Path) -> None:
-    """Note of a file that is there, and was made before there were notes, that it is not current."""
+    """Mark a file from before there were notes as not current."""
     write_json(paths.origin(made), {str(file): origin for file, origin in UNKNOWN.items()})
 
 
 def outdated(known: Notes | None = None) -> set[Path]:
-    """The noted files, there or not, that are not current."""
+    """The files with notes, whether they exist or not, that are not current."""
     known = notes() if known is None else known
     judged: dict[Path, bool] = {}
     return {made for made in known if not _is_current(made, known, judged)}
@@ -114,27 +113,29 @@ def outdated(known: Notes | None = None) -> set[Path]:
 
 def _is_current(made: Path, known: Notes, judged: dict[Path, bool]) -> bool:
     if made not in judged:
-        judged[made] = False  # while it is looked at
+        judged[made] = False  # until it is known, so that a circle ends
         judged[made] = all(_is_as_noted(file, origin, known, judged) for file, origin in known[made].items())
     return judged[made]
 
 
 def _is_as_noted(file: Path, origin: Note, known: Notes, judged: dict[Path, bool]) -> bool:
-    """Whether a file has the content noted, or is gone and would have it. A file of the user's own that is
-    gone tells nothing.
+    """Whether a file is current with the noted content, or is gone and would be made with it again.
+
+    A user's own file that is gone does not count against what was made from it.
     """
     try:
         same = content_of(file, origin) == origin["content"]
     except FileNotFoundError:
         same = file in known or paths.RESULTS not in file.parents
-    except (OSError, ValueError, KeyError):  # a damaged manifest, a folder in the place of a file
+    except (OSError, ValueError, KeyError):  # a damaged manifest, or a folder in place of a file
         same = False
     return same and (file not in known or _is_current(file, known, judged))
 
 
 def renew(known: Notes, outdated: set[Path]) -> None:
-    """Note anew the files of which only the date, or the place on the disk, has changed: they need not be
-    read at every start.
+    """Update the status in notes of files whose date or place changed but not their content.
+
+    Without this, each start would read these files again.
     """
     for made in known.keys() - outdated:
         origins, note = known[made], paths.origin(made)
@@ -148,8 +149,8 @@ def renew(known: Notes, outdated: set[Path]) -> None:
             for file, status in moved.items()
             if _content(file, tuple(status)) == origins[file]["content"]
         }
-        with suppress(OSError):  # results that one may only read are as current as others
-            if moved and _read(note) == origins:  # no job has written it meanwhile
+        with suppress(OSError):  # the folder of results may be read-only
+            if moved and _read(note) == origins:  # no job has written the note meanwhile
                 write_json(
                     note,
                     {

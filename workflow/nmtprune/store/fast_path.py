@@ -1,6 +1,4 @@
-"""The duplicate encoder parameters that stock fairseq 0.12.2 writes beside the real ones. Imports no
-fairseq.
-"""
+"""The duplicate encoder parameters that stock fairseq 0.12.2 writes beside the real ones."""
 
 from __future__ import annotations
 
@@ -18,10 +16,10 @@ KEYS = (
 )
 
 
-def without_fast_path(state: dict[str, Any]) -> dict[str, Any]:
-    """A model's state dict less the duplicates."""
+def without_fast_path(weights: dict[str, Any]) -> dict[str, Any]:
+    """A model's state dict without the duplicates."""
     return {
         name: value
-        for name, value in state.items()
+        for name, value in weights.items()
         if not (name.startswith("encoder.layers.") and name.rsplit(".", 1)[-1] in KEYS)
     }

@@ -1,4 +1,4 @@
-"""What made a model: its step, what the step depends on, and a digest over all of it."""
+"""A model's manifest: its step, what the step depends on, and a digest over all of it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from nmtprune.store.ablation_order import least_important
 
 
 def read(path: Path) -> dict[str, Any]:
+    """Read a manifest. Raises UserError if it is missing or damaged."""
     try:
         return read_json(path)
     except FileNotFoundError:
@@ -28,18 +29,19 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def precision_of(made: Mapping[str, Any]) -> str:
-    """In which precision a training computed, by its manifest: `fp32`, `bf16`, `bf16, fp32 from update 401`.
-    Older manifests tell only what the recipe asked for, which was what was used.
+    """The precision of a training by its manifest: `fp32`, `bf16`, or `bf16, fp32 from update 401`.
+
+    Older manifests state only what the recipe asked for, which was always used.
     """
     return made.get("precision") or made.get("slice", {}).get("schedule", {}).get("precision", "fp32")
 
 
 def digest_of(config: Config, chain: Chain) -> str:
-    """The identity of a model: its step's slice of the recipe, arguments and version, its parent's digest and
-    its data's.
+    """A model's identity: a digest of its step's slice of the configuration, its parent and its data.
 
-    Of an import also the checkpoint's content: another file of the same name is another model. Of `drop` and
-    `rewind` also the components that they take.
+    The parent and the data enter by their own digests. For an import, the content of the checkpoint enters
+    too: another file of the same name is another model. For `drop` and `rewind`, so do the components that
+    are taken. Raises UserError if the manifest of the data or of the parent is missing.
     """
     identity = {
         "slice": config.slice(chain),
@@ -49,7 +51,7 @@ def digest_of(config: Config, chain: Chain) -> str:
         identity[name] = current.content_of(file, current.noted(paths.manifest(chain), file))
     if chain.last.kind.needs_order:
         identity["components"] = [str(component) for component in least_important(chain)]
-    if chain.parent:  # a selection is made when it is needed, and may not be there yet
+    if chain.parent:  # a selection is made when it is needed, and may not exist yet
         selects = chain.parent.last.kind.selects
         identity["parent"] = (
             digest_of(config, chain.parent) if selects else read(paths.manifest(chain.parent))["digest"]
@@ -58,9 +60,7 @@ def digest_of(config: Config, chain: Chain) -> str:
 
 
 def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """A model's manifest: identity first, then what happened (`facts`: updates done, the selected one,
-    seconds).
-    """
+    """A model's manifest: its identity and the `facts` of its making (updates, the selected one, seconds)."""
     recorded = {package: versions.of(package) for package in ("torch", "fairseq")}
     return {
         "chain": str(chain),

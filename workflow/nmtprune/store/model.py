@@ -1,4 +1,4 @@
-"""A model as the engines take it: tensors, options, dictionaries."""
+"""A translation model as the engines take it: tensors, options and dictionaries."""
 
 from __future__ import annotations
 
@@ -38,19 +38,17 @@ class Model:
 
     @property
     def max_source_length(self) -> int:
-        """The longest source in pieces that the model's positions take, end of sentence apart."""
+        """The most pieces that a source may have, end of sentence excluded, by the model's positions."""
         return positions(self.options)[0] - 1
 
     @property
     def max_target_length(self) -> int:
-        """The longest target in pieces that the model's positions take, end of sentence apart."""
+        """The most pieces that a target may have, end of sentence excluded, by the model's positions."""
         return positions(self.options)[1] - 1
 
 
 def positions(options: Mapping[str, Any]) -> tuple[int, int]:
-    """The positions of a model's source and target, end of sentence included, by fairseq's options; its
-    default where they say nothing.
-    """
+    """Source and target positions in fairseq's options, end of sentence included; 1024 by default."""
     source, target = (int(options.get(f"max_{side}_positions") or 1024) for side in ("source", "target"))
     return source, target
 
@@ -78,8 +76,9 @@ def from_checkpoint(path: str | Path, data_bin: str | Path) -> Model:
 
 
 def of_chain(config: Config, chain: Chain) -> Model:
-    """A chain's model, masked where its last step is a mask. Raises UserError where it or its data is
-    missing.
+    """A chain's model, with its masks applied if its last step only selects weights.
+
+    Raises UserError if the model or its data is missing.
     """
     model = from_checkpoint(paths.checkpoint_of(chain), paths.binarised(config.data_folder(chain)))
     masks = checkpoints.masks_of(chain) if chain.last.kind.selects else None
@@ -87,15 +86,17 @@ def of_chain(config: Config, chain: Chain) -> Model:
 
 
 def pieces_of(encoded: str) -> list[str]:
-    """The pieces of an encoded line as the binarised data has them: a text that spells a special symbol must
-    not end the sentence there.
+    """The pieces of an encoded line as the binarised data has them.
+
+    A piece that spells a special symbol counts as unknown, so that it cannot end the sentence.
     """
     return [UNKNOWN if piece in SPECIAL_SYMBOLS else piece for piece in encoded.split()]
 
 
 def language_pair(data_bin: str | Path) -> tuple[str, str]:
-    """Source and target language of a folder of binarised data, from its file names
-    (`train.en-de.en.idx`).
+    """Source and target language of a folder of binarised data, from its file names (`train.en-de.en.idx`).
+
+    Raises UserError if there is no such file.
     """
     for file in sorted(Path(data_bin).glob("*.*-*.*.idx")):
         source, target = file.name.split(".")[1].split("-")
@@ -106,8 +107,10 @@ def language_pair(data_bin: str | Path) -> tuple[str, str]:
 
 
 def read_dictionary(path: str | Path) -> list[str]:
-    """The symbols of a fairseq dictionary file in order, special symbols first, each once: one whose place a
-    later one takes (`#fairseq:overwrite`), and a later special one, has its number after its name.
+    """The symbols of a fairseq dictionary file in order, the special symbols first, all of them distinct.
+
+    A symbol that a later entry overrides (`#fairseq:overwrite`), and a special symbol that is listed again,
+    get their position as a suffix. Raises UserError if there is no such file.
     """
     if not Path(path).is_file():
         raise UserError(
@@ -123,12 +126,12 @@ def read_dictionary(path: str | Path) -> list[str]:
     ]
 
 
-def _single_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights in float32; tied tensors stay tied."""
+def _single_precision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict in float32; tied tensors stay tied."""
     converted: dict[Any, torch.Tensor] = {}
     return {
         name: converted.setdefault(
             (tensor.data_ptr(), tensor.shape) if tensor.numel() else name, tensor.float()
         )
-        for name, tensor in state.items()
+        for name, tensor in weights.items()
     }

@@ -19,8 +19,9 @@ from nmtprune.foundation.files import atomic, read_json, write_text
 
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
-    """Only one process works on a step: a training that outlived its killed workflow and its successor never
-    write together.
+    """Let only one process work on a step; others wait.
+
+    So a training that outlives its killed workflow never writes together with its successor.
     """
     state.mkdir(parents=True, exist_ok=True)
     with open(state / paths.LOCK, "w") as file:
@@ -33,7 +34,7 @@ def lock(state: Path) -> Iterator[None]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process of this machine works on a directory at this moment (it holds its lock)."""
+    """Whether a process of this machine holds the lock of a directory, and so is at work on it."""
     try:
         with open(directory / paths.LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -46,21 +47,22 @@ def is_locked(directory: Path) -> bool:
 
 @functools.cache
 def this_machine() -> str:
-    """The machine since it was started: processes of the same one see each other's locks, and a lock ends
-    with its process.
+    """The identity of this machine since its last start.
+
+    Processes with the same identity see each other's locks, and a lock ends with its process.
     """
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text().strip() if boot.exists() else platform.node()
 
 
-_HELD: list[IO[str]] = []  # open as long as this process lives, and with them their locks
+_HELD: list[IO[str]] = []  # files whose locks this process holds for as long as it lives
 
 
 def only_run(results: Path) -> None:
-    """From now on and as long as this process lives, no other Snakemake works on this folder of results.
+    """Keep other runs of Snakemake out of this folder of results for as long as this process lives.
 
-    A second one would delete, to make it again, what the first one is reading. Raises UserError where another
-    one is at work.
+    A second run could delete files, to make them again, that the first one is reading. Raises UserError if
+    another run is at work.
     """
     results.mkdir(exist_ok=True)
     file = open(results / paths.RUN_LOCK, "a+")  # noqa: SIM115 (open for as long as the lock is held)
@@ -79,12 +81,12 @@ def only_run(results: Path) -> None:
 
 
 def outputs_of(state: Path) -> Path:
-    """Where a step leaves its files; they are linked into its directory once all are whole."""
+    """The folder in which a step leaves its files; all are linked into the model's directory once whole."""
     return state / "outputs"
 
 
 def finished(state: Path, identity: str) -> bool:
-    """Whether the step of this digest is done and all its files are there in full."""
+    """Whether the step with this digest is done and all its files are there at their full sizes."""
     outputs = outputs_of(state)
     manifest = outputs / paths.MANIFEST
     if _digest_in(state) != identity or not manifest.exists():
@@ -96,10 +98,10 @@ def finished(state: Path, identity: str) -> bool:
 
 
 def begin(state: Path, identity: str) -> None:
-    """Make room for the step of this digest; what it left itself stays, or comes back.
+    """Prepare the folder `state` for the step with this digest.
 
-    A finished model of another digest is put by under its digest: a typing mistake in a recipe, taken back,
-    costs nothing. An unfinished one goes.
+    Files that the same step left are kept or restored. A finished model of another digest is put aside under
+    its digest, so that a mistake in a recipe, once taken back, costs nothing. An unfinished one is deleted.
     """
     before = _digest_in(state)
     if before != identity:
@@ -117,17 +119,16 @@ def begin(state: Path, identity: str) -> None:
 
 
 def sizes(outputs: Path) -> dict[str, int]:
-    """Bytes of every output, by its name within `outputs`."""
+    """The sizes in bytes of all outputs, by name within `outputs`."""
     files = (file for file in sorted(outputs.rglob("*")) if file.is_file() and file.name != paths.MANIFEST)
     return {str(file.relative_to(outputs)): file.stat().st_size for file in files}
 
 
 def publish(state: Path, directory: Path) -> None:
-    """Link every finished file into the step's directory, the manifest last: its presence says that all
-    others are whole.
+    """Link every finished file into the model's directory, the manifest last: a manifest means a whole model.
 
-    Where a model of the same digest is there already, whose files were freed, its time stays: nothing that
-    was made of it is made again.
+    If the directory already has a manifest of the same digest, as after its files were freed, the files get
+    its time stamp, so that nothing that was made from the model is made again.
     """
     outputs, manifest = outputs_of(state), directory / paths.MANIFEST
     whole, times = read_json(outputs / paths.MANIFEST), {}
@@ -140,7 +141,7 @@ def publish(state: Path, directory: Path) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the file system has no links."""
+    """Give a file a second name: a hard link, or a copy if the file system has no links."""
     with atomic(target) as temporary:
         try:
             os.link(source, temporary)
@@ -149,8 +150,9 @@ def link(source: Path, target: Path) -> None:
 
 
 def clear(state: Path) -> None:
-    """Remove what an unfinished step left, its digest first. Scores and probes carry digests of their own and
-    stay.
+    """Remove what an unfinished step left, its digest first.
+
+    Scores and probing classifiers carry digests of their own and stay.
     """
     (state / paths.DIGEST).unlink(missing_ok=True)
     for entry in state.iterdir():

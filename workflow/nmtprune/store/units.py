@@ -1,9 +1,8 @@
 """Units: all that a run makes of one task, recipe and seed.
 
-A unit that is whole can be kept without its checkpoints (`nmtprune keep FOLDER`); a run that is given the
-folder (the setting `kept`) makes none of it again, and its tables and claims are read from there. So a run
-can grow on machines that come and go. Nothing is read from a kept unit of which a file is gone or is not as
-it was kept.
+A whole unit can be kept without its checkpoints (`nmtprune keep FOLDER`). A run whose setting `kept` names
+the folder makes nothing of the unit again, but reads tables and claims from there. So a run can grow on
+machines that come and go. A kept unit with a file that is missing or has changed is refused.
 """
 
 from __future__ import annotations
@@ -21,16 +20,14 @@ from nmtprune.foundation.files import read_json, read_table, sha256_of, write_te
 
 
 def seal(folder: Path) -> None:
-    """Say that a unit is whole: list its files, in a file that is written last."""
+    """Mark a unit as whole with a list of its files and their checksums, written last."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != paths.UNIT)
     listed = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
     write_text(folder / paths.UNIT, json.dumps(listed, indent=1) + "\n")
 
 
 def where(config: Config, file: Path) -> Path:
-    """The place of a file under results/: in the folder of kept units where its unit was kept and is not made
-    here, else its own.
-    """
+    """Where to read a file under results/: from the kept results if its unit is kept and is not made here."""
     unit = _unit_in(file)
     if unit is not None:
         return _kept_models(config) / file.relative_to(paths.MODELS) if is_kept(config, unit) else file
@@ -40,26 +37,26 @@ def where(config: Config, file: Path) -> Path:
 
 
 def is_kept(config: Config, unit: Path) -> bool:
-    """Whether a unit is read from where it was kept: nothing of it is made here, and it was made by the
-    settings that hold now.
+    """Whether a unit is read from the kept results: kept with the current settings, and not made here.
 
-    Raises UserError where a file of a unit that would be read is gone or is not as it was kept.
+    Raises UserError if a file of such a unit is missing or has changed.
     """
     return config.once(f"kept {unit}", lambda: _is_kept(config, unit))
 
 
 def by_unit(files: Iterable[Path]) -> dict[Path, list[Path]]:
-    """The files of models by their unit."""
-    found: dict[Path, list[Path]] = {}
+    """Group files of models by their unit; other files are left out."""
+    groups: dict[Path, list[Path]] = {}
     for file in sorted(files):
         if unit := _unit_in(file):
-            found.setdefault(unit, []).append(file)
-    return found
+            groups.setdefault(unit, []).append(file)
+    return groups
 
 
 def inputs(config: Config) -> list[Path]:
-    """What the run reads and has to make itself, because no unit that is kept has it; and the text that kept
-    units are shown beside.
+    """The files that the run reads and has to make itself, since no kept unit has them.
+
+    The text of tasks with kept units is among them, since the page shows translations beside it.
     """
     tables = {paths.speed(config.name, task): models for task, models in papers.speed_groups(config).items()}
     wanted = papers.read(config) - {
@@ -70,8 +67,9 @@ def inputs(config: Config) -> list[Path]:
 
 
 def to_make(config: Config, wanted: set[Path]) -> set[Path]:
-    """The files, of all that a run reads, which no kept unit has; where a kept unit lacks one of them, all of
-    that unit.
+    """The files in `wanted` that no kept unit has.
+
+    If a kept unit lacks one of its wanted files, all wanted files of that unit are included.
     """
     made = set(wanted)
     for unit, files in by_unit(wanted).items():
@@ -81,7 +79,7 @@ def to_make(config: Config, wanted: set[Path]) -> set[Path]:
 
 
 def has_speeds(config: Config, table: Path, chains: Iterable[Chain]) -> bool:
-    """Whether a table of speeds was kept, is not made here, and has all of these models."""
+    """Whether a kept table of speeds has all of these models, and no such table was made here."""
     kept = where(config, table)
     if kept == table or not kept.exists():
         return False
@@ -106,7 +104,7 @@ def kept_text(config: Config, task: str) -> Path | None:
 
 
 def teachers(config: Config, task: str) -> list[Chain]:
-    """The models that a distilled task's text has to be made by: none where that was kept."""
+    """The models that are needed to make a distilled task's text: none if the text was kept."""
     return [] if kept_text(config, task) else config.teachers(task)
 
 
@@ -142,7 +140,7 @@ def _is_kept(config: Config, unit: Path) -> bool:
     manifests = {file: checksum for file, checksum in sealed.items() if file.name == paths.MANIFEST}
     _check(folder, manifests)
     if not all(_is_of_now(config, file) for file in manifests):
-        return False  # the rest is not read
+        return False  # without reading the other files, which may be large
     _check(folder, {file: checksum for file, checksum in sealed.items() if file not in manifests})
     return True
 
@@ -158,15 +156,13 @@ def _read_seal(seal: Path) -> dict[str, str]:
 
 
 def _is_of_now(config: Config, manifest: Path) -> bool:
-    """Whether a model that was kept is what the settings say now, as far as that can be told without its
-    data.
-    """
+    """Whether a kept model matches the current settings, as far as that can be told without its data."""
     made = read_json(manifest)
     return made["slice"] == json.loads(json.dumps(config.slice(chains.parse(made["chain"]))))
 
 
 def _unit_in(file: Path) -> Path | None:
-    """The unit of a file of a model; None of any other file."""
+    """The unit of a model's file; None for any other file."""
     if not file.is_relative_to(paths.MODELS):
         return None
     return Path(*file.relative_to(paths.MODELS).parts[:3])

@@ -1,8 +1,8 @@
-"""PyTorch files are read without running what is in them.
+"""Read PyTorch files without running code that they contain.
 
-A pickle may call any function while it is loaded. PyTorch's `weights_only` builds tensors, plain containers
-and a list of classes that hold data, and nothing else. Ours hold fairseq's options, a namespace; checkpoints
-that fairseq wrote elsewhere hold more (`fairseq_bridge.checkpoint_classes`).
+A pickle may call any function while it is loaded. PyTorch's `weights_only` builds only tensors, plain
+containers and a list of classes that hold data. Our own files also hold fairseq's options, a namespace;
+checkpoints that fairseq wrote elsewhere hold more (`fairseq_bridge.checkpoint_classes`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import torch
 
 from nmtprune.foundation.errors import UserError
 
-# in what PyTorch says of a class or a function that it does not load
+# the name of a class or function that is not allowed, in PyTorch's message
 _NAMED = re.compile(r"(?:GLOBAL|unrecognized function|but got) (?:<class ')?([\w.]+)")
-_REASON = re.compile(r"WeightsUnpickler error:\s*(.+)")  # among several lines of advice
+_REASON = re.compile(r"WeightsUnpickler error:\s*(.+)")  # the reason, among several lines of advice
 
-Allowed = type | tuple[Any, str]  # what may be built, and where its name is not its own, that name
+Allowed = type | tuple[Any, str]  # a class or function, with the name in the pickle if that differs
 
 
 def load(file: str | Path | IO[bytes], more: Iterable[Allowed] | None = None, trust: bool = False) -> Any:
-    """What `torch.save` wrote, on the CPU. `more`: of a file from elsewhere, the classes that it may hold
-    beside ours; `trust`: whatever it holds is run.
+    """Read what `torch.save` wrote, onto the CPU.
 
-    Raises UserError that names a class or a function that it asks for in vain; and what `torch.load` raises
-    for files that are none.
+    `more`: for a file from elsewhere, the classes that it may hold beside ours. `trust`: run whatever code
+    the file contains. Raises UserError naming a class or function that the file asks for and that is not
+    allowed, and what `torch.load` raises for files of another kind.
     """
     try:
         with torch.serialization.safe_globals([argparse.Namespace, *(more or ())]):
