@@ -31,9 +31,7 @@ _TEX = str.maketrans(
 
 
 def markdown(text: str) -> str:
-    """Text that no reader of Markdown takes for markup, HTML, a character reference or a formula, on one
-    line.
-    """
+    """Text on one line in which Markdown finds no markup, HTML, character references or formulas."""
     return re.sub(r"([\\`*_<\[\]~$]|&(?=#?\w+;))", r"\\\1", _in_a_line(text))
 
 

@@ -1,13 +1,14 @@
-"""Jobs that start at once: forks of one process, the warm one, that has imported PyTorch and fairseq already.
+"""Jobs that start at once: forks of one warm process that has already imported PyTorch and fairseq.
 
-Imports take seconds, and there are jobs that take no longer. Snakemake starts the warm process beside a local
-run and names its socket in the environment of the jobs. `python -m nmtprune` hands it its arguments,
-environment, directory and standard streams, and waits for the fork that does the work. A job imports what it
-needs itself where there is no warm process of its own environment: on the nodes of a cluster, in an
-environment of conda or a container, on systems without pidfd, before it has started and after it was killed.
+Imports take seconds, which is longer than some jobs. Snakemake starts the warm process beside a local run and
+puts the path of its socket into the environment of the jobs. `python -m nmtprune` sends its arguments,
+environment, directory and standard streams to the warm process, and waits for the fork that does the work. A
+job runs in its own process, with its own imports, if no warm process serves its environment: on the nodes of
+a cluster, in an environment of conda or a container, on systems without pidfd, before the warm process has
+started, and after it was killed.
 
-A job dies with whoever waits for it, and all die with Snakemake, as if they had been killed themselves:
-whatever a step has kept lets the next run go on.
+A job is killed when the process that waits for it dies, and all jobs are killed when Snakemake dies. What a
+step has saved until then lets the next run go on.
 """
 
 from __future__ import annotations
@@ -28,13 +29,12 @@ from pathlib import Path
 from typing import NoReturn
 
 ADDRESS = "NMTPRUNE_WARM"
-# the environment that the warm process has imported from, and whose jobs alone it does
-SERVED = "NMTPRUNE_WARM_SERVES"
-COLD = "NMTPRUNE_COLD"  # set to anything in the environment: every job is a process of its own
-ENOUGH_JOBS = 8  # for the imports of one more process to pay
-LONGEST_FOLDER = 70  # bytes; the whole address of a socket has at most 104 to 108, whatever TMPDIR says
+SERVED = "NMTPRUNE_WARM_SERVES"  # the environment that the warm process imported from; it serves no other
+COLD = "NMTPRUNE_COLD"  # if set to anything, every job is a process of its own
+ENOUGH_JOBS = 8  # from so many jobs on, the imports of the warm process pay off
+LONGEST_FOLDER = 70  # bytes; the path of a socket may have at most 104 to 108, and TMPDIR may be longer
 _PR_SET_PDEATHSIG = 1
-_STARTED: list[subprocess.Popen[bytes]] = []  # their standard inputs stay open as long as this process lives
+_STARTED: list[subprocess.Popen[bytes]] = []  # keeps their standard inputs open as long as this process lives
 _ONE_THREAD = {
     f"{library}_NUM_THREADS": "1"
     for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "GOTO", "VECLIB_MAXIMUM")
@@ -42,16 +42,17 @@ _ONE_THREAD = {
 
 
 def own_environment() -> str:
-    """The interpreter of this process, its packages and this package: what a job would import from."""
+    """The interpreter of this process, its packages and this package: what its jobs would import from."""
     return os.pathsep.join(
         [os.path.realpath(sys.executable), sys.prefix, sys.version, str(Path(__file__).resolve().parents[1])]
     )
 
 
 def start(preload: str) -> int | None:
-    """Start the warm process of this one, which ends when this one does, and return its number. None where
-    the system has no pidfd, or NMTPRUNE_COLD is set. `preload`: the name of the module whose
-    `import_what_jobs_need` it calls first.
+    """Start the warm process of this one, and return its process id; it ends when this process does.
+
+    Returns None if the system has no pidfd, or NMTPRUNE_COLD is set. `preload`: the name of the module whose
+    `import_what_jobs_need` the warm process calls first.
     """
     if not hasattr(os, "pidfd_open") or os.environ.get(COLD):
         return None
@@ -60,7 +61,7 @@ def start(preload: str) -> int | None:
         folder = "/tmp"
     address = str(Path(tempfile.mkdtemp(prefix="nmtprune-", dir=folder)) / "warm")
     environment = {**os.environ, **_ONE_THREAD}
-    # Its standard input is a pipe that nobody else has: it closes when this process ends, in whatever way.
+    # Only this process holds the other end of the pipe, so that it closes whenever this process ends.
     command = [sys.executable, "-m", "nmtprune.runtime.fork_server", address, preload]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
     os.environ.update({ADDRESS: address, SERVED: own_environment()})
@@ -69,11 +70,10 @@ def start(preload: str) -> int | None:
 
 
 def run_there(arguments: list[str], module: str) -> int | None:
-    """Have the warm process do what these arguments say to `main` of a module, and return the exit status;
-    None where it cannot.
+    """Let the warm process run `main` of a module with these arguments; return its exit status.
 
-    It cannot where there is none, for jobs of another environment (its own packages are what such a job asks
-    for), and for jobs that may use several threads: numerical libraries count them when they are loaded.
+    Returns None if the job has to run here: there is no warm process, it serves another environment, or the
+    job may use several threads, a number that numerical libraries fix when they are loaded.
     """
     address = os.environ.get(ADDRESS)
     if not address or os.environ.get("OMP_NUM_THREADS") != "1" or os.environ.get(SERVED) != own_environment():
@@ -109,7 +109,7 @@ def run_there(arguments: list[str], module: str) -> int | None:
 
 @dataclass
 class _Request:
-    """A job that was asked for, and in the fork that does it all that is left of the server."""
+    """A job that was asked for; in the fork that runs it, all that is left of the server."""
 
     module: str
     arguments: list[str]
@@ -130,8 +130,9 @@ class _Request:
 
 @dataclass(eq=False)
 class _Job:
-    """A fork: its process (`ended` is its pidfd), and the connection of whoever waits for it, None once
-    nobody does.
+    """A fork of the server.
+
+    `ended`: its pidfd. `waiting`: the connection of the process that waits for it; None once that is gone.
     """
 
     pid: int
@@ -149,10 +150,10 @@ class _Server:
         self._jobs: set[_Job] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
-        self._selector.register(0, selectors.EVENT_READ)  # ends with the owner
+        self._selector.register(0, selectors.EVENT_READ)  # closes when the owner ends
 
     def serve(self) -> _Request | None:
-        """Returns in each fork, with its request, and at the end of the owner, with None."""
+        """Return the request in each fork, and None once the owner has ended."""
         while True:
             for key, _ in self._selector.select():
                 job: _Job = key.data
@@ -171,19 +172,19 @@ class _Server:
                     self._answer(job)
 
     def _accept(self) -> _Request | None:
-        """Fork for a new request; it is returned in the fork alone."""
+        """Fork for a new request; returns the request in the fork, and None in the server."""
         waiting, _ = self._listener.accept()
         try:
             waiting.settimeout(10)
             _, streams, *_ = socket.recv_fds(waiting, 1, 3)
-            spelt = json.loads(waiting.makefile("rb").readline())
+            job_fields = json.loads(waiting.makefile("rb").readline())
             pid = os.fork()
             if pid == 0:
                 self._leave_to_the_parent(waiting)
-                return _Request(streams=streams, **spelt)
-            os.setpgid(pid, pid)  # here and there: whichever comes first
+                return _Request(streams=streams, **job_fields)
+            os.setpgid(pid, pid)  # the fork does the same; whichever comes first counts
         except (OSError, ValueError):
-            waiting.close()  # whoever asked sees that nothing came of it
+            waiting.close()  # tells the other end that there will be no answer
             return None
         for stream in streams:
             os.close(stream)
@@ -194,8 +195,10 @@ class _Server:
         return None
 
     def _leave_to_the_parent(self, waiting: socket.socket) -> None:
-        """In a fork: a group of its own, with all that it will start; an end with the parent's; nothing of
-        the parent's held open.
+        """Detach a fork from the server.
+
+        The fork gets a process group of its own, which all that it starts will belong to; it dies with its
+        parent, and closes whatever the parent holds open.
         """
         os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -222,15 +225,14 @@ class _Server:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once. Python would first take all that was imported apart, which takes a second,
-    most of a short job's time.
-    """
+    """End this process at once, without the second that Python would take to tear down its modules."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def main() -> int:
+    """Serve the jobs of the process that started this one: preload, listen on the given socket, and fork."""
     address, preload = Path(sys.argv[1]), sys.argv[2]
     request = None
     try:
@@ -239,7 +241,7 @@ def main() -> int:
         unheard = address.with_suffix(".new")
         listener.bind(str(unheard))
         listener.listen(64)
-        unheard.rename(address)  # whoever finds it is heard
+        unheard.rename(address)  # only now can jobs find the socket
         request = _Server(listener).serve()
     finally:
         if request is None:

@@ -1,1 +1,1 @@
-"""Steps of a chain, one module a kind: `make(config, chain, state)` leaves its outputs and returns facts."""
+"""Steps of a chain, a module for each kind: `make(config, chain, state)` leaves outputs and returns facts."""

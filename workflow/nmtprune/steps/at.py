@@ -1,5 +1,6 @@
-"""`<step>/at-<percent>`: the checkpoint part of the way through its parent's training; `train/at-0`: its
-first weights.
+"""`<step>/at-<percent>`: a checkpoint from part of the way through its parent's training.
+
+`train/at-0` is the first weights.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from nmtprune.store.state import link, outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt, a link to the snapshot. Raises UserError where the parent kept none, or stopped
-    before.
+    """Leave model.pt, a link to the snapshot.
+
+    Raises UserError if the training kept no snapshot there, or stopped earlier.
     """
     snapshot, percent = chain.last.kind.begins_with(chain), chain.last["percent"]
     trained = manifest.read(paths.manifest(chain.parent))

@@ -16,7 +16,7 @@ from nmtprune.store.ablation_order import least_important
 
 
 def beginning(chain: Chain) -> training.Beginning:
-    """The parent's shape without its least important components. Raises UserError where nothing is left."""
+    """The parent's shape without its least important components. Raises UserError if nothing is left."""
     parent = training.beginning(chain)
     options = checkpoints.options_by_name(parent.options)
     shape = without(shape_of(parent.weights, head_size(options)), least_important(chain))
@@ -24,5 +24,5 @@ def beginning(chain: Chain) -> training.Beginning:
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train from scratch. Leaves what a training leaves."""
+    """Train from scratch; leaves what a training leaves."""
     return training.train(config, chain, state, beginning(chain))

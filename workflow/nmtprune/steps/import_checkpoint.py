@@ -16,10 +16,10 @@ from nmtprune.store.state import outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt: the same weights, without optimiser state and fairseq's duplicate parameters, tied
-    ones tied again.
+    """Leave model.pt: the imported weights, tied again where they were tied.
 
-    Raises UserError where the file is no fairseq checkpoint or its dictionaries do not fit it.
+    The optimiser's state and fairseq's duplicate parameters are left out. Raises UserError if the file is no
+    fairseq checkpoint, or if its dictionaries do not fit it.
     """
     given = config.imported(chain.root["name"])
     task = config.task(chain.task)

@@ -1,4 +1,4 @@
-"""`int8-<engine>`: the weights as that engine keeps them in 8 bits."""
+"""`int8-<engine>`: the weights as the engine keeps them in 8 bits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from nmtprune.translation.int8 import rounded
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt: single precision, every matrix on the engine's grid of 255 values a row. The engine
-    rounds it to itself.
+    """Leave model.pt: float32 weights, each row of a matrix on the engine's grid of 255 values.
+
+    The engine's own rounding does not change them any further.
     """
     checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
     checkpoint["model"] = rounded(

@@ -15,8 +15,9 @@ from nmtprune.training.regularised import Regularised
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train the parent's model on under the penalty. Leaves what a training leaves. Raises UserError for a
-    model that is no Transformer.
+    """Train the parent's model further under the penalty; leaves what a training leaves.
+
+    Raises UserError for a model that is not a Transformer.
     """
     begun, step = training.beginning(chain), chain.last
     options = checkpoints.options_by_name(begun.options)

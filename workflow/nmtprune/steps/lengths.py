@@ -1,6 +1,4 @@
-"""Whether a text's lengths fit a model's positions and batches, asked before its first update, or as it is
-imported.
-"""
+"""Checks that a text's lengths fit a model's positions and batches, before training and at an import."""
 
 from __future__ import annotations
 
@@ -17,11 +15,11 @@ from nmtprune.foundation.errors import UserError
 def check_lengths(
     config: Config, chain: Chain, positions: Sequence[int], limits: Sequence[int] | None = None
 ) -> None:
-    """Raises UserError where a line of a development or test set has more pieces than the model has
-    `positions` [source, target], end of sentence included, or where training is to leave out all pairs.
+    """Raises UserError if a development or test line is too long, or if no training pair is short enough.
 
-    `limits` [source, target]: what a side of a training pair may have; a batch must hold each side of the
-    development set too.
+    `positions` [source, target]: the most pieces that the model takes, end of sentence included. `limits`
+    [source, target]: the most pieces that a side of a training pair may have. With `limits`, a batch must
+    also hold each side of the development set, and the number of training pairs that are left out is printed.
     """
     task, folder = config.task(chain.task), paths.binarised(config.data_folder(chain))
     languages = (task["source"], task["target"])

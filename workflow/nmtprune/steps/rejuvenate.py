@@ -15,9 +15,7 @@ from nmtprune.store import checkpoints
 
 
 def beginning(chain: Chain) -> training.Beginning:
-    """The parent's model, its pruned weights at zero, or at the values of the model that the chain begins
-    with.
-    """
+    """The parent's model, with its pruned weights at zero or at their values in the chain's first model."""
     begun = training.beginning(chain)
     if chain.last["initialisation"] == "zero":
         return begun
@@ -35,5 +33,5 @@ def beginning(chain: Chain) -> training.Beginning:
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train all weights further. Leaves what a training leaves."""
+    """Train all weights further; leaves what a training leaves."""
     return training.train(config, chain, state, beginning(chain))

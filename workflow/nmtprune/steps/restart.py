@@ -1,5 +1,6 @@
-"""`restart`: the shape of a pruned or sliced model trained from scratch; `restart-ticket`: from its chain's
-first weights.
+"""`restart`: the shape of a pruned or sliced model trained from scratch.
+
+`restart-ticket` begins with the chain's first weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nmtprune.store import checkpoints
 
 
 def beginning(chain: Chain) -> training.Beginning:
-    """The parent's shape, with newly drawn weights or with the chain's first ones."""
+    """The parent's shape, with newly drawn weights or with the chain's first weights."""
     ticket = chain.last.get("weights") == "ticket"
     return replace(
         training.beginning(chain),
@@ -25,5 +26,5 @@ def beginning(chain: Chain) -> training.Beginning:
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train from scratch. Leaves what a training leaves."""
+    """Train from scratch; leaves what a training leaves."""
     return training.train(config, chain, state, beginning(chain))

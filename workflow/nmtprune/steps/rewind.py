@@ -1,6 +1,4 @@
-"""`rewind-<k>`: the least important components go back to their first weights, and all weights are trained
-further.
-"""
+"""`rewind-<k>`: the least important components go back to their first weights, and all weights train on."""
 
 from __future__ import annotations
 
@@ -18,11 +16,11 @@ from nmtprune.store.ablation_order import least_important
 
 
 def beginning(chain: Chain) -> training.Beginning:
-    """The parent's model, its least important components as they were before the first update."""
+    """The parent's model with its least important components as they were before the first update."""
     begun, first = training.beginning(chain), checkpoints.read(paths.first_weights(chain))["model"]
     return replace(begun, weights=rewound(begun.weights, first, least_important(chain)))
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train the rewound model. Leaves what a training leaves."""
+    """Train the rewound model; leaves what a training leaves."""
     return training.train(config, chain, state, beginning(chain))

@@ -1,5 +1,6 @@
-"""One module a kind of step. `run` makes a chain's last step: with a lock, resuming, restoring, and whole
-files only.
+"""`run` makes the last step of a chain: under a lock, resuming or restoring, and leaving whole files only.
+
+Each kind of step has a module of its own beside this one.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from nmtprune.store import state as store
 
 
 def run(config: Config, chain: Chain) -> None:
-    """Make the last step of a chain, and before it the selections that it follows: go on where it was
-    interrupted, or restore what an earlier run of the same digest made.
+    """Make the last step of a chain, and before it the selections that it follows.
 
-    Raises UserError where the model that it begins with or its data is missing or damaged.
+    A step goes on where it was interrupted, or restores what an earlier run of the same digest made. Raises
+    UserError if the parent's model or the data is missing or damaged.
     """
-    if not devices.is_worker():  # their launcher has
+    if not devices.is_worker():  # for workers, their launcher has done it
         make_selections(config, chain)
     _make(config, chain)
 
@@ -37,7 +38,7 @@ def _make(config: Config, chain: Chain) -> None:
     directory = paths.model(chain)
     state, identity = paths.state(directory), manifest.digest_of(config, chain)
     module = import_module(f"nmtprune.steps.{chain.last.kind.module}")
-    if not devices.is_first():  # the first worker keeps the files
+    if not devices.is_first():  # the first worker writes the files
         if chain.last.kind.trains and not store.finished(state, identity):
             module.make(config, chain, state)
         return

@@ -1,4 +1,7 @@
-"""The steps that select: a mask over the parent's weights (`pruning.selection`), no copy of the model."""
+"""The steps that select weights: they store a mask over the parent's weights, not a copy of the model.
+
+`pruning.selection` computes the masks.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from nmtprune.store.state import outputs_of
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves mask.pt."""
+    """Leave mask.pt."""
     embeddings = config.recipe(chain.recipe)["prunable"]["embeddings"]
     made = masks_of_steps(checkpoints.state_of(chain.parent), embeddings, checkpoints.masks_of(chain.parent))(
         chain.last

@@ -1,6 +1,4 @@
-"""`slice`: the smaller dense model that is left without its dead groups (Behnke and Heafield 2021, 3 and
-4.2).
-"""
+"""`slice`: the smaller dense model without its dead groups (Behnke and Heafield 2021, sections 3 and 4.2)."""
 
 from __future__ import annotations
 
@@ -26,13 +24,14 @@ from nmtprune.pruning.slicing import Removed, dead_units, head_size, shape_of, s
 from nmtprune.store import checkpoints
 from nmtprune.store.state import outputs_of
 
-ALL = "ffn+att", "both"  # what is looked at where no lasso says what it was to clear
+ALL = "ffn+att", "both"  # the groups, and their place, that are judged if the chain has no lasso
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What of a Transformer may be sliced away: the groups that a lasso was to clear, and those of their
-    units and heads that are dead.
+    """The parts of a Transformer that may be sliced away: dead units and heads among the groups of a lasso.
+
+    `kind`, `where`: the groups of the lasso and their place. `head_dim`: the size of a head.
     """
 
     kind: str
@@ -42,9 +41,11 @@ class Judged:
 
 
 def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> Judged:
-    """Find what is dead in the weights of a chain's model, by the last lasso of the chain and its recipe's
-    `lasso`; without one in all feed-forward layers and attention. Raises UserError for a model that is no
-    Transformer.
+    """Find what is dead in the weights of a chain's model.
+
+    The groups are those of the chain's last lasso since it was sliced, and the recipe's `lasso` says when a
+    group is dead; without a lasso, all feed-forward layers and attention are judged. Raises UserError for a
+    model that is not a Transformer.
     """
     since = itertools.takewhile(lambda step: not step.kind.slices, reversed(chain.steps))
     lasso = next((step for step in since if step.get("lambda")), None)
@@ -70,9 +71,9 @@ def without_dead(
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Leaves model.pt, and norms.npz: the norms of all groups with the cuts below which they were dead.
+    """Leave model.pt and norms.npz: the norms of all groups, and the cuts below which a group was dead.
 
-    Raises UserError for a model that is no Transformer.
+    Raises UserError for a model that is not a Transformer.
     """
     checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
     weights, options = checkpoint["model"], checkpoints.options_by_name(checkpoint["cfg"]["model"])

@@ -1,5 +1,6 @@
-"""Training as a step: `train`, and what trains its parent's model on. Steps that begin with other weights, or
-train under something else, have modules of their own, which call `train`.
+"""Training as a step: `train`, and the steps that train their parent's model as it is.
+
+Steps that begin with other weights, or train under a penalty, are modules of their own and call `train`.
 """
 
 from __future__ import annotations
@@ -31,24 +32,26 @@ from nmtprune.training.treatment import Treatment
 
 
 def order_seed(chain: Chain) -> int:
-    """Seeds the order of batches and dropout, one order for all trainings of a chain's seed; each takes it up
-    at `updates_before`.
+    """The seed of the order of batches and of dropout: the same for all trainings of a chain's seed.
 
-    Models that have had as many updates have thus seen the same batches, whatever steps these belong to.
+    Each training takes up the order at `updates_before`. So models with equally many updates have seen the
+    same batches, whatever steps the updates belong to.
     """
     return zlib.crc32(f"{chain.seed}/0".encode()) & 0x3FFFFFFF
 
 
 def initialisation_seed(chain: Chain) -> int:
-    """Seeds a model's first weights; `restart` draws others than its ancestor had."""
+    """The seed of a model's first weights; `restart` draws other weights than its ancestor."""
     draw = sum(step.kind.redraws for step in chain.steps)
     return zlib.crc32(f"{chain.seed}/weights/{draw}".encode()) & 0x3FFFFFFF
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a training begins with: fairseq's `options` of the model, None where the recipe says them; its
-    `weights`, None where they are newly drawn.
+    """What a training begins with.
+
+    `options`: fairseq's options of the model; None if the recipe gives them. `weights`: None if they are
+    newly drawn.
     """
 
     options: Any = None
@@ -56,7 +59,7 @@ class Beginning:
 
 
 def beginning(chain: Chain) -> Beginning:
-    """The model that the last step of a chain goes on from, pruned weights at zero; nothing for a root."""
+    """The parent's model, its pruned weights at zero; nothing for the root of a chain."""
     if not chain.parent:
         return Beginning()
     checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
@@ -67,17 +70,16 @@ def beginning(chain: Chain) -> Beginning:
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
-    """Train the parent's model on, or a new one."""
+    """Train the parent's model further, or a new one."""
     return train(config, chain, state, beginning(chain))
 
 
 def train(
     config: Config, chain: Chain, state: Path, begun: Beginning, *treatments: Treatment
 ) -> dict[str, Any]:
-    """Train by the recipe's schedule, under the mask and the rounding that hold for the model, and under
-    further `treatments`.
+    """Train by the recipe's schedule, under the chain's mask and rounding and under further `treatments`.
 
-    Leaves model.pt (selected), last.pt, history.csv; `train` also its first weights.
+    Leaves model.pt (the selected checkpoint), last.pt and history.csv; `train` also leaves its first weights.
     """
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     task, data = config.task(chain.task), config.data_folder(chain)
@@ -91,7 +93,7 @@ def train(
         folder=state,
         model=begun.options,
     )
-    of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # ours has the scale as an option of its own
+    of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # our LSTM takes `init_scale` as an option
     trainer = session.start(
         cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None
     )
@@ -126,15 +128,13 @@ def train(
 
 
 def _held(chain: Chain) -> list[Treatment]:
-    """The mask and the rounding that hold for a chain's model while it is trained."""
+    """The mask and the rounding under which a chain's model is trained."""
     masks, engine = checkpoints.masks_of(chain), chain.quantised_for
     return [*([Masked(masks)] if masks else []), *([Rounded(engine)] if engine else [])]
 
 
 def _check_lengths(config: Config, chain: Chain, trainer: session.Trainer) -> None:
-    """Raises UserError where the data's lengths do not fit the model or the batches, before the first
-    update.
-    """
+    """Raises UserError, before the first update, if lines are too long for the model or its batches."""
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     of_scoring = positions(checkpoints.options_by_name(trainer.configuration.model))
     of_model = tuple(map(min, trainer.get_model().max_positions(), of_scoring))

@@ -87,9 +87,7 @@ def has_speeds(config: Config, table: Path, chains: Iterable[Chain]) -> bool:
 
 
 def kept_text(config: Config, task: str) -> Path | None:
-    """The folder with the training pairs of a distilled task that were kept with its students; None where
-    they are of other settings.
-    """
+    """The folder of a distilled task's kept training pairs; None if none has the current settings."""
     if not config.settings["kept"]:
         return None
     folder = Path(config.settings["kept"]) / paths.DATA.name / task
@@ -109,9 +107,7 @@ def teachers(config: Config, task: str) -> list[Chain]:
 
 
 def _check(unit: Path, files: Mapping[Path, str]) -> None:
-    """Raises UserError for the first file that has not the sha256 given. `unit`: the folder of the kept unit
-    that it belongs to.
-    """
+    """Raises UserError for the first file of the kept unit `unit` whose SHA-256 is not the one in `files`."""
     for file, checksum in files.items():
         what = (
             "is gone"
