@@ -124,7 +124,7 @@ def test_the_console_script_is_the_module():
 
 METAVARS = {
     *("folder", "task", "subwords", "top", "chain", "table", "analysis", "shell", "tool", "argument"),
-    *("FILE", "PRESET", "KEY=VALUE", "N", "BLEU", "TASK", "CHAIN", "ENGINE", "PRECISION"),
+    *("FILE", "PRESET", "KEY=VALUE", "N", "BLEU", "SECONDS", "TASK", "CHAIN", "ENGINE", "PRECISION"),
 }
 
 

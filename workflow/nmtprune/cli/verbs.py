@@ -425,8 +425,8 @@ OPTIONS = {
             "nargs": "?",
             "const": 2.0,
             "help": (
-                "draw a bar for the run and for each training, anew every so many seconds (%(const)g), "
-                "until the run is done"
+                "draw a bar for the run and one for each training, anew after so many seconds, until the run "
+                "is done (default: a table, once; with no number: %(const)g seconds)"
             ),
         },
     },
@@ -571,8 +571,9 @@ def _parser() -> argparse.ArgumentParser:
         dest="verb", required=True, metavar="verb", title="verbs", parser_class=argparse.ArgumentParser
     )
     for name, (function, positional) in VERBS.items():
-        shown = {} if name in INTERNAL else {"help": function.__doc__}
-        verb = verbs.add_parser(name, description=function.__doc__, **shown)
+        does = " ".join((function.__doc__ or "").split())
+        shown = {} if name in INTERNAL else {"help": does}
+        verb = verbs.add_parser(name, description=does, **shown)
         for argument in positional:
             _add(verb, argument, POSITIONAL.get(f"{name} {argument}") or POSITIONAL[argument])
         if name == "fairseq":  # all options that follow the tool, `--help` too, are the tool's
