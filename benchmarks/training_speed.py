@@ -114,13 +114,13 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
     """The command line of fairseq-train that trains what the recipe says."""
     task, architecture = config.task("benchmark"), config.recipe("benchmark")["architecture"]
     schedule = config.schedule("benchmark", "train")
-    training = arguments.of_schedule(schedule | {"precision": "fp32"})
-    if schedule["label_smoothing"]:
+    training = arguments.of_schedule(schedule)
+    if schedule.label_smoothing:
         training += ["--criterion", "label_smoothed_cross_entropy"]
     else:
         place = training.index("--label-smoothing")
         training[place : place + 2] = ["--criterion", "cross_entropy"]
-    training += ["--lr", str(schedule["learning_rate"]["peak"]), "--num-workers", "0", "--seed", "1"]
+    training += ["--lr", str(schedule.learning_rate.highest), "--num-workers", "0", "--seed", "1"]
     # fairseq makes the folder of its checkpoints even where nothing is saved
     training += [
         "--save-dir",

@@ -157,7 +157,7 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
 
 def _model(run: Config, chain: Chain) -> None:
     """Manifest, history, norms and translations of the main test set."""
-    updates = run.schedule(chain.recipe, chain.last.schedule)["updates"] if chain.last.kind.trains else 0
+    updates = run.schedule(chain.recipe, chain.last.schedule).updates if chain.last.kind.trains else 0
     facts = {
         "updates": updates,
         "selected_update": updates,

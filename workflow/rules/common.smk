@@ -38,7 +38,6 @@ try:
     from nmtprune.foundation.errors import UserError
     from nmtprune.scoring import comet
     from nmtprune.store import state
-    from nmtprune.experiment.schedule import tokens_per_update
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
 
@@ -304,7 +303,7 @@ def training_minutes(wildcards, attempt):
     """A generous guess of a training's time; each further attempt gets as much again."""
     found = chain_of(wildcards)
     schedule = CONFIG.schedule(found.recipe, found.last.schedule)
-    tokens = schedule["updates"] * tokens_per_update(schedule)
+    tokens = schedule.updates * schedule.tokens_per_update
     return attempt * (30 + tokens // 600_000)
 
 

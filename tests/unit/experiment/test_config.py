@@ -45,7 +45,7 @@ def test_every_recipe_and_each_of_its_schedules_is_valid(name):
         not architecture["name"].startswith("nmtprune_") or "sub_layer_drop" in architecture
     )
     for schedule in schedules:
-        assert RUN.schedule(name, schedule)["updates"] > 0
+        assert RUN.schedule(name, schedule).updates > 0
 
 
 @pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if "student-" in name])
@@ -53,7 +53,7 @@ def test_every_student_has_the_phases_of_a_lasso(name):
     assert {"train-pretrain", "lasso", "lasso-long", "converge", "finetune"} <= set(
         RUN.recipe(name)["schedules"]
     )
-    assert RUN.schedule(name, "train-pretrain")["select"] == RUN.schedule(name, "lasso")["select"] == "last"
+    assert RUN.schedule(name, "train-pretrain").select == RUN.schedule(name, "lasso").select == "last"
 
 
 def test_what_all_transformers_share_is_no_recipe_by_itself():
@@ -414,7 +414,7 @@ def test_a_learning_rate_is_replaced_whole(own):
         "mine",
         {"extends": "toy", "title": "Mine", "schedules": {"retrain": {"learning_rate": rate}}},
     )
-    assert run.schedule("mine", "retrain")["learning_rate"] == rate
+    assert run.schedule("mine", "retrain").learning_rate.said == rate
 
 
 def test_an_extended_recipe_keeps_what_it_does_not_say():
@@ -538,8 +538,8 @@ def test_depth_is_said(own):
 def test_a_recipe_without_it_can_be_continued_for_a_fifth_of_its_updates():
     of_base = RUN.schedule("base", "continue-short")
     assert "continue-short" not in RUN.recipe("base")["schedules"]
-    assert (of_base["updates"], of_base["learning_rate"]["phases"][0]["rate"]) == (
+    assert (of_base.updates, of_base.learning_rate.phases[0].rate) == (
         20_000,
         pytest.approx(7e-4 * 0.2),
     )
-    assert RUN.schedule("tiny-6-6", "continue-short")["validate_every"] == 100  # its own
+    assert RUN.schedule("tiny-6-6", "continue-short").validate_every == 100  # its own

@@ -181,7 +181,7 @@ def test_the_matched_control_has_the_updates_of_all_rounds_and_no_published_valu
 
     def updates(row):
         return sum(
-            settings.schedule("base", step.schedule)["updates"]
+            settings.schedule("base", step.schedule).updates
             for step in row.chains[0].steps[1:]
             if step.kind.trains
         )

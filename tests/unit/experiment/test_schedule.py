@@ -21,53 +21,45 @@ IN_ROUNDS = {name for name, _ in READINGS}
 
 
 def test_inverse_square_root():
-    rate = {"peak": 0.004, "warm_up": 100, "decay": "inverse_sqrt"}
-    assert [learning_rate(rate, update) for update in (1, 50, 100, 400, 10_000)] == pytest.approx(
+    rate = learning_rate({"peak": 0.004, "warm_up": 100, "decay": "inverse_sqrt"})
+    assert [rate.at(update) for update in (1, 50, 100, 400, 10_000)] == pytest.approx(
         [4e-5, 0.002, 0.004, 0.002, 0.0004]
     )
 
 
 def test_inverse_square_root_without_warm_up_begins_at_its_peak():
-    rate = {"peak": 0.004, "warm_up": 0, "decay": "inverse_sqrt"}
-    assert [learning_rate(rate, update) for update in (1, 4)] == pytest.approx([0.004, 0.002])
+    rate = learning_rate({"peak": 0.004, "warm_up": 0, "decay": "inverse_sqrt"})
+    assert [rate.at(update) for update in (1, 4)] == pytest.approx([0.004, 0.002])
 
 
 def test_linear_ends_at_zero():
-    rate = {"peak": 0.1, "warm_up": 10, "decay": "linear", "updates": 110}
-    assert [learning_rate(rate, update) for update in (5, 10, 60, 110, 200)] == pytest.approx(
-        [0.05, 0.1, 0.05, 0, 0]
-    )
+    rate = learning_rate({"peak": 0.1, "warm_up": 10, "decay": "linear", "updates": 110})
+    assert [rate.at(update) for update in (5, 10, 60, 110, 200)] == pytest.approx([0.05, 0.1, 0.05, 0, 0])
 
 
 def test_constant():
-    rate = {"peak": 0.1, "warm_up": 10, "decay": "constant"}
-    assert [learning_rate(rate, update) for update in (1, 10, 11, 5000)] == pytest.approx(
-        [0.01, 0.1, 0.1, 0.1]
-    )
+    rate = learning_rate({"peak": 0.1, "warm_up": 10, "decay": "constant"})
+    assert [rate.at(update) for update in (1, 10, 11, 5000)] == pytest.approx([0.01, 0.1, 0.1, 0.1])
 
 
 def test_phases_change_after_their_last_update():
-    rate = {"phases": [{"updates": 3, "rate": 0.5}, {"updates": 2, "rate": 0.1}]}
-    assert [learning_rate(rate, update) for update in range(1, 8)] == [0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1]
+    rate = learning_rate({"phases": [{"updates": 3, "rate": 0.5}, {"updates": 2, "rate": 0.1}]})
+    assert [rate.at(update) for update in range(1, 8)] == [0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1]
 
 
 def test_last_and_parts_of_the_peak_speak_of_the_train_schedule():
     # base trains 100,000 updates with a peak of 7e-4 after 4,000
     last = 7e-4 * (4000 / 100_000) ** 0.5
     for schedule, rates in {"continue": [last, last / 10], "continue-peak": [3.5e-4, 3.5e-5]}.items():
-        phases = RUN.schedule("base", schedule)["learning_rate"]["phases"]
-        assert [phase["rate"] for phase in phases] == pytest.approx(rates)
-        assert [phase["updates"] for phase in phases] == [50_000, 50_000]
+        phases = RUN.schedule("base", schedule).learning_rate.phases
+        assert [phase.rate for phase in phases] == pytest.approx(rates)
+        assert [phase.updates for phase in phases] == [50_000, 50_000]
 
 
 def trajectory(recipe, *schedules):
     """The rate of every update of schedules in turn."""
     found = [RUN.schedule(recipe, name) for name in schedules]
-    return [
-        learning_rate(each["learning_rate"], update)
-        for each in found
-        for update in range(1, each["updates"] + 1)
-    ]
+    return [each.learning_rate.at(update) for each in found for update in range(1, each.updates + 1)]
 
 
 @pytest.mark.parametrize(("recipe", "reading"), [*((name, "") for name in sorted(IN_ROUNDS)), *READINGS])
@@ -75,7 +67,7 @@ def test_continued_training_has_the_updates_rates_and_fresh_optimisers_of_one_ro
     parts = [f"retrain{reading}", f"rejuvenate{reading}"]
     assert trajectory(recipe, f"continue{reading}") == trajectory(recipe, *parts)
     first, second, whole = (RUN.schedule(recipe, name) for name in (*parts, f"continue{reading}"))
-    assert whole["reset_after"] == [first["updates"]]
+    assert whole.reset_after == (first.updates,)
     said = (
         "select",
         "patience",
@@ -87,7 +79,7 @@ def test_continued_training_has_the_updates_rates_and_fresh_optimisers_of_one_ro
         "label_smoothing",
         "clip_norm",
     )
-    assert all(whole[key] == first[key] == second[key] for key in said)
+    assert all(getattr(whole, key) == getattr(first, key) == getattr(second, key) for key in said)
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - IN_ROUNDS))
@@ -97,7 +89,7 @@ def test_the_control_of_see_et_al_has_the_updates_and_rates_of_retraining(recipe
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_sparse_from_the_start_is_trained_as_the_baseline(recipe):
-    restart, train = (RUN.schedule(recipe, name) | {"snapshots": []} for name in ("restart", "train"))
+    restart, train = (RUN.schedule(recipe, name).altered(snapshots=[]) for name in ("restart", "train"))
     assert restart == train
 
 
@@ -170,7 +162,7 @@ schedules:
     learning_rate: {phases: [{updates: 2, rate: last}, {updates: 2, rate: peak}, {updates: 2, rate: peak/10}]}
 """,
     )
-    assert [p["rate"] for p in run.schedule("mine", "retrain")["learning_rate"]["phases"]] == [0.25, 1.0, 0.1]
+    assert [phase.rate for phase in run.schedule("mine", "retrain").learning_rate.phases] == [0.25, 1.0, 0.1]
 
 
 def test_a_linear_decay_ends_a_tenth_beyond_the_updates_unless_it_is_said(tmp_path):
@@ -184,15 +176,15 @@ schedules:
   fresh: {updates: 400, learning_rate: {peak: 0.01, warm_up: 40, decay: linear}}
 """,
     )
-    assert run.schedule("mine", "fresh")["learning_rate"]["updates"] == 440
+    assert run.schedule("mine", "fresh").learning_rate.updates == 440
     assert trajectory_of(run, "fresh")[-1] == pytest.approx(0.001)
     said = run.recipe("tiny-64")["schedules"]["train"]["learning_rate"]["updates"]
-    assert run.schedule("mine", "train")["learning_rate"]["updates"] == said  # inherited
+    assert run.schedule("mine", "train").learning_rate.updates == said  # inherited
 
 
 def trajectory_of(run, name):
     schedule = run.schedule("mine", name)
-    return [learning_rate(schedule["learning_rate"], update) for update in range(1, schedule["updates"] + 1)]
+    return [schedule.learning_rate.at(update) for update in range(1, schedule.updates + 1)]
 
 
 def test_a_linear_decay_that_is_far_from_its_end_is_told(tmp_path):

@@ -346,7 +346,7 @@ def test_batches_have_at_most_so_many_sentences(studio):
         )
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True).next_epoch_itr(shuffle=False)
         sizes = [batch["nsentences"] for batch in batches]
-    assert schedule["batch_sentences"] == max(sizes) == 16
+    assert schedule.batch_sentences == max(sizes) == 16
     assert "batch_sentences" not in run.slice(chain.parse("micro/micro/s1/train"))["schedule"]
 
 

@@ -135,7 +135,7 @@ def test_the_small_recipes_say_auto_and_no_others():
         if name not in ("transformer", "student", "tiny-student", "toy-student")
     ]
     asked = {
-        name: {shipped.schedule(name, each)["precision"] for each in shipped.recipe(name)["schedules"]}
+        name: {shipped.schedule(name, each).precision for each in shipped.recipe(name)["schedules"]}
         for name in whole
     }
     small = {
@@ -166,7 +166,7 @@ def trainer_of(studio, recipe, asked, **schedule):
     """A trainer of a micro model without dropout, and the groups of batches of its first epoch."""
     with studio.inside():
         run = studio.config
-        settings = run.schedule(recipe, "train") | {"precision": asked, **schedule}
+        settings = run.schedule(recipe, "train").altered(precision=asked, **schedule)
         data = arguments.of_data(
             paths.binarised(run.data_folder(chain.parse(f"micro/{recipe}/s1/train"))), "src", "tgt"
         )
@@ -177,7 +177,7 @@ def trainer_of(studio, recipe, asked, **schedule):
         trainer.autocast = decide(asked, "cpu", architecture["name"]).autocast
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
         session.load_development_set(trainer)
-        groups = list(session.grouped(batches.next_epoch_itr(shuffle=True), settings["accumulate"]))
+        groups = list(session.grouped(batches.next_epoch_itr(shuffle=True), settings.accumulate))
         trainer.begin_epoch(1)
     return trainer, groups
 

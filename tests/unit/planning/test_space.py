@@ -198,12 +198,12 @@ def test_speed_is_measured_alone_and_gpus_are_counted_apart():
 def test_a_training_costs_what_one_like_it_has_cost_an_update(config):
     record("toy/toy/s2/train", 250, seconds=20.0, cpu=10.0)
     estimates = Estimates(config)
-    updates = config.schedule("toy", "train")["updates"]
+    updates = config.schedule("toy", "train").updates
     assert estimates.cost(job_of(ROOT, rule="train")) == Cost(pytest.approx(10.0 * updates / 250), gpu=False)
     retrained = estimates.cost(
         job_of(RETRAINED, rule="retrain")
     )  # none like it: by any training of its recipe
-    assert retrained.seconds == pytest.approx(10.0 * config.schedule("toy", "retrain")["updates"] / 250)
+    assert retrained.seconds == pytest.approx(10.0 * config.schedule("toy", "retrain").updates / 250)
     assert estimates.cost(job_of("toy/toy-lstm/s1/train", rule="train")) is None
 
 
@@ -213,5 +213,5 @@ def test_a_job_that_waited_for_another_process_says_nothing_of_the_cost(config):
 
 
 def test_a_training_that_was_stopped_costs_all_its_parts(config):
-    record("toy/toy/s2/train", config.schedule("toy", "train")["updates"], seconds=20.0, cpu=18.0, wall=100.0)
+    record("toy/toy/s2/train", config.schedule("toy", "train").updates, seconds=20.0, cpu=18.0, wall=100.0)
     assert Estimates(config).cost(job_of(ROOT, rule="train")).seconds == pytest.approx(90.0)

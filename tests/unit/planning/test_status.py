@@ -78,7 +78,7 @@ def test_a_running_training_shows_its_update_and_time_left(config):
 
 def test_the_time_left_counts_waiting_trainings_at_the_speed_measured(config):
     report_progress(ROOT, seconds_left=90.0)
-    updates = config.schedule("toy", "retrain")["updates"]
+    updates = config.schedule("toy", "retrain").updates
     left = 90 + updates * 30.0 / 150  # 150 updates took 30 s; retraining waits for this very training
     assert f"time left: about {duration(left)} of training with 1 at a time" in status(config)
 

@@ -11,16 +11,13 @@ import yaml
 from torch import nn
 
 from nmtprune.experiment import config
-from nmtprune.experiment.schedule import learning_rate
 from nmtprune.pruning.dead import rule_of
 from nmtprune.pruning.groups import groups
 from nmtprune.training.penalties import GroupLasso
 
 RUN = config.from_settings({})
 SETTINGS = RUN.lasso("student-6-6")
-PEAK = RUN.schedule("student-6-6", "lasso")["learning_rate"][
-    "warm_up"
-]  # the update at which the rate is highest
+PEAK = RUN.schedule("student-6-6", "lasso").learning_rate.warm_up  # the update at which the rate is highest
 UNITS, WIDTH = 4, 256
 
 
@@ -51,10 +48,8 @@ def train(strength, updates, noise=0.0):
     penalty's, and, as backpropagation has it, in proportion to the weights on the unit's other side.
     """
     schedule, parameters = RUN.schedule("student-6-6", "lasso"), feed_forward()
-    lasso, optimizer = GroupLasso(parameters, "ffn", "enc", 32, SETTINGS["gamma"]), schedule["optimizer"]
-    adam = torch.optim.Adam(
-        parameters.values(), betas=tuple(optimizer["betas"]), eps=optimizer["eps"], fused=True
-    )
+    lasso, optimizer = GroupLasso(parameters, "ffn", "enc", 32, SETTINGS["gamma"]), schedule.optimizer
+    adam = torch.optim.Adam(parameters.values(), betas=optimizer.betas, eps=optimizer.eps, fused=True)
     w1, w2 = (parameters[f"encoder.layers.0.{name}.weight"] for name in ("fc1", "fc2"))
     begun = w1.detach().norm(dim=1), w2.detach().norm(dim=0)
     for update in range(PEAK, PEAK + updates):
@@ -68,7 +63,7 @@ def train(strength, updates, noise=0.0):
                 w1.grad += size * torch.randn_like(w1) * (w2.norm(dim=0) / begun[1])[:, None]
                 w2.grad += size * torch.randn_like(w2) * (w1.norm(dim=1) / begun[0])
         for group in adam.param_groups:
-            group["lr"] = learning_rate(schedule["learning_rate"], update)
+            group["lr"] = schedule.learning_rate.at(update)
         adam.step()
     return parameters
 
@@ -110,11 +105,11 @@ def test_a_lasso_of_the_recipe_leaves_dead_groups_and_lambda_0_none(workplace):
                 " ".join(f"w{draws.randrange(30)}" for _ in range(draws.randint(3, 9))) for _ in range(count)
             )
             (workplace / "own" / f"{split}.{side}").write_text("\n".join(lines) + "\n")
-    rate = RUN.schedule("student-6-6", "lasso")["learning_rate"]
+    rate = RUN.schedule("student-6-6", "lasso").learning_rate
     shorter = {
         "updates": 500,
         "validate_every": 500,
-        "learning_rate": rate | {"peak": HIGHER * rate["peak"], "warm_up": 50},
+        "learning_rate": {**rate.said, "peak": HIGHER * rate.peak, "warm_up": 50},
     }
     recipe = {
         "extends": "student-6-6",

@@ -144,12 +144,12 @@ def test_table_9_has_updates_of_its_own():
     rows = [row.chains[0] for row in ITEMS["behnke2021/table9"].rows if "lasso" in str(row.chains[0])]
     assert {
         (
-            PAPER.schedule(each.recipe, "train-pretrain")["updates"],
-            PAPER.schedule(each.recipe, "lasso")["updates"],
+            PAPER.schedule(each.recipe, "train-pretrain").updates,
+            PAPER.schedule(each.recipe, "lasso").updates,
         )
         for each in rows
     } == {(50_000, 150_000)}
-    assert PAPER.schedule("student-12-1", "lasso")["updates"] == 250_000
+    assert PAPER.schedule("student-12-1", "lasso").updates == 250_000
 
 
 def test_students_are_trained_and_translate_as_cited():
@@ -161,7 +161,7 @@ def test_students_are_trained_and_translate_as_cited():
         "select": "bleu",
         "patience": 20,
     }
-    assert {key: schedule[key] for key in cited} == cited
+    assert {key: getattr(schedule, key) for key in cited} == cited
     assert {key: recipe["decoding"][key] for key in ("beam", "shortlist", "frequent")} == {
         "beam": 1,
         "shortlist": 50,
@@ -169,7 +169,7 @@ def test_students_are_trained_and_translate_as_cited():
     }
     assert PAPER.shortlist(chain.parse("toy/student-6-6/s1/train")).name == "shortlist-50+50.npz"
     assert {
-        run("multi30k").schedule("tiny-student-6-2", name)["select"]
+        run("multi30k").schedule("tiny-student-6-2", name).select
         for name in ("train", "converge", "finetune")
     } == {"bleu"}
 
@@ -184,10 +184,10 @@ def test_the_rate_of_the_wide_model_follows_the_formula():
     """Vaswani et al. 2017, 5.3: d^-0.5 * warm_up^-0.5 at the end of warm-up."""
     for recipe in ("base-32k", "base-32k-wide"):
         rate, width = (
-            PAPER.schedule(recipe, "train")["learning_rate"],
+            PAPER.schedule(recipe, "train").learning_rate,
             PAPER.recipe(recipe)["architecture"]["embed_dim"],
         )
-        assert rate["peak"] == pytest.approx((width * rate["warm_up"]) ** -0.5, rel=0.02)
+        assert rate.peak == pytest.approx((width * rate.warm_up) ** -0.5, rel=0.02)
 
 
 def test_bleu_of_several_test_sets_is_their_mean_where_the_paper_has_an_average():
@@ -239,7 +239,7 @@ def test_long_pairs_are_left_out_of_training_and_nothing_else(bench, monkeypatch
     longest = {}
     for limit in (None, 12):
         seen.clear()
-        changed = {**schedule, "max_length": limit, "updates": 8}
+        changed = schedule.altered(max_length=limit, updates=8)
         monkeypatch.setattr(
             type(workplace.config), "schedule", lambda self, recipe, name, changed=changed: changed
         )

@@ -272,7 +272,7 @@ def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
     render(toy)
     text = paths.item("toy", "wang2020", "table2", "md").read_text()
     train, *others = (
-        f"{step} {toy.schedule('toy', step)['updates']}"
+        f"{step} {toy.schedule('toy', step).updates}"
         for step in ("train", "continue", "retrain", "rejuvenate")
     )
     for said in (

@@ -55,7 +55,9 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
         ]
         for ancestor in chain.ancestors():
             if ancestor.last.kind.trains:
-                schedules[ancestor.last.schedule] = config.schedule(chain.recipe, ancestor.last.schedule)
+                schedules[ancestor.last.schedule] = config.schedule(
+                    chain.recipe, ancestor.last.schedule
+                ).whole
     resolved = {
         "settings": dict(config.settings),
         "preset": config.preset,

@@ -20,7 +20,7 @@ from nmtprune.experiment import names, paths, schemas, shapes
 from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
-from nmtprune.experiment.schedule import decay_length, learning_rate
+from nmtprune.experiment.schedule import PeakRate, Schedule, continue_short, resolve
 from nmtprune.experiment.subwords import name_of
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
@@ -278,52 +278,23 @@ class Config:
         """
         nodes, workers = self.settings["nodes"], self.settings["workers"]
         accumulate = (
-            self.schedule(chain.recipe, chain.last.schedule)["accumulate"] if chain.last.kind.trains else 1
+            self.schedule(chain.recipe, chain.last.schedule).accumulate if chain.last.kind.trains else 1
         )
         return (nodes, workers) if accumulate % (nodes * workers) == 0 else (1, math.gcd(accumulate, workers))
 
-    def schedule(self, recipe: str, name: str) -> dict[str, Any]:
-        """A training schedule in numbers: the schema's defaults, the recipe's `training`, the schedule's own
-        keys; rates resolved.
-        """
-        key = ("schedules", f"{recipe}/{name}")  # thousands of chains ask, and validating takes milliseconds
-        if key not in self._loaded:
-            self._loaded[key] = self._resolved(recipe, name)
-        return dict(self._loaded[key])
+    def schedule(self, recipe: str, name: str) -> Schedule:
+        """A training schedule of a recipe. Raises UserError where there is none, or a mistake in it."""
+        # thousands of chains ask, and validating takes milliseconds
+        return self.once(f"schedule {recipe}/{name}", lambda: self._resolved(recipe, name))
 
-    def _resolved(self, recipe: str, name: str) -> dict[str, Any]:
+    def _resolved(self, recipe: str, name: str) -> Schedule:
         whole = self.recipe(recipe)
-        schedules = _continued(whole["schedules"]) | whole["schedules"]
+        schedules = continue_short(whole["schedules"]) | whole["schedules"]
         if name not in schedules:
             raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
         where = f"{self.place('recipes', recipe)}: schedules.{name}"
-        defaults = whole.get("training", {})
-        schedule = merge(_schedule_defaults() | defaults, schedules[name])
-        validate(schedule, "schedule", where)
-        rates = schedule["learning_rate"]
-        if rates.get("decay") == "linear" and "updates" not in rates:
-            rates = schedule["learning_rate"] = {**rates, "updates": decay_length(schedule["updates"])}
-        if rates.get("decay") == "linear" and rates["updates"] <= rates["warm_up"]:
-            raise UserError(f"{where}: a linear decay needs `updates` beyond its warm_up {rates['warm_up']}")
-        if (late := max(schedule["reset_after"], default=0)) >= schedule["updates"]:
-            raise UserError(
-                f"{where}: reset_after: {late} is not before the last update {schedule['updates']}"
-            )
-        if schedule["reset_after"] and schedule["patience"]:
-            raise UserError(f"{where}: reset_after and patience exclude each other; give one of them")
-        if "phases" in rates:
-            phases = [
-                {**phase, "rate": self._rate(phase["rate"], recipe, name)}
-                for phase in schedule["learning_rate"]["phases"]
-            ]
-            updates = sum(phase["updates"] for phase in phases)
-            if updates != schedule["updates"]:
-                raise UserError(
-                    f"{where}: the phases of its learning rate make {updates} updates and `updates` says "
-                    f"{schedule['updates']}"
-                )
-            schedule["learning_rate"] = {"phases": phases}
-        return schedule
+        stated = merge(whole.get("training", {}), schedules[name])
+        return resolve(stated, where, None if name == "train" else lambda: self.schedule(recipe, "train"))
 
     def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
         """A sentence for each schedule of the chains whose linear decay is far from its end at the last
@@ -340,39 +311,20 @@ class Config:
         sentences = []
         for recipe, name in ends:
             schedule = self.schedule(recipe, name)
-            rates, updates = schedule["learning_rate"], schedule["updates"]
+            rates, updates = schedule.learning_rate, schedule.updates
             if (
-                rates.get("decay") == "linear"
-                and (left := learning_rate(rates, updates) / rates["peak"]) > UNFINISHED
+                isinstance(rates, PeakRate)
+                and rates.decay == "linear"
+                and (left := rates.at(updates) / rates.peak) > UNFINISHED
             ):
                 sentences.append(
                     f"{self.place('recipes', recipe)}: schedules.{name}: the learning rate is still "
                     f"{left:.0%} of its peak "
-                    f"at the last update, {updates:,}: it rises for {rates['warm_up']:,} updates and falls "
-                    f"until {rates['updates']:,}; "
+                    f"at the last update, {updates:,}: it rises for {rates.warm_up:,} updates and falls "
+                    f"until {rates.updates:,}; "
                     "say `warm_up` and `updates` of its `learning_rate` anew"
                 )
         return sentences
-
-    def _rate(self, value: float | str, recipe: str, schedule: str) -> float:
-        """A learning rate in numbers: `peak`, `last` and parts of them as `peak/10` speak of the recipe's
-        `train` schedule.
-        """
-        if not isinstance(value, str):
-            return float(value)
-        if schedule == "train":
-            raise UserError(
-                f"{self.place('recipes', recipe)}: schedules.train: the rate `{value}` speaks of this "
-                "schedule itself; give a number"
-            )
-        train = self.schedule(recipe, "train")
-        rates = train["learning_rate"]
-        whole, _, parts = value.partition("/")
-        if whole == "last":
-            rate = learning_rate(rates, train["updates"])
-        else:
-            rate = rates["peak"] if "peak" in rates else max(phase["rate"] for phase in rates["phases"])
-        return rate / float(parts or 1)
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
@@ -420,11 +372,9 @@ class Config:
         step, recipe = chain.last, self.recipe(chain.recipe)
         values: dict[str, Any] = {"step": step.text, "version": step.kind.version}
         if step.kind.trains:
-            # defaults are left out, so that a new key with a default leaves all identities as they were
-            defaults = _schedule_defaults()
             schedule = self.schedule(chain.recipe, step.schedule)
-            values["schedule"] = {k: v for k, v in schedule.items() if k not in defaults or v != defaults[k]}
-            if schedule["select"] == "bleu":
+            values["schedule"] = schedule.said
+            if schedule.select == "bleu":
                 values["decoding"] = recipe.get("decoding", {})
         return values | step.kind.settings(self, chain)
 
@@ -609,27 +559,6 @@ def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
 def _ends(step: Step, after: Step | None) -> bool:
     """Whether a step trains and the next one does not."""
     return step.kind.trains and (after is None or not after.kind.trains)
-
-
-def _continued(schedules: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule `continue-short` of recipes that state none: a fifth of the updates of `train` more, at
-    its last rate, which shows whether a baseline is done.
-    """
-    updates = schedules.get("train", {}).get("updates")
-    if not isinstance(updates, int) or updates < 1:
-        return {}
-    more = math.ceil(updates / 5)
-    return {
-        "continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}
-    }
-
-
-def _schedule_defaults() -> dict[str, Any]:
-    return {
-        key: value["default"]
-        for key, value in schemas.read("schedule")["$defs"]["keys"]["properties"].items()
-        if "default" in value
-    }
 
 
 @functools.cache

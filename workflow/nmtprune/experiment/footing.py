@@ -4,13 +4,14 @@ and batches.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.schedule import update_at
+from nmtprune.experiment.schedule import Schedule, update_at
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,12 @@ def of(config: Config, chain: Chain) -> Footing:
     lengths: list[int] = []
     schedules = []
     for schedule, updates in _trainings(config, chain):
-        resets = [reset for reset in schedule["reset_after"] if reset < updates]
+        resets = [reset for reset in schedule.reset_after if reset < updates]
         lengths += [after - before for before, after in zip([0, *resets], [*resets, updates], strict=True)]
         schedules.append(schedule)
 
     def distinct(*keys: str) -> tuple[Any, ...]:
-        return tuple(
-            dict.fromkeys(
-                tuple(schedule[key] for key in keys) if len(keys) > 1 else schedule[keys[0]]
-                for schedule in schedules
-            )
-        )
+        return tuple(dict.fromkeys(operator.attrgetter(*keys)(schedule) for schedule in schedules))
 
     return Footing(tuple(lengths), distinct("select"), distinct("precision"), distinct(*SIZES))
 
@@ -65,15 +61,15 @@ def updates_before(config: Config, chain: Chain) -> int:
     return sum(updates for _, updates in _trainings(config, chain.parent))
 
 
-def _trainings(config: Config, chain: Chain) -> Iterator[tuple[dict[str, Any], int]]:
+def _trainings(config: Config, chain: Chain) -> Iterator[tuple[Schedule, int]]:
     """The trainings since a chain's weights were drawn: each one's schedule, and how many of its updates the
     chain has.
     """
-    trainings: list[tuple[dict[str, Any], int]] = []
+    trainings: list[tuple[Schedule, int]] = []
     for step in chain.steps:
         if step.kind.trains:
             schedule = config.schedule(chain.recipe, step.schedule)
-            trainings = [*([] if step.kind.draws else trainings), (schedule, schedule["updates"])]
+            trainings = [*([] if step.kind.draws else trainings), (schedule, schedule.updates)]
         elif step.kind.snapshot:
             schedule, updates = trainings.pop()
             trainings.append((schedule, update_at(step["percent"], updates)))

@@ -1,21 +1,139 @@
-"""What a schedule says of every update: its learning rate and about its size."""
+"""Training schedules: what a recipe says of one, in numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
+
+from nmtprune.experiment import schemas
+from nmtprune.experiment.validation import validate
+from nmtprune.experiment.views import View
+from nmtprune.foundation.errors import UserError
 
 TOKENS_OF_A_SENTENCE = 30  # about; where batches are counted in sentences
 
 
-def tokens_per_update(schedule: Mapping[str, Any]) -> int:
-    """About how many tokens of a side one update sees on one device, padding included."""
-    tokens = schedule["batch_tokens"]
-    if schedule["batch_sentences"]:
-        tokens = min(tokens, schedule["batch_sentences"] * TOKENS_OF_A_SENTENCE)
-    return tokens * schedule["accumulate"]
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(View):
+    """An optimiser and its constants; `betas` and `eps` are Adam's."""
+
+    SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/optimizer"
+
+    name: str
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeakRate(View):
+    """A linear warm-up to a peak, then a decay: `inverse_sqrt` (Vaswani et al. 2017, section 5.3, scaled to
+    its peak), `constant`, or `linear` to zero at `updates`.
+    """
+
+    SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/0"
+
+    peak: float
+    warm_up: int
+    decay: str
+    updates: int | None
+
+    @property
+    def highest(self) -> float:
+        """The highest rate."""
+        return self.peak
+
+    def at(self, update: int) -> float:
+        """The rate used for an update (the first is 1)."""
+        if update < self.warm_up:
+            return self.peak * update / self.warm_up
+        if self.decay == "inverse_sqrt":
+            return self.peak * (max(self.warm_up, 1) / update) ** 0.5
+        if self.updates is not None and self.decay == "linear":
+            return self.peak * max(0.0, self.updates - update) / (self.updates - self.warm_up)
+        return self.peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(View):
+    """Some updates at a constant rate."""
+
+    SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/1/properties/phases/items"
+
+    updates: int
+    rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasedRate(View):
+    """Constant rates in turn, the last of which goes on."""
+
+    SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/1"
+    PARTS: ClassVar = {"phases": lambda phases: tuple(map(Phase.over, phases))}
+
+    phases: tuple[Phase, ...]
+
+    @property
+    def highest(self) -> float:
+        """The highest rate."""
+        return max(phase.rate for phase in self.phases)
+
+    def at(self, update: int) -> float:
+        """The rate used for an update (the first is 1)."""
+        for phase in self.phases:
+            if update <= phase.updates:
+                return phase.rate
+            update -= phase.updates
+        return self.phases[-1].rate
+
+
+LearningRate = PeakRate | PhasedRate
+
+
+def learning_rate(said: Mapping[str, Any]) -> LearningRate:
+    """The learning rate that a schedule states."""
+    return (PhasedRate if "phases" in said else PeakRate).over(said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(View):
+    """A training schedule, complete and in numbers. `said` is what it says beyond the schema's defaults."""
+
+    SCHEMA: ClassVar[str] = "schedule#/$defs/keys"
+    PARTS: ClassVar = {"optimizer": Optimizer.over, "learning_rate": learning_rate}
+
+    updates: int
+    batch_tokens: int
+    batch_sentences: int | None
+    accumulate: int
+    precision: str
+    optimizer: Optimizer
+    learning_rate: LearningRate
+    reset_after: tuple[int, ...]
+    exponential_moving_average: float
+    label_smoothing: float
+    sentence_average: bool
+    clip_norm: float
+    max_length: int | None
+    validate_every: int
+    select: str
+    patience: int | None
+    snapshots: tuple[float, ...]
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """About how many tokens of a side one batch has on one device, padding included."""
+        if not self.batch_sentences:
+            return self.batch_tokens
+        return min(self.batch_tokens, self.batch_sentences * TOKENS_OF_A_SENTENCE)
+
+    @property
+    def tokens_per_update(self) -> int:
+        """About how many tokens of a side one update sees on one device, padding included."""
+        return self.tokens_per_batch * self.accumulate
 
 
 def update_at(percent: float | str, updates: int) -> int:
@@ -24,32 +142,80 @@ def update_at(percent: float | str, updates: int) -> int:
 
 
 def decay_length(updates: int) -> int:
-    """Where a linear decay ends that does not say it: a tenth beyond the schedule's updates, the last of
-    which has about a tenth of the peak, at which the steps that follow go on.
+    """The update at which a linear decay ends if the recipe does not say it: a tenth beyond the schedule's.
+
+    The last update has about a tenth of the peak, at which the steps that follow go on.
     """
     return math.ceil(Fraction(11, 10) * updates)
 
 
-def learning_rate(schedule: Mapping[str, Any], update: int) -> float:
-    """The rate used for update number `update` (the first is 1).
+def continue_short(schedules: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedule `continue-short` for a recipe that states none; empty if `train` has no updates.
 
-    `schedule` is either `{peak, warm_up, decay}`: linear warm-up, then `inverse_sqrt` (Vaswani et al. 2017,
-    section 5.3, scaled to its peak), `constant`, or `linear` to zero at `updates`; or `{phases: [{updates,
-    rate}]}`: constant rates in turn, the last of which goes on.
+    It trains for a fifth of the updates of `train` more at its last rate, to show whether a baseline is done.
     """
-    if "phases" in schedule:
-        for phase in schedule["phases"]:
-            if update <= phase["updates"]:
-                break
-            update -= phase["updates"]
-        return phase["rate"]
-    peak, warm_up = schedule["peak"], schedule["warm_up"]
-    if update < warm_up:
-        return peak * update / warm_up
-    match schedule["decay"]:
-        case "inverse_sqrt":
-            return peak * (max(warm_up, 1) / update) ** 0.5
-        case "linear":
-            return peak * max(0.0, schedule["updates"] - update) / (schedule["updates"] - warm_up)
-        case _:
-            return peak
+    updates = schedules.get("train", {}).get("updates")
+    if not isinstance(updates, int) or updates < 1:
+        return {}
+    more = math.ceil(updates / 5)
+    return {
+        "continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}
+    }
+
+
+def resolve(stated: Mapping[str, Any], where: str, train: Callable[[], Schedule] | None) -> Schedule:
+    """The schedule that a recipe states, with the schema's defaults filled in and its rates in numbers.
+
+    `where`: the place of the schedule, as messages begin. `train`: the recipe's schedule `train`, of which
+    rates may speak; None if that is the one to resolve. Raises UserError.
+    """
+    validate(stated, "schedule", where)
+    rates = _in_numbers(stated["learning_rate"], stated["updates"], where, train)
+    defaults = schemas.defaults(Schedule.SCHEMA)
+    said = {
+        key: value
+        for key, value in {**stated, "learning_rate": rates}.items()
+        if key not in defaults or value != defaults[key]
+    }
+    schedule = Schedule.over(said)
+    _check(schedule, where)
+    return schedule
+
+
+def _in_numbers(
+    stated: Mapping[str, Any], updates: int, where: str, train: Callable[[], Schedule] | None
+) -> dict[str, Any]:
+    """A stated learning rate with the end of its decay and the rates of its phases in numbers."""
+    if "phases" in stated:
+        phases = [{**phase, "rate": _rate(phase["rate"], where, train)} for phase in stated["phases"]]
+        return {"phases": phases}
+    ends = stated["decay"] == "linear" and "updates" not in stated
+    return {**stated, "updates": decay_length(updates)} if ends else dict(stated)
+
+
+def _rate(value: float | str, where: str, train: Callable[[], Schedule] | None) -> float:
+    """A rate in numbers: `peak`, `last` and parts of them, as `peak/10`, speak of the schedule `train`."""
+    if not isinstance(value, str):
+        return float(value)
+    if train is None:
+        raise UserError(f"{where}: the rate `{value}` speaks of this schedule itself; give a number")
+    schedule = train()
+    rates = schedule.learning_rate
+    whole, _, parts = value.partition("/")
+    rate = rates.at(schedule.updates) if whole == "last" else rates.highest
+    return rate / float(parts or 1)
+
+
+def _check(schedule: Schedule, where: str) -> None:
+    """What the schema cannot say of a schedule. Raises UserError."""
+    rates, updates = schedule.learning_rate, schedule.updates
+    if isinstance(rates, PeakRate) and rates.decay == "linear" and (rates.updates or 0) <= rates.warm_up:
+        raise UserError(f"{where}: a linear decay needs `updates` beyond its warm_up {rates.warm_up}")
+    if (late := max(schedule.reset_after, default=0)) >= updates:
+        raise UserError(f"{where}: reset_after: {late} is not before the last update {updates}")
+    if schedule.reset_after and schedule.patience:
+        raise UserError(f"{where}: reset_after and patience exclude each other; give one of them")
+    if isinstance(rates, PhasedRate) and (made := sum(phase.updates for phase in rates.phases)) != updates:
+        raise UserError(
+            f"{where}: the phases of its learning rate make {made} updates and `updates` says {updates}"
+        )

@@ -6,6 +6,7 @@ The file holds the same for editors, as `make docs` writes it.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -26,6 +27,22 @@ def read(name: str) -> dict[str, Any]:
         schema["properties"]["kind"] = _kinds()
         schema["properties"]["columns"]["items"]["properties"]["metric"] = _metrics()
     return schema
+
+
+def part(pointer: str) -> dict[str, Any]:
+    """A part of a schema: `recipe#/properties/lasso` is what the key `lasso` of a recipe may hold."""
+    name, _, path = pointer.partition("#/")
+    found: Any = read(name)
+    for key in filter(None, path.split("/")):
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    return found
+
+
+@functools.cache
+def defaults(pointer: str) -> dict[str, Any]:
+    """The defaults of the keys that a part of a schema describes; keys without a default are left out."""
+    properties = part(pointer)["properties"]
+    return {key: value["default"] for key, value in properties.items() if "default" in value}
 
 
 def by_file() -> dict[str, dict[str, Any]]:

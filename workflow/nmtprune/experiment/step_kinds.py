@@ -230,7 +230,7 @@ def _is_kept(config: Config, chain: Chain) -> str | None:
     percent, trained = chain.last["percent"], chain.parent
     if percent == INITIAL:
         return None
-    kept = [f"{each:g}" for each in config.schedule(chain.recipe, trained.last.schedule)["snapshots"]]
+    kept = [f"{each:g}" for each in config.schedule(chain.recipe, trained.last.schedule).snapshots]
     if percent in kept:
         return None
     return (

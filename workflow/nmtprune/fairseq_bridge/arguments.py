@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nmtprune.experiment.schedule import Schedule
+
 _LAYERS = {"encoder_layers": ["encoder-layers"], "decoder_layers": ["decoder-layers"], "dropout": ["dropout"]}
 _ATTENTION = {
     **_LAYERS,
@@ -68,26 +70,26 @@ def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
     return options
 
 
-def of_schedule(schedule: Mapping[str, Any]) -> list[str]:
+def of_schedule(schedule: Schedule) -> list[str]:
     """fairseq's options of a training schedule, but for its precision. The learning rate itself is set before
     every update by the training loop.
     """
-    optimizer = schedule["optimizer"]
-    options = ["--max-tokens", schedule["batch_tokens"], "--update-freq", schedule["accumulate"]]
-    if schedule.get("batch_sentences"):
-        options += ["--batch-size", schedule["batch_sentences"]]
-    options += ["--max-update", schedule["updates"], "--clip-norm", schedule["clip_norm"]]
-    options += ["--optimizer", optimizer["name"], "--weight-decay", optimizer.get("weight_decay", 0.0)]
+    optimizer = schedule.optimizer
+    options = ["--max-tokens", schedule.batch_tokens, "--update-freq", schedule.accumulate]
+    if schedule.batch_sentences:
+        options += ["--batch-size", schedule.batch_sentences]
+    options += ["--max-update", schedule.updates, "--clip-norm", schedule.clip_norm]
+    options += ["--optimizer", optimizer.name, "--weight-decay", optimizer.weight_decay]
     options += ["--lr-scheduler", "fixed", "--lr", 1.0]
-    if optimizer["name"] == "adam":
+    if optimizer.name == "adam":
         options += [
             "--adam-betas",
-            str(tuple(optimizer.get("betas", (0.9, 0.98)))),
+            str(optimizer.betas),
             "--adam-eps",
-            optimizer.get("eps", 1e-8),
+            optimizer.eps,
         ]
-    options += ["--label-smoothing", schedule["label_smoothing"]]
-    options += ["--sentence-avg"] * schedule["sentence_average"]
+    options += ["--label-smoothing", schedule.label_smoothing]
+    options += ["--sentence-avg"] * schedule.sentence_average
     return [str(option) for option in options]
 
 

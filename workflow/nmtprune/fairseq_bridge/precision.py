@@ -53,7 +53,7 @@ def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
     """The precision in which a training by a recipe's schedule would begin on this machine; fp16 stays what
     it is, since it may be planned where there is no GPU.
     """
-    asked = config.schedule(recipe, schedule)["precision"]
+    asked = config.schedule(recipe, schedule).precision
     if asked == "fp16":
         return Precision(asked)
     return decide(

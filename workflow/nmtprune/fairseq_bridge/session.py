@@ -21,6 +21,7 @@ from fairseq.trainer import Trainer as FairseqTrainer
 from omegaconf import OmegaConf, open_dict
 from torch import Tensor, nn
 
+from nmtprune.experiment.schedule import Schedule
 from nmtprune.fairseq_bridge import arguments, loss, lstm, precision, speedups, student  # noqa: F401  (loss and models register themselves)
 from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import devices
@@ -92,7 +93,7 @@ class Trainer(FairseqTrainer):
 
 def configuration(
     architecture: list[str],
-    schedule: Mapping[str, Any],
+    schedule: Schedule,
     data: list[str],
     seed: int,
     device: str,
@@ -106,12 +107,12 @@ def configuration(
     """
     cuda = devices.torch_device(device) == "cuda"
     name = architecture_of(model) if model is not None else architecture[architecture.index("--arch") + 1]
-    chosen = precision.decide(schedule["precision"], "cuda" if cuda else "cpu", name)
+    chosen = precision.decide(schedule.precision, "cuda" if cuda else "cpu", name)
     workers = world_size()
     argv = [
         *data,
         *architecture,
-        *arguments.of_schedule({**schedule, "accumulate": batches_of_a_worker(schedule)}),
+        *arguments.of_schedule(schedule.altered(accumulate=batches_of_a_worker(schedule))),
     ]
     argv += [
         "--criterion",
@@ -165,14 +166,14 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def batches_of_a_worker(schedule: Mapping[str, Any]) -> int:
+def batches_of_a_worker(schedule: Schedule) -> int:
     """Of the batches of an update those that each worker takes. Raises UserError where they cannot be shared
     out evenly.
     """
-    share, rest = divmod(schedule["accumulate"], world_size())
+    share, rest = divmod(schedule.accumulate, world_size())
     if rest:
         raise UserError(
-            f"workers: {world_size()} cannot share out the {schedule['accumulate']} batches of an update "
+            f"workers: {world_size()} cannot share out the {schedule.accumulate} batches of an update "
             "(`accumulate`) evenly"
         )
     return share
@@ -308,11 +309,11 @@ def restart_optimizer(trainer: Trainer) -> None:
     trainer._optimizer = trainer._lr_scheduler = None
 
 
-def training_batches(trainer: Trainer, schedule: Mapping[str, Any], updates_before: int) -> Any:
+def training_batches(trainer: Trainer, schedule: Schedule, updates_before: int) -> Any:
     """fairseq's iterator over the epochs of the training set, at the place where so many updates of this
     schedule have led.
     """
-    if length := schedule["max_length"]:
+    if length := schedule.max_length:
         trainer.task.max_positions = lambda: (length, length)
     batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
     vars(trainer.task).pop("max_positions", None)  # of a development set every line is validated on
@@ -324,13 +325,13 @@ def training_batches(trainer: Trainer, schedule: Mapping[str, Any], updates_befo
     return batches
 
 
-def longest_in_training(trainer: Trainer, schedule: Mapping[str, Any]) -> tuple[int, int]:
+def longest_in_training(trainer: Trainer, schedule: Schedule) -> tuple[int, int]:
     """The most pieces of a training pair's source and target, end of sentence included: fairseq leaves out
     pairs with longer sides.
     """
-    of_task = (schedule["max_length"],) * 2 if schedule["max_length"] else trainer.task.max_positions()
+    of_task = (schedule.max_length,) * 2 if schedule.max_length else trainer.task.max_positions()
     limits = zip(of_task, trainer.get_model().max_positions(), strict=True)
-    source, target = (int(min(*limit, schedule["batch_tokens"])) for limit in limits)
+    source, target = (int(min(*limit, schedule.batch_tokens)) for limit in limits)
     return source, target
 
 

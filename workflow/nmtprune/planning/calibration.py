@@ -26,6 +26,7 @@ from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.parameter_count import parameters
+from nmtprune.experiment.schedule import Schedule
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, read_json, write_json, write_text
@@ -65,7 +66,7 @@ def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
     """
     recipe = config.recipe(chain.recipe)
     schedule = config.schedule(chain.recipe, chain.root.schedule)
-    batch = {key: schedule[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
+    batch = {key: schedule.whole[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
     batch["precision"] = precision.of_schedule(config, chain.recipe, chain.root.schedule).used
     said = [
         recipe["architecture"],
@@ -206,7 +207,7 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     began = clock()
     cfg = session.configuration(
         arguments.of_architecture(recipe["architecture"]),
-        schedule | {"accumulate": 1},
+        schedule.altered(accumulate=1),
         arguments.of_data(folder, "source", "target"),
         1,
         config.settings["device"],
@@ -283,13 +284,11 @@ def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> fl
     return counted[len(counted) // 2]
 
 
-def _sentences(
-    recipe: dict[str, Any], schedule: dict[str, Any], types: int, pieces: int
-) -> tuple[int, float]:
+def _sentences(recipe: dict[str, Any], schedule: Schedule, types: int, pieces: int) -> tuple[int, float]:
     """How many sentences of a batch are timed, and the share of the batch that they are."""
-    whole = max(1, schedule["batch_tokens"] // pieces)
-    if schedule["batch_sentences"]:
-        whole = min(whole, schedule["batch_sentences"])
+    whole = max(1, schedule.batch_tokens // pieces)
+    if schedule.batch_sentences:
+        whole = min(whole, schedule.batch_sentences)
     weights = parameters(recipe["architecture"], (types, types))
     tried = max(1, min(whole, int(OPERATIONS / (6 * (weights or 1) * pieces))))
     return tried, tried / whole

@@ -97,7 +97,7 @@ def _training(config: Config, chain: Chain) -> None:
     """
     if (
         config.settings["device"] == "cpu"
-        and config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp16"
+        and config.schedule(chain.recipe, chain.last.schedule).precision == "fp16"
     ):
         raise UserError(
             f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: precision `fp16` "

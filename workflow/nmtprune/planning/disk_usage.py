@@ -216,7 +216,7 @@ class Sizes:
         return (
             2
             + (chain.parent is None)
-            + len(self.config.schedule(chain.recipe, chain.last.schedule)["snapshots"])
+            + len(self.config.schedule(chain.recipe, chain.last.schedule).snapshots)
         )
 
     def while_running(self, job: Job) -> int:
@@ -224,7 +224,7 @@ class Sizes:
         if job.does != STEP or not job.chain.last.kind.trains:
             return 0
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
-        copies = 1 + STATES_OF[schedule["optimizer"]["name"]] + bool(schedule["exponential_moving_average"])
+        copies = 1 + STATES_OF[schedule.optimizer.name] + bool(schedule.exponential_moving_average)
         return 2 * copies * (self.weights(job.chain) or 0)
 
     def needed(self, jobs: Iterable[Job], at_once: int = 1) -> Needed:

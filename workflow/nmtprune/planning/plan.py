@@ -21,7 +21,6 @@ from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.config import TRAINING_SAMPLE, Config, from_settings
-from nmtprune.experiment.schedule import tokens_per_update
 from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation import commands
@@ -123,7 +122,7 @@ def _chains_in(table: Path) -> int:
 def _updates_work(config: Config, chain: Chain, updates: int) -> float:
     if not chain.last.kind.trains:
         return 1
-    return updates * tokens_per_update(config.schedule(chain.recipe, chain.last.schedule))
+    return updates * config.schedule(chain.recipe, chain.last.schedule).tokens_per_update
 
 
 def _units(config: Config, job: Job) -> float:
@@ -132,7 +131,7 @@ def _units(config: Config, job: Job) -> float:
     """
     if _trains(job):
         return _updates_work(
-            config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule)["updates"]
+            config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule).updates
         )
     return max(1, len(job.models))
 
@@ -291,15 +290,15 @@ class Estimates:
 
     def _training(self, job: Job, parts: Calibration) -> float:
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
-        updates = schedule["updates"]
-        validations = math.ceil(updates / schedule["validate_every"]) + 1
+        updates = schedule.updates
+        validations = math.ceil(updates / schedule.validate_every) + 1
         development = self.task(job.task).sentences("dev")
         of_one = development * parts.validate + SAVED * parts.save
-        if schedule["select"] == "bleu":
+        if schedule.select == "bleu":
             of_one += parts.open + development * parts.decode
         root = self.config.schedule(job.chain.recipe, job.chain.root.schedule)
-        update = parts.update * tokens_per_update(schedule) / tokens_per_update(root | {"accumulate": 1})
-        return parts.start + updates * update + validations * of_one + len(schedule["snapshots"]) * parts.save
+        update = parts.update * schedule.tokens_per_update / root.tokens_per_batch
+        return parts.start + updates * update + validations * of_one + len(schedule.snapshots) * parts.save
 
     def _trials(self, job: Job, parts: Calibration) -> float | None:
         """What the trials of an analysis take, or a job's share of them; None where the components are not

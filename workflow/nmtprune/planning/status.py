@@ -14,7 +14,6 @@ from typing import Any
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.schedule import tokens_per_update
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_table
@@ -132,8 +131,7 @@ def _data(config: Config, chain: Chain) -> Path:
 
 
 def _tokens(config: Config, chain: Chain, updates: int) -> int:
-    schedule = config.schedule(chain.recipe, chain.last.schedule)
-    return updates * tokens_per_update(schedule)
+    return updates * config.schedule(chain.recipe, chain.last.schedule).tokens_per_update
 
 
 def _seconds_per_token(
@@ -172,7 +170,7 @@ def _model(
         return Entry(chain, RUNNING, f"{at}, {duration(left)} left" if progress else "", seconds_left=left)
     if progress is None and chain.last.kind.trains:
         per_token = rate.get((chain.task, chain.recipe))
-        updates = config.schedule(chain.recipe, chain.last.schedule)["updates"]
+        updates = config.schedule(chain.recipe, chain.last.schedule).updates
         left = per_token and per_token * _tokens(config, chain, updates)
     before = (
         folder
@@ -276,7 +274,7 @@ def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> 
     precision.
     """
     trained = [chain for chain in made if chain.last.kind.trains]
-    if all(config.schedule(chain.recipe, chain.last.schedule)["precision"] == "fp32" for chain in trained):
+    if all(config.schedule(chain.recipe, chain.last.schedule).precision == "fp32" for chain in trained):
         return []
     used, to_come = Counter(), Counter()
     for chain in trained:

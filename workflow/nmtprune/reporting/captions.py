@@ -14,7 +14,7 @@ from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.metrics import BATCH_SIZE, BLEU, METRICS, SPEED, Metric
 from nmtprune.experiment.papers import Item, Row
-from nmtprune.experiment.schedule import learning_rate
+from nmtprune.experiment.schedule import PeakRate, Schedule
 from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.measurements import plateaus
 from nmtprune.measurements.measurements import Measured
@@ -169,13 +169,9 @@ def _updates(item: Item, measured: Measured) -> str:
         schedules = {name: measured.config.schedule(recipe, name) for name in names}
         said, optimiser = [], None
         for name, schedule in schedules.items():
-            by = (
-                ""
-                if schedule["optimizer"]["name"] == optimiser
-                else f" by {OPTIMISERS[schedule['optimizer']['name']]}"
-            )
-            optimiser = schedule["optimizer"]["name"]
-            said.append(f"{name} {schedule['updates']:,}{by} ({_rates(schedule)})")
+            by = "" if schedule.optimizer.name == optimiser else f" by {OPTIMISERS[schedule.optimizer.name]}"
+            optimiser = schedule.optimizer.name
+            said.append(f"{name} {schedule.updates:,}{by} ({_rates(schedule)})")
         by_text.setdefault(", ".join(said), []).append(recipe)
     if len(by_text) == 1:
         return f"{heading}: {next(iter(by_text))}."
@@ -219,9 +215,7 @@ def _selection(item: Item, measured: Measured) -> list[str]:
     """
     by_select: dict[str, list[str]] = {}
     for recipe, step in _steps(item):
-        by_select.setdefault(measured.config.schedule(recipe, step.schedule)["select"], []).append(
-            step.schedule
-        )
+        by_select.setdefault(measured.config.schedule(recipe, step.schedule).select, []).append(step.schedule)
     if not by_select:
         return []
     most = max(by_select, key=lambda select: len(by_select[select]))
@@ -248,7 +242,7 @@ def _selection(item: Item, measured: Measured) -> list[str]:
 def _averaged(item: Item, measured: Measured) -> str:
     """That checkpoints are averages of the weights; empty if they are not."""
     rates = {
-        measured.config.schedule(recipe, step.schedule)["exponential_moving_average"]
+        measured.config.schedule(recipe, step.schedule).exponential_moving_average
         for recipe, step in _steps(item)
     } - {0}
     listed = " and ".join(f"{rate:g}" for rate in sorted(rates))
@@ -312,18 +306,18 @@ def _by_schedule(item: Item, measured: Measured) -> str:
     texts: dict[str, list[str]] = {}
     for recipe, name in used:
         schedule = measured.config.schedule(recipe, name)
-        by = OPTIMISERS[schedule["optimizer"]["name"]]
-        texts.setdefault(name, []).append(f"{schedule['updates']:,} by {by} ({_rates(schedule)})")
+        by = OPTIMISERS[schedule.optimizer.name]
+        texts.setdefault(name, []).append(f"{schedule.updates:,} by {by} ({_rates(schedule)})")
     return ", ".join(f"{name} {' or '.join(_distinct(said))}" for name, said in texts.items())
 
 
-def _rates(schedule: Mapping[str, Any]) -> str:
+def _rates(schedule: Schedule) -> str:
     """The first and last learning rate of a schedule, without its warm-up: `0.005 after warm-up to
     0.0005`.
     """
-    rates, updates = schedule["learning_rate"], schedule["updates"]
-    warm_up = min(rates.get("warm_up", 0), updates)
-    first, last = (f"{learning_rate(rates, update):.2g}" for update in (max(warm_up, 1), updates))
+    rates, updates = schedule.learning_rate, schedule.updates
+    warm_up = min(rates.warm_up, updates) if isinstance(rates, PeakRate) else 0
+    first, last = (f"{rates.at(update):.2g}" for update in (max(warm_up, 1), updates))
     return f"{first}{' after warm-up' if warm_up else ''}{f' to {last}' if last != first else ''}"
 
 
@@ -466,8 +460,8 @@ def _students(item: Item, measured: Measured) -> list[str]:
     lacks: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         schedule = measured.config.schedule(recipe, "train")
-        without = ["an average of their weights"] * (not schedule["exponential_moving_average"])
-        without += ["a limit of 100 pieces a side"] * (schedule["max_length"] is None)
+        without = ["an average of their weights"] * (not schedule.exponential_moving_average)
+        without += ["a limit of 100 pieces a side"] * (schedule.max_length is None)
         if without:
             lacks.setdefault(" and ".join(without), []).append(recipe)
     return [

@@ -24,7 +24,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     snapshot, percent = chain.last.kind.begins_with(chain), chain.last["percent"]
     trained = manifest.read(paths.manifest(chain.parent))
     if trained["stopped_early"] and not snapshot.exists():
-        updates = config.schedule(chain.recipe, chain.parent.last.schedule)["updates"]
+        updates = config.schedule(chain.recipe, chain.parent.last.schedule).updates
         raise UserError(
             f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the "
             "training stopped early at update "

@@ -25,7 +25,7 @@ def check_lengths(
     languages = (task["source"], task["target"])
     for split in ("dev", *task["test"]):
         room = (
-            config.schedule(chain.recipe, chain.last.schedule)["batch_tokens"]
+            config.schedule(chain.recipe, chain.last.schedule).batch_tokens
             if limits is not None and split == "dev"
             else None
         )

@@ -112,7 +112,7 @@ def train(
         state,
         [*_held(chain), *treatments],
         parent_competes=chain.last.kind.competes,
-        development_bleu=development_bleu(config, chain, cfg.model) if schedule["select"] == "bleu" else None,
+        development_bleu=development_bleu(config, chain, cfg.model) if schedule.select == "bleu" else None,
         updates_before=updates_before(config, chain),
         events=Events(paths.events(chain)) if shown else None,
     ).run()

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from nmtprune.experiment import paths
-from nmtprune.experiment.schedule import learning_rate, update_at
+from nmtprune.experiment.schedule import Schedule, update_at
 from nmtprune.fairseq_bridge import precision, session
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json
@@ -69,7 +69,7 @@ class Training:
     def __init__(
         self,
         trainer: session.Trainer,
-        schedule: Mapping[str, Any],
+        schedule: Schedule,
         state: Path,
         treatments: Sequence[Treatment],
         parent_competes: bool,
@@ -81,18 +81,18 @@ class Training:
         self.treatments, self.parent_competes = treatments, parent_competes
         self.development_bleu, self.events = development_bleu, events
         self.precision = precision.decide(
-            schedule["precision"], trainer.device.type, session.architecture_of(trainer.configuration.model)
+            schedule.precision, trainer.device.type, session.architecture_of(trainer.configuration.model)
         )
         trainer.updates_before = updates_before
         self.average: Average | None = None
         self.progress = Progress()
         self.master = trainer.is_data_parallel_master
-        self.snapshots = {update_at(p, schedule["updates"]): f"{p:g}" for p in schedule["snapshots"]}
+        self.snapshots = {update_at(p, schedule.updates): f"{p:g}" for p in schedule.snapshots}
         self._clock = self._reported = self._saved = time.monotonic()
         self._since_validation = dict(NOTHING_YET)
 
     def run(self) -> Progress:
-        trainer, progress, updates = self.trainer, self.progress, self.schedule["updates"]
+        trainer, progress, updates = self.trainer, self.progress, self.schedule.updates
         for treatment in self.treatments:
             treatment.begin(trainer)
         batches = session.training_batches(trainer, self.schedule, trainer.updates_before)
@@ -113,11 +113,11 @@ class Training:
                 if progress.update in self.snapshots:
                     with self._averaged():
                         self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
-                resets = progress.update in self.schedule["reset_after"]
+                resets = progress.update in self.schedule.reset_after
                 validated = (
                     resets
                     or progress.update == updates
-                    or self._since_reset() % self.schedule["validate_every"] == 0
+                    or self._since_reset() % self.schedule.validate_every == 0
                 )
                 if validated:
                     self._validate(batches.epoch)
@@ -137,7 +137,7 @@ class Training:
         Raises UserError where training diverges.
         """
         trainer, progress = self.trainer, self.progress
-        trainer.optimizer.set_lr(learning_rate(self.schedule["learning_rate"], progress.update + 1))
+        trainer.optimizer.set_lr(self.schedule.learning_rate.at(progress.update + 1))
         for treatment in self.treatments:
             treatment.before_update(progress.update + 1)
         try:
@@ -170,7 +170,7 @@ class Training:
 
     def _begin_average(self) -> None:
         """Average the weights from here on, where the schedule says so."""
-        if rate := self.schedule["exponential_moving_average"]:
+        if rate := self.schedule.exponential_moving_average:
             self.average = Average(self.trainer.get_model().named_parameters(), rate)
 
     @contextlib.contextmanager
@@ -182,7 +182,7 @@ class Training:
     def _since_reset(self) -> int:
         """Updates since the optimiser was fresh."""
         return self.progress.update - max(
-            (each for each in self.schedule["reset_after"] if each < self.progress.update), default=0
+            (each for each in self.schedule.reset_after if each < self.progress.update), default=0
         )
 
     def _reset(self) -> None:
@@ -209,7 +209,7 @@ class Training:
         row = {
             "update": progress.update,
             "epoch": epoch,
-            "learning_rate": learning_rate(self.schedule["learning_rate"], max(progress.update, 1)),
+            "learning_rate": self.schedule.learning_rate.at(max(progress.update, 1)),
             "precision": progress.precisions[-1][1],
             "train_loss": float(sums["loss"]) / trained if trained else None,
             "train_nll": float(sums["nll_loss"]) / trained if trained else None,
@@ -220,7 +220,7 @@ class Training:
             "sparsity": None,
             "target_words_per_second": trained / sums["seconds"] if trained else None,
         }
-        if self.schedule["select"] == "bleu":
+        if self.schedule.select == "bleu":
             row["dev_bleu"] = self.development_bleu(session.weights(self.trainer))
         for treatment in self.treatments:
             treatment.after_validation()
@@ -239,14 +239,14 @@ class Training:
             )
 
     def _select(self, row: Mapping[str, Any]) -> None:
-        progress, select = self.progress, self.schedule["select"]
+        progress, select = self.progress, self.schedule.select
         score = {"nll": -row["dev_nll"], "bleu": row["dev_bleu"], "last": float(row["update"])}[select]
         if progress.best is None or score > progress.best or math.isnan(progress.best):
             progress.best, progress.selected_update, progress.without_improvement = score, row["update"], 0
             self._write(outputs_of(self.state) / paths.MODEL)
             return
         progress.without_improvement += 1
-        patience = self.schedule["patience"]
+        patience = self.schedule.patience
         progress.stopped_early = patience is not None and progress.without_improvement >= patience
 
     def _show(self) -> None:
@@ -325,7 +325,7 @@ class Training:
             print(f"training in {used}{since}: {reason}", flush=True)
 
     def _report(self, epoch: int) -> None:
-        progress, updates = self.progress, self.schedule["updates"]
+        progress, updates = self.progress, self.schedule.updates
         self._reported = time.monotonic()
         left = (updates - progress.update) * progress.seconds / progress.update
         sums = self._since_validation
