@@ -202,7 +202,7 @@ def test_another_model_forgets_the_trials_of_the_one_before(trained, tmp_path):
 def test_components_of_an_lstm(studio, bench):
     studio.make_encoded(recipe="micro-lstm")
     workplace = bench("micro/micro-lstm/s1/train")
-    with workplace.inside(), pytest.raises(UserError, match="components are a Transformer's"):
+    with workplace.inside(), pytest.raises(UserError, match="only a Transformer has components"):
         analyse("contribution", workplace.config, chain.parse("micro/micro-lstm/s1/train"))
 
 

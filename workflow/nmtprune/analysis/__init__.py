@@ -1,1 +1,1 @@
-"""Analyses of one model, a module each: `analyse(config, chain)` returns numbers and arrays."""
+"""Analyses of one model, one module each: `analyse(config, chain)` returns numbers and arrays."""

@@ -1,10 +1,10 @@
-"""The classifiers of probing tasks (Conneau et al. 2018, section 4; SentEval): one hidden layer of sigmoid
-units with dropout.
+"""The classifiers of probing tasks: one hidden layer of sigmoid units with dropout.
 
-All sizes and dropout rates of the grid are trained side by side, as one batched product; each by itself would
-learn the same, for they share nothing. Adam, in batches. A classifier is done once its development accuracy
-has not grown for PATIENCE epochs, and is taken where it was highest; training ends when all are done, or
-after MOST_EPOCHS or MOST_EXAMPLES.
+They follow SentEval (Conneau et al. 2018, section 4). All sizes and dropout rates of the grid are
+trained side by side in one batched product; they share nothing, so each learns what it would learn
+alone. Training uses Adam in batches. A classifier is done once its development accuracy has not risen
+for PATIENCE epochs, and is taken at its highest accuracy; training ends when all are done, or after
+MOST_EPOCHS or MOST_EXAMPLES.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 BATCH = 64
-RATE_TIMES_WIDTH = (
-    0.64  # the learning rate is 0.01 for vectors of width 64 and SentEval's 0.001 for those of width 640
-)
+# The learning rate is 0.01 for vectors of width 64, and SentEval's 0.001 for vectors of width 640.
+RATE_TIMES_WIDTH = 0.64
 PATIENCE, MOST_EPOCHS = 5, 200
-MOST_EXAMPLES = 3_000_000  # seen in all epochs together: 30 epochs of SentEval's 100,000 training sentences
+MOST_EXAMPLES = 3_000_000  # over all epochs: 30 epochs of SentEval's 100,000 training sentences
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Classified:
-    """The classifier that did best on the development examples: its size, its dropout, its predictions [test
-    examples].
-    """
+    """The classifier with the highest development accuracy, and its predictions [test examples]."""
 
     hidden: int
     dropout: float
@@ -48,10 +45,10 @@ class Classified:
 def classify(
     train: Features, dev: Features, test: Tensor, hidden: Sequence[int], dropout: Sequence[float], seed: int
 ) -> Classified:
-    """Train the grid on `train`, choose on `dev`, predict `test` [examples, d]. Vectors are standardised by
-    those of `train`.
+    """Train the grid on `train`, choose a classifier on `dev`, and predict labels for `test` [examples, d].
 
-    Of equally good classifiers the first one is taken, in the order of `hidden` and `dropout`.
+    Vectors are standardised by the means and deviations of `train`. Among equally good classifiers, the
+    first one in the order of `hidden` and `dropout` is chosen.
     """
     grid = list(itertools.product(hidden, dropout))
     draw = torch.Generator().manual_seed(seed)
@@ -78,12 +75,12 @@ def classify(
         if better.any():
             best = torch.where(better, accuracies, best)
             predictions = torch.where(better.unsqueeze(1), network.predict(scaled_test), predictions)
-    chosen = int(best.argmax())
-    return Classified(*grid[chosen], float(best[chosen]), predictions[chosen])
+    first_best = int(best.argmax())
+    return Classified(*grid[first_best], float(best[first_best]), predictions[first_best])
 
 
 class _Grid:
-    """Classifiers side by side, the smaller ones padded with hidden units that are always 0."""
+    """Classifiers side by side; smaller ones are padded with hidden units that are always 0."""
 
     def __init__(
         self, grid: Sequence[tuple[int, float]], width: int, labels: int, draw: torch.Generator
@@ -91,7 +88,7 @@ class _Grid:
         self._draw = draw
         sizes = torch.tensor([size for size, _ in grid])
         units = int(sizes.max())
-        self._there = (torch.arange(units) < sizes.unsqueeze(1)).float().unsqueeze(1)
+        self._exists = (torch.arange(units) < sizes.unsqueeze(1)).float().unsqueeze(1)
         self._kept = 1 - torch.tensor([rate for _, rate in grid]).view(-1, 1, 1)
         outward = (1 / sizes.float().sqrt()).view(-1, 1, 1)
         self.parameters = [
@@ -105,9 +102,9 @@ class _Grid:
         return ((2 * torch.rand(shape, generator=self._draw) - 1) * bound).requires_grad_()
 
     def _logits(self, vectors: Tensor, training: bool) -> Tensor:
-        """[classifiers, examples, labels]"""
+        """Logits [classifiers, examples, labels] of vectors [examples, d]."""
         inward, inward_bias, outward, outward_bias = self.parameters
-        units = torch.sigmoid(torch.matmul(vectors, inward) + inward_bias) * self._there
+        units = torch.sigmoid(torch.matmul(vectors, inward) + inward_bias) * self._exists
         if training and (self._kept < 1).any():
             units = units * (torch.rand(units.shape, generator=self._draw) < self._kept) / self._kept
         return torch.baddbmm(outward_bias, units, outward)
@@ -121,5 +118,5 @@ class _Grid:
 
     @torch.no_grad()
     def predict(self, vectors: Tensor) -> Tensor:
-        """[classifiers, examples]"""
+        """Predicted labels [classifiers, examples]."""
         return self._logits(vectors, training=False).argmax(-1)

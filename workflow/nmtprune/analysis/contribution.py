@@ -1,5 +1,6 @@
-"""Contribution of components in information flow: the model with each of them ablated (Wang and Tu 2020, 2.1,
-equation 1).
+"""Contribution of components in information flow (Wang and Tu 2020, section 2.1, equation 1).
+
+A component's contribution is measured by the model's scores with that component ablated.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NAME, WHOLE = "contribution", "none"
 
 
 def trials(run: Trials) -> dict[str, Callable[[], State]]:
-    """The whole model, and each component without its output, by name."""
+    """The whole model and, by name of the component, the model with each single component ablated."""
     return {
         WHOLE: lambda: run.state,
         **{str(each): lambda each=each: without(run, each) for each in run.components},
@@ -32,17 +33,22 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
 
 
 def without(run: Trials, *ablated: Component) -> State:
-    """The model with the output of components at zero; the residuals stay."""
+    """The model with the outputs of components at zero; the residual connections stay."""
     return checkpoints.masked(run.state, ablation(run.state, ablated))
 
 
 def place(run: Trials, name: str) -> dict[str, Any]:
-    """The columns that say which component a row is of; `none` is no component but the whole model."""
-    found = next((each for each in run.components if str(each) == name), None)
-    return {"component": name, "kind": found.kind if found else None, "layer": found.layer if found else None}
+    """The columns that identify a row's component; `none` stands for the whole model."""
+    component = next((each for each in run.components if str(each) == name), None)
+    return {
+        "component": name,
+        "kind": component.kind if component else None,
+        "layer": component.layer if component else None,
+    }
 
 
 def scores(measured: Measurement) -> dict[str, Any]:
+    """The columns with the scores of one trial on the development set."""
     return {
         "bleu": measured.bleu,
         "perplexity": measured.likelihood.perplexity,
@@ -52,16 +58,18 @@ def scores(measured: Measurement) -> dict[str, Any]:
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component, the first (`none`) the whole model, on the development set: `bleu`, `perplexity`,
-    `nll_per_token`, what these lose without it (`drop`, `drop_nll`) and equation 1 of either loss
-    (`contribution`, `contribution_perplexity`).
+    """Scores on the development set with each component ablated; the first row (`none`) is the whole model.
 
-    Arrays, variants in the order of the rows: `bleu` [variants, sentences, 10] (as `Quality.statistics`),
-    `nll` [variants, sentences] in nats and `tokens` [sentences], for intervals over sentences.
+    Columns: `bleu`, `perplexity` and `nll_per_token` without the component, the losses in BLEU and
+    likelihood that follow (`drop`, `drop_nll`), and equation 1 of each loss (`contribution`,
+    `contribution_perplexity`).
+
+    Arrays for intervals over sentences, variants in the order of the rows: `bleu` [variants, sentences,
+    10] (as `Quality.statistics`), `nll` [variants, sentences] in nats, and `tokens` [sentences].
     """
     with Trials(config, chain, NAME) as run:
-        found = {name: run.measure(name, altered) for name, altered in trials(run).items()}
-    rows = pd.DataFrame({**place(run, name), **scores(each)} for name, each in found.items()).astype(
+        measured = {name: run.measure(name, altered) for name, altered in trials(run).items()}
+    rows = pd.DataFrame({**place(run, name), **scores(each)} for name, each in measured.items()).astype(
         {"layer": "Int64"}
     )
     whole, clip = rows.iloc[0], run.settings["clip"]
@@ -75,8 +83,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
         *contributions(-whole["nll_per_token"], -rows["nll_per_token"].to_numpy()[1:], clip),
     ]
     arrays = {
-        "bleu": np.stack([each.statistics for each in found.values()]).astype(np.uint16),
-        "nll": np.array([each.likelihood.sentences for each in found.values()], np.float32),
-        "tokens": np.array(next(iter(found.values())).likelihood.tokens),
+        "bleu": np.stack([each.statistics for each in measured.values()]).astype(np.uint16),
+        "nll": np.array([each.likelihood.sentences for each in measured.values()], np.float32),
+        "tokens": np.array(next(iter(measured.values())).likelihood.tokens),
     }
     return Analysis(rows, arrays)

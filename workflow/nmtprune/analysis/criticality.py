@@ -1,5 +1,6 @@
-"""Criticality of components in representation generalisation: each of them on the line from its initial
-weights to its final ones (Wang and Tu 2020, 2.2, equation 2).
+"""Criticality of components in representation generalisation (Wang and Tu 2020, section 2.2, equation 2).
+
+Each component is measured at several points on the line from its initial to its final weights.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ NAME = "criticality"
 
 
 def trials(run: Trials) -> dict[str, Callable[[], State]]:
-    """The whole model, and each component at each alpha below 1, by name. Raises UserError for a model
-    without initial weights.
+    """The whole model, and the model with each component at each alpha below 1, by name.
+
+    Raises UserError for a model whose initial weights do not exist or have other shapes.
     """
     if not run.chain.root.kind.trains:
         raise UserError(
@@ -52,16 +54,17 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component and alpha, on the development set: `bleu`, `perplexity`, `nll_per_token`; the first
-    (`none`, alpha 1) is the whole model. Monotony in alpha is not assumed: every alpha is measured.
+    """Scores on the development set for each component and alpha: `bleu`, `perplexity`, `nll_per_token`.
 
-    Array `bleu` [rows, sentences, 10] (as `Quality.statistics`), for intervals over sentences.
+    The first row (`none`, alpha 1) is the whole model. All values of alpha are measured, since BLEU may
+    not rise monotonically with alpha. Array for intervals over sentences: `bleu` [rows, sentences, 10]
+    (as `Quality.statistics`).
     """
     with Trials(config, chain, NAME) as run:
-        found = {name: run.measure(name, altered) for name, altered in trials(run).items()}
+        measurements = {name: run.measure(name, altered) for name, altered in trials(run).items()}
     rows = []
-    for name, measured in found.items():
+    for name, measured in measurements.items():
         component, _, alpha = name.partition(" ")
         rows.append({**place(run, component), "alpha": float(alpha or 1), **scores(measured)})
-    statistics = np.stack([each.statistics for each in found.values()]).astype(np.uint16)
+    statistics = np.stack([each.statistics for each in measurements.values()]).astype(np.uint16)
     return Analysis(pd.DataFrame(rows).astype({"layer": "Int64"}), {"bleu": statistics})

@@ -1,4 +1,4 @@
-"""The development set as the analyses of components read it."""
+"""The development set in subwords, as the analyses of components read it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from nmtprune.store.model import Model, pieces_of
 
 
 class Pair(NamedTuple):
-    """A sentence and its translation in pieces, end of sentence apart."""
+    """A sentence and its translation as lists of pieces, without end of sentence."""
 
     source: list[str]
     target: list[str]
 
 
 def development(config: Config, chain: Chain, model: Model, most: int) -> list[Pair]:
-    """At most `most` pairs of the development set, evenly spaced, in subwords; those that the model's
-    positions do not take are left out.
+    """At most `most` evenly spaced pairs of the development set that fit into the model's positions.
 
-    Raises UserError where none is left.
+    Raises UserError if no pair fits.
     """
     task, subwords = config.task(chain.task), Subwords.load(config.data_folder(chain))
     sources, targets = (
         read_lines(paths.text(chain.task) / f"dev.{task[side]}") for side in ("source", "target")
     )
     lines = list(zip(sources, targets, strict=True))
-    chosen = [lines[place] for place in evenly_spaced(len(lines), most)]
+    chosen = [lines[index] for index in evenly_spaced(len(lines), most)]
     pairs = [
         Pair(pieces_of(subwords.encode("source", source)), pieces_of(subwords.encode("target", target)))
         for source, target in chosen

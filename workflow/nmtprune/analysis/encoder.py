@@ -1,4 +1,4 @@
-"""What a model's encoder makes of sentences."""
+"""Encode sentences with the encoder of a model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ BATCH_PIECES = 4096
 
 
 class Encoder:
-    """The encoder of any chain's model, masks applied. Raises UserError where the model or its data is
-    missing.
+    """The encoder of any chain's model, with masks applied.
+
+    Raises UserError where the model or its data is missing.
     """
 
     def __init__(self, config: Config, chain: Chain) -> None:
@@ -31,12 +32,12 @@ class Encoder:
         self._engine = FairseqEngine(model, device)
 
     def mean_pooled(self, lines: Sequence[str]) -> torch.Tensor:
-        """The last encoder layer's output for raw source lines, averaged over positions, the end of sentence
-        included.
+        """The last encoder layer's output for raw source lines, averaged over positions [lines, d].
 
-        [lines, d], float32, on the CPU. Only sentences of equal length run together: nothing is padded, so
-        that a sentence's representation does not depend on its company. Raises UserError for a line that is
-        longer than the model takes.
+        The end of sentence counts as a position. The result is float32, on the CPU. Only sentences of
+        equal length are encoded together, so nothing is padded, and a sentence's representation does not
+        depend on the sentences beside it. Raises UserError for a line that is longer than the model's
+        limit.
         """
         sources = [self._pieces(line) for line in lines]
         pooled: dict[int, torch.Tensor] = {}
@@ -56,7 +57,7 @@ class Encoder:
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of sentences of equal length, as many together as BATCH_PIECES allows."""
+    """Indices of sentences of equal length, as many at a time as BATCH_PIECES allows."""
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):
         by_length[length].append(index)

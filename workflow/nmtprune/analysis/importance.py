@@ -1,8 +1,7 @@
-"""Importance of a Transformer's components: contribution, criticality and how well two importances agree
-(Wang and Tu 2020, section 2).
+"""Importance of a Transformer's components: contribution, criticality, and agreement of two importances.
 
-Pure functions of scores; a component is a residual sub-layer, `E.SA.1` the self-attention of the encoder's
-bottom layer.
+Pure functions of scores (Wang and Tu 2020, section 2). A component is a residual sub-layer: `E.SA.1` is
+the self-attention of the encoder's bottom layer.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ SAMPLES, SEED = 1000, 12345
 
 
 def contributions(baseline: float, scores: np.ndarray, clip: float) -> np.ndarray:
-    """[..., components] in 0 to 1: what the model loses without each component, over the largest loss
-    (equation 1).
+    """Contributions [..., components] of components (equation 1): each one's loss over the largest loss.
 
-    `scores` [..., components]: of the model without that component, `baseline`: of the whole one (an array
-    [...] of baselines for replicates); more is better, so that negative log-likelihoods are given negated.
-    Losses are clipped to [0, C], C being `clip` percent of the baseline. All are 0 where none loses; a score
-    that is not known (NaN) has no contribution (NaN).
+    `scores` [..., components] are those of the model without each component, `baseline` that of the
+    whole model (an array [...] of baselines for replicates). Higher must be better, so negative
+    log-likelihoods are passed negated. Losses are clipped to [0, C], where C is `clip` percent of the
+    baseline. If no component loses anything, all contributions are 0; an unknown score (NaN) gives an
+    unknown contribution (NaN).
     """
     scores, baseline = np.asarray(scores, float), np.asarray(baseline, float)[..., None]
     clipped = np.clip(baseline - scores, 0.0, clip / 100 * np.abs(baseline))
@@ -37,13 +36,12 @@ def contributions(baseline: float, scores: np.ndarray, clip: float) -> np.ndarra
 
 
 def criticalities(baseline: float, bleu: pd.Series, epsilon: float) -> tuple[float, float]:
-    """A component's criticality (equation 2): the smallest alpha that holds, and the smallest from which all
-    hold up to 1.
+    """A component's criticality (equation 2), once as the first alpha that holds and once as the lasting one.
 
-    `bleu`: of the model whose component has the weights (1 - alpha) initial + alpha final, by alpha in any
-    order, 1.0 among them. An alpha holds where BLEU is less than `epsilon` below the baseline; 1.0 is the
-    trained model and always holds. The two differ where BLEU does not grow with alpha. Raises ValueError
-    where 1.0 is missing.
+    An alpha holds if the model with the component's weights at (1 - alpha) initial + alpha final loses
+    less than `epsilon` BLEU; 1.0 is the trained model and always holds. The second alpha is the smallest
+    from which all larger ones hold as well; it differs from the first where BLEU is not monotonic in
+    alpha. `bleu`: by alpha, in any order, with 1.0 included. Raises ValueError if 1.0 is missing.
     """
     by_alpha = bleu.sort_index()
     alphas = by_alpha.index.to_numpy(float)
@@ -58,21 +56,21 @@ def criticalities(baseline: float, bleu: pd.Series, epsilon: float) -> tuple[flo
 def by_sentences(
     statistics: np.ndarray, clip: float, score: Score = bleu, samples: int = SAMPLES, seed: int = SEED
 ) -> np.ndarray:
-    """[samples, variants - 1]: bootstrap replicates over sentences of the contributions of all variants but
-    the first.
+    """Bootstrap replicates over sentences of the contributions [samples, variants - 1].
 
-    `statistics` [variants, sentences, counts] sum over sentences to what `score` (more is better) makes a
-    corpus score of; the first variant is the whole model. The draws are those of `paired_bootstrap`: the same
-    for all variants, and for two models that translate the same sentences.
+    `statistics` [variants, sentences, counts]: summed over sentences, `score` (higher is better) turns
+    them into a corpus score. The first variant is the whole model, the others lack one component each.
+    The samples are those of `paired_bootstrap`: the same for all variants, and for two models that
+    translate the same sentences.
     """
     variants, sentences, counts = statistics.shape
-    draws = (
+    sentence_counts = (
         np.random.default_rng(seed)
         .multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples)
         .astype(np.float64)
     )
     flat = np.swapaxes(statistics.astype(np.float64), 0, 1).reshape(sentences, variants * counts)
-    scores = score((draws @ flat).reshape(samples, variants, counts))
+    scores = score((sentence_counts @ flat).reshape(samples, variants, counts))
     return contributions(scores[:, 0], scores[:, 1:], clip)
 
 
@@ -85,39 +83,41 @@ def criticalities_by_sentences(
     samples: int = SAMPLES,
     seed: int = SEED,
 ) -> pd.DataFrame:
-    """[samples, components]: bootstrap replicates over sentences of `criticalities`, a column a component.
+    """Bootstrap replicates over sentences of `criticalities` [samples, components].
 
-    `statistics` [trials, sentences, counts] of BLEU; trial i moves `components[i]` to `alphas[i]`, the first
-    is the whole model. The draws are those of `by_sentences`.
+    `statistics` [trials, sentences, counts] are those of BLEU. Trial i moves `components[i]` to
+    `alphas[i]`; the first trial is the whole model. `settled` selects the second alpha of
+    `criticalities`. The samples are those of `by_sentences`.
     """
     trials, sentences = statistics.shape[:2]
-    draws = (
+    sentence_counts = (
         np.random.default_rng(seed)
         .multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples)
         .astype(np.float64)
     )
     scores = np.stack(
-        [bleu(draws @ statistics[trial].astype(np.float64)) for trial in range(trials)], axis=-1
+        [bleu(sentence_counts @ statistics[trial].astype(np.float64)) for trial in range(trials)],
+        axis=-1,
     )
     drawn = {}
     for component in dict.fromkeys(components[1:]):
-        places = np.flatnonzero((components == component) & (alphas < 1))
-        places = places[np.argsort(alphas.to_numpy()[places])]
+        trials_of = np.flatnonzero((components == component) & (alphas < 1))
+        trials_of = trials_of[np.argsort(alphas.to_numpy()[trials_of])]
         holds = np.concatenate(
-            [scores[:, :1] - scores[:, places] < epsilon, np.ones((samples, 1), bool)], axis=1
+            [scores[:, :1] - scores[:, trials_of] < epsilon, np.ones((samples, 1), bool)], axis=1
         )
         if settled:
             holds = np.flip(np.logical_and.accumulate(np.flip(holds, 1), axis=1), 1)
-        drawn[component] = np.append(alphas.to_numpy()[places], 1.0)[np.argmax(holds, axis=1)]
+        drawn[component] = np.append(alphas.to_numpy()[trials_of], 1.0)[np.argmax(holds, axis=1)]
     return pd.DataFrame(drawn)
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How important components are by one metric.
+    """The importance of components by one metric.
 
-    `components`: names as `D.EA.3`. `values` [seeds, components]; NaN where it is not known. `replicates`
-    [seeds, samples, components]: the values of bootstrap samples of sentences; None where there are none.
+    `components`: names such as `D.EA.3`. `values` [seeds, components]; NaN where unknown. `replicates`
+    [seeds, samples, components]: the values for bootstrap samples of sentences; None if there are none.
     """
 
     components: tuple[str, ...]
@@ -126,31 +126,32 @@ class Importance:
 
     @property
     def mean(self) -> pd.Series:
-        """Means over the seeds that are known."""
+        """Means over the seeds with known values."""
         return pd.DataFrame(self.values, columns=list(self.components)).mean()
 
     @property
     def deviation(self) -> pd.Series:
-        """Standard deviations over seeds; NaN where there is one."""
+        """Standard deviations over seeds; NaN for a single seed."""
         return pd.DataFrame(self.values, columns=list(self.components)).std(ddof=1)
 
     @property
     def depths(self) -> dict[str, int]:
-        """How many layers there are of each kind."""
+        """The number of layers of each kind of component."""
         depths: dict[str, int] = {}
         for kind, layer in map(read_component, self.components):
             depths[kind] = max(layer, depths.get(kind, 0))
         return depths
 
     def take(self, components: Sequence[str]) -> Importance:
-        """The same of these components, in this order."""
+        """The importance restricted to these components, in this order."""
         places = [self.components.index(name) for name in components]
         return self._with(tuple(components), np.eye(len(self.components))[:, places])
 
     def at_depths(self, depths: dict[str, int]) -> Importance:
-        """The same of a model of as many or fewer layers, by relative depth: each of its layers has the mean
-        of the layers that stand at its place, weighted by how much of it they cover. Layers 1 and 2 of 12
-        stand at the place of layer 1 of 6.
+        """The importance projected onto a model of the same or fewer layers, by relative depth.
+
+        Each layer of that model gets the mean of the layers at its relative depth, weighted by how much
+        of the layer they cover: layers 1 and 2 of 12 cover layer 1 of 6.
         """
         own = self.depths
         places = [
@@ -166,8 +167,9 @@ class Importance:
         return self._with(tuple(map(str, places)), weights)
 
     def _with(self, components: tuple[str, ...], weights: np.ndarray) -> Importance:
-        """Components that are weighted means of these; `weights` [these, those]. One that is not covered by
-        known ones is not known.
+        """Project onto new components: each is a weighted mean of old ones, `weights` [old, new].
+
+        NaN where weights fall on an unknown component or do not sum to 1.
         """
         covered = np.isclose(weights.sum(axis=0), 1)
 
@@ -180,15 +182,16 @@ class Importance:
 
 
 def _covered(layer: int, deep: int, place: int, shallow: int) -> float:
-    """How much of a place in a model of `shallow` layers a layer of `deep` ones covers, 0 to 1."""
+    """Share, 0 to 1, of layer `place` of a `shallow` model that layer `layer` of a `deep` one covers."""
     return max(0, min(place * deep, layer * shallow) - max((place - 1) * deep, (layer - 1) * shallow)) / deep
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Spearman's rank correlation of two importances over so many components, its 95 % interval, and `over`
-    what was resampled for it (`sentences`, `sentences and seeds`, `components`). NaN where it is not
-    defined.
+    """Spearman's rank correlation of two importances, with its 95 % interval; NaN where it is undefined.
+
+    `components`: the number of components that are compared. `over`: what was resampled for the interval
+    (`sentences`, `sentences and seeds`, `components`, ...).
     """
 
     rho: float
@@ -199,20 +202,20 @@ class Agreement:
 
 
 def rank_agreement(a: Importance, b: Importance, samples: int = SAMPLES, seed: int = SEED) -> Agreement:
-    """How far two importances order the components alike; those known in both, and models of unlike depth by
-    relative depth.
+    """How similarly two importances rank the components that both know.
 
-    The rank correlation is that of the means over seeds, ties by average ranks. Resampled are sentences where
-    both have replicates of them, and seeds where one has several (seed i of one with seed i of the other
-    where both have as many); where sentences are not at hand, components, with the seeds. The interval is
-    that of percentiles, widened to hold rho: a resample puts noise on the ranks a second time, so that its
-    rho is smaller, and the interval errs towards no agreement.
+    Models of different depths are compared by relative depth. The rank correlation is that of the means
+    over seeds, with average ranks for ties. For the interval, sentences are resampled if both
+    importances have replicates, and components otherwise; seeds are resampled as well if one importance
+    has several (the same seeds for both if they have equally many). The interval is the percentile
+    interval, widened to contain rho: resampling adds noise to the ranks a second time, which makes the
+    resampled correlations smaller, so that the interval errs towards no agreement.
     """
     depths = {kind: min(depth, b.depths[kind]) for kind, depth in a.depths.items() if kind in b.depths}
     a, b = a.at_depths(depths), b.at_depths(depths)
     known = set(a.mean.dropna().index) & set(b.mean.dropna().index)
-    shared = [name for name in a.components if name in known]
-    a, b = a.take(shared), b.take(shared)
+    common = [name for name in a.components if name in known]
+    a, b = a.take(common), b.take(common)
     rho = float(spearman(a.mean.to_numpy(), b.mean.to_numpy()))
     generator = np.random.default_rng(seed)
     several = max(len(a.values), len(b.values)) > 1
@@ -227,8 +230,8 @@ def rank_agreement(a: Importance, b: Importance, samples: int = SAMPLES, seed: i
         over = "sentences"
     else:
         chosen = (
-            generator.integers(len(shared), size=(samples, len(shared)))
-            if shared
+            generator.integers(len(common), size=(samples, len(common)))
+            if common
             else np.empty((samples, 0), int)
         )
         values = (np.repeat(each.values[:, None], samples, axis=1) for each in (a, b))
@@ -236,27 +239,29 @@ def rank_agreement(a: Importance, b: Importance, samples: int = SAMPLES, seed: i
         drawn = spearman(np.take_along_axis(ours, chosen, 1), np.take_along_axis(theirs, chosen, 1))
         over = "components"
     low, high = _interval(rho, drawn)
-    return Agreement(rho, low, high, len(shared), f"{over} and seeds" if several else over)
+    return Agreement(rho, low, high, len(common), f"{over} and seeds" if several else over)
 
 
 def _means(replicates: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """[samples, components]: means of [seeds, samples, components] over the seeds drawn for each sample
-    [samples, drawn].
+    """Means of replicates [seeds, samples, components] over the seeds drawn for each sample.
+
+    `seeds`: [samples, drawn]. Returns [samples, components].
     """
     samples = replicates.shape[1]
-    known = replicates[seeds, np.arange(samples)[:, None]]
-    there = ~np.isnan(known)
+    drawn = replicates[seeds, np.arange(samples)[:, None]]
+    known = ~np.isnan(drawn)
     with np.errstate(invalid="ignore"):
-        return np.nansum(known, axis=1) / there.sum(axis=1)
+        return np.nansum(drawn, axis=1) / known.sum(axis=1)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[...]: Spearman's rank correlation over the last axis, ties by average ranks; NaN where one side does
-    not vary or a value is NaN.
+    """Spearman's rank correlation [...] over the last axis, with average ranks for ties.
+
+    NaN where one side is constant or a value is NaN.
     """
     if np.shape(a)[-1] < 2:
         return np.full(np.shape(a)[:-1], np.nan)
-    ranks = [rankdata(each, axis=-1) for each in (a, b)]  # NaN through and through where one value is
+    ranks = [rankdata(each, axis=-1) for each in (a, b)]  # all NaN where one value is NaN
     x, y = (each - each.mean(axis=-1, keepdims=True) for each in ranks)
     spread = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -264,7 +269,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _interval(rho: float, drawn: np.ndarray) -> tuple[float, float]:
-    """95 %; none where less than half of the resamples have a rank correlation."""
+    """The 95 % interval; NaN if less than half of the resamples have a rank correlation."""
     known = drawn[~np.isnan(drawn)]
     if np.isnan(rho) or len(known) < len(drawn) / 2:
         return np.nan, np.nan
@@ -273,5 +278,5 @@ def _interval(rho: float, drawn: np.ndarray) -> tuple[float, float]:
 
 
 def unimportant(importance: Importance) -> np.ndarray:
-    """[seeds]: how many components contribute less than `UNIMPORTANT`."""
+    """How many components contribute less than `UNIMPORTANT`, for each seed [seeds]."""
     return (importance.values < UNIMPORTANT).sum(axis=1)

@@ -1,12 +1,15 @@
-"""Layerwise dynamical isometry: do a component's Jacobians keep lengths (Wang and Tu 2020, table 2; Lee et
-al. 2020, section 4)?
+"""Layerwise dynamical isometry: whether the Jacobians of components preserve lengths.
 
-Wang and Tu do not say what is differentiated by what. Of `reach` position it is a component's output at one
-position by its input at the same position, all other positions held fixed, d x d: what the position makes of
-itself, as query, key and value (encoder-attention: as query alone, since keys and values are the encoder's).
-Of reach sentence it is the output at all T positions by the input at all of them, Td x Td, of short
-sentences: self-attention mixes positions, and the decoder's masks later ones, by which the paper explains its
-values. The other components do not mix them: their whole Jacobian is made of the blocks of its diagonal.
+Wang and Tu 2020, table 2; Lee et al. 2020, section 4. Wang and Tu do not say what is differentiated with
+respect to what, so there are two kinds of Jacobian. With reach `position` it is d x d: a component's
+output at one position with respect to its input at the same position, with all other positions fixed.
+The position acts as query, key and value; in encoder-attention as query only, since keys and values come
+from the encoder.
+
+With reach `sentence` it is Td x Td: the output at all T positions of a short sentence with respect to
+the input at all of them. Self-attention mixes positions, and in the decoder hides later ones, which is
+how the paper explains its values. Other components do not mix positions: their whole Jacobian consists
+of its diagonal blocks.
 """
 
 from __future__ import annotations
@@ -28,21 +31,21 @@ from nmtprune.store.model import Model, from_checkpoint, of_chain
 
 SENTENCES = 8  # of the development set, evenly spaced
 POSITIONS = 2  # of each sentence and side
-SHORT = 2  # sentences, the shortest of these, of which the whole Jacobian is taken
-LARGEST = 4096  # rows of a whole Jacobian: its singular values take minutes beyond
-ROWS = 128  # of a Jacobian at once: bounds the memory of a long sentence
+SHORT = 2  # number of shortest sentences for which the whole Jacobian is computed
+LARGEST = 4096  # most rows of a whole Jacobian: singular values of a larger one take minutes
+ROWS = 128  # rows of a Jacobian computed at a time, which bounds the memory of a long sentence
 COLUMNS = ("component", "kind", "layer", "at", "reach", "residual", "mean_singular_value", "sd", "positions")
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row for each component, `at` (`initial`, `trained`), `reach` (`position`, `sentence`) and `residual`:
-    1 with the identity of the residual connection added, before any layer norm that follows the sum; 0
-    without it.
+    """Mean singular values for each component, `at` (`initial`, `trained`), `reach` and `residual`.
 
-    `mean_singular_value`: the mean of a Jacobian's singular values, and of that the mean over `positions` (of
-    reach sentence: over so many sentences); `sd`: its standard deviation over them. With pre-norm the layer
-    norm is a part of the component. `initial` are the first weights of the training that the chain begins
-    with; an imported model has none. Always on the CPU. Raises UserError for a model that is no Transformer.
+    `residual` is 1 with the identity of the residual connection added, before any layer norm that
+    follows the sum, and 0 without it. `mean_singular_value`: the mean over Jacobians of the mean of
+    their singular values; `positions`: the number of Jacobians (for reach `sentence`, of sentences);
+    `sd`: the standard deviation over them. With pre-norm, the layer norm is a part of the component.
+    `initial` means the first weights of the training that the chain begins with; an imported model has
+    none. Always computed on the CPU. Raises UserError for a model that is not a Transformer.
     """
     trained = of_chain(config, chain)
     pairs = development(config, chain, trained, SENTENCES)
@@ -52,7 +55,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 
 def initial(config: Config, chain: Chain) -> Model | None:
-    """The first weights of a chain's first training; None where it begins with an imported model."""
+    """The first weights of a chain's first training; None if the chain begins with an imported model."""
     if not chain.root.kind.trains:
         return None
     return from_checkpoint(paths.first_weights(chain), paths.binarised(config.data_folder(chain.root_chain)))
@@ -83,7 +86,7 @@ def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
                     means.setdefault((component, "sentence", residual), []).append(value)
     rows = []
     for (component, reach, residual), values in means.items():
-        found = torch.tensor(values, dtype=torch.float64)
+        of_jacobians = torch.tensor(values, dtype=torch.float64)
         rows.append(
             {
                 "component": str(component),
@@ -92,8 +95,8 @@ def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
                 "at": at,
                 "reach": reach,
                 "residual": residual,
-                "mean_singular_value": float(found.mean()),
-                "sd": float(found.std()) if len(values) > 1 else 0.0,
+                "mean_singular_value": float(of_jacobians.mean()),
+                "sd": float(of_jacobians.std()) if len(values) > 1 else 0.0,
                 "positions": len(values),
             }
         )
@@ -103,8 +106,10 @@ def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
 def whole_jacobian(
     engine: ObservedEngine, component: Component, passed: Pass, stream: Tensor
 ) -> list[Tensor]:
-    """The blocks of a component's Jacobian over all positions [T, d] of a sentence: one of Td x Td where
-    self-attention mixes them, else one of d x d a position.
+    """The diagonal blocks of a component's Jacobian over all positions [T, d] of a sentence.
+
+    One block of Td x Td if self-attention mixes the positions, otherwise one block of d x d for each
+    position.
     """
     if component.kind in ("E.SA", "D.SA"):
         length, width = stream.shape
@@ -114,22 +119,21 @@ def whole_jacobian(
 
 
 def positions(length: int, number: int, sentences: int) -> list[int]:
-    """POSITIONS places of sentence `number` of so many, which together cover beginnings, middles and ends
-    evenly.
+    """POSITIONS indices in sentence `number` of `sentences`, a sentence of `length` positions.
+
+    Over all sentences they cover beginnings, middles and ends evenly.
     """
     shares = ((part * sentences + number + 0.5) / (POSITIONS * sentences) for part in range(POSITIONS))
     return list(dict.fromkeys(int(share * length) for share in shares))
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The Jacobian [d_out, d_in] of a function [d_in] -> [d_out] at `x`, exactly, by automatic
-    differentiation.
-    """
+    """The exact Jacobian [d_out, d_in] of a function [d_in] -> [d_out] at `x`."""
     return torch.func.jacrev(function, chunk_size=ROWS)(x)
 
 
 def mean_singular_value(matrix: Tensor, residual: bool | int = False) -> float:
-    """The mean of the singular values of a Jacobian [d, d], `residual`: with the identity added."""
+    """The mean of the singular values of a Jacobian [d, d]; with `residual`, the identity is added first."""
     if residual:
         matrix = matrix + torch.eye(len(matrix), dtype=matrix.dtype)
     return float(torch.linalg.svdvals(matrix).mean())

@@ -1,5 +1,6 @@
-"""The first feed-forward matrices of encoder and decoder: their magnitudes, and which blocks a lasso has
-emptied (Behnke and Heafield 2021, figure 1).
+"""Magnitudes and dead blocks of the first feed-forward matrices of encoder and decoder.
+
+Behnke and Heafield 2021, figure 1.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from nmtprune.pruning.dead import Rule, rule_of
 from nmtprune.pruning.groups import groups
 from nmtprune.store import checkpoints
 
-HEAD_DIM = 1  # single connections of attention are looked at, if any
+HEAD_DIM = 1  # any value will do: blocks lie in feed-forward matrices only
 MATRICES = ("encoder.layers.0.fc1.weight", "decoder.layers.0.fc1.weight")
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """Facts and magnitudes of MATRICES. Raises UserError for a model that lacks one, as an LSTM."""
+    """Facts and magnitudes of MATRICES; raises UserError for a model that lacks one, such as an LSTM."""
     state = checkpoints.state_of(chain)
     if absent := [name for name in MATRICES if name not in state]:
         raise UserError(
@@ -38,10 +39,10 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 
 def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
-    """A row a matrix: its `units` (rows), `inputs` (columns) and `blocks` of 8 x 8, and how many of each are
-    dead by `rule`.
+    """A row for each matrix: the numbers of `units` (rows), `inputs` (columns) and `blocks` of 8 x 8.
 
-    A unit or an input is dead where every block that it crosses is.
+    `dead_units`, `dead_inputs` and `dead_blocks` say how many of each are dead by `rule`. A unit or an
+    input is dead if every block that it crosses is dead.
     """
     sets = groups(state, "blocks8", "both", HEAD_DIM)
     rows = []

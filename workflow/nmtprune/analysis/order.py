@@ -1,5 +1,6 @@
-"""A group of unimportant components: the least harmful next one ablated, again and again (Wang and Tu 2020,
-3.3, figure 9).
+"""Iterative ablation: the least harmful component is ablated next, again and again.
+
+Wang and Tu 2020, section 3.3, figure 9.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from nmtprune.store.ablation_order import ANALYSIS, ITERATIVE, ONE_SHOT
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component and way of ordering (`method`), `number` 0 the whole model: development and test
-    scores with all components up to that one ablated. The development set chooses, the test set reports.
+    """Development and test scores as more and more components are ablated, in two orders (`method`).
 
-    `iterative`: of all that are left, the one without which BLEU is highest, ties by perplexity; `one-shot`:
-    by each one's own loss, which the analysis `contribution` has. Array `test_bleu` [rows, sentences, 10] (as
-    `Quality.statistics`), for intervals over sentences of the test set. Raises UserError where `contribution`
-    is missing.
+    Each row has all components ablated up to and including its own; `number` 0 is the whole model. The
+    development set determines the order, the test set is for reporting. `iterative` ablates next the
+    component whose loss leaves the highest BLEU, with perplexity deciding between equal ones; `one-shot`
+    orders components by their single losses, which the analysis `contribution` measured. Array for
+    intervals over sentences of the test set: `test_bleu` [rows, sentences, 10] (as
+    `Quality.statistics`). Raises UserError if `contribution` is missing.
     """
     file = paths.analysis(chain, "contribution")
     if not file.exists():
@@ -38,13 +40,16 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     with Trials(config, chain, ANALYSIS) as run:
         most = min(run.settings["group"], len(one_shot))
         orders = {ITERATIVE: _iterative(run, one_shot, most), ONE_SHOT: iter(one_shot[:most])}
-        found = [each for method, order in orders.items() for each in _rows(run, method, order)]
-    statistics = np.stack([test.statistics for _, test in found]).astype(np.uint16)
-    return Analysis(pd.DataFrame([row for row, _ in found]), {"test_bleu": statistics})
+        rows = [each for method, order in orders.items() for each in _rows(run, method, order)]
+    statistics = np.stack([test.statistics for _, test in rows]).astype(np.uint16)
+    return Analysis(pd.DataFrame([row for row, _ in rows]), {"test_bleu": statistics})
 
 
 def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Component]:
-    """The first is that of the one-shot order: nothing else is ablated yet."""
+    """Components in the order of iterative ablation, at most `most`.
+
+    The first one is that of the one-shot order, since nothing else is ablated yet.
+    """
     ablated, left = one_shot[:1], one_shot[1:]
     yield ablated[0]
     while len(ablated) < most:
@@ -55,8 +60,8 @@ def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Co
                 for each in left
             }
             candidates = sorted(left, key=likely.get)[: run.settings["candidates"]]
-        found = {each: run.measure(*_trial(run, [*ablated, each])) for each in candidates}
-        chosen = max(found, key=lambda each: (found[each].bleu, -found[each].likelihood.per_token))
+        measured = {each: run.measure(*_trial(run, [*ablated, each])) for each in candidates}
+        chosen = max(measured, key=lambda each: (measured[each].bleu, -measured[each].likelihood.per_token))
         ablated, left = [*ablated, chosen], [each for each in left if each != chosen]
         yield chosen
 
@@ -80,5 +85,5 @@ def _rows(run: Trials, method: str, order: Iterator[Component]) -> Iterator[tupl
 
 
 def _trial(run: Trials, ablated: list[Component]) -> tuple:
-    """Its name, whatever the order in which components went, and its state."""
+    """The name of a trial, independent of the order of ablation, and a function that makes its weights."""
     return "+".join(sorted(map(str, ablated))) or WHOLE, lambda: without(run, *ablated)

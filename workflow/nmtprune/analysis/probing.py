@@ -1,6 +1,4 @@
-"""What linguistic probes find in a model's encoder (Wang et al. 2020, section 4 and A.2; Conneau et al.
-2018).
-"""
+"""Linguistic probing of a model's encoder (Wang et al. 2020, section 4 and A.2; Conneau et al. 2018)."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from nmtprune.foundation.files import digest, read_json, sha256_of, write_json
 from nmtprune.scoring.significance import NORMAL_95
 from nmtprune.store import manifest
 
-SEED = 1  # of the classifiers: the same for all models, so that they differ in nothing else
+SEED = 1  # of the classifiers; the same for all models, so that only the representations differ
 COLUMNS = (
     "name",
     "category",
@@ -44,12 +42,12 @@ COLUMNS = (
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a probe: accuracy on its test examples in percent, with what it is to be compared to.
+    """A row for each probe: its accuracy on the test examples in percent, and what to compare that with.
 
     `low`, `high`: Wilson's 95 % interval; `chance`: the accuracy of the most frequent training label;
-    `hidden`, `dropout`: the classifier that was chosen; `source`: where the examples come from; `missing`:
-    why there are none. Each row is kept beside the model as soon as it is there, so that a probing that was
-    stopped goes on with the next probe.
+    `hidden`, `dropout`: the chosen classifier; `source`: the origin of the examples; `missing`: the
+    reason why there are no examples. Each row is stored beside the model as soon as it exists, so that
+    an interrupted probing continues with the next probe.
     """
     settings, encoder = config.probing(chain.task), Encoder(config, chain)
     sizes = {split: settings[split] for split in SPLITS.values()}
@@ -59,20 +57,18 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     for name, examples in probes(config.task(chain.task), paths.text(chain.task), config.data_dir, sizes):
         if name in rows:
             continue
-        found = (
+        numbers = (
             {"missing": examples.reason}
             if isinstance(examples, Missing)
             else probe(encoder, examples, settings)
         )
-        rows[name] = {"name": name, "category": CATEGORIES[name], **found}
+        rows[name] = {"name": name, "category": CATEGORIES[name], **numbers}
         write_json(kept, {"digest": identity, "rows": rows})
     return Analysis(pd.DataFrame(rows.values(), columns=list(COLUMNS)))
 
 
 def _identity(config: Config, chain: Chain) -> str:
-    """A digest of all that the rows depend on: the model, the settings, the text and the files of
-    SentEval.
-    """
+    """A digest of everything that the rows depend on: model, settings, text, and the files of SentEval."""
     files = senteval.files_of(config.task(chain.task), config.data_dir)
     return digest(
         {
@@ -85,7 +81,7 @@ def _identity(config: Config, chain: Chain) -> str:
 
 
 def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of one probe. `settings`: the sizes `hidden` and the rates `dropout` of the grid."""
+    """The numbers of one probe; `settings` have the sizes `hidden` and the rates `dropout` of the grid."""
     splits = {split: getattr(examples, split) for split in SPLITS.values()}
     numbered = {
         label: number
@@ -117,8 +113,9 @@ def _features(encoder: Encoder, examples: Sequence[Labelled], numbered: Mapping[
 
 
 def majority(examples: Examples) -> float:
-    """The test accuracy of always answering with the most frequent training label, of several the first in
-    the alphabet.
+    """The test accuracy of always answering with the most frequent training label.
+
+    Of equally frequent labels, the first one in the alphabet is taken.
     """
     counts = Counter(label for _, label in examples.train)
     answer = min(counts, key=lambda label: (-counts[label], label))
@@ -126,7 +123,7 @@ def majority(examples: Examples) -> float:
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share: `correct` of `total`."""
+    """Wilson's 95 % interval of the share `correct` / `total`."""
     share, z = correct / total, NORMAL_95
     centre = share + z**2 / (2 * total)
     margin = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))

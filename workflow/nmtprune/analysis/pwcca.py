@@ -1,7 +1,7 @@
 """Projection weighted canonical correlation analysis (PWCCA; Morcos, Raghu and Bengio 2018, section 3.2).
 
-How much of one representation another one has, whatever the linear map between them. It is computed from sums
-over positions, so that any number of positions takes the same memory.
+PWCCA measures how much of one representation is linearly contained in another. It is computed from sums
+over positions, so that memory does not grow with the number of positions.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Directions whose standard deviation is less than this share of the largest one's are rounding:
-# representations are in single precision, of 7 digits, and a layer norm leaves a direction of exactly that.
+# Directions with a standard deviation below this share of the largest are rounding errors: representations
+# are in single precision (7 digits), and a layer norm leaves one direction of exactly this kind.
 TOLERANCE = 1e-5
 
 
 class Moments:
-    """Sums over positions of two representations, of widths `d_x` and `d_y`: all that PWCCA needs of them.
-    Float64.
-    """
+    """Sums over positions of two representations of widths `d_x` and `d_y`, as PWCCA needs them; float64."""
 
     def __init__(self, d_x: int, d_y: int) -> None:
         self.positions = 0
@@ -28,9 +26,9 @@ class Moments:
         self._origin: tuple[Tensor, Tensor] | None = None
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """More positions: `x` [positions, d_x], `y` [positions, d_y], a row of each the same position.
+        """Add positions: `x` [positions, d_x] and `y` [positions, d_y], where equal rows are equal positions.
 
-        Raises ValueError where they have not the same number of rows.
+        Raises ValueError if the numbers of rows differ.
         """
         if len(x) != len(y):
             raise ValueError(
@@ -41,8 +39,7 @@ class Moments:
             return
         x, y = x.double(), y.double()
         if self._origin is None:
-            # near the mean, so that a mean far beyond the standard deviation does not eat the digits of the
-            # covariances
+            # subtracted so that covariances keep their digits where the mean is far larger than the deviation
             self._origin = x.mean(0), y.mean(0)
             self._sums, self._products = (
                 tuple(part.to(x.device) for part in parts) for parts in (self._sums, self._products)
@@ -55,8 +52,9 @@ class Moments:
             total += one.T @ other
 
     def pwcca(self) -> float:
-        """The similarity, in 0 to 1, as `pwcca` has it. Raises ValueError where there are no more positions
-        than dimensions.
+        """The PWCCA of `x` with `y`, from 0 to 1.
+
+        Raises ValueError unless there are more positions than dimensions.
         """
         d_x, d_y = map(len, self._sums)
         if self.positions <= max(d_x, d_y):
@@ -74,14 +72,13 @@ class Moments:
 
 
 def pwcca(x: Tensor, y: Tensor) -> float:
-    """The PWCCA of `x` [positions, d_x] with `y` [positions, d_y]: the mean canonical correlation, weighted
-    by how much of `x` the canonical variates of `x` account for.
+    """The PWCCA of `x` [positions, d_x] with `y` [positions, d_y], from 0 to 1.
 
-    In 0 to 1. The weights are of the side of `x`, so that it is not symmetric. Any invertible linear map of
-    `y` leaves it as it is; of `x` only what keeps its dimensions apart does, one scale for all of them and
-    their signs and order, for the absolute values of projections are summed over dimensions (a rotation of
-    `x` keeps the canonical correlations, not their weights). Raises ValueError where there are no more
-    positions than dimensions.
+    This is the mean canonical correlation, weighted by how much of `x` each canonical variate of `x`
+    accounts for. Since the weights are those of `x`, it is not symmetric. It is invariant to any
+    invertible linear map of `y`. It is invariant to one common scale of `x` and to the signs and order
+    of the dimensions of `x`, but not to a rotation of `x`, because the absolute values of projections
+    are summed over dimensions. Raises ValueError unless there are more positions than dimensions.
     """
     moments = Moments(x.shape[1], y.shape[1])
     moments.add(x, y)
@@ -89,11 +86,11 @@ def pwcca(x: Tensor, y: Tensor) -> float:
 
 
 def projection_weighted(s_xx: Tensor, s_xy: Tensor, s_yy: Tensor) -> float:
-    """PWCCA from covariances [d_x, d_x], [d_x, d_y], [d_y, d_y], float64.
+    """PWCCA from the covariances [d_x, d_x], [d_x, d_y] and [d_y, d_y], float64.
 
-    Canonical correlations are the singular values of the cross-covariance once both sides are whitened. The
-    weight of variate h_i is the sum over x's dimensions x_j of |<h_i, x_j>|. Directions without variance are
-    left out; a constant is similar to nothing (0).
+    The canonical correlations are the singular values of the cross-covariance after both sides are
+    whitened. The weight of variate h_i is the sum over the dimensions x_j of |<h_i, x_j>|. Directions
+    without variance are left out; a constant representation has similarity 0 with anything.
     """
     axes_x, deviations_x = _principal(s_xx)
     axes_y, deviations_y = _principal(s_yy)
@@ -106,8 +103,9 @@ def projection_weighted(s_xx: Tensor, s_xy: Tensor, s_yy: Tensor) -> float:
 
 
 def _principal(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """The principal axes [d, rank] of a covariance and the standard deviations along them [rank], those of
-    rounding left out.
+    """The principal axes [d, rank] of a covariance and the standard deviations [rank] along them.
+
+    Directions of rounding errors are left out.
     """
     variances, axes = torch.linalg.eigh(covariance)
     kept = variances > variances[-1].clamp_min(torch.finfo(variances.dtype).tiny) * TOLERANCE**2

@@ -1,6 +1,4 @@
-"""Where a model's encoder puts the development set: one vector, the mean of its representations (Wang et al.
-2020, section 4).
-"""
+"""The mean of a model's encoder representations of the development set (Wang et al. 2020, section 4)."""
 
 from __future__ import annotations
 
@@ -15,10 +13,9 @@ from nmtprune.foundation.files import read_lines
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """Columns `dimension` and `value`, a row a dimension: the mean over development sentences of their means
-    over positions.
+    """Columns `dimension` and `value`: the mean over development sentences of their means over positions.
 
-    Every sentence counts the same, however long it is.
+    All sentences have the same weight, whatever their lengths.
     """
     source = config.task(chain.task)["source"]
     lines = read_lines(paths.text(chain.task) / f"dev.{source}")

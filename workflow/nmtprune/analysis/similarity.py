@@ -1,4 +1,4 @@
-"""How much of a model's output each component has (Wang and Tu 2020, table 1)."""
+"""Similarity of each component's output to the output of its side (Wang and Tu 2020, table 1)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from nmtprune.fairseq_bridge.sublayers import ObservedEngine
 from nmtprune.foundation.errors import UserError
 from nmtprune.store.model import of_chain
 
-SENTENCES = 1000  # of the development set, at most
-BATCH_PIECES = 4096  # source and target, padding included
+SENTENCES = 1000  # most sentences of the development set
+BATCH_PIECES = 4096  # most pieces of a batch, source and target together, padding included
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """A row a component, columns `component`, `kind`, `layer`, `pwcca`, `positions`: the PWCCA of what it
-    adds to the residual stream, whose variates are weighted, with the output of its side's last layer.
+    """The PWCCA of each component's output with the output of its side's last layer.
 
-    Components of the encoder are compared at source positions with the encoder's output, those of the decoder
-    at target positions, the references given, with the decoder's. At most SENTENCES development sentences,
-    evenly spaced. Raises UserError for a model that is no Transformer, and where there are no more positions
+    Columns: `component`, `kind`, `layer`, `pwcca`, `positions`. A component's output is what it adds to
+    the residual stream, and its variates are the ones that are weighted. Encoder components are compared
+    with the encoder's output at source positions, decoder components with the decoder's output at target
+    positions, with the references as targets. At most SENTENCES evenly spaced development sentences are
+    read. Raises UserError for a model that is not a Transformer, and unless there are more positions
     than the model is wide.
     """
     model, device = of_chain(config, chain), config.settings["device"]
@@ -35,8 +36,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     for batch in batches(development(config, chain, model, SENTENCES)):
         passed = engine.observe([pair.source for pair in batch], [pair.target for pair in batch])
         for component, (_, output) in passed.components.items():
-            real = passed.real(component)
-            x, y = output[real], passed.final(component)[real]
+            unpadded = passed.real(component)
+            x, y = output[unpadded], passed.final(component)[unpadded]
             moments.setdefault(component, Moments(x.shape[1], y.shape[1])).add(x, y)
     rows = []
     for component, each in moments.items():
@@ -51,15 +52,15 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 
 def batches(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Pairs of about equal lengths together, as many as BATCH_PIECES allows, ends of sentences counted."""
+    """Batches of pairs of similar lengths, as large as BATCH_PIECES allows, ends of sentences included."""
     batch: list[Pair] = []
     longest = [0, 0]
     for pair in sorted(pairs, key=lambda each: (len(each.source), len(each.target))):
-        with_it = [max(before, len(side) + 1) for before, side in zip(longest, pair, strict=True)]
-        if batch and (len(batch) + 1) * sum(with_it) > BATCH_PIECES:
+        longest_with = [max(before, len(side) + 1) for before, side in zip(longest, pair, strict=True)]
+        if batch and (len(batch) + 1) * sum(longest_with) > BATCH_PIECES:
             yield batch
-            batch, with_it = [], [len(side) + 1 for side in pair]
+            batch, longest_with = [], [len(side) + 1 for side in pair]
         batch.append(pair)
-        longest = with_it
+        longest = longest_with
     if batch:
         yield batch

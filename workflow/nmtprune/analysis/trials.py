@@ -1,8 +1,8 @@
-"""Trials: altered copies of one model, each scored once in one process and kept, so that what was stopped
-goes on with the next.
+"""Trials: altered copies of one model, each scored once in one process.
 
-The model, its data and its subwords are loaded once. Trials may be shared out: each shard keeps a file of its
-own, and whoever reads them finds what all of them have measured.
+Scores are stored at once, so that an interrupted analysis continues with the next trial. The model, its
+data and its subwords are loaded once. Trials can be split over processes: each shard writes a file of
+its own, and a reader sees what all shards have measured.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ DEV = "dev"
 
 
 class Trials:
-    """The trials of a chain's model for one analysis. Raises UserError for a model that is no Transformer.
+    """The trials of a chain's model for one analysis, as a context manager that locks the shard's folder.
 
-    `shard`: this process keeps what it measures as the shard of this name. Use it as a context: a trial is
-    locked while it is at work.
+    `shard`: the name under which this process stores its measurements. Raises UserError for a model that
+    is not a Transformer.
     """
 
     def __init__(self, config: Config, chain: Chain, analysis: str, shard: str = "all") -> None:
@@ -49,7 +49,7 @@ class Trials:
         self._evaluation = Evaluation(config, chain, sets, shortlist, settings["beam"], settings["sentences"])
         self._model = self._evaluation.model(chain)
         if not checkpoints.is_transformer(self._model.options):
-            raise UserError(f"chain `{chain}`: components are a Transformer's, and this model is none")
+            raise UserError(f"chain `{chain}`: only a Transformer has components, and this model is not one")
         self.state: State = self._model.state
         self.components: list[Component] = components_of(self.state)
         scored = {key: settings[key] for key in ("beam", "sentences")}
@@ -64,7 +64,7 @@ class Trials:
         self._stack.enter_context(lock(self._folder))
         self._file = self._stack.enter_context(open(self._folder / paths.TRIALS, "ab"))
         if self._file.tell() and not (self._folder / paths.TRIALS).read_bytes().endswith(b"\n"):
-            self._file.write(b"\n")  # after a line that a kill has torn
+            self._file.write(b"\n")  # ends the last line, if the process that wrote it was killed
         for file in sorted(self._all.glob(f"*/{paths.TRIALS}")):
             self._kept |= dict(_read(file, self._digest))
         return self
@@ -75,8 +75,9 @@ class Trials:
     def measure(
         self, name: str, altered: Callable[[], State], on: str = DEV, translated: bool = True
     ) -> Measurement:
-        """The altered model, or what was kept of it, on the development set or another; `name` says what it
-        is.
+        """The scores of the altered model on the development set or another one; stored scores are reused.
+
+        `name` identifies the alteration.
         """
         key = f"{name} on {on}{'' if translated else ' by likelihood'}"
         if key not in self._kept:
@@ -88,23 +89,24 @@ class Trials:
         return self._kept[key]
 
 
-def _line(key: str, found: Measurement, identity: str) -> str:
-    of_bleu = (
-        {} if found.statistics is None else {"bleu": found.bleu, "statistics": found.statistics.tolist()}
+def _line(key: str, measured: Measurement, identity: str) -> str:
+    bleu = (
+        {}
+        if measured.statistics is None
+        else {"bleu": measured.bleu, "statistics": measured.statistics.tolist()}
     )
-    likelihood = {"nll": found.likelihood.sentences, "tokens": found.likelihood.tokens}
-    return (
-        json.dumps({"digest": identity, "trial": key, "engine": found.engine, **likelihood, **of_bleu}) + "\n"
-    )
+    likelihood = {"nll": measured.likelihood.sentences, "tokens": measured.likelihood.tokens}
+    stored = {"digest": identity, "trial": key, "engine": measured.engine, **likelihood, **bleu}
+    return json.dumps(stored) + "\n"
 
 
 def _read(file: Path, identity: str) -> Iterator[tuple[str, Measurement]]:
-    """The trials of a file that are of this identity; a last line that a kill has torn is none."""
+    """The trials in a file that have this identity; an incomplete last line is ignored."""
     with open(file, encoding="utf-8") as lines:
         for line in lines:
             if not line.startswith(f'{{"digest": "{identity}"') or not line.endswith("}\n"):
                 continue
-            found = json.loads(line)
-            likelihood = Likelihood(found["nll"], found["tokens"])
-            statistics = np.array(found["statistics"]) if "statistics" in found else None
-            yield found["trial"], Measurement(found["engine"], likelihood, found.get("bleu"), statistics)
+            stored = json.loads(line)
+            likelihood = Likelihood(stored["nll"], stored["tokens"])
+            statistics = np.array(stored["statistics"]) if "statistics" in stored else None
+            yield stored["trial"], Measurement(stored["engine"], likelihood, stored.get("bleu"), statistics)

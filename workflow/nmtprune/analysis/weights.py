@@ -1,5 +1,6 @@
-"""Where a model's weights were kept: shares by class and LSTM sub-group, words that vanished, pictures (See
-et al. 2016, 4.5).
+"""Where the weights of a model were kept: by class, by LSTM sub-group, by word, and as pictures.
+
+See et al. 2016, section 4.5.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from nmtprune.pruning.classes import class_of, classes, prunable, subgroups
 from nmtprune.store import checkpoints
 from nmtprune.store.model import SPECIAL_SYMBOLS, read_dictionary
 
-CELLS = 256  # of a picture, at most, in height and in width
+CELLS = 256  # most cells of a picture in height and in width
 DECILES = 10
 SIDES = ("source", "target")
 COLUMNS = ("name", "value", "class", "part", "gate", "connection", "height", "width", "decile", "weights")
-# Matrices with a row a word, and whose words these are.
+# Matrices with one row for each word, and the language of the words.
 WORD_TABLES = {
     "encoder.embed_tokens.weight": "source",
     "decoder.embed_tokens.weight": "target",
@@ -33,11 +34,11 @@ WORD_TABLES = {
     "decoder.fc_out.weight": "target",
     "decoder.embed_out": "target",
 }
-_FILLER = re.compile(r"madeupword\d+")  # rounds a dictionary of fairseq up to a multiple of eight
+_FILLER = re.compile(r"madeupword\d+")  # pads a dictionary of fairseq to a multiple of eight
 
 
 def analyse(config: Config, chain: Chain) -> Analysis:
-    """The numbers and pictures of a chain's masks; of a dense model all that could be pruned is kept."""
+    """The numbers and pictures of a chain's masks; in a dense model all prunable weights count as kept."""
     masks = checkpoints.masks_of(chain)
     if masks is None:
         weights = prunable(checkpoints.state_of(chain), config.recipe(chain.recipe)["prunable"]["embeddings"])
@@ -50,21 +51,23 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
 
 def are_words(dictionary: Sequence[str]) -> Tensor:
-    """True at the entries that are words (or subwords): special symbols and fairseq's fillers are not."""
+    """True at the entries that are words or subwords, not special symbols or fairseq's fillers."""
     return torch.tensor(
         [entry not in SPECIAL_SYMBOLS and not _FILLER.fullmatch(entry) for entry in dictionary]
     )
 
 
 def facts(masks: Mapping[str, Tensor], words: Mapping[str, Tensor]) -> pd.DataFrame:
-    """A row a fact, columns COLUMNS. `masks`: True where a weight is kept; `words`: of each side, `are_words`
-    of its dictionary.
+    """One row for each fact, with columns COLUMNS.
 
-    Shares are in percent of `weights`: `kept` of the model, `kept_of_class`, `kept_of_part` (an LSTM's
-    sub-groups, other matrices as a whole), `kept_on_diagonal` and `kept_off_diagonal` of square sub-groups,
-    `kept_of_decile` of matrices with a row a word (1: the most frequent words). `<side>_words_gone`: words
-    whose embedding has no weight left; `<side>_rank_gone`: their mean rank by frequency in percent of the
-    vocabulary (100: the rarest), left out where there are none.
+    `masks`: True where a weight is kept; `words`: for each side, `are_words` of its dictionary.
+
+    Shares are in percent of `weights`: `kept` of the model, `kept_of_class`, `kept_of_part` (sub-groups
+    of an LSTM, other matrices as a whole), `kept_on_diagonal` and `kept_off_diagonal` of square
+    sub-groups, `kept_of_decile` of matrices with one row for each word (decile 1: the most frequent
+    words). `<side>_words_gone`: the number of words whose embedding has no weight left;
+    `<side>_rank_gone`: their mean frequency rank in percent of the vocabulary (100: the rarest), left
+    out if there are none.
     """
     rows = [_share("kept", masks.values())]
     for label in classes(masks):
@@ -88,14 +91,12 @@ def facts(masks: Mapping[str, Tensor], words: Mapping[str, Tensor]) -> pd.DataFr
 
 
 def pictures(masks: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """A picture of every part of a model, as `facts` names them."""
+    """A picture of every part of a model; parts are named as in `facts`."""
     return {part: picture(mask) for part, _, mask in _parts(masks)}
 
 
 def picture(mask: Tensor) -> np.ndarray:
-    """A matrix as a picture of at most CELLS x CELLS cells: the share of kept weights in each, from 0 to
-    255.
-    """
+    """A matrix as a picture of at most CELLS x CELLS cells: the share of kept weights in each, 0 to 255."""
     matrix = _flat(mask).numpy()
     rows, columns = map(_edges, matrix.shape)
     bands = np.stack([band.sum(0, dtype=np.int32) for band in np.split(matrix, rows[1:-1])])
@@ -105,14 +106,12 @@ def picture(mask: Tensor) -> np.ndarray:
 
 
 def _edges(size: int) -> np.ndarray:
-    """Where the cells along one side begin, and where the last one ends; cells of equal size but for the
-    last.
-    """
+    """The boundaries of the cells along an axis of `size` weights; only the last cell may be smaller."""
     return np.append(np.arange(0, size, -(-size // CELLS)), size)
 
 
 def _flat(mask: Tensor) -> Tensor:
-    """A matrix as it is; a convolution's kernels as the rows of one."""
+    """A matrix as it is, or the kernels of a convolution as rows of a matrix."""
     return mask.reshape(len(mask), -1)
 
 
@@ -139,7 +138,7 @@ def _share(name: str, masks: Collection[Tensor]) -> dict[str, Any]:
 
 
 def _diagonal(mask: Tensor) -> list[dict[str, Any]]:
-    """Kept shares on the main diagonal and off it; nothing where there is no such pair."""
+    """Kept shares on and off the main diagonal; empty unless the matrix is square and larger than 1 x 1."""
     height, width = mask.shape
     if height != width or height == 1:
         return []
@@ -152,7 +151,7 @@ def _diagonal(mask: Tensor) -> list[dict[str, Any]]:
 
 
 def _deciles(mask: Tensor, words: Tensor) -> list[dict[str, Any]]:
-    """Kept shares of a matrix with a row a word, by tenths of the words from the most frequent on."""
+    """Kept shares of a matrix with one row for each word, by tenths of the words, the most frequent first."""
     tenths = torch.tensor_split(torch.nonzero(words).flatten(), DECILES)
     return [
         _share("kept_of_decile", [mask[rows]]) | {"decile": place}
@@ -162,15 +161,13 @@ def _deciles(mask: Tensor, words: Tensor) -> list[dict[str, Any]]:
 
 
 def _embedding(masks: Mapping[str, Tensor], side: str) -> Tensor | None:
-    """The mask of a side's embedding, which may be tied to the source's; None where embeddings are not
-    prunable.
-    """
+    """The mask of a side's embedding, or of the source's if they are tied; None if they are not prunable."""
     source = masks.get("encoder.embed_tokens.weight")
     return source if side == "source" else masks.get("decoder.embed_tokens.weight", source)
 
 
 def _gone(side: str, mask: Tensor | None, words: Tensor) -> list[dict[str, Any]]:
-    """How many words have no weight left, and their mean rank."""
+    """The number of words without any weight left, and their mean frequency rank."""
     if mask is None:
         return [{"name": f"{side}_words_gone", "value": 0}]
     gone = ~mask.any(1)[words]

@@ -1,1 +1,1 @@
-"""Training: schedules, masks, selection, state and resume."""
+"""Training: the loop with its selection and resumption, and the treatments of a training."""

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-# of the first updates: after t of them the newest weights count EARLY / (EARLY + t) at least, so that the
-# first are forgotten
+# After t updates the newest weights count at least EARLY / (EARLY + t), so that the first ones are forgotten.
 EARLY = 9
 
 
 class Average:
     """The average of a model's parameters over its updates, in single precision.
 
-    After update t it moves by max(rate, 9 / (9 + t)) of the way to the weights: Marian's form without its
-    scaling by the batch's words. `parameters`: the model's, by name, as they are: moved and stepped, they are
-    still the ones that are averaged. A weight of exactly zero at every update is exactly zero in the average.
+    After update t the average moves by max(rate, 9 / (9 + t)) of the way to the weights: Marian's form
+    without its scaling by the words of the batch. `parameters`: the model's parameters by name; the
+    average follows these tensors themselves, on whatever device they are and as the optimiser changes
+    them. A weight that is exactly zero after every update is exactly zero in the average.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], rate: float) -> None:
@@ -29,7 +29,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights as an update has left them."""
+        """Move the average towards the weights that an update has left."""
         self.updates += 1
         step = max(self.rate, EARLY / (EARLY + self.updates))
         for name, average in self.averages.items():
@@ -37,7 +37,7 @@ class Average:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the model computes with the average; afterwards with its own weights again, bit by bit."""
+        """Context in which the model has the averaged weights; its own return afterwards, bit by bit."""
         own = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self._copy(self.averages)
         try:
@@ -46,10 +46,11 @@ class Average:
             self._copy(own)
 
     def state(self) -> tuple[int, dict[str, Tensor]]:
-        """What a resumed training needs."""
+        """The number of updates and the averages, as a resumed training needs them."""
         return self.updates, self.averages
 
     def resume(self, state: tuple[int, dict[str, Tensor]]) -> None:
+        """Continue from the number of updates and the averages that `state` returned."""
         self.updates = state[0]
         for name, average in self.averages.items():
             average.copy_(state[1][name])

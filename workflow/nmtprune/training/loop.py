@@ -1,8 +1,7 @@
-"""The training loop over fairseq's Trainer: rates by schedule, masks, validation, selection, early stop, and
-exact resumption.
+"""The training loop over fairseq's Trainer: learning rates, treatments, validation, selection and resumption.
 
-fairseq's own loop keeps its patience counter and the best score in memory only and cannot let the parent
-compete at update 0. Everything here that decides is in `Progress`, which is saved with the weights.
+fairseq's own loop keeps its patience counter and best score in memory only, and cannot let the parent
+compete at update 0. Everything that decides here is in `Progress`, which is saved with the weights.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from nmtprune.training.events import Events
 from nmtprune.training.treatment import Treatment
 
 NOTHING_YET = {"loss": 0.0, "nll_loss": 0.0, "ntokens": 0, "seconds": 0.0}
-LARGEST_EXPONENT = 700.0  # of e in double precision
+LARGEST_EXPONENT = 700.0  # e to this power is still finite in double precision
 SECONDS_BETWEEN_SAVES = 300
 SECONDS_BETWEEN_REPORTS = 5
 
 
 @dataclass
 class Progress:
-    """What training has decided so far; saved with the weights, so that an interrupted training decides the
-    same.
+    """What a training has decided so far.
 
-    `precisions`: those that it has trained in, each with the number of updates before it.
+    It is saved with the weights, so that a resumed training decides the same. `precisions`: the
+    precisions of the training so far, each with the number of updates before it.
     """
 
     update: int = 0
@@ -53,17 +52,17 @@ class Progress:
 
     @property
     def precision(self) -> str:
-        """`bf16`, or of a training that went on in another one `bf16, fp32 from update 401`."""
+        """The precision as text: `bf16`, or `bf16, fp32 from update 401` if it changed."""
         (_, first), *later = self.precisions
         return ", ".join([first, *(f"{used} from update {updates + 1}" for updates, used in later)])
 
 
 class Training:
-    """One training step. `run` returns when `state/` holds the selected checkpoint, the last one and the
-    history.
+    """One training step; `run` returns when `state/` holds the selected and last checkpoints and the history.
 
-    `updates_before`: updates that the weights have had in other trainings; the order of batches and dropout
-    go on from there.
+    `updates_before`: updates of the weights in earlier trainings; the order of batches and dropout
+    continue from there. `development_bleu`: a function from weights to BLEU, needed if the schedule
+    selects by BLEU.
     """
 
     def __init__(
@@ -92,6 +91,10 @@ class Training:
         self._since_validation = dict(NOTHING_YET)
 
     def run(self) -> Progress:
+        """Train until the schedule ends or its patience is exhausted.
+
+        An interrupted training is resumed. Raises UserError where training diverges.
+        """
         trainer, progress, updates = self.trainer, self.progress, self.schedule.updates
         for treatment in self.treatments:
             treatment.begin(trainer)
@@ -131,10 +134,9 @@ class Training:
         return progress
 
     def _update(self, samples: list, epoch: int) -> bool:
-        """One update; False where half precision overflowed: fairseq lowers its loss scale and takes the next
-        batch.
+        """Make one update; return False if half precision overflowed and fairseq lowered its loss scale.
 
-        Raises UserError where training diverges.
+        fairseq then takes the next batch. Raises UserError where training diverges.
         """
         trainer, progress = self.trainer, self.progress
         trainer.optimizer.set_lr(self.schedule.learning_rate.at(progress.update + 1))
@@ -169,25 +171,25 @@ class Training:
             sums[key] = sums[key] + log[key]
 
     def _begin_average(self) -> None:
-        """Average the weights from here on, where the schedule says so."""
+        """Start to average the weights if the schedule asks for it."""
         if rate := self.schedule.exponential_moving_average:
             self.average = Average(self.trainer.get_model().named_parameters(), rate)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Inside, the model's weights are their average, where one is kept."""
+        """Context in which the model has its averaged weights, if an average is kept."""
         with self.average.in_place() if self.average else contextlib.nullcontext():
             yield
 
     def _since_reset(self) -> int:
-        """Updates since the optimiser was fresh."""
+        """Number of updates since the optimiser was last fresh."""
         return self.progress.update - max(
             (each for each in self.schedule.reset_after if each < self.progress.update), default=0
         )
 
     def _reset(self) -> None:
-        """Go on as the next step of a chain would: from the selected checkpoint, with a fresh optimiser."""
-        session.wait_for_all()  # the first worker has written it
+        """Continue as a next step would: from the selected checkpoint, with a fresh optimiser."""
+        session.wait_for_all()  # until the first worker has written the checkpoint
         session.load_weights(self.trainer, checkpoints.read(outputs_of(self.state) / paths.MODEL)["model"])
         session.restart_optimizer(self.trainer)
         self._begin_average()
@@ -200,7 +202,10 @@ class Training:
             self._validate_and_select(epoch, columns)
 
     def _validate_and_select(self, epoch: int, columns: Mapping[str, Any]) -> None:
-        """`columns`: of the history, what treatments say of the weights themselves."""
+        """Validate, add a row to the history, and select; `columns`: the row's values from the treatments.
+
+        Treatments compute these columns from the model's own weights, not from their average.
+        """
         progress, sums = self.progress, self._since_validation
         trained = int(sums["ntokens"])
         for treatment in self.treatments:
@@ -291,12 +296,12 @@ class Training:
         session.load_optimizer_state(self.trainer, saved["optimizer"], saved["progress"]["update"])
         if self.average:
             self.average.resume(saved["average"])
-        place = saved["batches"]
+        position = saved["batches"]
         # each worker counts its own batches of the epoch
-        place["iterations_in_epoch"] = (
-            place["iterations_in_epoch"] * saved.get("workers", 1) // session.world_size()
+        position["iterations_in_epoch"] = (
+            position["iterations_in_epoch"] * saved.get("workers", 1) // session.world_size()
         )
-        batches.load_state_dict(place)
+        batches.load_state_dict(position)
         self.progress.__dict__.update(saved["progress"])
         self._since_validation = saved["since_validation"]
         for treatment, state in zip(self.treatments, saved.get("treatments", []), strict=False):
@@ -305,9 +310,10 @@ class Training:
         print(f"resumed at update {self.progress.update}", flush=True)
 
     def _settle_precision(self) -> None:
-        """Train in the precision that this machine allows. A training that has begun in single precision
-        stays in it; one that has begun in mixed precision goes on in single precision where there is no
-        bfloat16, and says so.
+        """Choose the precision that this machine allows, and report if it is not the one that was asked for.
+
+        A training that began in single precision stays in it. One that began in mixed precision
+        continues in single precision on a machine without bfloat16.
         """
         progress, (used, autocast, reason) = self.progress, self.precision
         before = progress.precisions[-1][1] if progress.precisions else None
@@ -316,7 +322,7 @@ class Training:
         if used != before:
             progress.precisions.append((progress.update, used))
         self.trainer.autocast = autocast
-        for row in progress.history:  # of a training that an older version began
+        for row in progress.history:  # rows of older versions lack the precision
             row.setdefault("precision", used)
         if reason and self.master:
             since = (

@@ -13,8 +13,9 @@ from nmtprune.training.treatment import Treatment
 
 
 class Masked(Treatment):
-    """Training under masks. Raises RuntimeError at a validation that finds a pruned weight which is not
-    exactly zero.
+    """Training under masks.
+
+    Raises RuntimeError at a validation where a pruned weight is not exactly zero.
     """
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
@@ -25,10 +26,10 @@ class Masked(Treatment):
         hold(trainer.get_model(), self.masks)
 
     def history(self) -> dict[str, Any]:
-        """`sparsity`: the pruned share of the masked matrices in percent."""
-        if found := broken(self.trainer.get_model(), self.masks):
+        """The column `sparsity`: the pruned share of the masked matrices in percent."""
+        if names := broken(self.trainer.get_model(), self.masks):
             raise RuntimeError(
-                f"pruned weights are not zero in {', '.join(found)} at update "
+                f"pruned weights are not zero in {', '.join(names)} at update "
                 f"{self.trainer.get_num_updates()}"
             )
         total = sum(mask.numel() for mask in self.masks.values())
@@ -36,12 +37,13 @@ class Masked(Treatment):
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Zero the pruned weights of `model` and keep their gradients at zero from now on.
+    """Set the pruned weights of `model` to zero, and their gradients from now on.
 
-    `masks`: parameter name -> boolean tensor of the parameter's shape, True where a weight is kept. Call it
-    before the optimiser is built and start that without state: a weight, a gradient and a moment of exactly
-    zero stay zero under Adam and SGD, with weight decay, in fp16 (master weights are copied from these) and
-    under distributed training (every worker masks the same gradients).
+    `masks`: for each parameter name a boolean tensor of the parameter's shape, True where a weight is
+    kept. Call this before the optimiser is built, and start the optimiser without state: if weight,
+    gradient and moments are exactly zero, they stay zero under Adam and SGD, with weight decay, in fp16
+    (master weights are copies of these weights) and in distributed training (every worker masks the same
+    gradients).
     """
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():

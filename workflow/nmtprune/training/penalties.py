@@ -12,13 +12,13 @@ from nmtprune.pruning.groups import groups
 
 
 class GroupLasso:
-    """R = sum over groups of gamma * |w_g|_2 (equation 1) over the parameters of a model under training.
+    """R = sum over groups of gamma * |w_g|_2 (equation 1) over the parameters of a model in training.
 
-    `parameters`: the model's parameters by name (`dict(model.named_parameters())`), held as they are: moved
-    and stepped, they are still the ones that are measured. `kind`, `where`, `head_dim`: see
-    `pruning.groups.groups`. `gamma`: `sqrt`, the square root of the group's size, or `none`, 1. The weight
-    lambda and the division by the words of a batch (equation 2) are the caller's. Raises UserError for a
-    model that has no such groups.
+    `parameters`: the model's parameters by name (`dict(model.named_parameters())`); the penalty follows
+    these tensors themselves, on whatever device they are and as the optimiser changes them. `kind`,
+    `where`, `head_dim`: see `pruning.groups.groups`. `gamma`: `sqrt` for the square root of the group's
+    size, `none` for 1. The caller multiplies by lambda and divides by the words of the batch (equation
+    2). Raises UserError for a model without such groups.
     """
 
     def __init__(
@@ -32,8 +32,9 @@ class GroupLasso:
         self._scaled = gamma == "sqrt"
 
     def value(self) -> Tensor:
-        """R, a float32 scalar that gradients flow from, computed in single precision also where the model is
-        not; zero at a group of zeros.
+        """R, a differentiable float32 scalar; a group of zeros adds zero.
+
+        R is computed in single precision, also under autocast.
         """
         terms = []
         with torch.autocast(self.sets[0].weight.device.type, enabled=False):
@@ -44,5 +45,5 @@ class GroupLasso:
 
     @torch.no_grad()
     def norms(self) -> list[Tensor]:
-        """L2 norms of the groups now [groups], for each of `sets`."""
+        """Current L2 norms of the groups [groups], for each of `sets`."""
         return [each.norms() for each in self.sets]

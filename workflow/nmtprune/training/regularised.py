@@ -16,16 +16,16 @@ from nmtprune.pruning.slicing import dead_units, shape_of, shape_without
 from nmtprune.training.penalties import GroupLasso
 from nmtprune.training.treatment import Treatment
 
-UPDATES_BETWEEN_STEPS = 10  # of a lambda that is sought
-LARGEST_STEP = 0.05  # of its logarithm
+UPDATES_BETWEEN_STEPS = 10  # between two changes of a lambda that is being sought
+LARGEST_STEP = 0.05  # largest such change of log lambda
 
 
 class Regularised(Treatment):
-    """Adds lambda times the penalty to the loss, and puts the widths that slicing would leave into the
-    history.
+    """Adds lambda times the penalty to the loss, and the widths that slicing would leave to the history.
 
-    `strength`: lambda; or `to67`: it rises and falls from `settings["start"]` until about 67 % of the hidden
-    units of the feed-forward layers that are penalised lie small. `settings`: of the recipe's `lasso`.
+    `strength`: lambda, or a sparsity such as `to67`: lambda then starts at `settings["start"]` and rises
+    and falls until about 67 % of the penalised feed-forward units have small norms. `settings`: the
+    recipe's `lasso` settings.
     """
 
     def __init__(
@@ -51,11 +51,10 @@ class Regularised(Treatment):
         trainer.criterion.penalty = self.penalty
 
     def penalty(self, words: int) -> Tensor:
-        """What a batch of so many target words adds to the sum of its losses: fairseq divides that by the
-        words of the whole update.
+        """The term that is added to the summed loss of a batch of `words` target words.
 
-        Equation 2, per word: lambda / |B| with |B| the update's words, or the words of the batch that lambda
-        speaks of.
+        fairseq divides the sum by the words of the whole update. Equation 2 for each word: lambda / |B|,
+        where |B| is the number of words of the update, or the setting `reference_words` if given.
         """
         reference = self.settings["reference_words"]
         share = words / reference if reference else 1 / self.batches
@@ -63,12 +62,16 @@ class Regularised(Treatment):
 
     def before_update(self, update: int) -> None:
         if self.target is not None and update % UPDATES_BETWEEN_STEPS == 0:
-            short = (self.target - small_share(self.parameters, self.groups, self.where, self.head_dim)) / 100
-            self.strength *= float(torch.tensor(short).clamp(-LARGEST_STEP, LARGEST_STEP).exp())
+            missing = (
+                self.target - small_share(self.parameters, self.groups, self.where, self.head_dim)
+            ) / 100
+            self.strength *= float(torch.tensor(missing).clamp(-LARGEST_STEP, LARGEST_STEP).exp())
 
     def history(self) -> dict[str, Any]:
-        """`lambda`, `penalty` (R of equation 1), `ffn_sparsity` in percent, and what would be left of each
-        layer: `encoder.0.ffn` hidden units, `encoder.0.self` and `decoder.0.cross` heads.
+        """Columns `lambda`, `penalty` (R of equation 1), `ffn_sparsity` in percent, and widths of the layers.
+
+        Widths are what slicing would leave: `encoder.0.ffn` counts hidden units, `encoder.0.self` and
+        `decoder.0.cross` count heads.
         """
         with torch.no_grad():
             rule = rule_of(self.settings, self.parameters, self.groups, self.where, self.head_dim, self.given)

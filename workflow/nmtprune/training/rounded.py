@@ -1,4 +1,4 @@
-"""Fine-tuning of weights that an engine rounds to 8 bits: the straight-through estimator."""
+"""Fine-tune weights that an engine rounds to 8 bits, with the straight-through estimator."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from nmtprune.translation import int8
 
 
 class Rounded(Treatment):
-    """Forward and backward see the weights as the engine will round them; the optimiser moves the weights
-    behind them.
+    """Computes losses and gradients with rounded weights, and updates the unrounded weights.
+
+    Weights are rounded as the engine rounds them.
     """
 
     def __init__(self, engine: str) -> None:

@@ -1,5 +1,6 @@
-"""What may be done to a training beside its updates: masks that hold, a penalty, weights rounded for an
-engine.
+"""The interface of treatments: what a training does beside its updates.
+
+Treatments hold masks, add a penalty, or round weights for an engine.
 """
 
 from __future__ import annotations
@@ -12,25 +13,28 @@ from nmtprune.fairseq_bridge.session import Trainer
 
 
 class Treatment:
-    """Called by the training loop at these moments; each does nothing by default. Treatments do not know of
-    each other.
+    """Methods that the training loop calls at fixed moments; each does nothing by default.
+
+    Treatments are independent of each other.
     """
 
     def begin(self, trainer: Trainer) -> None:
-        """Before the optimiser is built and anything is resumed."""
+        """Called before the optimiser is built and before anything is resumed."""
 
     def before_update(self, update: int) -> None:
-        """Before the forward pass of update number `update`, the first is 1."""
+        """Called before the forward pass of update number `update`, counted from 1."""
 
     def after_update(self) -> None:
-        """After the optimiser's step, and after an update that half precision gave up."""
+        """Called after the optimiser's step, and after an update that overflowed in half precision."""
 
-    def before_validation(self) -> None: ...
+    def before_validation(self) -> None:
+        """Called before the development loss is computed."""
 
-    def after_validation(self) -> None: ...
+    def after_validation(self) -> None:
+        """Called when development loss and BLEU are computed, before a checkpoint is written."""
 
     def history(self) -> dict[str, Any]:
-        """Columns of the history, of the model as it is at a validation. The same columns each time."""
+        """Columns of the history at a validation, the same ones each time."""
         return {}
 
     def norms(self) -> dict[str, Tensor]:
@@ -38,7 +42,8 @@ class Treatment:
         return {}
 
     def state(self) -> Any:
-        """What a resumed training needs of it; None where nothing."""
+        """What a resumed training needs from this treatment; None if nothing."""
         return None
 
-    def resume(self, state: Any) -> None: ...
+    def resume(self, state: Any) -> None:
+        """Continue from what `state` returned in the interrupted training."""
