@@ -422,7 +422,7 @@ def test_a_training_that_began_in_single_precision_stays_in_it(bench, processor,
 def test_half_precision_of_a_gpu_cannot_go_on_elsewhere(studio):
     trainer, _ = trainer_of(studio, "micro", "bf16")
     saved = session.optimizer_state(trainer) | {"masters": {"cuda:0": torch.zeros(3)}}
-    with pytest.raises(UserError, match="half precision cannot change it: go on there"):
+    with pytest.raises(UserError, match="half precision cannot change its device: continue it there"):
         session.load_optimizer_state(trainer, saved, 1)
 
 

@@ -1,13 +1,4 @@
-"""The only place that imports fairseq. Import fairseq through `nmtprune.fairseq_bridge.shim`, never
-directly.
-"""
+"""The only folder that imports fairseq; each module imports `shim` before fairseq."""
 
-TOOLS = (
-    "eval-lm",
-    "generate",
-    "interactive",
-    "preprocess",
-    "score",
-    "train",
-    "validate",
-)  # of fairseq, by hand (`tools`)
+# fairseq's command-line tools that `python -m nmtprune fairseq` runs (see `tools`).
+TOOLS = ("eval-lm", "generate", "interactive", "preprocess", "score", "train", "validate")

@@ -1,4 +1,4 @@
-"""A recipe's words as fairseq's options."""
+"""Translate the settings of recipes into fairseq's options."""
 
 from __future__ import annotations
 
@@ -43,16 +43,19 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "init_scale": ["init-scale"],
     },
 }
-# LightConv's kernels grow with the layer (fairseq's default for 7 layers); every layer needs one.
+# Kernel sizes of LightConv by layer, as in fairseq's default for 7 layers; the last one repeats.
 _KERNELS = (3, 7, 15, 31)
 SHARED = {"none": [], "target": ["--share-decoder-input-output-embed"], "all": ["--share-all-embeddings"]}
 
 
 def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
-    """fairseq's options of an architecture; what the recipe does not say stays as `--arch` has it."""
+    """The options of fairseq for an architecture.
+
+    Settings that the recipe omits have the defaults of `--arch`.
+    """
     name = architecture["name"]
     if name == "nmtprune_transformer" and {"embed_dim", "heads"} <= architecture.keys():
-        # the checkpoint says it even where pruning leaves no layer all its heads
+        # stored in the checkpoint, since pruning may leave no layer with all its heads
         architecture = {"head_dim": architecture["embed_dim"] // architecture["heads"], **architecture}
     options = ["--arch", name, *SHARED[architecture.get("share_embeddings", "none")]]
     if architecture.get("norm") == "pre":
@@ -71,8 +74,9 @@ def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
 
 
 def of_schedule(schedule: Schedule) -> list[str]:
-    """fairseq's options of a training schedule, but for its precision. The learning rate itself is set before
-    every update by the training loop.
+    """The options of fairseq for a training schedule, without its precision.
+
+    The learning rate is constant here: the training loop sets it before every update.
     """
     optimizer = schedule.optimizer
     options = ["--max-tokens", schedule.batch_tokens, "--update-freq", schedule.accumulate]
@@ -94,4 +98,5 @@ def of_schedule(schedule: Schedule) -> list[str]:
 
 
 def of_data(binarised: Path, source: str, target: str) -> list[str]:
+    """The options of fairseq for a binarised data folder and its languages."""
     return [str(binarised), "--task", "translation", "--source-lang", source, "--target-lang", target]

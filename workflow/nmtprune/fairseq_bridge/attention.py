@@ -1,5 +1,6 @@
-"""Attention in few large operations: PyTorch's own softmax and fused attention crawl over short sentences on
-a CPU.
+"""Attention in few large operations.
+
+On a CPU, PyTorch's own softmax and fused attention are slow for short sentences.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ from torch import Tensor
 
 from nmtprune.fairseq_bridge.dropout import dropout
 
-ROWS = 32  # in mixed precision the tokens of a batch are filled up to a multiple of this
-_VECTOR = (
-    16  # floats in the widest vector register; PyTorch's softmax takes shorter rows one element at a time
-)
+ROWS = 32  # in mixed precision the number of rows of a packed batch is a multiple of this
+# Floats in the widest vector register; PyTorch's softmax processes shorter rows one element at a time.
+_VECTOR = 16
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Which positions of a batch [sentences, length] hold tokens. `tokens`: their places in the flattened
-    batch; None where all do.
+    """The positions of a batch [sentences, length] that hold tokens, for computing without padding.
 
-    What is packed has `rows` rows. In mixed precision these are some more than there are tokens, since oneDNN
-    compiles its bfloat16 products anew for every number of rows. The last rows begin as zeros; no token and
-    no gradient depends on them.
+    `tokens`: indices of these positions in the flattened batch; None if all positions hold tokens. A
+    packed tensor has `rows` rows. In mixed precision there are a few more rows than tokens, since oneDNN
+    compiles its bfloat16 products anew for every number of rows. The additional rows follow the tokens
+    and start as zeros; no token and no gradient depends on them.
     """
 
     sentences: int
@@ -35,7 +35,7 @@ class Packing:
 
     @classmethod
     def of(cls, held: Tensor) -> Packing:
-        """`held`: [sentences, length], true where there is a token."""
+        """The packing of a batch; `held` [sentences, length] is true where there is a token."""
         if bool(held.all()):
             return cls(*held.shape, None, held.numel())
         tokens = held.flatten().nonzero().squeeze(1)
@@ -49,7 +49,7 @@ class Packing:
         return _Pack.apply(padded, self) if padded.is_floating_point() else _packed(self, padded, fill)
 
     def pad(self, packed: Tensor) -> Tensor:
-        """[rows, ...] to [sentences * length, ...], zero where there is no token."""
+        """[rows, ...] to [sentences * length, ...], with zeros at positions without a token."""
         return packed if self.tokens is None else _Pad.apply(packed, self)
 
 
@@ -127,23 +127,24 @@ class _FromHeads(torch.autograd.Function):
 
 
 def to_heads(x: Tensor, packing: Packing, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """`parts` projections that lie side by side [rows, parts * heads * head_dim], each as [sentences * heads,
-    length, head_dim].
+    """Split projections that lie side by side into heads.
+
+    `x` [rows, parts * heads * head_dim] becomes `parts` tensors [sentences * heads, length, head_dim].
     """
     return _ToHeads.apply(x, packing, parts, heads)
 
 
 def from_heads(x: Tensor, packing: Packing, heads: int) -> Tensor:
-    """[sentences * heads, length, head_dim] as [rows, heads * head_dim]."""
+    """Join heads: [sentences * heads, length, head_dim] to [rows, heads * head_dim]."""
     return _FromHeads.apply(x, packing, heads)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None, p: float) -> Tensor:
-    """What queries [n, length, head_dim] gather from values [n, memory length, head_dim] (Vaswani et al.
-    2017, equation 1).
+    """Scaled dot-product attention (Vaswani et al. 2017, equation 1) [n, length, head_dim].
 
-    `hidden`: added to the scores [n, length, memory length], minus infinity where nothing is to be seen, or
-    None; `p`: dropout of the weights. The softmax is taken in single precision.
+    `queries`: [n, length, head_dim]; `keys`, `values`: [n, memory length, head_dim]. `hidden`: added to
+    the scores [n, length, memory length], minus infinity at hidden positions, or None. `p`: dropout of
+    the attention weights. The softmax is computed in single precision.
     """
     scale = queries.shape[-1] ** -0.5
     beta = 0 if hidden is None else 1

@@ -1,4 +1,4 @@
-"""fairseq's data folders, written in this process: `fairseq-train` and `fairseq-generate` open them."""
+"""Write the data folders that `fairseq-train` and `fairseq-generate` open, within this process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from nmtprune.experiment.subwords import SIDES, Side
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, evenly_spaced, write_lines
 
-# fairseq validates on `valid` unless told otherwise; `fairseq-generate --gen-subset` takes any other name.
+# fairseq validates on `valid` by default; `fairseq-generate --gen-subset` takes any other name as well.
 FAIRSEQ_SPLIT = {"dev": "valid"}
 
 UNKNOWN = Dictionary().unk()
-AT_ONCE = 1 << 24  # pieces that are compared
+AT_ONCE = 1 << 24  # number of pieces compared at a time
 
 
 class Subwords(Protocol):
-    """What binarising asks of subwords (`data.subwords`)."""
+    """The interface of subwords that binarising needs; `data.subwords` implements it."""
 
     languages: tuple[str, str]
     joint_dictionary: bool
@@ -36,16 +36,15 @@ class Subwords(Protocol):
     given_dictionaries: list[Path] | None
 
     def encode(self, side: Side, line: str) -> str:
-        """A line of plain text as pieces with spaces between."""
+        """A line of plain text as pieces separated by spaces."""
 
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
-    """Encode the splits' text and write it to `folder` with its dictionaries; return the number of types by
-    language.
+    """Encode the text of all splits, write it to `folder` with its dictionaries, and return their sizes.
 
-    A dictionary holds the pieces of the training text, the most frequent first, and is not padded to a
-    multiple of 8: numbers of parameters are what the arithmetic says. Dictionaries that came with a model are
-    taken as they are.
+    The sizes are numbers of types by language. A dictionary holds the pieces of the training text, the
+    most frequent first. It is not padded to a multiple of 8, so that parameter counts match the
+    arithmetic. Dictionaries that came with a model are copied unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prefix = f"{'-'.join(subwords.languages)}"
@@ -73,31 +72,28 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
 def read_pairs(
     folder: Path, split: str, languages: Sequence[str], most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of a split as ids of pieces without end of sentence: all of them, or `most` that are evenly
-    spaced.
-    """
+    """The pairs of a split as piece ids without end of sentence: all, or `most` evenly spaced ones."""
     source, target = _sides(folder, split, languages)
     for index in evenly_spaced(len(source), most):
         yield source[index].numpy()[:-1], target[index].numpy()[:-1]
 
 
 def lengths(folder: Path, split: str, languages: Sequence[str]) -> list[np.ndarray]:
-    """The numbers of pieces [sentences] of a split's source and target, end of sentence included."""
-    return [
-        data.sizes.copy() for data in _sides(folder, split, languages)
-    ]  # the file is closed with its data set
+    """Numbers of pieces [sentences] of a split's source and target, end of sentence included."""
+    # copied, since the file is closed with its data set
+    return [data.sizes.copy() for data in _sides(folder, split, languages)]
 
 
 def unknown(folder: Path, split: str, languages: Sequence[str]) -> dict[str, float]:
-    """The parts of a split's pieces that are unknown, by language, end of sentence apart."""
-    found = {}
+    """The share of unknown pieces in a split, by language, without end of sentence."""
+    shares = {}
     for language, data in zip(languages, _sides(folder, split, languages), strict=True):
-        pieces = np.frombuffer(data._bin_buffer, data._index.dtype)  # of all sentences, one after the other
+        pieces = np.frombuffer(data._bin_buffer, data._index.dtype)  # all sentences, concatenated
         parts = (pieces[start : start + AT_ONCE] for start in range(0, len(pieces), AT_ONCE))
-        found[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(
+        shares[language] = sum(int(np.count_nonzero(part == UNKNOWN)) for part in parts) / max(
             len(pieces) - len(data), 1
         )
-    return found
+    return shares
 
 
 def _sides(folder: Path, split: str, languages: Sequence[str]) -> list[MMapIndexedDataset]:
@@ -117,7 +113,7 @@ def _rewound(file: IO[str]) -> Iterator[str]:
 
 
 def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[str]]) -> list[Dictionary]:
-    """The dictionaries of source and target; the training text in pieces goes to `encoded` on the way."""
+    """The dictionaries of source and target; writes the encoded training text to `encoded` on the way."""
     counts: dict[Side, Counter[str]] = {}
     for side, language in zip(SIDES, subwords.languages, strict=True):
         counts[side] = Counter()
@@ -134,13 +130,14 @@ def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[
 def _load(file: Path) -> Dictionary:
     try:
         return Dictionary.load(str(file))
-    except Exception as error:  # for a wrong encoding fairseq raises no less
+    except Exception as error:  # for a wrong encoding fairseq raises a plain Exception
         raise UserError(f"{file} is not a dictionary of fairseq: {error}") from None
 
 
 def _save(dictionary: Dictionary, file: Path) -> None:
-    """As fairseq saves it, and a symbol that takes the place of an earlier one is marked, which fairseq's own
-    `save` forgets.
+    """Save a dictionary in fairseq's format.
+
+    A symbol that replaces an earlier one is marked, which fairseq's own `save` omits.
     """
     seen = set(dictionary.symbols[: dictionary.nspecial])
     lines = []
@@ -161,7 +158,7 @@ def _dictionary(counts: Counter[str], most_types: int | None) -> Dictionary:
 
 
 def _write(lines: Iterator[str], dictionary: Dictionary, prefix: Path) -> None:
-    # A text that spells a special symbol (`</s>`) must not end the sentence there.
+    # Special symbols are left out: a text that contains `</s>` must not end the sentence there.
     indices = {piece: index for piece, index in dictionary.indices.items() if index >= dictionary.nspecial}
     unknown, end = dictionary.unk(), [dictionary.eos()]
     with (
@@ -170,6 +167,6 @@ def _write(lines: Iterator[str], dictionary: Dictionary, prefix: Path) -> None:
     ):
         builder = make_builder(str(data), "mmap", vocab_size=len(dictionary))
         for pieces in lines:
-            numbers = (indices.get(piece, unknown) for piece in pieces.split(" ") if piece)
-            builder.add_item(torch.tensor(list(chain(numbers, end))))
+            ids = (indices.get(piece, unknown) for piece in pieces.split(" ") if piece)
+            builder.add_item(torch.tensor(list(chain(ids, end))))
         builder.finalize(str(index))

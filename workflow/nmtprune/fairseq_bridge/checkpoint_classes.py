@@ -1,5 +1,6 @@
-"""Classes that hold data in checkpoints of fairseq 0.6 to 0.12, and nothing else. The shim comes first: it
-imports fairseq.
+"""The data classes that may occur in checkpoints of fairseq 0.6 to 0.12.
+
+The functions import fairseq, so `shim` must be imported first.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ import numpy
 from nmtprune.store.unpickling import Allowed
 
 _PLAIN = ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")
-_TYPES = ("Any", "Dict", "List", "Optional", "Tuple", "Union")  # of fields, in the metadata of omegaconf
+_TYPES = ("Any", "Dict", "List", "Optional", "Tuple", "Union")  # field types in omegaconf's metadata
 
 
 def classes() -> Iterator[Allowed]:
-    """Options, numbers of numpy, what omegaconf and meters consist of."""
+    """All allowed classes: plain types, those of numpy and omegaconf, and fairseq's options and meters."""
     yield (_as_dict, "collections.defaultdict")
     yield from (getattr(builtins, name) for name in _PLAIN)
     yield from ((getattr(typing, name), f"typing.{name}") for name in _TYPES)
-    yield (operator.getitem, "_operator.getitem")  # `Optional[int]` is written as that
+    yield (operator.getitem, "_operator.getitem")  # `Optional[int]` is pickled as a call of it
     yield from _of_numpy()
     yield from _of_omegaconf()
     yield from _of_fairseq()
 
 
 def _as_dict(*_: typing.Any) -> dict[typing.Any, typing.Any]:
-    """PyTorch fills no other mappings than plain ones."""
+    """An empty plain dict: PyTorch's restricted loader fills no other mappings."""
     return {}
 
 
@@ -60,9 +61,7 @@ def _of_omegaconf() -> Iterator[Allowed]:
 
 
 def _of_fairseq() -> Iterator[Allowed]:
-    """Its dataclasses, which omegaconf names as the types of groups of options, and the meters of its early
-    releases.
-    """
+    """The dataclasses that omegaconf names as types of option groups, and the meters of early releases."""
     from fairseq.dataclass import FairseqDataclass
     from fairseq.logging import meters
 

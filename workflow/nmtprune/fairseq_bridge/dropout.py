@@ -1,4 +1,4 @@
-"""Dropout on a CPU from raw random bits: PyTorch's Bernoulli generator takes longer than a layer norm."""
+"""Dropout on a CPU from raw random bits, since PyTorch's Bernoulli generator is slower than a layer norm."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import torch
 from fairseq.modules import FairseqDropout
 from torch import Tensor
 
-_BITS = 16  # of each draw; a 64-bit random number has four
+_BITS = 16  # bits of each draw; a 64-bit random number gives four draws
 
 
 def _scale(like: Tensor, p: float) -> Tensor:
-    """What dropout multiplies by, in the shape of `like` and single precision: 0 with probability p (to
-    2^-16), else 1 / (1 - p).
+    """The factors of dropout, in the shape of `like` and single precision.
+
+    A factor is 0 with probability p (to 2^-16), and 1 / (1 - p) otherwise.
     """
     precision = torch.promote_types(like.dtype, torch.float32)
     threshold = round(p * 2**_BITS) - 2 ** (_BITS - 1)
@@ -51,17 +52,15 @@ class _DroppedSum(torch.autograd.Function):
 
 
 def rate(module: FairseqDropout) -> float:
-    """The share that a dropout module drops now: none outside training."""
+    """The current rate of a dropout module, which is 0 outside training."""
     return module.p if module.training or module.apply_during_inference else 0.0
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """`x` with each element zero with probability `p` below 1, and the others larger by as much as keeps the
-    mean.
-    """
+    """`x` with each element zero with probability `p` < 1 and the others scaled by 1 / (1 - p)."""
     return _Dropout.apply(x, p) if p else x
 
 
 def dropped_sum(residual: Tensor, x: Tensor, p: float) -> Tensor:
-    """`residual` plus `x` under dropout, in the precision of `residual`."""
+    """`residual` + dropout(`x`), in the precision of `residual`."""
     return _DroppedSum.apply(residual, x, p) if p else residual + x

@@ -1,4 +1,4 @@
-"""fairseq's own generator and likelihoods, for every architecture that fairseq knows."""
+"""Translations and likelihoods by fairseq itself, for every architecture that fairseq knows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.utils import move_to_cuda
 
 from nmtprune.experiment.search import Search
-from nmtprune.fairseq_bridge import lstm, student  # noqa: F401  (which register themselves)
+from nmtprune.fairseq_bridge import lstm, student  # noqa: F401  (importing them registers them)
 from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import devices
 from nmtprune.store.model import SPECIAL_SYMBOLS, UNKNOWN, Model
 
 
 class FairseqEngine:
-    """A model built by fairseq; on the GPU if there is one. `others`: models of the same dictionaries that
-    translate with it as an ensemble, which averages their probabilities piece by piece; likelihoods and
-    encodings are the first one's.
+    """The engine that runs a model in fairseq, on the GPU if there is one.
+
+    `others`: models with the same dictionaries that translate with it as an ensemble, whose
+    probabilities are averaged piece by piece. Likelihoods and encodings are those of `model` alone.
     """
 
     name = "fairseq"
@@ -44,8 +45,9 @@ class FairseqEngine:
 
     @torch.inference_mode()
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        """As the interface says. Raises UserError where unknowns are to be replaced and the model has no
-        attention.
+        """See the interface.
+
+        Raises UserError if unknowns are to be replaced and the model has no attention.
         """
         generator = SequenceGenerator(
             self._models,
@@ -56,9 +58,9 @@ class FairseqEngine:
             len_penalty=search.length_penalty,
         )
         batch = self._batch(sources)
-        found = generator.generate(self._models, batch)
+        beams = generator.generate(self._models, batch)
         hypotheses: list[list[str]] = [[] for _ in sources]
-        for index, best in zip(batch["id"].tolist(), found, strict=True):
+        for index, best in zip(batch["id"].tolist(), beams, strict=True):
             hypotheses[index] = [self._target[piece] for piece in best[0]["tokens"].tolist()[:-1]]
             if search.replace_unknowns:
                 hypotheses[index] = replace_unknowns(hypotheses[index], sources[index], best[0]["attention"])
@@ -66,6 +68,7 @@ class FairseqEngine:
 
     @torch.inference_mode()
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
+        """See the interface."""
         batch = self._batch(sources, targets)
         output = self._model(**batch["net_input"])
         log_probabilities = self._model.get_normalized_probs(output, log_probs=True, sample=batch)
@@ -76,19 +79,17 @@ class FairseqEngine:
 
     @torch.inference_mode()
     def encode(self, sources: list[list[str]]) -> torch.Tensor:
-        """The last encoder layer's output [sentences, length + 1, d] for sources of equal length, end of
-        sentence included.
+        """The last encoder layer's output [sentences, length + 1, d] for sources of equal length.
+
+        The end of sentence is the last position.
         """
         batch = self._batch(sources)
         encoder = self._model.encoder
-        found = encoder(batch["net_input"]["src_tokens"], src_lengths=batch["net_input"]["src_lengths"])
-        states = (
-            found["encoder_out"] if isinstance(found, dict) else found[0]
-        )  # fairseq's LSTM returns a tuple
+        output = encoder(batch["net_input"]["src_tokens"], src_lengths=batch["net_input"]["src_lengths"])
+        # fairseq's LSTM returns a tuple, and time comes first in all of fairseq's own encoders
+        states = output["encoder_out"] if isinstance(output, dict) else output[0]
         states = states[0] if isinstance(states, list) else states
-        states = (
-            states if isinstance(encoder, lstm.LstmEncoder) else states.transpose(0, 1)
-        )  # all of fairseq's put time first
+        states = states if isinstance(encoder, lstm.LstmEncoder) else states.transpose(0, 1)
         return states[torch.argsort(batch["id"].to(states.device))].float().cpu()
 
     def _batch(self, sources: list[list[str]], targets: list[list[str]] | None = None) -> dict[str, Any]:
@@ -109,11 +110,10 @@ class FairseqEngine:
 
 
 def replace_unknowns(hypothesis: list[str], source: list[str], attention: torch.Tensor) -> list[str]:
-    """The hypothesis with the source piece that was attended to most in place of each unknown piece.
+    """The hypothesis with each unknown piece replaced by the source piece with the largest attention weight.
 
-    `attention`: [source length, target length], padded on the left, and both with their end of sentence.
-    Neither the padding nor the end of sentence is ever copied. Raises UserError for a model without
-    attention.
+    `attention`: [source length, target length], padded on the left, both with end of sentence. Neither
+    padding nor end of sentence is copied. Raises UserError for a model without attention.
     """
     if not attention.numel():
         raise UserError(
@@ -127,7 +127,7 @@ def replace_unknowns(hypothesis: list[str], source: list[str], attention: torch.
 
 
 def as_dictionary(symbols: list[str]) -> Dictionary:
-    """fairseq's dictionary of `symbols`, the four special ones first."""
+    """The fairseq dictionary of `symbols`, which begin with the four special ones."""
     dictionary = Dictionary()
     for symbol in symbols[len(SPECIAL_SYMBOLS) :]:
         dictionary.add_symbol(symbol)
@@ -135,8 +135,9 @@ def as_dictionary(symbols: list[str]) -> Dictionary:
 
 
 def build_model(model: Model, source: Dictionary, target: Dictionary) -> torch.nn.Module:
-    """fairseq's module with the state of `model`. Raises UserError if its architecture is unknown or does not
-    fit.
+    """The fairseq module with the weights of `model`.
+
+    Raises UserError if the architecture is unknown or does not fit the weights.
     """
     architecture = model.options.get("arch") or model.options.get("_name")
     if architecture not in models.ARCH_MODEL_REGISTRY:

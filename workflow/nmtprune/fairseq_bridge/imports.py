@@ -1,4 +1,4 @@
-"""Checkpoints that stock fairseq wrote elsewhere."""
+"""Import checkpoints that stock fairseq wrote elsewhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from nmtprune.fairseq_bridge import checkpoint_classes, session
 from nmtprune.foundation.errors import UserError
 from nmtprune.store import checkpoints
 
-OF_ITS_FIRST_WEIGHTS = {
-    "encoder_embed_path",
-    "decoder_embed_path",
-}  # files that training began with, wherever they are now
+# Options that name files with first weights, which need not exist any more.
+OF_ITS_FIRST_WEIGHTS = {"encoder_embed_path", "decoder_embed_path"}
 
 
 def read(file: Path, trust: bool) -> dict[str, Any]:
-    """A checkpoint with its configuration (`cfg`) as fairseq has it today. Raises UserError where it is none
-    of fairseq's translation, or asks for more than data when it is loaded and there is no `trust`.
+    """Read a checkpoint and upgrade its configuration (`cfg`) to the form of fairseq 0.12.
+
+    Without `trust`, a checkpoint that needs more than data classes to be loaded is refused. Raises
+    UserError if the file is refused, or is not a checkpoint of fairseq's translation task.
     """
     saved = checkpoints.read(file, more=() if trust else checkpoint_classes.classes(), trust=trust)
     if not isinstance(saved, dict) or "model" not in saved or not (saved.get("cfg") or saved.get("args")):
@@ -43,8 +43,9 @@ def read(file: Path, trust: bool) -> dict[str, Any]:
 
 
 def convert(file: Path, binarised: Path, source: str, target: str, trust: bool = False) -> dict[str, Any]:
-    """A checkpoint of ours with the weights of `file`. Raises UserError where it is none of fairseq's or does
-    not fit `binarised`.
+    """A checkpoint of ours with the weights of `file`.
+
+    Raises UserError if `file` is not a checkpoint of fairseq, or does not fit the data in `binarised`.
     """
     saved = read(file, trust)
     cfg = saved["cfg"]
@@ -57,7 +58,7 @@ def convert(file: Path, binarised: Path, source: str, target: str, trust: bool =
         cfg.task.eval_bleu = False
     try:
         model = tasks.setup_task(cfg.task).build_model(cfg.model)
-    except Exception as error:  # whatever its options make fairseq do
+    except Exception as error:  # a checkpoint's options can make fairseq raise anything
         raise UserError(
             f"{file}: fairseq cannot build its model: {' '.join(str(error).split())[:300]}"
         ) from None

@@ -1,4 +1,4 @@
-"""Python's literals, as fairseq's options spell shapes: `[(512, 3)] * 20`, `(0.9, 0.98)`."""
+"""Evaluate Python literals as fairseq's options spell them: `[(512, 3)] * 20`, `(0.9, 0.98)`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _OPERATORS = {ast.Add: operator.add, ast.Mult: operator.mul, ast.Sub: operator.s
 
 
 def value_of(text: str, names: Mapping[str, Any] | None = None) -> Any:
-    """The value of an expression of literals, their sums and products: `eval` for text from elsewhere,
-    `names` unread.
+    """The value of an expression made of literals, sums, differences and products.
 
-    Raises ValueError for anything else, a call or a name above all.
+    It replaces `eval` for text from elsewhere; `names` is ignored. Raises ValueError for anything else,
+    such as a call or a name.
     """
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)

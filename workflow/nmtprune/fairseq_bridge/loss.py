@@ -1,10 +1,11 @@
-"""Label-smoothed cross entropy that turns the logits into their own gradient.
+"""Label-smoothed cross entropy that overwrites the logits by their own gradient.
 
-fairseq's criterion keeps several buffers of tokens x vocabulary between forward and backward; reading and
-writing them takes up to a fifth of a small model's training. Here the logits are overwritten by their
-gradient, a few rows at a time so that they stay in the cache. Where the output projection is known, it is
-taken in: of some hundred tokens at a time the logits are made, turned into the gradient, and used up by the
-two products of the backward pass, so that they are never all there.
+fairseq's criterion keeps several buffers of tokens x vocabulary between forward and backward; reading
+and writing them takes up to a fifth of the training time of a small model. Here the logits are
+overwritten by their gradient, a few rows at a time so that they stay in the cache. If the output
+projection is known, it is included: the logits of some hundred tokens at a time are computed, turned
+into the gradient, and used in the two products of the backward pass, so that the logits of a batch never
+exist all at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,15 +28,16 @@ from nmtprune.fairseq_bridge import packed
 from nmtprune.fairseq_bridge.attention import ROWS
 from nmtprune.foundation.errors import UserError
 
-# Elements of logits that are worked on at a time: what a core's cache holds, and enough to fill a GPU.
+# Elements of logits processed at a time: as many as fit a core's cache, and enough to fill a GPU.
 _CPU_CHUNK = 2**18
 _GPU_CHUNK = 2**25
-_PROJECTED = 2**21  # elements of logits that one product makes
+_PROJECTED = 2**21  # elements of logits computed by one product
 
 
 def _to_gradient(logits: Tensor, target: Tensor, smoothing: float, padding: int) -> tuple[Tensor, Tensor]:
-    """Loss and negative log-likelihood, summed; single-precision `logits` [tokens, types] become the gradient
-    of the loss.
+    """Turn single-precision `logits` [tokens, types] into the gradient of the loss, in place.
+
+    Returns the loss and the negative log-likelihood, summed over tokens.
     """
     types = logits.shape[1]
     smoothing_per_type = smoothing / (types - 1)
@@ -138,12 +140,11 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 def label_smoothed_cross_entropy(
     logits: Tensor, target: Tensor, smoothing: float, padding: int
 ) -> tuple[Tensor, Tensor]:
-    """Sums over all tokens, in nats: label-smoothed cross entropy and negative log-likelihood (without
-    gradient).
+    """Label-smoothed cross entropy, and negative log-likelihood without gradient, summed over tokens in nats.
 
-    Single-precision `logits` (tokens x types) that need a gradient are overwritten by it, so the backward
-    pass can run only once. Half-precision logits are computed with in single precision. `target` (tokens)
-    holds types; tokens whose target is `padding` count nothing. As in fairseq, each wrong type gets
+    Single-precision `logits` [tokens, types] that need a gradient are overwritten by it, so the backward
+    pass can run only once. Half-precision logits are processed in single precision. `target` [tokens]
+    holds types; tokens whose target is `padding` are ignored. As in fairseq, each wrong type gets
     `smoothing` / (types - 1) of the target.
     """
     return _LabelSmoothedCrossEntropy.apply(logits, target, smoothing, padding)
@@ -152,27 +153,30 @@ def label_smoothed_cross_entropy(
 def projected_cross_entropy(
     features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int
 ) -> tuple[Tensor, Tensor]:
-    """`label_smoothed_cross_entropy` of the logits `features` [rows, d] times `weight` [types, d],
-    transposed; on a CPU.
+    """`label_smoothed_cross_entropy` of the logits `features` @ `weight`.T, on a CPU.
 
-    Under autocast the products are in its precision, and everything else, the weight's gradient too, in
-    single precision. The backward pass can run only once.
+    `features`: [rows, d]; `weight`: [types, d]. Under autocast, products are in its precision, and
+    everything else is in single precision, including the gradient of the weight. The backward pass can
+    run only once.
     """
     return _ProjectedCrossEntropy.apply(features, weight, target, smoothing, padding)
 
 
 @dataclass
 class InPlaceCrossEntropyConfig(FairseqDataclass):
+    """Options of the criterion, as in fairseq's `label_smoothed_cross_entropy`."""
+
     label_smoothing: float = field(
-        default=0.0, metadata={"help": "share of the target given to the other types"}
+        default=0.0, metadata={"help": "share of the target distribution that goes to the other types"}
     )
     sentence_avg: bool = II("optimization.sentence_avg")
 
 
 @register_criterion("nmtprune_label_smoothed_cross_entropy", dataclass=InPlaceCrossEntropyConfig)
 class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
-    """fairseq's `label_smoothed_cross_entropy`, equal within float error, with the same logging outputs and
-    metrics.
+    """Replacement for fairseq's `label_smoothed_cross_entropy`, equal up to float rounding.
+
+    Logging outputs and metrics are the same.
     """
 
     def __init__(self, task: Any, sentence_avg: bool, label_smoothing: float) -> None:
@@ -180,8 +184,10 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         self.penalty: Callable[[int], Tensor] | None = None
 
     def forward(self, model: Any, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        """As fairseq's. In training what `penalty` gives for the batch's number of target tokens is added to
-        the sum that gradients are taken of; the losses that are logged are without it.
+        """See fairseq's criterion.
+
+        In training, `penalty` of the batch's number of target tokens is added to the sum that is
+        differentiated; the logged losses do not include it.
         """
         module = _unwrapped(model)
         if packed.supports(module):
@@ -193,7 +199,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         return loss, sample_size, log
 
     def _packed(self, model: nn.Module, sample: dict) -> tuple[Tensor, int, dict[str, Any]]:
-        """The same for a model that `packed` supports."""
+        """`forward` without penalty for a model that `packed` supports."""
         given = sample["net_input"]
         source, target_input, target = packed.filled_up(
             model, given["src_tokens"], given["prev_output_tokens"], sample["target"]
@@ -210,9 +216,10 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     def compute_loss(
         self, model: Any, net_output: Any, sample: dict, reduce: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Loss and negative log-likelihood of a batch. The model's logits are overwritten.
+        """Loss and negative log-likelihood of a batch; overwrites the model's logits.
 
-        Raises UserError for a model with an adaptive softmax, whose output is not one logit per type.
+        Raises UserError for a model with an adaptive softmax, which does not give one logit for each
+        type.
         """
         if getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None:
             raise UserError(
@@ -220,7 +227,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
                 "remove that setting"
             )
         if not reduce:
-            raise ValueError("this criterion only gives sums over a batch")
+            raise ValueError("this criterion gives only sums over a batch (reduce=True)")
         logits = net_output[0]
         target = model.get_targets(sample, net_output)
         return label_smoothed_cross_entropy(
@@ -229,7 +236,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside what fairseq wraps it in for distributed training."""
+    """The model inside fairseq's wrappers for distributed training."""
     while isinstance(model, (LegacyDistributedDataParallel, ModuleProxyWrapper)):
         model = model.module
     return model

@@ -1,10 +1,10 @@
 """The recurrent model of See et al. 2016 (section 3.2), a plug-in model of fairseq.
 
-An LSTM reads the source, another one that begins with its final states, layer by layer, writes the target;
-global attention with the *dot* score (Luong et al. 2015, 3.1) looks from the target's top states at the
-source's. As the printed sizes of the weight classes say (figure 4: 4n x 2n for every layer, 2n x n for
-attention), there is no input feeding, so that whole target sequences run through the LSTM at once wherever
-the target is known, and nothing has a bias.
+One LSTM reads the source. Another one writes the target; each of its layers starts with the final state
+of the same layer of the first. Global attention with the *dot* score (Luong et al. 2015, 3.1) attends
+from the target's top states to the source's. According to the printed sizes of the weight classes
+(figure 4: 4n x 2n for every layer, 2n x n for attention), there is no input feeding and no bias. Without
+input feeding, the LSTM reads a whole target sequence at once wherever the target is known.
 """
 
 from dataclasses import dataclass, field
@@ -29,14 +29,18 @@ from nmtprune.fairseq_bridge.recurrence import StackedLstm
 from nmtprune.foundation.errors import UserError
 
 ATTENTION = ChoiceEnum(["dot", "none"])
-NO_LIMIT = 100_000  # pieces: an LSTM has no positions that could run out
+NO_LIMIT = 100_000  # longest sentence in pieces: an LSTM has no position embeddings
 
 
 @dataclass
 class LstmConfig(FairseqDataclass):
+    """Options of the recurrent model."""
+
     embed_dim: int = field(default=1000, metadata={"help": "width n of embeddings and hidden states"})
     encoder_layers: int = field(default=4, metadata={"help": "layers that read the source"})
-    decoder_layers: int = field(default=4, metadata={"help": "layers that write the target, as many"})
+    decoder_layers: int = field(
+        default=4, metadata={"help": "layers that write the target; as many as encoder_layers"}
+    )
     attention: ATTENTION = field(
         default="dot", metadata={"help": "score of the global attention, or no attention"}
     )
@@ -44,7 +48,7 @@ class LstmConfig(FairseqDataclass):
         default=0.2, metadata={"help": "dropout of embeddings, between layers and before the softmax"}
     )
     init_scale: float = field(
-        default=0.1, metadata={"help": "first weights are uniform between minus and plus this"}
+        default=0.1, metadata={"help": "first weights are uniform between minus and plus this value"}
     )
     share_decoder_input_output_embed: bool = field(
         default=False, metadata={"help": "tie target embedding and output projection"}
@@ -54,12 +58,15 @@ class LstmConfig(FairseqDataclass):
 
 @register_model("nmtprune_lstm", dataclass=LstmConfig)
 class Lstm(FairseqEncoderDecoderModel):
-    """The whole model. Raises UserError for layers that differ in number, and for one embedding over two
+    """The whole model: encoder, attention and decoder.
+
+    Raises UserError for sides with different numbers of layers, and for one embedding over two
     dictionaries.
     """
 
     @classmethod
     def build_model(cls, cfg: LstmConfig, task: Any) -> "Lstm":
+        """Build the model, as fairseq asks."""
         source, target = task.source_dictionary, task.target_dictionary
         if cfg.encoder_layers != cfg.decoder_layers:
             raise UserError(
@@ -77,6 +84,8 @@ class Lstm(FairseqEncoderDecoderModel):
 
 
 class LstmEncoder(FairseqEncoder):
+    """The stacked LSTM that reads the source."""
+
     def __init__(self, cfg: LstmConfig, dictionary: Any) -> None:
         super().__init__(dictionary)
         self.padding_idx = dictionary.pad()
@@ -87,12 +96,12 @@ class LstmEncoder(FairseqEncoder):
     def forward(self, src_tokens: Tensor, src_lengths: Tensor | None = None) -> dict[str, list[Tensor]]:
         """Read sources [sentences, length], padded on the left.
 
-        A padded position needs no special care: its embedding is zero, and without biases an LSTM in state
-        zero stays in state zero. Returns top states [sentences, length, n], the padding mask [sentences,
-        length], and the final `hidden` and `cell` [layers, sentences, n].
+        Padding needs no special treatment: its embedding is zero, and without biases an LSTM in state
+        zero stays in state zero. Returns the top states [sentences, length, n], the padding mask
+        [sentences, length], and the final `hidden` and `cell` [layers, sentences, n].
         """
         padded = src_tokens.eq(self.padding_idx)
-        # tied to the output projection, the padding symbol's row does not stay zero
+        # if the embedding is tied to the output projection, the row of the padding symbol does not stay zero
         embedded = self.embed_tokens(src_tokens).masked_fill(padded.unsqueeze(-1), 0)
         states, (hidden, cell) = self.lstm(self.dropout(embedded))
         return {"encoder_out": [states], "encoder_padding_mask": [padded], "hidden": [hidden], "cell": [cell]}
@@ -100,6 +109,7 @@ class LstmEncoder(FairseqEncoder):
     def reorder_encoder_out(
         self, encoder_out: dict[str, list[Tensor]], new_order: Tensor
     ) -> dict[str, list[Tensor]]:
+        """Select sentences of the encoder's output, as beam search asks."""
         sentences = {"encoder_out": 0, "encoder_padding_mask": 0, "hidden": 1, "cell": 1}
         return {
             name: [value.index_select(sentences[name], new_order) for value in values]
@@ -107,22 +117,22 @@ class LstmEncoder(FairseqEncoder):
         }
 
     def max_positions(self) -> int:
+        """The longest source in pieces."""
         return NO_LIMIT
 
 
 class DotAttention(nn.Module):
-    """Global attention with the dot score (Luong et al. 2015, 3.1, eq. 5, 7, 8)."""
+    """Global attention with the dot score (Luong et al. 2015, section 3.1, equations 5, 7 and 8)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.output = nn.Linear(2 * width, width, bias=False)
 
     def forward(self, states: Tensor, memory: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
-        """tanh(W [context; state]) [sentences, target length, n], and the attention weights [sentences,
-        target length, source length].
+        """tanh(W [context; state]) [sentences, target length, n], and the attention weights.
 
         `states`: [sentences, target length, n]; `memory`: [sentences, source length, n]; `padded`:
-        [sentences, source length].
+        [sentences, source length]. Attention weights are [sentences, target length, source length].
         """
         scores = torch.bmm(states, memory.transpose(1, 2)).masked_fill(padded.unsqueeze(1), float("-inf"))
         weights = functional.softmax(scores, dim=-1, dtype=torch.float32).type_as(scores)
@@ -131,6 +141,8 @@ class DotAttention(nn.Module):
 
 
 class LstmDecoder(FairseqIncrementalDecoder):
+    """The stacked LSTM that writes the target, with attention and output projection."""
+
     def __init__(self, cfg: LstmConfig, dictionary: Any) -> None:
         super().__init__(dictionary)
         self.padding_idx = dictionary.pad()
@@ -153,8 +165,10 @@ class LstmDecoder(FairseqIncrementalDecoder):
         features_only: bool = False,
         **_: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Logits [sentences, length, types] of targets [sentences, length], padded on the right; with
-        `incremental_state` of the last position alone, from the state that the call before left there.
+        """Logits [sentences, length, types] of targets [sentences, length], padded on the right.
+
+        With `incremental_state`, the logits of the last position only, computed from the state of the
+        previous call.
         """
         features, extra = self.extract_features(prev_output_tokens, encoder_out, incremental_state)
         return (features if features_only else self.output_layer(features)), extra
@@ -166,7 +180,7 @@ class LstmDecoder(FairseqIncrementalDecoder):
         incremental_state: dict[str, dict[str, Tensor | None]] | None = None,
         **_: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """What the softmax reads, and under `attn` the attention weights."""
+        """The input of the output projection, and the attention weights under `attn`."""
         before = {"hidden": encoder_out["hidden"][0], "cell": encoder_out["cell"][0]}
         if incremental_state is not None:
             prev_output_tokens = prev_output_tokens[:, -1:]
@@ -187,17 +201,20 @@ class LstmDecoder(FairseqIncrementalDecoder):
         return self.dropout(states), {"attn": [weights]}
 
     def output_layer(self, features: Tensor) -> Tensor:
+        """Logits of features."""
         return self.output_projection(features)
 
     def reorder_incremental_state(
         self, incremental_state: dict[str, dict[str, Tensor | None]], new_order: Tensor
     ) -> None:
+        """Select hypotheses of the decoder's state, as beam search asks."""
         state = self.get_incremental_state(incremental_state, "state")
         if state is not None:
             reordered = {name: value.index_select(1, new_order) for name, value in state.items()}
             self.set_incremental_state(incremental_state, "state", reordered)
 
     def max_positions(self) -> int:
+        """The longest target in pieces."""
         return NO_LIMIT
 
 

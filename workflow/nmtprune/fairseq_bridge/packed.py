@@ -1,11 +1,12 @@
-"""A model's forward pass for training, over the tokens of a batch alone.
+"""A model's forward pass in training, computed on the tokens of a batch without padding.
 
-fairseq computes with padding wherever the sentences of a batch differ in length: on Multi30k in an eighth of
-all target positions. Here every layer works on the tokens, [rows, d] (`attention.Packing`); only attention
-and the SSRU see them sentence by sentence. Queries, keys and values come from one product, and dropout and
-the residual sum from one pass. The parameters are the model's own; the results are those of the model's own
-forward pass within float rounding, with other draws of dropout. An LSTM, whose layers leave padding out
-themselves (`recurrence`), has its output projection read the tokens alone.
+fairseq also computes at the padding wherever sentences of a batch differ in length, which on Multi30k is
+an eighth of all target positions. Here every layer works on the tokens, [rows, d] (`attention.Packing`);
+only attention and the SSRU process them sentence by sentence. Queries, keys and values are computed by
+one product, and dropout and the residual sum in one pass. The parameters are the model's own. Results
+equal those of the model's own forward pass up to float rounding, except that dropout draws other random
+numbers. For an LSTM, whose layers skip padding themselves (`recurrence`), only the output projection is
+restricted to tokens.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from nmtprune.fairseq_bridge.attention import Packing, attend, from_heads, to_he
 from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum, rate
 from nmtprune.fairseq_bridge.lstm import Lstm
 
-LENGTHS = 4  # in mixed precision sentences are filled up to multiples of so many positions
+LENGTHS = 4  # in mixed precision sentences are padded to a multiple of this number of positions
 _LAYERS = (TransformerEncoderLayerBase, TransformerDecoderLayerBase, student.Layer)
-# parts that a Transformer of fairseq may have and that are not computed here
+# optional parts of fairseq's Transformer that this module does not compute
 _EXTRAS = (
     *("layernorm_embedding", "quant_noise", "project_in_dim", "project_out_dim", "adaptive_softmax"),
     *("c_attn", "attn_ln", "ffn_layernorm", "w_resid", "return_fc", "cross_self_attention"),
@@ -38,10 +39,12 @@ _EXTRAS = (
 )
 
 
-@lru_cache(maxsize=1)  # asked for every batch of a training, and slow to tell
+@lru_cache(maxsize=1)  # asked for every batch of a training, and slow to compute
 def supports(model: nn.Module) -> bool:
-    """Whether `features` gives what the output projection of `model` reads: fairseq's Transformer without its
-    extras, students and the LSTM of See et al., on a CPU and with weights in single precision.
+    """Whether `features` supports the model.
+
+    It supports fairseq's Transformer without optional parts, students, and the LSTM of See et al., on a
+    CPU with single-precision weights.
     """
     weight = next(model.parameters(), None)
     if weight is None or weight.dtype != torch.float32 or weight.device.type != "cpu":
@@ -65,11 +68,10 @@ def supports(model: nn.Module) -> bool:
 
 
 def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
-    """What the output projection reads at the target's tokens [rows, d], and where these stand in the batch;
-    `rows` as `Packing` has it.
+    """The input of the output projection at the target's tokens [rows, d], and their packing.
 
-    `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the target
-    shifted right by the end of sentence and padded on the right.
+    `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the
+    target shifted right by the end of sentence and padded on the right. For `rows` see `Packing`.
     """
     if isinstance(model, Lstm):
         states, _ = model.decoder(target_input, model.encoder(source), features_only=True)
@@ -80,11 +82,11 @@ def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Te
 
 
 def filled_up(model: nn.Module, source: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Fill up sources (on the left) and targets (on the right), types [sentences, length], with padding to a
-    multiple of LENGTHS.
+    """Pad sources (on the left) and targets (on the right) to multiples of LENGTHS positions.
 
-    So oneDNN compiles fewer kernels (see `Packing`). In single precision, and for an LSTM, whose steps over
-    padding cost as much as others, they are returned as they are.
+    All are types [sentences, length]. oneDNN then compiles fewer kernels (see `Packing`). In single
+    precision they are returned unchanged, and also for an LSTM, which takes as long for a step of
+    padding as for any other.
     """
     if isinstance(model, Lstm) or not torch.is_autocast_enabled(source.device.type):
         return source, *targets
@@ -111,9 +113,8 @@ def _decode(
     decoder: nn.Module, target_input: Tensor, memory: Tensor, source: Packing
 ) -> tuple[Tensor, Packing]:
     packing = Packing.of(target_input.ne(decoder.padding_idx))
-    later = _hidden_later(
-        packing.length, memory.device
-    )  # no token sees the padding, which comes after all of them
+    # Padding need not be hidden: it comes after all tokens of a target.
+    later = _hidden_later(packing.length, memory.device)
     padding = _hidden_padding(source)
     x = _embedded(decoder, target_input, packing)
     for layer in decoder.layers:
@@ -129,7 +130,7 @@ def _decode(
 
 
 def _embedded(side: nn.Module, types: Tensor, packing: Packing) -> Tensor:
-    """Scaled embeddings plus positions under dropout [rows, d] of types [sentences, length]."""
+    """Scaled embeddings plus positions, with dropout [rows, d], of types [sentences, length]."""
     x = side.embed_scale * side.embed_tokens(packing.pack(types.flatten()))
     if side.embed_positions is not None:
         x = x + packing.pack(side.embed_positions(types).flatten(0, 1))
@@ -139,9 +140,7 @@ def _embedded(side: nn.Module, types: Tensor, packing: Packing) -> Tensor:
 def _residual(
     layer: nn.Module, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """`x` plus what the sub-layer makes of it, as `student.Layer.residual` has it. Without a `norm` there is
-    no sub-layer.
-    """
+    """`x` plus the sub-layer's output, as in `student.Layer.residual`; no sub-layer if `norm` is None."""
     if norm is None:
         return x
     if layer.training and student.left_out(getattr(layer, "sub_layer_drop", 0.0)):
@@ -161,8 +160,9 @@ def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _self_attention(attention: nn.Module, packing: Packing, hidden: Tensor | None, x: Tensor) -> Tensor:
-    """`hidden`: of all sentences' positions [sentences or 1, 1 or length, length], as `attend` adds it, or
-    None.
+    """Self-attention of `x` [rows, d].
+
+    `hidden` [sentences or 1, 1 or length, length]: added to the scores (see `attend`), or None.
     """
     heads = attention.num_heads
     if not heads:
@@ -177,7 +177,7 @@ def _self_attention(attention: nn.Module, packing: Packing, hidden: Tensor | Non
 def _cross_attention(
     attention: nn.Module, packing: Packing, memory: Tensor, source: Packing, hidden: Tensor | None, x: Tensor
 ) -> Tensor:
-    """`memory`: the encoder's output at the source's tokens [source rows, d]."""
+    """Attention of `x` [rows, d] to `memory` [source rows, d], the encoder's output at the tokens."""
     heads = attention.num_heads
     if not heads:
         return attention.out_proj(x)
@@ -197,14 +197,14 @@ def _ssru(ssru: student.Ssru, packing: Packing, x: Tensor) -> Tensor:
 
 
 def _side_by_side(x: Tensor, *projections: nn.Linear) -> Tensor:
-    """The outputs of several linear layers next to each other, by one product."""
+    """The outputs of several linear layers next to each other, computed by one product."""
     weight = torch.cat([projection.weight for projection in projections])
     bias = None if projections[0].bias is None else torch.cat([projection.bias for projection in projections])
     return functional.linear(x, weight, bias)
 
 
 def _hidden_padding(packing: Packing) -> Tensor | None:
-    """Minus infinity at a sentence's padding [sentences, 1, length]; None where there is none."""
+    """Minus infinity at the padding of a sentence [sentences, 1, length]; None if there is no padding."""
     if packing.tokens is None:
         return None
     hidden = torch.full((packing.sentences * packing.length,), float("-inf"), device=packing.tokens.device)
@@ -217,5 +217,5 @@ def _hidden_later(length: int, device: torch.device) -> Tensor:
 
 
 def _for_heads(hidden: Tensor | None, heads: int) -> Tensor | None:
-    """What is hidden from a sentence is hidden from each of its heads."""
+    """Repeat what is hidden from a sentence for each of its heads."""
     return hidden if hidden is None or len(hidden) == 1 else hidden.repeat_interleave(heads, 0)

@@ -1,5 +1,6 @@
-"""In which precision a training computes: what its schedule asks for, as far as the processor and the
-architecture allow it.
+"""The precision in which a training computes.
+
+A training has the precision of its schedule if the processor and the architecture allow it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import devices
 
-# PyTorch's names (torch.cpu.get_capabilities) of instructions that multiply bfloat16 numbers: AVX-512 BF16,
-# AMX, and ARM's
+# Instructions that multiply bfloat16 numbers, as named by torch.cpu.get_capabilities: AVX-512 BF16, AMX and
+# those of ARM.
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
-LARGEST_ERROR = 0.05  # of an LSTM's gradients in bfloat16, relative; right ones are within 0.01
+LARGEST_ERROR = 0.05  # relative error of an LSTM's gradients in bfloat16; correct kernels stay below 0.01
 
 
 class Precision(NamedTuple):
-    """`used`: fp32, fp16 or bf16. `autocast`: mixed precision by torch.autocast, in which weights, optimiser,
-    layer norms, softmax and loss stay in single precision; otherwise half precision is fairseq's own, on a
-    GPU. `reason`: why it is not what the schedule asks for, or why that is slow; a clause.
+    """The precision of a training.
+
+    `used`: fp32, fp16 or bf16. `autocast`: whether torch.autocast computes in mixed precision, where
+    weights, optimiser, layer norms, softmax and loss stay in single precision; otherwise half precision
+    is fairseq's own, on a GPU. `reason`: a clause that says why the precision is not the one of the
+    schedule, or why it is slow.
     """
 
     used: str
@@ -29,10 +33,9 @@ class Precision(NamedTuple):
 
 
 def decide(asked: str, device: str, architecture: str) -> Precision:
-    """The precision of a training whose schedule asks for fp32, fp16, bf16 or auto. `device`: cpu or cuda.
-    `architecture`: its name.
+    """The precision of a training whose schedule asks for fp32, fp16, bf16 or auto.
 
-    Raises UserError for fp16 on a CPU.
+    `device`: cpu or cuda. `architecture`: its name. Raises UserError for fp16 on a CPU.
     """
     if asked == "fp32" or (asked != "auto" and device == "cuda"):
         return Precision(asked)
@@ -50,8 +53,9 @@ def decide(asked: str, device: str, architecture: str) -> Precision:
 
 
 def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
-    """The precision in which a training by a recipe's schedule would begin on this machine; fp16 stays what
-    it is, since it may be planned where there is no GPU.
+    """The precision in which a training by a recipe's schedule would begin on this machine.
+
+    fp16 is returned unchanged, since a training may be planned on a machine without a GPU.
     """
     asked = config.schedule(recipe, schedule).precision
     if asked == "fp16":
@@ -65,8 +69,8 @@ def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
 
 @functools.cache
 def multiplies_bfloat16(device: str) -> bool:
-    """Whether the processor or the GPU multiplies bfloat16 numbers itself, and PyTorch has it do so."""
-    import torch  # takes seconds, and plans of single-precision trainings never ask
+    """Whether the processor or GPU has instructions to multiply bfloat16 numbers and PyTorch uses them."""
+    import torch  # takes seconds, and plans of single-precision trainings never need it
 
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -75,7 +79,7 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 def _obstacle_to_lstm(architecture: str, device: str) -> str | None:
-    """Why an LSTM is not trained in bfloat16; None where it is."""
+    """The reason why an LSTM is not trained in bfloat16; None if it is."""
     if architecture != "nmtprune_lstm":
         return f"the cells of {architecture} run one by one, outside of the kernels that train in bfloat16"
     return None if _trains_lstm(device) else "PyTorch has no kernels here that train an LSTM in bfloat16"
@@ -83,18 +87,17 @@ def _obstacle_to_lstm(architecture: str, device: str) -> str | None:
 
 @functools.cache
 def _trains_lstm(device: str) -> bool:
-    """Whether PyTorch trains an LSTM in bfloat16, tried out: on CPUs oneDNN's kernels do on some processors
-    and fail on others.
+    """Whether PyTorch trains an LSTM in bfloat16, found by trying.
 
-    As in nmtprune_lstm, one stack begins with the final states of another; gradients are compared with those
-    in single precision.
+    On CPUs, oneDNN's kernels do so on some processors and fail on others. As in nmtprune_lstm, one stack
+    starts with the final states of another. Gradients are compared with those in single precision.
     """
     import torch
 
     from nmtprune.fairseq_bridge.recurrence import StackedLstm  # imports fairseq
 
     def run(autocast: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """The states that come out of two stacks [sentences, length, n], and all gradients in one vector."""
+        """The states of two stacks [sentences, length, n], and all gradients as one vector."""
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             states, (hidden, cell) = first(x)
             states, _ = second(x + states, (hidden, cell))

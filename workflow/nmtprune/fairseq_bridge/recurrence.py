@@ -1,7 +1,7 @@
-"""PyTorch's LSTM, trained on a CPU with few steps over padding and cheap dropout.
+"""PyTorch's LSTM, trained on a CPU with little padding and fast dropout.
 
-Its kernels (oneDNN's) come close to the speed of plain matrix products there, but take padding for input and
-draw dropout slowly.
+On a CPU, PyTorch's kernels (oneDNN's) are nearly as fast as plain matrix products, but they process
+padding like input and draw dropout slowly.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 from torch.nn import functional
 
-SEGMENT = 100  # steps of one sentence that take as long as the overhead of one more call of the layers
+SEGMENT = 100  # overhead of one more call of the layers, in steps of one sentence
 
 
 class StackedLstm(nn.LSTM):
-    """`nn.LSTM` of `layers` layers of width n without biases, batch first, with `dropout` between layers.
+    """`nn.LSTM` of `layers` layers of width n, without biases, batch first, with `dropout` between layers.
 
-    Parameters and results are those of `nn.LSTM`; on a CPU the draws of dropout are others for the same seed.
+    Parameters and results are those of `nn.LSTM`, except that dropout on a CPU draws other random
+    numbers.
     """
 
     def __init__(self, width: int, layers: int, dropout: float) -> None:
@@ -34,11 +35,10 @@ class StackedLstm(nn.LSTM):
     def forward(
         self, inputs: Tensor, before: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Read `inputs` [sentences, length, n] from the states and cells `before` [layers, sentences, n],
-        zero by default.
+        """Read `inputs` [sentences, length, n], starting from hidden and cell states `before`.
 
-        Returns the top layer's states [sentences, length, n], and the final states and cells [layers,
-        sentences, n].
+        `before`: two tensors [layers, sentences, n], zeros by default. Returns the top layer's states
+        [sentences, length, n], and the final hidden and cell states [layers, sentences, n].
         """
         if inputs.is_cuda or not self.training:
             return super().forward(inputs, before)
@@ -56,11 +56,10 @@ class StackedLstm(nn.LSTM):
         return states, (hidden, cell)
 
     def without_padding(self, inputs: Tensor, before: tuple[Tensor, Tensor], lengths: Tensor) -> Tensor:
-        """The top layer's states [sentences, length, n], as `forward` returns them at the first `lengths`
-        [sentences] positions.
+        """The top layer's states [sentences, length, n], with arbitrary finite values at padding.
 
-        Each segment of the steps is read by the sentences alone that have not ended before it. Past a
-        sentence's end states are arbitrary but finite.
+        `lengths`: [sentences]. The steps are split into segments, and each segment is computed only for
+        the sentences that have not ended before it.
         """
         lengths, order = lengths.sort(descending=True)
         inputs, (hidden, cell) = inputs[order], (tensor[:, order] for tensor in before)
@@ -74,10 +73,10 @@ class StackedLstm(nn.LSTM):
 
 
 def segments_of(lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Start, stop and number of sentences of the segments that cost least; `lengths`: the sentences' in
-    steps, longest first.
+    """The cheapest segments of the steps, each as its start, its stop and its number of sentences.
 
-    A segment costs a step for each of its steps and sentences, ended or not, and SEGMENT for itself.
+    `lengths`: lengths of the sentences in steps, the longest first. The cost of a segment is SEGMENT,
+    plus one for each of its steps and sentences, including sentences that have ended.
     """
     reading = [sum(length > step for length in lengths) for step in range(lengths[0])]
     cheapest, starts = [0], []

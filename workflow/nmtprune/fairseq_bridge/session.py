@@ -1,4 +1,4 @@
-"""A fairseq training session: task, model, criterion and Trainer, built from a recipe's words."""
+"""A fairseq training session: task, model, criterion and Trainer, built from the settings of a recipe."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from nmtprune.runtime import devices
 from nmtprune.store.checkpoints import options_by_name
 
 OUR_CRITERION = "nmtprune_label_smoothed_cross_entropy"
-FAIRSEQ_INIT_SCALE = 0.1  # of fairseq.models.lstm
+FAIRSEQ_INIT_SCALE = 0.1  # in fairseq.models.lstm
 STOCK_CRITERION = "label_smoothed_cross_entropy"
 
 
 class Trainer(FairseqTrainer):
-    """fairseq's Trainer, whose steps return plain sums over the batch instead of rounded averages through
-    fairseq's meters.
+    """The Trainer of fairseq, with steps that return sums over the batch instead of rounded averages.
 
-    `configuration`: fairseq's, as `session.configuration` has made it; `cfg`: the same, as plain objects from
-    the first update on.
+    `configuration`: the result of `session.configuration`; `cfg`: the same, from the first update on as
+    plain objects.
 
-    With `autocast` models and losses are computed in mixed precision: bfloat16 products of single-precision
-    weights. Only forward passes are told so; backward passes follow them, and the optimiser never sees
-    anything but single precision.
+    With `autocast`, models and losses are computed in mixed precision: bfloat16 products of
+    single-precision weights. Only forward passes run under autocast; backward passes follow them, and
+    the optimiser sees single precision only.
 
-    `updates_before`: updates that the weights have had in other trainings; dropout goes by all of them.
+    `updates_before`: updates of the weights in earlier trainings; the seeds of dropout continue from
+    there.
     """
 
     updates_before = 0
@@ -61,19 +61,21 @@ class Trainer(FairseqTrainer):
         criterion.forward = forward
 
     def keep_casts(self) -> torch.autocast:
-        """A context in which each weight is cast to bfloat16 once, however often it is used; no weight may
-        change before its last use.
+        """Context in which each weight is cast to bfloat16 once, however often it is used.
 
-        It casts nothing itself: what PyTorch has cast it forgets at the end of the outermost context.
+        No weight may change before its last use. The context itself casts nothing: PyTorch keeps casts
+        until the end of the outermost autocast context.
         """
         return torch.autocast(self.device.type, enabled=False)
 
     def train_step(self, samples: list[dict], raise_oom: bool = False) -> dict[str, Any] | None:
-        """fairseq's, on the batches of an update, which asks for some forty settings; omegaconf takes 0.1 ms
-        to answer each.
+        """One update on the batches `samples`, as in fairseq.
+
+        fairseq reads some forty settings in each update, and omegaconf takes 0.1 ms for each, so they
+        are copied into plain objects.
         """
         if self.cfg is self.configuration:
-            _ = self.lr_scheduler  # built from omegaconf's objects, as the optimiser is
+            _ = self.lr_scheduler  # like the optimiser, it is built from omegaconf's objects
             self.cfg = _plain(OmegaConf.to_container(self.configuration, resolve=True))
         with self.keep_casts():
             return super().train_step(samples, raise_oom)
@@ -82,7 +84,7 @@ class Trainer(FairseqTrainer):
         seed = self.cfg.common.seed + self.updates_before + self.get_num_updates()
         if self.cuda:
             utils.set_torch_seed(seed)
-        else:  # to seed GPUs that are not there takes a stack trace an update
+        else:  # seeding absent GPUs would format a stack trace in every update
             torch.default_generator.manual_seed(seed)
 
     def _reduce_and_log_stats(
@@ -100,10 +102,11 @@ def configuration(
     model: Any = None,
     folder: Path = Path("checkpoints"),
 ) -> Any:
-    """fairseq's configuration of one training; `model`: the model's part of it as a checkpoint holds it, in
-    place of `architecture`; `folder`: where fairseq leaves what it writes when a training breaks.
+    """The configuration of one training in fairseq's form.
 
-    Raises UserError where the device or the precision cannot be had.
+    `model`: the model's part of a checkpoint's configuration, in place of `architecture`. `folder`:
+    where fairseq writes files when a training breaks. Raises UserError if the device or the precision is
+    not available.
     """
     cuda = devices.torch_device(device) == "cuda"
     name = architecture_of(model) if model is not None else architecture[architecture.index("--arch") + 1]
@@ -141,7 +144,7 @@ def configuration(
 
 
 def _plain(setting: Any) -> Any:
-    """Mappings as namespaces, all the way down."""
+    """Mappings as namespaces, recursively."""
     return (
         Namespace(**{key: _plain(value) for key, value in setting.items()})
         if isinstance(setting, dict)
@@ -150,25 +153,26 @@ def _plain(setting: Any) -> Any:
 
 
 def architecture_of(model: Any) -> str:
-    """The name of an architecture in the model's part of fairseq's configuration."""
+    """The name of the architecture in the model's part of a configuration."""
     options = options_by_name(model)
     return options.get("arch") or options["_name"]
 
 
 def world_size() -> int:
-    """How many workers the training has that this process belongs to."""
+    """The number of workers of the training that this process belongs to."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def wait_for_all() -> None:
-    """Return once every worker of the training has come so far."""
+    """Return once all workers of the training have called this."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
 
 
 def batches_of_a_worker(schedule: Schedule) -> int:
-    """Of the batches of an update those that each worker takes. Raises UserError where they cannot be shared
-    out evenly.
+    """The number of batches of an update for each worker.
+
+    Raises UserError if the batches cannot be split evenly.
     """
     share, rest = divmod(schedule.accumulate, world_size())
     if rest:
@@ -180,10 +184,10 @@ def batches_of_a_worker(schedule: Schedule) -> int:
 
 
 def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -> Trainer:
-    """Build everything; the model's first weights are drawn from `initialisation_seed`.
+    """Build task, model, criterion and Trainer; the first weights are drawn from `initialisation_seed`.
 
-    `init_scale`: fairseq's LSTM draws its weights between -0.1 and 0.1 at any width, which a narrow one does
-    not get far from; they are drawn between minus and plus this instead.
+    `init_scale`: first weights are drawn between minus and plus this value. fairseq's LSTM draws them
+    between -0.1 and 0.1 at any width, which is too little for a narrow one to learn well.
     """
     if cfg.distributed_training.distributed_world_size > 1 and not torch.distributed.is_initialized():
         if not cfg.common.cpu:
@@ -207,7 +211,7 @@ def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
-    """The model's state dict on the CPU in single precision, copied; tied tensors stay tied."""
+    """A copy of the model's state dict on the CPU in single precision; tied tensors stay tied."""
     copies: dict[int, Tensor] = {}
     state = {}
     for name, tensor in trainer.get_model().state_dict().items():
@@ -221,8 +225,9 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str, Any]:
-    """What fairseq's own tools (generate, train --finetune-from-model, validate) open. Our loss is named as
-    fairseq's, which it equals.
+    """A checkpoint that fairseq's own tools open (generate, validate, train --finetune-from-model).
+
+    Our loss is saved under the name of fairseq's, which it equals.
     """
     container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     if container["criterion"]["_name"] == OUR_CRITERION:
@@ -249,7 +254,7 @@ def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str,
 
 
 def load_weights(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
-    """Replace the model's weights. Raises UserError where the architectures differ."""
+    """Replace the model's weights; raises UserError if the architectures differ."""
     try:
         trainer.get_model().load_state_dict(dict(state), strict=True)
     except RuntimeError as error:
@@ -259,8 +264,9 @@ def load_weights(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
 
 
 def optimizer_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything of the optimiser that a resumed training needs; of half precision its master weights and its
-    loss scaler.
+    """The state of the optimiser for a resumed training.
+
+    In half precision it includes the master weights and the loss scaler.
     """
     masters = getattr(trainer.optimizer, "fp32_params", None)
     scaler = getattr(trainer.optimizer, "scaler", None)
@@ -272,14 +278,15 @@ def optimizer_state(trainer: Trainer) -> dict[str, Any]:
 
 
 def load_optimizer_state(trainer: Trainer, state: Mapping[str, Any], updates: int) -> None:
-    """Raises UserError where one of the two trainings is in half precision on a GPU and the other one is
-    not.
+    """Restore the state that `optimizer_state` returned.
+
+    Raises UserError if one of the two trainings is in half precision on a GPU and the other is not.
     """
     if (state["masters"] is None) != (getattr(trainer.optimizer, "fp32_params", None) is None):
         raise UserError(
-            "this training was interrupted on another device (cpu, cuda), and half precision cannot change "
-            "it: go on there, "
-            "or remove the folder `state` of the model to begin anew"
+            "this training was interrupted on another device (cpu, cuda), and a training in half precision "
+            "cannot change its device: continue it there, "
+            "or remove the folder `state` of the model to start again"
         )
     trainer.optimizer.load_state_dict(state["optimizer"])
     if state["masters"] is not None:
@@ -302,21 +309,20 @@ def _copy(saved: Any, live: Any) -> None:
 
 
 def restart_optimizer(trainer: Trainer) -> None:
-    """Go on without what the optimiser remembers; half precision takes its master weights from the model's
-    anew.
-    """
-    trainer.cfg = trainer.configuration  # from which the new one is built
+    """Continue with a fresh optimiser; in half precision, with master weights copied from the model."""
+    trainer.cfg = trainer.configuration  # the new optimiser is built from it
     trainer._optimizer = trainer._lr_scheduler = None
 
 
 def training_batches(trainer: Trainer, schedule: Schedule, updates_before: int) -> Any:
-    """fairseq's iterator over the epochs of the training set, at the place where so many updates of this
-    schedule have led.
+    """The iterator of fairseq over epochs of the training set, positioned after `updates_before` updates.
+
+    The updates are those of this schedule.
     """
     if length := schedule.max_length:
         trainer.task.max_positions = lambda: (length, length)
     batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
-    vars(trainer.task).pop("max_positions", None)  # of a development set every line is validated on
+    vars(trainer.task).pop("max_positions", None)  # no line of the development set is left out
     share = batches_of_a_worker(schedule)
     epoch, update = divmod(updates_before, -(-len(batches) // share))
     batches.load_state_dict(
@@ -326,8 +332,9 @@ def training_batches(trainer: Trainer, schedule: Schedule, updates_before: int) 
 
 
 def longest_in_training(trainer: Trainer, schedule: Schedule) -> tuple[int, int]:
-    """The most pieces of a training pair's source and target, end of sentence included: fairseq leaves out
-    pairs with longer sides.
+    """The most pieces of source and target in a training pair, end of sentence included.
+
+    fairseq leaves out pairs with a longer side.
     """
     of_task = (schedule.max_length,) * 2 if schedule.max_length else trainer.task.max_positions()
     limits = zip(of_task, trainer.get_model().max_positions(), strict=True)
@@ -336,8 +343,10 @@ def longest_in_training(trainer: Trainer, schedule: Schedule) -> tuple[int, int]
 
 
 def load_development_set(trainer: Trainer) -> None:
-    """Its batches are the same whatever the seed, so that a parent and its children are compared by the same
-    sums.
+    """Load the development set in a fixed order of batches.
+
+    The order is independent of the seed, so that losses of parents and children are sums over the same
+    batches.
     """
     trainer.task.load_dataset("valid", combine=False, epoch=1)
     dataset = trainer.task.dataset("valid")
@@ -345,8 +354,9 @@ def load_development_set(trainer: Trainer) -> None:
 
 
 def validation_nll(trainer: Trainer) -> tuple[float, float, int]:
-    """Sums over the development set: loss and negative log-likelihood in nats, and target tokens with end of
-    sentence.
+    """Sums over the development set: loss and negative log-likelihood in nats, and number of target tokens.
+
+    Tokens include the end of sentence.
     """
     model, criterion = trainer.model, trainer.criterion
     model.eval()

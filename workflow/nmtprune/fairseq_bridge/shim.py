@@ -1,17 +1,16 @@
-"""Make fairseq 0.12.2 run on current Python and PyTorch. Import this module before anything of fairseq.
+"""Make fairseq 0.12.2 run on current Python and PyTorch; import this module before any part of fairseq.
 
-Four repairs, each needed by itself:
+There are four repairs, each necessary by itself:
 
 * Python >= 3.11 refuses dataclass defaults that are not hashable; fairseq's configuration classes get
-`object.__hash__` back.
-* PyTorch >= 2.6 loads tensors only by default; fairseq's checkpoints also hold their configuration, which
-`unpickling` lets in.
-* The release carries eight duplicate Parameters per encoder layer for a fast path that current PyTorch
-rejects. They inflate
-  parameter counts, look like prunable weights and break distributed training, so they are removed and dropped
-  when loading.
-* Models evaluate some of their options as Python, and a checkpoint's options are whoever's wrote it: literals
-alone are evaluated.
+  `object.__hash__` back.
+* PyTorch >= 2.6 loads only tensors by default; fairseq's checkpoints also hold their configuration,
+  which `unpickling` allows.
+* The release has eight duplicate Parameters in each encoder layer, for a fast path that current PyTorch
+  rejects. They inflate parameter counts, look like prunable weights and break distributed training, so
+  they are removed, and ignored when a checkpoint is loaded.
+* Models evaluate some of their options as Python code, and the options of a checkpoint may come from
+  anyone: only literals are evaluated.
 """
 
 from __future__ import annotations
@@ -89,9 +88,8 @@ def _remove_fast_path() -> None:
     TransformerEncoderLayerBase._load_from_state_dict = load
 
 
-logging.getLogger("fairseq.tasks.text_to_speech").setLevel(
-    logging.ERROR
-)  # it reports a missing optional package
+# This logger would report that an optional package is missing.
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.ERROR)
 _import_fairseq()
 _load_whole_checkpoints()
 _evaluate_literals_alone()

@@ -1,7 +1,7 @@
-"""Make fairseq's training step faster on a CPU without changing what it computes beyond float rounding.
+"""Make fairseq's training step faster on a CPU; results change by float rounding only.
 
-`apply()` once, after the shim and before a trainer is built. The largest gains beside these are the criterion
-in `loss` and a Transformer's forward pass in `packed`.
+Call `apply()` once, after importing the shim and before building a trainer. The largest other gains come
+from the criterion in `loss` and the forward pass in `packed`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nmtprune.fairseq_bridge.dropout import dropout, rate
 
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _M_MMAP_MAX = -4
-_TOKENS_KEPT = 10_000_000  # of collated batches, 8 bytes each
+_TOKENS_KEPT = 10_000_000  # most tokens of batches that are kept, 8 bytes each
 
 
 @functools.cache
@@ -48,11 +48,10 @@ def apply() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Reuse the pages of freed tensors: by default each large tensor has the kernel map and zero its pages
-    anew.
+    """Reuse the pages of freed tensors.
 
-    Safe because it only tells glibc's allocator to keep what it has; where there is no `mallopt` nothing is
-    done.
+    By default, the kernel maps and zeroes new pages for each large tensor. Safe because it only tells
+    glibc's allocator to keep its memory. Without `mallopt` nothing is done.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -61,17 +60,16 @@ def _keep_freed_memory() -> None:
 
 
 def _fused_adam() -> None:
-    """Let PyTorch's fused AdamW kernel take the step of fairseq's Adam, which loops over parameters in
-    Python.
+    """Use PyTorch's fused AdamW kernel for the step of fairseq's Adam, which loops over parameters in Python.
 
-    Safe because both are AdamW and the state keeps fairseq's form, so either resumes from the other. They
-    differ in epsilon, which fairseq adds before the bias correction of the second moment: it is divided by
-    that correction here.
+    Safe because both are AdamW and the state keeps fairseq's form, so either can resume from the other.
+    They differ in epsilon, which fairseq adds before the bias correction of the second moment; here
+    epsilon is divided by that correction.
     """
     plain_step = Adam.step
 
     def fits_kernel(p: torch.nn.Parameter) -> bool:
-        # The kernel walks through memory, whatever the strides.
+        # The kernel ignores strides.
         single = p.dtype == p.grad.dtype == torch.float32
         return single and not p.grad.is_sparse and p.is_contiguous() and p.grad.is_contiguous()
 
@@ -121,7 +119,7 @@ def _fast_dropout() -> None:
     """Draw dropout masks on the CPU from raw random bits.
 
     Safe because each element is dropped independently with probability p (to 2^-16) by PyTorch's seeded
-    generator. The masks are others than stock fairseq's for the same seed.
+    generator. For the same seed, the masks differ from those of stock fairseq.
     """
     plain_forward = FairseqDropout.forward
 
@@ -133,10 +131,10 @@ def _fast_dropout() -> None:
 
 
 def _plain_attention() -> None:
-    """Attend with few large operations on the CPU, where a model's own forward pass is taken.
+    """Compute attention with few large operations on the CPU, wherever a model's own forward pass is used.
 
-    Safe because the sums are the same: fairseq's own attention takes the place of PyTorch's, with another
-    softmax in short rows.
+    Safe because the sums are the same: fairseq's own implementation of attention is used instead of
+    PyTorch's, with another softmax for short rows.
     """
     plain_softmax, plain_forward = utils.softmax, MultiheadAttention.forward
 
@@ -145,8 +143,8 @@ def _plain_attention() -> None:
         return softmax(x) if fast else plain_softmax(x, dim, onnx_trace)
 
     def forward(self: Any, query: Tensor, *args: Any, **kwargs: Any) -> Any:
-        # fairseq computes attention itself, without PyTorch's fused kernel, wherever the check of dimensions
-        # is skipped
+        # where the check of dimensions is skipped, fairseq computes attention itself, without PyTorch's fused
+        # kernel
         self.skip_embed_dim_check = not query.is_cuda
         return plain_forward(self, query, *args, **kwargs)
 
@@ -155,7 +153,7 @@ def _plain_attention() -> None:
 
 
 def _gradients_together() -> None:
-    """Clear, scale and clip all gradients at once, where fairseq loops over parameters in Python."""
+    """Clear, scale and clip all gradients at once; fairseq loops over parameters in Python."""
 
     def gradients(self: Any) -> list[Tensor]:
         return [p.grad for p in self.params if p.grad is not None]
@@ -185,19 +183,18 @@ def _gradients_together() -> None:
 
 
 def _batches_formed_once() -> None:
-    """Keep the batches of a small corpus, which come again every epoch.
+    """Keep the batches of a small corpus, which are the same in every epoch.
 
-    Safe because the batches of an epoch are the same ones in another order, and nothing changes a batch.
-    PyTorch's loader asks a dataset that has `__getitems__` for a whole batch, and what it gives goes through
-    the collater.
+    Safe because only the order of batches differs between epochs, and nothing modifies a batch.
+    PyTorch's loader asks a dataset that has `__getitems__` for a whole batch, and passes the result
+    through the collater.
     """
     plain_collater = LanguagePairDataset.collater
 
     def batch(self: Any, indices: list[int]) -> Any:
         if "batches" not in self.__dict__:
-            tokens = int(self.src_sizes.sum()) + 2 * int(
-                self.tgt_sizes.sum()
-            )  # the target twice: as input and as output
+            # the target counts twice: as input and as output
+            tokens = int(self.src_sizes.sum()) + 2 * int(self.tgt_sizes.sum())
             self.batches = {} if tokens <= _TOKENS_KEPT else None
         if self.batches is None:
             return [self[index] for index in indices]
@@ -214,21 +211,21 @@ def _batches_formed_once() -> None:
 
 
 def _little_bookkeeping() -> None:
-    """Leave out what an update repeats to no effect."""
+    """Skip work that has no effect but is repeated in every update."""
     plain_train = BaseFairseqModel.train
-    told = WeakKeyDictionary()  # model -> the modules of it that want to know the number of updates
+    counting = WeakKeyDictionary()  # for each model, its modules that are told the number of updates
 
     def train(self: Any, mode: bool = True) -> Any:
         return self if self.training == mode else plain_train(self, mode)
 
     def set_num_updates(self: Any, num_updates: int) -> None:
-        if self not in told:
-            told[self] = [
+        if self not in counting:
+            counting[self] = [
                 module
                 for module in self.modules()
                 if module is not self and hasattr(module, "set_num_updates")
             ]
-        for module in told[self]:
+        for module in counting[self]:
             module.set_num_updates(num_updates)
 
     BaseFairseqModel.set_num_updates = set_num_updates
@@ -236,10 +233,10 @@ def _little_bookkeeping() -> None:
 
 
 def _no_compiler() -> None:
-    """Leave PyTorch's compiler alone, which an optimiser imports to be left out of what is compiled: three
-    seconds of each start.
+    """Avoid importing PyTorch's compiler, which takes three seconds of each start.
 
-    Safe because nothing is compiled here. Each method is told that the compiler has it already.
+    Optimisers import it to exclude themselves from compilation. Safe because nothing is compiled here.
+    Each method is marked as already excluded.
     """
     for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
         method = getattr(torch.optim.Optimizer, name).__wrapped__

@@ -1,9 +1,9 @@
 """The student models of Behnke & Heafield 2021 (section 4.1), a plug-in model of fairseq.
 
-fairseq's Transformer under fairseq's parameter names, whose decoder may have simpler simple recurrent units
-(SSRU, Kim et al. 2019) in place of self-attention, whose decoder layers may share their parameters, and whose
-layers may each have a number of heads and a feed-forward width of their own, as slicing leaves them, or lack
-a sub-layer altogether. Time is the first dimension, as in fairseq.
+A student is fairseq's Transformer, under fairseq's parameter names, with more freedom: its decoder may
+have simpler simple recurrent units (SSRU, Kim et al. 2019) in place of self-attention, its decoder
+layers may share their parameters, and each layer may have its own number of heads and feed-forward
+width, as slicing leaves them, or lack a sub-layer. Time is the first dimension, as in fairseq.
 """
 
 import json
@@ -38,10 +38,14 @@ Incremental = dict[str, dict[str, Tensor | None]]
 
 @dataclass
 class StudentConfig(FairseqDataclass):
+    """Options of the student model."""
+
     encoder_layers: int = field(default=6, metadata={"help": "layers of the encoder"})
     decoder_layers: int = field(default=6, metadata={"help": "layers of the decoder"})
     encoder_embed_dim: int = field(default=512, metadata={"help": "width d of the encoder"})
-    decoder_embed_dim: int = field(default=512, metadata={"help": "width d of the decoder, the same"})
+    decoder_embed_dim: int = field(
+        default=512, metadata={"help": "width d of the decoder; must equal the encoder's"}
+    )
     encoder_ffn_embed_dim: int = field(
         default=2048, metadata={"help": "width of the encoder's feed-forward layers"}
     )
@@ -62,7 +66,7 @@ class StudentConfig(FairseqDataclass):
         default=False, metadata={"help": "layer norms before the decoder's sub-layers"}
     )
     decoder_self: ChoiceEnum(["attention", "ssru"]) = field(
-        default="attention", metadata={"help": "what lets a target position see those before it"}
+        default="attention", metadata={"help": "how a target position sees earlier ones"}
     )
     tied_decoder_layers: bool = field(
         default=False, metadata={"help": "all decoder layers share their parameters"}
@@ -70,7 +74,7 @@ class StudentConfig(FairseqDataclass):
     shape: str = field(
         default="",
         metadata={
-            "help": "JSON: heads and feed-forward width of each layer; empty: as the other options say"
+            "help": "JSON: heads and feed-forward width of each layer; if empty, given by the other options"
         },
     )
     share_decoder_input_output_embed: bool = field(
@@ -87,7 +91,7 @@ class StudentConfig(FairseqDataclass):
     )
     sub_layer_drop: float = field(
         default=0.0,
-        metadata={"help": "LayerDrop of single sub-layers: how often one is left out in training"},
+        metadata={"help": "LayerDrop of single sub-layers: probability of leaving one out in training"},
     )
     max_source_positions: int = field(
         default=1024, metadata={"help": "longest source in pieces, end of sentence included"}
@@ -98,9 +102,7 @@ class StudentConfig(FairseqDataclass):
 
 
 def uniform_shape(cfg: Any) -> Shape:
-    """The heads and feed-forward widths of all layers where none differs from another: `self`, `cross` and
-    `ffn` of each.
-    """
+    """The shape in which all layers of a side have the same heads and feed-forward width."""
     encoder = {"ffn": cfg.encoder_ffn_embed_dim, "self": cfg.encoder_attention_heads}
     decoder = {"ffn": cfg.decoder_ffn_embed_dim, "cross": cfg.decoder_attention_heads}
     if str(cfg.decoder_self) == "attention":
@@ -112,8 +114,9 @@ def uniform_shape(cfg: Any) -> Shape:
 
 
 def with_shape(options: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
-    """A checkpoint's options of a student, or of fairseq's own Transformer, as those of a student of this
-    shape.
+    """Options of a student of this shape, from the options in a checkpoint.
+
+    The checkpoint is that of a student or of fairseq's own Transformer.
     """
     known = {
         name: options[name]
@@ -126,14 +129,16 @@ def with_shape(options: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
 
 @register_model("nmtprune_transformer", dataclass=StudentConfig)
 class Student(TransformerModelBase):
-    """The whole model. Raises UserError for widths, layers or dictionaries that do not fit each other."""
+    """The whole model; raises UserError for widths, layers or dictionaries that do not match."""
 
     @classmethod
     def add_args(cls, parser: Any) -> None:
+        """Add the options to an argument parser, as fairseq asks."""
         gen_parser_from_dataclass(parser, StudentConfig())
 
     @classmethod
     def build_model(cls, cfg: Any, task: Any) -> "Student":
+        """Build the model, as fairseq asks."""
         width, heads = cfg.encoder_embed_dim, cfg.encoder_attention_heads
         if cfg.decoder_embed_dim != width:
             raise UserError(
@@ -142,8 +147,8 @@ class Student(TransformerModelBase):
             )
         if not cfg.head_dim and (width % heads or heads != cfg.decoder_attention_heads):
             raise UserError(
-                f"head_dim: say it where the width {width} is not a multiple of the same number of heads "
-                f"everywhere ({heads})"
+                f"head_dim: set it, since the width {width} is not a multiple of one number of heads "
+                f"({heads}) for both sides"
             )
         if cfg.share_all_embeddings and task.source_dictionary != task.target_dictionary:
             raise UserError(
@@ -165,23 +170,30 @@ class Student(TransformerModelBase):
 
     @classmethod
     def build_encoder(cls, cfg: Any, src_dict: Any, embed_tokens: nn.Embedding) -> "Encoder":
+        """Build the encoder, as fairseq asks."""
         return Encoder(cfg, src_dict, embed_tokens)
 
     @classmethod
     def build_decoder(cls, cfg: Any, tgt_dict: Any, embed_tokens: nn.Embedding) -> "Decoder":
+        """Build the decoder, as fairseq asks."""
         return Decoder(cfg, tgt_dict, embed_tokens)
 
 
 class Encoder(TransformerEncoderBase):
+    """The encoder of a student, whose layers have their own shapes."""
+
     def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Embedding) -> None:
-        self._shapes = iter(cfg.shape["encoder"])  # the base class asks for one layer after the other
+        self._shapes = iter(cfg.shape["encoder"])  # the base class builds one layer after the other
         super().__init__(cfg, dictionary, embed_tokens)
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
+        """Build the next layer from the bottom up."""
         return EncoderLayer(cfg, cfg.encoder.normalize_before, next(self._shapes))
 
 
 class Decoder(TransformerDecoderBase):
+    """The decoder of a student, whose layers have their own shapes or share their parameters."""
+
     def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Embedding) -> None:
         self._shapes = iter(cfg.shape["decoder"])
         super().__init__(cfg, dictionary, embed_tokens)
@@ -190,14 +202,15 @@ class Decoder(TransformerDecoderBase):
                 _tie(layer, self.layers[0])
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
+        """Build the next layer from the bottom up."""
         return DecoderLayer(cfg, cfg.decoder.normalize_before, next(self._shapes))
 
 
 class Layer(nn.Module):
-    """What encoder and decoder layers have in common: residual connections, and the feed-forward sub-layer as
-    their last one.
+    """Common parts of encoder and decoder layers: residual connections and the feed-forward sub-layer.
 
-    A sub-layer that the shape does not name is absent, its layer norm too.
+    The feed-forward sub-layer is the last one. A sub-layer that the shape does not name is absent,
+    together with its layer norm.
     """
 
     def __init__(self, cfg: Any, normalize_before: bool) -> None:
@@ -211,9 +224,7 @@ class Layer(nn.Module):
         self.sub_layer_drop = cfg.sub_layer_drop
 
     def add_feed_forward(self, width: int, ffn: int | None) -> None:
-        """A sub-layer of `ffn` hidden units; with 0 of them only the output's bias is left, with None
-        nothing.
-        """
+        """Add a sub-layer of `ffn` hidden units; 0 leaves only its output's bias, None leaves nothing."""
         if ffn is None:
             self.fc1 = self.fc2 = self.final_layer_norm = None
             return
@@ -222,19 +233,19 @@ class Layer(nn.Module):
         self.final_layer_norm = LayerNorm(width)
 
     def feed_forward(self, x: Tensor) -> Tensor:
+        """The feed-forward network of `x` [length, sentences, d]."""
         if self.fc1 is None:
             return self.fc2(x)
         return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(x))))
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """Of the older parameter names that fairseq's encoder asks its layers to replace there are none."""
+        """Do nothing; fairseq's encoder calls this to rename the parameters of older checkpoints."""
 
     def residual(self, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
-        """`x` plus what the sub-layer makes of it, with the layer norm before (pre-norm) or after
-        (post-norm).
+        """`x` plus the sub-layer's output, with the layer norm before (pre-norm) or after (post-norm).
 
-        In training LayerDrop may leave the sub-layer out (Fan et al. 2020, of sub-layers as in Wang and Tu
-        2020, 3.1): what comes out is what comes out where it is ablated.
+        In training, LayerDrop may leave the sub-layer out (Fan et al. 2020; for sub-layers Wang and Tu
+        2020, 3.1), with the same result as ablating it.
         """
         if norm is None:
             return x
@@ -251,7 +262,9 @@ def left_out(sub_layer_drop: float) -> bool:
 
 
 class EncoderLayer(Layer):
-    load_to_BT = False  # noqa: N815 - fairseq's encoder asks; False: no fast path
+    """A layer of the encoder: self-attention and feed-forward network."""
+
+    load_to_BT = False  # noqa: N815 - fairseq's encoder reads this: no fast path
 
     def __init__(self, cfg: Any, normalize_before: bool, shape: dict[str, int]) -> None:
         super().__init__(cfg, normalize_before)
@@ -263,7 +276,10 @@ class EncoderLayer(Layer):
         self.add_feed_forward(width, shape.get("ffn"))
 
     def forward(self, x: Tensor, encoder_padding_mask: Tensor | None) -> Tensor:
-        """`x`: [length, sentences, d]; `encoder_padding_mask`: [sentences, length], true where padded."""
+        """The layer's output for `x` [length, sentences, d].
+
+        `encoder_padding_mask`: [sentences, length], true at padding.
+        """
         x = self.residual(
             x, self.self_attn_layer_norm, lambda y: self.self_attn(y, y, padded=encoder_padding_mask)[0]
         )
@@ -271,6 +287,8 @@ class EncoderLayer(Layer):
 
 
 class DecoderLayer(Layer):
+    """A layer of the decoder: self-attention or SSRU, cross-attention and feed-forward network."""
+
     def __init__(self, cfg: Any, normalize_before: bool, shape: dict[str, int]) -> None:
         super().__init__(cfg, normalize_before)
         width = cfg.decoder.embed_dim
@@ -298,12 +316,12 @@ class DecoderLayer(Layer):
         need_attn: bool = False,
         **_: Any,
     ) -> tuple[Tensor, Tensor | None, None]:
-        """`x`: [target length, sentences, d]; `encoder_out`: [source length, sentences, d]; `self_attn_mask`:
-        [target length, target length], minus infinity where later positions are hidden. Targets are padded on
-        the right, where no real position looks.
+        """The layer's output for `x` [target length, sentences, d], and attention weights if `need_attn`.
 
-        Returns the layer's output and, if `need_attn`, the weights of every head [heads, sentences, target
-        length, source length].
+        `encoder_out`: [source length, sentences, d]; `self_attn_mask`: [target length, target length],
+        minus infinity where later positions are hidden. Targets are padded on the right, where no real
+        position looks. The weights are those of every head of the cross-attention [heads, sentences,
+        target length, source length].
         """
         weights = None
 
@@ -329,22 +347,22 @@ class DecoderLayer(Layer):
 
 
 class Bias(nn.Module):
-    """What is left of a linear layer without inputs."""
+    """The bias that remains of a linear layer without inputs."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The bias, repeated for each position of `x` [..., width]."""
         return self.bias.expand_as(x)
 
 
 class Attention(FairseqIncrementalState, nn.Module):
-    """Attention with `heads` heads of width `head_dim`, whatever the model's width; with no head it gives its
-    output bias.
+    """Attention with `heads` heads of width `head_dim`, at any width of the model.
 
-    First weights are fairseq's. In a beam search, `cross` attention keeps one copy of keys and values for all
-    hypotheses of a sentence.
+    Without heads the output is the bias of the output projection. First weights are drawn as in fairseq.
+    In beam search, `cross` attention keeps one copy of keys and values for all hypotheses of a sentence.
     """
 
     def __init__(self, width: int, heads: int, head_dim: int, dropout: float, cross: bool = False) -> None:
@@ -369,18 +387,18 @@ class Attention(FairseqIncrementalState, nn.Module):
         hidden: Tensor | None = None,
         incremental_state: Incremental | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """What positions `x` [length, sentences, d] gather from `memory` [memory length, sentences, d].
+        """Attention of positions `x` [length, sentences, d] to `memory` [memory length, sentences, d].
 
-        `padded`: [sentences, memory length], true where nothing is to be seen; `hidden`: [length, memory
-        length], added to the scores. Also returns the attention weights [heads, sentences, length, memory
-        length], but none in training or without heads.
+        `padded`: [sentences, memory length], true at positions to hide; `hidden`: [length, memory
+        length], added to the scores. Returns the output [length, sentences, d] and the attention weights
+        [heads, sentences, length, memory length], which are None in training or without heads.
         """
         if not self.num_heads:
             return self.out_proj(x), None
         length, sentences, _ = x.shape
         keys, values = self._memory(memory, incremental_state)
         beam = sentences // (len(keys) // self.num_heads)
-        # hypotheses of a sentence stand beside positions: [sentences * heads, length * beam, head_dim]
+        # hypotheses of a sentence are treated like positions: [sentences * heads, length * beam, head_dim]
         queries = (self.q_proj(x) * self.head_dim**-0.5).view(length, -1, beam, self.num_heads, self.head_dim)
         queries = queries.permute(1, 3, 0, 2, 4).reshape(len(keys), length * beam, self.head_dim)
         scores = torch.bmm(queries, keys.transpose(1, 2))
@@ -401,9 +419,7 @@ class Attention(FairseqIncrementalState, nn.Module):
         return output, weights.permute(1, 0, 3, 2, 4).reshape(self.num_heads, sentences, length, -1)
 
     def _memory(self, memory: Tensor, incremental_state: Incremental | None) -> tuple[Tensor, Tensor]:
-        """Keys and values [sentences * heads, memory length, head_dim], from what earlier steps left or for
-        the steps to come.
-        """
+        """Keys and values [sentences * heads, memory length, head_dim], cached in incremental decoding."""
         before = self.get_incremental_state(incremental_state, "memory")
         if before is None or not self.cross:
             if self.cross and incremental_state is not None:
@@ -426,17 +442,20 @@ class Attention(FairseqIncrementalState, nn.Module):
         return before["keys"].flatten(0, 1), before["values"].flatten(0, 1)
 
     def reorder_incremental_state(self, incremental_state: Incremental, new_order: Tensor) -> None:
-        if self.cross:  # hypotheses stay with their sentence
+        """Select hypotheses of the cached keys and values, as beam search asks."""
+        if self.cross:  # hypotheses never change their sentence
             new_order = new_order.view(-1, self.beam)[:, 0] // self.beam
         _reorder(self, incremental_state, "memory", new_order)
 
     def set_beam_size(self, beam_size: int) -> None:
+        """Set the number of hypotheses for each sentence."""
         self.beam = beam_size
 
 
 class Ssru(FairseqIncrementalState, nn.Module):
-    """The simpler simple recurrent unit (Kim et al. 2019, section 3): c_t = f_t * c_(t-1) + (1 - f_t) * W
-    x_t, and out comes relu(c_t).
+    """The simpler simple recurrent unit (Kim et al. 2019, section 3).
+
+    Its cell is c_t = f_t * c_(t-1) + (1 - f_t) * W x_t, its output is relu(c_t).
     """
 
     def __init__(self, width: int) -> None:
@@ -448,7 +467,7 @@ class Ssru(FairseqIncrementalState, nn.Module):
         nn.init.zeros_(self.forget_proj.bias)
 
     def forward(self, x: Tensor, incremental_state: Incremental | None = None) -> Tensor:
-        """`x`: [length, sentences, d], with `incremental_state` the last position alone."""
+        """Outputs for `x` [length, sentences, d]; with `incremental_state`, `x` is the last position only."""
         forget, candidate = torch.sigmoid(self.forget_proj(x)), self.candidate_proj(x)
         update = candidate - forget * candidate
         if incremental_state is None:
@@ -459,11 +478,12 @@ class Ssru(FairseqIncrementalState, nn.Module):
         return torch.relu(cell)
 
     def reorder_incremental_state(self, incremental_state: Incremental, new_order: Tensor) -> None:
+        """Select hypotheses of the cell, as beam search asks."""
         _reorder(self, incremental_state, "cell", new_order, dim=1)
 
 
 class _Recurrence(torch.autograd.Function):
-    """The gradient is the same recurrence from the last position to the first."""
+    """The recurrence with its gradient, which is the same recurrence from the last position to the first."""
 
     @staticmethod
     def forward(ctx: Any, forget: Tensor, update: Tensor) -> Tensor:
@@ -481,15 +501,18 @@ class _Recurrence(torch.autograd.Function):
 
 
 def recurrence(forget: Tensor, update: Tensor) -> Tensor:
-    """c_t = f_t * c_(t-1) + u_t from c_(-1) = 0 for all t at once: [length, ...] of forget gates and
-    updates.
+    """c_t = f_t * c_(t-1) + u_t with c_(-1) = 0 for all t at once; all tensors are [length, ...].
+
+    f are the forget gates and u the updates.
     """
     return _Recurrence.apply(forget, update)
 
 
 def _scan(forget: Tensor, update: Tensor) -> Tensor:
-    """Step k lets every position reach 2^k positions further back (Hillis & Steele 1986): only products of
-    gates, nothing divides.
+    """The recurrence by parallel scan (Hillis & Steele 1986).
+
+    Step k extends the reach of every position by 2^k positions. Gates are only multiplied, never
+    divided.
     """
     cells, reach = update.clone(), 1
     while reach < len(cells):
@@ -512,9 +535,7 @@ def _reorder(
 
 
 def _tie(module: nn.Module, to: nn.Module) -> None:
-    """Give a module the Parameters of another of its kind; what it remembers in incremental decoding stays
-    its own.
-    """
+    """Give a module the Parameters of another one of its kind; its cache in decoding stays its own."""
     for name, part in module.named_modules():
         for key, parameter in to.get_submodule(name).named_parameters(recurse=False):
             setattr(part, key, parameter)

@@ -1,8 +1,8 @@
-"""What passes through a Transformer's components (residual sub-layers), in fairseq's own Transformer and in
-students.
+"""Observe what passes through a Transformer's components (residual sub-layers).
 
-A component reads the residual stream and adds to it. With post-norm it reads the stream itself, and the layer
-norm comes after the sum; with pre-norm the layer norm is the first part of the component.
+This works for fairseq's own Transformer and for students. A component reads the residual stream and adds
+to it. With post-norm it reads the stream itself, and the layer norm follows the sum; with pre-norm the
+layer norm is the first part of the component.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nmtprune.pruning.components import components_of, sub_layer_of
 from nmtprune.store.checkpoints import is_transformer
 from nmtprune.store.model import Model
 
-# part of a layer -> its first module, its last one, and the layer norm before or after it
+# For each part of a layer its first module, its last module, and the layer norm before or after it.
 _MODULES = {
     "self": ("self_attn", "self_attn", "self_attn_layer_norm"),
     "cross": ("encoder_attn", "encoder_attn", "encoder_attn_layer_norm"),
@@ -33,8 +33,9 @@ _MODULES = {
 
 
 class Passed(NamedTuple):
-    """What a component reads and what it adds to the residual stream, both [length, sentences, d]: time is
-    first, as in fairseq.
+    """The input of a component and what it adds to the residual stream, both [length, sentences, d].
+
+    Time is the first dimension, as in fairseq.
     """
 
     input: Tensor
@@ -43,12 +44,12 @@ class Passed(NamedTuple):
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass of a batch, targets given (teacher forcing).
+    """One forward pass of a batch with given targets (teacher forcing).
 
-    `encoder_output` [source length, sentences, d] and `decoder_output` [target length, sentences, d] are what
-    the last layers leave, before the output projection. `source_real` [source length, sentences],
-    `target_real` [target length, sentences]: False where padded. Positions count the end of sentence: the
-    source's last one, the target's first one.
+    `encoder_output` [source length, sentences, d] and `decoder_output` [target length, sentences, d] are
+    the outputs of the last layers, before the output projection. `source_real` [source length,
+    sentences] and `target_real` [target length, sentences] are False at padding. The end of sentence is
+    the last position of a source and the first position of a target.
     """
 
     components: dict[Component, Passed]
@@ -58,7 +59,7 @@ class Pass:
     target_real: Tensor
 
     def real(self, component: Component) -> Tensor:
-        """Which positions of a component's side are real [length, sentences]."""
+        """The positions of a component's side that are not padding, bool [length, sentences]."""
         return self.source_real if sub_layer_of(component).side == "encoder" else self.target_real
 
     def final(self, component: Component) -> Tensor:
@@ -67,7 +68,7 @@ class Pass:
 
 
 class ObservedEngine(FairseqEngine):
-    """A Transformer whose components can be observed. Raises UserError for another architecture."""
+    """A Transformer whose components can be observed; raises UserError for another architecture."""
 
     def __init__(self, model: Model, device: str | None = None) -> None:
         if not is_transformer(model.options):
@@ -82,9 +83,7 @@ class ObservedEngine(FairseqEngine):
 
     @torch.no_grad()
     def observe(self, sources: list[list[str]], targets: list[list[str]]) -> Pass:
-        """What passes through every component for pairs of sentences in pieces. Sentences are in any
-        order.
-        """
+        """What passes through every component for pairs of sentences in pieces, which may be in any order."""
         batch = self._batch(sources, targets)["net_input"]
         with ExitStack() as watched:
             seen = {each: watched.enter_context(_watch(*self._modules(each))) for each in self.components}
@@ -101,11 +100,11 @@ class ObservedEngine(FairseqEngine):
         )
 
     def at_position(self, component: Component, passed: Pass, position: int) -> Callable[[Tensor], Tensor]:
-        """A component as a function [d] -> [d] of its input at one position of the one sentence of a pass;
-        all other inputs, and the encoder's output, stay what they were.
+        """A component as a function [d] -> [d] of its input at one position, in a pass of a single sentence.
 
-        In self-attention the position is at once query, key and value. Raises UserError where the function
-        does not give what the model itself gave: an option of fairseq's is in use that is not known here.
+        All other inputs and the encoder's output keep the values of the pass. In self-attention the
+        position is query, key and value at once. Raises UserError if the function does not reproduce the
+        model's output, which means that the model uses an option of fairseq that is not supported here.
         """
         function, (stream, output) = self._function(component, passed, position), passed.components[component]
         if not torch.allclose(function(stream[position, 0]), output[position, 0], rtol=1e-3, atol=1e-4):
@@ -116,10 +115,9 @@ class ObservedEngine(FairseqEngine):
         return function
 
     def at_all_positions(self, component: Component, passed: Pass) -> Callable[[Tensor], Tensor]:
-        """Self-attention as a function [length, d] -> [length, d] of its input at all positions of the one
-        sentence of a pass.
+        """Self-attention as a function [length, d] -> [length, d], in a pass of a single sentence.
 
-        Raises UserError as `at_position`.
+        Raises UserError like `at_position`.
         """
         (_, norm, _, last), (stream, output) = self._parts(component), passed.components[component]
         function = _self_attention(last, norm or nn.Identity(), hidden_later=component.kind == "D.SA")
@@ -146,32 +144,24 @@ class ObservedEngine(FairseqEngine):
         return _attention(last, normed, memory, with_itself=component.kind != "D.EA")
 
     def _modules(self, component: Component) -> tuple[nn.Module, nn.Module] | None:
-        """The modules that a component's input goes into and its output comes out of; None where the layer
-        lacks it.
-        """
+        """The modules that a component's input enters and its output leaves; None if the layer lacks it."""
         parts = self._parts(component)
         return parts and (parts[1] or parts[2], parts[3])
 
     def _parts(self, component: Component) -> tuple[nn.Module, nn.Module | None, nn.Module, nn.Module] | None:
-        """A component's layer, its layer norm where that comes before it, its first module and its last
-        one.
-        """
+        """A component's layer, its layer norm with pre-norm, its first module and its last one."""
         sub_layer = sub_layer_of(component)
         layer = getattr(self._model, sub_layer.side).layers[sub_layer.layer]
         first, last, norm = (getattr(layer, name, None) for name in _MODULES[sub_layer.component])
         if last is None:
             return None
-        return (
-            layer,
-            norm if layer.normalize_before else None,
-            first or last,
-            last,
-        )  # an empty feed-forward network is a bias
+        # an empty feed-forward network is a bias, `last`
+        return layer, norm if layer.normalize_before else None, first or last, last
 
 
 @contextmanager
 def _watch(entry: nn.Module, last: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Fills `input` and `output` as the modules are called."""
+    """Context that fills `input` and `output` when the modules are called."""
     seen: dict[str, Tensor] = {}
 
     def before(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -187,8 +177,9 @@ def _watch(entry: nn.Module, last: nn.Module) -> Iterator[dict[str, Tensor]]:
 def _attention(
     module: nn.Module, normed: nn.Module, memory: Tensor, with_itself: bool
 ) -> Callable[[Tensor], Tensor]:
-    """What one position gathers from `memory` [positions, d], and from itself. Keys and values of the others
-    are computed but once.
+    """Attention of one position to `memory` [positions, d], and to itself if `with_itself`.
+
+    Keys and values of the other positions are computed once.
     """
     heads = module.num_heads
     if not heads:
@@ -209,7 +200,7 @@ def _attention(
 
 
 def _self_attention(module: nn.Module, normed: nn.Module, hidden_later: bool) -> Callable[[Tensor], Tensor]:
-    """Self-attention [length, d] -> [length, d]; `hidden_later`: no position sees those after it."""
+    """Self-attention [length, d] -> [length, d]; with `hidden_later`, no position sees later ones."""
     heads = module.heads if hasattr(module, "heads") else module.num_heads
     if not heads:
         return module.out_proj

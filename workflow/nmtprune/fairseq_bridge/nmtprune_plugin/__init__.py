@@ -1,5 +1,3 @@
-"""`--user-dir` of fairseq's own tools: importing this folder registers our architectures and our
-criterion.
-"""
+"""Plug-in for fairseq's `--user-dir`: importing it registers our architectures and our criterion."""
 
 from nmtprune.fairseq_bridge import loss, lstm, student  # noqa: F401
