@@ -1,1 +1,1 @@
-"""Corpora: download, clean, split into subwords, binarise."""
+"""Corpora: download, clean, split into subwords, and binarise; the toy language; probing examples."""

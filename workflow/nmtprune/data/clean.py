@@ -1,4 +1,4 @@
-"""Which sentence pairs a model is trained on."""
+"""Clean the sentence pairs of a training corpus."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from nmtprune.data.fetch import Pair
 
 DROPS = ("empty", "control characters", "too long", "ratio", "duplicate")
 
-# Unicode's control characters (Cc) less the tab, and its line and paragraph separators: many programs end a
-# line there.
+# Unicode's control characters (Cc) except the tab, and its line and paragraph separators, where many programs
+# end a line.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def clean(pairs: Iterable[Pair], cleaning: Mapping[str, Any], counts: Counter[str]) -> Iterator[Pair]:
-    """Yield the pairs to train on, and count all in `counts`: `read`, `kept`, and each reason of `DROPS`.
+    """Yield the pairs to train on, and count all pairs in `counts`.
 
-    `cleaning` as in schemas/task.schema.json. A pair counts under the first reason that holds, in the order
-    of `DROPS`:
+    Counts are `read`, `kept`, and each reason of `DROPS`. `cleaning`: see schemas/task.schema.json. A
+    pair counts under the first reason that applies, in the order of `DROPS`:
 
     * empty: a side has no visible character;
-    * control characters: a side has one and `control_characters` is `drop` (`replace`, the default, makes it
-    a space);
+    * control characters: a side has one and `control_characters` is `drop` (`replace`, the default,
+      replaces it by a space);
     * too long: a side has more than `max_words` words or `max_characters` characters;
-    * ratio: one side has more than `max_ratio` times the other's words;
-    * duplicate: the very pair was kept before, if `duplicates` is `drop` (needs 100 bytes of memory a pair).
+    * ratio: one side has more than `max_ratio` times as many words as the other;
+    * duplicate: an equal pair was kept before, and `duplicates` is `drop` (which needs 100 bytes of
+      memory for each pair).
     """
     control = cleaning.get("control_characters", "replace")
     max_words = cleaning.get("max_words") or float("inf")

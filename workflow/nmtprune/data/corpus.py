@@ -1,4 +1,4 @@
-"""A task's text: fetched, cleaned, in plain files of one sentence a line."""
+"""Make a task's text: fetched and cleaned, in plain files with one sentence on each line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from nmtprune.experiment import paths
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, digest, sha256_of, write_json, write_table
 
-LABELS = "labels.jsonl"  # of toy corpora
+LABELS = "labels.jsonl"  # labels of toy sentences for probing
 COUNTS = ("split", "read", "kept", *DROPS)
 
 
 def splits_of(task: Mapping[str, Any]) -> list[str]:
-    """`train`, `dev`, and the names of the test sets, the main one first."""
+    """The names of a task's splits: `train`, `dev`, and the test sets, the main one first."""
     return ["train", "dev", *task["test"]]
 
 
 def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
+    """The codes of a task's source and target language."""
     return task["source"], task["target"]
 
 
 def sources_of(task: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The sources of every split; none of a development set that is held out of the training data."""
+    """The sources of every split; the list is empty for a development set held out of the training data."""
     return {
         "train": task["train"],
         "dev": task["dev"] if isinstance(task["dev"], list) else [],
@@ -41,11 +42,11 @@ def sources_of(task: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
-    """The corpus files of the user's own that a task names: what a workflow watches for changes.
+    """The user's own corpus files that a task names, which a workflow watches for changes.
 
-    Raises UserError for one that is not there or is packed as nothing here unpacks.
+    Raises UserError if a file is missing or compressed in a format that cannot be read here.
     """
-    found = []
+    files = []
     sources = list(itertools.chain.from_iterable(sources_of(task).values()))
     patterns = [source["files"] for source in sources if "files" in source]
     for named in (by_language(pattern, language) for pattern in patterns for language in languages_of(task)):
@@ -58,16 +59,16 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
             )
         with open(file, "rb") as stream:
             check_packing(stream, str(file))
-        found.append(str(file))
-    return found
+        files.append(str(file))
+    return files
 
 
 def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, downloads: Path) -> None:
-    """Write `<split>.<language>` for every split of a task, `counts.csv`, and last `manifest.json`.
+    """Write `<split>.<language>` for every split of a task, then `counts.csv`, and `manifest.json` last.
 
-    Only training pairs are ever dropped. Development and test lines stay as they are, but for white space at
-    their ends: scores must compare with those of others. Toy corpora add `<split>.labels.jsonl`. Raises
-    UserError.
+    Only training pairs are ever dropped. Development and test lines stay as they are, except for white
+    space at their ends, so that scores compare with those of others. Toy corpora also get
+    `<split>.labels.jsonl`. Raises UserError where a source cannot be read or a split has no pair left.
     """
     place = Place(*languages_of(task), data_dir, downloads)
     cleaning = task.get("cleaning", {})
@@ -100,10 +101,10 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
 
 
 def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, seed: int) -> int:
-    """Keep so many of a text's training pairs, drawn at random; their order stays. Returns how many there are
-    now.
+    """Keep a random sample of a text's training pairs in their order, and return its size.
 
-    Of one seed a smaller sample lies in a larger one. Raises UserError where there are fewer pairs.
+    With equal seeds, a smaller sample is part of a larger one. Raises UserError if there are fewer than
+    `pairs`.
     """
     if pairs > lines:
         raise UserError(f"sample: {pairs:,} pairs are asked for and cleaning keeps {lines:,}; ask for fewer")
@@ -117,12 +118,12 @@ def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, s
 
 
 def nothing_yet() -> Counter[str]:
-    """The counts of a split of which nothing has been read."""
+    """The counts of a split before anything is read."""
     return Counter(dict.fromkeys(COUNTS[1:], 0))
 
 
 def write_pairs(folder: Path, split: str, task: Mapping[str, Any], pairs: Iterable[Pair]) -> None:
-    """Write `<split>.<language>` of both languages; the files are whole or not there."""
+    """Write `<split>.<language>` for both languages; incomplete files have other names."""
     with ExitStack() as stack:
         writer = _Writer(folder, split, languages_of(task), stack)
         for pair in pairs:
@@ -132,9 +133,7 @@ def write_pairs(folder: Path, split: str, task: Mapping[str, Any], pairs: Iterab
 def write_manifest(
     folder: Path, task: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], **facts: Any
 ) -> None:
-    """Write `counts.csv` and `manifest.json` of a text whose files are all there. Its digest speaks of the
-    text alone.
-    """
+    """Write `counts.csv` and `manifest.json` of a complete text; the digest covers the text only."""
     write_table(
         folder / paths.COUNTS, ({"split": split, **counted} for split, counted in counts.items()), COUNTS
     )
@@ -157,7 +156,7 @@ def _cased(pair: Pair, cleaning: Mapping[str, Any]) -> Pair:
 
 
 class _Writer:
-    """The files of one split. They take their names when the stack closes without an error."""
+    """The files of one split, which get their names when the stack closes without an error."""
 
     def __init__(self, folder: Path, split: str, languages: tuple[str, str], stack: ExitStack) -> None:
         self._prefix, self._stack = folder / split, stack

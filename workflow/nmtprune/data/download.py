@@ -1,4 +1,4 @@
-"""Files from the network: into place only once they are whole and their checksum is right."""
+"""Download files, which get their names only when they are complete and their checksums are right."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from nmtprune.foundation.errors import UserError
 logger = logging.getLogger(__name__)
 
 _ALGORITHMS = {32: "md5", 64: "sha256"}  # by the number of hexadecimal digits
-_SECONDS = (20, 60)  # to connect, to wait for the next bytes
+_SECONDS = (20, 60)  # time limits for a connection and for the next bytes
 _CHUNK = 1 << 16
 
 
 def obtain(url: str, checksum: str | None, data_dir: Path | None, downloads: Path) -> Path:
     """The file behind `url`: from `data_dir` if it is there, downloaded before, or downloaded now.
 
-    `data_dir` may hold it by its base name, or as `downloads` does: by host and path. `checksum` is SHA-256
-    or MD5 in hexadecimal. Raises UserError where the file cannot be had or is not the one the task means.
+    In `data_dir` it may lie under its base name, or under host and path as in `downloads`. `checksum`:
+    SHA-256 or MD5 in hexadecimal. Raises UserError if the file is not available or has another checksum.
     """
     parts = urlsplit(url)
-    place = Path(parts.netloc.replace(":", "_"), *PurePosixPath(unquote(parts.path).lstrip("/")).parts)
-    if len(place.parts) < 2 or ".." in place.parts or "\0" in str(place):
+    location = Path(parts.netloc.replace(":", "_"), *PurePosixPath(unquote(parts.path).lstrip("/")).parts)
+    if len(location.parts) < 2 or ".." in location.parts or "\0" in str(location):
         raise UserError(
             f"{url} does not name a file below its host: give the address of the file itself, without `..`"
         )
     if data_dir is not None:
-        for file in (data_dir / place, data_dir / place.name):
+        for file in (data_dir / location, data_dir / location.name):
             if os.path.isfile(file):
                 verify(file, checksum)
                 return file
-    file = downloads / place
+    file = downloads / location
     if not file.exists() or _mismatch(file, checksum):
         _download(url, file, checksum)
     return file
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar or zip archive into a folder; other files are left as they are.
+    """Unpack a tar or zip archive into a folder; does nothing for other files.
 
-    Raises UserError where a member's path or link leads out of the folder, or the archive is damaged; nothing
-    is written outside.
+    Raises UserError if the archive is damaged or a member's path or link leads out of the folder, where
+    nothing is written.
     """
     try:
         if tarfile.is_tarfile(archive):
@@ -72,22 +72,22 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def verify(file: Path, checksum: str | None) -> None:
-    """Raises UserError where a file's checksum is not the expected one."""
-    found = _mismatch(file, checksum)
-    if found:
+    """Raise UserError if a file's checksum is not the expected one."""
+    actual = _mismatch(file, checksum)
+    if actual:
         raise UserError(
-            f"{file} has the checksum {found} and the task expects {checksum}: replace the file or correct "
+            f"{file} has the checksum {actual} and the task expects {checksum}: replace the file or correct "
             "the task"
         )
 
 
 def _mismatch(file: Path, checksum: str | None) -> str | None:
-    """The checksum of a file where it differs from the expected one."""
+    """The checksum of a file if it differs from the expected one, otherwise None."""
     if checksum is None:
         return None
     with open(file, "rb") as content:
-        found = hashlib.file_digest(content, _ALGORITHMS[len(checksum)]).hexdigest()
-    return found if found != checksum.lower() else None
+        actual = hashlib.file_digest(content, _ALGORITHMS[len(checksum)]).hexdigest()
+    return actual if actual != checksum.lower() else None
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _download(url: str, file: Path, checksum: str | None) -> None:
     part = file.with_name(file.name + ".part")
     with _only_one(file):
         if file.exists() and not _mismatch(file, checksum):
-            return  # another process was faster
+            return  # another process has downloaded it
         logger.info("downloading %s", url)
         try:
             _receive(url, part)
@@ -114,17 +114,17 @@ def _download(url: str, file: Path, checksum: str | None) -> None:
                 f"cannot download {url} ({_reason(error)}): run again where there is a network,"
                 f" or put {file.name} into the folder that the setting `data_dir` names"
             ) from None
-        found = _mismatch(part, checksum)
-        if found:
+        actual = _mismatch(part, checksum)
+        if actual:
             part.unlink()
             raise UserError(
-                f"{url} has the checksum {found} and the task expects {checksum}: nothing of it was kept"
+                f"{url} has the checksum {actual} and the task expects {checksum}: the download was deleted"
             )
         os.replace(part, file)
 
 
 def _receive(url: str, part: Path) -> None:
-    """Write what `url` holds to `part`, from where an interrupted download stopped if the server can."""
+    """Write the content of `url` to `part`; continue an interrupted download if the server can."""
     import requests
 
     start = part.stat().st_size if part.exists() else 0
@@ -133,7 +133,7 @@ def _receive(url: str, part: Path) -> None:
         headers["Range"] = f"bytes={start}-"
     with requests.get(url, headers=headers, stream=True, timeout=_SECONDS) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            # Nothing is left to send: the file was whole already, or it is another file now.
+            # Nothing is left to send: either the file was complete, or the server has another file now.
             if response.headers.get("Content-Range", "").endswith(f"/{start}"):
                 return
             part.unlink()

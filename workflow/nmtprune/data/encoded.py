@@ -1,4 +1,4 @@
-"""A task's text in subwords, as the toolkit trains on it."""
+"""Make a task's data folder: subwords, and the text in subwords, binarised for training."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, sha256_of, write_json
 from nmtprune.store import manifest
 
-# the most unknown pieces of a set, as a part of all, by the kind of subwords: of a model from elsewhere, and
-# beyond those of its training data of our own
+# Largest share of unknown pieces in a set by kind of subwords: for an imported model, and for a model trained
+# here in excess of the share in its training data.
 UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
 UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
 
 
 def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
-    """Learn a task's subwords (or take given ones), encode and binarise its text; write `manifest.json` last.
+    """Learn a task's subwords (or copy given ones), encode and binarise its text; write `manifest.json` last.
 
-    The manifest's digest speaks of what training sees: dictionaries, training and development data. Raises
-    UserError.
+    The digest in the manifest covers what training sees: dictionaries, training and development data.
+    Raises UserError where text or subwords are missing or do not fit.
     """
     from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
 
     languages = languages_of(task)
-    text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # of a text that is whole
+    text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # fails unless the text is complete
     (folder / paths.MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(paths.binarised(folder), ignore_errors=True)
     if settings["type"] == "given":
@@ -61,8 +61,9 @@ def check_unknown(
     kind: str,
     unknown: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Raises UserError where the pieces of a set are not those of its dictionary. `kind`: of subwords;
-    `unknown`: parts of all pieces by split and language.
+    """Raise UserError if too many pieces of a set are not in its dictionary.
+
+    `kind`: kind of the subwords; `unknown`: shares of all pieces by split and language.
     """
     given = settings["type"] == "given"
     for split, shares in unknown.items():
@@ -74,9 +75,8 @@ def check_unknown(
                 )
                 raise UserError(
                     f"import `{settings['name']}`: {share:.0%} of the pieces of `{split}` ({language}) are "
-                    f"unknown to {dictionary}, where "
-                    f"{UNKNOWN_OF_GIVEN[kind]:.0%} are the most; was the model trained with other subwords "
-                    f"than `subwords: {model}`?"
+                    f"unknown to {dictionary}, and at most {UNKNOWN_OF_GIVEN[kind]:.0%} may be; was the "
+                    f"model trained with other subwords than `subwords: {model}`?"
                 )
             if not given and share - unknown["train"][language] > UNKNOWN_BEYOND_TRAINING[kind]:
                 raise UserError(

@@ -1,5 +1,6 @@
-"""The example of a run of your own, docs/examples/own: `python -m nmtprune init` copies it into a new folder
-and adds a small corpus.
+"""Write the example of a user's own run, docs/examples/own, into a new folder with a small corpus.
+
+`python -m nmtprune init` calls this.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nmtprune.experiment.config import WORKFLOW, Config
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_lines, write_text
 
-HERE = "docs/examples/own"  # the folder that the example's files speak of
+HERE = "docs/examples/own"  # the folder that is named in the example's files
 EXAMPLE = WORKFLOW.parent / HERE
 SCHEMAS = WORKFLOW / "schemas"
 LANGUAGES = ("src", "tgt")
@@ -24,8 +25,9 @@ SENTENCES = {"train": 6000, "dev": 200, "test": 500}
 
 
 def write(folder: Path, config: Config) -> str:
-    """Write the example into a new folder and say what to do with it. Raises UserError where the folder holds
-    something already.
+    """Write the example into a new folder and return instructions for it.
+
+    Raises UserError if the folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"init: {folder} is there already; name a folder that is new or empty")
@@ -39,7 +41,7 @@ def write(folder: Path, config: Config) -> str:
             LANGUAGES, ([pair.source for pair in pairs], [pair.target for pair in pairs]), strict=True
         ):
             write_lines(folder / "corpus" / f"{split}.{language}", lines)
-    written = {
+    adapted = {
         f"snakemake --cores all --configfile {HERE}/config.yaml": command,
         str(paths.page("own") / "index.html"): str(page),
         'name: "own"': f'name: "{name}"',
@@ -50,7 +52,7 @@ def write(folder: Path, config: Config) -> str:
         schemas = {
             f"$schema={_between(SCHEMAS, source.parent)}/": f"$schema={_between(SCHEMAS, target.parent)}/"
         }
-        write_text(target, _replaced(source.read_text(encoding="utf-8"), schemas | written))
+        write_text(target, _replaced(source.read_text(encoding="utf-8"), schemas | adapted))
     return "\n".join(
         [
             f"An example is in {folder}: corpus/, tasks/, recipes/ and config.yaml, with comments. Run it:",
@@ -61,13 +63,11 @@ def write(folder: Path, config: Config) -> str:
 
 
 def _between(folder: Path, start: Path) -> str:
-    """The path of a folder as seen from another one."""
+    """The relative path from the folder `start` to `folder`."""
     return Path(os.path.relpath(folder, start.resolve())).as_posix()
 
 
 def _replaced(text: str, replacements: dict[str, str]) -> str:
-    """A text with each old part, wherever it is, replaced by the new one; what was put in is not looked at
-    again.
-    """
+    """A text with all replacements made at once, so that replaced parts are not replaced again."""
     old = re.compile("|".join(map(re.escape, replacements)))
     return old.sub(lambda match: replacements[match[0]], text)

@@ -1,6 +1,6 @@
-"""The sources that a task names, each as a stream of sentence pairs.
+"""Read the sources that a task names, each as a stream of sentence pairs.
 
-A source is a mapping with one of the keys of `KINDS`; schemas/task.schema.json says what else it may hold.
+A source is a mapping with one of the keys of `KINDS`; schemas/task.schema.json describes its other keys.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Any, BinaryIO
 from nmtprune.data.download import obtain, unpack, verify
 from nmtprune.foundation.errors import UserError
 
-Pair = tuple[str, ...]  # source, target; the toy corpus adds its labels
+Pair = tuple[str, ...]  # source and target; for toy sentences also their labels
 Source = Mapping[str, Any]
 
 try:
-    from compression import zstd  # from Python 3.14 on
+    from compression import zstd  # in Python >= 3.14
 except ImportError:
     zstd = None
 
-# suffix -> how such a file begins, and what opens it
+# For each suffix the first bytes of such files, and a function that opens one (None: not supported).
 _PACKED: dict[str, tuple[bytes, Callable[..., BinaryIO] | None]] = {
     ".gz": (b"\x1f\x8b", gzip.open),
     ".bz2": (b"BZh", bz2.open),
@@ -50,7 +50,11 @@ _TITLE = re.compile(r"</?(title|description)>")
 
 @dataclass(frozen=True)
 class Place:
-    """What a source is read for: the languages of the task, and where its files are found or put."""
+    """Where and for which languages a source is read.
+
+    `source` and `target` are the languages of the task, `data_dir` and `downloads` the folders for
+    files.
+    """
 
     source: str
     target: str
@@ -59,9 +63,11 @@ class Place:
 
     @property
     def languages(self) -> tuple[str, str]:
+        """The source and target language."""
         return self.source, self.target
 
     def obtain(self, url: str, checksum: str | None) -> Path:
+        """The file behind a URL, see `download.obtain`."""
         return obtain(url, checksum, self.data_dir, self.downloads)
 
 
@@ -76,8 +82,9 @@ def fetch(source: Source, place: Place) -> Iterator[Pair]:
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
-    """Lines of a UTF-8 stream, split at newline characters only. Raises UserError that names file and
-    line.
+    """Lines of a UTF-8 stream, split at newline characters only.
+
+    Raises UserError that names file and line where the text is not UTF-8.
     """
     try:
         for number, raw in enumerate(file, 1):
@@ -90,14 +97,15 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
     except _DAMAGED as error:
         raise UserError(f"{name} is damaged ({error}): get it again") from None
     except OSError as error:
-        if error.errno is not None:  # the system's: bz2 gives its own none
+        if error.errno is not None:  # an error of the system; those of bz2 have no number
             raise
         raise UserError(f"{name} is damaged ({error}): get it again") from None
 
 
 def check_packing(file: BinaryIO, name: str) -> str | None:
-    """The suffix of what a file is packed as, by its name or by how it begins; None for plain text. Raises
-    UserError where nothing here unpacks it.
+    """The suffix of the format in which a file is compressed, or None for plain text.
+
+    The format is recognised by the name or the first bytes. Raises UserError if it cannot be read here.
     """
     begins = file.read(max(len(magic) for magic, _ in _PACKED.values()))
     suffix = next((suffix for suffix in _PACKED if name.lower().endswith(suffix)), None)
@@ -107,21 +115,21 @@ def check_packing(file: BinaryIO, name: str) -> str | None:
     if suffix and _PACKED[suffix][1] is None:
         valid = ", ".join(known for known, (_, opens) in _PACKED.items() if opens)
         raise UserError(
-            f"{name} is packed as {suffix}, which is not unpacked here: unpack it, or pack it anew; valid: "
-            f"plain text, {valid}"
+            f"{name} is packed as {suffix}, which cannot be read here: unpack it, or pack it differently; "
+            f"valid: plain text, {valid}"
         )
     return suffix
 
 
 def _unpacked(file: BinaryIO, name: str) -> BinaryIO:
-    """The content of a file that is open at its beginning and can go back there."""
+    """The decompressed content of a seekable file that is open at its beginning."""
     suffix = check_packing(file, name)
     file.seek(0)
     return _PACKED[suffix][1](file) if suffix else file
 
 
 def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pair]:
-    """Lines of two sides side by side. Raises UserError that names both counts where they differ."""
+    """Lines of two sides as pairs; raises UserError that names both counts if they differ."""
     streams = [iter(side) for side in sides]
     for read, pair in enumerate(zip_longest(*streams)):
         if None in pair:
@@ -137,7 +145,10 @@ def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pai
 
 
 def by_language(pattern: str | Mapping[str, str], language: str) -> str:
-    """A path or URL for one language: of a text with `{lang}`, or of a mapping by language."""
+    """The path or URL for one language, from a text with `{lang}` or from a mapping by language.
+
+    Raises UserError if the mapping lacks the language.
+    """
     if isinstance(pattern, str):
         return pattern.replace("{lang}", language)
     if language not in pattern:
@@ -208,12 +219,11 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
             names = sorted(fnmatch.filter(files, pattern))
             if not names:
                 raise UserError(f"{archive} has no member {pattern}")
-            for name in (
-                names
-            ):  # read where they are: nothing of an archive is written, whatever its names and links say
+            # members are read in place: nothing is written to disk, whatever their names and links are
+            for name in names:
                 if not (is_zip or members[name].isfile()):
                     raise UserError(
-                        f"{archive}: {name} is a link, and no file of text; name the member that it links to"
+                        f"{archive}: {name} is a link, not a text file; name the member that it links to"
                     )
                 with opened.open(name) if is_zip else opened.extractfile(name) as member:
                     yield from _text_of(lines_of(_unpacked(member, name), f"{archive}: {name}"), name)
@@ -222,9 +232,7 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
 
 
 def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:
-    """The sentences of a file of WMT or IWSLT, taken out of their mark-up as fairseq's prepare scripts take
-    them.
-    """
+    """The sentences of a file of WMT or IWSLT, extracted from mark-up as in fairseq's scripts."""
     base = PurePosixPath(name).name
     if base.endswith((".xml", ".sgm")):
         for line in lines:
@@ -240,13 +248,12 @@ def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:
 
 
 def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
-    """A data set of mtdata's index, read by mtdata; the files come by our own download."""
+    """A data set of mtdata's index, parsed by mtdata and downloaded by `download.obtain`."""
     import os
 
     place.downloads.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault(
-        "MTDATA", str(place.downloads / "mtdata")
-    )  # where it keeps its index; read by the import
+    # mtdata reads the folder of its index when it is imported
+    os.environ.setdefault("MTDATA", str(place.downloads / "mtdata"))
     from mtdata.cache import Cache
     from mtdata.entry import DatasetId
     from mtdata.index import Index
@@ -278,9 +285,7 @@ def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
 
 
 def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
-    """A test set of sacrebleu, read by sacrebleu (its first reference); the files come by our own
-    download.
-    """
+    """A test set of sacrebleu with its first reference; files are downloaded by `download.obtain`."""
     import shutil
 
     from sacrebleu.dataset import DATASETS
@@ -297,7 +302,7 @@ def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
     dataset._outdir, dataset._rawdir = str(folder), str(folder / "raw")
     (folder / "raw").mkdir(parents=True, exist_ok=True)
     for url, md5 in zip(dataset.data, dataset.md5 or [None] * len(dataset.data), strict=True):
-        # Where this copy exists sacrebleu neither downloads nor unpacks.
+        # If this copy exists, sacrebleu neither downloads nor unpacks anything.
         copy = folder / "raw" / dataset._get_tarball_filename(url)
         shutil.copyfile(place.obtain(url, md5), copy)
         unpack(copy, folder / "raw")
@@ -318,7 +323,10 @@ def _toy(source: Source, place: Place) -> Iterator[Pair]:
 
 
 def _detokenised(place: Place) -> Callable[[Pair], Pair]:
-    """Undo Moses' tokenisation, with its escapes and the dash marks of Luong and Manning's corpora."""
+    """A function that undoes Moses' tokenisation, including its escapes and `##AT##-##AT##`.
+
+    Luong and Manning's corpora write dashes within words as `##AT##-##AT##`.
+    """
     from sacremoses import MosesDetokenizer
 
     sides = [MosesDetokenizer(language) for language in place.languages]

@@ -1,12 +1,12 @@
-"""The examples of the ten probing tasks (Conneau et al. 2018) on a task's source language.
+"""Examples of the ten probing tasks (Conneau et al. 2018) in a task's source language.
 
 They come from one of three sources:
 
-* `gold`: the toy grammar knows the labels of the sentences it writes;
-* `senteval`: the public files of SentEval (English), where `data_dir` has them;
+* `gold`: the toy grammar knows the labels of the sentences it generates;
+* `senteval`: the public files of SentEval (English), if `data_dir` has them;
 * `corpus`: SentLen, WC and BShift need no annotation and are made from the task's own training text.
 
-A probe that none of them gives is `Missing`, with the reason.
+A probe without a source is `Missing`, with the reason.
 """
 
 from __future__ import annotations
@@ -30,23 +30,22 @@ from nmtprune.foundation.files import evenly_spaced
 
 SPLITS = {"tr": "train", "va": "dev", "te": "test"}  # as SentEval spells them
 
-SEED = 2018  # of every draw; no corpus of the toy tasks has it
-MIN_WORDS, MAX_WORDS = 5, 28  # of a sentence of the corpus, as in Conneau et al. (2018, section 2)
+SEED = 2018  # for all random choices; toy corpora have other seeds
+MIN_WORDS, MAX_WORDS = 5, 28  # length of corpus sentences, as in Conneau et al. (2018, section 2)
 LENGTH_BINS = 6
 SENTENCES_A_WORD = 100  # WC: training sentences for each word, as in Conneau et al.: 100,000 for 1,000 words
-LEAST_A_LABEL = 10  # sentences; with fewer there is nothing to learn or to measure
-MOST_LINES = 1_000_000  # of the training text that are read
+LEAST_A_LABEL = 10  # least number of sentences for each label; fewer teach and measure nothing
+MOST_LINES = 1_000_000  # most lines of the training text to read
 
 Labelled = tuple[str, str]  # sentence, label
-Spelling = Callable[
-    [str], str
-]  # of a task's text: as it stands or in lower case, before anything is told apart
+# Lowercases text if the task does, before sentences are compared.
+Spelling = Callable[[str], str]
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of a probe. No sentence is in two splits."""
+    """The examples of a probe; no sentence is in two splits."""
 
     source: str
     train: list[Labelled]
@@ -56,7 +55,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Missing:
-    """Why a probe cannot be had."""
+    """The reason why a probe has no examples."""
 
     reason: str
 
@@ -64,11 +63,11 @@ class Missing:
 def probes(
     task: Mapping[str, Any], text: Path, data_dir: Path | None, sizes: Mapping[str, int]
 ) -> Iterator[tuple[str, Examples | Missing]]:
-    """Every probe with its examples or the reason why it has none.
+    """Every probe, with its examples or the reason why it has none.
 
-    `text`: the folder of the task's text; `sizes`: the most examples of `train`, `dev` and `test`. The same
-    arguments give the same examples; labels are in equal numbers where they are ours to choose. Raises
-    UserError for a malformed file.
+    `text`: the folder of the task's text; `sizes`: the most examples of `train`, `dev` and `test`. Equal
+    arguments give equal examples. Labels are balanced, except in SentEval's files. Raises UserError for
+    a malformed file.
     """
     spelt = str.lower if task.get("cleaning", {}).get("lowercase") else str
     generated = all("toy" in source for source in task["train"])
@@ -76,21 +75,21 @@ def probes(
     sentences = functools.cache(lambda: _sentences(text / f"train.{task['source']}", spelt))
     for name in CATEGORIES:
         if generated:
-            found = _gold(task, name, sizes, spelt)
+            examples = _gold(task, name, sizes, spelt)
         elif name in files:
-            found = _senteval(files[name], sizes, spelt)
+            examples = _senteval(files[name], sizes, spelt)
         elif name in FROM_CORPUS:
-            found = _from_corpus(name, sentences(), sizes)
+            examples = _from_corpus(name, sentences(), sizes)
         else:
-            found = Missing(_unannotated(task, name))
-        yield name, found
+            examples = Missing(_unannotated(task, name))
+        yield name, examples
 
 
 def _unannotated(task: Mapping[str, Any], name: str) -> str:
     if task["source"] == "en":
         return f"there is no probing/{FILES[name]} of SentEval in data_dir"
     return (
-        f"it needs sentences of the source language `{task['source']}` with annotation, and SentEval's "
+        f"it needs annotated sentences in the source language `{task['source']}`, and those of SentEval "
         "are English"
     )
 
@@ -116,15 +115,13 @@ def _gold(
 def _split(
     source: str, by_label: Mapping[str, Sequence[str]], sizes: Mapping[str, int]
 ) -> Examples | Missing:
-    """Splits with equal numbers of every label, of the sizes asked for or, where sentences are too few, in
-    their proportions.
-    """
+    """Splits with equal numbers of every label, of the given sizes or smaller in the same proportions."""
     total = sum(sizes.values())
     each = min(total // len(by_label), *map(len, by_label.values())) if len(by_label) > 1 else 0
     if each < LEAST_A_LABEL:
         return Missing(
-            f"the text has too few sentences: {each} for each of {len(by_label)} labels, and {LEAST_A_LABEL} "
-            "are the least"
+            f"the text has too few sentences: {each} for each of {len(by_label)} labels, and at least "
+            f"{LEAST_A_LABEL} are needed"
         )
     dev, test = (max(1, each * sizes[split] // total) for split in ("dev", "test"))
     parts = {"dev": slice(0, dev), "test": slice(dev, dev + test), "train": slice(dev + test, each)}
@@ -138,15 +135,15 @@ def _split(
     return Examples(source, **splits)
 
 
-# The files of SentEval
+# --- the files of SentEval
 
 
 def _senteval(file: Path, sizes: Mapping[str, int], spelt: Spelling) -> Examples:
-    """The examples of a file of SentEval, evenly spaced where it has more than asked for; detokenised, as
-    models read plain text.
+    """The examples of a file of SentEval, evenly spaced if there are too many.
 
-    A sentence counts where it stands first, spaces apart, which detokenising changes. Raises UserError for a
-    malformed line, a split without examples and a single label.
+    They are detokenised, since models read plain text. A sentence that occurs again, apart from spaces,
+    is left out, since detokenising changes spaces. Raises UserError for a malformed line, a split
+    without examples, or a single label.
     """
     splits: dict[str, list[Labelled]] = {split: [] for split in SPLITS.values()}
     seen: set[str] = set()
@@ -168,7 +165,7 @@ def _senteval(file: Path, sizes: Mapping[str, int], spelt: Spelling) -> Examples
                 f"{file} has no {split} examples (lines that begin with `{short}`): get the whole file again"
             )
     if len({label for _, label in splits["train"]}) < 2:
-        raise UserError(f"{file} has a single label in its train examples: a probe needs two at least")
+        raise UserError(f"{file} has a single label in its train examples: a probe needs at least two")
     detokenise = _detokeniser()
     return Examples(
         "senteval",
@@ -184,18 +181,21 @@ def _spaced(examples: Sequence[Labelled], most: int) -> list[Labelled]:
 
 
 def _detokeniser() -> Callable[[str], str]:
-    """Undoes the tokenisation of SentEval's sentences, which also splits `don't` before its `n't`."""
+    """A function that undoes the tokenisation of SentEval's sentences.
+
+    Their tokenisation splits `don't` before its `n't`.
+    """
     from sacremoses import MosesDetokenizer
 
     moses = MosesDetokenizer("en")
     return lambda line: moses.detokenize(line.replace(" n't", "n't").split())
 
 
-# The task's own text
+# --- the task's own text
 
 
 def _sentences(file: Path, spelt: Spelling) -> list[str]:
-    """Distinct sentences of fitting length of a text, evenly spaced where it is long, in random order."""
+    """Distinct sentences of suitable length in random order, from evenly spaced lines if the text is long."""
     try:
         with open(file, "rb") as stream:
             step = -(-sum(1 for _ in stream) // MOST_LINES) or 1
@@ -219,7 +219,7 @@ def _from_corpus(name: str, sentences: list[str], sizes: Mapping[str, int]) -> E
 
 
 def sentence_lengths(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labelled]:
-    """SentLen: in which of six ranges the number of words is; the ranges part the text into equal shares."""
+    """SentLen: which of six ranges contains the number of words; each range has about as many sentences."""
     lengths = sorted(len(sentence.split()) for sentence in sentences)
     bounds = sorted(
         {lengths[place * len(lengths) // LENGTH_BINS] for place in range(1, LENGTH_BINS)} if lengths else ()
@@ -229,31 +229,31 @@ def sentence_lengths(sentences: list[str], _: Mapping[str, int]) -> Iterator[Lab
 
 
 def word_contents(sentences: list[str], sizes: Mapping[str, int]) -> Iterator[Labelled]:
-    """WC: which one of n words of middle frequency a sentence has, those of ranks 2n to 3n.
+    """WC: which of n words of medium frequency (ranks 2n to 3n) a sentence contains.
 
-    Conneau et al. take 1,000 words of ranks 2,000 to 3,000 for 100,000 sentences. Ours are as many for the
-    size asked for, or half as many, a quarter and so on, until the text has enough training sentences with
-    each of them.
+    Conneau et al. use 1,000 words of ranks 2,000 to 3,000 for 100,000 sentences. Here n is in proportion
+    to the number of training sentences, and is halved until the text has enough sentences for each word.
     """
     words = [[word.lower() for word in _WORD.findall(sentence)] for sentence in sentences]
     counts = Counter(word for each in words for word in set(each))
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    count, found = max(2, sizes["train"] // SENTENCES_A_WORD), {}
+    count, word_of = max(2, sizes["train"] // SENTENCES_A_WORD), {}
     enough = SENTENCES_A_WORD * sum(sizes.values()) / sizes["train"]
     while count > 1:
         probed = set(ranked[2 * count : 3 * count])
         alone = (set(each) & probed if sum(word in probed for word in each) == 1 else () for each in words)
-        found = {sentence: word for sentence, only in zip(sentences, alone, strict=True) for word in only}
-        if probed and min(Counter(found.values())[word] for word in probed) >= enough:
+        word_of = {sentence: word for sentence, only in zip(sentences, alone, strict=True) for word in only}
+        if probed and min(Counter(word_of.values())[word] for word in probed) >= enough:
             break
         count //= 2
-    yield from found.items()
+    yield from word_of.items()
 
 
 def bigram_shifts(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labelled]:
-    """BShift: whether two adjacent words have been exchanged, in every other sentence.
+    """BShift: whether two adjacent words are exchanged, which is done in every other sentence.
 
-    The first word keeps its place, for its capital letter would tell, and so do punctuation marks.
+    The first word, whose capital letter would give the exchange away, and punctuation marks stay in
+    place.
     """
     draw = random.Random(SEED)
     swappable = ((sentence, pairs) for sentence in sentences if (pairs := _pairs(sentence)))
@@ -270,7 +270,7 @@ def bigram_shifts(sentences: list[str], _: Mapping[str, int]) -> Iterator[Labell
 
 
 def _pairs(sentence: str) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """Adjacent words with one space between that differ, the first word of the sentence apart."""
+    """Different adjacent words with a single space between them, without the first word of the sentence."""
     words = list(_WORD.finditer(sentence))[1:]
     return [
         (a, b)

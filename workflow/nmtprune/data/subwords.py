@@ -1,4 +1,4 @@
-"""Subwords: SentencePiece, BPE or plain words, with or without Moses' tokenisation, joint or by side."""
+"""Subwords: SentencePiece, BPE or plain words, tokenised by Moses or not, joint or for each side."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from nmtprune.experiment.subwords import (
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, read_json, write_json
 
-_MOST_SENTENCES = 10_000_000  # that SentencePiece learns from; it holds them in memory
-_LONGEST = 4192  # bytes of a sentence that SentencePiece learns from: it passes over longer ones
+_MOST_SENTENCES = 10_000_000  # most sentences for SentencePiece to learn from; it holds them in memory
+_LONGEST = 4192  # most bytes of a sentence for SentencePiece to learn from; longer ones are skipped
 
 
 class _Segmenter(Protocol):
@@ -67,11 +67,8 @@ class _Bpe:
         with open(codes, encoding="utf-8") as file, contextlib.redirect_stderr(io.StringIO()):
             try:
                 self._bpe = BPE(file)
-            except (
-                SystemExit,
-                ValueError,
-                UnicodeDecodeError,
-            ):  # it ends the program where a line is not a pair
+            # subword_nmt exits where a line is not a pair
+            except (SystemExit, ValueError, UnicodeDecodeError):
                 raise UserError(f"{codes} does not hold BPE codes, a pair of pieces a line") from None
 
     def split(self, line: str) -> Sequence[str]:
@@ -82,7 +79,7 @@ class _Bpe:
 
 
 def segmenter(kind: str, file: Path) -> _Segmenter:
-    """What splits and joins by a model of this kind. Raises UserError where the file holds none."""
+    """The segmenter of this kind of subwords; raises UserError if `file` is not its model."""
     match kind:
         case "sentencepiece":
             return _SentencePiece(file)
@@ -93,15 +90,15 @@ def segmenter(kind: str, file: Path) -> _Segmenter:
 
 
 class Subwords:
-    """The way from plain text to the space-separated pieces of fairseq's dictionaries, and back.
+    """Converts plain text into the space-separated pieces of fairseq's dictionaries, and back.
 
-    A folder holds it all: `subwords.json` with the resolved settings and the languages, and the models:
-    `joint.*`, or `source.*` and `target.*`, with `.model` for SentencePiece and `.codes` for BPE. Words have
-    none.
+    A folder holds `subwords.json` (resolved settings and languages) and the models: `joint.*`, or
+    `source.*` and `target.*`, with extension `.model` for SentencePiece and `.codes` for BPE. Words have
+    no model.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Load what `train` or `given` wrote."""
+        """Load what `train` or `given` wrote to `folder`."""
         self.folder = folder
         self.settings = read_json(folder / paths.SUBWORDS)
         self.languages: tuple[str, str] = (self.settings["source"], self.settings["target"])
@@ -119,16 +116,16 @@ class Subwords:
 
     @classmethod
     def load(cls, folder: Path) -> Subwords:
+        """Load what `train` or `given` wrote to `folder`."""
         return cls(folder)
 
     @classmethod
     def train(
         cls, settings: Mapping[str, Any], text_folder: Path, languages: tuple[str, str], folder: Path
     ) -> Subwords:
-        """Learn the models from the training text and write them to `folder`. The same text gives the same
-        files.
+        """Learn the models from the training text and write them to `folder`; equal text gives equal files.
 
-        `settings` as in schemas/subwords.schema.json. Raises UserError where the text is too small for the
+        `settings`: see schemas/subwords.schema.json. Raises UserError if the text is too small for the
         size.
         """
         settings = with_defaults(settings)
@@ -151,11 +148,11 @@ class Subwords:
 
     @classmethod
     def given(cls, settings: Mapping[str, Any], languages: tuple[str, str], folder: Path) -> Subwords:
-        """Take the subwords and dictionaries of a model that was trained elsewhere into `folder`.
+        """Copy the subwords and dictionaries of a model that was trained elsewhere into `folder`.
 
         `settings`: `name`; `dictionaries`, a folder with fairseq's dict.<language>.txt; `model`, a
         SentencePiece model (*.model), BPE codes, or None for text that is split at spaces; and `moses`
-        (default: with BPE). Raises UserError where a file is missing.
+        (by default true with BPE). Raises UserError where a file is missing.
         """
         model = settings.get("model")
         kind = kind_of(model)
@@ -176,8 +173,9 @@ class Subwords:
         return cls(folder)
 
     def encode(self, side: Side, line: str) -> str:
-        """A line of plain text as pieces with spaces between, a source's in reverse where the settings say
-        so.
+        """A line of plain text as pieces separated by spaces.
+
+        With `reverse_source`, the pieces of a source are in reverse order.
         """
         if side in self._moses:
             line = self._moses[side].tokenise(line)
@@ -187,7 +185,7 @@ class Subwords:
         )
 
     def decode(self, pieces: str, side: Side = "target") -> str:
-        """Pieces with spaces between as a line of plain, detokenised text."""
+        """Pieces separated by spaces as a line of plain, detokenised text."""
         line = self._segmenters[side].join(pieces)
         return self._moses[side].detokenise(line) if side in self._moses else line
 
@@ -198,14 +196,12 @@ class Subwords:
 
     @property
     def most_types(self) -> int | None:
-        """How many types a dictionary may hold: all but the most frequent words are unknown. None: no
-        limit.
-        """
+        """The largest number of types in a dictionary, beyond which words are unknown; None if unlimited."""
         return self.settings["size"] if self.settings["type"] == "words" else None
 
     @property
     def given_dictionaries(self) -> list[Path] | None:
-        """The dictionary files of source and target where they came with a model."""
+        """The dictionary files of source and target if they came with a model, otherwise None."""
         return (
             [self.folder / f"dict.{language}.txt" for language in self.languages]
             if "given" in self.settings
@@ -239,10 +235,10 @@ def _lines(texts: _Texts) -> Iterator[str]:
 
 
 def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path) -> None:
-    """A unigram model, learnt by one thread from evenly spaced sentences: nothing in it depends on chance.
-    Says how many are too long.
+    """Learn a unigram model deterministically: with one thread, from evenly spaced sentences.
 
-    Raises UserError where no sentence is short enough, or the size does not suit them.
+    Prints how many sentences are too long. Raises UserError if all are, or if the size does not suit
+    them.
     """
     from sentencepiece import SentencePieceTrainer
 
@@ -271,7 +267,7 @@ def _learn_sentencepiece(texts: _Texts, settings: Mapping[str, Any], file: Path)
                 f"all {counts['too long']:,} lines of the training text have more than {_LONGEST:,} bytes"
             )
             raise UserError(
-                f"subwords: {all_of_them}, and SentencePiece learns from shorter ones alone: split them"
+                f"subwords: {all_of_them}, and SentencePiece learns only from shorter ones: split them"
             ) from None
         reason = str(error).rsplit("] ", 1)[-1].strip() or "it has no piece to learn"
         raise UserError(f"subwords: size {settings['size']} does not suit this corpus: {reason}") from None

@@ -1,3 +1,1 @@
-"""Models that translate: the engines, their batches, shortlists and 8 bits, and what teachers write for
-students.
-"""
+"""Models that translate: engines, batches, shortlists, 8-bit weights, and distillation."""

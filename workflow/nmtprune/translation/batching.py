@@ -1,4 +1,4 @@
-"""Sources to hypotheses, and sources and targets to likelihoods: batching by length, the order restored."""
+"""Translate and score in batches of similar lengths; results are in the order of the input."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ BATCH_PIECES = 2048
 
 
 class Subwords(Protocol):
-    """Raw lines to pieces and back; pieces are one string, separated by spaces."""
+    """The interface of subwords that translating lines needs; pieces are one string, separated by spaces."""
 
-    def encode(self, side: str, line: str) -> str: ...
+    def encode(self, side: str, line: str) -> str:
+        """A raw line as pieces."""
 
-    def decode(self, pieces: str) -> str: ...
+    def decode(self, pieces: str) -> str:
+        """Pieces of the target as a raw line."""
 
 
 def translate_lines(
@@ -30,23 +32,23 @@ def translate_lines(
 ) -> list[str | None]:
     """The best hypothesis of each raw line, detokenised; None for a line of more than `longest` pieces."""
     sources = [pieces_of(subwords.encode("source", line)) for line in lines]
-    taken = [index for index, source in enumerate(sources) if longest is None or len(source) <= longest]
+    fitting = [index for index, source in enumerate(sources) if longest is None or len(source) <= longest]
     translations: list[str | None] = [None] * len(lines)
-    hypotheses = translate(engine, [sources[index] for index in taken], search)
-    for index, hypothesis in zip(taken, hypotheses, strict=True):
+    hypotheses = translate(engine, [sources[index] for index in fitting], search)
+    for index, hypothesis in zip(fitting, hypotheses, strict=True):
         translations[index] = subwords.decode(" ".join(hypothesis)) if hypothesis else ""
     return translations
 
 
 def translate(engine: Engine, sources: list[list[str]], search: Search | None = None) -> list[list[str]]:
-    """The best hypothesis of each source, as pieces; an empty source has an empty hypothesis."""
+    """The best hypothesis of each source, as pieces; the hypothesis of an empty source is empty."""
     search = search or Search()
     hypotheses: list[list[str]] = [[] for _ in sources]
     lengths = [len(source) for source in sources]
     for batch in batches([index for index, length in enumerate(lengths) if length], lengths):
         longest = max(lengths[index] for index in batch)
-        found = engine.translate([sources[index] for index in batch], search, search.max_length(longest))
-        for index, hypothesis in zip(batch, found, strict=True):
+        best = engine.translate([sources[index] for index in batch], search, search.max_length(longest))
+        for index, hypothesis in zip(batch, best, strict=True):
             hypotheses[index] = hypothesis
     return hypotheses
 
@@ -54,7 +56,7 @@ def translate(engine: Engine, sources: list[list[str]], search: Search | None = 
 def negative_log_likelihoods(
     engine: Engine, sources: list[list[str]], targets: list[list[str]]
 ) -> list[float]:
-    """-ln p(target, end of sentence | source) of each pair, unsmoothed."""
+    """-ln p(target, end of sentence | source) for each pair, without label smoothing."""
     likelihoods = [0.0] * len(sources)
     lengths = [max(len(source), len(target)) for source, target in zip(sources, targets, strict=True)]
     for batch in batches(range(len(sources)), lengths):
@@ -65,8 +67,9 @@ def negative_log_likelihoods(
 
 
 def batches(indices: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Batches, longest first, of at most BATCH_SENTENCES sentences and BATCH_PIECES pieces, padding
-    included.
+    """Batches of indices, longest first, of at most BATCH_SENTENCES sentences and BATCH_PIECES pieces.
+
+    Padding counts.
     """
     batch: list[int] = []
     for index in sorted(indices, key=lambda index: -lengths[index]):

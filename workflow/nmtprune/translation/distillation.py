@@ -1,8 +1,8 @@
-"""A distilled task's text: the targets of its training pairs are what a teacher translates (Kim and Rush
-2016, section 3.2).
+"""Make the text of a distilled task: its training targets are translated by a teacher.
 
-The teacher is one model or an ensemble over seeds, trained on the task that this one is distilled from.
-Sources, development and test sets, references included, are those of that task.
+Sequence-level distillation (Kim and Rush 2016, section 3.2). The teacher is one model or an ensemble
+over seeds, trained on the task that is distilled. Sources, development and test sets with references are
+those of that task.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from nmtprune.translation.batching import translate_lines
 from nmtprune.translation.engine import Engine
 from nmtprune.translation.opening import open_engine
 
-VERSION = 2  # grows when translations change that nothing in a task or a recipe has changed
+VERSION = 2  # raised when translations change without a change of task or recipe
 
 
 class Teacher:
-    """One model, in the fastest engine that takes it, or the ensemble of several in fairseq's generator."""
+    """One model in the fastest engine that supports it, or an ensemble of models in fairseq's generator."""
 
     def __init__(self, config: Config, chains: Sequence[Chain], beam: int) -> None:
         decoding = config.recipe(chains[0].recipe).get("decoding", {})
@@ -49,9 +49,7 @@ class Teacher:
         self.engine = self._engine.name
 
     def translate(self, lines: Sequence[str]) -> list[str | None]:
-        """The best hypothesis of each line, detokenised; None where the line outgrows the model's
-        positions.
-        """
+        """The best hypothesis of each line, detokenised; None if the line exceeds the model's positions."""
         return translate_lines(self._engine, self._subwords, lines, self._search, self._longest)
 
 
@@ -64,13 +62,12 @@ def _engine(models: Sequence[Model], name: str, device: str) -> Engine:
 
 
 def make_distilled(config: Config, name: str) -> None:
-    """Write the text of a distilled task as `make_corpus` writes any other's, with `distilled` in its
-    manifest.
+    """Write the text of a distilled task, with the files that `make_corpus` writes.
 
-    The training sources are translated in shards, kept under the digest of all that they depend on: a killed
-    distillation goes on with the shard at which it was. Translations are cleaned as the task's pairs are.
-    Raises UserError where the teacher or the text of the task it was trained on is missing, and where no pair
-    is left.
+    The manifest also has `distilled`. The training sources are translated in shards that are stored
+    under the digest of everything they depend on, so that a killed distillation continues with its last
+    shard. Translations are cleaned like the task's pairs. Raises UserError if the teacher or the text of
+    the teacher's task is missing, and if no pair is left.
     """
     task, settings, folder = config.task(name), config.distilled(name), paths.text(name)
     below, state = paths.text(settings["from"]), paths.state(folder)
@@ -126,27 +123,26 @@ def make_distilled(config: Config, name: str) -> None:
 
 
 def keep_distilled(folder: Path, kept: Path) -> list[Path]:
-    """Keep a distilled task's training pairs, compressed, and its manifest, which is written last. Returns
-    what was written.
+    """Keep a distilled task's training pairs, compressed, and its manifest; return these files.
+
+    The manifest is written last.
     """
     kept.mkdir(parents=True, exist_ok=True)
     written = []
     for file in sorted(folder.glob("train.*")):
         written.append(kept / f"{file.name}.gz")
         with atomic(written[-1]) as temporary:
-            temporary.write_bytes(
-                gzip.compress(file.read_bytes(), mtime=0)
-            )  # without a time: the same pairs make the same file
+            # without a time, so that equal pairs give equal files
+            temporary.write_bytes(gzip.compress(file.read_bytes(), mtime=0))
     write_json(kept / paths.MANIFEST, read_json(folder / paths.MANIFEST))
     return [*written, kept / paths.MANIFEST]
 
 
 def _restore(kept: Path, below: Path, folder: Path, task: Mapping[str, Any]) -> None:
-    """Put a distilled task's text together from the training pairs that were kept and the other sets of the
-    task below it.
+    """Put a distilled task's text together from kept training pairs and the task below it.
 
-    Raises UserError where it is not the text that it was: where a file was changed, or the task below has
-    other sets now.
+    The task below it provides the other splits. Raises UserError if the result differs from the text
+    that was kept, because a file was changed or the task below has other sets now.
     """
     whole = manifest.read(kept / paths.MANIFEST)
     with lock(paths.state(folder)):
@@ -163,8 +159,8 @@ def _restore(kept: Path, below: Path, folder: Path, task: Mapping[str, Any]) -> 
                 link(below / name, folder / name)
             if sha256_of(folder / name) != checksum:
                 raise UserError(
-                    f"{folder / name} is not what it was when {kept} was kept: take that folder away to "
-                    "distil anew"
+                    f"{folder / name} is not what it was when {kept} was kept: remove that folder to "
+                    "distil again"
                 )
         write_manifest(folder, task, whole["counts"], distilled=whole["distilled"])
 
@@ -172,8 +168,9 @@ def _restore(kept: Path, below: Path, folder: Path, task: Mapping[str, Any]) -> 
 def _translate_shards(
     teacher: Teacher, sources: Iterator[str], files: Sequence[Path], sizes: Sequence[int]
 ) -> None:
-    """Translate what no file holds yet, a shard a file: a JSON list of hypotheses, null where the teacher
-    does not take the line.
+    """Translate the shards that have no file yet.
+
+    A shard's file is a JSON list of hypotheses, with null for a line that the teacher does not take.
     """
     for torn in files[0].parent.glob(".*.tmp"):
         torn.unlink()
@@ -198,9 +195,9 @@ def _translate_shards(
 
 
 def evenly_spaced(lines: Iterable[str], total: int, wanted: int) -> Iterator[str]:
-    """`wanted` of `total` lines, in order and evenly spaced; all where fewer are there."""
+    """`wanted` of `total` lines in order, evenly spaced; all if there are fewer."""
     return (
-        line for place, line in enumerate(lines) if (place + 1) * wanted // total > place * wanted // total
+        line for index, line in enumerate(lines) if (index + 1) * wanted // total > index * wanted // total
     )
 
 

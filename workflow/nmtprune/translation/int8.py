@@ -1,8 +1,8 @@
-"""Weights on the grid that an engine keeps in 8 bits, as single-precision numbers.
+"""Round weights to the values that an engine stores in 8 bits, as single-precision numbers.
 
-Each row w of a weight matrix, an output unit or a piece's embedding, becomes 255 equally spaced values:
-rint(127 w / max|w|). CTranslate2 rounds so when it converts a model, and our ONNX graphs do. A row of zeros
-stays zero, and so does each pruned weight.
+Each row w of a weight matrix (an output unit or a piece's embedding) is rounded to 255 equally spaced
+values: rint(127 w / max|w|). CTranslate2 rounds in this way when it converts a model, and so do our ONNX
+graphs. A row of zeros stays zero, and so does each pruned weight.
 """
 
 from __future__ import annotations
@@ -14,50 +14,50 @@ import torch
 from nmtprune.foundation.errors import UserError, suggest
 
 LEVELS = 127
-_LEAST = (
-    1e-36  # of a row's largest weight: below it 127 / max|w| is more than a float holds, and the row is zero
-)
+# Rows whose largest weight is below this are rounded to zero, since 127 / max|w| would overflow.
+_LEAST = 1e-36
 _IN_FLOAT = {"ctranslate2": ("embed_positions.weight",), "onnx": ("embed_positions.weight",)}
 
 
 def rounded(state: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.Tensor]:
-    """The state with each matrix that `engine` keeps in 8 bits on its grid: the engine rounds the result to
-    the very same bytes.
+    """The weights with each matrix that `engine` keeps in 8 bits rounded to its grid.
 
-    Tied tensors stay tied; biases, layer norms and positions are the same tensors as before. Rounding twice
-    is rounding once. Raises UserError for an engine without 8 bits.
+    The engine rounds the result to the very same bytes, and rounding it again changes nothing. Tied
+    tensors stay tied; biases, layer norms and positions are the same tensors as before. Raises UserError
+    for an engine without int8.
     """
     _check(engine)
-    made: dict[tuple[object, ...], torch.Tensor] = {}
-    found = {}
+    rounded_matrices: dict[tuple[object, ...], torch.Tensor] = {}
+    weights = {}
     for name, tensor in state.items():
         if _in_8_bits(name, tensor, engine):
             key = (tensor.data_ptr(), tensor.shape, tensor.stride())
-            if key not in made:
-                made[key] = on_grid(tensor)
-            tensor = made[key]
-        found[name] = tensor
-    return found
+            if key not in rounded_matrices:
+                rounded_matrices[key] = on_grid(tensor)
+            tensor = rounded_matrices[key]
+        weights[name] = tensor
+    return weights
 
 
 def on_grid(weight: torch.Tensor) -> torch.Tensor:
-    """A matrix [rows, columns] with each row rounded to its grid, in float32 whatever its precision: a half's
-    reciprocals overflow.
+    """A matrix [rows, columns] with each row rounded to its grid, in float32.
+
+    Lower precisions are converted first, since reciprocals overflow in half precision.
     """
     single = weight.detach().to(torch.float32, copy=True)
     maximum = single.abs().amax(1, keepdim=True)
     maximum = torch.where(maximum < _LEAST, LEVELS, maximum)
-    # In this order the row's largest weight is itself again, hence its scale, hence the whole row.
+    # In this order the row's largest weight stays exactly the same, and so do its scale and the whole row.
     return single.mul_(LEVELS / maximum).round_().div_(LEVELS).mul_(maximum)
 
 
 @torch.no_grad()
 def swap_in(parameters: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.Tensor]:
-    """Round parameters in place for a forward and a backward pass; returns what `restore` needs to undo it.
+    """Round parameters in place for a forward and a backward pass; return what `restore` needs to undo it.
 
-    `parameters`: by name, each once, such as `dict(module.named_parameters())`. The gradients found in
-    between are those of the rounded weights and go straight to the restored ones: the straight-through
-    estimator.
+    `parameters`: by name, each once, such as `dict(module.named_parameters())`. The gradients computed
+    in between are those of the rounded weights, and are applied to the restored ones: the
+    straight-through estimator.
     """
     _check(engine)
     saved = {}

@@ -1,9 +1,9 @@
-"""Which engine takes which model: the one registry of engines.
+"""The registry of engines: choose and open the engine for a model.
 
-The module of an engine (`ctranslate2.engine`, `onnx.engine`) has `ENGINE`, the class that is loaded with a
-model; `supports`, why it does not take a model; `save`, which writes the files that it runs a model from;
-`PACKAGES` that these need, and `RUNTIME`, the module that loads them without anything else of ours. fairseq
-takes every model.
+The module of an engine (`ctranslate2.engine`, `onnx.engine`) has `ENGINE`, the class of the loaded
+engine; `supports`, the reason why the engine cannot run a model; `save`, which writes the engine's files
+for a model; `PACKAGES`, which these files need; and `RUNTIME`, the module that loads them without the
+rest of nmtprune. fairseq runs every model.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from nmtprune.store.model import Model
 from nmtprune.translation.engine import Engine
 from nmtprune.translation.shortlist import Shortlist
 
-FAST = INT8_ENGINES  # in the order in which `auto` asks them
+FAST = INT8_ENGINES  # in the order in which `auto` tries them
 ENGINES = ("auto", *FAST, "fairseq")
 PRECISIONS = ("float32", "int8")
 _MODULES = {name: f"nmtprune.translation.{name}.engine" for name in FAST}
 
 
 def module_of(name: str) -> ModuleType:
-    """The module of one of the fast engines, imported where it is asked for: their libraries take long to
-    load.
-    """
+    """The module of a fast engine, imported only when needed, since its libraries load slowly."""
     return import_module(_MODULES[name])
 
 
@@ -40,12 +38,12 @@ def open_engine(
     precision: str = "float32",
     shortlist: Shortlist | None = None,
 ) -> Engine:
-    """The engine called `name` with `model` loaded; `auto` is CTranslate2 where it takes the model, else ONNX
-    Runtime, else fairseq.
+    """The engine called `name` with `model` loaded.
 
-    `device` (auto, cpu, cuda) is fairseq's; the other two run on the CPU, in float32 or int8, and search the
-    shortlist's candidates alone where there is one. Raises UserError for an unknown engine or precision, and
-    where the engine cannot do what is asked for.
+    `auto` is CTranslate2 if it supports the model, otherwise ONNX Runtime, otherwise fairseq. `device`
+    (auto, cpu, cuda) applies to fairseq; the other two run on the CPU, in float32 or int8, and search
+    only the candidates of the shortlist if there is one. Raises UserError for an unknown engine or
+    precision, and if the engine cannot do what is asked for.
     """
     for what, value, valid in (("scoring engine", name, ENGINES), ("precision", precision, PRECISIONS)):
         if value not in valid:
@@ -74,8 +72,9 @@ def open_engine(
 
 
 def bytes_in_8_bits(model: Model, name: str, folder: Path) -> int:
-    """Bytes of the files that an engine runs a model in 8 bits from; they are written into a temporary folder
-    in `folder`.
+    """Size in bytes of the files of a model in int8 for an engine.
+
+    They are written to a temporary folder in `folder`.
     """
     with tempfile.TemporaryDirectory(dir=folder) as files:
         module_of(name).save(model, Path(files), "int8")

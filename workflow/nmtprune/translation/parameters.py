@@ -1,4 +1,4 @@
-"""A Transformer's parameters as engines read them."""
+"""Access to a Transformer's parameters for engines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _BUFFERS = {
 
 
 class NotATransformer(Exception):  # noqa: N818 - why an engine leaves a model out, not a fault
-    """The reason why a model is not a Transformer that an engine can run."""
+    """Raised with the reason why a model is not a Transformer that an engine can run."""
 
 
 class Parameters:
-    """A model's options, and its state that remembers what has been read of it: parameters left over mean
-    another architecture.
+    """A model's options and parameters, with a record of which parameters have been read.
+
+    If some are never read, the model has another architecture.
     """
 
     def __init__(self, model: Model) -> None:
@@ -37,10 +38,10 @@ class Parameters:
         return self._state[name].detach()
 
     def pass_over(self, *names: str) -> None:
-        """Count parameters as read that have no effect."""
+        """Record parameters without effect as read."""
         self._read.update(names)
 
     def check_all_read(self) -> None:
-        """Raises NotATransformer that names a parameter which nothing has read."""
+        """Raise NotATransformer if a parameter has not been read; the message names it."""
         if unread := sorted(self._state.keys() - self._read - _BUFFERS):
             raise NotATransformer(f"parameter `{unread[0]}` is not a Transformer's")

@@ -1,8 +1,8 @@
-"""Lexical shortlists: the few target pieces that a batch may be translated into.
+"""Lexical shortlists: the small set of target pieces that may occur in the translation of a batch.
 
-Behnke & Heafield (2021, 4.1) translate "using shortlists of top 50 words": for each source piece the target
-pieces that it is aligned to most often in the training data, and the target's most frequent pieces always.
-The output layer and its softmax shrink to them.
+Behnke & Heafield (2021, 4.1) translate "using shortlists of top 50 words": for each source piece the
+target pieces most often aligned to it in the training data, and always the most frequent target pieces.
+The output layer and its softmax are restricted to these candidates.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from nmtprune.foundation.files import atomic, write_lines
 if TYPE_CHECKING:
     from thot.alignment import AlignmentModel
 
-SPECIAL = 4  # special symbols, the first of both dictionaries
-MOST_PAIRS = 2_000_000  # evenly spaced pairs of the training data that are aligned at most
-LONGEST = 200  # pieces of a side of a pair that is aligned
+SPECIAL = 4  # number of special symbols, which come first in both dictionaries
+MOST_PAIRS = 2_000_000  # most pairs of the training data to align, evenly spaced
+LONGEST = 200  # most pieces on each side of a pair to align
 SEED = 1
 
 
 @dataclass(frozen=True)
 class Shortlist:
-    """Candidates of target pieces by source piece.
+    """Candidate target pieces for each source piece.
 
-    `source_pieces` and `target_pieces` are the dictionaries; `targets` holds the target ids of source piece i
-    from `starts[i]` to `starts[i + 1]`, the most probable first; `always` holds the ids that every batch
-    gets, sorted, the special symbols among them.
+    `source_pieces` and `target_pieces` are the dictionaries. `targets[starts[i]:starts[i + 1]]` are the
+    target ids of source piece i, the most probable first. `always` are the sorted ids that every batch
+    gets, special symbols included.
     """
 
     source_pieces: np.ndarray
@@ -45,7 +45,7 @@ class Shortlist:
 
     @classmethod
     def load(cls, path: str | Path) -> Shortlist:
-        """Read what `save` wrote. Raises UserError if there is no such file or it holds something else."""
+        """Read what `save` wrote; raises UserError if there is no such file or it holds something else."""
         try:
             with np.load(path) as file:
                 return cls(**{name: file[name] for name in cls.__dataclass_fields__})
@@ -53,25 +53,24 @@ class Shortlist:
             raise UserError(f"`{path}` is not a shortlist; make it again from the training data.") from None
 
     def save(self, path: str | Path) -> None:
-        """Write a .npz file; equal shortlists make equal files."""
+        """Write a .npz file; equal shortlists give equal files."""
         with atomic(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def candidates(self, sources: Iterable[Sequence[str]]) -> np.ndarray:
-        """The sorted target ids [candidates] of a batch of sources: those of all its pieces, and those of
-        every batch.
+        """The sorted target ids [candidates] for a batch of sources: those of all its pieces, and `always`.
 
-        A piece that the dictionary does not hold has no candidates of its own.
+        A piece that is not in the dictionary has no candidates of its own.
         """
-        found = {self._ids[piece] for source in sources for piece in source if piece in self._ids}
-        return np.unique(np.concatenate([self.always, *(self._of(piece) for piece in sorted(found))]))
+        ids = {self._ids[piece] for source in sources for piece in source if piece in self._ids}
+        return np.unique(np.concatenate([self.always, *(self._of(piece) for piece in sorted(ids))]))
 
     def as_vmap(self, path: str | Path) -> None:
-        """Write CTranslate2's vocabulary map: a source piece, a tab, its candidates; the line of no piece is
-        always in.
+        """Write CTranslate2's vocabulary map: on each line a source piece, a tab, and its candidates.
 
-        CTranslate2 4 forgets no id of an earlier batch when it maps ids to the reduced output. That is
-        harmless as long as the pieces it looks up, the special ones, come first in every batch.
+        The line with an empty source piece lists the candidates of every batch. CTranslate2 4 keeps the
+        ids of earlier batches when it maps ids to the reduced output. That is harmless as long as the
+        pieces it looks up, the special symbols, come first in every batch.
         """
         lines = ["\t" + " ".join(self.target_pieces[self.always])]
         for piece in range(SPECIAL, len(self.source_pieces)):
@@ -90,10 +89,10 @@ class Shortlist:
 def make_shortlist(data_bin: str | Path, path: str | Path, top: int = 50, frequent: int = 100) -> None:
     """Align the training data of a folder of binarised data and write the shortlist.
 
-    `top`: the most candidates of a source piece. `frequent`: how many of the target's most frequent pieces
-    are always candidates. At most MOST_PAIRS evenly spaced pairs are aligned, those of over LONGEST pieces
-    left out. The same data give the same file, whatever the number of threads. Raises UserError where
-    sil-thot is missing or no pair is left.
+    `top`: most candidates of a source piece. `frequent`: number of the most frequent target pieces that
+    are always candidates. At most MOST_PAIRS evenly spaced pairs are aligned, without those longer than
+    LONGEST pieces. Equal data give equal files, with any number of threads. Raises UserError if sil-thot
+    is missing or no pair is left.
     """
     from nmtprune.fairseq_bridge.binarise import read_pairs
     from nmtprune.store.model import language_pair, read_dictionary
@@ -111,11 +110,10 @@ def shortlist_of(
     top: int = 50,
     frequent: int = 100,
 ) -> Shortlist:
-    """The shortlist of pairs of sentences, given as ids of pieces without end of sentence; see
-    `make_shortlist`.
+    """The shortlist of sentence pairs, given as piece ids without end of sentence; see `make_shortlist`.
 
-    The aligner is eflomal's (Östling & Tiedemann 2016): Gibbs sampling of IBM model 1, the HMM and
-    fertilities in turn.
+    The aligner is that of eflomal (Östling & Tiedemann 2016): Gibbs sampling of IBM model 1, then the
+    HMM, then fertilities.
     """
     try:
         from thot.alignment import EflomalAlignmentModel
@@ -153,14 +151,14 @@ def shortlist_of(
 
 
 def _translations(aligner: AlignmentModel, piece: int) -> list[int]:
-    """The target ids that a source id is aligned to, the most probable first; none for a special symbol, and
-    no special symbol.
+    """The target ids aligned to a source id, the most probable first, without special symbols.
+
+    Empty for a special symbol.
     """
     if piece < SPECIAL or not aligner.src_word_exists(str(piece)):
         return []
     likely = aligner.get_translations(aligner.get_src_word_index(str(piece)))
     named = ((-probability, aligner.get_trg_word(word)) for word, probability in likely if probability > 0)
-    ordered = sorted(
-        (rank, int(word)) for rank, word in named if word.isdigit()
-    )  # thot has words of its own, for the null word
+    # words that are not numbers are thot's own, such as the null word
+    ordered = sorted((rank, int(word)) for rank, word in named if word.isdigit())
     return [target for _, target in ordered if target >= SPECIAL]

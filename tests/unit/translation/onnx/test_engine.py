@@ -276,7 +276,7 @@ def test_parameters_of_another_architecture_are_refused():
     assert onnx_engine.supports(extra) == "parameter `decoder.gate.weight` is not a Transformer's"
     name = "encoder.layers.1.self_attn.q_proj.weight"
     torn = dataclasses.replace(model, weights=model.weights | {name: model.weights[name][:5]})
-    assert "no multiple of the 8 of a head" in onnx_engine.supports(torn)
+    assert "not a multiple of the 8 of a head" in onnx_engine.supports(torn)
 
 
 def test_unknown_pieces_cannot_be_replaced(trained):

@@ -1,1 +1,1 @@
-"""Transformers by CTranslate2."""
+"""Run Transformers in CTranslate2."""

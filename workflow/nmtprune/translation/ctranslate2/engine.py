@@ -1,4 +1,4 @@
-"""Transformers in CTranslate2, in float32 or int8, built straight from fairseq's parameters."""
+"""The engine CTranslate2 for Transformers, in float32 or int8, built from fairseq's parameters."""
 
 from __future__ import annotations
 
@@ -48,17 +48,19 @@ class CTranslate2Engine:
     def load(
         cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None
     ) -> CTranslate2Engine:
-        """The engine of a folder that `save` has written, in the folder's precision."""
+        """The engine for a folder that `save` has written, in the folder's precision."""
         engine = cls.__new__(cls)
         engine.translator = _translator(Path(folder), threads, shortlist)
         return engine
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
+        """See the interface."""
         return self.translator.translate(
             sources, search.beam, search.length_penalty, max_length, search.replace_unknowns
         )
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
+        """See the interface."""
         return self.translator.negative_log_likelihoods(sources, targets)
 
 
@@ -66,7 +68,7 @@ ENGINE = CTranslate2Engine
 
 
 def _translator(folder: Path, threads: int, shortlist: Shortlist | None) -> Translator:
-    # CTranslate2 reads a shortlist from the model's folder alone
+    # CTranslate2 reads a shortlist only from the model's folder, so it gets a copy made of links
     with tempfile.TemporaryDirectory(prefix="nmtprune-") as view:
         for file in folder.iterdir():
             (Path(view) / file.name).symlink_to(file.resolve())
@@ -76,10 +78,11 @@ def _translator(folder: Path, threads: int, shortlist: Shortlist | None) -> Tran
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
-    """Write a model that CTranslate2 `supports` as it loads it; with the precision int8 its matrices take a
-    byte a weight.
+    """Write a model that CTranslate2 `supports` in its format.
+
+    With int8, each weight of a matrix takes one byte.
     """
-    if precision == "int8":  # CTranslate2 scales weights where they lie
+    if precision == "int8":  # CTranslate2 scales weights in place
         model = replace(model, weights={name: tensor.clone() for name, tensor in model.weights.items()})
     spec = build_spec(model)
     spec.validate()
@@ -89,7 +92,7 @@ def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
 
 
 def supports(model: Model) -> str | None:
-    """Why CTranslate2 cannot run `model` as fairseq would, or None if it can."""
+    """The reason why CTranslate2 cannot run `model` as fairseq would; None if it can."""
     activation = model.options.get("activation_fn", "relu")
     if activation not in _ACTIVATIONS:
         return f"activation `{activation}` is none of {', '.join(_ACTIVATIONS)}"
@@ -106,7 +109,7 @@ def supports(model: Model) -> str | None:
 
 
 def build_spec(model: Model) -> transformer_spec.TransformerSpec:
-    """CTranslate2's description of a model that it `supports`."""
+    """CTranslate2's specification of a model that it `supports`."""
     spec = _fill(model, _Parameters(model))
     spec.register_source_vocabulary(model.source_dictionary)
     spec.register_target_vocabulary(model.target_dictionary)
@@ -128,7 +131,7 @@ def _fill(model: Model, parameters: _Parameters) -> transformer_spec.Transformer
     decoder = _shape(model, parameters, "decoder")
     spec = transformer_spec.TransformerSpec(
         transformer_spec.TransformerEncoderSpec(**_shape(model, parameters, "encoder")),
-        # unknowns are replaced by the mean over all heads of the last layer, as in fairseq
+        # unknowns are replaced by the mean attention of all heads of the last layer, as in fairseq
         transformer_spec.TransformerDecoderSpec(**decoder, alignment_heads=decoder["num_heads"]),
     )
     _fill_stack(spec.encoder, model, parameters, "encoder")
@@ -147,8 +150,9 @@ def _fill(model: Model, parameters: _Parameters) -> transformer_spec.Transformer
 
 
 def _shape(model: Model, parameters: _Parameters, side: str) -> dict[str, Any]:
-    """Constructor arguments of a stack's spec. Layers are counted in the parameters: a model may have lost
-    some.
+    """Constructor arguments for the specification of the encoder or decoder.
+
+    Layers are counted in the parameters, since a model may have lost some.
     """
     if f"{side}_attention_heads" not in model.options:
         raise NotATransformer(f"option `{side}_attention_heads` is missing")
@@ -187,7 +191,7 @@ def _fill_stack(stack: Any, model: Model, parameters: _Parameters, side: str) ->
 
 
 def sinusoidal_positions(length: int, width: int) -> torch.Tensor:
-    """fairseq's sinusoidal embeddings [length, width]: it numbers positions from the padding index on."""
+    """The sinusoidal embeddings of fairseq [length, width], numbered from the padding index on."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
     angles = torch.arange(PADDING + 1, PADDING + 1 + length, dtype=torch.float)[:, None] * frequencies
@@ -207,7 +211,7 @@ def _fill_layer_norm(spec: Any, parameters: _Parameters, name: str) -> None:
 
 
 def _fill_linear(spec: Any, parameters: _Parameters, *names: str) -> None:
-    """One linear layer of one or several fused ones."""
+    """Fill one linear layer from one or several that are fused."""
     spec.weight = torch.cat([parameters[f"{name}.weight"] for name in names])
     spec.bias = torch.cat([parameters[f"{name}.bias"] for name in names])
 
@@ -216,7 +220,7 @@ def _fill_feed_forward(spec: Any, parameters: _Parameters, layer: str) -> None:
     if f"{layer}.fc1.weight" in parameters:
         _fill_linear(spec.linear_0, parameters, f"{layer}.fc1")
         _fill_linear(spec.linear_1, parameters, f"{layer}.fc2")
-    else:  # no units are left, and CTranslate2 takes no fewer than one: a unit that is always zero
+    else:  # no unit is left, but CTranslate2 needs at least one: a unit that is always zero
         spec.linear_1.bias = parameters[f"{layer}.fc2.bias"]
         width = len(spec.linear_1.bias)
         spec.linear_0.weight, spec.linear_0.bias = torch.zeros(1, width), torch.zeros(1)
@@ -244,8 +248,9 @@ def _fill_cross_attention(spec: Any, parameters: _Parameters, layer: str) -> Non
 
 
 def _check_heads(parameters: _Parameters, attention: str) -> None:
-    """CTranslate2 keeps one number of heads a stack and would translate wrongly where a layer has lost
-    some.
+    """Raise NotATransformer if an attention has lost heads.
+
+    CTranslate2 has one number of heads for all layers, and would translate wrongly.
     """
     if f"{attention}.q_proj.weight" not in parameters and f"{attention}.out_proj.bias" in parameters:
         raise NotATransformer(f"`{attention}` has no heads left")

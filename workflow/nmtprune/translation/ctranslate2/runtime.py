@@ -1,4 +1,4 @@
-"""A translation model in CTranslate2 on the CPU: needs its folder and ctranslate2, nothing else.
+"""Run a translation model in CTranslate2 on the CPU; needs only the model's folder and ctranslate2.
 
     translator = Translator("folder")
     translator.translate([["▁a", "▁dog"]], beam=4, length_penalty=1.0, max_length=100)
@@ -17,21 +17,21 @@ from typing import Any
 import ctranslate2
 
 PADDING = "<pad>"
-# in the folder's config.json: pieces that the decoder has positions for, end of sentence apart
+# Key in the folder's config.json: the number of pieces that the decoder has positions for, without the end
+# of sentence.
 LONGEST = "max_target_length"
-PIECES_AT_ONCE = (
-    4096  # of hypotheses that are scored: for each the probabilities of all target pieces are in memory
-)
-SAFETY = 2.0  # a score may lose so many times what the scores that were checked have lost
-NOTICEABLE = 0.02  # what scores may lose before the search is another one than fairseq's
-EARLY_END = (
-    0.25  # nats that a sentence may lose as the model would have ended it before its first piece (p = 0.22)
-)
+# Most pieces of hypotheses scored at a time; each needs the probabilities of all target pieces in memory.
+PIECES_AT_ONCE = 4096
+SAFETY = 2.0  # an unchecked score may lose this many times the largest loss of the checked ones
+NOTICEABLE = 0.02  # loss of a score beyond which the search differs noticeably from fairseq's
+# Nats that a sentence may lose if the model would have ended it before its first piece (p = 0.22).
+EARLY_END = 0.25
 
 
 class Translator:
-    """A loaded model that translates batches and scores them. `shortlist`: it searches the candidates of its
-    vmap.txt alone.
+    """A loaded model that translates batches and scores them.
+
+    `shortlist`: search only the candidates in the folder's vmap.txt.
     """
 
     def __init__(self, folder: str | Path, threads: int = 1, shortlist: bool = False) -> None:
@@ -49,15 +49,16 @@ class Translator:
         max_length: int,
         replace_unknowns: bool = False,
     ) -> list[list[str]]:
-        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as
-        the model has positions for.
+        """The best hypothesis of each source of one batch, with at most `max_length` pieces.
 
-        CTranslate2's beam search is fairseq's but for three things. The probability of what is forbidden,
-        padding and an end before the first piece, is shared by the other pieces, where fairseq loses it. A
-        hypothesis cut off at the length limit competes without the cost of its end. Either way CTranslate2's
-        score is an upper bound of fairseq's, and hardly above it for a model that translates; likelihoods
-        replace the bounds where they may decide which hypothesis is the best. The third remains: what ends at
-        the limit itself takes the place of what goes on.
+        The number of positions of the model is another limit. CTranslate2's beam search equals fairseq's
+        except in three respects. First, the probability of forbidden continuations (padding, and an end
+        before the first piece) is redistributed over the other pieces, while fairseq loses it. Second, a
+        hypothesis that is cut off at the length limit competes without the cost of its end. In both
+        cases CTranslate2's score is an upper bound of fairseq's, and a close one for a model that
+        translates well; likelihoods replace these bounds where they may decide which hypothesis is the
+        best. The third difference remains: a hypothesis that ends exactly at the limit displaces one
+        that continues.
         """
         options = {
             "beam_size": beam,
@@ -72,11 +73,11 @@ class Translator:
         return [_best(each).pieces for each in beams]
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
-        """-ln p(target, end of sentence | source) of each pair of one batch."""
+        """-ln p(target, end of sentence | source) for each pair of one batch."""
         return [-math.fsum(scores) for scores in self._log_probabilities(sources, targets)]
 
     def _search(self, sources: list[list[str]], **options: Any) -> list[list[_Hypothesis]]:
-        """What is left in the beam of each source."""
+        """The hypotheses that remain in the beam of each source."""
         results = self._model.translate_batch(
             sources,
             min_decoding_length=1,
@@ -97,13 +98,15 @@ class Translator:
     def _rank(
         self, sources: list[list[str]], beams: list[list[_Hypothesis]], options: dict[str, Any]
     ) -> None:
-        """Replace bounds by likelihoods until the best hypothesis of each beam is certain, the closest
-        decision of the batch first.
+        """Replace bounds by likelihoods until the best hypothesis of each beam is certain.
 
-        Where scores lose something noticeable by that, the model gives padding so much that a search without
-        it is another one: then beams are those of a search that may choose padding, but where it does. The
-        scores of a search among a shortlist's candidates are kept, save for hypotheses that are cut off, for
-        likelihoods are over all pieces; unless the model gives padding so much.
+        The closest decision of the batch is checked first. If this lowers a score noticeably, the model
+        gives padding so much probability that a search without padding is a different one. Beams are
+        then replaced by those of a search that may choose padding, unless padding occurs in them.
+
+        In a search among a shortlist's candidates, scores are kept (likelihoods are over all pieces),
+        except those of hypotheses that are cut off, and unless the model gives padding a noticeable
+        probability.
         """
         doubtful: list[list[_Hypothesis]] = [[] for _ in beams]
         closest = min(range(len(beams)), key=lambda index: _lead(beams[index]))
@@ -112,17 +115,15 @@ class Translator:
         if by_likelihood:
             doubtful[closest] = [_best(beams[closest])]
         while True:
-            pairs = [
-                (source, each) for source, found in zip(sources, doubtful, strict=True) for each in found
-            ]
+            pairs = [(source, each) for source, some in zip(sources, doubtful, strict=True) for each in some]
             measured = self._score(pairs, options["max_decoding_length"])
             if by_likelihood:
                 loss = max(loss, SAFETY * measured)
             if loss > NOTICEABLE and not padding_allowed:
                 padding_allowed = True
-                for index, found in enumerate(self._search(sources, **options)):
-                    if not any(PADDING in each.pieces for each in found):
-                        beams[index] = found
+                for index, beam in enumerate(self._search(sources, **options)):
+                    if not any(PADDING in each.pieces for each in beam):
+                        beams[index] = beam
             doubtful = [_doubtful(beam, loss, early_end) for beam in beams]
             if not any(doubtful):
                 return
@@ -132,27 +133,32 @@ class Translator:
         return self._log_probabilities([source], [[PADDING]])[0][0] > math.log(NOTICEABLE)
 
     def _score(self, pairs: list[tuple[list[str], _Hypothesis]], max_length: int) -> float:
-        """Score hypotheses of sources by their likelihoods; the most that one has lost by that, apart from an
-        end that it did not have.
+        """Score hypotheses by their likelihoods; return the largest loss of a score.
+
+        The loss does not include the cost of an end that was missing.
         """
         rows, losses = max(1, PIECES_AT_ONCE // (max_length + 1)), [0.0]
         for part in (pairs[start : start + rows] for start in range(0, len(pairs), rows)):
-            found = self._log_probabilities([source for source, _ in part], [each.pieces for _, each in part])
-            for (_, each), scores in zip(part, found, strict=True):
+            log_probabilities = self._log_probabilities(
+                [source for source, _ in part], [each.pieces for _, each in part]
+            )
+            for (_, each), scores in zip(part, log_probabilities, strict=True):
                 losses.append(each.score - each.weight * math.fsum(scores[:-1] if each.cut_off else scores))
                 each.score, each.certain = each.weight * math.fsum(scores), True
         return max(losses)
 
     def _log_probabilities(self, sources: list[list[str]], targets: list[list[str]]) -> list[list[float]]:
-        """ln p of each piece of each target, end of sentence included."""
+        """Log-probabilities of all pieces of each target, end of sentence included."""
         return [result.log_probs for result in self._model.score_batch(sources, targets, max_input_length=0)]
 
 
 @dataclass
 class _Hypothesis:
-    """`score`: its log-likelihood times its weight, or an upper bound of that until it is `certain`.
-    `weight`: one over its length, end of sentence included, to the power of the length penalty. `cut_off`: it
-    has no end, and no lower bound.
+    """A hypothesis with its score.
+
+    `score`: its log-likelihood times its weight, or an upper bound until it is `certain`. `weight`: 1 /
+    length (end of sentence included) to the power of the length penalty. `cut_off`: the hypothesis has
+    no end; its score has no lower bound.
     """
 
     pieces: list[str]
@@ -163,7 +169,7 @@ class _Hypothesis:
 
     @classmethod
     def bounded(cls, pieces: list[str], score: float, max_length: int, length_penalty: float) -> _Hypothesis:
-        """A hypothesis with the score that CTranslate2 gives it, which counts no end where there is none."""
+        """A hypothesis with CTranslate2's score, which does not include an end that is missing."""
         weight, cut_off = (len(pieces) + 1) ** -length_penalty, len(pieces) == max_length
         return cls(pieces, score * weight * max_length**length_penalty if cut_off else score, weight, cut_off)
 
@@ -173,15 +179,15 @@ def _best(beam: list[_Hypothesis]) -> _Hypothesis:
 
 
 def _lead(beam: list[_Hypothesis]) -> float:
-    """How far the best score is ahead of the next."""
+    """The difference between the best score and the next."""
     scores = sorted((each.score for each in beam), reverse=True)
     return scores[0] - scores[1] if len(scores) > 1 else math.inf
 
 
 def _doubtful(beam: list[_Hypothesis], loss: float, early_end: float) -> list[_Hypothesis]:
-    """Hypotheses to score next: none where the best is certain, or best even if it loses `loss` and
-    `early_end` times its weight.
+    """Hypotheses to score next; none if the best one is certain.
 
+    The best one is also certain if it stays best after losing `loss` and `early_end` times its weight.
     `early_end` is the same for all hypotheses of a sentence before it is divided by their lengths.
     """
     best = _best(beam)

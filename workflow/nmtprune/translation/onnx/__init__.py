@@ -1,1 +1,1 @@
-"""Models of any shape by ONNX Runtime."""
+"""Run models of any shape in ONNX Runtime."""

@@ -1,4 +1,4 @@
-"""Transformers of any shape in ONNX Runtime, in float32 or int8, on the CPU."""
+"""The engine ONNX Runtime for Transformers of any shape, in float32 or int8, on the CPU."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ RUNTIME = runtime
 
 
 class OnnxEngine:
-    """A Transformer loaded into ONNX Runtime. precision: float32 or int8 (weights by row; activations as they
-    come).
+    """A Transformer loaded into ONNX Runtime.
+
+    `precision`: float32 or int8 (weights are quantised by row, activations dynamically).
     """
 
     name = "onnx"
@@ -34,23 +35,26 @@ class OnnxEngine:
 
     @classmethod
     def load(cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None) -> OnnxEngine:
-        """The engine of a folder that `save` has written."""
+        """The engine for a folder that `save` has written."""
         engine = cls.__new__(cls)
         engine.translator = Translator(folder, threads, shortlist)
         return engine
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
-        """As the interface says. Raises UserError where unknowns are to be replaced: the graphs do not give
-        the attention.
+        """See the interface.
+
+        Raises UserError if unknowns are to be replaced, since the graphs do not return attention
+        weights.
         """
         if search.replace_unknowns:
             raise UserError(
-                "decoding: replace_unknowns is not for engine `onnx`; set it to false or use engine "
-                "`fairseq`."
+                "decoding: engine `onnx` cannot replace unknowns; set replace_unknowns to false or use "
+                "engine `fairseq`."
             )
         return self.translator.translate(sources, search.beam, search.length_penalty, max_length)
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
+        """See the interface."""
         return self.translator.negative_log_likelihoods(sources, targets)
 
 
@@ -58,7 +62,7 @@ ENGINE = OnnxEngine
 
 
 def supports(model: Model) -> str | None:
-    """Why ONNX Runtime cannot run `model` as fairseq would, or None if it can."""
+    """The reason why ONNX Runtime cannot run `model` as fairseq would; None if it can."""
     try:
         onnx_graph.build(model)
     except NotATransformer as reason:
@@ -67,9 +71,7 @@ def supports(model: Model) -> str | None:
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
-    """Write the files that `onnx_runtime.Translator` loads. Raises UserError if the model is not one that the
-    engine `supports`.
-    """
+    """Write the files that `onnx.runtime.Translator` loads; raises UserError for an unsupported model."""
     try:
         graphs, weights = onnx_graph.build(model, precision)
     except NotATransformer as reason:

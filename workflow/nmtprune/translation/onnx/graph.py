@@ -1,14 +1,14 @@
-"""Transformers as ONNX graphs for ONNX Runtime, built straight from fairseq's parameters.
+"""Build ONNX graphs of Transformers from fairseq's parameters, for ONNX Runtime.
 
-Every layer has its own shape, which is read off its tensors; a sub-layer without units or heads is only its
-output bias. Five graphs share one file of weights:
+Every layer has its own shape, which is read off its tensors; a sub-layer without units or heads consists
+of its output bias. Five graphs share one file of weights:
 
-- encoder: source pieces to the keys and values of the decoder's attention to the source, computed once a
-sentence;
+- encoder: from source pieces to keys and values of the decoder's cross-attention, once for each sentence;
 - decoder: one step for all hypotheses of a batch, from the last piece and the layers' states to features and
-new states;
-- output: features to log-probabilities of the whole vocabulary, the best of them and those of given pieces;
-- rows, shortlist: the rows of the output matrix of some pieces, and `output` for these.
+  new states;
+- output: from features to log-probabilities over the vocabulary: the best ones, and those of given pieces;
+- rows: the rows of the output matrix for given pieces;
+- shortlist: like `output`, for these rows only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nmtprune.translation.parameters import NotATransformer, Parameters
 WEIGHTS = "weights.bin"
 _ACTIVATIONS = ("relu", "gelu", "gelu_accurate", "gelu_fast", "swish")
 _UNSUPPORTED = ("no_token_positional_embeddings", "no_cross_attention", "cross_self_attention")
-_MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
+_MICROSOFT = "com.microsoft"  # domain of ONNX Runtime's own operators
 _ALIGNMENT = 64  # bytes: the kernels read whole vector registers of memory-mapped weights
 
 
@@ -43,10 +43,10 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(model: Model, precision: str = "float32") -> tuple[dict[str, onnx.ModelProto], Weights]:
-    """The graphs by name, and the weights that they read from the file WEIGHTS beside them.
+    """The graphs by name, and the weights, which they read from a file called WEIGHTS beside them.
 
-    precision: float32 or int8 (every matrix but learned positions; activations are quantised dynamically, one
-    scale a matrix). Raises NotATransformer.
+    `precision`: float32 or int8 (for every matrix except learned positions; activations are quantised
+    dynamically, with one scale for each tensor). Raises NotATransformer for an unsupported model.
     """
     for option in _UNSUPPORTED:
         if model.options.get(option):
@@ -70,7 +70,7 @@ def build(model: Model, precision: str = "float32") -> tuple[dict[str, onnx.Mode
 
 
 class Weights:
-    """The tensors of all graphs in one file; equal tensors are kept once."""
+    """The tensors of all graphs in one file; equal tensors are stored once."""
 
     def __init__(self) -> None:
         self._offsets: dict[tuple[Any, ...], int] = {}
@@ -78,7 +78,7 @@ class Weights:
         self._size = 0
 
     def refer(self, name: str, array: np.ndarray) -> TensorProto:
-        """A tensor called `name` whose values lie in the file."""
+        """A tensor called `name` with its values in the file."""
         array = np.ascontiguousarray(array)
         key = (array.dtype.str, array.shape, hashlib.sha256(array).digest())
         if key not in self._offsets:
@@ -98,6 +98,7 @@ class Weights:
         return tensor
 
     def write(self, path: Path) -> None:
+        """Write the file."""
         with open(path, "wb") as file:
             for array in self._arrays:
                 file.write(array)
@@ -109,11 +110,11 @@ class _Parameters(Parameters):
         return super().__getitem__(name).numpy()
 
     def joined(self, kind: str, *names: str) -> np.ndarray:
-        """The weights, or biases, of several linear layers of the same input as one."""
+        """The weights (or biases) of several linear layers with the same input, concatenated."""
         return np.concatenate([self[f"{name}.{kind}"] for name in names])
 
     def layers(self, side: str) -> list[str]:
-        """Layers are counted in the parameters: a model may have lost some."""
+        """Prefixes of the layers, counted in the parameters, since a model may have lost some."""
         prefix = f"{side}.layers."
         indices = {
             int(name.removeprefix(prefix).split(".", 1)[0]) for name in self._state if name.startswith(prefix)
@@ -128,21 +129,22 @@ class _Parameters(Parameters):
         return self[f"{side}.embed_tokens.weight"].shape[1] // int(self.options[f"{side}_attention_heads"])
 
     def heads(self, attention: str) -> int:
-        """The number of heads that an attention still has."""
+        """The number of heads that remain in an attention."""
         if f"{attention}.q_proj.weight" not in self:
             return 0
         width = self.head_dim(attention.split(".", 1)[0])
         rows = len(self[f"{attention}.q_proj.weight"])
         if rows % width:
             raise NotATransformer(
-                f"`{attention}` has {rows} rows, which is no multiple of the {width} of a head"
+                f"`{attention}` has {rows} rows, which is not a multiple of the {width} of a head"
             )
         return rows // width
 
 
 class _Graph:
-    """A graph in the making. Tensors are named; every operator's method returns the name, or names, of what
-    it computes.
+    """A graph under construction.
+
+    Tensors are identified by name; each method that adds an operator returns the names of its results.
     """
 
     def __init__(self, name: str, weights: Weights, precision: str) -> None:
@@ -196,21 +198,22 @@ class _Graph:
         )
 
     def matrix(self, name: str, weight: np.ndarray) -> list[str]:
-        """A matrix [out, in]: itself, or in int8 with the scales [out] of its rows."""
+        """A matrix [out, in] as a constant; in int8 followed by the scales [out] of its rows."""
         if self.precision == "float32":
             return [self.weight(name, weight)]
         values, scales = quantised(weight)
         return [self.weight(f"{name}.int8", values), self.weight(f"{name}.scales", scales)]
 
     def factor(self, matrix: list[str]) -> list[str]:
-        """A matrix as `multiply` takes it: in int8 [in, out]. ONNX Runtime transposes a constant once, as it
-        loads it.
+        """A matrix in the form that `multiply` takes: in int8, transposed to [in, out].
+
+        ONNX Runtime transposes a constant once, when it loads the graph.
         """
         values, *scales = matrix
         return [self.add("Transpose", values), *scales] if scales else matrix
 
     def multiply(self, x: str, factor: list[str], bias: str = "") -> str:
-        """x [rows, in] by a matrix of [out, in] weights with a bias [out]: [rows, out]."""
+        """The product [rows, out] of `x` [rows, in] and a matrix from `factor`, plus a bias [out]."""
         if self.precision == "float32":
             return self.add("Gemm", x, *factor, *filter(None, [bias]), transB=1)
         if x not in self._quantised:
@@ -221,7 +224,7 @@ class _Graph:
         return self.add("Add", product, bias) if bias else product
 
     def linear(self, x: str, parameters: _Parameters, *names: str) -> str:
-        """One linear layer, or several of the same input side by side."""
+        """One linear layer, or several with the same input side by side."""
         factor = self.factor(self.matrix(names[0], parameters.joined("weight", *names)))
         return self.multiply(x, factor, self.weight(f"{names[0]}.bias", parameters.joined("bias", *names)))
 
@@ -250,17 +253,18 @@ class _Graph:
         return self.add("Gelu", x, approximate="none" if function == "gelu" else "tanh")
 
     def attend(self, heads: int, inputs: list[str], outputs: int = 1) -> Any:
-        """Multi-head attention. inputs: query [batch, length, heads * head_dim], key, value, bias, key
-        lengths, -, past key and value.
+        """Multi-head attention by ONNX Runtime's operator.
+
+        `inputs`: query [batch, length, heads * head_dim], key, value, bias, key lengths, unused, past
+        key, past value.
         """
         return self.add("MultiHeadAttention", *inputs, outputs=outputs, domain=_MICROSOFT, num_heads=heads)
 
 
 class _Stack:
-    """What the encoder and the decoder have in common: embeddings, and sub-layers with residuals and layer
-    normalisation.
+    """Common parts of encoder and decoder: embeddings, sub-layers, residuals and layer normalisation.
 
-    States are [rows, d], rows being all pieces of a batch.
+    States are [rows, d], where rows are all pieces of a batch.
     """
 
     def __init__(self, graph: _Graph, parameters: _Parameters, side: str) -> None:
@@ -269,7 +273,7 @@ class _Stack:
         self.activation = parameters.options.get("activation_fn", "relu")
 
     def embed(self, tokens: str, positions: str) -> str:
-        """tokens [...] at positions [last dimension], which count from 0: [rows, d]."""
+        """Embeddings [rows, d] of `tokens` [...] at `positions` [last dimension], counted from 0."""
         graph, parameters = self.graph, self.parameters
         name = f"{self.side}.embed_tokens"
         embeddings = parameters[f"{name}.weight"]
@@ -285,8 +289,9 @@ class _Stack:
         return x
 
     def _positions(self, positions: str, width: int) -> str:
-        """Learned or sinusoidal embeddings [positions, d]. fairseq numbers positions from the padding index
-        on.
+        """Learned or sinusoidal embeddings [positions, d].
+
+        Positions are numbered from the padding index on, as in fairseq.
         """
         graph, name = self.graph, f"{self.side}.embed_positions.weight"
         positions = graph.add("Add", positions, graph.integers(PADDING + 1))
@@ -298,8 +303,8 @@ class _Stack:
         ).numpy()
         column = graph.add("Unsqueeze", graph.add("Cast", positions, to=TensorProto.FLOAT), graph.integers(1))
         angles = graph.add("Mul", column, graph.weight("frequencies", frequencies))
-        found = graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
-        return graph.add("Pad", found, graph.integers(0, 0, 0, width % 2)) if width % 2 else found
+        waves = graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
+        return graph.add("Pad", waves, graph.integers(0, 0, 0, width % 2)) if width % 2 else waves
 
     def before(self, x: str, norm: str) -> str:
         return self.graph.layer_norm(x, self.parameters, norm) if self.pre_norm else x
@@ -309,12 +314,13 @@ class _Stack:
         return x if self.pre_norm else self.graph.layer_norm(x, self.parameters, norm)
 
     def absent(self, norm: str) -> bool:
-        """Whether a layer lacks a sub-layer altogether, its layer norm too."""
+        """Whether a layer lacks a sub-layer together with its layer norm."""
         return f"{norm}.weight" not in self.parameters
 
     def only_bias(self, x: str, norm: str, bias: str) -> str:
-        """A sub-layer that has lost all its units or heads. Its normalisation of the input, where it has one,
-        has no effect.
+        """A sub-layer that has lost all its units or heads.
+
+        With pre-norm, the layer norm of its input has no effect.
         """
         if self.pre_norm:
             self.parameters.pass_over(f"{norm}.weight", f"{norm}.bias")
@@ -336,8 +342,9 @@ class _Stack:
     def self_attention(
         self, x: str, layer: str, shape: str, rest: list[str], outputs: int = 1
     ) -> tuple[str, list[str]]:
-        """The sub-layer's output, and keys and values if `outputs` is 3. `shape`: batch and length; `rest`:
-        `attend`'s last inputs.
+        """The output of self-attention; with `outputs` 3 also its keys and values.
+
+        `shape`: batch and length; `rest`: the inputs of `attend` after the value.
         """
         graph, name, norm = self.graph, f"{layer}.self_attn", f"{layer}.self_attn_layer_norm"
         if self.absent(norm):
@@ -358,7 +365,7 @@ class _Stack:
         return self.project(attended, name, x, norm), states
 
     def project(self, attended: str, attention: str, residual: str, norm: str) -> str:
-        """The end of an attention sub-layer."""
+        """The last part of an attention sub-layer: output projection and residual sum."""
         rows = self.graph.integers(-1, self.parameters[f"{attention}.out_proj.weight"].shape[1])
         x = self.graph.linear(
             self.graph.add("Reshape", attended, rows), self.parameters, f"{attention}.out_proj"
@@ -382,9 +389,8 @@ def _encoder(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
         x, _ = stack.self_attention(x, layer, shape, ["", lengths])
         x = stack.feed_forward(x, layer)
     x = stack.end(x)
-    graph.output(
-        "lengths", lengths, TensorProto.INT32, ["sentences"]
-    )  # so that the outputs are all that the decoder needs
+    # passed on, so that the decoder needs nothing but the encoder's outputs
+    graph.output("lengths", lengths, TensorProto.INT32, ["sentences"])
     for index, layer in enumerate(parameters.layers("decoder")):
         name = f"{layer}.encoder_attn"
         heads = parameters.heads(name)
@@ -406,8 +412,10 @@ def _encoder(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
 
 
 def _decoder(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
-    """One step. Rows are hypotheses, the same number for every sentence; the new states are called like the
-    old ones with `new.`.
+    """One step of the decoder.
+
+    Rows are hypotheses, equally many for each sentence; new states have the names of the old ones after
+    `new.`.
     """
     tokens = graph.input("tokens", TensorProto.INT64, ["rows"])
     position = graph.input("position", TensorProto.INT64, [1])
@@ -440,7 +448,7 @@ def _cached_self_attention(stack: _Stack, x: str, layer: str, index: int, one_ea
 
 
 def _cross_attention(stack: _Stack, x: str, layer: str, index: int, by_sentence: str, lengths: str) -> str:
-    """A sentence's hypotheses are its queries: they share its keys and values."""
+    """Attention to the source; all hypotheses of a sentence are queries for the same keys and values."""
     graph, parameters, name, norm = (
         stack.graph,
         stack.parameters,
@@ -461,8 +469,9 @@ def _cross_attention(stack: _Stack, x: str, layer: str, index: int, by_sentence:
 
 
 def _ssru(stack: _Stack, x: str, layer: str, index: int) -> str:
-    """The simpler simple recurrent unit (Kim et al. 2019): a gated mean of its inputs so far in place of
-    self-attention.
+    """The simpler simple recurrent unit (Kim et al. 2019) in place of self-attention.
+
+    It is a gated mean of its previous inputs.
     """
     graph, parameters, name, norm = (
         stack.graph,
@@ -495,8 +504,8 @@ def _shortlist(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
 
 def _rows(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
     pieces = graph.input("pieces", TensorProto.INT64, ["pieces"])
-    found = [graph.add("Gather", part, pieces) for part in graph.matrix(*_projection(parameters))]
-    for tensor, (name, dtype, shape) in zip(graph.factor(found), _rows_types(graph, parameters), strict=True):
+    rows = [graph.add("Gather", part, pieces) for part in graph.matrix(*_projection(parameters))]
+    for tensor, (name, dtype, shape) in zip(graph.factor(rows), _rows_types(graph, parameters), strict=True):
         graph.output(name, tensor, dtype, shape)
     return graph.finish()
 
@@ -513,7 +522,7 @@ def _rows_types(graph: _Graph, parameters: _Parameters) -> list[tuple[str, int, 
 
 
 def _best(graph: _Graph, parameters: _Parameters, factor: list[str]) -> onnx.ModelProto:
-    """Log-probabilities: the `count` best of each row with their pieces, and that of the row's `target`."""
+    """The `count` best log-probabilities of each row with their pieces, and that of the row's `target`."""
     width = _projection(parameters)[1].shape[1]
     features = graph.input("features", TensorProto.FLOAT, ["rows", width])
     targets = graph.input("targets", TensorProto.INT64, ["rows", 1])

@@ -1,11 +1,11 @@
-"""A translation model in ONNX Runtime: needs its folder, numpy and onnxruntime, nothing else.
+"""Run a translation model in ONNX Runtime; needs only the model's folder, numpy and onnxruntime.
 
     translator = Translator("folder")
     translator.translate([["▁a", "▁dog"]], beam=4, length_penalty=1.0, max_length=100)
 
-The folder holds the graphs (encoder.onnx, decoder.onnx, output.onnx; rows.onnx and shortlist.onnx for a
-shortlist), weights.bin, the vocabularies source.txt and target.txt, a piece a line, and config.json. Pieces
-are strings; the end of sentence is added and removed here.
+The folder holds the graphs (encoder.onnx, decoder.onnx, output.onnx, and for a shortlist rows.onnx and
+shortlist.onnx), weights.bin, the vocabularies source.txt and target.txt with one piece on each line, and
+config.json. Pieces are strings; the end of sentence is added and removed here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import onnxruntime
 
 
 class Shortlist(Protocol):
-    """Which target pieces may translate a batch."""
+    """The interface of shortlists: which target pieces may translate a batch."""
 
     def candidates(self, sources: list[list[str]]) -> np.ndarray:
-        """Sorted numbers of target pieces, special symbols included."""
+        """Sorted ids of target pieces, special symbols included."""
 
 
 class Translator:
@@ -54,12 +54,12 @@ class Translator:
     def translate(
         self, sources: list[list[str]], beam: int, length_penalty: float, max_length: int
     ) -> list[list[str]]:
-        """The best hypothesis of each source of one batch, at most `max_length` pieces each, or as many as
-        the model has positions for.
+        """The best hypothesis of each source of one batch, with at most `max_length` pieces.
 
-        Beam search as fairseq's: a hypothesis ends where the end of sentence is among the `beam` best
-        candidates, a sentence is finished with `beam` hypotheses, and the best has the highest
-        log-probability over its length, end included, to the power `length_penalty`.
+        The number of positions of the model is another limit. The beam search is that of fairseq: a
+        hypothesis ends where the end of sentence is among the `beam` best candidates, a sentence is
+        finished once it has `beam` hypotheses, and the best one has the highest log-probability divided
+        by its length (end of sentence included) to the power of `length_penalty`.
         """
         allowed = (
             None
@@ -69,16 +69,17 @@ class Translator:
         output = _Output(self._output) if allowed is None else _Output(self._shortlisted, self._rows, allowed)
         choices = len(self._target) if allowed is None else len(allowed)
         limit, beam = min(max_length, self._longest), min(beam, choices - 2)
-        count = min(
-            2 * beam + 2, choices
-        )  # of each row, so that 2 * beam are left without padding and, at first, the end of sentence
+        # for each row, so that 2 * beam remain without padding and, in the first step, end of sentence
+        count = min(2 * beam + 2, choices)
         decoder, finished = self._encode(sources), _Finished(len(sources), beam, length_penalty)
         sentences = np.arange(len(sources))
         tokens = np.full(len(sources), self._end)
         totals = np.zeros((len(sources), 1), dtype=np.float32)
         history = np.empty((len(sources), limit), dtype=np.int64)
         for step in range(limit + 1):
-            found, pieces, ends = output(decoder.step(tokens), np.full((len(tokens), 1), self._end), count)
+            candidates, pieces, ends = output(
+                decoder.step(tokens), np.full((len(tokens), 1), self._end), count
+            )
             first_rows = np.arange(len(sentences))[:, None] * totals.shape[1]
             if step == limit:
                 scores = totals + ends.reshape(totals.shape)
@@ -87,12 +88,13 @@ class Translator:
                     sentences, step, np.take_along_axis(scores, best, axis=1), history, first_rows + best
                 )
                 break
-            found[pieces == self._padding] = -np.inf
+            candidates[pieces == self._padding] = -np.inf
             if step == 0:
-                found[pieces == self._end] = -np.inf
-            found = (found.reshape(*totals.shape, count) + totals[:, :, None]).reshape(len(sentences), -1)
-            best = np.argsort(-found, axis=1, kind="stable")[:, : 2 * beam]
-            scores = np.take_along_axis(found, best, axis=1)
+                candidates[pieces == self._end] = -np.inf
+            candidates = candidates.reshape(*totals.shape, count) + totals[:, :, None]
+            candidates = candidates.reshape(len(sentences), -1)
+            best = np.argsort(-candidates, axis=1, kind="stable")[:, : 2 * beam]
+            scores = np.take_along_axis(candidates, best, axis=1)
             pieces = np.take_along_axis(pieces.reshape(len(sentences), -1), best, axis=1)
             parents = first_rows + best // count
             ending = pieces == self._end
@@ -100,7 +102,7 @@ class Translator:
             kept = np.flatnonzero(~finished.complete[sentences])
             if not len(kept):
                 break
-            # every hypothesis has one end of sentence, so at least `beam` of its candidates go on
+            # each hypothesis has one end of sentence, so at least `beam` candidates of a sentence continue
             going = np.argsort(ending[kept], axis=1, kind="stable")[:, :beam]
             totals, rows, tokens = (
                 np.take_along_axis(each[kept], going, axis=1) for each in (scores, parents, pieces)
@@ -113,10 +115,9 @@ class Translator:
         return [[self._target[number] for number in hypothesis] for hypothesis in finished.best]
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
-        """-ln p(target, end of sentence | source) of each pair of one batch, over the whole vocabulary."""
-        order = sorted(
-            range(len(targets)), key=lambda index: -len(targets[index])
-        )  # the finished ones leave from the end
+        """-ln p(target, end of sentence | source) for each pair of one batch, over the whole vocabulary."""
+        # longest first, so that finished sentences are the last rows
+        order = sorted(range(len(targets)), key=lambda index: -len(targets[index]))
         expected, lengths = self._padded([targets[index] for index in order], self._numbers)
         decoder, output = self._encode([sources[index] for index in order]), _Output(self._output)
         totals = np.zeros(len(order))
@@ -130,10 +131,10 @@ class Translator:
             )
             totals[: len(rows)] -= scores[:, 0]
             tokens = expected[: len(rows), step]
-        found = [0.0] * len(order)
+        in_order = [0.0] * len(order)
         for index, total in zip(order, totals.tolist(), strict=True):
-            found[index] = total
-        return found
+            in_order[index] = total
+        return in_order
 
     def _encode(self, sources: list[list[str]]) -> _Decoder:
         tokens, lengths = self._padded(sources, self._source)
@@ -141,7 +142,7 @@ class Translator:
         source = dict(
             zip(names, self._encoder.run(names, {"source": tokens, "source_lengths": lengths}), strict=True)
         )
-        # shapes: rows first, the past, which is empty, by name
+        # rows come first in a shape; the length of the past, given by a name, is 0
         states = {
             name: np.zeros(
                 [len(sources), *(size if isinstance(size, int) else 0 for size in shape[1:])],
@@ -152,9 +153,7 @@ class Translator:
         return _Decoder(self._decoder, source, states)
 
     def _padded(self, lines: list[list[str]], numbers: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of pieces [lines, longest] with their end of sentence, padded on the right, and the lengths
-        [lines].
-        """
+        """Piece ids [lines, longest] with end of sentence, padded on the right, and lengths [lines]."""
         lengths = np.array([len(line) + 1 for line in lines], dtype=np.int32)
         tokens = np.full((len(lines), lengths.max()), self._padding, dtype=np.int64)
         for row, line in zip(tokens, lines, strict=True):
@@ -163,7 +162,7 @@ class Translator:
 
 
 class _Decoder:
-    """The decoder's state in a batch: rows are hypotheses, the same number for every sentence."""
+    """The decoder's state in a batch: rows are hypotheses, equally many for each sentence."""
 
     def __init__(
         self,
@@ -176,7 +175,7 @@ class _Decoder:
         self._position = 0
 
     def step(self, tokens: np.ndarray) -> np.ndarray:
-        """The features [rows, d] that predict what follows `tokens` [rows], the last pieces."""
+        """Features [rows, d] for predicting the pieces that follow `tokens` [rows]."""
         inputs = {"tokens": tokens, "position": np.array([self._position])} | self._source | self._states
         features, *states = self._session.run(self._outputs, inputs)
         self._states = dict(zip(self._states, states, strict=True))
@@ -184,13 +183,13 @@ class _Decoder:
         return features
 
     def select(self, rows: np.ndarray, sentences: np.ndarray) -> None:
-        """Go on with these rows, in this order, and these sentences, which keep their order."""
+        """Continue with these rows in this order, and with these sentences, which keep their order."""
         self._states = _taken(self._states, rows)
         self._source = _taken(self._source, sentences)
 
 
 class _Output:
-    """Scores of what comes next, over all target pieces or over `allowed`, sorted numbers of some of them."""
+    """Scores of the next piece, over all target pieces or over `allowed`, sorted ids of some of them."""
 
     def __init__(
         self,
@@ -206,9 +205,7 @@ class _Output:
     def __call__(
         self, features: np.ndarray, targets: np.ndarray, count: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The log-probabilities [rows, count] of the best pieces, these [rows, count], and those of `targets`
-        [rows, 1].
-        """
+        """The `count` best log-probabilities [rows, count], their pieces, and those of `targets`."""
         if self._allowed is not None:
             targets = np.searchsorted(self._allowed, targets)
         inputs = {"features": features, "targets": targets, "count": np.array([count])}
@@ -219,7 +216,7 @@ class _Output:
 
 
 class _Finished:
-    """The finished hypotheses of a batch: the first `beam` of each sentence count, the best is kept."""
+    """The finished hypotheses of a batch: the first `beam` of each sentence count, and the best is kept."""
 
     def __init__(self, sentences: int, beam: int, length_penalty: float) -> None:
         self._beam, self._length_penalty = beam, length_penalty
@@ -229,17 +226,17 @@ class _Finished:
 
     @property
     def complete(self) -> np.ndarray:
-        """Which sentences [sentences] have all their hypotheses."""
+        """Which sentences have all their hypotheses, bool [sentences]."""
         return self._count >= self._beam
 
     def add(
         self, sentences: np.ndarray, length: int, totals: np.ndarray, history: np.ndarray, parents: np.ndarray
     ) -> None:
-        """Hypotheses of `length` pieces and their end.
+        """Add hypotheses of `length` pieces and their end.
 
-        totals: log-probabilities [active sentences, candidates], the best first, -inf for candidates that do
-        not end; history: pieces [rows, at least length]; parents: the candidates' rows [active sentences,
-        candidates].
+        `totals`: log-probabilities [active sentences, candidates], the best first, -inf for candidates
+        that do not end; `history`: pieces [rows, at least length]; `parents`: the candidates' rows
+        [active sentences, candidates].
         """
         for index, candidate in zip(*np.nonzero(totals > -np.inf), strict=True):
             sentence = sentences[index]
@@ -253,9 +250,7 @@ class _Finished:
 
 
 def _taken(tensors: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Some rows of all tensors, without a copy where these are the first ones in order, as they mostly are
-    with a beam of 1.
-    """
+    """Some rows of all tensors, without a copy if they are the first ones in order, as often with beam 1."""
     if np.array_equal(rows, np.arange(len(rows))):
         return {name: tensor[: len(rows)] for name, tensor in tensors.items()}
     return {name: tensor.take(rows, axis=0) for name, tensor in tensors.items()}
