@@ -13,13 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmtprune.data import toy
+from nmtprune.data.toy.grammar import Grammar
+from nmtprune.data.toy.lexicon import GENDERS, LEXICON, LIVING, Word
+from nmtprune.data.toy.probes import replace_odd, swap_adjacent
+from nmtprune.data.toy.source_language import source_text, source_tokens
+from nmtprune.data.toy.syntax import Clause, NounPhrase, Sentence
+from nmtprune.data.toy.target_language import STRONG, target_tokens
+from nmtprune.data.toy.text import PUNCTUATION
 from nmtprune.foundation.errors import UserError
 
 SEEDS = st.integers(min_value=0, max_value=10**9)
 
 
-def sentences_of(seed: int, count: int = 20) -> list[toy.Sentence]:
-    grammar = toy.Grammar(toy.LEXICON, random.Random(seed))
+def sentences_of(seed: int, count: int = 20) -> list[Sentence]:
+    grammar = Grammar(LEXICON, random.Random(seed))
     return [grammar.sentence() for _ in range(count)]
 
 
@@ -81,7 +88,7 @@ def test_number_labels_are_marked_on_the_subject_and_object_nouns(seed):
             if phrase is None:
                 assert label is None
                 continue
-            words = words_of(toy.source_text(sentence))
+            words = words_of(source_text(sentence))
             form, other = phrase.noun.singular, phrase.noun.plural
             assert (other if label == "NNS" else form) in words
 
@@ -89,7 +96,7 @@ def test_number_labels_are_marked_on_the_subject_and_object_nouns(seed):
 @given(SEEDS)
 def test_the_tense_label_is_the_form_of_the_main_verb(seed):
     for sentence in sentences_of(seed):
-        verb, words = sentence.main.verb, words_of(toy.source_text(sentence))
+        verb, words = sentence.main.verb, words_of(source_text(sentence))
         if toy.probing_labels(sentence)["Tense"] == "PAST":
             assert verb.past in words
         else:
@@ -102,9 +109,9 @@ def test_target_articles_agree_in_gender_number_and_case(seed):
         clause = replace(sentence.main, adverb=None, place=None)
         subject = replace(clause.subject, adjective=None, modifier=None, relative=None, definite=True)
         noun = subject.noun.senses[clause.verb.field]
-        column = 3 if subject.plural else toy.GENDERS.index(noun.gender)
-        article, head = toy.target_tokens(toy.Sentence(replace(clause, subject=subject)))[:2]
-        assert article == "s" + toy.STRONG["nominative"][column]
+        column = 3 if subject.plural else GENDERS.index(noun.gender)
+        article, head = target_tokens(Sentence(replace(clause, subject=subject)))[:2]
+        assert article == "s" + STRONG["nominative"][column]
         assert head == (noun.plural if subject.plural else noun.singular)
 
 
@@ -114,55 +121,51 @@ def test_a_separable_prefix_ends_the_main_clause_and_joins_the_verb_of_a_subordi
         clause = sentence.main
         verb = clause.verb.senses[clause.object_lives]
         form = (verb.past if clause.past else verb.present)[clause.subject.plural]
-        main = toy.target_tokens(toy.Sentence(clause))
+        main = target_tokens(Sentence(clause))
         assert form in main
         if verb.prefix:
             assert main[-2:] == [verb.prefix, "."]
-        subordinate = toy.target_tokens(
-            toy.Sentence(clause, second=clause, subordinator=toy.Word("source", "target"))
-        )
+        subordinate = target_tokens(Sentence(clause, second=clause, subordinator=Word("source", "target")))
         assert subordinate[-2:] == [verb.prefix + form, "."]
 
 
 @given(SEEDS)
 def test_questions_put_the_verb_first_and_fronted_parts_keep_it_second(seed):
     for sentence in sentences_of(seed, 60):
-        clause = replace(sentence.main, adverb=toy.Word("source", "target"))
+        clause = replace(sentence.main, adverb=Word("source", "target"))
         verb = clause.verb.senses[clause.object_lives]
         form = (verb.past if clause.past else verb.present)[clause.subject.plural]
-        assert toy.target_tokens(toy.Sentence(clause, question=True))[0] == form
-        assert toy.target_tokens(toy.Sentence(clause, front="adverb"))[:2] == ["target", form]
+        assert target_tokens(Sentence(clause, question=True))[0] == form
+        assert target_tokens(Sentence(clause, front="adverb"))[:2] == ["target", form]
 
 
 def test_ambiguous_words_are_resolved_by_their_context():
     nouns = [
-        noun for kind in toy.LEXICON.nouns.values() for noun in kind.items if noun.senses[0] != noun.senses[1]
+        noun for kind in LEXICON.nouns.values() for noun in kind.items if noun.senses[0] != noun.senses[1]
     ]
-    verbs = [verb for verb in toy.LEXICON.transitive.items if verb.senses[0] != verb.senses[1]]
+    verbs = [verb for verb in LEXICON.transitive.items if verb.senses[0] != verb.senses[1]]
     assert len(nouns) > 10
-    assert verbs and all(len({kind in toy.LIVING for kind in verb.object_kinds}) == 2 for verb in verbs)
-    fields = {verb.field: verb for verb in toy.LEXICON.intransitive.items}
+    assert verbs and all(len({kind in LIVING for kind in verb.object_kinds}) == 2 for verb in verbs)
+    fields = {verb.field: verb for verb in LEXICON.intransitive.items}
     heads = {
-        toy.target_tokens(
-            toy.Sentence(toy.Clause(verb, past=True, subject=toy.NounPhrase(nouns[0], plural=False)))
-        )[1]
+        target_tokens(Sentence(Clause(verb, past=True, subject=NounPhrase(nouns[0], plural=False))))[1]
         for verb in fields.values()
     }
     assert heads == {sense.singular for sense in nouns[0].senses}
 
 
 def test_two_nouns_form_one_target_word():
-    head, modifier = toy.LEXICON.nouns["thing"].items[:2]
-    verb = toy.LEXICON.intransitive.items[0]
-    phrase = toy.NounPhrase(head, plural=False, modifier=modifier)
-    word = toy.target_tokens(toy.Sentence(toy.Clause(verb, past=True, subject=phrase)))[1]
+    head, modifier = LEXICON.nouns["thing"].items[:2]
+    verb = LEXICON.intransitive.items[0]
+    phrase = NounPhrase(head, plural=False, modifier=modifier)
+    word = target_tokens(Sentence(Clause(verb, past=True, subject=phrase)))[1]
     assert word.startswith(modifier.senses[verb.field].singular)
     assert word.endswith(head.senses[verb.field].singular)
 
 
 def test_source_words_are_distinct():
-    verbs = [*toy.LEXICON.transitive.items, *toy.LEXICON.intransitive.items]
-    nouns = [noun for kind in toy.LEXICON.nouns.values() for noun in kind.items]
+    verbs = [*LEXICON.transitive.items, *LEXICON.intransitive.items]
+    nouns = [noun for kind in LEXICON.nouns.values() for noun in kind.items]
     forms = [form for noun in nouns for form in (noun.singular, noun.plural)]
     forms += [form for verb in verbs for form in (*verb.present, verb.past)]
     assert len(set(forms)) == len(forms)
@@ -195,20 +198,20 @@ def test_an_unknown_task_is_refused():
 def test_bshift_exchanges_exactly_one_adjacent_pair_of_words(seed):
     rng = random.Random(seed)
     for sentence in sentences_of(seed, 5):
-        tokens = toy.source_tokens(sentence)
-        swapped = toy.swap_adjacent(tokens, rng)
+        tokens = source_tokens(sentence)
+        swapped = swap_adjacent(tokens, rng)
         changed = [at for at, (old, new) in enumerate(zip(tokens, swapped, strict=True)) if old != new]
         assert len(changed) == 2 and changed[1] == changed[0] + 1
         assert [swapped[changed[1]], swapped[changed[0]]] == [tokens[at] for at in changed]
-        assert not {tokens[at] for at in changed} & toy.PUNCTUATION
+        assert not {tokens[at] for at in changed} & PUNCTUATION
 
 
 @given(SEEDS)
 def test_somo_changes_one_word_into_one_that_does_not_fit(seed):
     rng = random.Random(seed)
     for sentence in sentences_of(seed, 5):
-        odd = toy.replace_odd(sentence, rng)
-        tokens, altered = toy.source_tokens(sentence), toy.source_tokens(odd)
+        odd = replace_odd(sentence, rng)
+        tokens, altered = source_tokens(sentence), source_tokens(odd)
         assert sum(old != new for old, new in zip(tokens, altered, strict=True)) == 1
         main = odd.main
         fits = main.subject.noun.kind in main.verb.subject_kinds and (
@@ -221,7 +224,7 @@ def test_somo_changes_one_word_into_one_that_does_not_fit(seed):
 def test_coordinv_exchanges_the_clauses_around_the_coordinator(seed):
     for sentence in sentences_of(seed):
         if sentence.coordinator:
-            first, rest = toy.source_tokens(sentence), toy.source_tokens(sentence, inverted=True)
+            first, rest = source_tokens(sentence), source_tokens(sentence, inverted=True)
             at, other = (tokens.index(sentence.coordinator.source) for tokens in (first, rest))
             assert rest[other + 1 : -1] == first[: at - 1]
             assert rest[: other - 1] == first[at + 1 : -1]
