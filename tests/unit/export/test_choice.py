@@ -80,7 +80,7 @@ def test_each_criterion_names_its_best_model_and_how_to_export_it(measured):
     assert fastest.startswith(f"fastest     {INT8}\n")
     assert "BLEU 29.75 dev (-0.25), 20.50 test" in fastest
     assert "2,200 words/s in onnx, 2.00 times the reference" in fastest
-    assert "of 2 models; of the other 1 it is not measured" in fastest
+    assert "among 2 models; not measured for 1 more" in fastest
     assert cheapest.startswith(f"least MACs  {INT8}\n")
     assert cheapest.endswith(f"python -m nmtprune export {INT8} exported/micro-least-macs")
 
@@ -128,7 +128,7 @@ def test_without_speed_the_reason_is_given_and_sizes_are_as_stored(measured):
     assert "fastest     not known: speed on micro is not measured yet" in found
     assert f"smallest    {PRUNED}\n" in found
     assert "0.00 MB as a sparse file (exported it is dense)" in found
-    assert "of 2 models; of the other 1 it is not measured" in found  # in 8 bits, whose size is its engine's
+    assert "among 2 models; not measured for 1 more" in found  # in 8 bits, whose size is its engine's
 
 
 def test_with_a_shortlist_only_the_way_that_was_scored_counts(measured, monkeypatch):

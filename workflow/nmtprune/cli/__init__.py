@@ -1,1 +1,1 @@
-"""The command line: verbs, what jobs import, completion."""
+"""The command line: one function for each verb, the modules that jobs import, and shell completion."""

@@ -1,5 +1,7 @@
-"""Completion in a shell: verbs and options from the parser, by shtab; chains, tasks, presets and files where
-an argument takes them.
+"""Completion in a shell, written by shtab from the parser.
+
+Verbs and options come from the parser; chains, tasks, presets and files are completed where an argument takes
+them.
 """
 
 from __future__ import annotations
@@ -12,15 +14,11 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError, suggest
 
 SHELLS = ("bash", "zsh")
-INSIDE_A_MODEL = (
-    "state",
-    "snapshots",
-    "hypotheses",
-    "shards",
-)  # folders beside the models that are made from it
+# folders in a model's directory that hold no models
+INSIDE_A_MODEL = ("state", "snapshots", "hypotheses", "shards")
 
-# Models that are made and folders on the way to some, one step further than `$1`; where only one goes on, as
-# many steps as it takes until several do.
+# Lists models, and folders on the way to models, one step below `$1`; as long as there is only one, a step
+# further down.
 BASH_CHAINS = f"""\
 _nmtprune_chains() {{
     local root={paths.MODELS}/ shown= matches
@@ -38,16 +36,16 @@ ZSH_CHAINS = f"_files -W {paths.MODELS} -/ -F '({' '.join(INSIDE_A_MODEL)})'"
 
 
 def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
-    """A script that completes the parser's verbs in a shell. Arguments say by their `completes` what they
-    take: a tuple of words, or `chain`, `task`, `preset`, `file` or `folder`; tasks and presets are those of
-    `config`.
+    """A script that completes the parser's verbs in a shell.
 
-    Raises UserError for an unknown shell, and where shtab is not installed.
+    An argument's attribute `completes` says what it takes: a tuple of words, or `chain`, `task`, `preset`,
+    `file` or `folder`; tasks and presets are those of `config`. Raises UserError for an unknown shell, and if
+    shtab is not installed.
     """
     if shell not in SHELLS:
         raise UserError(f"completion: unknown shell `{shell}`; {suggest(shell, SHELLS)}")
     try:
-        import shtab  # wanted by this verb alone
+        import shtab  # an optional package that only this verb needs
     except ImportError:
         raise UserError(
             "completion: shtab writes the script, and is not installed here: pip install shtab"
@@ -69,7 +67,7 @@ def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
 
 
 def _words(name: str, words: Sequence[str]) -> dict[str, object]:
-    """How shtab completes one of some words, by a function of this name."""
+    """shtab's completion of one of several words, by a shell function named after `name`."""
     function = f"_nmtprune_{name}"
     return {
         "bash": function,
@@ -80,7 +78,7 @@ def _words(name: str, words: Sequence[str]) -> dict[str, object]:
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """The arguments of a parser and of its verbs."""
-    for action in parser._actions:  # argparse has no public name for them
+    for action in parser._actions:  # argparse has no public name for this list
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for verb in action.choices.values():

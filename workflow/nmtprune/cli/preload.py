@@ -1,5 +1,6 @@
-"""What most jobs import, for the warm process and for forks that measure jobs: the top of the package, handed
-down by name.
+"""The modules that most jobs import, for the warm process and for forks that measure jobs.
+
+Lower layers call this module by its name, since they may not import it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MODULES = (
 
 
 def import_what_jobs_need() -> None:
-    """Import MODULES, none of which starts threads: those do not live on in a fork."""
+    """Import MODULES; none of them starts threads, which a fork would lose."""
     for name in MODULES:
         import_module(name)
-    config.from_settings({})  # the first one loads what validates settings
+    config.from_settings({})  # the first call loads the validator of settings

@@ -1,6 +1,4 @@
-"""`nmtprune <verb>` or `python -m nmtprune <verb>`: what every rule of the workflow runs, and what one runs
-by hand.
-"""
+"""The verbs of `nmtprune` or `python -m nmtprune`: the workflow's rules run them, and so can you."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ PAIR = re.compile(r"[A-Za-z_]\w*=")
 
 
 def _chain(config: Config, model: str) -> chains.Chain:
-    """A chain from its address, its directory under results/models, or a file in that."""
+    """A chain from its address, its directory under results/models, or a file in that directory."""
     chain = chains.parse(paths.chain_text(model))
     config.check(chain)
     return chain
@@ -69,9 +67,7 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def make_text(config: Config, arguments: argparse.Namespace) -> None:
-    """Write a task's clean parallel text: its corpora fetched, or its training targets translated by its
-    teacher.
-    """
+    """Write a task's clean parallel text, fetched from its corpora or translated by its teacher."""
     if config.distilled(arguments.task):
         from nmtprune.translation.distillation import make_distilled
 
@@ -84,7 +80,7 @@ def make_text(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def make_data(config: Config, arguments: argparse.Namespace) -> None:
-    """Learn subwords on a task's text, encode and binarise it."""
+    """Learn subwords on a task's text, then encode and binarise the text."""
     from nmtprune.data.encoded import make_data as encode
 
     settings = config.subwords_named(arguments.subwords)
@@ -116,7 +112,7 @@ def score(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def score_variants(config: Config, arguments: argparse.Namespace) -> None:
-    """Score many variants of one model (each a step that only selects) in one process."""
+    """Score many variants of one model in one process; each is a step that only selects weights."""
     from nmtprune.scoring import evaluation
 
     parent = _chain(config, arguments.model)
@@ -127,7 +123,7 @@ def score_variants(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
-    """Measure the speed of models of one task side by side; the first one is the others' anchor."""
+    """Measure the speed of models of one task side by side; the first model is the anchor of the others."""
     from nmtprune.speed import measurement
 
     measurement.measure(
@@ -140,14 +136,14 @@ def measure_speed(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def analyse(config: Config, arguments: argparse.Namespace) -> None:
-    """Analyse a model: its weights, its encoder's representations or what probes find in them."""
+    """Analyse a model, such as its weights, its representations or what probing classifiers find in them."""
     from nmtprune.analysis.run import run
 
     run(arguments.analysis, config, _chain(config, arguments.model))
 
 
 def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
-    """Measure a part of an analysis' trials, for `analyse` to find: shard I of N."""
+    """Measure shard I of N of an analysis' trials, which `analyse` will read."""
     from nmtprune.analysis.run import run_shard
 
     trials = run_shard(
@@ -157,7 +153,7 @@ def analyse_shard(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def render(config: Config, arguments: argparse.Namespace) -> None:
-    """Render tables, figures and the page of the run from the scores that are there."""
+    """Render tables, figures and the page of the run from the scores that exist."""
     from nmtprune.reporting.render import render as render_all
 
     for path in render_all(config):
@@ -165,21 +161,17 @@ def render(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def keep(config: Config, arguments: argparse.Namespace) -> None:
-    """Copy the page, and scores, histories and hypotheses of each task, recipe and seed that is whole, into a
-    folder; no checkpoints.
-    """
+    """Copy the page and all whole units into a folder: scores, histories and hypotheses, no checkpoints."""
     from nmtprune.reporting.reference import keep as keep_all
 
     kept = keep_all(config, Path(arguments.folder))
     for unit, file in kept.lacking.items():
-        print(f"{unit} is not whole yet: {file} is not there")
+        print(f"{unit} is not whole yet: {file} is missing")
     print(f"{len(kept.files)} files, {len(kept.whole)} whole units, in {arguments.folder}")
 
 
 def write_results(config: Config, arguments: argparse.Namespace) -> None:
-    """Write docs/results.md, and the part of README.md that is made of it, from the claims of the runs that
-    are kept.
-    """
+    """Write docs/results.md and the results in README.md, from the claims of the reference results."""
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import results
 
@@ -189,7 +181,7 @@ def write_results(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def show_status(config: Config, arguments: argparse.Namespace) -> None:
-    """Show what is done, what runs, how far each training is and when it will be done."""
+    """Show what is done and what is running, and for each training its progress and the time left."""
     if arguments.watch is not None:
         from nmtprune.planning.watch import watch
 
@@ -206,16 +198,14 @@ def show_status(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def show_usage(config: Config, arguments: argparse.Namespace) -> None:
-    """Show what the run takes on disk, by table and figure and by step."""
+    """Show the disk usage of the run, by table and figure and by step."""
     from nmtprune.planning.disk_usage import du
 
     print(du(config))
 
 
 def plan(config: Config, arguments: argparse.Namespace) -> None:
-    """Show what the rest of the run will cost: jobs, CPU and GPU hours and disk, by rule and by table and
-    figure.
-    """
+    """Show the cost of the rest of the run in jobs, hours and disk space, by rule and by table and figure."""
     from nmtprune.planning import plan as plans
 
     if arguments.calibrate:
@@ -228,14 +218,14 @@ def plan(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def free(config: Config, arguments: argparse.Namespace) -> None:
-    """Show, and with --yes remove, what no page and no later step of the run needs."""
+    """Show the files that no page and no later step of the run needs; remove them with --yes."""
     from nmtprune.planning.freeing import free as free_all
 
     print(free_all(config, arguments.yes, arguments.models))
 
 
 def restore(config: Config, arguments: argparse.Namespace) -> None:
-    """Make freed models again: those named, or all that the rest of the run needs."""
+    """Make freed models again: the given ones, or all that the rest of the run needs."""
     from nmtprune.planning.freeing import restore as restore_all
 
     made = []
@@ -248,9 +238,7 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_docs(config: Config, arguments: argparse.Namespace) -> None:
-    """Write what the registries say: docs/configuration.md, docs/chains.md, and the schema of tables and
-    figures, which editors read.
-    """
+    """Write docs/configuration.md, docs/chains.md and the schema of items from schemas and registries."""
     from nmtprune.experiment import schemas
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import reference_docs
@@ -266,7 +254,7 @@ def write_docs(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
-    """Align a task's training data and keep the target pieces that each source piece is aligned to most."""
+    """Align a task's training data, and keep the target pieces most often aligned to each source piece."""
     from nmtprune.translation.shortlist import make_shortlist as align
 
     folder = paths.data(arguments.task, arguments.subwords)
@@ -275,9 +263,7 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def choose(config: Config, arguments: argparse.Namespace) -> None:
-    """Name the smallest, the fastest and the cheapest models that lose less than some BLEU on the development
-    set.
-    """
+    """Choose the smallest, fastest and cheapest models that lose little BLEU on the development set."""
     from nmtprune.export.choice import choose as choose_models
 
     against = _chain(config, arguments.against) if arguments.against else None
@@ -285,9 +271,7 @@ def choose(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def export(config: Config, arguments: argparse.Namespace) -> None:
-    """Write a model, its subwords and a command that translates with them into a folder that needs no
-    nmtprune.
-    """
+    """Write a model and a command that translates with it into a folder that needs no nmtprune."""
     from nmtprune.export.folder import export as export_model
 
     folder = Path(arguments.folder)
@@ -305,25 +289,19 @@ def export(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def run_fairseq(config: Config, arguments: argparse.Namespace) -> None:
-    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python; what
-    follows its name is its own.
-    """
+    """Run one of fairseq's own tools (generate, interactive, train, ...), repaired for this Python."""
     from nmtprune.fairseq_bridge import tools
 
     tools.run(arguments.tool, arguments.arguments)
 
 
 def write_completion(config: Config, arguments: argparse.Namespace) -> None:
-    """Print a script that completes verbs, options, chains and files in a shell, as by `source <(nmtprune
-    completion bash)`.
-    """
+    """Print a script for `source <(nmtprune completion bash)` that completes verbs, options and chains."""
     print(completion.script(_parser(), arguments.shell, config))
 
 
 def init(config: Config, arguments: argparse.Namespace) -> None:
-    """Write an example of a run of your own into a new folder: corpus, task, recipe and configuration, each
-    with comments.
-    """
+    """Write an example of a run of your own into a new folder, with comments in each file."""
     from nmtprune.data.example import write
 
     print(write(Path(arguments.folder), config))
@@ -356,20 +334,11 @@ VERBS = {
     "fairseq": (run_fairseq, ("tool", "arguments")),
 }
 LONGEST_WAIT = 3600  # seconds between two drawings of `status --watch`
-INTERNAL = (
-    "variants",
-    "shard",
-    "results",
-    "docs",
-)  # verbs of the workflow's rules and of the Makefile: no help or completion shows them
-WITHOUT_A_RUN = (
-    "init",
-    "completion",
-    "fairseq",
-)  # verbs that no configuration concerns, not even one with a mistake
+# verbs that only the workflow's rules and the Makefile use; neither help nor completion shows them
+INTERNAL = ("variants", "shard", "results", "docs")
+WITHOUT_A_RUN = ("init", "completion", "fairseq")  # verbs that read no configuration
 
-# `completes` is no argument of argparse: the words, or the kind of words, that a shell completes (see
-# nmtprune.cli.completion)
+# `completes` is not an argument of argparse: it says what a shell completes (see nmtprune.cli.completion)
 CHAIN = {"metavar": "chain", "completes": "chain"}
 POSITIONAL = {
     "task": {"help": "a task: a file of tasks/ by its name", "completes": "task"},
@@ -378,20 +347,20 @@ POSITIONAL = {
     },
     "top": {
         "help": (
-            "candidates of each source piece + target pieces that always are: 50+200; 50 is "
-            f"50+{paths.MOST_FREQUENT}"
+            "the number of candidates per source piece + the number of most frequent target pieces, as "
+            f"50+200; 50 is short for 50+{paths.MOST_FREQUENT}"
         )
     },
     "model": {
         **CHAIN,
         "help": (
-            "the model: its chain, as toy/toy/s1/train, its folder under results/models, or a file in that"
+            "the model: its chain (toy/toy/s1/train), its folder under results/models, or a file in that"
         ),
     },
     "models": {
         **CHAIN,
         "nargs": "+",
-        "help": "the models to time, of one task; the first one is the others' anchor",
+        "help": "the models to time, all of one task; the first one is the anchor of the others",
     },
     "freed": {
         **CHAIN,
@@ -401,13 +370,13 @@ POSITIONAL = {
     "steps": {
         "metavar": "step",
         "nargs": "+",
-        "help": "the steps, each of which makes a variant of the model: prune-local-50",
+        "help": "the steps that make the variants, such as prune-local-50",
     },
     "table": {"help": "the table to write, a .csv file", "completes": "file"},
     "analysis": {"help": f"one of {', '.join(ANALYSIS_KINDS)}", "completes": tuple(ANALYSIS_KINDS)},
-    "shard": {"type": int, "help": "the number of this part, from 1 on"},
-    "shards": {"type": int, "help": "how many parts there are"},
-    "done": {"help": "the file to write once the part is measured"},
+    "shard": {"type": int, "help": "the number of the shard, from 1 on"},
+    "shards": {"type": int, "help": "the number of shards"},
+    "done": {"help": "the file to write once the shard is measured"},
     "init folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
     "keep folder": {"metavar": "folder", "help": "the folder to copy into", "completes": "folder"},
     "export folder": {"metavar": "folder", "help": "the new folder", "completes": "folder"},
@@ -427,34 +396,34 @@ OPTIONS = {
             "nargs": "?",
             "const": 2.0,
             "help": (
-                "draw a bar for the run and one for each training, anew after so many seconds, until the run "
-                "is done (default: a table, once; with no number: %(const)g seconds)"
+                "draw progress bars of the run and of each training, again every SECONDS seconds until the "
+                "run is done (default: one table; without a number: %(const)g seconds)"
             ),
         },
     },
     "plan": {
         "--calibrate": {
             "action": "store_true",
-            "help": "first measure the recipes of which nothing has run here yet",
+            "help": "first measure recipes of which nothing has run here yet",
         },
         "--cores": {
             "type": int,
             "metavar": "N",
             "default": os.cpu_count(),
-            "help": "how many cores the run has (default: this machine's, %(default)s)",
+            "help": "the number of cores that the run may use (default: this machine's, %(default)s)",
         },
         "--gpus": {
             "type": int,
             "metavar": "N",
             "default": 1,
-            "help": "how many GPUs the run has, where it takes any (default: %(default)s)",
+            "help": "the number of GPUs that the run may use, if it uses any (default: %(default)s)",
         },
     },
     "free": {
-        "--yes": {"action": "store_true", "help": "remove it (default: only list it)"},
+        "--yes": {"action": "store_true", "help": "remove the files (default: only list them)"},
         "--models": {
             "action": "store_true",
-            "help": "the weights of scored models too, which `export` needs",
+            "help": "include the weights of scored models, which `export` needs",
         },
     },
     "variants": {
@@ -470,20 +439,29 @@ OPTIONS = {
             "type": int,
             "metavar": "N",
             "required": True,
-            "help": "how often each model translates the test set (needed)",
+            "help": "how many times each model translates the test set (needed)",
         },
         "--idle": {
             "action": "store_true",
-            "help": "wait for an idle machine, and refuse a measurement beside another busy core",
+            "help": "wait for an idle machine, and fail if other processes keep a core busy meanwhile",
         },
     },
     "choose": {
-        "--within": {"type": float, "required": True, "metavar": "BLEU", "help": "what may be lost (needed)"},
-        "--task": {"metavar": "TASK", "help": "one task (default: all of the run)", "completes": "task"},
+        "--within": {
+            "type": float,
+            "required": True,
+            "metavar": "BLEU",
+            "help": "models must lose less than this much BLEU on the development set (needed)",
+        },
+        "--task": {
+            "metavar": "TASK",
+            "help": "choose for this task only (default: all tasks of the run)",
+            "completes": "task",
+        },
         "--against": {
             **CHAIN,
             "metavar": "CHAIN",
-            "help": "the model to lose against (default: the best on the development set)",
+            "help": "the model to compare with (default: the best on the development set)",
         },
     },
     "export": {
@@ -491,7 +469,7 @@ OPTIONS = {
             "default": "auto",
             "metavar": "ENGINE",
             "help": (
-                "ctranslate2, onnx, or auto: the one that takes the model, CTranslate2 first (default: "
+                "ctranslate2, onnx, or auto: the first of these that supports the model (default: "
                 "%(default)s)"
             ),
             "completes": ("auto", *INT8_ENGINES),
@@ -505,7 +483,7 @@ OPTIONS = {
         },
         "--shortlist": {
             "action": argparse.BooleanOptionalAction,
-            "help": "a lexical shortlist, or none (default: as the recipe decodes)",
+            "help": "with or without a lexical shortlist (default: as the recipe decodes)",
         },
     },
 }
@@ -514,34 +492,29 @@ OF_EVERY_VERB = {
         "type": Path,
         "metavar": "FILE",
         "completes": "file",
-        "help": "settings over config.yaml, as Snakemake's option (default: none)",
+        "help": "settings that override config.yaml, as Snakemake's option (default: none)",
     },
     "--preset": {
         "metavar": "PRESET",
         "completes": "preset",
-        "help": "short for --set preset=PRESET (default: config.yaml's, else toy)",
+        "help": "short for --set preset=PRESET (default: the one in config.yaml, otherwise toy)",
     },
     "--set": {
         "action": "extend",
         "nargs": "+",
         "default": [],
         "metavar": "KEY=VALUE",
-        "help": "settings over those of the files, values in YAML, as Snakemake's --config (default: none)",
+        "help": "settings that override files; values in YAML, as Snakemake's --config (default: none)",
     },
-    "--lease": {
-        "type": int,
-        "default": 0,
-        "help": argparse.SUPPRESS,
-    },  # of rules: wait for so many GPUs that no other job has
-    "--cost": {
-        "type": Path,
-        "help": argparse.SUPPRESS,
-    },  # of rules: record what the job costs, beside this log
+    # for rules: take so many GPUs, and wait until they are free
+    "--lease": {"type": int, "default": 0, "help": argparse.SUPPRESS},
+    # for rules: record what the job has cost, under a name derived from this log's
+    "--cost": {"type": Path, "help": argparse.SUPPRESS},
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose `--set` takes pairs alone: argparse would give it the chain that follows them, too."""
+    """A parser whose `--set` takes only pairs; argparse alone would also give it the chain that follows."""
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -550,8 +523,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _pairs_apart(words: Sequence[str]) -> list[str]:
-    """`--set a=1 b=2 word` as `--set=a=1 --set=b=2 word`; words after `--`, and those of fairseq's tools,
-    stay as they are.
+    """Turn `--set a=1 b=2 word` into `--set=a=1 --set=b=2 word`.
+
+    Words after `--` and those of fairseq's tools stay as they are.
     """
     apart: list[str] = []
     left = iter(words)
@@ -578,7 +552,7 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, description=does, **shown)
         for argument in positional:
             _add(verb, argument, POSITIONAL.get(f"{name} {argument}") or POSITIONAL[argument])
-        if name == "fairseq":  # all options that follow the tool, `--help` too, are the tool's
+        if name == "fairseq":  # all options after the tool's name, even `--help`, belong to the tool
             verb.set_defaults(lease=0, cost=None, configfile=None, preset=None, set=[])
             continue
         for option, settings in (OPTIONS.get(name, {}) | OF_EVERY_VERB).items():
@@ -594,11 +568,9 @@ def _add(verb: argparse.ArgumentParser, argument: str, settings: dict[str, Any])
 
 
 def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """Note what the file is made from that the verb makes, if it makes one: once, however many workers make
-    it.
-    """
+    """Note what a verb's file is made from, if it makes one; only the first of several workers does so."""
     from nmtprune.planning import jobs
-    from nmtprune.store import current  # they take time, and `--help` needs neither
+    from nmtprune.store import current  # imported here, since `--help` needs neither and they take time
 
     if arguments.verb not in jobs.VERBS or not devices.is_first():
         return contextlib.nullcontext()
@@ -607,6 +579,7 @@ def _noted(config: Config, arguments: argparse.Namespace) -> contextlib.Abstract
 
 
 def main() -> int:
+    """Run the verb of the command line; returns the exit status, 2 for a mistake of the user."""
     if sys.argv[1:] and not sys.argv[1].startswith("-") and sys.argv[1] not in VERBS:
         print(
             f"nmtprune: unknown verb `{sys.argv[1]}`; {suggest(sys.argv[1], set(VERBS) - set(INTERNAL))}",
@@ -634,7 +607,7 @@ def main() -> int:
     except UserError as error:
         print(f"nmtprune: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # as `nmtprune status | head`: nobody reads on
+    except BrokenPipeError:  # nobody reads the rest, as in `nmtprune status | head`
         _write_no_more()
         return 128 + signal.SIGPIPE
     except OSError as error:
@@ -645,7 +618,7 @@ def main() -> int:
 
 
 def _write_no_more() -> None:
-    """Let what is left of the output go: written at the end of the process it would fail once more."""
+    """Discard unwritten output, which would raise the same error again when the process ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

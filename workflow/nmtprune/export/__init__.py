@@ -1,1 +1,1 @@
-"""How a model leaves: chosen, written into a folder, and translating there without nmtprune."""
+"""How a model leaves the workflow: chosen, and written as a folder that translates without nmtprune."""

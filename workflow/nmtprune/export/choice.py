@@ -1,6 +1,4 @@
-"""The smallest, the fastest and the cheapest of a task's models among those that lose little BLEU on the
-development set.
-"""
+"""The smallest, fastest and cheapest models of a task that lose little BLEU on the development set."""
 
 from __future__ import annotations
 
@@ -22,11 +20,11 @@ from nmtprune.measurements.measurements import Measured
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model, its numbers the means over its seeds; None where they are not measured.
+    """One model; its numbers are means over its seeds, and None where nothing is measured.
 
     `chain`: the seed with the best development BLEU. `size`: bytes of the smallest engine's files, or of the
-    model as stored where `size_engine` is None. `speed`: source words per second in `speed_engine`, the
-    fastest.
+    model as stored if `size_engine` is None. `speed`: source words per second in `speed_engine`, the fastest
+    engine. `macs`: multiply-accumulates per source word.
     """
 
     chain: Chain
@@ -42,8 +40,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a model is chosen by. `cost`: the less the better; `engine`: the one to export it for, None where
-    any will do; `metric`: the column that it is measured in.
+    """A criterion to choose a model by.
+
+    `metric`: the column that it is measured in. `cost`: the lower the better. `engine`: the engine to export
+    the model for; None if any will do.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Criterion:
     engine: Callable[[Candidate], str | None]
 
 
-MOST_COMMANDS = 5  # that are printed for models that are not scored
+MOST_COMMANDS = 5  # at most so many commands are printed that score models
 CRITERIA = (
     Criterion("smallest", "size_stored", lambda model: model.size, lambda model: model.size_engine),
     Criterion(
@@ -66,10 +66,11 @@ CRITERIA = (
 
 
 def choose(config: Config, within: float, task: str | None = None, against: Chain | None = None) -> str:
-    """What `python -m nmtprune choose` prints: a paragraph for each task of the run, or for one.
+    """What `python -m nmtprune choose` prints: a paragraph for each task of the run, or for one task.
 
-    `within`: the BLEU on the development set that may be lost against the best model there, or against a
-    chain. Raises UserError where the task is not known, or nothing of it is scored on the development set.
+    `within`: the BLEU on the development set that may be lost against the best model there, or against the
+    chain `against`. Raises UserError if the task is unknown, or none of its models is scored on the
+    development set.
     """
     if not within > 0:
         raise UserError(
@@ -83,55 +84,51 @@ def choose(config: Config, within: float, task: str | None = None, against: Chai
     tasks = [against.task] if against else [task] if task else sorted({chain.task for chain in wanted})
     if unknown := [each for each in tasks if each not in config.names("tasks")]:
         raise UserError(f"choose: unknown task `{unknown[0]}`; {suggest(unknown[0], config.names('tasks'))}")
-    said = []
+    paragraphs = []
     for each in tasks:
         models = (
             {chain for chain in wanted if chain.task == each}
             | _scored(config, each)
             | ({against} if against else set())
         )
-        found = candidates(measured, models)
-        if found:
+        ranked = candidates(measured, models)
+        if ranked:
             unscored = [
                 chain
                 for chain in sorted(models, key=str)
                 if not chain.last.get("class") and _bleu(measured, chain, "dev") is None
             ]
-            said.append(report(measured, found, _reference(found, against), within, unscored))
-    if not said:
+            paragraphs.append(report(measured, ranked, _reference(ranked, against), within, unscored))
+    if not paragraphs:
         of = f"task {tasks[0]}" if len(tasks) == 1 else f"the run {config.name}"
         raise UserError(
             f"choose: no model of {of} has a BLEU on the development set; make and score them: "
             f"{commands.snakemake()}"
         )
-    return "\n\n".join(said)
+    return "\n\n".join(paragraphs)
 
 
 def _scored(config: Config, task: str) -> set[Chain]:
-    """A task's models that have scores, be they of this run or of another; those that the configuration no
-    longer knows are left out.
-    """
-    found = set()
+    """A task's models that have scores, from this run or another, if the configuration still knows them."""
+    scored = set()
     for file in (paths.MODELS / task).rglob(paths.SCORES):
         try:
             chain = chains.parse(paths.chain_text(str(file)))
             config.check(chain)
         except UserError:
             continue
-        found.add(chain)
-    return found
+        scored.add(chain)
+    return scored
 
 
 def candidates(measured: Measured, models: Iterable[Chain]) -> list[Candidate]:
-    """Those of the models that have a BLEU on the development set, the seeds of one made into one, the best
-    first.
-    """
+    """The models with a BLEU on the development set, the best first; seeds of a model make one candidate."""
     groups: dict[tuple[Any, ...], list[Chain]] = {}
     for chain in sorted(models, key=str):
         if _bleu(measured, chain, "dev") is not None:
             groups.setdefault((chain.task, chain.recipe, chain.steps), []).append(chain)
-    found = [_candidate(measured, seeds) for seeds in groups.values()]
-    return sorted(found, key=lambda candidate: (-candidate.dev, str(candidate.chain)))
+    unsorted = [_candidate(measured, seeds) for seeds in groups.values()]
+    return sorted(unsorted, key=lambda candidate: (-candidate.dev, str(candidate.chain)))
 
 
 def _candidate(measured: Measured, seeds: list[Chain]) -> Candidate:
@@ -154,30 +151,29 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _size(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | None]:
-    """Bytes of the smallest engine's files and this engine; where none was measured the model's as stored,
-    and None.
-    """
-    found = _by_engine(measured, seeds, "size_on_disk")
-    smallest = min(found, key=found.get, default=None)
+    """Bytes of the smallest engine's files and that engine; if none was measured, stored size and None."""
+    bytes_by_engine = _by_engine(measured, seeds, "size_on_disk")
+    smallest = min(bytes_by_engine, key=bytes_by_engine.get, default=None)
     return (
-        (found[smallest], smallest)
-        if found
+        (bytes_by_engine[smallest], smallest)
+        if bytes_by_engine
         else (_mean([measured.value(chain, "size_stored") for chain in seeds]), None)
     )
 
 
 def _speed(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | None]:
-    """Source words per second in the fastest engine, and this engine."""
-    found = _by_engine(measured, seeds, "words_per_second")
-    fastest = max(found, key=found.get, default=None)
-    return found.get(fastest), fastest
+    """Source words per second in the fastest engine, and that engine."""
+    speeds = _by_engine(measured, seeds, "words_per_second")
+    fastest = max(speeds, key=speeds.get, default=None)
+    return speeds.get(fastest), fastest
 
 
 def _by_engine(measured: Measured, seeds: list[Chain], column: str) -> dict[str, float]:
-    """The means over seeds of a column of the table of speeds, in engines that can be exported, translating
-    as the model was scored.
+    """Means over seeds of a column of the table of speeds, for each engine that models can be exported to.
+
+    Precision, shortlist and batch size are those with which the models were scored and tables print speed.
     """
-    found: dict[str, list[float]] = {}
+    values_of: dict[str, list[float]] = {}
     for chain in seeds:
         way = (
             "int8" if chain.quantised_for else "float32",
@@ -189,18 +185,19 @@ def _by_engine(measured: Measured, seeds: list[Chain], column: str) -> dict[str,
                 row["engine"] in INT8_ENGINES
                 and (row["precision"], row["shortlist"], row["batch_size"]) == way
             ):
-                found.setdefault(row["engine"], []).append(float(row[column]))
-    return {engine: statistics.mean(values) for engine, values in found.items()}
+                values_of.setdefault(row["engine"], []).append(float(row[column]))
+    return {engine: statistics.mean(values) for engine, values in values_of.items()}
 
 
-def _reference(found: list[Candidate], against: Chain | None) -> Candidate:
-    """The best on the development set, or the model that a given chain is a seed of. Raises UserError where
-    that has no BLEU there.
+def _reference(ranked: list[Candidate], against: Chain | None) -> Candidate:
+    """The best model on the development set, or the one that the chain `against` is a seed of.
+
+    Raises UserError if that model has no BLEU on the development set.
     """
     if against is None:
-        return found[0]
+        return ranked[0]
     same = (
-        each for each in found if (each.chain.recipe, each.chain.steps) == (against.recipe, against.steps)
+        each for each in ranked if (each.chain.recipe, each.chain.steps) == (against.recipe, against.steps)
     )
     reference = next(same, None)
     if reference is None:
@@ -211,41 +208,41 @@ def _reference(found: list[Candidate], against: Chain | None) -> Candidate:
     return reference
 
 
-def eligible(found: Iterable[Candidate], reference: Candidate, within: float) -> list[Candidate]:
+def eligible(models: Iterable[Candidate], reference: Candidate, within: float) -> list[Candidate]:
     """The models that lose less than `within` BLEU on the development set against the reference."""
-    return [each for each in found if reference.dev - each.dev < within]
+    return [each for each in models if reference.dev - each.dev < within]
 
 
 def how_to_score(chain: Chain) -> str:
-    """The command that scores a model on the development set, and makes it first where it is not made yet."""
+    """The command that scores a model on the development set, and makes the model first if necessary."""
     if _is_made(chain):
         return commands.nmtprune("score", str(chain))
     return commands.snakemake(str(paths.model(chain) / paths.SCORES))
 
 
 def _is_made(chain: Chain) -> bool:
-    """Whether a model can be scored: it is there, or the one that it selects from is."""
+    """Whether a model can be scored: it has been made, or it only selects weights of a model that has."""
     made = chain.parent if chain.last.kind.selects else chain
     return made is not None and paths.manifest(made).exists()
 
 
 def report(
     measured: Measured,
-    found: list[Candidate],
+    ranked: list[Candidate],
     reference: Candidate,
     within: float,
     unscored: Iterable[Chain] = (),
 ) -> str:
-    """A task's choice in words: the reference, and by each criterion the best of the eligible models with the
-    command that exports it.
+    """A task's choice in words: the reference, then the best eligible model by each criterion.
 
-    `unscored`: models without a BLEU on the development set, which are not among those to choose from; it is
-    said how to score them.
+    Each comes with the command that exports it. `ranked`: all models with a BLEU on the development set, the
+    best first. `unscored`: models without one, which cannot be chosen; the commands that score them are
+    added.
     """
-    task, best, unscored = reference.chain.task, eligible(found, reference, within), list(unscored)
-    of = "the best on the development set" if reference is found[0] else "as given"
+    task, best, unscored = reference.chain.task, eligible(ranked, reference, within), list(unscored)
+    of = "the best on the development set" if reference is ranked[0] else "as given"
     lines = [
-        f"{task}: {len(best)} of {len(found)} models lose less than {within:g} BLEU on the development set "
+        f"{task}: {len(best)} of {len(ranked)} models lose less than {within:g} BLEU on the development set "
         f"against the reference, {of}" + (f"; {len(unscored)} more are not scored there" if unscored else ""),
         *_described("reference", reference, reference),
         *_how_to_score_all(unscored),
@@ -267,9 +264,7 @@ def report(
         engine, name = criterion.engine(winner), criterion.name.replace(" ", "-").lower()
         lines += ["", *_described(criterion.name, winner, reference)]
         if len(known) < len(best):
-            lines.append(
-                f"{'':11} of {len(known)} models; of the other {len(best) - len(known)} it is not measured"
-            )
+            lines.append(f"{'':11} among {len(known)} models; not measured for {len(best) - len(known)} more")
             if criterion.metric == "size_stored":
                 lines += [f"{'':11} {how_to_score(each.chain)}" for each in best if each not in known]
             else:
@@ -282,7 +277,7 @@ def report(
 
 
 def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
-    """The commands that score models on the development set; one for all those that are not made yet."""
+    """The commands that score models on the development set; one command for all that are not made yet."""
     made = [chain for chain in unscored if _is_made(chain)]
     yield from (
         f"{'':11} score it: {commands.nmtprune('score', str(chain))}" for chain in made[:MOST_COMMANDS]
@@ -294,7 +289,7 @@ def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
 
 
 def _how_to_time(config: Config, criterion: Criterion) -> list[str]:
-    """The command that measures the speed of a run's own chains, where that is what is missing."""
+    """The command that measures the speed of a run's own chains, if speed is what is missing."""
     asks = METRICS[criterion.metric].reads == SPEED and config.chains() and not config.settings["speed"]
     return [f"{'':11} {commands.snakemake(settings=['speed=true'])}"] if asks else []
 
@@ -321,7 +316,7 @@ def _described(name: str, model: Candidate, reference: Candidate) -> list[str]:
 
 
 def _kind(model: Candidate) -> str:
-    """What a size in bytes speaks of."""
+    """What a size in bytes is the size of."""
     if model.size_engine is None:
         return "as a sparse file (exported it is dense)" if model.chain.form == SPARSE else "as stored"
     return f"in {model.size_engine}, {'int8' if model.chain.quantised_for else 'float32'}"

@@ -1,5 +1,6 @@
-"""A model as a folder that translates: its engine's files, its subwords, and the command `translate`, which
-needs no nmtprune.
+"""A model as a folder that translates: its engine's files, its subwords, and the command `translate`.
+
+The folder needs no nmtprune.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nmtprune.translation.batching import BATCH_PIECES, BATCH_SENTENCES
 from nmtprune.translation.opening import FAST, PRECISIONS, module_of
 from nmtprune.translation.shortlist import Shortlist
 
-TOP = 50  # candidates of a source piece, where a shortlist is asked for that the recipe does without
+TOP = 50  # candidates of a source piece, if a shortlist is asked for and the recipe decodes without one
 
 _SCRIPT = Path(__file__).parent / "translate.py"
 _SUBWORD_PACKAGES = {"sentencepiece": ("sentencepiece",), "bpe": ("subword-nmt",), "words": ()}
@@ -40,12 +41,12 @@ def export(
     precision: str | None = None,
     shortlist: bool | None = None,
 ) -> str:
-    """Write a chain's model into a folder that is not there yet, whole or not at all; return the engine.
+    """Write a chain's model into a new folder, whole or not at all; return the engine.
 
-    `engine`: auto is the one that the chain was rounded for, else CTranslate2 where it takes the model, else
-    ONNX Runtime. `precision`: None is int8 for a chain that was rounded for this engine, else float32.
-    `shortlist`: None is as the recipe decodes. Raises UserError where the folder holds something, the model
-    is missing, or no engine can run it as asked.
+    `engine`: `auto` is the engine that the chain was rounded for, otherwise CTranslate2 if it supports the
+    model, otherwise ONNX Runtime. `precision`: by default int8 for a chain that was rounded for this engine,
+    otherwise float32. `shortlist`: by default as the recipe decodes. Raises UserError if the folder is not
+    empty, the model is missing, or no engine can run it as asked.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"export: `{folder}` is there already; name a new folder")
@@ -91,8 +92,9 @@ def export(
 
 
 def _engine(chain: Chain, model: Model, search: Search, asked: str) -> str:
-    """The engine asked for, or the one that `auto` is. Raises UserError with the reasons where none can run
-    the model.
+    """The engine to export for: `asked`, or the first that supports the model if that is `auto`.
+
+    Raises UserError with the reasons if no engine can run the model.
     """
     if asked not in ("auto", *FAST):
         raise UserError(f"export: unknown engine `{asked}`; {suggest(asked, ('auto', *FAST))}")
@@ -109,8 +111,9 @@ def _engine(chain: Chain, model: Model, search: Search, asked: str) -> str:
 
 
 def _candidates(config: Config, chain: Chain, wanted: bool | None) -> Path | None:
-    """The file of the shortlist, or None where all pieces are candidates. Raises UserError where it is not
-    made yet.
+    """The file of the shortlist; None if there are no limits on target pieces.
+
+    Raises UserError if the file has not been made yet.
     """
     given = config.shortlist(chain)
     if wanted is False or (wanted is None and given is None):
@@ -125,7 +128,7 @@ def _candidates(config: Config, chain: Chain, wanted: bool | None) -> Path | Non
 
 
 def _subwords(data: Path, folder: Path) -> dict[str, Any]:
-    """Copy the subword models into `folder`; what `translate` must know of them."""
+    """Copy the subword models into `folder`; return the settings that `translate` needs for them."""
     given = Subwords.load(data)
     files = model_files(given.settings)
     folder.mkdir()
@@ -136,7 +139,7 @@ def _subwords(data: Path, folder: Path) -> dict[str, Any]:
 
 
 def _requirements(engine: str, subwords: dict[str, Any]) -> list[str]:
-    """The packages that `translate` imports, in the versions that are installed here."""
+    """The packages that `translate` imports, with the versions that are installed here."""
     packages = [
         *module_of(engine).PACKAGES,
         *_SUBWORD_PACKAGES[subwords["type"]],

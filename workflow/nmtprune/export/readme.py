@@ -1,4 +1,4 @@
-"""What an exported folder says of itself."""
+"""The README of an exported folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from nmtprune.foundation.files import read_table, sha256_of
 
 
 def readme(config: Config, chain: Chain, about: dict[str, Any], folder: Path) -> str:
-    """The README of an exported folder: the model, how good it was, how to run it, and whose it is. `about`:
-    what its config.json says.
+    """The README of an exported folder: the model, its scores, how to run it, and its licence.
+
+    `about`: the contents of the folder's config.json.
     """
     task, search = config.task(chain.task), about["search"]
     checksums = "\n".join(
@@ -37,8 +38,8 @@ than {about["max_source_length"]} pieces are cut at sentence ends or spaces and 
 - Engine: {about["engine"]}, {about["precision"]}, {"with" if about["shortlist"] else "without"} a lexical
   shortlist.
 - Search: beam {search["beam"]}, length penalty {search["length_penalty"]}; a hypothesis has at most
-  {search["max_len_a"]} times the pieces of its source, end of sentence included, and {search["max_len_b"]}
-  more.
+  {search["max_len_a"]} times as many pieces as its source, end of sentence included, plus
+  {search["max_len_b"]}.
 
 ## Scores
 
@@ -46,9 +47,9 @@ than {about["max_source_length"]} pieces are cut at sentence ends or spaces and 
 
 ## Licence
 
-`translate` and what it imports from this folder are nmtprune's, under the MIT licence (LICENSE). Weights and
-subwords were learnt from the corpora of the task that the model's name begins with; the terms of those
-corpora hold for them.
+`translate` and the modules that it imports from this folder are part of nmtprune, under the MIT licence
+(LICENSE). Weights and subwords were learnt from the corpora of the task `{chain.task}`; the terms of those
+corpora apply to them.
 
 ## SHA-256
 
@@ -59,7 +60,7 @@ corpora hold for them.
 
 
 def _scores(chain: Chain) -> str:
-    """A chain's scores as a table, and how they were made."""
+    """A chain's scores as a table, with the metrics' signatures and the way of decoding."""
     file = paths.scores(chain)
     if not file.exists():
         return "This model was exported before it was scored."

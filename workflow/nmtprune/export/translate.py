@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Translate raw text, a line each, from standard input to standard output: one line out for each line in, in
-order.
+"""Translate raw text from standard input to standard output, one line out for each line in, in order.
 
     ./translate < source.txt > target.txt
 
 Lines end at newline characters alone. An empty line stays empty; bytes that are not UTF-8 are read as U+FFFD.
-It needs the files beside it and the packages of requirements.txt, nothing else.
+The command needs the files beside it and the packages of requirements.txt, nothing else.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ Pieces = list[str]
 
 
 class Subwords:
-    """From text to pieces and back. `settings`: `type`, `moses`, `reverse_source`, `languages` and `files`,
-    the latter two of source and target.
+    """From text to pieces and back.
+
+    `settings`: `type`, `moses`, `reverse_source`, and `languages` and `files` of source and target.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ class Subwords:
             self._join = lambda pieces: detokeniser.detokenize(join(pieces).split())
 
     def encode(self, line: str) -> Pieces:
-        """The pieces of a source line; what spells a special symbol is an unknown word."""
+        """The pieces of a source line; a piece that spells a special symbol becomes `<unk>`."""
         return [
             "<unk>" if piece in SPECIAL_SYMBOLS else piece for piece in " ".join(self._split(line)).split()
         ][:: self._step]
@@ -68,7 +68,7 @@ class Subwords:
 def _segmentation(
     kind: str, source: Path, target: Path
 ) -> tuple[Callable[[str], Sequence[str]], Callable[[Pieces], str]]:
-    """What splits a source line into pieces, and what joins the pieces of a target line."""
+    """Two functions: one splits a source line into pieces, the other joins the pieces of a target line."""
     if kind == "sentencepiece":
         from sentencepiece import SentencePieceProcessor
 
@@ -82,9 +82,10 @@ def _segmentation(
 
         with open(source, encoding="utf-8") as codes:
             bpe = BPE(codes)
-        return lambda line: bpe.segment_tokens(
-            line.split()
-        ), lambda pieces: (" ".join(pieces) + " ").replace("@@ ", "").strip()
+        return (
+            lambda line: bpe.segment_tokens(line.split()),
+            lambda pieces: (" ".join(pieces) + " ").replace("@@ ", "").strip(),
+        )
     return str.split, " ".join
 
 
@@ -97,6 +98,7 @@ class CTranslate2:
         self._translator, self._search = Translator(folder, threads, shortlist), search
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
+        """The best translation of each source of a batch, in at most `max_length` pieces."""
         search = self._search
         return self._translator.translate(
             sources, search["beam"], search["length_penalty"], max_length, search["replace_unknowns"]
@@ -115,13 +117,14 @@ class Onnx:
         self._search = search
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
+        """The best translation of each source of a batch, in at most `max_length` pieces."""
         return self._translator.translate(
             sources, self._search["beam"], self._search["length_penalty"], max_length
         )
 
 
 class Shortlist:
-    """The target pieces that a batch may be translated into."""
+    """The target pieces that translations of a batch may consist of."""
 
     def __init__(self, path: Path) -> None:
         import numpy
@@ -133,17 +136,22 @@ class Shortlist:
         self._union = lambda arrays: numpy.unique(numpy.concatenate(arrays))
 
     def candidates(self, sources: list[Pieces]) -> Any:
-        """Their sorted numbers: of each source piece those that it is aligned to most, and those of every
-        batch.
+        """Sorted ids of the target pieces for a batch of sources.
+
+        They are the pieces that each source piece is aligned to most often, and those that every batch may
+        use.
         """
-        found = {self._ids[piece] for source in sources for piece in source if piece in self._ids}
+        ids = {self._ids[piece] for source in sources for piece in source if piece in self._ids}
         return self._union(
-            [self._always, *(self._targets[self._starts[piece] : self._starts[piece + 1]] for piece in found)]
+            [self._always, *(self._targets[self._starts[piece] : self._starts[piece + 1]] for piece in ids)]
         )
 
 
 class Translation:
-    """Lines to lines. `settings`: what config.json says; `engine`: translates batches of pieces."""
+    """From lines to lines.
+
+    `settings`: the contents of config.json; `engine`: translates batches of pieces.
+    """
 
     def __init__(
         self,
@@ -155,7 +163,7 @@ class Translation:
         self._told = False
 
     def lines(self, lines: list[str]) -> list[str]:
-        """A translation of each line. One that is too long for the model is translated in parts."""
+        """The translation of each line; a line that is too long for the model is translated in parts."""
         parts = [self._parts(line) for line in lines]
         sources = [part for each in parts for part in each]
         hypotheses = iter(self._hypotheses(sources))
@@ -176,7 +184,7 @@ class Translation:
         return parts
 
     def _hypotheses(self, sources: list[Pieces]) -> list[str]:
-        found = [""] * len(sources)
+        translations = [""] * len(sources)
         search = self._settings["search"]
         for batch in batches([len(source) for source in sources], **self._settings["batch"]):
             longest = max(len(sources[index]) for index in batch)
@@ -184,13 +192,15 @@ class Translation:
             for index, pieces in zip(
                 batch, self._engine([sources[index] for index in batch], limit), strict=True
             ):
-                found[index] = self._subwords.decode(pieces)
-        return found
+                translations[index] = self._subwords.decode(pieces)
+        return translations
 
 
 def in_parts(text: str, encode: Callable[[str], Pieces], longest: int) -> list[Pieces]:
-    """The pieces of a text, in parts of at most `longest`: it is cut near its middle, at a sentence's end, a
-    space, or anywhere.
+    """The pieces of a text in parts of at most `longest` pieces.
+
+    The text is cut near its middle: at a sentence's end, at a space, or anywhere, whichever is possible
+    first.
     """
     pieces = encode(text)
     if len(pieces) <= longest or len(text) == 1:
@@ -200,7 +210,7 @@ def in_parts(text: str, encode: Callable[[str], Pieces], longest: int) -> list[P
 
 
 def _middle(text: str) -> int:
-    """Where a text of two characters or more is cut."""
+    """The place at which a text of two or more characters is cut."""
     half = len(text) // 2
     for ends, margin in ((_SENTENCE_END, half // 2), (_SPACE, 0)):
         places = [match.end() for match in ends.finditer(text) if margin < match.end() < len(text) - margin]
@@ -210,8 +220,9 @@ def _middle(text: str) -> int:
 
 
 def batches(lengths: list[int], sentences: int, pieces: int) -> Iterator[list[int]]:
-    """Batches of those that are not empty, longest first, of at most so many sentences and, padding included,
-    pieces.
+    """Batches of the indices of non-empty sources, longest first.
+
+    A batch has at most `sentences` sentences and at most `pieces` pieces, padding included.
     """
     batch: list[int] = []
     for index in sorted(
@@ -226,7 +237,7 @@ def batches(lengths: list[int], sentences: int, pieces: int) -> Iterator[list[in
 
 
 def text_of(line: bytes) -> str:
-    """A line of the input without its end, or a byte order mark."""
+    """A line of the input without its line end and without a byte order mark."""
     return line.decode("utf-8", errors="replace").rstrip("\r\n").removeprefix("\ufeff")
 
 
@@ -255,10 +266,8 @@ def _arguments(settings: dict[str, Any]) -> argparse.Namespace:
 
 
 def main() -> int:
-    for name in (
-        "SIGINT",
-        "SIGPIPE",
-    ):  # a filter ends without a word where it is interrupted or nobody reads on
+    """Translate standard input with the model in this folder, by the options of the command line."""
+    for name in ("SIGINT", "SIGPIPE"):  # end silently if interrupted, or if nobody reads the output
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     settings = json.loads((_FOLDER / "config.json").read_text(encoding="utf-8"))
@@ -282,7 +291,7 @@ def main() -> int:
             sys.stdout.buffer.flush()
         except OSError as error:
             print(f"translate: the output cannot be written: {error.strerror}", file=sys.stderr, flush=True)
-            os._exit(1)  # what is left in the buffer would be tried once more, with a traceback
+            os._exit(1)  # a normal exit would try to write the rest once more, and fail with a traceback
     return 0
 
 

@@ -141,9 +141,7 @@ class _Job:
 
 
 class _Server:
-    """Accepts requests, forks for each, answers with the exit status; kills the jobs for which nobody waits
-    any more.
-    """
+    """Accept requests, fork for each, answer with its exit status; kill jobs that nobody waits for."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener

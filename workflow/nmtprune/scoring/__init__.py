@@ -1,1 +1,1 @@
-"""Scores of one model: hypotheses, BLEU and chrF, perplexity, significance, size."""
+"""Scores of models: hypotheses, BLEU and chrF, perplexity, COMET, significance and size."""

@@ -1,6 +1,4 @@
-"""COMET (Rei et al. 2020) by unbabel-comet, where that is installed and its model at hand. Nothing is ever
-downloaded.
-"""
+"""COMET (Rei et al. 2020) by unbabel-comet, if it and its model are installed; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -17,12 +15,10 @@ BATCH_SENTENCES = 16
 
 
 def unavailable(model_path: str | Path | None) -> str | None:
-    """Why there are no scores of the COMET checkpoint `model_path`, in a phrase for captions; None if there
-    can be.
-    """
+    """Why there are no scores by the COMET checkpoint `model_path`, as a phrase; None if there can be."""
     if not model_path:
         return "no comet_model is set"
-    settings = Path(model_path).parent.parent / "hparams.yaml"  # where COMET looks for it
+    settings = Path(model_path).parent.parent / "hparams.yaml"  # the place where COMET looks for this file
     for file in (Path(model_path), settings):
         if not os.path.isfile(file):
             return f"there is no file {file}"
@@ -36,7 +32,7 @@ def scores(
 ) -> list[float]:
     """COMET of each sentence, times 100, from plain text.
 
-    Raises UserError where `unavailable` has a reason, and where the encoder under the model is not in the
+    Raises UserError if `unavailable` gives a reason, or if the encoder that the model builds on is not in the
     cache of Hugging Face.
     """
     reason = unavailable(model_path)
@@ -47,10 +43,10 @@ def scores(
         for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True)
     ]
     gpus = int(devices.torch_device() == "cuda")
-    found = _model(str(model_path)).predict(
+    prediction = _model(str(model_path)).predict(
         examples, batch_size=BATCH_SENTENCES, gpus=gpus, progress_bar=False
     )
-    return [100 * float(score) for score in found.scores]
+    return [100 * float(score) for score in prediction.scores]
 
 
 @functools.lru_cache(maxsize=1)

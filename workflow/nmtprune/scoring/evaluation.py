@@ -1,4 +1,4 @@
-"""Scores of models and of many variants of one model, kept by digest so that nothing is scored twice."""
+"""Scores of models, and of many variants of one model, kept by digest so that nothing is scored twice."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from nmtprune.translation.opening import bytes_in_8_bits
 
 
 class Evaluation:
-    """Scores chains of one task, recipe and subwords: development and test sets are read and encoded once.
+    """Scores chains of one task, recipe and subwords; development and test sets are read and encoded once.
 
-    `shortlist`: the file of candidates that hypotheses are made of. `beam`, `sentences`: where they are not
-    the recipe's beam and all sentences of a set.
+    `shortlist`: a file of candidates that limits the words of hypotheses. `beam`, `sentences`: if given, they
+    replace the recipe's beam and limit the number of sentences of a set.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Evaluation:
         )
 
     def model(self, chain: Chain) -> Model:
+        """The model of a chain."""
         return of_chain(self.config, chain)
 
     def rows(
@@ -81,12 +82,11 @@ class Evaluation:
         translated: list[str],
         in_full: bool = True,
     ) -> list[dict[str, Any]]:
-        """A row for each set; from what is kept, where the same model was scored the same way before.
+        """A row for each set, read from kept scores if the same model was scored in the same way before.
 
-        `translated`: the sets of which hypotheses are made; of the others likelihoods alone are measured.
-        `seconds` is the time that the model took, in each of its rows; `size_stored`, of models that are
-        scored `in_full`, what a sparse model takes on disk, found by storing it, and one in 8 bits as its
-        engine's files.
+        `translated`: the sets to translate; for other sets only likelihoods are measured. `in_full`: measure
+        `size_stored` too, the bytes on disk of a sparse model, or of the engine's files of a model in 8 bits.
+        `seconds` is the time that scoring the model took, the same in each row.
         """
         directory = paths.model(chain)
         state = paths.state(directory)
@@ -99,8 +99,8 @@ class Evaluation:
         identity = digest({**scored, **self.identity, **sized})
         kept = state / paths.KEPT_SCORES
         with lock(state):
-            if kept.exists() and (found := read_json(kept))["digest"] == identity and _whole(found["rows"]):
-                return found["rows"]
+            if kept.exists() and (last := read_json(kept))["digest"] == identity and _whole(last["rows"]):
+                return last["rows"]
             began = time.monotonic()
             masked = dataclasses.replace(model, weights=checkpoints.masked(model.weights, masks))
             names = prunable(model.weights, self.recipe["prunable"]["embeddings"])
@@ -119,9 +119,7 @@ class Evaluation:
         return rows
 
     def sentences(self, chain: Chain, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-        """The statistics of every sentence behind a chain's rows, by the names of
-        `scoring.sentence_statistics`.
-        """
+        """The statistics of all sentences of a chain's rows, named as in `scoring.sentence_statistics`."""
         return {
             f"{chain.last}/{row['set']}/{what}": array
             for row in rows
@@ -131,30 +129,29 @@ class Evaluation:
 
 
 def _size_stored(chain: Chain, model: Model, state: Path) -> int | None:
-    """Bytes of a sparse model's file, or of the files of the engine that runs a model in 8 bits; None of
-    others, which are stored dense.
-    """
+    """Bytes of a sparse model's file or of the engine's files of a model in 8 bits; None for other models."""
     if chain.quantised_for:
         return bytes_in_8_bits(model, chain.quantised_for, state)
     return stored_size(model.weights, state / "sparse.bin") if chain.form == SPARSE else None
 
 
 def _shape(model: Model) -> dict[str, Any]:
-    """`shape` (JSON) of a Transformer; of anything else nothing."""
+    """`shape` as JSON; None if the model is not a Transformer."""
     if not checkpoints.is_transformer(model.options):
         return {"shape": None}
     return {"shape": json.dumps(shape_of(model.weights, head_size(model.options)))}
 
 
 def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Mapping[str, Tensor]], float]:
-    """A function from weights to BLEU on the development set, for the selection of checkpoints. `options`:
-    fairseq's of the model.
+    """A function from weights to BLEU on the development set, for the selection of checkpoints.
+
+    `options`: fairseq's options of the model.
     """
     evaluation = Evaluation(config, chain, ["dev"])
     task, binarised = config.task(chain.task), paths.binarised(evaluation.data)
     dictionaries = [read_dictionary(binarised / f"dict.{task[side]}.txt") for side in ("source", "target")]
     flat = checkpoints.options_by_name(options)
-    return lambda state: evaluation.scorer.bleu(Model(dict(state), flat, *dictionaries))
+    return lambda weights: evaluation.scorer.bleu(Model(dict(weights), flat, *dictionaries))
 
 
 def _whole(rows: list[dict[str, Any]]) -> bool:
@@ -163,19 +160,17 @@ def _whole(rows: list[dict[str, Any]]) -> bool:
 
 
 def _largest_pruned(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> float | None:
-    """The magnitude of the largest weight that masks prune (See et al. 2016, figure 5); None where they prune
-    none.
-    """
+    """The magnitude of the largest pruned weight (See et al. 2016, figure 5); None if no weight is pruned."""
     magnitudes = [weights[name][~mask].abs().max() for name, mask in (masks or {}).items() if not mask.all()]
     return float(max(magnitudes)) if magnitudes else None
 
 
 def score(config: Config, chain: Chain) -> None:
-    """Write scores.csv of a chain's model, and beside it the statistics of sentences: hypotheses of
-    development and test sets, likelihoods of a part of the training data too.
+    """Write scores.csv of a chain's model, and the statistics of its sentences.
 
-    A model that only selects is scored among its parent's variants too, from which tables read it; it need
-    not have been made. Raises UserError where the model or its data is missing.
+    Development and test sets are translated; on a sample of the training data, likelihoods alone are
+    measured. A model that only selects weights is also scored among its parent's variants, where tables read
+    it, and need not have been made. Raises UserError if the model or its data is missing.
     """
     if chain.last.kind.selects and chain.parent:
         _score_variant(config, chain)
@@ -188,23 +183,23 @@ def score(config: Config, chain: Chain) -> None:
 
 
 def _score_variant(config: Config, chain: Chain) -> None:
-    """Score in full one model that only selects; its rows join those of its parent's other variants."""
-    there = []
+    """Score in full one model that only selects weights; its rows join those of the parent's variants."""
+    scored = []
     if paths.scores(chain).exists():
-        there = [(parse(row["chain"]), row["set"]) for row in read_table(paths.scores(chain))]
-    in_full = [each for each, name in there if name == "dev"]
-    variants = dict.fromkeys([*(each for each, _ in there), chain])
+        scored = [(parse(row["chain"]), row["set"]) for row in read_table(paths.scores(chain))]
+    in_full = [each for each, name in scored if name == "dev"]
+    variants = dict.fromkeys([*(each for each, _ in scored), chain])
     score_variants(config, chain.parent, list(variants), [*in_full, chain])
 
 
 def score_variants(
     config: Config, parent: Chain, variants: list[Chain], in_full: Collection[Chain] = ()
 ) -> None:
-    """Write variants.csv of a model, and beside it the statistics of sentences: a row for each set of each
-    variant (a step that only selects). One process, one model in memory.
+    """Write variants.csv of a model, and the statistics of sentences: a row for each variant and set.
 
-    Scored are the test sets that claims pool, by likelihood alone where a single weight class is pruned (See
-    et al. 2016, figure 4); of those `in_full` the development set too, and their size on disk.
+    A variant is a step that only selects weights; all are scored in one process with one model in memory.
+    Scored are the test sets that claims pool, by likelihood alone if a single weight class is pruned (See et
+    al. 2016, figure 4). For variants `in_full`, the development set and the size on disk are included.
     """
     tests = pooled_sets(config.task(parent.task)["test"])
     on_tests = functools.cache(lambda: Evaluation(config, parent, tests, config.shortlist(parent)))

@@ -16,16 +16,12 @@ _TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 def tokenizer_of(language: str) -> str:
-    """sacreBLEU's tokeniser for a target language (`zh`, `zh_CN`, `ja`, ...); `13a` for languages that write
-    spaces.
-    """
+    """sacreBLEU's tokeniser for a language (`zh`, `zh_CN`, `ja`, ...); `13a` for languages with spaces."""
     return _TOKENIZERS.get(language.lower().replace("_", "-").split("-")[0], "13a")
 
 
 def unavailable(language: str) -> str | None:
-    """Why there is no BLEU of text in a target language, in a sentence without its full stop; None if there
-    can be.
-    """
+    """Why there is no BLEU for a target language, as a sentence without full stop; None if there can be."""
     try:
         BLEU(tokenize=tokenizer_of(language))
     except (ImportError, RuntimeError):
@@ -49,11 +45,11 @@ class Quality:
         return CHRF(references=[self._references])
 
     def bleu(self, hypotheses: list[str]) -> float:
-        """BLEU of one system, 0 to 100. (chrF takes many times as long.)"""
+        """BLEU of one system, 0 to 100; much faster than `scores`, which computes chrF too."""
         return self._of(self._bleu, hypotheses).score
 
     def scores(self, hypotheses: list[str]) -> dict[str, Any]:
-        """`bleu`, `bleu_signature`, `chrf`, `chrf_signature` of one system, scores from 0 to 100."""
+        """`bleu`, `bleu_signature`, `chrf` and `chrf_signature` of one system; scores from 0 to 100."""
         bleu, chrf = (self._of(metric, hypotheses) for metric in (self._bleu, self._chrf))
         return {
             "bleu": bleu.score,
@@ -63,13 +59,13 @@ class Quality:
         }
 
     def statistics(self, hypotheses: list[str]) -> np.ndarray:
-        """[sentences, 10]: what BLEU is made of, a row a sentence: lengths of hypothesis and reference,
-        n-gram matches and totals by order.
+        """[sentences, 10]: the statistics that BLEU is computed from.
+
+        A row has the lengths of hypothesis and reference, then matches and totals of n-grams by order.
         """
         self._check(hypotheses)
-        return np.array(
-            self._bleu._extract_corpus_statistics(hypotheses, None)
-        )  # sacreBLEU has them for a whole corpus here alone
+        # sacreBLEU has no public method that returns them for each sentence of a corpus
+        return np.array(self._bleu._extract_corpus_statistics(hypotheses, None))
 
     def _of(self, metric: BLEU | CHRF, hypotheses: list[str]) -> BLEUScore | CHRFScore:
         self._check(hypotheses)
@@ -83,5 +79,5 @@ class Quality:
 
 
 def bleu_chrf(hypotheses: list[str], references: list[str], language: str = "") -> dict[str, Any]:
-    """`Quality.scores` of one system. `language` is the target's and chooses BLEU's tokeniser."""
+    """`Quality.scores` of one system; the target `language` chooses BLEU's tokeniser."""
     return Quality(references, language).scores(hypotheses)

@@ -1,4 +1,4 @@
-"""All scores of a model on named test sets; many variants of one model share what is encoded once."""
+"""All scores of a model on named test sets; sets are encoded once for many variants of a model."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ class _Set:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model on one set: `bleu` and the sentences' statistics [sentences, counts] it comes from (None where
-    nothing was translated), and the likelihood of the references. `engine`: what measured it.
+    """A model on one set.
+
+    `engine`: the engine that measured it. `bleu`, and the statistics [sentences, counts] that it comes from,
+    are None if nothing was translated.
     """
 
     engine: str
@@ -75,12 +77,13 @@ class Measurement:
 
 
 class Scorer:
-    """Scores models on sets given as raw text: `sets` is name -> (source file, reference file).
+    """Scores models on sets of raw text; `sets` is name -> (source file, reference file).
 
-    Of a set called `train` TRAINING_SAMPLE evenly spaced pairs are read, of others all, or `sentences` evenly
-    spaced ones. `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name; `search`
-    holds the beam and the length limits; `shortlist` is a file of candidates that hypotheses (not
-    likelihoods) are made of. Raises UserError for a missing or empty file and for sides of unequal length.
+    For the set `train`, TRAINING_SAMPLE evenly spaced pairs are read; for others all pairs, or `sentences`
+    evenly spaced ones. `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name;
+    `search` holds the beam and the length limits; `shortlist` is a file of candidates that limits the words
+    of hypotheses (not of likelihoods). Raises UserError if a file is missing or empty, or if its sides differ
+    in length.
     """
 
     def __init__(
@@ -111,14 +114,12 @@ class Scorer:
         translated: Collection[str] | None = None,
         int8_engine: str | None = None,
     ) -> list[dict[str, Any]]:
-        """One row per set with the columns COLUMNS. Sets that are not `translated` (None: all are) have
-        likelihoods and no BLEU.
+        """One row per set with the columns COLUMNS; sets that are not `translated` have likelihoods alone.
 
-        `int8_engine`: the engine that runs the model in 8 bits; None: the scorer's own, in single precision.
-
-        Under `out_folder` it writes `hypotheses/<set>.nll` (negative log-likelihood of the reference, a line
-        each) and, of translated sets, `hypotheses/<set>.txt` (detokenised, a line each); a killed scoring
-        leaves finished sets whole.
+        `translated`: all sets if None. `int8_engine`: the engine that runs the model in 8 bits; if None, the
+        scorer's own engine in single precision. Writes `hypotheses/<set>.nll` (the negative log-likelihood of
+        each reference) and, for translated sets, `hypotheses/<set>.txt` (detokenised) under `out_folder`, one
+        line per sentence. If scoring is killed, files of finished sets are whole.
         """
         precision = "int8" if int8_engine else "float32"
         engine = open_engine(model, int8_engine or self._engine, device=self._device, precision=precision)
@@ -131,27 +132,29 @@ class Scorer:
         rows = []
         for test_set in self._sets:
             _check_lengths(model, test_set)
-            found = likelihood(engine, test_set.sources, test_set.targets)
+            of_references = likelihood(engine, test_set.sources, test_set.targets)
             row = {
                 "set": test_set.name,
                 "sentences": len(test_set.sources),
-                "perplexity": found.perplexity,
-                "nll_per_token": found.per_token,
-                "target_tokens": sum(found.tokens),
+                "perplexity": of_references.perplexity,
+                "nll_per_token": of_references.per_token,
+                "target_tokens": sum(of_references.tokens),
                 **size,
                 "engine": engine.name,
                 "precision": precision,
             }
             kept = Path(out_folder) / "hypotheses" / f"{test_set.name}.txt"
-            write_lines(kept.with_suffix(".nll"), [repr(value) for value in found.sentences])
+            write_lines(kept.with_suffix(".nll"), [repr(value) for value in of_references.sentences])
             if translated is None or test_set.name in translated:
                 pieces = translate(translator, test_set.sources, self._search)
                 hypotheses = [self._decode(hypothesis) for hypothesis in pieces]
                 write_lines(kept, hypotheses)
                 row["macs_per_word"] = self._macs_per_word(model, test_set)
                 if self._comet_model:
-                    found = comet.scores(test_set.lines, hypotheses, test_set.references, self._comet_model)
-                    row["comet"] = math.fsum(found) / len(found)
+                    by_sentence = comet.scores(
+                        test_set.lines, hypotheses, test_set.references, self._comet_model
+                    )
+                    row["comet"] = math.fsum(by_sentence) / len(by_sentence)
                 row |= {
                     "shortlist": self._top,
                     **test_set.quality.scores(hypotheses),
@@ -162,36 +165,35 @@ class Scorer:
         return rows
 
     def measure(self, model: Model, name: str, translated: bool = True) -> Measurement:
-        """A model on the set called `name`, by likelihood alone where it is not `translated`. Nothing is
-        written.
-        """
+        """Measure a model on the set `name`, by likelihood alone if not `translated`; nothing is written."""
         test_set = next(each for each in self._sets if each.name == name)
         engine = open_engine(model, self._engine, device=self._device)
-        found = likelihood(engine, test_set.sources, test_set.targets)
+        of_references = likelihood(engine, test_set.sources, test_set.targets)
         if not translated:
-            return Measurement(engine.name, found)
+            return Measurement(engine.name, of_references)
         if self._shortlist:
             engine = open_engine(model, engine.name, device=self._device, shortlist=self._shortlist)
         hypotheses = [self._decode(pieces) for pieces in translate(engine, test_set.sources, self._search)]
         statistics = test_set.quality.statistics(hypotheses)
-        return Measurement(engine.name, found, float(bleu(statistics.sum(0))), statistics)
+        return Measurement(engine.name, of_references, float(bleu(statistics.sum(0))), statistics)
 
     def sentences(self, name: str, folder: str | Path) -> dict[str, np.ndarray]:
-        """What `score` left of the set called `name` under `folder`, by sentence
-        (`scoring.sentence_statistics`).
+        """The statistics of each sentence of a set, from the files that `score` left under `folder`.
+
+        Names and shapes are those of `scoring.sentence_statistics`.
         """
         test_set = next(each for each in self._sets if each.name == name)
         likelihoods = Path(folder) / "hypotheses" / f"{name}.nll"
-        found = {}
+        arrays = {}
         if likelihoods.exists():
-            found["nll"] = np.array([float(line) for line in read_lines(likelihoods)])
-            found["tokens"] = np.array([len(target) + 1 for target in test_set.targets])
+            arrays["nll"] = np.array([float(line) for line in read_lines(likelihoods)])
+            arrays["tokens"] = np.array([len(target) + 1 for target in test_set.targets])
         if likelihoods.with_suffix(".txt").exists():
-            found["bleu"] = test_set.quality.statistics(read_lines(likelihoods.with_suffix(".txt")))
-        return found
+            arrays["bleu"] = test_set.quality.statistics(read_lines(likelihoods.with_suffix(".txt")))
+        return arrays
 
     def bleu(self, model: Model) -> float:
-        """BLEU on the first set, and nothing written: what selects checkpoints during training."""
+        """BLEU on the first set, for the selection of checkpoints during training; nothing is written."""
         test_set = self._sets[0]
         pieces = translate(
             open_engine(model, self._engine, device=self._device), test_set.sources, self._search
@@ -199,8 +201,9 @@ class Scorer:
         return test_set.quality.bleu([self._decode(hypothesis) for hypothesis in pieces])
 
     def _macs_per_word(self, model: Model, test_set: _Set) -> float | None:
-        """Multiply-accumulates a source word of the set, references in the place of hypotheses; None for what
-        is no Transformer.
+        """Multiply-accumulates per source word, with references in place of hypotheses.
+
+        None if the model is not a Transformer.
         """
         if not any(name.endswith("encoder_attn_layer_norm.weight") for name in model.weights):
             return None
@@ -211,10 +214,10 @@ class Scorer:
         )
         candidates = None
         if self._shortlist:
-            found = batches(range(len(test_set.sources)), [len(pieces) for pieces in test_set.sources])
+            indices = batches(range(len(test_set.sources)), [len(pieces) for pieces in test_set.sources])
             candidates = fmean(
                 len(self._shortlist.candidates([test_set.sources[index] for index in batch]))
-                for batch in found
+                for batch in indices
             )
         return macs_per_word(model.weights, candidates, source, target)
 
@@ -238,7 +241,7 @@ class Scorer:
             [self._encode("source", line) for line in sources],
             [self._encode("target", line) for line in references],
         )
-        if name == "train":  # over-long pairs are skipped in training too
+        if name == "train":  # training too leaves out pairs that are too long
             pairs = [pair for pair in zip(*encoded, strict=True) if max(map(len, pair)) <= LONGEST_OF_SAMPLE]
             encoded = [source for source, _ in pairs], [target for _, target in pairs]
         return _Set(name, sources, *encoded, Quality(references, language), references)

@@ -1,9 +1,8 @@
-"""Sufficient statistics of every sentence, kept beside scores: what intervals need when hypotheses and
-references are gone.
+"""Sufficient statistics of every sentence, kept for intervals after hypotheses and references are gone.
 
-A file is a compressed `.npz`; arrays are named `<model>/<set>/<what>`, `model` being the last step of the
-chain: `bleu` [sentences, 10] as `Quality.statistics`, `nll` [sentences] in nats, `tokens` [sentences], the
-target tokens behind it. `version` says how to read it.
+A file is a compressed `.npz` with arrays named `<model>/<set>/<what>`, where `model` is the last step of the
+chain: `bleu` [sentences, 10] as in `Quality.statistics`, `nll` [sentences] in nats, and `tokens` [sentences],
+the number of target tokens. `version` is the version of the format.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _TYPES = {"bleu": np.uint16, "nll": np.float32, "tokens": np.uint16}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Arrays by name, as small as their numbers allow."""
+    """Write arrays by name, in the smallest types that hold them."""
     small = {
         name: np.asarray(array).astype(_TYPES[name.rpartition("/")[2]]) for name, array in arrays.items()
     }
@@ -29,7 +28,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file, in double precision; none where there is no file, or one of another version."""
+    """All arrays of a file as float64; empty if there is no file, or one of another version."""
     if not path.exists():
         return {}
     with np.load(path) as kept:

@@ -1,6 +1,6 @@
-"""Is a system better than its baseline? Paired bootstrap and sign test over sentences and seeds.
+"""Whether a system is better than its baseline: paired bootstrap and sign test over sentences and seeds.
 
-Both work on a system's *statistics*, an array [seeds, sentences, counts] whose sum over sentences gives a
+Both tests take a system's *statistics*, an array [seeds, sentences, counts]; its sum over sentences gives a
 corpus score.
 """
 
@@ -15,15 +15,12 @@ import numpy as np
 NORMAL_95 = 1.959964  # half the width of a normal's 95 % interval, in standard errors
 SEED, SAMPLES = 12345, 1000
 
-Score = Callable[[np.ndarray], np.ndarray]
-"""Corpus scores [...] of summed statistics [..., counts]."""
+Score = Callable[[np.ndarray], np.ndarray]  # from summed statistics [..., counts] to corpus scores [...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system's score less its baseline's, the 95 % interval of that difference, and its two-sided
-    p-value.
-    """
+    """The system's score minus its baseline's, with its 95 % interval and two-sided p-value."""
 
     difference: float
     low: float
@@ -33,9 +30,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Signs:
-    """How many sentences the system does better and worse than its baseline, and the sign test's two-sided
-    p-value.
-    """
+    """Numbers of sentences that the system does better and worse, and the sign test's two-sided p-value."""
 
     better: int
     worse: int
@@ -50,8 +45,9 @@ def likelihood_statistics(negative_log_likelihoods: Sequence[float], tokens: Seq
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU (0 to 100) of summed statistics (`Quality.statistics`) [..., 10], smoothed as by
-    sacreBLEU.
+    """Corpus BLEU (0 to 100) from summed statistics [..., 10], smoothed as in sacreBLEU.
+
+    The statistics are those of `Quality.statistics`.
     """
     length, reference = sums[..., 0], sums[..., 1]
     matches, totals = sums[..., 2:6], sums[..., 6:10]
@@ -65,21 +61,19 @@ def bleu(sums: np.ndarray) -> np.ndarray:
 
 
 def nll_per_token(sums: np.ndarray) -> np.ndarray:
-    """Negative log-likelihood per target token of summed `likelihood_statistics` [..., 2]; less is better."""
+    """Negative log-likelihood per token from summed `likelihood_statistics` [..., 2]; lower is better."""
     return sums[..., 0] / sums[..., 1]
 
 
 def draws(generator: np.random.Generator, sentences: int, samples: int = SAMPLES) -> np.ndarray:
-    """[samples, sentences]: how often each sentence is in each bootstrap sample."""
+    """[samples, sentences]: how often each bootstrap sample contains each sentence."""
     return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=samples).astype(
         np.float64
     )
 
 
 def interval(statistics: np.ndarray, samples: int = SAMPLES, seed: int = SEED) -> tuple[float, float]:
-    """The 95 % bootstrap interval over sentences of one system's BLEU; `statistics` [1, sentences,
-    counts].
-    """
+    """The 95 % bootstrap interval of one system's BLEU; `statistics` [1, sentences, counts]."""
     low, high = np.percentile(
         bleu(draws(np.random.default_rng(seed), statistics.shape[1], samples) @ statistics[0]), [2.5, 97.5]
     )
@@ -89,12 +83,11 @@ def interval(statistics: np.ndarray, samples: int = SAMPLES, seed: int = SEED) -
 def paired_bootstrap(
     baseline: np.ndarray, system: np.ndarray, score: Score = bleu, samples: int = SAMPLES, seed: int = SEED
 ) -> Comparison:
-    """Paired bootstrap over sentences (Koehn 2004), two-sided, centred under the null (Riezler and Maxwell
-    2005).
+    """Two-sided paired bootstrap over sentences (Koehn 2004), centred under the null hypothesis.
 
-    Statistics are [seeds, sentences, counts]; seed i of the system is paired with seed i of the baseline.
-    With several seeds the score is the mean over seeds, and a resample draws seeds and sentences, the same
-    sentences for all seeds.
+    The centring follows Riezler and Maxwell (2005). Statistics are [seeds, sentences, counts]; seed i of the
+    system is paired with seed i of the baseline. With several seeds, the score is the mean over seeds, and a
+    resample draws both seeds and sentences, the same sentences for all seeds.
     """
     _check(baseline, system)
     seeds, sentences, _ = system.shape
@@ -112,10 +105,9 @@ def paired_bootstrap(
 
 
 def substitution_gains(baseline: np.ndarray, system: np.ndarray, score: Score = bleu) -> np.ndarray:
-    """[seeds x sentences]: what the baseline's score gains by one sentence of the system (Collins et al.
-    2005).
+    """[seeds x sentences]: the baseline's gain from taking one sentence of the system (Collins et al. 2005).
 
-    This gives scores of corpora, such as BLEU, a sign for each sentence.
+    This gives each sentence a sign for scores of whole corpora, such as BLEU.
     """
     _check(baseline, system)
     whole = baseline.sum(1, keepdims=True)
@@ -123,7 +115,7 @@ def substitution_gains(baseline: np.ndarray, system: np.ndarray, score: Score = 
 
 
 def sign_test(gains: np.ndarray) -> Signs:
-    """Exact two-sided sign test of sentence-level gains, ties left out. Negate gains where less is better."""
+    """Exact two-sided sign test of gains by sentence, without ties. Negate the gains if lower is better."""
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     count = better + worse
     whole = math.lgamma(count + 1) - count * math.log(2.0)

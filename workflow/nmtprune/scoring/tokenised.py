@@ -1,4 +1,4 @@
-"""BLEU of tokenised text, as multi-bleu.perl counts it: beside the values of papers that count so."""
+"""BLEU of tokenised text as multi-bleu.perl computes it, for comparison with papers that report it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from sacrebleu.metrics import BLEU
 
 
 def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str], language: str) -> float:
-    """BLEU (0 to 100) of detokenised hypotheses after Moses' tokenisation of both sides, case-sensitive and
-    unsmoothed.
+    """BLEU (0 to 100), case-sensitive and unsmoothed, after Moses' tokenisation of both sides.
 
-    `language` is the target's: it chooses the tokeniser's abbreviations.
+    Hypotheses and references are detokenised text. `language`: the target language, whose abbreviations the
+    tokeniser knows.
     """
-    from sacremoses import MosesTokenizer  # slow to import, and asked for by few tables
+    from sacremoses import MosesTokenizer  # slow to import, and needed for few tables
 
     tokeniser = MosesTokenizer(language)
     ours, theirs = (

@@ -1,6 +1,4 @@
-"""Speed of a task's models, measured together by one job: which engines run which model, on what, and the
-table.
-"""
+"""The speed of a task's models, measured by one job: which engines run which model, and the table."""
 
 from __future__ import annotations
 
@@ -30,14 +28,15 @@ VERSION = 2  # grows when the protocol changes
 
 
 def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: bool = False) -> None:
-    """Write the table of speeds `out` of one task's models, the first of them the anchor, and
-    `<out>.left_out.csv`: which engines were not measured with which model, and why.
+    """Measure the speed of one task's models, the first of them the anchor, and write the table `out`.
 
-    Numbers of two jobs are not mixed: with one model more or another everything is measured again, and a
-    killed job begins anew. What was measured is kept by digest under `out`'s folder, so that the same models
-    on the same machine are not measured twice. Only one job on this folder measures at a time; others wait.
-    Raises UserError where models are of different tasks, where one is missing, and, with `idle`, where other
-    processes keep a core busy before or while it measures.
+    `<out>.left_out.csv` lists the engines that a model was not measured in, and why.
+
+    Numbers of two jobs are never mixed: if the models change, all are measured again, and a killed job starts
+    over. Rows are kept by digest, so that the same models on the same machine are not measured twice. One job
+    at a time measures in this folder of results; others wait. Raises UserError if the models are of different
+    tasks, if one is missing, and, with `idle`, if other processes keep cores busy before or during the
+    measurement.
     """
     if other := next((chain for chain in chains if chain.task != chains[0].task), None):
         raise UserError(
@@ -46,8 +45,8 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
     kept = paths.kept_speed(out)
     identity = _identity(config, chains, rounds)
     with lock(paths.SPEED):
-        found = read_json(kept) if kept.exists() else {}
-        if found.get("digest") != identity:
+        record = read_json(kept) if kept.exists() else {}
+        if record.get("digest") != identity:
             if idle:
                 protocol.wait_until_idle()
             with tempfile.TemporaryDirectory(prefix="nmtprune-speed-") as folder:
@@ -55,10 +54,10 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
             others = statistics.median(row["others_cpu"] for row in measured)
             if idle and others > protocol.IDLE:
                 raise UserError(protocol.refused(others))
-            found = {"digest": identity, "rows": measured, "left_out": left_out}
-            write_json(kept, found)
-    write_table(paths.left_out(out), found["left_out"], protocol.LEFT_OUT_COLUMNS)
-    write_table(out, found["rows"], protocol.COLUMNS)
+            record = {"digest": identity, "rows": measured, "left_out": left_out}
+            write_json(kept, record)
+    write_table(paths.left_out(out), record["left_out"], protocol.LEFT_OUT_COLUMNS)
+    write_table(out, record["rows"], protocol.COLUMNS)
 
 
 def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
@@ -78,8 +77,9 @@ def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
 
 
 class _Source:
-    """The main test set of a task in the pieces of one folder of data: batches on disk, and how much they
-    hold.
+    """A task's main test set in the pieces of one folder of data.
+
+    `batches`: the file of its batches. `sizes`: by batch size, the numbers of sentences and of source words.
     """
 
     def __init__(self, config: Config, chain: Chain, folder: Path) -> None:
@@ -124,16 +124,17 @@ def _measure(
             )
             facts[case] = {"size_int8": bytes_in_8_bits(model, engine, folder) if engine in FAST else None}
     core = protocol.idlest_core()
-    found = protocol.measure(
+    measured = protocol.measure(
         list(facts), lambda case: protocol.Worker(case, core, folder / "job.json"), rounds
     )
     sizes = {source.batches: source.sizes for source in sources.values()}
-    return [row | facts[case] for case, row in protocol.rows(found, sizes, core)], left_out
+    return [row | facts[case] for case, row in protocol.rows(measured, sizes, core)], left_out
 
 
 def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tuple[str, str | None]]:
-    """Engines, and why they do not take the model if so; of a model in 8 bits its own. `slow`: fairseq's
-    generator and pymarian too.
+    """The engines to measure a model in, each with the reason why it cannot run the model, or None.
+
+    A model in 8 bits has one engine, its own. `slow`: fairseq's generator and pymarian too.
     """
     for name in FAST:
         if quantised_for in (None, name):
@@ -144,7 +145,7 @@ def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tu
 
 
 def _save(model: Model, engine: str, precision: str, folder: Path) -> None:
-    """Write the engine's files into a folder."""
+    """Write the files that an engine loads into a folder."""
     match engine:
         case "fairseq":
             checkpoints.save(

@@ -1,15 +1,16 @@
-"""The protocol of speed measurements (Behnke & Heafield 2021, 4.2: one core, batches of 32).
+"""The protocol of speed measurements (Behnke and Heafield 2021, section 4.2: one core, batches of 32).
 
-Every model is loaded by every engine in a process of its own (`speed_worker`), with one thread, all pinned to
-one core; one of them works at a time. After a warm-up the models take turns: first each translates the set
-once, then each does again, ..., so that what slows the machine for a while slows all. The first model, the
-anchor, takes part in every round; `speed_up` is the median over rounds of its time over the other's in the
-same round, in the same engine. Any two rows are compared by `speed_up`, over the rounds of both.
+Every model is loaded by every engine in a process of its own (`speed.worker`) with one thread. All processes
+are pinned to one core, and one of them works at a time. After a warm-up the models take turns: in each round
+every model translates the set once, so that a slow phase of the machine slows all of them. The first model,
+the anchor, takes part in every round. A model's `speed_up` is the median over rounds of the anchor's time
+divided by the model's time in the same round and engine. The function `speed_up` compares any two rows over
+the rounds that they share.
 
-The clock runs while an engine turns pieces into pieces: search and shortlist included; subword encoding,
-detokenisation, conversion and the loading of the model (which has a clock of its own) are not.
+The clock runs while an engine turns source pieces into target pieces, search and shortlist included. Subword
+encoding, detokenisation and conversion are not timed; loading the model is timed separately.
 
-Where memory does not hold all models at once they are measured in groups, the anchor in each.
+If memory does not hold all models at once, they are measured in groups, with the anchor in each group.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from nmtprune.foundation.files import evenly_spaced
 BATCH_SIZES = (32, 1)
 IDLE = 0.2  # cores that other processes may keep busy while speed is measured
 PATIENCE = 1800.0  # seconds that a measurement waits for an idle machine
-SINGLE_SENTENCES = 50  # that are translated one by one in a run; the whole set would take hours
+SINGLE_SENTENCES = 50  # sentences of a run with batch size 1; the whole set would take hours
 COLUMNS = (
     "chain",
     "engine",
@@ -70,13 +71,12 @@ COLUMNS = (
 )
 LEFT_OUT_COLUMNS = ("chain", "engine", "reason")
 
-Sizes = Mapping[
-    Path, Mapping[int, tuple[int, int]]
-]  # file of batches -> batch size -> sentences, source words
+# file of batches -> batch size -> sentences, source words
+Sizes = Mapping[Path, Mapping[int, tuple[int, int]]]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-_PROCESS_MEMORY = 500 * 2**20  # an interpreter with its libraries
-_COPIES = 6  # a loaded model and its work space, in sizes of its files
+_PROCESS_MEMORY = 500 * 2**20  # bytes of an interpreter with its libraries
+_COPIES = 6  # memory of a loaded model and its work space, as a multiple of the size of its files
 
 
 def size_of(folder: Path) -> int:
@@ -86,8 +86,10 @@ def size_of(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """A model as one engine runs it. `folder`: the engine's files; `batches`: a file of `write_batches`;
-    `search`: the fields of `engine.Search`; `python`: the interpreter that has the engine.
+    """A model as one engine runs it.
+
+    `folder`: the engine's files; `batches`: a file of `write_batches`; `search`: the fields of `Search`;
+    `python`: the interpreter that has the engine.
     """
 
     chain: str
@@ -101,17 +103,20 @@ class Case:
 
     @property
     def size_on_disk(self) -> int:
+        """Bytes of the engine's files."""
         return size_of(self.folder)
 
     @property
     def memory(self) -> int:
-        """Bytes that it may take, as a guess."""
+        """An estimate of the bytes of memory that the case needs."""
         return _PROCESS_MEMORY + _COPIES * self.size_on_disk
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """`resident_before`: bytes that the process held with all libraries and without the model; None where the
+    """The loading of a model.
+
+    `resident_before`: resident bytes of the process with all libraries but without the model; None if the
     system does not say.
     """
 
@@ -122,8 +127,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Run:
-    """The set translated once: by the clock and in CPU time. `others_cpu`: how many cores other processes
-    kept busy meanwhile; `peak_resident`: bytes.
+    """One translation of the set: wall-clock and CPU seconds, and target pieces.
+
+    `peak_resident`: bytes; None if the system does not say. `others_cpu`: the number of cores that other
+    processes kept busy meanwhile.
     """
 
     seconds: float
@@ -138,7 +145,8 @@ class Working(Protocol):
 
     loaded: Loaded
 
-    def run(self, batch_size: int) -> Run: ...
+    def run(self, batch_size: int) -> Run:
+        """Translate the set once, in batches of `batch_size` sentences."""
 
     def __enter__(self) -> Working: ...
 
@@ -146,8 +154,9 @@ class Working(Protocol):
 
 
 class Worker:
-    """A case in a process of its own, which ends with this object or with this process. Raises RuntimeError
-    where that process dies.
+    """A case in a process of its own, which ends with this object or with this process.
+
+    Raises RuntimeError if that process dies.
     """
 
     def __init__(self, case: Case, core: int | None, job: Path) -> None:
@@ -201,23 +210,25 @@ class Worker:
 
 
 def _busy_seconds() -> float:
-    """CPU seconds that all cores have worked since the start of the system; time that a host took from this
-    machine counts as work.
+    """CPU seconds that all cores have worked since the system started.
+
+    Time that the host of a virtual machine took away (steal) counts as work.
     """
     times = psutil.cpu_times()
     return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
 
 
 def cores_of_others(seconds: float = 5.0) -> float:
-    """How many cores other processes keep busy, over some seconds in which this one waits."""
+    """The number of cores that other processes keep busy, measured while this one sleeps for `seconds`."""
     busy, own, began = _busy_seconds(), _own_seconds(), time.monotonic()
     time.sleep(seconds)
     return max(0.0, _busy_seconds() - busy - (_own_seconds() - own)) / (time.monotonic() - began)
 
 
 def wait_until_idle(patience: float = PATIENCE, look: Callable[[], float] = cores_of_others) -> None:
-    """Return as soon as other processes keep less than IDLE cores busy. Raises UserError where they do not
-    within `patience` seconds.
+    """Return as soon as other processes keep no more than IDLE cores busy.
+
+    Raises UserError if that takes longer than `patience` seconds. `look` returns the number of busy cores.
     """
     began = time.monotonic()
     while (others := look()) > IDLE:
@@ -230,7 +241,7 @@ def wait_until_idle(patience: float = PATIENCE, look: Callable[[], float] = core
 
 
 def refused(others: float) -> str:
-    """Why a measurement beside so many busy cores does not count."""
+    """Why a measurement does not count while other processes keep `others` cores busy."""
     return (
         "speed is measured on an idle machine (`speed_on_idle` of the preset), and other processes keep "
         f"{others:.1f} cores busy"
@@ -243,9 +254,7 @@ def _own_seconds() -> float:
 
 
 def idlest_core() -> int | None:
-    """The core with the least to do, of those that this process may use; None where processes cannot be
-    pinned.
-    """
+    """The least busy core among those that this process may use; None if processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     loads = psutil.cpu_percent(interval=1, percpu=True)
@@ -263,10 +272,10 @@ def cpu_model() -> str:
 
 
 def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, list[int]]:
-    """Write the batches of each of BATCH_SIZES, longest sentences first; return which sentences each size
-    translates.
+    """Write batches for each of BATCH_SIZES, longest sentences first; return each size's sentence indices.
 
-    One by one, SINGLE_SENTENCES evenly spaced ones of the sorted set are. Empty sources are left out.
+    For batch size 1 these are SINGLE_SENTENCES sentences, evenly spaced in the sorted set. Empty sources are
+    left out.
     """
     order = sorted(
         (index for index, source in enumerate(sources) if source), key=lambda index: -len(sources[index])
@@ -288,8 +297,9 @@ def write_batches(sources: Sequence[Sequence[str]], path: Path) -> dict[int, lis
 
 @dataclass
 class Measured:
-    """What was measured of a case: every loading, and by batch size the runs by round. A round has a number
-    of its own in each group.
+    """The measurements of a case: every loading, and its runs by batch size and round.
+
+    Rounds are numbered through all groups, so that equal numbers mean the same round.
     """
 
     loaded: list[Loaded] = field(default_factory=list)
@@ -303,29 +313,31 @@ def measure(
     batch_sizes: Sequence[int] = BATCH_SIZES,
     memory: int | None = None,
 ) -> dict[Case, Measured]:
-    """Measure all cases in turns. The model of the first one is the anchor of all; `memory` (bytes) holds a
-    group: half of what is free if None.
+    """Measure all cases in turns. The first case's model is the anchor.
+
+    `memory`: bytes that a group of models may take; by default half of what is free.
     """
-    found = {case: Measured() for case in cases}
+    measured = {case: Measured() for case in cases}
     memory = psutil.virtual_memory().available // 2 if memory is None else memory
     number = 0
     for group in groups(cases, memory):
         with ExitStack() as stack:
             workers = {case: stack.enter_context(start(case)) for case in group}
             for case, worker in workers.items():
-                found[case].loaded.append(worker.loaded)
+                measured[case].loaded.append(worker.loaded)
             for _ in range(rounds):
                 number += 1
                 for batch_size in batch_sizes:
                     for case, worker in workers.items():
-                        found[case].runs.setdefault(batch_size, {})[number] = worker.run(batch_size)
+                        measured[case].runs.setdefault(batch_size, {})[number] = worker.run(batch_size)
                 print(f"round {number}: {len(group)} models measured", flush=True)
-    return found
+    return measured
 
 
 def groups(cases: Sequence[Case], memory: int) -> Iterator[list[Case]]:
-    """Cases that fit into memory together, the anchor in each group: the first case's model in single
-    precision, in every engine that others use too. A group has one other case at least.
+    """Groups of cases that fit into memory together, each with the anchors and at least one other case.
+
+    The anchors are the first case's model in single precision, in each engine that other models use.
     """
     shared = {(case.engine, case.shortlist is not None) for case in cases if case.chain != cases[0].chain}
     anchors = [
@@ -351,9 +363,7 @@ def _is_anchor(case: Case, first: Case) -> bool:
 
 
 def anchor_of(case: Case, cases: Sequence[Case]) -> Case | None:
-    """The anchor in the same engine, with a shortlist if the case has one; None where that engine cannot run
-    the anchor.
-    """
+    """The anchor in the case's engine, with a shortlist if the case has one; None if there is none."""
     same = (each for each in cases if _is_anchor(each, cases[0]))
     return next(
         (
@@ -366,7 +376,7 @@ def anchor_of(case: Case, cases: Sequence[Case]) -> Case | None:
 
 
 def speed_ups(measured: Measured, anchor: Measured, batch_size: int) -> list[float]:
-    """The anchor's time over the model's, of each round in which both were measured."""
+    """The anchor's time divided by the model's, for each round in which both were measured."""
     anchors = anchor.runs[batch_size]
     return [
         anchors[number].seconds / run.seconds
@@ -376,14 +386,14 @@ def speed_ups(measured: Measured, anchor: Measured, batch_size: int) -> list[flo
 
 
 def speed_up(ours: Mapping[str, str], theirs: Mapping[str, str]) -> float:
-    """How many times as fast one row of a table of speeds is as another of the same engine and batch size.
+    """How many times as fast one row of a table of speeds is as another with the same engine and batch size.
 
-    It is the ratio of their median times in the rounds that both took part in: where all models were measured
-    in the same rounds, that of the words a second. Two models of different groups share no round, and are
-    compared through the anchor, which was in all of them.
+    It is the ratio of their median times over the rounds that both took part in; if all models were measured
+    in the same rounds, it equals the ratio of their words per second. Two models that share no round are
+    compared through the anchor, which was measured with both.
     """
     ours_by_round, theirs_by_round = _by_round(ours), _by_round(theirs)
-    if not ours_by_round or not theirs_by_round:  # a table of before these were kept
+    if not ours_by_round or not theirs_by_round:  # an older table without times by round
         return float(theirs["seconds"]) / float(ours["seconds"])
     shared = [number for number in ours_by_round if number in theirs_by_round]
     if not shared:
@@ -399,11 +409,11 @@ def _by_round(row: Mapping[str, str]) -> dict[str, float]:
 
 
 def rows(
-    found: Mapping[Case, Measured], sizes: Sizes, core: int | None
+    measurements: Mapping[Case, Measured], sizes: Sizes, core: int | None
 ) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Each case's rows, one a batch size, with the columns COLUMNS; `size_int8` is left empty."""
-    cases, cpu = list(found), cpu_model()
-    for case, measured in found.items():
+    """The rows of each case, one per batch size, with the columns COLUMNS; `size_int8` is left empty."""
+    cases, cpu = list(measurements), cpu_model()
+    for case, measured in measurements.items():
         anchor = anchor_of(case, cases)
         peaks = [
             run.peak_resident
@@ -415,7 +425,7 @@ def rows(
         for batch_size, by_round in measured.runs.items():
             runs, (sentences, words) = list(by_round.values()), sizes[case.batches][batch_size]
             seconds = [run.seconds for run in runs]
-            ratios = speed_ups(measured, found[anchor], batch_size) if anchor else []
+            ratios = speed_ups(measured, measurements[anchor], batch_size) if anchor else []
             row = {
                 "chain": case.chain,
                 "engine": case.engine,

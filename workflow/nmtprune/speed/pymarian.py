@@ -1,12 +1,12 @@
-"""Marian as an outside peer for speed: a dense Transformer in Marian's file format, translated by pymarian.
+"""Marian as an outside reference for speed: a dense Transformer in Marian's file format, run by pymarian.
 
 pymarian is an optional extra and may live in an environment of its own: NMTPRUNE_PYMARIAN_PYTHON names that
 Python. Its process imports this module, which therefore imports neither torch nor numpy at the top.
 
-Two of Marian's conventions cannot be expressed in its file: positions count from 0 (fairseq's from 2) and the
-decoder begins with a zero embedding (fairseq's with that of </s>). The work is the same to the last product;
-hypotheses of a model that fairseq trained are not. That the parameters arrive where they belong is tested
-against CTranslate2 under Marian's two conventions.
+Two of Marian's conventions cannot be changed in its file: positions count from 0 (fairseq's from 2), and the
+decoder begins with a zero embedding (fairseq's with that of </s>). So the amount of work is exactly that of
+fairseq, but the hypotheses of a model that fairseq trained are not the same. Tests compare the converted
+parameters with CTranslate2 under Marian's two conventions.
 """
 
 from __future__ import annotations
@@ -50,21 +50,22 @@ def interpreter() -> str:
 
 
 def missing() -> str | None:
-    """Why pymarian cannot be measured, or None where it is installed."""
+    """Why pymarian cannot be measured; None if it is installed."""
     python = interpreter()
     if shutil.which(python) is None:
         return f"{PYTHON}: there is no `{python}`"
-    found = subprocess.run([python, "-c", "import pymarian"], capture_output=True, check=False)
+    importing = subprocess.run([python, "-c", "import pymarian"], capture_output=True, check=False)
     return (
         f"pymarian is not installed: pip install pymarian, or name a Python that has it in {PYTHON}"
-        if found.returncode
+        if importing.returncode
         else None
     )
 
 
 def supports(model: Model) -> str | None:
-    """Why Marian cannot run a model of this shape, or None if it can: all layers alike, post-norm, relu or
-    swish, all embeddings tied.
+    """Why Marian cannot run a model; None if it can.
+
+    It can if all layers are alike, post-norm, with relu or swish, and all embeddings are tied.
     """
     if option := next((option for option in _UNKNOWN_TO_MARIAN if model.options.get(option)), None):
         return f"option `{option}` is set"
@@ -82,16 +83,16 @@ def supports(model: Model) -> str | None:
 
 
 def parameters(model: Model) -> dict[str, numpy.ndarray]:
-    """Marian's parameters by Marian's names.
+    """The model's parameters by Marian's names.
 
-    Raises KeyError for a missing parameter, ValueError where layers differ in shape, embeddings are not tied
-    or something is left over.
+    Raises KeyError for a missing parameter, and ValueError if layers differ in shape, embeddings are not tied
+    or a parameter is left over.
     """
-    state, read = model.weights, set()
+    read = set()
 
     def get(name: str) -> Any:
         read.add(name)
-        return state[name].detach()
+        return model.weights[name].detach()
 
     def affine(name: str, marian: str, suffix: str) -> dict[str, Any]:
         return {
@@ -109,40 +110,45 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
     for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
         if not get(name).equal(embeddings):
             raise ValueError(f"`{name}` is not tied to the source embeddings")
-    found = {"Wemb": embeddings[_rows(model)]}
+    tensors = {"Wemb": embeddings[_rows(model)]}
     for side, attentions in _SUB_LAYERS.items():
         for index in range(_depth(model, side)):
             ours, theirs = f"{side}.layers.{index}", f"{side}_l{index + 1}"
             for attention, marian in attentions.items():
                 for projection, suffix in _PROJECTIONS.items():
-                    found |= affine(f"{ours}.{attention}.{projection}", f"{theirs}_{marian}", suffix)
-                found |= layer_norm(f"{ours}.{attention}_layer_norm", f"{theirs}_{marian}_Wo")
-            found |= affine(f"{ours}.fc1", f"{theirs}_ffn", "1") | affine(f"{ours}.fc2", f"{theirs}_ffn", "2")
-            found |= layer_norm(f"{ours}.final_layer_norm", f"{theirs}_ffn_ffn")
-    left = sorted(name for name in state.keys() - read if not name.endswith((".version", "._float_tensor")))
+                    tensors |= affine(f"{ours}.{attention}.{projection}", f"{theirs}_{marian}", suffix)
+                tensors |= layer_norm(f"{ours}.{attention}_layer_norm", f"{theirs}_{marian}_Wo")
+            tensors |= affine(f"{ours}.fc1", f"{theirs}_ffn", "1")
+            tensors |= affine(f"{ours}.fc2", f"{theirs}_ffn", "2")
+            tensors |= layer_norm(f"{ours}.final_layer_norm", f"{theirs}_ffn_ffn")
+    unread = model.weights.keys() - read
+    left = sorted(name for name in unread if not name.endswith((".version", "._float_tensor")))
     if left:
         raise ValueError(f"parameter `{left[0]}` is none of a Transformer's that Marian knows")
-    _check_uniform(found, embeddings.shape[1])
-    return {name: tensor.contiguous().numpy() for name, tensor in found.items()}
+    _check_uniform(tensors, embeddings.shape[1])
+    return {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
 
 
-def _check_uniform(found: Mapping[str, Any], width: int) -> None:
-    """Marian has one FFN width a stack, and attention as wide as the model."""
+def _check_uniform(tensors: Mapping[str, Any], width: int) -> None:
+    """Raises ValueError if a stack has FFNs of different widths, or attention is narrower than the model.
+
+    Marian's file has one width for all FFNs of a stack.
+    """
     for side in _SUB_LAYERS:
         widths = {
             tensor.shape[1]
-            for name, tensor in found.items()
+            for name, tensor in tensors.items()
             if name.startswith(side) and name.endswith("_ffn_W1")
         }
         if len(widths) != 1:
             raise ValueError(f"the {side}'s layers have FFNs of different widths")
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if name.endswith("_Wq") and tensor.shape[1] != width:
             raise ValueError(f"`{name}` has lost heads")
 
 
 def _rows(model: Model) -> list[int]:
-    """The rows of the embeddings in the order of Marian's vocabulary."""
+    """The rows of the embedding matrix in the order of Marian's vocabulary."""
     index = {symbol: row for row, symbol in enumerate(model.source_dictionary)}
     return [*(index[symbol] for symbol in _SPECIAL), *range(4, len(model.source_dictionary))]
 
@@ -151,14 +157,17 @@ def _depth(model: Model, side: str) -> int:
     return len({name.split(".")[2] for name in model.weights if name.startswith(f"{side}.layers.")})
 
 
-def configuration(model: Model, found: Mapping[str, numpy.ndarray]) -> dict[str, Any]:
-    """Marian's description of a model, which its file holds beside the parameters."""
+def configuration(model: Model, tensors: Mapping[str, numpy.ndarray]) -> dict[str, Any]:
+    """Marian's description of a model, which its file holds beside the parameters.
+
+    `tensors`: the model's parameters by Marian's names.
+    """
     heads = {int(model.options[f"{side}_attention_heads"]) for side in _SUB_LAYERS}
     if len(heads) > 1:
         raise UserError(
             f"pymarian cannot run this model: encoder and decoder have different numbers of heads ({heads})."
         )
-    types, width = found["Wemb"].shape
+    types, width = tensors["Wemb"].shape
     return {
         "type": "transformer",
         "version": "v1.12.0",
@@ -169,8 +178,8 @@ def configuration(model: Model, found: Mapping[str, numpy.ndarray]) -> dict[str,
         "tied-embeddings-all": True,
         "output-omit-bias": True,
         "transformer-heads": heads.pop(),
-        "transformer-dim-ffn": found["encoder_l1_ffn_W1"].shape[1],
-        "transformer-decoder-dim-ffn": found["decoder_l1_ffn_W1"].shape[1],
+        "transformer-dim-ffn": tensors["encoder_l1_ffn_W1"].shape[1],
+        "transformer-decoder-dim-ffn": tensors["decoder_l1_ffn_W1"].shape[1],
         "transformer-ffn-depth": 2,
         "transformer-decoder-ffn-depth": 2,
         "transformer-ffn-activation": model.options.get("activation_fn", "relu"),
@@ -185,35 +194,34 @@ def configuration(model: Model, found: Mapping[str, numpy.ndarray]) -> dict[str,
 
 
 def save(model: Model, folder: Path) -> None:
-    """Write a model that Marian `supports`: `model.npz` and `vocabulary.txt`."""
+    """Write `model.npz` and `vocabulary.txt` of a model that Marian `supports`."""
     import numpy
     import yaml
 
-    found = parameters(model)
-    text = yaml.safe_dump(configuration(model, found), sort_keys=True).encode() + b"\0"
+    tensors = parameters(model)
+    text = yaml.safe_dump(configuration(model, tensors), sort_keys=True).encode() + b"\0"
     folder.mkdir(parents=True, exist_ok=True)
-    numpy.savez(folder / MODEL, **found, **{"special:model.yml": numpy.frombuffer(text, dtype=numpy.int8)})
+    numpy.savez(folder / MODEL, **tensors, **{"special:model.yml": numpy.frombuffer(text, dtype=numpy.int8)})
     vocabulary = [*_SPECIAL, *model.source_dictionary[4:]]
     (folder / VOCABULARY).write_text("".join(f"{symbol}\n" for symbol in vocabulary), encoding="utf-8")
 
 
 def version() -> str:
-    """The library and its version, in the Python that has it."""
+    """The name and version of the library, in the Python that has it."""
     return f"pymarian {importlib.metadata.version('pymarian')}"
 
 
 class Peer:
-    """A saved model loaded into pymarian on one CPU thread, in float32. What it is given at once is one
-    batch.
+    """A saved model loaded into pymarian on one CPU thread, in float32; each call translates one batch.
 
-    `search`: the fields of `engine.Search`. Marian knows a limit in relation to the source's length alone
-    (`max_len_a`; where that is 0, the threefold).
+    `search`: the fields of `Search`. Marian limits the length of a hypothesis only as a multiple of the
+    source's length: `max_len_a`, or 3 if that is 0.
     """
 
     def __init__(self, folder: Path, search: Mapping[str, Any]) -> None:
         import pymarian
 
-        # its options are one line that is split at spaces: paths would be too
+        # pymarian splits its options at spaces, so that the folder's path cannot be among them
         with contextlib.chdir(folder):
             self._translator = pymarian.Translator(
                 models=MODEL,
@@ -232,7 +240,7 @@ class Peer:
             )
 
     def translate(self, sources: list[list[str]]) -> list[list[str]]:
-        """The best hypothesis of each source of one batch."""
+        """The best hypothesis for each source of a batch, in pieces."""
         return [
             line.split(" ") for line in self._translator.translate([" ".join(pieces) for pieces in sources])
         ]

@@ -1,14 +1,13 @@
-"""One model in one engine in a process of its own, pinned to one core: what `speed.Worker` starts and talks
-to.
+"""One model in one engine in a process of its own, pinned to one core; `protocol.Worker` starts it.
 
     python -m nmtprune.speed.worker job.json
 
-The job names engine, folder, precision, shortlist, core, search and the file of prepared batches. The first
-line of the answer comes once the model is loaded and warm; then each line of input, a batch size, has the
-whole set translated once. Answers are JSON, a line each. It ends with its input.
+The job names engine, folder, precision, shortlist, core, search and the file of prepared batches. The process
+answers in JSON, one line per answer: the first once the model is loaded and warm, then one for each line of
+input, a batch size, after translating the whole set in batches of this size. The process ends with its input.
 
-It is a fork of the warm process (nmtprune.runtime.fork_server) where there is one. Nothing but the standard
-library is imported at the top: pymarian may live in an environment that has neither torch nor numpy.
+If there is a warm process (nmtprune.runtime.fork_server), the process is a fork of it. Only the standard
+library is imported at the top, because pymarian may live in an environment without torch and numpy.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from nmtprune.runtime import fork_server
 Batches = dict[str, list[list[list[str]]]]  # batch size -> batches of sentences of pieces
 Translate = Callable[[list[list[str]]], list[list[str]]]
 
-_WARM_UP = 8  # one batch in so many, the longest among them
+_WARM_UP = 8  # every eighth batch, the longest among them, is translated before the measurement
 _PROCESS = Path("/proc/self")
 
 
 def _ours(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
-    """The version of one of our engines, and a function that loads the model; all imports are done."""
+    """The version of one of our engines, and a function that loads the model; all imports are done before."""
     from nmtprune.experiment.search import Search
     from nmtprune.translation.shortlist import Shortlist
 
@@ -72,9 +71,7 @@ def _peer(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
 
 
 def _resident(key: str) -> int | None:
-    """Bytes of memory that are resident (VmRSS), or were at most (VmHWM); None where the system does not
-    say.
-    """
+    """Resident memory in bytes, now (VmRSS) or at its peak (VmHWM); None if the system does not say."""
     status = _PROCESS / "status"
     if not status.exists():
         return None
@@ -84,7 +81,7 @@ def _resident(key: str) -> int | None:
 
 
 def _forget_peak() -> None:
-    """Start the peak of resident memory anew, where the system allows it."""
+    """Reset the peak of resident memory, if the system allows it."""
     try:
         (_PROCESS / "clear_refs").write_text("5")
     except OSError:
@@ -121,9 +118,10 @@ def _job() -> dict[str, Any]:
 
 
 def main() -> int:
+    """Load the model of the job, then answer each batch size on standard input with a measurement."""
     job = _job()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps what libraries print apart from answers
     if job["core"] is not None:
         os.sched_setaffinity(0, {job["core"]})
     batches = json.loads(Path(job["batches"]).read_text(encoding="utf-8"))

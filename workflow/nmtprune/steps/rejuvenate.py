@@ -1,5 +1,6 @@
-"""`rejuvenate-<zero|external>`: pruned weights are freed, and all weights are trained further (Wang et al.
-2020, section 2).
+"""`rejuvenate-<zero|external>`: pruned weights are freed, and all are trained.
+
+Wang et al. 2020, section 2.
 """
 
 from __future__ import annotations
