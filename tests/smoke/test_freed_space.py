@@ -79,7 +79,7 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
     assert "Nothing to be done" in dry_run(workplace)
 
     said = workplace.nmtprune("free", "--models", "--yes").stdout
-    assert not model.exists() and "models that are scored" in said and bytes_of(workplace / "results") < after
+    assert not model.exists() and "scored models" in said and bytes_of(workplace / "results") < after
     assert "Nothing to be done" in dry_run(workplace)
     assert workplace.nmtprune("render").returncode == 0
     assert {name: (workplace / name).read_bytes() for name in SHOWN} == pages

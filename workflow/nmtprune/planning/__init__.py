@@ -1,1 +1,1 @@
-"""A run before and while it runs: its jobs, checks, cost, room, state and what can be freed."""
+"""A run before it begins and while it runs: jobs, checks, cost, disk space, status, and what can be freed."""

@@ -1,8 +1,7 @@
-"""The time that this machine takes for the parts of a job, measured on made-up sentences; plans use it before
-anything has run.
+"""The time that this machine takes for the parts of a job, measured on made-up sentences.
 
-Each recipe is measured in a fork of this process, which has imported everything (`preload`), just as jobs run
-in forks; imports are not counted.
+Plans use it before anything has run. Each recipe is measured in a fork of this process, which has imported
+everything (`preload`), just as jobs run in forks; imports are not counted.
 """
 
 from __future__ import annotations
@@ -35,9 +34,7 @@ from nmtprune.runtime import devices
 SENTENCES = 64  # sentences that are translated, in one batch; fewer for a large model
 UPDATES = 8  # updates that are timed, after one that is not
 SECONDS = 1.5  # a piece of work is not repeated after so long
-OPERATIONS = (
-    5e10  # operations of one update or batch; of a larger one a part is timed, and the time is scaled up
-)
+OPERATIONS = 5e10  # operations of an update or batch; from a larger one a part is timed and scaled up
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,9 @@ class Calibration:
 
 
 def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
-    """A digest of what a calibration depends on: the model's shape, batches, precision, decoding, length of
-    sentences and device.
+    """A digest of what a calibration depends on.
+
+    This is the model's shape, subwords, batches, precision, decoding, length of sentences and device.
     """
     recipe = config.recipe(chain.recipe)
     schedule = config.schedule(chain.recipe, chain.root.schedule)
@@ -124,9 +122,10 @@ def read() -> dict[str, Calibration]:
 
 
 def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Iterator[Chain]:
-    """Measure recipes and keep the calibrations. `wanted`: for each, its identity, a chain that begins with a
-    training by the recipe, and the number of pieces in a sentence. Yields each chain when its recipe has been
-    measured.
+    """Measure recipes, keep the calibrations, and yield each chain when its recipe has been measured.
+
+    `wanted`: for each recipe, the calibration's identity, a chain that begins with a training by the recipe,
+    and the mean number of pieces in a sentence. Raises UserError if a recipe cannot be measured.
     """
     context = get_context("fork")
     for key, chain, pieces in wanted:
@@ -146,9 +145,10 @@ def calibrate(config: Config, wanted: Iterable[tuple[str, Chain, float]]) -> Ite
 
 
 def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
-    """Make, score and analyse a tiny model in the working directory, which must be empty. Returns the CPU
-    seconds of each kind of job (wall-clock seconds if the job used a GPU). `main`: runs the verb in
-    `sys.argv` and returns the exit status.
+    """Make, score and analyse a tiny model in the working directory, which must be empty.
+
+    Returns the CPU seconds of each kind of job (wall-clock seconds if the job used a GPU). `main`: runs the
+    verb in `sys.argv` and returns the exit status.
     """
     for kind, said in TINY.items():
         write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
@@ -272,8 +272,9 @@ def _clock(device: str) -> Callable[[], float]:
 
 
 def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> float:
-    """The median time of a piece of work. The first time is not counted, unless it took so long that it was
-    the only one.
+    """The median time of a piece of work in seconds.
+
+    The first time is not counted, unless it took so long that it is the only one.
     """
     taken: list[float] = []
     while len(taken) <= times and sum(taken) < SECONDS:
@@ -285,7 +286,7 @@ def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> fl
 
 
 def _sentences(recipe: dict[str, Any], schedule: Schedule, types: int, pieces: int) -> tuple[int, float]:
-    """How many sentences of a batch are timed, and the share of the batch that they are."""
+    """How many sentences of a batch are timed, and their share of the batch."""
     whole = max(1, schedule.batch_tokens // pieces)
     if schedule.batch_sentences:
         whole = min(whole, schedule.batch_sentences)
@@ -295,9 +296,7 @@ def _sentences(recipe: dict[str, Any], schedule: Schedule, types: int, pieces: i
 
 
 def _batch(trainer: Any, pieces: int, taken: tuple[int, float]) -> tuple[dict[str, Any], float]:
-    """A batch of random sentences in the form of fairseq's batches, and the share of a whole batch that it
-    is.
-    """
+    """A batch of random sentences in the form of fairseq's batches, and its share of a whole batch."""
     import torch
 
     sentences, share = taken

@@ -1,5 +1,6 @@
-"""Checks before a run begins, so that no work is lost because something is missing; whatever cannot work is
-refused in one sentence.
+"""Checks before a run begins, so that no work is lost because something is missing.
+
+Whatever cannot work is refused in one sentence.
 
 * `of_run`: checks of the configuration alone, when it is read; `of_task` checks one task.
 * `before_jobs`: checks of this machine and of the files that a run begins with, before the first job.
@@ -35,9 +36,7 @@ LIBRARIES = {
 
 
 def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> None:
-    """Raises UserError if the configuration shows that data, models or scores that are asked for cannot be
-    made.
-    """
+    """Raises UserError if the configuration asks for data, models or scores that cannot be made."""
     chains, scored = list(chains), list(scored)
     for task in sorted({chain.task for chain in chains}):
         of_task(config, task)
@@ -92,8 +91,9 @@ def _library(what: str, where: str) -> None:
 
 
 def _training(config: Config, chain: Chain) -> None:
-    """Raises UserError for half precision without a GPU. Whether there is one, here or on the cluster, is up
-    to the setting `device`.
+    """Raises UserError for half precision without a GPU.
+
+    Whether there is a GPU, here or on the cluster, is up to the setting `device`.
     """
     if (
         config.settings["device"] == "cpu"
@@ -107,9 +107,7 @@ def _training(config: Config, chain: Chain) -> None:
 
 
 def _decoding(config: Config, recipe: str) -> None:
-    """Raises UserError if no engine can translate with the models of a recipe in the way that the recipe asks
-    for.
-    """
+    """Raises UserError if no engine can decode the models of a recipe as the recipe asks."""
     settings, where = config.recipe(recipe), f"{config.place('recipes', recipe)}: decoding"
     decoding, architecture = settings.get("decoding", {}), settings["architecture"]
     engine = decoding.get("engine", "auto")
@@ -144,9 +142,7 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
 
 
 def _given(config: Config, name: str, task: str) -> None:
-    """Raises UserError if the dictionaries of an imported checkpoint are missing, or do not fit its
-    subwords.
-    """
+    """Raises UserError if dictionaries of an imported checkpoint are missing, or do not fit its subwords."""
     given = config.imported(name)
     kind = kind_of(given.get("subwords"))
     for language in corpus.languages_of(config.task(task)):
@@ -176,8 +172,7 @@ def _given(config: Config, name: str, task: str) -> None:
 def before_jobs(
     config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool
 ) -> None:
-    """Raises UserError if a run that is about to begin needs something that this machine or the run's first
-    files do not have.
+    """Raises UserError if this machine, or a file that the run begins with, lacks something that is needed.
 
     `makes`: the outputs of the run's jobs; `at_once`: how many jobs run at a time; `here`: whether they run
     on this machine.
@@ -190,8 +185,9 @@ def before_jobs(
 
 
 def _imports(config: Config, chains: Sequence[Chain]) -> None:
-    """Raises UserError for imported files that are not what they should be: subwords, checkpoints,
-    Transformers where steps need one.
+    """Raises UserError for imported subwords or checkpoints that are not what they should be.
+
+    This includes models that are not Transformers, if a step needs one.
     """
     transformers = {}
     for name in sorted({chain.root["name"] for chain in chains}):
@@ -207,5 +203,5 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
         step = next((step for step in chain.steps if step.kind.of_transformers), None)
         if step and not transformers[chain.root["name"]]:
             raise UserError(
-                f"chain `{chain}`: `{step}` needs a Transformer, and what `{chain.root}` imports is none"
+                f"chain `{chain}`: `{step}` needs a Transformer, and the model of `{chain.root}` is not one"
             )

@@ -26,9 +26,7 @@ STATES_OF = {"adam": 2, "sgd": 0}  # how many numbers an optimiser keeps for eac
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes on disk: `outputs` are the results of a run, `state` is what an interrupted run continues
-    from.
-    """
+    """Bytes on disk: `outputs` are results of a run, `state` is what an interrupted run continues from."""
 
     outputs: int = 0
     state: int = 0
@@ -38,11 +36,11 @@ class Usage:
 
 
 def usage(folder: Path = paths.RESULTS) -> dict[Path, Usage]:
-    """Bytes on disk by owner: the directory of a model, of a task's text or data, or another directory or
-    file under results/.
+    """Bytes on disk by owner.
 
-    A hard-linked file (as a snapshot and the `at` that shows it) counts once, for its first owner; as output
-    if any of its links is an output.
+    An owner is the directory of a model, of a task's text or data, or another directory or file under
+    results/. A hard-linked file (as a snapshot and the `at` that shows it) counts once, for its first owner;
+    as output if any of its links is an output.
     """
     seen: dict[tuple[int, int], tuple[Path, bool, int]] = {}
     for directory, folders, names in os.walk(folder):
@@ -77,9 +75,7 @@ def _is_step(name: str) -> bool:
 
 
 def du(config: Config) -> str:
-    """The output of `python -m nmtprune du`: space by table and figure, by kind of step, and of everything
-    under results/.
-    """
+    """The output of `python -m nmtprune du`: space by table and figure, by kind of step, and in all."""
     by_owner, jobs = usage(), Jobs(config)
     of_items = {
         name: {folder for file in files for folder in jobs[file].folders}
@@ -88,7 +84,7 @@ def du(config: Config) -> str:
     run = set().union(*of_items.values())
     shared = {folder for folder in run if sum(folder in folders for folders in of_items.values()) > 1}
     lines = [f"{config.heading}", ""]
-    rows = [("table or figure", "all it needs", "its alone", "state")]
+    rows = [("table or figure", "all it needs", "not shared", "state")]
     for name, folders in of_items.items():
         total = _total(by_owner, folders)
         rows.append(
@@ -162,8 +158,10 @@ def table(rows: list[tuple[str, ...]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Needed:
-    """The space that jobs need in bytes: `left` by them when they are done, and at most `running` in addition
-    while trainings run. `unknown`: jobs whose size is unknown.
+    """The space that jobs need in bytes.
+
+    `left`: what they leave when they are done; `running`: the most that they need in addition while trainings
+    run; `unknown`: jobs whose size is unknown.
     """
 
     left: int
@@ -172,16 +170,15 @@ class Needed:
 
 
 class Sizes:
-    """Estimates of the space that jobs need, from the recipes' numbers of parameters and the tasks' numbers
-    of sentences.
-    """
+    """Estimates of the space that jobs need, from numbers of parameters and of sentences."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def weights(self, chain: Chain) -> int | None:
-        """Bytes of a model in single precision; None if the recipe leaves a width to fairseq. A sliced model
-        takes less.
+        """Bytes of a model in single precision; None if the recipe leaves a width to fairseq.
+
+        A sliced model takes less.
         """
         if chain.root.kind.imports:
             return Path(self.config.imported(chain.root["name"])["checkpoint"]).stat().st_size
@@ -207,8 +204,9 @@ class Sizes:
         return self._checkpoints(job.chain) * model + masks * (model // (8 * BYTES_A_WEIGHT))
 
     def _checkpoints(self, chain: Chain) -> int:
-        """The number of checkpoints that the last step of a chain leaves: none for a mask, and none for `at`,
-        which links a snapshot.
+        """The number of checkpoints that the last step of a chain leaves.
+
+        It is 0 for a mask, and for `at`, which links a snapshot.
         """
         kind = chain.last.kind
         if not kind.trains:
@@ -220,7 +218,7 @@ class Sizes:
         )
 
     def while_running(self, job: Job) -> int:
-        """Bytes of a training's resume file, which is there twice while it is replaced."""
+        """Bytes of a training's resume file, which exists twice while it is replaced."""
         if job.does != STEP or not job.chain.last.kind.trains:
             return 0
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
@@ -239,8 +237,9 @@ class Sizes:
 def check_room(
     config: Config, at_once: int = 1, free: Callable[[], int] = lambda: shutil.disk_usage(".").free
 ) -> None:
-    """Raises UserError if the remaining jobs, `at_once` of them at a time, need more space than is free; not
-    with `check_space: false`.
+    """Raises UserError if the remaining jobs, `at_once` of them at a time, need more space than is free.
+
+    With `check_space: false`, nothing is checked.
     """
     if not config.settings["check_space"]:
         return

@@ -1,6 +1,6 @@
-"""Free what no page and no later step of a run needs, and make it again where it is needed after all.
+"""Free files that no page and no later step of a run needs, and make them again if they are needed after all.
 
-Manifests, scores, hypotheses, histories, masks and analyses stay: rules know a model by its manifest, so that
+Manifests, scores, hypotheses, histories, masks and analyses stay. Rules know a model by its manifest, so that
 nothing is made again.
 """
 
@@ -24,31 +24,29 @@ from nmtprune.store.state import is_locked, outputs_of
 
 TEMPORARY = "*.tmp"
 UNFINISHED, OTHERS, TRIED = (
-    "resume files and torn files",
-    "models of other settings, kept",
-    "trials and shards of what is finished",
+    "resume files and partial files",
+    "models of earlier settings",
+    "trials and shards of finished analyses",
 )
 LATEST, FIRST, PART, INTERMEDIATE = (
     "latest checkpoints",
     "first weights",
     "snapshots",
-    "models on the way, not scored",
+    "intermediate models, not scored",
 )
-SCORED = "models that are scored"
+SCORED = "scored models"
 
 
 @dataclass(frozen=True)
 class Spare:
-    """A file that may go: what it is, and its path."""
+    """A file that may be removed, and what kind of file it is."""
 
     what: str
     file: Path
 
 
 def weights_read(job: Job) -> set[Path]:
-    """The checkpoints that a job reads, of models made before it; the masks that it reads too are never
-    freed.
-    """
+    """The checkpoints that a job reads of models made before it, without masks, which are never freed."""
     if job.rule == "speed":
         return {paths.checkpoint_of(each) for each in job.models}
     if not job.chain:
@@ -72,25 +70,24 @@ def _read(config: Config, job: Job) -> set[Path]:
 
 
 def spare(config: Config, scored_too: bool = False) -> list[Spare]:
-    """The files of a run's finished models that may go; with `scored_too` also the weights that `choose`
-    names and `export` takes.
+    """The files of a run's finished models that may be removed.
 
-    A file may go once everything in the run that reads it is done. Models at which a process is at work are
-    left alone.
+    A file may go once everything in the run that reads it is done. Models that a process works on are left
+    alone. `scored_too`: include the weights of scored models, which `export` needs.
     """
     jobs = Jobs(config)
     left = jobs.to_do()
     unfinished, needed = {job.makes for job in left}, {file for job in left for file in _read(config, job)}
     wanted = {*papers.scored(config), *papers.chains(config)}
-    found: dict[Path, Spare] = {}
+    spares: dict[Path, Spare] = {}
     for file, job in jobs.items():
         state = paths.state(file.parent)
         if file in unfinished or is_locked(state):
             continue
         if job.does == STEP:
-            there = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
+            made = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
             candidates = (
-                spare for each in there for spare in _of_model(paths.model(each), each in wanted, scored_too)
+                spare for each in made for spare in _of_model(paths.model(each), each in wanted, scored_too)
             )
         elif job.does in ANALYSIS_KINDS and ANALYSIS_KINDS[job.does].translates:
             candidates = ((TRIED, each) for each in state.glob(f"{job.does}/*/{paths.TRIALS}"))
@@ -98,12 +95,12 @@ def spare(config: Config, scored_too: bool = False) -> list[Spare]:
             candidates = ((TRIED, each) for each in state.glob("*/shard-*.json"))
         for what, each in candidates:
             if each.is_file() and each not in needed:
-                found[each] = Spare(what, each)
-    return list(found.values())
+                spares[each] = Spare(what, each)
+    return list(spares.values())
 
 
 def _of_model(directory: Path, wanted: bool, scored_too: bool) -> Iterator[tuple[str, Path]]:
-    """The files of a finished model that may go if nothing that is left to do reads them."""
+    """The kinds and paths of a finished model's files that may go if no remaining job reads them."""
     state = paths.state(directory)
     for torn in (*directory.glob(f".{TEMPORARY}"), *state.rglob(f".{TEMPORARY}"), state / paths.RESUME):
         yield UNFINISHED, torn
@@ -118,14 +115,14 @@ def _of_model(directory: Path, wanted: bool, scored_too: bool) -> Iterator[tuple
 
 
 def _names(file: Path) -> list[Path]:
-    """A file of a model, and what a step keeps of it to restore it by."""
+    """A file of a model and, if there is one, its link in `state/`, from which the step is restored."""
     folder = paths.folder_of(file)
     kept = outputs_of(paths.state(folder)) / file.relative_to(folder)
     return [file, *([kept] if kept.exists() else [])]
 
 
 def _bytes(files: Iterable[Path]) -> int:
-    """What the file system has more once these are gone: a file counts where no other name of it is left."""
+    """Bytes that removing these files would free; a file counts only if no other link to it remains."""
     status = [file.lstat() for file in files]
     gone = Counter((each.st_dev, each.st_ino) for each in status)
     sizes = {(each.st_dev, each.st_ino): (each.st_nlink, each.st_blocks * BLOCK) for each in status}
@@ -133,7 +130,7 @@ def _bytes(files: Iterable[Path]) -> int:
 
 
 def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
-    """What `python -m nmtprune free` prints; the files go where `do` says so."""
+    """The output of `python -m nmtprune free`; with `do`, the files are removed."""
     kinds: dict[str, list[Path]] = defaultdict(list)
     for each in spare(config, scored_too):
         kinds[each.what] += _names(each.file)
@@ -145,19 +142,19 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
         "",
     ]
     if not everything:
-        return f"{config.name}: nothing is there that a page or a later step of the run will not need"
+        return f"{config.name}: every file is needed by a page or a later step of the run"
     if not do:
         models = ["--models"] if scored_too else []
-        said = [f"Nothing is removed yet. Remove it: {commands.nmtprune('free', *models, '--yes')}"]
-        said += (
+        hints = [f"Nothing is removed yet. Remove these files: {commands.nmtprune('free', *models, '--yes')}"]
+        hints += (
             []
             if scored_too
             else [
-                "The weights of scored models too, which export needs: "
+                "Remove also the weights of scored models, which export needs: "
                 f"{commands.nmtprune('free', '--models', '--yes')}"
             ]
         )
-        return "\n".join([*lines, *said])
+        return "\n".join([*lines, *hints])
     for file in everything:
         file.unlink(missing_ok=True)
     for folder in sorted(
@@ -165,7 +162,7 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
     ):
         _remove_empty(folder)
     return "\n".join(
-        [*lines, f"{human(total)} freed. Make again what is needed: {commands.nmtprune('restore')}"]
+        [*lines, f"{human(total)} freed. To make needed models again: {commands.nmtprune('restore')}"]
     )
 
 
@@ -176,10 +173,9 @@ def _remove_empty(folder: Path) -> None:
 
 
 def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]:
-    """The made models whose weights are gone and that jobs which are left will read, those that others are
-    made from first.
+    """Models whose weights were freed and that remaining jobs will read, parents first.
 
-    `within`: of the jobs that are left only those that make these files.
+    `within`: only jobs that make these files.
     """
     jobs = Jobs(config)
     left = {job.makes: job for job in jobs.to_do()}
@@ -188,8 +184,9 @@ def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]
 
 
 def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
-    """The made models that checkpoints which will be `read`, or are read to make these again, are missing of.
-    `left`: what is not made.
+    """Models whose checkpoints are missing, among those of the files `read` and of what restoring them reads.
+
+    `left`: the manifests of models that have not been made yet.
     """
     gone: set[Path] = set()
     waiting = list(read)
@@ -208,7 +205,7 @@ def _owner(file: Path) -> Chain:
 
 
 def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
-    """Raises UserError where jobs that are left need weights that were freed."""
+    """Raises UserError if remaining jobs need weights that were freed."""
     if gone := missing(config, within):
         these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
         raise UserError(
@@ -218,14 +215,15 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
 
 
 def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
-    """Make freed models again, those `wanted` or else all that the rest of the run needs: by their own steps,
-    to the same tensors, and nothing made of them is made again.
+    """Make freed models again, and yield each: those `wanted`, or all that the rest of the run needs.
+
+    Their own steps make the same tensors again, so that nothing that was made from them is made again.
     """
     from nmtprune.steps import run
 
     jobs, wanted = Jobs(config), list(wanted)
     for chain in wanted:
-        jobs.model(chain)  # which need not be of this run
+        jobs.model(chain)  # the chain may belong to another run
     gone = _gone(config, jobs, set(), map(paths.checkpoint_of, wanted)) if wanted else missing(config)
     for chain in gone:
         run.run(config, chain)

@@ -1,7 +1,6 @@
-"""The jobs of a run, known without Snakemake: what each makes, what it needs before, and which of them are
-still to do.
+"""The jobs of a run, known without Snakemake: what each makes and needs, and which are still to do.
 
-It says what workflow/rules say; tests hold the two together.
+They must agree with workflow/rules; tests compare the two.
 """
 
 from __future__ import annotations
@@ -24,35 +23,26 @@ from nmtprune.store import current, manifest, units
 from nmtprune.store.ablation_order import ANALYSIS as ORDER
 
 STEP = "step"
-VERBS = (
-    "text",
-    "data",
-    "shortlist",
-    "run",
-    "score",
-    "variants",
-    "analyse",
-    "shard",
-    "speed",
-)  # that do a job, by hand or in a run
+# verbs that do the work of a job, by hand or in a run
+VERBS = ("text", "data", "shortlist", "run", "score", "variants", "analyse", "shard", "speed")
 
 
 def rule_of(does: str) -> str:
-    """The rule that makes what an analysis or a verb makes."""
+    """The rule of an analysis or a verb."""
     return ANALYSIS_KINDS[does].rule if does in ANALYSIS_KINDS else does
 
 
 def translates(does: str) -> bool:
-    """Whether a job that looks at a model translates with it, as its recipe says."""
+    """Whether a job of this verb or analysis translates with the model."""
     return does in ("score", "variants") or (does in ANALYSIS_KINDS and ANALYSIS_KINDS[does].translates)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a rule: it makes the file `makes` (and others beside it) once all that it `needs` is there.
+    """One job of a rule: it makes the file `makes`, and others beside it, once everything in `needs` exists.
 
-    `does`: `step` where it makes `chain`, else a verb or the name of an analysis that looks at `chain`.
-    `models`: the variants that it scores, or the models that it times.
+    `does`: `step` if it makes `chain`, otherwise a verb or the name of an analysis of `chain`. `models`: the
+    variants that it scores, or the models that it times.
     """
 
     rule: str
@@ -66,7 +56,7 @@ class Job:
 
     @property
     def folders(self) -> set[Path]:
-        """Where it leaves its files."""
+        """The folders in which it leaves files."""
         others = (
             self.models if self.rule == "variants" else self.chain.of_its_job() if self.does == STEP else ()
         )
@@ -74,11 +64,11 @@ class Job:
 
 
 class Jobs(dict[Path, Job]):
-    """All jobs of a run by the file that each makes, those that others need first. `items`: its tables and
-    figures.
+    """All jobs of a run by the file that each makes; a job comes after the jobs that it needs.
 
-    Pages, which are rendered from all that is there, are no job here. Without `asked` there is none yet:
-    methods add single ones.
+    `stated`: the run's tables and figures. `targets`: the files that the run is to make. Pages are rendered
+    from whatever exists, and are not jobs here. Without `asked` there are no jobs at first; methods add jobs
+    for single files and what these need, and return the file.
     """
 
     def __init__(self, config: Config, asked: bool = True) -> None:
@@ -129,6 +119,7 @@ class Jobs(dict[Path, Job]):
         return makes
 
     def text(self, task: str) -> Path:
+        """Add the job of a task's text."""
         folder, below = paths.text(task), self.config.distilled(task)
         makes = folder / paths.MANIFEST
         if makes in self:
@@ -139,9 +130,11 @@ class Jobs(dict[Path, Job]):
         return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
 
     def data(self, chain: Chain) -> Path:
+        """Add the job of the data that a chain reads."""
         return self.encoded(chain.task, self.config.data_folder(chain))
 
     def encoded(self, task: str, folder: Path) -> Path:
+        """Add the job of a task's encoded data in this folder."""
         makes = folder / paths.MANIFEST
         return (
             makes
@@ -150,18 +143,20 @@ class Jobs(dict[Path, Job]):
         )
 
     def shortlist(self, task: str, file: Path) -> Path:
+        """Add the job of a shortlist."""
         return self._add(
             "shortlist", "shortlist", file, paths.log(file), task, [self.encoded(task, file.parent)]
         )
 
     def _shortlists(self, chains: Iterable[Chain]) -> list[Path]:
-        found = {file: chain for chain in chains if (file := self.config.shortlist(chain))}
-        for file, chain in found.items():
+        shortlists = {file: chain for chain in chains if (file := self.config.shortlist(chain))}
+        for file, chain in shortlists.items():
             if file not in self:
                 self.shortlist(chain.task, file)
-        return sorted(found)
+        return sorted(shortlists)
 
     def model(self, chain: Chain) -> Path:
+        """Add the job that makes a chain's model."""
         makes, kind = paths.manifest(chain), chain.last.kind
         if makes in self:
             return makes
@@ -174,6 +169,7 @@ class Jobs(dict[Path, Job]):
         return self._add(kind.rule, STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
     def analysis(self, chain: Chain, name: str) -> Path:
+        """Add the job of a model's analysis. Raises UserError for an unknown name."""
         makes = paths.analysis(chain, name)
         if makes in self:
             return makes
@@ -184,14 +180,17 @@ class Jobs(dict[Path, Job]):
         return self._looked_at(kind.rule, name, makes, chain, needs)
 
     def score(self, chain: Chain) -> Path:
+        """Add the job that scores a model."""
         return self._looked_at("score", "score", paths.model(chain) / paths.SCORES, chain)
 
     def variants(self, chain: Chain, variants: Iterable[Chain]) -> Path:
+        """Add the job that scores variants of a model."""
         return self._looked_at(
             "variants", "variants", paths.model(chain) / paths.VARIANTS, chain, models=tuple(variants)
         )
 
     def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
+        """Add the job of one shard of an analysis' trials."""
         part = f"{name}-{shard}-of-{shards}"
         log = paths.log(paths.analysis(chain, part))
         return self._looked_at("shard", name, paths.shard(chain, part), chain, log=log)
@@ -217,6 +216,7 @@ class Jobs(dict[Path, Job]):
         )
 
     def speed(self, makes: Path, timed: Iterable[Chain]) -> Path:
+        """Add the job of a table of speeds."""
         task, models = makes.stem, tuple(timed)
         needs = [
             *sorted({self.data(each) for each in models}),
@@ -227,30 +227,29 @@ class Jobs(dict[Path, Job]):
         return self._add("speed", "speed", makes, log, task, needs, models=models)
 
     def behind(self, files: Iterable[Path]) -> set[Path]:
-        """The files, and all that has to be there before them."""
-        found: set[Path] = set()
+        """The files and everything that must exist before them."""
+        needed: set[Path] = set()
         waiting = list(files)
         while waiting:
             file = waiting.pop()
-            if file not in found:
-                found.add(file)
+            if file not in needed:
+                needed.add(file)
                 waiting += self[file].needs
-        return found
+        return needed
 
     def of_items(self) -> dict[str, set[Path]]:
-        """By table or figure (`see2016/figure3`) everything that it is made from, however far behind it."""
+        """For each table or figure (`see2016/figure3`), all files that it depends on, directly or not."""
         return {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
 
     def to_do(self) -> list[Job]:
-        """The jobs that are left: those without which a table or figure would lack something, or show what is
-        no longer so.
+        """The jobs that are left: those that a table or figure still needs, or whose results are outdated.
 
         Missing inputs of an up-to-date job do not make it run again.
         """
         notes = current.notes()
         outdated = current.outdated(notes)
         fresh: dict[Path, bool] = {}
-        for file, job in self.items():  # what is needed comes first
+        for file, job in self.items():  # in order: needed files come first
             fresh[file] = (
                 _is_there(self.config, job)
                 and file not in outdated
@@ -271,9 +270,7 @@ class Jobs(dict[Path, Job]):
 
 
 def _is_there(config: Config, job: Job) -> bool:
-    """Whether what a job makes is there: a model of the settings that hold now, a table with all the models
-    that are asked for.
-    """
+    """Whether the output of a job exists: a model with the current settings, a table with all its models."""
     if not job.makes.exists():
         return False
     if job.does != STEP:
@@ -286,16 +283,16 @@ def _is_there(config: Config, job: Job) -> bool:
 
 
 def _models_in(table: Path) -> set[str]:
-    """The models that a table of variants or of speeds has, or says that no engine took."""
-    found = set()
+    """The models that a table of variants or speeds has, or that its list of left-out engines names."""
+    models = set()
     for file in (table, paths.left_out(table)):
         if file.exists():
-            found |= {row["chain"] for row in read_table(file)}
-    return found
+            models |= {row["chain"] for row in read_table(file)}
+    return models
 
 
 def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
-    """The job that the arguments of one of VERBS ask for. Raises UserError for an address that is none."""
+    """The job that the arguments of one of VERBS ask for. Raises UserError for an invalid chain."""
     jobs = Jobs(config, asked=False)
     chain = _checked(config, arguments.model) if "model" in arguments else None
     match verb:
@@ -334,10 +331,10 @@ def _checked(config: Config, model: str) -> Chain:
 
 
 def read_by(config: Config, job: Job) -> list[Path]:
-    """The files that a job reads: what other jobs have made for it, and the user's own corpora, dictionaries,
-    checkpoints and probes.
+    """The files that a job reads: outputs of other jobs, and the user's own files.
 
-    Raises UserError for a corpus that is not there.
+    The user's own are corpora, dictionaries, checkpoints and probing sets. Raises UserError if a corpus is
+    missing.
     """
     task = config.task(job.task)
     match job.does:
@@ -356,13 +353,14 @@ def read_by(config: Config, job: Job) -> list[Path]:
 
 
 def counts(jobs: Iterable[Job]) -> Counter[str]:
-    """How many jobs of each rule."""
+    """The number of jobs by rule."""
     return Counter(job.rule for job in jobs)
 
 
 def takes_gpu(config: Config, job: Job) -> bool:
-    """Whether a job asks for a GPU where there is one: trainings, what runs a model in PyTorch, and what
-    fairseq translates.
+    """Whether a job asks for a GPU if there is one.
+
+    Trainings do, models that run in PyTorch, and translations by fairseq.
     """
     if job.does == STEP:
         return job.chain.last.kind.trains

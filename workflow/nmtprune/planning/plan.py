@@ -1,7 +1,7 @@
-"""What a run will cost before it has begun: jobs, hours and disk, by table and figure and in all.
+"""What the rest of a run will cost: jobs, hours and disk space, by table and figure and in all.
 
-Hours come from what earlier jobs have cost here (results/costs), of the same task and recipe first; where
-there are none, from a calibration; where there is neither, nothing is guessed.
+Hours come from the cost of earlier jobs here (results/costs), first of the same task and recipe. Without such
+jobs they come from a calibration. Without either, the cost is unknown; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -37,24 +37,22 @@ from nmtprune.speed.protocol import SINGLE_SENTENCES
 from nmtprune.store import manifest
 
 Key = tuple[str, ...]
-IDLE = 0.01  # the share of its time that a job works at the least, however busy the machine is
-# checkpoints, about, that a validation writes: the best one, and with the optimiser what a training resumes
-# from
-SAVED = 3
-OF_ITS_KIND = slice(2)  # of the keys of a job: those of jobs of the same kind and recipe
+IDLE = 0.01  # a job that works for a smaller share of its time has only waited for another process
+SAVED = 3  # size of the files that a validation writes, in checkpoints: the best one and the resume file
+OF_ITS_KIND = slice(2)  # the keys of jobs of the same kind and recipe, among all keys of a job
 LOOKED_AT = {"score": paths.SCORES, "variants": paths.VARIANTS}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job takes: CPU seconds, or where it takes a GPU seconds of that."""
+    """The cost of a job in CPU seconds, or in wall-clock seconds if it takes a GPU."""
 
     seconds: float
     gpu: bool
 
 
 class History:
-    """What earlier jobs have cost for each unit of their work, by kind of job, task and recipe."""
+    """The cost of earlier jobs per unit of work, by kind of job, task and recipe."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -63,31 +61,33 @@ class History:
         for file in sorted(paths.COSTS.rglob("*.json")):
             if (
                 file not in (paths.CALIBRATIONS, paths.LEAST_COSTS)
-                and (found := read_json(file))["verb"] != "render"
+                and (cost := read_json(file))["verb"] != "render"
             ):
-                self._add(file, found)
+                self._add(file, cost)
 
-    def _add(self, file: Path, found: Mapping[str, Any]) -> None:
+    def _add(self, file: Path, cost: Mapping[str, Any]) -> None:
         try:
-            job, units = _past(self._config, file, found["verb"])
+            job, units = _past(self._config, file, cost["verb"])
         except (UserError, KeyError, OSError):
-            return  # of a task or a recipe that is no longer there, or not made to the end
-        seconds = found["seconds"] if "gpu" in found else found["cpu_seconds"]
-        if seconds < IDLE * found["seconds"]:
+            return  # its task or recipe is gone, or it was not finished
+        seconds = cost["seconds"] if "gpu" in cost else cost["cpu_seconds"]
+        if seconds < IDLE * cost["seconds"]:
             return  # it waited for another process, which did the work
         if _trains(job):
-            trained = read_json(paths.manifest(job.chain))[
-                "wall_seconds"
-            ]  # of all its parts, where it was stopped and went on
-            seconds *= max(1.0, trained / max(found["seconds"], 0.01))
+            # the manifest counts all parts of a training that was interrupted
+            trained = read_json(paths.manifest(job.chain))["wall_seconds"]
+            seconds *= max(1.0, trained / max(cost["seconds"], 0.01))
         used = manifest.precision_of(read_json(paths.manifest(job.chain))) if _trains(job) else ""
         self.jobs += 1
-        for key in _keys(job, "gpu" in found, used):
+        for key in _keys(job, "gpu" in cost, used):
             before = self._sums[key]
             self._sums[key] = before[0] + seconds, before[1] + units
 
     def seconds(self, job: Job, gpu: bool, units: float, keys: slice = slice(None)) -> float | None:
-        """What a job will take by the nearest that has run; None where nothing like it has."""
+        """The estimated seconds of a job, from the most similar jobs that have run; None if there are none.
+
+        `units`: the amount of its work, as `_units`. `keys`: which of the job's keys to look up.
+        """
         to_use = (
             precision.of_schedule(self._config, job.chain.recipe, job.chain.last.schedule).used
             if _trains(job)
@@ -98,7 +98,7 @@ class History:
 
 
 def _past(config: Config, file: Path, verb: str) -> tuple[Job, float]:
-    """The job that a file of results/costs is of, and how much work it was."""
+    """The job that a file of results/costs belongs to, and its amount of work."""
     made = file.relative_to(paths.COSTS).with_suffix("")
     if verb in ("text", "data", "shortlist"):
         return Job(verb, verb, file, file, made.parts[1]), 1
@@ -126,9 +126,7 @@ def _updates_work(config: Config, chain: Chain, updates: int) -> float:
 
 
 def _units(config: Config, job: Job) -> float:
-    """How much work a job is: tokens that a training sees, models that are scored or timed in one go; else
-    one.
-    """
+    """The amount of work of a job: tokens that a training sees, models scored or timed together, else 1."""
     if _trains(job):
         return _updates_work(
             config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule).updates
@@ -141,8 +139,10 @@ def _trains(job: Job) -> bool:
 
 
 def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
-    """What a job is like, the nearest first; the first is a job of the same kind on the same task and recipe.
-    `used`: the precision that a training computes in; trainings in another one are nothing like it.
+    """The keys under which costs of similar jobs are kept, the most similar first.
+
+    The first is for the same kind of job, task and recipe. `used`: the precision of a training; trainings in
+    another precision count as different.
     """
     device = "gpu" if gpu else "cpu"
     if _trains(job):
@@ -163,7 +163,7 @@ def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
 
 
 class Estimates:
-    """What jobs will take."""
+    """The estimated costs of jobs."""
 
     def __init__(self, config: Config) -> None:
         self.config, self.history = config, History(config)
@@ -173,17 +173,18 @@ class Estimates:
         self._least: Mapping[str, float] = read_json(paths.LEAST_COSTS) if paths.LEAST_COSTS.exists() else {}
 
     def task(self, name: str) -> Task:
+        """The sizes of a task, read once."""
         return self._tasks.setdefault(name, Task(self.config, name))
 
     def identity(self, job: Job) -> str:
-        """Which calibration speaks of a job's model."""
+        """The identity of the calibration for a job's model."""
         gpu = self._on_gpu
         return calibration.identity(
             self.config, job.chain, gpu, self.task(job.task).pieces(self.config.data_folder(job.chain))
         )
 
     def cost(self, job: Job) -> Cost | None:
-        """None where nothing is known of it."""
+        """The estimated cost of a job; None if it is unknown."""
         gpu, units = self._on_gpu and takes_gpu(self.config, job), _units(self.config, job)
         seconds = self.history.seconds(job, gpu, units, OF_ITS_KIND)
         if seconds is None:
@@ -196,8 +197,9 @@ class Estimates:
         return None if seconds is None else Cost(seconds, gpu)
 
     def _at_least(self, job: Job) -> float | None:
-        """What a job of this kind took of a tiny model: of generated text for each sentence; of text from
-        elsewhere nothing is known.
+        """The seconds of such a job for a tiny model; None if unknown, as for text from elsewhere.
+
+        For generated text, the seconds are scaled by the number of sentences.
         """
         least = self._least.get(_named(job))
         if job.does not in ("text", "data") or least is None:
@@ -212,12 +214,11 @@ class Estimates:
 
     @property
     def is_calibrated(self) -> bool:
+        """Whether any recipe has been calibrated on this machine."""
         return bool(self._calibrations)
 
     def uncalibrated(self, jobs: Iterable[Job]) -> dict[str, tuple[Job, float]]:
-        """The calibrations without which some job's cost is not known: a job that it speaks of, and the
-        pieces of a sentence.
-        """
+        """Missing calibrations that would tell a job's cost, by identity: a job and pieces per sentence."""
         wanted = {}
         for job in jobs:
             gpu = self._on_gpu and takes_gpu(self.config, job)
@@ -230,11 +231,12 @@ class Estimates:
                     model,
                     self.task(model.task).pieces(self.config.data_folder(model.chain)),
                 )
-        return {key: found for key, found in wanted.items() if key not in self._calibrations}
+        return {key: model for key, model in wanted.items() if key not in self._calibrations}
 
     def parts(self, job: Job) -> float | None:
-        """What a job's translating, training and writing takes by calibration; None where it has none of
-        these, or is not calibrated.
+        """The seconds of a job's translating, training and writing, by calibration.
+
+        None if the job does none of these, or its recipe is not calibrated.
         """
         model = self._model_of(job)
         if not model or not _can_calibrate(model):
@@ -268,9 +270,7 @@ class Estimates:
         return None
 
     def _model_of(self, job: Job) -> Job | None:
-        """The job itself, or one that speaks of the first model that is timed, or of the teacher that
-        translates.
-        """
+        """The job itself if it has a chain, otherwise one with the first timed model or the first teacher."""
         if job.chain:
             return job
         models = self.config.teachers(job.task) if job.rule == "distil" else job.models
@@ -279,7 +279,7 @@ class Estimates:
         )
 
     def _distillation(self, job: Job, parts: Calibration) -> float | None:
-        """The training sources translated by the teachers; None before it is known how many there are."""
+        """The seconds in which teachers translate the training sources; None if their number is unknown."""
         settings = self.config.distilled(job.task)
         sources = self.task(settings["from"])
         if sources.assumed:
@@ -301,9 +301,7 @@ class Estimates:
         return parts.start + updates * update + validations * of_one + len(schedule.snapshots) * parts.save
 
     def _trials(self, job: Job, parts: Calibration) -> float | None:
-        """What the trials of an analysis take, or a job's share of them; None where the components are not
-        known.
-        """
+        """The seconds of an analysis' trials, or of one shard of them; None if the components are unknown."""
         shape = shapes.uniform(self.config.recipe(job.chain.recipe)["architecture"])
         if not shape:
             return None
@@ -321,20 +319,21 @@ class Estimates:
         return seconds / (self.config.settings["shards"] if job.rule == "shard" else 1)
 
     def _speed(self, job: Job, parts: Calibration) -> float:
-        """Every model in both engines: batches, single sentences, round by round."""
+        """The seconds of timing every model in both engines: batches and single sentences, in all rounds."""
         sentences = self.task(job.task).sentences(self.task(job.task).tests[0])
         rounds = self.config.speed_rounds * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
         return len(job.models) * len(INT8_ENGINES) * (parts.start + parts.open + rounds)
 
 
 def _named(job: Job) -> str:
-    """What a job is called among those of a tiny model."""
+    """The name of the corresponding job of a tiny model."""
     return ("train" if job.chain.last.kind.trains else STEP) if job.does == STEP else job.does
 
 
 def _can_calibrate(job: Job) -> bool:
-    """An imported model's shape is not known before it is read, and looking inside a model is another thing
-    than training it.
+    """Whether a calibration of the recipe tells a job's cost.
+
+    An imported model's shape is unknown before it is read, and most analyses neither train nor translate.
     """
     return job.chain.root.kind.trains and (
         job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil"
@@ -342,15 +341,13 @@ def _can_calibrate(job: Job) -> bool:
 
 
 def in_hours(seconds: float) -> str:
-    """Below two days as it is said of a clock, else in hours."""
+    """A duration as text, in hours from two days on."""
     return duration(seconds) if seconds < 172800 else f"{seconds / 3600:,.0f} h"
 
 
 @dataclass(frozen=True)
 class Sum:
-    """What jobs take together: seconds of CPUs and of GPUs; how many jobs these are of, and of how many the
-    cost is not known.
-    """
+    """The total cost of jobs: CPU and GPU seconds, and numbers of jobs with known and unknown cost."""
 
     cpu: float
     gpu: float
@@ -358,7 +355,7 @@ class Sum:
     unknown: int
 
     def hours(self) -> tuple[str, str]:
-        """CPU and GPU time; with a + where something is not counted."""
+        """CPU and GPU time as text, with a + if some jobs are not counted."""
         if self.unknown and not self.known:
             return "unknown", "unknown"
         more = "+" if self.unknown else ""
@@ -366,6 +363,7 @@ class Sum:
 
 
 def together(costs: Iterable[Cost | None]) -> Sum:
+    """The total of several costs; None among them is an unknown cost."""
     costs = list(costs)
     known = [cost for cost in costs if cost]
     cpu, gpu = (math.fsum(cost.seconds for cost in known if cost.gpu == on_gpu) for on_gpu in (False, True))
@@ -373,9 +371,10 @@ def together(costs: Iterable[Cost | None]) -> Sum:
 
 
 def at_least(jobs: Mapping[Path, Job], costs: Mapping[Path, Cost | None], cores: int, gpus: int) -> float:
-    """Seconds by the clock that no order of the jobs goes below: the work shared out evenly, speed alone on
-    the machine; or the longest row of jobs that wait for each other. `jobs` come after those that they
-    need.
+    """A lower bound of the wall-clock seconds that the jobs take, in any order.
+
+    It is the larger of the work divided evenly, with speed measured alone on the machine, and the longest
+    chain of jobs that wait for each other. `jobs` come after those that they need.
     """
     longest: dict[Path, float] = {}
     for file, cost in costs.items():
@@ -389,9 +388,7 @@ def at_least(jobs: Mapping[Path, Job], costs: Mapping[Path, Cost | None], cores:
 
 
 def plan(config: Config, cores: int, gpus: int = 1) -> str:
-    """What `python -m nmtprune plan` prints: what is left of a run by rule and by table and figure, in hours
-    and on disk.
-    """
+    """The output of `python -m nmtprune plan`: the rest of a run by rule and by table and figure."""
     jobs, estimates, sizes = Jobs(config), Estimates(config), Sizes(config)
     left = {job.makes: job for job in jobs.to_do()}
     costs = {file: estimates.cost(job) for file, job in left.items()}
@@ -421,7 +418,7 @@ def plan(config: Config, cores: int, gpus: int = 1) -> str:
                 _disk(sizes, [left[file] for file in its]),
             )
         )
-    rows.append(("all, what is shared once", *numbers, *total.hours(), _disk(sizes, left.values())))
+    rows.append(("all, shared parts once", *numbers, *total.hours(), _disk(sizes, left.values())))
     lines += [*table(rows), ""]
     return "\n".join([*lines, *_notes(config, jobs, left, costs, estimates, sizes, cores, gpus)])
 
@@ -441,9 +438,7 @@ def _notes(
     cores: int,
     gpus: int,
 ) -> Iterator[str]:
-    """Sentences under the tables: how long by the clock, how much room, and what the numbers leave out or
-    assume.
-    """
+    """Sentences under the tables: wall-clock time, disk space, and what the numbers leave out or assume."""
     if not left:
         yield "everything is there"
         return
@@ -452,28 +447,28 @@ def _notes(
         f" and {gpus} GPU(s)" if any(cost and cost.gpu for cost in costs.values()) else ""
     )
     if len(unknown) < len(left):
-        what = "what is known of takes" if unknown else "it takes"
-        yield f"by the clock: with {on} {what} at least {duration(at_least(jobs, costs, cores, gpus))}"
-    needed, there = sizes.needed(left.values(), cores), human(shutil.disk_usage(".").free)
+        what = "jobs with an estimate take" if unknown else "the run takes"
+        yield f"by the clock: with {on}, {what} at least {duration(at_least(jobs, costs, cores, gpus))}"
+    needed, available = sizes.needed(left.values(), cores), human(shutil.disk_usage(".").free)
     yield (
         f"disk: about {human(needed.left)} more, "
-        f"and {human(needed.running)} while trainings run; {there} are free"
+        f"and {human(needed.running)} while trainings run; {available} are free"
     )
     if needed.unknown:
-        yield f"disk leaves out: {_listed(needed.unknown)}"
+        yield f"disk, without an estimate: {_listed(needed.unknown)}"
     if unknown:
-        yield f"hours leave out, since nothing like it has run here: {_listed(unknown)}"
+        yield f"hours, without an estimate since nothing similar has run here: {_listed(unknown)}"
     if estimates.uncalibrated(unknown):
         yield f"  measure this machine, some seconds a recipe: {commands.nmtprune('plan', '--calibrate')}"
     if assumed := sorted({job.task for job in left.values() if estimates.task(job.task).assumed}):
-        yield f"sets of {SENTENCES:,} sentences are assumed of {', '.join(assumed)}, whose text is not there"
-    yield f"hours are by {estimates.history.jobs} earlier jobs here" + (
-        ", else by calibration" if estimates.is_calibrated else ""
+        yield f"sets of {SENTENCES:,} sentences are assumed for {', '.join(assumed)}, whose text is not there"
+    yield f"hours are estimated by {estimates.history.jobs} earlier jobs here" + (
+        ", otherwise by calibration" if estimates.is_calibrated else ""
     )
 
 
 def _least(config: Config, main: Callable[[], int]) -> dict[str, float]:
-    """Of every kind of job what is not explained by its parts: what it took of a tiny model beyond them."""
+    """For every kind of job, the seconds that a tiny model takes beyond what its calibration explains."""
     with tempfile.TemporaryDirectory(prefix="nmtprune-tiny-") as folder, contextlib.chdir(folder):
         took = calibration.run_tiny(config.settings["device"], main)
         chain = parse(calibration.TINY_MODEL)
@@ -525,12 +520,13 @@ def _listed(jobs: Iterable[Job]) -> str:
 
 
 def calibrate(config: Config, main: Callable[[], int]) -> Iterator[str]:
-    """Measure what is needed for a plan and not known yet: what jobs take at least, and recipes, which it
-    yields. `main`: as in `calibration.run_tiny`.
+    """Measure what a plan needs and does not know yet, and yield what has been measured.
+
+    These are the least costs of all kinds of jobs, and recipes. `main`: as in `calibration.run_tiny`.
     """
     if not paths.LEAST_COSTS.exists():
         write_json(paths.LEAST_COSTS, _least(config, main))
-        yield "what every job takes at least"
+        yield "the least cost of each kind of job"
     estimates = Estimates(config)
     wanted = estimates.uncalibrated(Jobs(config).to_do())
     for chain in calibration.calibrate(

@@ -28,18 +28,20 @@ SECONDS_ALIVE = 120
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the run. `seconds_left`: of the model's own training; 0 if it is done, None if unknown."""
+    """One model of the run; `seconds_left`: of its own training, 0 if it is done, None if unknown."""
 
     chain: Chain
-    state: str
+    status: str
     detail: str = ""
     log: Path | None = None
     seconds_left: float | None = 0.0
 
 
 def status(config: Config) -> str:
-    """A table of the run's models with their states, totals, the time left as far as it is known, and the
-    logs of failed jobs.
+    """The output of `python -m nmtprune status`.
+
+    It is a table of the run's models with the status of each, totals, the time left as far as it is known,
+    and the logs of failed jobs.
     """
     wanted, asked = papers.chains(config), set(papers.scored(config))
     models = sorted({ancestor for chain in wanted for ancestor in chain.ancestors()}, key=str)
@@ -74,8 +76,9 @@ def status(config: Config) -> str:
 
 
 def _kept(config: Config, models: Iterable[Chain]) -> set[Chain]:
-    """The models in units that are read from kept results. Raises UserError if a file of such a unit is
-    missing or was changed.
+    """The models in units that are read from kept results.
+
+    Raises UserError if a file of such a unit is missing or was changed.
     """
     made_here = units.by_unit(units.inputs(config))
     return {
@@ -117,9 +120,7 @@ def progress_of(chain: Chain) -> dict[str, Any] | None:
 
 
 def is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
-    """Whether a process works on a model: it holds the lock on this machine, or reports progress from another
-    one.
-    """
+    """Whether a process works on a model: it holds the lock here, or reports progress from elsewhere."""
     elsewhere = progress is not None and progress.get("machine") != this_machine()
     return is_locked(paths.state(paths.model(chain))) or (
         elsewhere and abs(time.time() - progress["time"]) < SECONDS_ALIVE
@@ -223,7 +224,7 @@ def _error(log: Path) -> str | None:
 
 
 def _table(entries: Iterable[Entry]) -> Iterator[str]:
-    """One block for each task, recipe and seed, with the steps, state and details of each model."""
+    """One block for each task, recipe and seed, with the steps, status and details of each model."""
     for root, group in groupby(
         entries, key=lambda entry: (entry.chain.task, entry.chain.recipe, entry.chain.seed)
     ):
@@ -232,7 +233,7 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
         yield ""
         yield "{}/{}/s{}".format(*root)
         for steps, entry in rows:
-            yield f"  {steps:<{width}}  {entry.state:<11}  {entry.detail}".rstrip()
+            yield f"  {steps:<{width}}  {entry.status:<11}  {entry.detail}".rstrip()
 
 
 def _analyses(config: Config, outdated: set[Path]) -> list[str]:
@@ -250,8 +251,9 @@ def _analyses(config: Config, outdated: set[Path]) -> list[str]:
 
 
 def _left(entries: list[Entry]) -> list[str]:
-    """A line with the time that the remaining trainings will take, as far as a training of the same task and
-    recipe has been timed.
+    """A line with the time that the remaining trainings will take.
+
+    Trainings without a timed training of the same task and recipe are named as not timed.
     """
     left = {entry.chain: entry.seconds_left for entry in entries}
     unknown = sorted({f"{chain.task}/{chain.recipe}" for chain, seconds in left.items() if seconds is None})
@@ -260,7 +262,7 @@ def _left(entries: list[Entry]) -> list[str]:
         return ["time left: not known before a training has run for some seconds"]
     if not known:
         return []
-    at_once = max(1, sum(entry.state == RUNNING for entry in entries))
+    at_once = max(1, sum(entry.status == RUNNING for entry in entries))
     longest = max(sum(left[ancestor] or 0.0 for ancestor in chain.ancestors()) for chain in left)
     sentence = (
         f"time left: about {duration(max(known / at_once, longest))} of training with {at_once} at a "
@@ -270,8 +272,9 @@ def _left(entries: list[Entry]) -> list[str]:
 
 
 def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> list[str]:
-    """A line with the precision of trainings that are done, running and to come; none if all ask for single
-    precision.
+    """A line with the precisions of trainings that are done, running and to come.
+
+    There is none if all trainings ask for single precision.
     """
     trained = [chain for chain in made if chain.last.kind.trains]
     if all(config.schedule(chain.recipe, chain.last.schedule).precision == "fp32" for chain in trained):
@@ -286,13 +289,13 @@ def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> 
         else:
             chosen = precision.of_schedule(config, chain.recipe, chain.last.schedule)
             to_come[f"{chosen.used} ({chosen.reason})" if chosen.reason else chosen.used] += 1
-    said = [f"{number} in {words}" for words, number in used.items()]
-    said += [f"{number} to come in {words}" for words, number in to_come.items()]
-    return [f"training precision: {', '.join(said)}"]
+    parts = [f"{number} in {words}" for words, number in used.items()]
+    parts += [f"{number} to come in {words}" for words, number in to_come.items()]
+    return [f"training precision: {', '.join(parts)}"]
 
 
 def _failures(entries: Iterable[Entry]) -> Iterator[str]:
-    logs = dict.fromkeys(entry.log for entry in entries if entry.state == FAILED)
+    logs = dict.fromkeys(entry.log for entry in entries if entry.status == FAILED)
     if logs:
         yield "logs of failed jobs:"
         yield from (f"  tail -n 40 {_quoted(log)}" for log in logs)

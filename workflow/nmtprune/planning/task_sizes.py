@@ -1,4 +1,4 @@
-"""The sizes of a task's sets, before its text is there and after."""
+"""The sizes of a task's sets, before its text exists and after."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.files import read_json
 
 SENTENCES = 3000  # assumed number of sentences in a set whose text is not there yet
-PIECES, PIECES_OF_TOY = (
-    25,
-    16,
-)  # assumed number of pieces in a sentence whose text is not there yet, end of sentence included
+# assumed number of pieces in a sentence whose text is not there yet, end of sentence included
+PIECES, PIECES_OF_TOY = 25, 16
 BYTES_A_PIECE = 2  # in fairseq's files, for dictionaries of up to 65,500 types
 
 
 class Task:
-    """The sizes of a task: from its text and data if they are there, otherwise as the task states them,
-    otherwise as in WMT's tasks.
+    """The sizes of a task, from its text and data if they exist.
+
+    Otherwise they are the sizes that the task states, or else those of WMT's tasks.
     """
 
     def __init__(self, config: Config, name: str) -> None:
@@ -36,8 +35,9 @@ class Task:
         return self._stated("dev") is None
 
     def sentences(self, split: str) -> int:
-        """Number of sentences in a split: counted if its text exists, otherwise what the task states,
-        otherwise SENTENCES.
+        """Number of sentences in a split.
+
+        It is counted if the text exists; otherwise it is what the task states, or else SENTENCES.
         """
         if split in self._counts:
             return self._counts[split]["kept"]
@@ -55,11 +55,13 @@ class Task:
 
     @property
     def tests(self) -> list[str]:
+        """The names of the test sets."""
         return list(self._task["test"])
 
     def pieces(self, data: Path) -> float:
-        """Mean number of pieces in a sentence of the development set, end of sentence included; assumed if
-        the data are not there yet.
+        """Mean number of pieces in a sentence of the development set, end of sentence included.
+
+        It is assumed if the data do not exist yet.
         """
         side = self._task["target"]
         index = paths.binarised(data) / f"valid.{self._task['source']}-{side}.{side}"

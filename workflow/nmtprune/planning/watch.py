@@ -51,6 +51,7 @@ class WholeRun:
 
     @property
     def is_done(self) -> bool:
+        """Whether no job of the run is left."""
         return self.jobs_done == self.jobs
 
 
@@ -126,7 +127,7 @@ def watch(
     console: Console | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Draw the bars every few seconds until the run is whole or the user stops (Ctrl-C)."""
+    """Draw the bars every few seconds until the run is done or the user stops (Ctrl-C)."""
     jobs = Jobs(config)
     trainings = running(config, jobs)
     run, counted = whole(config, jobs, trainings), time.monotonic()
