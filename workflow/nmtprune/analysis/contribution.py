@@ -17,6 +17,7 @@ from nmtprune.experiment.analysis_kinds import Analysis
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import Component
 from nmtprune.experiment.config import Config
+from nmtprune.foundation.known import known
 from nmtprune.pruning.components import ablation
 from nmtprune.scoring.scorer import Measurement
 from nmtprune.store import checkpoints
@@ -83,7 +84,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
         *contributions(-whole["nll_per_token"], -rows["nll_per_token"].to_numpy()[1:], clip),
     ]
     arrays = {
-        "bleu": np.stack([each.statistics for each in measured.values()]).astype(np.uint16),
+        "bleu": np.stack([known(each.statistics) for each in measured.values()]).astype(np.uint16),
         "nll": np.array([each.likelihood.sentences for each in measured.values()], np.float32),
         "tokens": np.array(next(iter(measured.values())).likelihood.tokens),
     }

@@ -17,6 +17,7 @@ from nmtprune.experiment.analysis_kinds import Analysis
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.known import known
 from nmtprune.pruning.components import moved
 from nmtprune.store import checkpoints
 
@@ -66,5 +67,5 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     for name, measured in measurements.items():
         component, _, alpha = name.partition(" ")
         rows.append({**place(run, component), "alpha": float(alpha or 1), **scores(measured)})
-    statistics = np.stack([each.statistics for each in measurements.values()]).astype(np.uint16)
+    statistics = np.stack([known(each.statistics) for each in measurements.values()]).astype(np.uint16)
     return Analysis(pd.DataFrame(rows).astype({"layer": "Int64"}), {"bleu": statistics})

@@ -20,7 +20,7 @@ UNIMPORTANT = 0.05  # contribution below which a component counts as unimportant
 SAMPLES, SEED = 1000, 12345
 
 
-def contributions(baseline: float, scores: np.ndarray, clip: float) -> np.ndarray:
+def contributions(baseline: float | np.ndarray, scores: np.ndarray, clip: float) -> np.ndarray:
     """Contributions [..., components] of components (equation 1): each one's loss over the largest loss.
 
     `scores` [..., components] are those of the model without each component, `baseline` that of the
@@ -29,8 +29,8 @@ def contributions(baseline: float, scores: np.ndarray, clip: float) -> np.ndarra
     baseline. If no component loses anything, all contributions are 0; an unknown score (NaN) gives an
     unknown contribution (NaN).
     """
-    scores, baseline = np.asarray(scores, float), np.asarray(baseline, float)[..., None]
-    clipped = np.clip(baseline - scores, 0.0, clip / 100 * np.abs(baseline))
+    scores, whole = np.asarray(scores, float), np.asarray(baseline, float)[..., None]
+    clipped = np.clip(whole - scores, 0.0, clip / 100 * np.abs(whole))
     largest = np.max(np.nan_to_num(clipped), axis=-1, keepdims=True, initial=0.0)
     return np.where(largest > 0, clipped / np.where(largest > 0, largest, 1.0), 0.0 * clipped)
 

@@ -63,7 +63,7 @@ def initial(config: Config, chain: Chain) -> Model | None:
 
 def _rows(model: Model, pairs: list[Pair], at: str) -> list[dict[str, Any]]:
     engine = ObservedEngine(model, "cpu")
-    means: dict[tuple[str, str, int], list[float]] = {}
+    means: dict[tuple[Component, str, int], list[float]] = {}
     short = sorted(pairs, key=lambda pair: max(len(pair.source), len(pair.target)))[:SHORT]
     for number, pair in enumerate(pairs):
         passed = engine.observe([pair.source], [pair.target])

@@ -18,6 +18,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import Component, read_component
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.known import known
 from nmtprune.scoring.scorer import Measurement
 from nmtprune.store.ablation_order import ANALYSIS, ITERATIVE, ONE_SHOT
 
@@ -41,7 +42,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
         most = min(run.settings["group"], len(one_shot))
         orders = {ITERATIVE: _iterative(run, one_shot, most), ONE_SHOT: iter(one_shot[:most])}
         rows = [each for method, order in orders.items() for each in _rows(run, method, order)]
-    statistics = np.stack([test.statistics for _, test in rows]).astype(np.uint16)
+    statistics = np.stack([known(test.statistics) for _, test in rows]).astype(np.uint16)
     return Analysis(pd.DataFrame([row for row, _ in rows]), {"test_bleu": statistics})
 
 
@@ -59,7 +60,7 @@ def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Co
                 each: run.measure(*_trial(run, [*ablated, each]), translated=False).likelihood.per_token
                 for each in left
             }
-            candidates = sorted(left, key=likely.get)[: run.settings["candidates"]]
+            candidates = sorted(left, key=likely.__getitem__)[: run.settings["candidates"]]
         measured = {each: run.measure(*_trial(run, [*ablated, each])) for each in candidates}
         chosen = max(measured, key=lambda each: (measured[each].bleu, -measured[each].likelihood.per_token))
         ablated, left = [*ablated, chosen], [each for each in left if each != chosen]

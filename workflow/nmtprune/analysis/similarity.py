@@ -31,7 +31,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     than the model is wide.
     """
     model, device = of_chain(config, chain), config.settings["device"]
-    engine = ObservedEngine(model, None if device == "auto" else device)
+    engine = ObservedEngine(model, device)
     moments: dict[Component, Moments] = {}
     for batch in batches(development(config, chain, model, SENTENCES)):
         passed = engine.observe([pair.source for pair in batch], [pair.target for pair in batch])

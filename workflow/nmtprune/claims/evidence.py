@@ -32,6 +32,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Item, Row
+from nmtprune.foundation.known import known
 from nmtprune.measurements import importances, plateaus, similarity
 from nmtprune.measurements.measurements import Measured, Way
 from nmtprune.scoring import significance
@@ -227,23 +228,23 @@ class Evidence:
         """[1 + SAMPLES]: a model's score on several test sets pooled, as observed and then on bootstrap
         samples drawn within each set.
         """
-        sums = 0.0
+        sums = []
         for name in sets:
             statistics = self.statistics(chain, name, metric)
-            sums = sums + np.concatenate(
-                [statistics.sum(0, keepdims=True), draws(name, len(statistics)) @ statistics]
+            sums.append(
+                np.concatenate([statistics.sum(0, keepdims=True), draws(name, len(statistics)) @ statistics])
             )
-        return (bleu if metric == BLEU else nll_per_token)(sums)
+        return (bleu if metric == BLEU else nll_per_token)(functools.reduce(np.add, sums))
 
     def statistics(self, chain: Chain, test_set: str, metric: str) -> np.ndarray:
         """Statistics of each sentence: [sentences, 10] counts for BLEU, or [sentences, 2] negative
         log-likelihoods and token counts.
         """
+        names = ("bleu",) if metric == BLEU else ("nll", "tokens")
         parts = [
-            self.measured.of_sentences(chain, test_set, what)
-            for what in (("bleu",) if metric == BLEU else ("nll", "tokens"))
+            part for what in names if (part := self.measured.of_sentences(chain, test_set, what)) is not None
         ]
-        if any(part is None for part in parts):
+        if len(parts) < len(names):
             reason = self.measured.missing(chain, {"scores"})
             raise Undecidable(reason or f"the sentence statistics of {chain} were not kept")
         return np.asarray(parts[0], float) if metric == BLEU else np.stack(parts, axis=-1)
@@ -343,7 +344,7 @@ class Evidence:
         """How many times as fast the first seed's model of one row translates as that of another; both must
         have been timed.
         """
-        return self.measured.speed_up(ours.first, theirs.first, way)
+        return known(self.measured.speed_up(ours.first, theirs.first, way))
 
     def seconds(self, row: Row, way: Way | None) -> tuple[float, float]:
         """Seconds to translate the test set, the median of several runs, and the standard error of that
@@ -367,7 +368,7 @@ class Evidence:
         runs = max(2, min(int(measured["runs"]), max(RANGE)))
         return value, MEDIAN * (high - low) / RANGE[runs] / math.sqrt(runs)
 
-    def widths(self, row: Row) -> dict[int, dict[str, float]]:
+    def widths(self, row: Row) -> dict[int, dict[str, int]]:
         """Numbers of feed-forward units and heads that are left, by layer name, for each seed that has been
         scored.
         """

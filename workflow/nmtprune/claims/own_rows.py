@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +59,7 @@ def _item(config: Config, paper: str, name: str, table: Item) -> Item | None:
     return replace(item, rows=rows) if any(row.against for row in rows) else None
 
 
-def _rows(config: Config, stated: dict[str, Any], table: Item) -> Iterator[Row]:
+def _rows(config: Config, stated: Mapping[str, Any], table: Item) -> Iterator[Row]:
     """The run's own rows in the order of the paper's rows, block by block. Of several models of one kind in
     the paper, the first counts.
     """

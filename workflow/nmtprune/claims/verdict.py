@@ -161,7 +161,10 @@ def quantile(share: float, freedom: float) -> float:
 
 
 def over_seeds(
-    values: Sequence[float], unit: str, sentences: float = 0.0, pooled: tuple[float, float] | None = None
+    values: Sequence[float] | np.ndarray,
+    unit: str,
+    sentences: float = 0.0,
+    pooled: tuple[float, float] | None = None,
 ) -> Estimate:
     """The mean of one value per seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom
     in place of the seeds' own.
@@ -169,12 +172,12 @@ def over_seeds(
     With fewer than FEWEST_SEEDS the variance between trainings is left out, and the interval is about these
     models alone.
     """
-    values = np.asarray(values, float)
-    seeds = len(values)
+    of_seeds = np.asarray(values, float)
+    seeds = len(of_seeds)
     if seeds < FEWEST_SEEDS:
-        return Estimate(float(values.mean()), 0.0, sentences, seeds, math.inf, unit)
-    variance, freedom = pooled or (float(values.var(ddof=1)), seeds - 1)
-    return Estimate(float(values.mean()), variance, sentences, seeds, freedom, unit)
+        return Estimate(float(of_seeds.mean()), 0.0, sentences, seeds, math.inf, unit)
+    variance, freedom = pooled or (float(of_seeds.var(ddof=1)), seeds - 1)
+    return Estimate(float(of_seeds.mean()), variance, sentences, seeds, freedom, unit)
 
 
 def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, float] | None = None) -> Estimate:

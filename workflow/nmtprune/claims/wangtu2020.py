@@ -37,6 +37,7 @@ from nmtprune.claims.verdict import (
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import KINDS, read_component
 from nmtprune.experiment.papers import Row
+from nmtprune.foundation.known import known
 from nmtprune.scoring.significance import bleu
 from nmtprune.store.ablation_order import ITERATIVE
 
@@ -61,9 +62,10 @@ def _places(
     """The indices of the components of some kinds in those layers for which `layers(layer, depth)` is
     true.
     """
-    components = [(place, *read_component(name)) for place, name in enumerate(importance.components)]
     chosen = [
-        place for place, kind, layer in components if kind in kinds and layers(layer, importance.depths[kind])
+        place
+        for place, (kind, layer) in enumerate(map(read_component, importance.components))
+        if kind in kinds and layers(layer, importance.depths[kind])
     ]
     if not chosen:
         raise Undecidable("the model has none of the components that are compared")
@@ -241,10 +243,10 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
         return every([agrees("rank correlation", agreement(_rhos(a, b), len(a.components)))])
 
     decisions = over_cases(rows, of_row)
-    cases = [each.deciding for each in decisions]
+    cases = [each.deciding for each in decisions if each.deciding]
     return (
         together(cases).but("; ".join(each.because for each in decisions))
-        if len(cases) > 1 and all(cases)
+        if len(cases) == len(decisions) > 1
         else all_of(decisions)
     )
 
@@ -356,7 +358,7 @@ def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float]
         raise Undecidable("the sentence statistics behind the importances were not kept")
     ranks = np.arange(len(importances)) - (len(importances) - 1) / 2
     is_unimportant = [
-        np.concatenate([each.values[:seeds, None], each.replicates[:seeds]], axis=1) < UNIMPORTANT
+        np.concatenate([each.values[:seeds, None], known(each.replicates)[:seeds]], axis=1) < UNIMPORTANT
         for each in importances
     ]
     slopes = np.stack([each.sum(-1) for each in is_unimportant], axis=-1) @ (ranks / (ranks @ ranks))

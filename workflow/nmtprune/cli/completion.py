@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nmtprune.experiment import paths
 from nmtprune.experiment.config import Config
@@ -57,6 +58,7 @@ def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
         "file": shtab.FILE,
         "folder": shtab.DIRECTORY,
     }
+    action: Any  # shtab reads the attribute that is added
     for action in _actions(parser):
         completes = getattr(action, "completes", None)
         if isinstance(completes, tuple):

@@ -561,7 +561,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(verb: argparse.ArgumentParser, argument: str, settings: dict[str, Any]) -> None:
-    added = verb.add_argument(
+    added: Any = verb.add_argument(  # completion reads the attribute that is added
         argument, **{key: value for key, value in settings.items() if key != "completes"}
     )
     added.completes = settings.get("completes")

@@ -18,25 +18,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from nmtprune.data.download import obtain, unpack, verify
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.known import known
 
 Pair = tuple[str, ...]  # source and target; for toy sentences also their labels
 Source = Mapping[str, Any]
 
-try:
-    from compression import zstd  # in Python >= 3.14
-except ImportError:
-    zstd = None
-
 # For each suffix the first bytes of such files, and a function that opens one (None: not supported).
-_PACKED: dict[str, tuple[bytes, Callable[..., BinaryIO] | None]] = {
+_PACKED: dict[str, tuple[bytes, Callable[..., IO[bytes]] | None]] = {
     ".gz": (b"\x1f\x8b", gzip.open),
     ".bz2": (b"BZh", bz2.open),
     ".xz": (b"\xfd7zXZ\0", lzma.open),
-    ".zst": (b"\x28\xb5\x2f\xfd", zstd and zstd.open),
+    ".zst": (b"\x28\xb5\x2f\xfd", None),
     ".lz4": (b"\x04\x22\x4d\x18", None),
     ".zip": (b"PK\x03\x04", None),
     ".7z": (b"7z\xbc\xaf\x27\x1c", None),
@@ -81,7 +77,7 @@ def fetch(source: Source, place: Place) -> Iterator[Pair]:
     return map(_detokenised(place), pairs) if source.get("tokenised") else pairs
 
 
-def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
+def lines_of(file: IO[bytes], name: str) -> Iterator[str]:
     """Lines of a UTF-8 stream, split at newline characters only.
 
     Raises UserError that names file and line where the text is not UTF-8.
@@ -102,7 +98,7 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[str]:
         raise UserError(f"{name} is damaged ({error}): get it again") from None
 
 
-def check_packing(file: BinaryIO, name: str) -> str | None:
+def check_packing(file: IO[bytes], name: str) -> str | None:
     """The suffix of the format in which a file is compressed, or None for plain text.
 
     The format is recognised by the name or the first bytes. Raises UserError if it cannot be read here.
@@ -121,11 +117,11 @@ def check_packing(file: BinaryIO, name: str) -> str | None:
     return suffix
 
 
-def _unpacked(file: BinaryIO, name: str) -> BinaryIO:
+def _unpacked(file: IO[bytes], name: str) -> IO[bytes]:
     """The decompressed content of a seekable file that is open at its beginning."""
     suffix = check_packing(file, name)
     file.seek(0)
-    return _PACKED[suffix][1](file) if suffix else file
+    return known(_PACKED[suffix][1])(file) if suffix else file
 
 
 def paired(sides: Sequence[Iterable[str]], names: Sequence[str]) -> Iterator[Pair]:
@@ -205,30 +201,28 @@ def _members(archive: Path, pattern: str) -> Iterator[str]:
     """Lines of the archive's members that match a shell pattern, in the order of their names."""
     try:
         with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
-            is_zip = isinstance(opened, zipfile.ZipFile)
-            members = (
-                {member.filename: member for member in opened.infolist()}
-                if is_zip
-                else {m.name: m for m in opened.getmembers()}
-            )
-            files = [
-                name
-                for name, member in members.items()
-                if not (member.is_dir() if is_zip else member.isdir())
-            ]
+            if isinstance(opened, zipfile.ZipFile):
+                files = [member.filename for member in opened.infolist() if not member.is_dir()]
+            else:
+                files = [member.name for member in opened.getmembers() if not member.isdir()]
             names = sorted(fnmatch.filter(files, pattern))
             if not names:
                 raise UserError(f"{archive} has no member {pattern}")
             # members are read in place: nothing is written to disk, whatever their names and links are
             for name in names:
-                if not (is_zip or members[name].isfile()):
-                    raise UserError(
-                        f"{archive}: {name} is a link, not a text file; name the member that it links to"
-                    )
-                with opened.open(name) if is_zip else opened.extractfile(name) as member:
+                with _opened(opened, name, archive) as member:
                     yield from _text_of(lines_of(_unpacked(member, name), f"{archive}: {name}"), name)
     except _DAMAGED as error:
         raise UserError(f"{archive} is damaged ({error}): get it again") from None
+
+
+def _opened(opened: zipfile.ZipFile | tarfile.TarFile, name: str, archive: Path) -> IO[bytes]:
+    """A member of an archive. Raises UserError where it is a link."""
+    if isinstance(opened, zipfile.ZipFile):
+        return opened.open(name)
+    if not opened.getmember(name).isfile():
+        raise UserError(f"{archive}: {name} is a link, not a text file; name the member that it links to")
+    return known(opened.extractfile(name))
 
 
 def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:

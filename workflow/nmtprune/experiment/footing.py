@@ -12,6 +12,7 @@ from typing import Any
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.schedule import Schedule, update_at
+from nmtprune.foundation.known import known
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def updates_before(config: Config, chain: Chain) -> int:
     """
     if chain.last.kind.begins_anew:
         return 0
-    return sum(updates for _, updates in _trainings(config, chain.parent))
+    return sum(updates for _, updates in _trainings(config, known(chain.parent)))
 
 
 def _trainings(config: Config, chain: Chain) -> Iterator[tuple[Schedule, int]]:

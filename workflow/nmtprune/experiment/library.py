@@ -51,15 +51,15 @@ class Shelf:
         Raises UserError for a name that is given twice, and for an unknown one that an unreadable file may
         have.
         """
-        first, *others = self.places.get(name, [None])
-        if others:
+        places = self.places.get(name, [])
+        if len(places) > 1:
             raise UserError(
-                f"{others[0]}: there is another recipe `{name}` in {first.of_file}; give one of them another "
-                "name"
+                f"{places[1]}: there is another recipe `{name}` in {places[0].of_file}; give one of them "
+                "another name"
             )
-        for file in self.unreadable if first is None else ():
+        for file in () if places else self.unreadable:
             read_yaml(file)
-        return first
+        return places[0] if places else None
 
 
 def shelf(folder: Path) -> Shelf:

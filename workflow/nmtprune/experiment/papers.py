@@ -22,6 +22,7 @@ from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
+from nmtprune.foundation.known import known
 
 FOLDER = WORKFLOW / "papers"
 OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
@@ -121,7 +122,7 @@ class Item:
     @property
     def number(self) -> str:
         """Its name as printed: `Table 2`."""
-        word, digits = re.fullmatch(r"(.*?)(\d+[a-z]?)?", self.name).groups()
+        word, digits = known(re.fullmatch(r"(.*?)(\d+[a-z]?)?", self.name)).groups()
         return f"{word.capitalize()} {digits or ''}".strip()
 
 
@@ -459,7 +460,7 @@ def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
     return {
         each
         for each in chains(config)
-        if each.last.kind.continues and len(each.steps) == 2 and each.parent in models
+        if each.last.kind.continues and len(each.steps) == 2 and known(each.parent) in models
     }
 
 

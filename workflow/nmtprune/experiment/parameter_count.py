@@ -26,7 +26,7 @@ def parameters(architecture: Mapping[str, Any], types: tuple[int, int]) -> int |
     if "lstm" in name:
         # an LSTM layer is two matrices 4d x d; the decoder is fed its last attention output, and its
         # attention is a matrix 2d x d or 3d x d
-        attention = {"dot": 2, "none": 0}.get(architecture.get("attention"), 3)
+        attention = {"dot": 2, "none": 0}.get(architecture.get("attention", ""), 3)
         fed = 0 if name == "nmtprune_lstm" else 4
         return width * tables + width**2 * (8 * sum(layers) + attention + fed)
     if not architecture.get("ffn_dim"):

@@ -172,6 +172,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in above.items():
         under = merged.get(key)
         deep = isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate"
-        same = deep and value.get("name", under.get("name")) == under.get("name")
-        merged[key] = merge(under, value) if same else value
+        if deep and value.get("name", under.get("name")) == under.get("name"):
+            value = merge(under, value)
+        merged[key] = value
     return merged

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.components import of_shape, read_component
 from nmtprune.foundation.errors import suggest
+from nmtprune.foundation.known import known
 
 if TYPE_CHECKING:
     from nmtprune.experiment.chain import Chain, Step
@@ -227,7 +228,7 @@ def _is_known_to_engine(config: Config, chain: Chain) -> str | None:
 
 
 def _is_kept(config: Config, chain: Chain) -> str | None:
-    percent, trained = chain.last["percent"], chain.parent
+    percent, trained = chain.last["percent"], known(chain.parent)
     if percent == INITIAL:
         return None
     kept = [f"{each:g}" for each in config.schedule(chain.recipe, trained.last.schedule).snapshots]
@@ -244,26 +245,26 @@ def _is_kept(config: Config, chain: Chain) -> str | None:
 
 def selected(chain: Chain) -> Path:
     """The parent's selected checkpoint."""
-    return paths.checkpoint_of(chain.parent)
+    return paths.checkpoint_of(known(chain.parent))
 
 
 def latest(chain: Chain) -> Path:
     """The parent's latest checkpoint, where several steps are phases of one training; of a parent that does
     not train its only one.
     """
-    parent = chain.parent
+    parent = known(chain.parent)
     return paths.model(parent) / paths.LAST if parent.last.kind.trains else selected(chain)
 
 
 def unrounded(chain: Chain) -> Path:
     """The parent's checkpoint, or what it has rounded: that is trained, not its rounding."""
-    parent = chain.parent
-    return paths.checkpoint_of(parent.parent if parent.last.kind.leaves == INT8 else parent)
+    parent = known(chain.parent)
+    return paths.checkpoint_of(known(parent.parent) if parent.last.kind.leaves == INT8 else parent)
 
 
 def kept_on_the_way(chain: Chain) -> Path:
     """The checkpoint that the parent's training has kept at the percentage that the step names."""
-    directory, percent = paths.model(chain.parent), chain.last["percent"]
+    directory, percent = paths.model(known(chain.parent)), chain.last["percent"]
     return directory / paths.INITIAL if percent == INITIAL else paths.snapshot(directory, percent)
 
 

@@ -15,6 +15,7 @@ from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SPEED
 from nmtprune.experiment.step_kinds import INT8_ENGINES, SPARSE
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, suggest
+from nmtprune.foundation.known import known
 from nmtprune.measurements.measurements import Measured
 
 
@@ -132,8 +133,8 @@ def candidates(measured: Measured, models: Iterable[Chain]) -> list[Candidate]:
 
 
 def _candidate(measured: Measured, seeds: list[Chain]) -> Candidate:
-    dev = {chain: _bleu(measured, chain, "dev") for chain in seeds}
-    best = max(seeds, key=lambda chain: dev[chain])
+    dev = {chain: known(_bleu(measured, chain, "dev")) for chain in seeds}
+    best = max(seeds, key=dev.__getitem__)
     test = [_bleu(measured, chain, measured.test_set(chain.task)) for chain in seeds]
     macs = [measured.value(chain, "macs_per_word") for chain in seeds]
     costs = (*_size(measured, seeds), *_speed(measured, seeds), _mean(macs))
@@ -146,26 +147,26 @@ def _bleu(measured: Measured, chain: Chain, test_set: str) -> float | None:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.mean(known) if known else None
+    measured = [value for value in values if value is not None]
+    return statistics.mean(measured) if measured else None
 
 
 def _size(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | None]:
     """Bytes of the smallest engine's files and that engine; if none was measured, stored size and None."""
     bytes_by_engine = _by_engine(measured, seeds, "size_on_disk")
-    smallest = min(bytes_by_engine, key=bytes_by_engine.get, default=None)
-    return (
-        (bytes_by_engine[smallest], smallest)
-        if bytes_by_engine
-        else (_mean([measured.value(chain, "size_stored") for chain in seeds]), None)
-    )
+    if not bytes_by_engine:
+        return _mean([measured.value(chain, "size_stored") for chain in seeds]), None
+    smallest = min(bytes_by_engine, key=bytes_by_engine.__getitem__)
+    return bytes_by_engine[smallest], smallest
 
 
 def _speed(measured: Measured, seeds: list[Chain]) -> tuple[float | None, str | None]:
     """Source words per second in the fastest engine, and that engine."""
     speeds = _by_engine(measured, seeds, "words_per_second")
-    fastest = max(speeds, key=speeds.get, default=None)
-    return speeds.get(fastest), fastest
+    if not speeds:
+        return None, None
+    fastest = max(speeds, key=speeds.__getitem__)
+    return speeds[fastest], fastest
 
 
 def _by_engine(measured: Measured, seeds: list[Chain], column: str) -> dict[str, float]:

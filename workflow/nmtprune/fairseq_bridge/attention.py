@@ -36,11 +36,12 @@ class Packing:
     @classmethod
     def of(cls, held: Tensor) -> Packing:
         """The packing of a batch; `held` [sentences, length] is true where there is a token."""
+        sentences, length = held.shape
         if bool(held.all()):
-            return cls(*held.shape, None, held.numel())
+            return cls(sentences, length, None, held.numel())
         tokens = held.flatten().nonzero().squeeze(1)
         step = ROWS if torch.is_autocast_enabled(held.device.type) else 1
-        return cls(*held.shape, tokens, -(-len(tokens) // step) * step)
+        return cls(sentences, length, tokens, -(-len(tokens) // step) * step)
 
     def pack(self, padded: Tensor, fill: int = 0) -> Tensor:
         """[sentences * length, ...] to [rows, ...]; the rows after the tokens hold `fill`."""

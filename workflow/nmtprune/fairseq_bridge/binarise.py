@@ -31,12 +31,19 @@ class Subwords(Protocol):
     """The interface of subwords that binarising needs; `data.subwords` implements it."""
 
     languages: tuple[str, str]
-    joint_dictionary: bool
-    most_types: int | None
-    given_dictionaries: list[Path] | None
+
+    @property
+    def joint_dictionary(self) -> bool: ...
+
+    @property
+    def most_types(self) -> int | None: ...
+
+    @property
+    def given_dictionaries(self) -> list[Path] | None: ...
 
     def encode(self, side: Side, line: str) -> str:
         """A line of plain text as pieces separated by spaces."""
+        ...
 
 
 def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folder: Path) -> dict[str, int]:
@@ -53,7 +60,7 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
         tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as source,
         tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as target,
     ):
-        encoded = {"source": source, "target": target}
+        encoded: dict[Side, IO[str]] = {"source": source, "target": target}
         dictionaries = _dictionaries(text_folder, subwords, encoded)
         for side, language, dictionary in zip(SIDES, subwords.languages, dictionaries, strict=True):
             _save(dictionary, folder / f"dict.{language}.txt")

@@ -134,7 +134,7 @@ def as_dictionary(symbols: list[str]) -> Dictionary:
     return dictionary
 
 
-def build_model(model: Model, source: Dictionary, target: Dictionary) -> torch.nn.Module:
+def build_model(model: Model, source: Dictionary, target: Dictionary) -> Any:
     """The fairseq module with the weights of `model`.
 
     Raises UserError if the architecture is unknown or does not fit the weights.

@@ -21,7 +21,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import LegacyDistributedDataParallel, ModuleProxyWrapper
 from omegaconf import II
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from nmtprune.fairseq_bridge import packed
@@ -198,7 +198,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             loss = loss + self.penalty(sample["ntokens"])
         return loss, sample_size, log
 
-    def _packed(self, model: nn.Module, sample: dict) -> tuple[Tensor, int, dict[str, Any]]:
+    def _packed(self, model: Any, sample: dict) -> tuple[Tensor, int, dict[str, Any]]:
         """`forward` without penalty for a model that `packed` supports."""
         given = sample["net_input"]
         source, target_input, target = packed.filled_up(
@@ -235,7 +235,7 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
         )
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> Any:
     """The model inside fairseq's wrappers for distributed training."""
     while isinstance(model, (LegacyDistributedDataParallel, ModuleProxyWrapper)):
         model = model.module

@@ -41,7 +41,7 @@ class LstmConfig(FairseqDataclass):
     decoder_layers: int = field(
         default=4, metadata={"help": "layers that write the target; as many as encoder_layers"}
     )
-    attention: ATTENTION = field(
+    attention: ATTENTION = field(  # pyright: ignore[reportInvalidTypeForm]
         default="dot", metadata={"help": "score of the global attention, or no attention"}
     )
     dropout: float = field(

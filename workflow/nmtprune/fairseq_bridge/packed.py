@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
@@ -40,7 +41,7 @@ _EXTRAS = (
 
 
 @lru_cache(maxsize=1)  # asked for every batch of a training, and slow to compute
-def supports(model: nn.Module) -> bool:
+def supports(model: Any) -> bool:
     """Whether `features` supports the model.
 
     It supports fairseq's Transformer without optional parts, students, and the LSTM of See et al., on a
@@ -67,7 +68,7 @@ def supports(model: nn.Module) -> bool:
     return plain and own_layers and isinstance(projection, nn.Linear) and projection.bias is None
 
 
-def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
+def features(model: Any, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:
     """The input of the output projection at the target's tokens [rows, d], and their packing.
 
     `source`: types [sentences, source length]; `target_input`: types [sentences, target length], the
@@ -81,7 +82,7 @@ def features(model: nn.Module, source: Tensor, target_input: Tensor) -> tuple[Te
     return _decode(model.decoder, target_input, memory, source_packing)
 
 
-def filled_up(model: nn.Module, source: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+def filled_up(model: Any, source: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
     """Pad sources (on the left) and targets (on the right) to multiples of LENGTHS positions.
 
     All are types [sentences, length]. oneDNN then compiles fewer kernels (see `Packing`). In single
@@ -97,7 +98,7 @@ def filled_up(model: nn.Module, source: Tensor, *targets: Tensor) -> tuple[Tenso
     )
 
 
-def _encode(encoder: nn.Module, source: Tensor) -> tuple[Tensor, Packing]:
+def _encode(encoder: Any, source: Tensor) -> tuple[Tensor, Packing]:
     packing = Packing.of(source.ne(encoder.padding_idx))
     padding = _hidden_padding(packing)
     x = _embedded(encoder, source, packing)
@@ -109,9 +110,7 @@ def _encode(encoder: nn.Module, source: Tensor) -> tuple[Tensor, Packing]:
     return x if encoder.layer_norm is None else encoder.layer_norm(x), packing
 
 
-def _decode(
-    decoder: nn.Module, target_input: Tensor, memory: Tensor, source: Packing
-) -> tuple[Tensor, Packing]:
+def _decode(decoder: Any, target_input: Tensor, memory: Tensor, source: Packing) -> tuple[Tensor, Packing]:
     packing = Packing.of(target_input.ne(decoder.padding_idx))
     # Padding need not be hidden: it comes after all tokens of a target.
     later = _hidden_later(packing.length, memory.device)
@@ -129,7 +128,7 @@ def _decode(
     return x if decoder.layer_norm is None else decoder.layer_norm(x), packing
 
 
-def _embedded(side: nn.Module, types: Tensor, packing: Packing) -> Tensor:
+def _embedded(side: Any, types: Tensor, packing: Packing) -> Tensor:
     """Scaled embeddings plus positions, with dropout [rows, d], of types [sentences, length]."""
     x = side.embed_scale * side.embed_tokens(packing.pack(types.flatten()))
     if side.embed_positions is not None:
@@ -137,9 +136,7 @@ def _embedded(side: nn.Module, types: Tensor, packing: Packing) -> Tensor:
     return dropout(x, rate(side.dropout_module))
 
 
-def _residual(
-    layer: nn.Module, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]
-) -> Tensor:
+def _residual(layer: Any, x: Tensor, norm: nn.Module | None, sub_layer: Callable[[Tensor], Tensor]) -> Tensor:
     """`x` plus the sub-layer's output, as in `student.Layer.residual`; no sub-layer if `norm` is None."""
     if norm is None:
         return x
@@ -151,7 +148,7 @@ def _residual(
     return norm(dropped_sum(x, sub_layer(x), p))
 
 
-def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
+def _feed_forward(layer: Any, x: Tensor) -> Tensor:
     if layer.fc1 is None:
         return layer.fc2(x)
     hidden, activation = layer.fc1(x), layer.activation_fn
@@ -159,7 +156,7 @@ def _feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
     return layer.fc2(dropout(hidden, rate(layer.activation_dropout_module)))
 
 
-def _self_attention(attention: nn.Module, packing: Packing, hidden: Tensor | None, x: Tensor) -> Tensor:
+def _self_attention(attention: Any, packing: Packing, hidden: Tensor | None, x: Tensor) -> Tensor:
     """Self-attention of `x` [rows, d].
 
     `hidden` [sentences or 1, 1 or length, length]: added to the scores (see `attend`), or None.
@@ -175,7 +172,7 @@ def _self_attention(attention: nn.Module, packing: Packing, hidden: Tensor | Non
 
 
 def _cross_attention(
-    attention: nn.Module, packing: Packing, memory: Tensor, source: Packing, hidden: Tensor | None, x: Tensor
+    attention: Any, packing: Packing, memory: Tensor, source: Packing, hidden: Tensor | None, x: Tensor
 ) -> Tensor:
     """Attention of `x` [rows, d] to `memory` [source rows, d], the encoder's output at the tokens."""
     heads = attention.num_heads

@@ -43,7 +43,8 @@ class StackedLstm(nn.LSTM):
         if inputs.is_cuda or not self.training:
             return super().forward(inputs, before)
         if before is None:
-            before = (inputs.new_zeros(self.num_layers, len(inputs), self.hidden_size),) * 2
+            zeros = inputs.new_zeros(self.num_layers, len(inputs), self.hidden_size)
+            before = zeros, zeros
         states, (hidden, cell), final = inputs, before, []
         for layer, weights in enumerate(self.all_weights):
             states = self.between_layers(states) if layer else states

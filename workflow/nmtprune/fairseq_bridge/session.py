@@ -229,7 +229,7 @@ def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str,
 
     Our loss is saved under the name of fairseq's, which it equals.
     """
-    container = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    container: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     if container["criterion"]["_name"] == OUR_CRITERION:
         container["criterion"]["_name"] = STOCK_CRITERION
     return {

@@ -64,7 +64,7 @@ def _load_whole_checkpoints() -> None:
 def _evaluate_literals_alone() -> None:
     for name, module in list(sys.modules.items()):
         if name == "fairseq.utils" or name.startswith("fairseq.models."):
-            module.eval = literals.value_of
+            vars(module)["eval"] = literals.value_of
 
 
 def _remove_fast_path() -> None:

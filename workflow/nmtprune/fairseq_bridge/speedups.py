@@ -28,6 +28,7 @@ from torch import Tensor
 
 from nmtprune.fairseq_bridge.attention import softmax
 from nmtprune.fairseq_bridge.dropout import dropout, rate
+from nmtprune.foundation.known import known
 
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _M_MMAP_MAX = -4
@@ -70,8 +71,9 @@ def _fused_adam() -> None:
 
     def fits_kernel(p: torch.nn.Parameter) -> bool:
         # The kernel ignores strides.
-        single = p.dtype == p.grad.dtype == torch.float32
-        return single and not p.grad.is_sparse and p.is_contiguous() and p.grad.is_contiguous()
+        grad = known(p.grad)
+        single = p.dtype == grad.dtype == torch.float32
+        return single and not grad.is_sparse and p.is_contiguous() and grad.is_contiguous()
 
     def step(self: Any, closure: Callable | None = None) -> Any:
         moving = [p for group in self.param_groups for p in group["params"] if p.grad is not None]

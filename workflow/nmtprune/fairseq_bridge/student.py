@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from nmtprune.experiment.shapes import Shape
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.known import known
 
 Incremental = dict[str, dict[str, Tensor | None]]
 
@@ -65,7 +66,7 @@ class StudentConfig(FairseqDataclass):
     decoder_normalize_before: bool = field(
         default=False, metadata={"help": "layer norms before the decoder's sub-layers"}
     )
-    decoder_self: ChoiceEnum(["attention", "ssru"]) = field(
+    decoder_self: ChoiceEnum(["attention", "ssru"]) = field(  # pyright: ignore[reportInvalidTypeForm]
         default="attention", metadata={"help": "how a target position sees earlier ones"}
     )
     tied_decoder_layers: bool = field(
@@ -81,7 +82,7 @@ class StudentConfig(FairseqDataclass):
         default=False, metadata={"help": "tie target embedding and output projection"}
     )
     share_all_embeddings: bool = field(default=False, metadata={"help": "tie the source embedding as well"})
-    activation_fn: ChoiceEnum(utils.get_available_activation_fns()) = field(
+    activation_fn: ChoiceEnum(utils.get_available_activation_fns()) = field(  # pyright: ignore[reportInvalidTypeForm]
         default="relu", metadata={"help": "activation of the feed-forward layers"}
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout of sub-layer outputs and embeddings"})
@@ -235,8 +236,8 @@ class Layer(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         """The feed-forward network of `x` [length, sentences, d]."""
         if self.fc1 is None:
-            return self.fc2(x)
-        return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(x))))
+            return known(self.fc2)(x)
+        return known(self.fc2)(self.activation_dropout_module(self.activation_fn(self.fc1(x))))
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
         """Do nothing; fairseq's encoder calls this to rename the parameters of older checkpoints."""
@@ -281,7 +282,9 @@ class EncoderLayer(Layer):
         `encoder_padding_mask`: [sentences, length], true at padding.
         """
         x = self.residual(
-            x, self.self_attn_layer_norm, lambda y: self.self_attn(y, y, padded=encoder_padding_mask)[0]
+            x,
+            self.self_attn_layer_norm,
+            lambda y: known(self.self_attn)(y, y, padded=encoder_padding_mask)[0],
         )
         return self.residual(x, self.final_layer_norm, self.feed_forward)
 
@@ -328,11 +331,11 @@ class DecoderLayer(Layer):
         def look_back(y: Tensor) -> Tensor:
             if self.ssru is not None:
                 return self.ssru(y, incremental_state)
-            return self.self_attn(y, y, hidden=self_attn_mask, incremental_state=incremental_state)[0]
+            return known(self.self_attn)(y, y, hidden=self_attn_mask, incremental_state=incremental_state)[0]
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
-            y, weights = self.encoder_attn(
+            y, weights = known(self.encoder_attn)(
                 y, encoder_out, padded=encoder_padding_mask, incremental_state=incremental_state
             )
             return y

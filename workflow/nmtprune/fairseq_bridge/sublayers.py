@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nmtprune.experiment.components import Component
 from nmtprune.fairseq_bridge.generation import FairseqEngine
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.known import known
 from nmtprune.pruning.components import components_of, sub_layer_of
 from nmtprune.store.checkpoints import is_transformer
 from nmtprune.store.model import Model
@@ -70,7 +71,7 @@ class Pass:
 class ObservedEngine(FairseqEngine):
     """A Transformer whose components can be observed; raises UserError for another architecture."""
 
-    def __init__(self, model: Model, device: str | None = None) -> None:
+    def __init__(self, model: Model, device: str = "auto") -> None:
         if not is_transformer(model.options):
             architecture = model.options.get("arch") or model.options.get("_name")
             raise UserError(
@@ -86,7 +87,9 @@ class ObservedEngine(FairseqEngine):
         """What passes through every component for pairs of sentences in pieces, which may be in any order."""
         batch = self._batch(sources, targets)["net_input"]
         with ExitStack() as watched:
-            seen = {each: watched.enter_context(_watch(*self._modules(each))) for each in self.components}
+            seen = {
+                each: watched.enter_context(_watch(*known(self._modules(each)))) for each in self.components
+            }
             encoded = self._model.encoder(batch["src_tokens"], src_lengths=batch["src_lengths"])
             decoded, _ = self._model.decoder(
                 batch["prev_output_tokens"], encoder_out=encoded, features_only=True
@@ -119,7 +122,7 @@ class ObservedEngine(FairseqEngine):
 
         Raises UserError like `at_position`.
         """
-        (_, norm, _, last), (stream, output) = self._parts(component), passed.components[component]
+        (_, norm, _, last), (stream, output) = known(self._parts(component)), passed.components[component]
         function = _self_attention(last, norm or nn.Identity(), hidden_later=component.kind == "D.SA")
         if not torch.allclose(function(stream[:, 0]), output[:, 0], rtol=1e-3, atol=1e-4):
             raise UserError(
@@ -129,7 +132,7 @@ class ObservedEngine(FairseqEngine):
         return function
 
     def _function(self, component: Component, passed: Pass, position: int) -> Callable[[Tensor], Tensor]:
-        layer, norm, first, last = self._parts(component)
+        layer, norm, first, last = known(self._parts(component))
         stream = passed.components[component].input[:, 0]
         normed = norm or nn.Identity()
         if sub_layer_of(component).component == "ffn":
@@ -175,7 +178,7 @@ def _watch(entry: nn.Module, last: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def _attention(
-    module: nn.Module, normed: nn.Module, memory: Tensor, with_itself: bool
+    module: Any, normed: nn.Module, memory: Tensor, with_itself: bool
 ) -> Callable[[Tensor], Tensor]:
     """Attention of one position to `memory` [positions, d], and to itself if `with_itself`.
 

@@ -7,6 +7,8 @@ import importlib.util
 import re
 from pathlib import Path
 
+from nmtprune.foundation.known import known
+
 
 def of(package: str) -> str:
     """The installed version of a package. Raises PackageNotFoundError.
@@ -16,7 +18,7 @@ def of(package: str) -> str:
     """
     version = importlib.metadata.version(package)
     if package == "torch":
-        file = Path(importlib.util.find_spec("torch").origin).with_name("version.py")
+        file = Path(known(known(importlib.util.find_spec("torch")).origin)).with_name("version.py")
         full = re.search(r"""^__version__ = ['"](.+)['"]""", file.read_text(encoding="utf-8"), re.MULTILINE)
         return full[1] if full else version
     return version

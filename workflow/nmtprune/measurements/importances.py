@@ -39,7 +39,8 @@ def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
     replicates = [
         _replicates(chain, numbers, metric, components, settings, measured) for chain, numbers in analyses
     ]
-    of_all_seeds = None if any(each is None for each in replicates) else np.stack(replicates)
+    drawn = [each for each in replicates if each is not None]
+    of_all_seeds = np.stack(drawn) if len(drawn) == len(replicates) else None
     return Importance(components, values[list(components)].to_numpy(float), of_all_seeds)
 
 

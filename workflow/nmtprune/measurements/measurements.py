@@ -68,7 +68,7 @@ class Measured:
         sets.
         """
         names = list(self.config.task(task)["test"])
-        return names if which == "all" else names[which - 1 : which]
+        return names if isinstance(which, str) else names[which - 1 : which]
 
     def scores(self, chain: Chain, test_set: str | None = None) -> dict[str, str] | None:
         """The row of a chain's score table for a test set, the main one by default."""
@@ -158,15 +158,15 @@ class Measured:
         (of several, the first in WAYS); None if no row was timed.
         """
         timed = {way: sum(self.speed(row.first, way) is not None for row in item.rows) for way in WAYS}
-        best = max(timed, key=timed.get)
+        best = max(timed, key=timed.__getitem__)
         return best if timed[best] else None
 
     def speed_up(self, ours: Chain, theirs: Chain, way: Way | None) -> float | None:
         """How many times as fast one chain translates as another; None if one of them was not timed in that
         way.
         """
-        rows = [self.speed(chain, way) for chain in (ours, theirs)]
-        return None if None in rows else protocol.speed_up(*rows)
+        our_row, their_row = self.speed(ours, way), self.speed(theirs, way)
+        return None if our_row is None or their_row is None else protocol.speed_up(our_row, their_row)
 
     def _speed_file(self, chain: Chain) -> Path:
         return self.where(paths.speed(self.config.name, chain.task))
@@ -340,8 +340,9 @@ class Measured:
         """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on a test set by its number, or
         on `all` together.
         """
-        of_sets = [self.of_sentences(chain, name, "bleu") for name in self.test_sets(chain.task, which)]
-        return None if any(each is None for each in of_sets) else np.concatenate(of_sets)[None]
+        names = self.test_sets(chain.task, which)
+        of_sets = [each for name in names if (each := self.of_sentences(chain, name, "bleu")) is not None]
+        return np.concatenate(of_sets)[None] if len(of_sets) == len(names) else None
 
     def of_sentences(self, chain: Chain, test_set: str, what: str) -> np.ndarray | None:
         """Statistics of every sentence: `bleu` [sentences, 10], `nll` or `tokens` [sentences].
@@ -388,4 +389,5 @@ def _number(value: Any) -> float | None:
 
 def _mean(values: list[float | None]) -> float | None:
     """The mean of values; None if there are none, or if one is missing."""
-    return None if not values or None in values else sum(values) / len(values)
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if values and len(there) == len(values) else None

@@ -202,13 +202,14 @@ def _more_bleu(root: Chain, longer: Chain, measured: Measured) -> float | None:
     """The gain in development BLEU; None if one of the two models is not scored, or if the set is so small
     that equal models differ by more than BLEU_GAIN.
     """
-    scores = [measured.value(each, "dev_bleu") for each in (root, longer)]
+    before, after = (measured.value(each, "dev_bleu") for each in (root, longer))
     if (
-        None in scores
+        before is None
+        or after is None
         or int((measured.scores(root, "dev") or {}).get("sentences") or FEWEST_SENTENCES) < FEWEST_SENTENCES
     ):
         return None
-    return scores[1] - scores[0]
+    return after - before
 
 
 def _nll(history: pd.DataFrame) -> pd.Series:

@@ -54,12 +54,14 @@ def unimportant(order: pd.DataFrame, k: int) -> list[str]:
 
 def similar(chain: Chain, measured: Measured) -> Similar | None:
     """The similarities and groups of one model; None if one of the analyses behind them is missing."""
-    analyses = [measured.analysis(chain, name) for name in ("similarity", "contribution", "order")]
-    if any(each is None for each in analyses):
+    similarity, contribution, order = (
+        measured.analysis(chain, name) for name in ("similarity", "contribution", "order")
+    )
+    if similarity is None or contribution is None or order is None:
         return None
-    similarity, contribution, order = analyses
     k = measured.config.importance(chain.recipe)["group"]
-    groups = dict(zip(GROUPS, (important(contribution, k), unimportant(order, k)), strict=True))
+    names = important(contribution, k), unimportant(order, k)
+    groups: dict[str, list[str]] = dict(zip(GROUPS, names, strict=True))
     return Similar(similarity.set_index("component")["pwcca"], groups)
 
 

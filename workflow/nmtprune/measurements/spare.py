@@ -32,7 +32,7 @@ def spare(shares: Sequence[float], losses: np.ndarray, margin: float = MARGIN) -
 
 def is_bound(losses: np.ndarray, margin: float = MARGIN) -> np.ndarray:
     """Whether no loss [points, ...] exceeds the margin, so that `spare` is only a lower bound."""
-    return ~(_rising(losses) > margin).any(0)
+    return np.logical_not((_rising(losses) > margin).any(0))
 
 
 def _rising(losses: np.ndarray) -> np.ndarray:

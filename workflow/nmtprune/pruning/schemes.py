@@ -112,6 +112,7 @@ def _class_deviations(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _deviation(parts: list[Tensor]) -> Tensor:
     """Standard deviation of all values of several tensors."""
     size = sum(part.numel() for part in parts)
-    mean = sum(part.sum(dtype=torch.float64) for part in parts) / size
-    squares = sum((part - mean).square_().sum(dtype=torch.float64) for part in parts)
+    zero = torch.zeros((), dtype=torch.float64)
+    mean = sum((part.sum(dtype=torch.float64) for part in parts), zero) / size
+    squares = sum(((part - mean).square_().sum(dtype=torch.float64) for part in parts), zero)
     return (squares / size).sqrt().float()

@@ -4,7 +4,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -650,7 +650,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
     return [f"Speed: {', '.join(said)}.{seed}"]
 
 
-def _spread(rows: list[Mapping[str, str]]) -> str:
+def _spread(rows: Sequence[Mapping[str, str]]) -> str:
     """How far runs were from their median, and how busy other processes kept the machine."""
     spread = max(
         (float(row["seconds_high"]) - float(row["seconds_low"])) / 2 / float(row["seconds"]) for row in rows

@@ -21,7 +21,9 @@ matplotlib.use("Agg")
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Bbox
@@ -101,14 +103,14 @@ def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
     return pd.concat([low, high[half > 0]], ignore_index=True)  # seaborn asks for an index without duplicates
 
 
-def lines(axes: pyplot.Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
+def lines(axes: Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
     """Draw a line for each `name` of the points over `x` in its look: the mean of `y`, with whiskers between
     the `ends`.
 
     The markers of dashed lines are hollow. No legend is drawn; that is left to the caller.
     """
     dashes = {name: each.dashes for name, each in looks.items()}
-    whiskers = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
+    whiskers: dict[str, Any] = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
     seaborn.lineplot(
         points,
         x="x",
@@ -132,7 +134,7 @@ def is_wide(values: pd.Series) -> bool:
     return len(magnitudes) > 0 and magnitudes.max() > max(FAR_BEYOND * magnitudes.median(), 1)
 
 
-def fit(axes: pyplot.Axes, which: str, values: pd.Series) -> None:
+def fit(axes: Axes, which: str, values: pd.Series) -> None:
     """Set the scale of the axis `x` or `y`: logarithmic beyond ±1 and linear between if the values are wide,
     otherwise linear.
     """
@@ -151,7 +153,7 @@ def number_powers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
+def label(axes: Axes, points: pd.DataFrame) -> None:
     """Write each point's `label` at the nearest place that is free of points and earlier labels; a distant
     label gets a line to its point.
 
@@ -180,7 +182,7 @@ def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
                 if distance > _DISTANCES[1]
                 else None,
             )
-            box = note.get_window_extent(figure.canvas.get_renderer())
+            box = note.get_window_extent()
             if (
                 inside.containsx(box.x0)
                 and inside.containsx(box.x1)
@@ -193,7 +195,7 @@ def label(axes: pyplot.Axes, points: pd.DataFrame) -> None:
         taken.append(box)
 
 
-def empty(axes: pyplot.Axes) -> None:
+def empty(axes: Axes) -> None:
     """Write in a panel that nothing has been measured yet."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, "no scores yet", transform=axes.transAxes, ha="center", color="#666666")
@@ -211,7 +213,7 @@ def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
     return [f"Missing in {len(absent)} of {len(numbers)} rows: {'; '.join(reasons[:shown])}{more}."]
 
 
-def save(figure: pyplot.Figure, *files: Path) -> None:
+def save(figure: Figure, *files: Path) -> None:
     """Write a figure in the format of each file's extension, without dates, so that equal figures are equal
     files.
 

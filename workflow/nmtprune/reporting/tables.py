@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     ]
     ours = pd.DataFrame(records, columns=None if records else names)
     ours[["same_as", *variables]] = ours[["same_as", *variables]].convert_dtypes()
-    published = {
+    published: dict[str, list[Any]] = {
         f"{c.key}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published
     }
     if any("significance" in row.published for row in item.rows):
@@ -113,7 +114,7 @@ def _widths(row: Row, shown: tuple[str, ...], measured: Measured) -> dict[str, f
 
 
 def _published(row: Row, column: Column) -> float:
-    text = row.published.get(column.published, "")
+    text = row.published.get(column.published or "", "")
     return float(text) * column.scale if text else math.nan
 
 
@@ -127,11 +128,11 @@ def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str
     names = ("delta_low", "delta_high", "p_bootstrap", "better", "worse", "p_sign")
     if row.against is None:
         return dict.fromkeys(names, math.nan)
-    system = [measured.statistics(chain, test_set) for chain in row.chains]
-    baseline = [measured.statistics(chain, test_set) for chain in row.against.chains]
-    if any(each is None for each in system + baseline):
+    chains = (*row.chains, *row.against.chains)
+    there = [each for chain in chains if (each := measured.statistics(chain, test_set)) is not None]
+    if len(there) < len(chains):
         return dict.fromkeys(names, math.nan)
-    ours, theirs = np.concatenate(system), np.concatenate(baseline)
+    ours, theirs = np.concatenate(there[: len(row.chains)]), np.concatenate(there[len(row.chains) :])
     compared = paired_bootstrap(theirs, ours)
     # a sentence counts once, however many seeds translate it
     gains = np.mean([substitution_gains(theirs[[i]], ours[[i]]) for i in range(len(ours))], axis=0)

@@ -201,7 +201,7 @@ class _Server:
         os.setpgid(0, 0)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         for key in list(self._selector.get_map().values()):
-            os.close(key.fileobj if isinstance(key.fileobj, int) else key.fileobj.detach())
+            os.close(key.fileobj.detach() if isinstance(key.fileobj, socket.socket) else key.fd)
         os.close(waiting.detach())
         self._selector.close()
 
@@ -217,9 +217,10 @@ class _Server:
         os.close(job.ended)
 
     def _forget_waiting(self, job: _Job) -> None:
-        self._selector.unregister(job.waiting)
-        job.waiting.close()
-        job.waiting = None
+        if job.waiting is not None:
+            self._selector.unregister(job.waiting)
+            job.waiting.close()
+            job.waiting = None
 
 
 def leave(status: int) -> NoReturn:

@@ -21,6 +21,7 @@ from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.experiment.search import Search
 from nmtprune.experiment.step_kinds import SPARSE
 from nmtprune.foundation.files import digest, read_json, read_table, write_json, write_table
+from nmtprune.foundation.known import known
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import head_size, shape_of
@@ -189,7 +190,7 @@ def _score_variant(config: Config, chain: Chain) -> None:
         scored = [(parse(row["chain"]), row["set"]) for row in read_table(paths.scores(chain))]
     in_full = [each for each, name in scored if name == "dev"]
     variants = dict.fromkeys([*(each for each, _ in scored), chain])
-    score_variants(config, chain.parent, list(variants), [*in_full, chain])
+    score_variants(config, known(chain.parent), list(variants), [*in_full, chain])
 
 
 def score_variants(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _TYPES = {"bleu": np.uint16, "nll": np.float32, "tokens": np.uint16}
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name, in the smallest types that hold them."""
-    small = {
+    small: dict[str, Any] = {
         name: np.asarray(array).astype(_TYPES[name.rpartition("/")[2]]) for name, array in arrays.items()
     }
     with atomic(path) as temporary, open(temporary, "wb") as file:

@@ -37,7 +37,9 @@ class Signs:
     p: float
 
 
-def likelihood_statistics(negative_log_likelihoods: Sequence[float], tokens: Sequence[int]) -> np.ndarray:
+def likelihood_statistics(
+    negative_log_likelihoods: Sequence[float] | np.ndarray, tokens: Sequence[int] | np.ndarray
+) -> np.ndarray:
     """[1, sentences, 2]: negative log-likelihood and target tokens."""
     return np.stack(
         [np.asarray(negative_log_likelihoods, np.float64), np.asarray(tokens, np.float64)], axis=-1

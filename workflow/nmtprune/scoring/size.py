@@ -37,7 +37,7 @@ def ties(weights: dict[str, torch.Tensor]) -> dict[str, str]:
 def _identity(tensor: torch.Tensor) -> Any:
     bits = _bits(tensor)
     if bits.size and (bits != bits[0]).any():
-        return tuple(tensor.shape), hashlib.blake2b(bits, digest_size=16).digest()
+        return tuple(tensor.shape), hashlib.blake2b(bits.data, digest_size=16).digest()
     return tuple(tensor.shape), tensor.data_ptr()
 
 

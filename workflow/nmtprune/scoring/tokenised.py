@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 
 def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str], language: str) -> float:

@@ -33,6 +33,7 @@ import psutil
 
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import evenly_spaced
+from nmtprune.foundation.known import known
 
 BATCH_SIZES = (32, 1)
 IDLE = 0.2  # cores that other processes may keep busy while speed is measured
@@ -179,19 +180,20 @@ class Worker:
             text=True,
             env={**os.environ, **threads, "PYTHONPATH": str(_PACKAGE)},
         )
+        self._requests, self._answers = known(self._process.stdin), known(self._process.stdout)
         self.loaded = Loaded(**self._answer())
 
     def run(self, batch_size: int) -> Run:
         """Translate the set once, in batches of `batch_size` sentences."""
         busy, own = _busy_seconds(), _own_seconds()
-        self._process.stdin.write(f"{batch_size}\n")
-        self._process.stdin.flush()
+        self._requests.write(f"{batch_size}\n")
+        self._requests.flush()
         answer = self._answer()
         used = answer["cpu_seconds"] + _own_seconds() - own
         return Run(**answer, others_cpu=max(0.0, _busy_seconds() - busy - used) / answer["seconds"])
 
     def _answer(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line:
             raise RuntimeError(
                 f"{self._case.engine} failed with {self._case.chain} (exit status {self._process.wait()})"
@@ -204,9 +206,9 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.stdin.close()
+        self._requests.close()
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
 
 def _busy_seconds() -> float:
@@ -318,9 +320,9 @@ def measure(
     `memory`: bytes that a group of models may take; by default half of what is free.
     """
     measured = {case: Measured() for case in cases}
-    memory = psutil.virtual_memory().available // 2 if memory is None else memory
+    room = psutil.virtual_memory().available // 2 if memory is None else memory
     number = 0
-    for group in groups(cases, memory):
+    for group in groups(cases, room):
         with ExitStack() as stack:
             workers = {case: stack.enter_context(start(case)) for case in group}
             for case, worker in workers.items():

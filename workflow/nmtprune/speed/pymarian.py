@@ -201,7 +201,8 @@ def save(model: Model, folder: Path) -> None:
     tensors = parameters(model)
     text = yaml.safe_dump(configuration(model, tensors), sort_keys=True).encode() + b"\0"
     folder.mkdir(parents=True, exist_ok=True)
-    numpy.savez(folder / MODEL, **tensors, **{"special:model.yml": numpy.frombuffer(text, dtype=numpy.int8)})
+    arrays: dict[str, Any] = {**tensors, "special:model.yml": numpy.frombuffer(text, dtype=numpy.int8)}
+    numpy.savez(folder / MODEL, **arrays)
     vocabulary = [*_SPECIAL, *model.source_dictionary[4:]]
     (folder / VOCABULARY).write_text("".join(f"{symbol}\n" for symbol in vocabulary), encoding="utf-8")
 

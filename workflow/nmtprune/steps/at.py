@@ -12,6 +12,7 @@ from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.known import known
 from nmtprune.store import checkpoints, manifest
 from nmtprune.store.state import link, outputs_of
 
@@ -22,9 +23,10 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     Raises UserError if the training kept no snapshot there, or stopped earlier.
     """
     snapshot, percent = chain.last.kind.begins_with(chain), chain.last["percent"]
-    trained = manifest.read(paths.manifest(chain.parent))
+    parent = known(chain.parent)
+    trained = manifest.read(paths.manifest(parent))
     if trained["stopped_early"] and not snapshot.exists():
-        updates = config.schedule(chain.recipe, chain.parent.last.schedule).updates
+        updates = config.schedule(chain.recipe, parent.last.schedule).updates
         raise UserError(
             f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the "
             "training stopped early at update "

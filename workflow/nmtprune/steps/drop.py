@@ -9,6 +9,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import without
 from nmtprune.experiment.config import Config
 from nmtprune.fairseq_bridge.student import with_shape
+from nmtprune.foundation.known import known
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.steps import training
 from nmtprune.store import checkpoints
@@ -19,7 +20,7 @@ def beginning(chain: Chain) -> training.Beginning:
     """The parent's shape without its least important components. Raises UserError if nothing is left."""
     parent = training.beginning(chain)
     options = checkpoints.options_by_name(parent.options)
-    shape = without(shape_of(parent.weights, head_size(options)), least_important(chain))
+    shape = without(shape_of(known(parent.weights), head_size(options)), least_important(chain))
     return training.Beginning(with_shape(options, shape))
 
 

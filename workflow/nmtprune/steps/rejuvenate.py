@@ -11,6 +11,7 @@ from typing import Any
 
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.foundation.known import known
 from nmtprune.steps import training
 from nmtprune.store import checkpoints
 
@@ -20,8 +21,8 @@ def beginning(chain: Chain) -> training.Beginning:
     begun = training.beginning(chain)
     if chain.last["initialisation"] == "zero":
         return begun
-    weights, baseline = begun.weights, checkpoints.state_of(chain.root_chain)
-    masks = checkpoints.masks_of(chain.parent)
+    weights, baseline = known(begun.weights), checkpoints.state_of(chain.root_chain)
+    masks = known(checkpoints.masks_of(known(chain.parent)))
     freed = {
         weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()
     }

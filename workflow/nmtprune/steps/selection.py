@@ -13,6 +13,7 @@ import torch
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.foundation.known import known
 from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.store import checkpoints
 from nmtprune.store.state import outputs_of
@@ -21,9 +22,8 @@ from nmtprune.store.state import outputs_of
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leave mask.pt."""
     embeddings = config.recipe(chain.recipe)["prunable"]["embeddings"]
-    made = masks_of_steps(checkpoints.state_of(chain.parent), embeddings, checkpoints.masks_of(chain.parent))(
-        chain.last
-    )
+    parent = known(chain.parent)
+    made = masks_of_steps(checkpoints.state_of(parent), embeddings, checkpoints.masks_of(parent))(chain.last)
     checkpoints.save_masks(made, outputs_of(state) / paths.MASK)
     total = sum(mask.numel() for mask in made.values())
     return {

@@ -18,6 +18,7 @@ from nmtprune.experiment.shapes import ATTENTION, FFN, Shape, sparsity
 from nmtprune.fairseq_bridge.student import with_shape
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic
+from nmtprune.foundation.known import known
 from nmtprune.pruning.dead import norms, rule_of
 from nmtprune.pruning.groups import gap_cuts, groups
 from nmtprune.pruning.slicing import Removed, dead_units, head_size, shape_of, sliced
@@ -77,7 +78,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """
     checkpoint = checkpoints.read(chain.last.kind.begins_with(chain))
     weights, options = checkpoint["model"], checkpoints.options_by_name(checkpoint["cfg"]["model"])
-    judged = judge(config, chain.parent, weights, options)
+    judged = judge(config, known(chain.parent), weights, options)
     looked_at = judged.kind, judged.where, judged.head_dim
     checkpoint["model"], checkpoint["cfg"]["model"], shape = without_dead(weights, options, judged)
     outputs = outputs_of(state)

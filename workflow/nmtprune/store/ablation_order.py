@@ -7,6 +7,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import Component, read_component
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_table
+from nmtprune.foundation.known import known
 
 ANALYSIS, ITERATIVE, ONE_SHOT = "order", "iterative", "one-shot"
 
@@ -17,7 +18,7 @@ def least_important(chain: Chain) -> list[Component]:
     They are the first k that iterative ablation of the parent removes. Raises UserError if the analysis is
     missing, or ablated fewer than k.
     """
-    file, count = paths.analysis(chain.parent, ANALYSIS), int(chain.last["count"])
+    file, count = paths.analysis(known(chain.parent), ANALYSIS), int(chain.last["count"])
     if not file.exists():
         raise UserError(f"there is no {file}: make it first (snakemake {file})")
     ablated = [

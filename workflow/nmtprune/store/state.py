@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from nmtprune.experiment import paths
 from nmtprune.foundation.errors import UserError
@@ -131,7 +131,8 @@ def publish(state: Path, directory: Path) -> None:
     its time stamp, so that nothing that was made from the model is made again.
     """
     outputs, manifest = outputs_of(state), directory / paths.MANIFEST
-    whole, times = read_json(outputs / paths.MANIFEST), {}
+    whole = read_json(outputs / paths.MANIFEST)
+    times: dict[str, Any] = {}
     if manifest.exists() and read_json(manifest).get("digest") == whole["digest"]:
         status = manifest.stat()
         times = {"ns": (status.st_atime_ns, status.st_mtime_ns)}

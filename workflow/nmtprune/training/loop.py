@@ -21,6 +21,7 @@ from nmtprune.experiment.schedule import Schedule, update_at
 from nmtprune.fairseq_bridge import precision, session
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json
+from nmtprune.foundation.known import known
 from nmtprune.store import checkpoints
 from nmtprune.store.state import outputs_of, this_machine
 from nmtprune.training.average import Average
@@ -156,7 +157,7 @@ class Training:
         progress.update = trainer.get_num_updates()
         if self.average:
             self.average.update()
-        self._count(log)
+        self._count(known(log))
         if self.master and time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
             self._report(epoch)
         return True
@@ -226,7 +227,7 @@ class Training:
             "target_words_per_second": trained / sums["seconds"] if trained else None,
         }
         if self.schedule.select == "bleu":
-            row["dev_bleu"] = self.development_bleu(session.weights(self.trainer))
+            row["dev_bleu"] = known(self.development_bleu)(session.weights(self.trainer))
         for treatment in self.treatments:
             treatment.after_validation()
         row |= columns

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.subwords import Side
 from nmtprune.store.model import pieces_of
 from nmtprune.translation.engine import Engine
 
@@ -16,7 +17,7 @@ BATCH_PIECES = 2048
 class Subwords(Protocol):
     """The interface of subwords that translating lines needs; pieces are one string, separated by spaces."""
 
-    def encode(self, side: str, line: str) -> str:
+    def encode(self, side: Side, line: str) -> str:
         """A raw line as pieces."""
 
     def decode(self, pieces: str) -> str:

@@ -18,6 +18,8 @@ class Engine(Protocol):
         A hypothesis has at most `max_length` pieces, and never more than the decoder has positions for,
         a limit that every engine enforces.
         """
+        ...
 
     def negative_log_likelihoods(self, sources: list[list[str]], targets: list[list[str]]) -> list[float]:
         """-ln p(target, end of sentence | source) for each pair of one batch."""
+        ...

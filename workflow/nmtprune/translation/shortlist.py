@@ -99,8 +99,9 @@ def make_shortlist(data_bin: str | Path, path: str | Path, top: int = 50, freque
 
     folder = Path(data_bin)
     languages = language_pair(folder)
-    dictionaries = [read_dictionary(folder / f"dict.{language}.txt") for language in languages]
-    shortlist_of(read_pairs(folder, "train", languages, MOST_PAIRS), *dictionaries, top, frequent).save(path)
+    source, target = (read_dictionary(folder / f"dict.{language}.txt") for language in languages)
+    pairs = read_pairs(folder, "train", languages, MOST_PAIRS)
+    shortlist_of(pairs, source, target, top, frequent).save(path)
 
 
 def shortlist_of(

@@ -69,7 +69,8 @@ class Grammar:
     def _second_clause(self, main: Clause, past: bool) -> Clause:
         """A clause beside `main`; in half of the cases its subject is a pronoun for the subject of `main`."""
         if self._chance(0.5):
-            return self._clause(Pronoun(main.subject, main.verb.field), main.subject.noun.kind, past)
+            subject = main.named_subject
+            return self._clause(Pronoun(subject, main.verb.field), subject.noun.kind, past)
         return self._full_clause(past)
 
     def _any_sentence(self) -> Sentence:

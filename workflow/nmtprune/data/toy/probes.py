@@ -94,7 +94,7 @@ def replace_odd(sentence: Sentence, rng: random.Random) -> Sentence:
         verbs = LEXICON.transitive if main.object else LEXICON.intransitive
         odd = verbs.only(
             lambda other: (
-                main.subject.noun.kind not in other.subject_kinds
+                main.named_subject.noun.kind not in other.subject_kinds
                 and not (main.object and main.object.noun.kind in other.object_kinds)
             )
         )

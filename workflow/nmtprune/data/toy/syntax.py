@@ -51,6 +51,13 @@ class Clause:
     adverb: Word | None = None
     place: tuple[Word, NounPhrase] | None = None
 
+    @property
+    def named_subject(self) -> NounPhrase:
+        """The subject where it has a noun, as in every main clause. Raises TypeError where it has none."""
+        if not isinstance(self.subject, NounPhrase):
+            raise TypeError(f"{self.subject} has no noun")
+        return self.subject
+
 
 @dataclass(frozen=True)
 class Sentence:

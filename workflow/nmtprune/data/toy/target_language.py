@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from nmtprune.data.toy.lexicon import GENDERS
 from nmtprune.data.toy.syntax import Clause, NounPhrase, Pronoun, Sentence, Trace
+from nmtprune.foundation.known import known
 
 # Endings by case; the columns are `GENDERS`, then the plural. Articles, pronouns, and adjectives after an
 # indefinite article take strong endings; adjectives after a definite article take weak endings.
@@ -36,7 +37,7 @@ def target_tokens(sentence: Sentence) -> list[str]:
             return [*_verb_second(main, [*subordinate, ","]), "."]
         return [*_verb_second(main), ",", *subordinate, "."]
     if sentence.front == "adverb":
-        return [*_verb_second(replace(main, adverb=None), [main.adverb.target]), "."]
+        return [*_verb_second(replace(main, adverb=None), [known(main.adverb).target]), "."]
     if sentence.front == "place":
         return [*_verb_second(replace(main, place=None), _target_place(main)), "."]
     return [*_verb_second(main), "."]

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
@@ -20,7 +22,7 @@ def make(item: Item, measured: Measured) -> Made:
     return Made(numbers, figures.missing(numbers), figure=bars(item, numbers))
 
 
-def bars(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
+def bars(item: Item, numbers: pd.DataFrame) -> Figure:
     """The values of the first column without baselines: one panel per group, side by side on one axis, and
     one bar per label.
     """
@@ -67,17 +69,18 @@ def bars(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
     return figure
 
 
-def _make_room(axes: pyplot.Axes, values: pd.Series) -> None:
+def _make_room(axes: Axes, values: pd.Series) -> None:
     """Leave room for a number beside the longest bar on each side that has bars."""
     if values.empty:
         return
     scale = axes.xaxis.get_transform()
     low, high = scale.transform([min(values.min(), 0), max(values.max(), 0)])
     left, right = (0.4 if side else 0.03 for side in (values.min() < 0, values.max() > 0))
-    axes.set_xlim(scale.inverted().transform([low - left * (high - low), high + right * (high - low)]))
+    ends = scale.inverted().transform([low - left * (high - low), high + right * (high - low)])
+    axes.set_xlim(ends[0], ends[1])
 
 
-def _tell(axes: pyplot.Axes, rows: pd.DataFrame, metric: str) -> None:
+def _tell(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
     """Write each bar's value at its end, or that the value is missing."""
     ends = rows[metric].abs() + rows.get(f"{metric}_sd", pd.Series(0.0, rows.index)).fillna(0)
     for place, (value, end) in enumerate(zip(rows[metric], ends, strict=True)):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 
 from nmtprune.experiment import paths
 from nmtprune.experiment.papers import Item, Row
@@ -48,7 +49,7 @@ def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> pyplot.Figure:
+def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> Figure:
     """Decoder above encoder for each model (its first seed); inputs downwards, hidden units to the right."""
     count = max(len(item.rows), 1)
     figure, panels = pyplot.subplots(

@@ -7,6 +7,7 @@ import itertools
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
@@ -22,7 +23,7 @@ def make(item: Item, measured: Measured) -> Made:
     return Made(numbers, figures.missing(numbers), figure=bars(numbers), sentences=about(item, numbers))
 
 
-def bars(numbers: pd.DataFrame) -> pyplot.Figure:
+def bars(numbers: pd.DataFrame) -> Figure:
     """One group of bars per category, with one bar and whisker per model; the paper's values are diamonds."""
     figure, axes = pyplot.subplots(figsize=(5.6, 3.4), layout="constrained")
     if not len(numbers) or numbers["change"].isna().all():

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from sacrebleu.metrics import CHRF
+from sacrebleu.metrics.chrf import CHRF
 
 from nmtprune.experiment.papers import Item
 from nmtprune.foundation.errors import UserError

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nmtprune.experiment.metrics import METRICS
@@ -77,7 +80,7 @@ def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str
     return [f"Not in every panel: {'; '.join(reasons[:3])}{more}."] if reasons else []
 
 
-def front(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
+def front(item: Item, numbers: pd.DataFrame) -> Figure:
     """One panel for each column after the first; a colour stands for a group and a marker for a family."""
     costs = item.columns[1:]
     groups, families = (
@@ -132,7 +135,7 @@ def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
 
 
 def _draw(
-    axes: pyplot.Axes,
+    axes: Axes,
     item: Item,
     numbers: pd.DataFrame,
     cost: Column,
@@ -165,7 +168,7 @@ def _legend(groups: figures.Looks, families: figures.Looks) -> list[Line2D]:
     """The entries of the legend: colours of groups, markers of families, and the meaning of hollow points."""
 
     def entry(label: str, colour: str, marker: str, filled: bool = True) -> Line2D:
-        look = {
+        look: dict[str, Any] = {
             "marker": marker,
             "linestyle": "none",
             "color": colour,

@@ -16,6 +16,7 @@ import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 from seaborn.utils import relative_luminance
 
 from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
@@ -135,7 +136,7 @@ def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | st
     }
 
 
-def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> pyplot.Figure:
+def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> Figure:
     """One panel for each row and metric: models beside each other, or below each other if there are many with
     several metrics.
     """

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
@@ -80,7 +82,7 @@ def _cut(norms: Mapping[str, np.ndarray], name: str) -> float | None:
     return float(norms[f"{name}_cut"]) if f"{name}_cut" in norms else None
 
 
-def histogram(item: Item, measured: Measured) -> pyplot.Figure:
+def histogram(item: Item, measured: Measured) -> Figure:
     """The numbers of groups by root mean square: one row of panels per model (its first seed), one line per
     matrix, dashed at cuts.
     """
@@ -115,7 +117,7 @@ def histogram(item: Item, measured: Measured) -> pyplot.Figure:
     return figure
 
 
-def _draw(axes: pyplot.Axes, norms: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
+def _draw(axes: Axes, norms: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
     shown = [name for name in names if name in norms]
     values = pd.concat(
         [pd.DataFrame({"norm": np.maximum(norms[name], SMALLEST), "matrix": names[name]}) for name in shown]

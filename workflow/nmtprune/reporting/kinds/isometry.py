@@ -163,7 +163,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
 
 def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str, str]) -> str:
     """The text of one cell; blank for a layer that neither this model nor the paper's has."""
-    if block == PUBLISHED:
+    if isinstance(block, str):  # PUBLISHED
         printed = of_component["published"].dropna()
         return _number(printed.iloc[0]) if len(printed) else ""
     record = block.of(of_component).to_dict("records")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.ladder import ladder
@@ -21,7 +22,7 @@ def make(item: Item, measured: Measured) -> Made:
     return Made(numbers, figures.missing(numbers), figure=_figure(numbers))
 
 
-def _figure(numbers: pd.DataFrame) -> pyplot.Figure:
+def _figure(numbers: pd.DataFrame) -> Figure:
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
     there = numbers.dropna(subset="spare")
     looks = {

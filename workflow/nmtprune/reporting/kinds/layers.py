@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
@@ -27,7 +29,7 @@ def make(item: Item, measured: Measured) -> Made:
     return Made(numbers, figures.missing(numbers), figure=layers(item, numbers))
 
 
-def layers(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
+def layers(item: Item, numbers: pd.DataFrame) -> Figure:
     """Heads (upper row) and units (lower row) left, by layer from the bottom up; means over seeds."""
     attention = [panel for panel in ATTENTION if _layers(numbers, panel[0])] or ATTENTION[:2]
     columns = max(len(attention), len(FFN))
@@ -54,7 +56,7 @@ def _layers(numbers: pd.DataFrame, name: str) -> list[str]:
     return [column for column in numbers if column.startswith(f"{name}_")]
 
 
-def _draw(axes: pyplot.Axes, item: Item, numbers: pd.DataFrame, name: str) -> None:
+def _draw(axes: Axes, item: Item, numbers: pd.DataFrame, name: str) -> None:
     columns = _layers(numbers, name)
     known = numbers.dropna(subset=columns, how="all") if columns else numbers.iloc[:0]
     if known.empty:

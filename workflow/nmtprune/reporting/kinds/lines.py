@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item, Row
+from nmtprune.foundation.known import known
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
@@ -25,7 +27,7 @@ def make(item: Item, measured: Measured) -> Made:
     )
 
 
-def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
+def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
     """One line for each group and label that starts from the group's baseline at 0; the baseline is also a
     thin horizontal line. Lines over another variable than the first one of the axis do not start from the
     baseline.
@@ -66,7 +68,7 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figur
             axes.axhline(level, label=f"{title}baseline" if several else item.rows[number].label, **style)
             if band := _band(item.rows[number], metric, baseline.loc[number], measured):
                 axes.axhspan(*band, color=colour, alpha=0.13, linewidth=0)
-    axes.set(xlabel=item.x["heading"], ylabel=heading, xticks=sorted({*points["x"]}))
+    axes.set(xlabel=known(item.x)["heading"], ylabel=heading, xticks=sorted({*points["x"]}))
     axes.set_ylim(bottom=0)
     if points["y"].notna().any():
         axes.legend(loc="best", handlelength=3)
@@ -79,7 +81,7 @@ def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
     """The frame with columns for plotting: `x` (0 for rows outside the grid), `y`, `baseline`, `own` (on the
     paper's own data), `joined` (the line starts from the baseline) and `published`.
     """
-    variables, metric = item.x["variables"], item.columns[0].metric
+    variables, metric = known(item.x)["variables"], item.columns[0].metric
     x = [
         next((row.values[variable] for variable in variables if variable in row.values), 0)
         for row in item.rows

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.papers import Item, Row
@@ -78,8 +79,9 @@ def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[st
         if not training.last.kind.trains or history is None or manifest is None:
             continue
         reached = manifest["selected_update"]
-        if after and after.last.kind.snapshot:
-            reached = measured.manifest(after)["updates"]
+        snapshot = measured.manifest(after) if after and after.last.kind.snapshot else None
+        if snapshot:
+            reached = snapshot["updates"]
         elif training == last:
             reached = history["update"].max()
         for validation in history[history["update"] <= reached].to_dict("records"):
@@ -87,7 +89,7 @@ def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[st
         done += reached
 
 
-def losses(numbers: pd.DataFrame) -> pyplot.Figure:
+def losses(numbers: pd.DataFrame) -> Figure:
     """Training and development loss of each row against updates, with a vertical line between one training
     and the next.
     """

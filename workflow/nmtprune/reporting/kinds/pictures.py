@@ -249,7 +249,8 @@ def _draw(axes: Axes, panel: Panel, named: bool) -> None:
     """Draw a panel with lines between its matrices; `named`: with the names of its rows."""
     bottoms, rights = _ends(panel.rows), _ends(panel.columns)
     for (row, column), picture in panel.pictures.items():
-        extent = (*rights[column], *reversed(bottoms[row]))
+        (left, right), (top, bottom) = rights[column], bottoms[row]
+        extent = (left, right, bottom, top)
         axes.imshow(picture, cmap="gray", norm=PowerNorm(0.6, 0, 255), extent=extent, aspect="auto")
     axes.set(xlim=(0, 1), ylim=(1, 0))
     axes.grid(False)

@@ -7,11 +7,13 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from nmtprune.experiment import shapes
 from nmtprune.experiment.components import of_shape, read_component
@@ -87,7 +89,7 @@ def orders(item: Item, measured: Measured) -> pd.DataFrame:
     return every.astype({"number": "Int64", "layer": "Int64", **scores})
 
 
-def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> pyplot.Figure:
+def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
     """The lines of all models, and beside or below them a map for each model with the order in which its
     components are ablated.
     """
@@ -184,7 +186,8 @@ def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
     axes.set_xlabel("Components ablated", fontsize=7.5)
     axes.set_ylabel("BLEU", fontsize=7.5)
     axes.tick_params(labelsize=7)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator: Any = axes.xaxis.get_major_locator()
+    locator.set_params(integer=True)
     left = numbers[["test_bleu", "dev_bleu"]].to_numpy()
     if np.nanmin(left) < MUCH * np.nanmax(left):
         axes.set_ylim(bottom=0)
@@ -238,7 +241,7 @@ def _groups(item: Item, numbers: pd.DataFrame) -> list[str]:
     """A sentence with the names of the ablated components in their order."""
     said = []
     for place, row in enumerate(item.rows):
-        names = sorted(order := _order(numbers, place + 1, row), key=order.get)
+        names = sorted(order := _order(numbers, place + 1, row), key=order.__getitem__)
         if names:
             said.append(
                 f"{row.name}: "

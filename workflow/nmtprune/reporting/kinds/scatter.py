@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from nmtprune.experiment.papers import Item
@@ -48,7 +49,7 @@ def _correlation(points: pd.DataFrame) -> list[str]:
     ]
 
 
-def scatter(item: Item, points: pd.DataFrame) -> pyplot.Figure:
+def scatter(item: Item, points: pd.DataFrame) -> Figure:
     """The values of the second column against those of the first, with bars for the standard deviation over
     seeds and labels that do not overlap.
     """

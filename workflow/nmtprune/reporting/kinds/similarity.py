@@ -5,6 +5,7 @@ important components, one column per model (Wang and Tu 2020, table 1).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def similarities(item: Item, measured: Measured) -> pd.DataFrame:
         for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
             values = [each.means()[group] for each in result.models]
             named = dict.fromkeys(" ".join(each.groups[group]) for each in result.models)
-            record = {
+            record: dict[str, Any] = {
                 "group": group,
                 "label": row.label,
                 **columns_of(row.first),

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from sklearn.decomposition import TruncatedSVD
 
 from nmtprune.experiment.papers import Item
@@ -159,7 +161,7 @@ def _mean(values: pd.Series) -> str:
     return f"{known.mean():.3g}".replace("-", "−") + part
 
 
-def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
+def _figure(item: Item, frames: list[pd.DataFrame]) -> Figure:
     """One panel per seed."""
     panels = max(1, len(frames))
     figure, grid = pyplot.subplots(
@@ -176,7 +178,7 @@ def _figure(item: Item, frames: list[pd.DataFrame]) -> pyplot.Figure:
     return figure
 
 
-def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
+def _panel(axes: Axes, item: Item, frame: pd.DataFrame) -> None:
     """Draw the models of a seed: each phase has a colour and a marker, and arrows follow the order of
     training.
     """
@@ -199,7 +201,7 @@ def _panel(axes: pyplot.Axes, item: Item, frame: pd.DataFrame) -> None:
         axes.legend(loc="best")
 
 
-def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, line: object) -> None:
+def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, line: object) -> None:
     if not np.isnan([start, end]).any():
         style = {
             "arrowstyle": "-|>",
@@ -210,7 +212,7 @@ def _arrow(axes: pyplot.Axes, start: np.ndarray, end: np.ndarray, colour: str, l
             "shrinkB": 3,
             "mutation_scale": 9,
         }
-        axes.annotate("", xy=end, xytext=start, arrowprops=style)
+        axes.annotate("", xy=(end[0], end[1]), xytext=(start[0], start[1]), arrowprops=style)
 
 
 def _origin(item: Item, number: int) -> int | None:

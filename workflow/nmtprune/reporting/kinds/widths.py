@@ -9,6 +9,7 @@ import re
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from nmtprune.experiment import shapes
 from nmtprune.experiment.chain import Chain
@@ -63,7 +64,7 @@ def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataF
     )
 
 
-def lines(item: Item, numbers: pd.DataFrame) -> pyplot.Figure:
+def lines(item: Item, numbers: pd.DataFrame) -> Figure:
     """Units left against updates: one row of panels per model (first seed), one panel per side, one line per
     layer from dark to light.
     """

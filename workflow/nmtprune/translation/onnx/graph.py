@@ -80,7 +80,7 @@ class Weights:
     def refer(self, name: str, array: np.ndarray) -> TensorProto:
         """A tensor called `name` with its values in the file."""
         array = np.ascontiguousarray(array)
-        key = (array.dtype.str, array.shape, hashlib.sha256(array).digest())
+        key = (array.dtype.str, array.shape, hashlib.sha256(array.data).digest())
         if key not in self._offsets:
             self._offsets[key] = self._size
             self._arrays.append(array)
@@ -101,7 +101,7 @@ class Weights:
         """Write the file."""
         with open(path, "wb") as file:
             for array in self._arrays:
-                file.write(array)
+                file.write(array.data)
                 file.write(bytes(-array.nbytes % _ALIGNMENT))
 
 

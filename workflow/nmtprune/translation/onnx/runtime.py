@@ -24,6 +24,7 @@ class Shortlist(Protocol):
 
     def candidates(self, sources: list[list[str]]) -> np.ndarray:
         """Sorted ids of target pieces, special symbols included."""
+        ...
 
 
 class Translator:
@@ -104,10 +105,9 @@ class Translator:
                 break
             # each hypothesis has one end of sentence, so at least `beam` candidates of a sentence continue
             going = np.argsort(ending[kept], axis=1, kind="stable")[:, :beam]
-            totals, rows, tokens = (
-                np.take_along_axis(each[kept], going, axis=1) for each in (scores, parents, pieces)
-            )
-            rows, tokens = rows.ravel(), tokens.ravel()
+            totals = np.take_along_axis(scores[kept], going, axis=1)
+            rows = np.take_along_axis(parents[kept], going, axis=1).ravel()
+            tokens = np.take_along_axis(pieces[kept], going, axis=1).ravel()
             decoder.select(rows, kept)
             history = history[rows]
             history[:, step] = tokens
