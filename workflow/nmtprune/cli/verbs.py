@@ -27,6 +27,7 @@ from nmtprune.foundation.errors import UserError, sentence_of, suggest
 from nmtprune.foundation.files import write_json
 from nmtprune.runtime import devices, job_cost
 
+# A verb imports the rest of what it needs in its function: PyTorch takes seconds, and most verbs do without.
 PAIR = re.compile(r"[A-Za-z_]\w*=")
 
 

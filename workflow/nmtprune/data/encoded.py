@@ -11,6 +11,7 @@ from nmtprune.data.corpus import languages_of, splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.subwords import name_of
+from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, sha256_of, write_json
 from nmtprune.store import manifest
@@ -27,8 +28,6 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
     The digest in the manifest covers what training sees: dictionaries, training and development data.
     Raises UserError where text or subwords are missing or do not fit.
     """
-    from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
-
     languages = languages_of(task)
     text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # fails unless the text is complete
     (folder / paths.MANIFEST).unlink(missing_ok=True)

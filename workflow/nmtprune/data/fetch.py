@@ -8,9 +8,11 @@ from __future__ import annotations
 import bz2
 import fnmatch
 import gzip
+import json
 import lzma
 import os
 import re
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -243,8 +245,6 @@ def _text_of(lines: Iterator[str], name: str) -> Iterator[str]:
 
 def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
     """A data set of mtdata's index, parsed by mtdata and downloaded by `download.obtain`."""
-    import os
-
     place.downloads.mkdir(parents=True, exist_ok=True)
     # mtdata reads the folder of its index when it is imported
     os.environ.setdefault("MTDATA", str(place.downloads / "mtdata"))
@@ -280,8 +280,6 @@ def _mtdata(source: Source, place: Place) -> Iterator[Pair]:
 
 def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
     """A test set of sacrebleu with its first reference; files are downloaded by `download.obtain`."""
-    import shutil
-
     from sacrebleu.dataset import DATASETS
 
     name, pair = source["sacrebleu"], f"{place.source}-{place.target}"
@@ -305,9 +303,7 @@ def _sacrebleu(source: Source, place: Place) -> Iterator[Pair]:
 
 
 def _toy(source: Source, place: Place) -> Iterator[Pair]:
-    import json
-
-    from nmtprune.data import toy
+    from nmtprune.data import toy  # noqa: PLC0415 - makes its words as it is imported
 
     for example in toy.generate(**source["toy"]):
         sides = (

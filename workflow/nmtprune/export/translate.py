@@ -127,7 +127,7 @@ class Shortlist:
     """The target pieces that translations of a batch may consist of."""
 
     def __init__(self, path: Path) -> None:
-        import numpy
+        import numpy  # noqa: PLC0415 - a folder for CTranslate2 does not require it
 
         with numpy.load(path) as file:
             self._starts, self._targets, self._always = file["starts"], file["targets"], file["always"]

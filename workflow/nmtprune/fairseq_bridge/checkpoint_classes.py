@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterator
 
 import numpy
+from omegaconf import base, dictconfig, listconfig, nodes
 
 from nmtprune.store.unpickling import Allowed
 
@@ -46,8 +47,6 @@ def _of_numpy() -> Iterator[Allowed]:
 
 
 def _of_omegaconf() -> Iterator[Allowed]:
-    from omegaconf import base, dictconfig, listconfig, nodes
-
     yield from (
         dictconfig.DictConfig,
         listconfig.ListConfig,
@@ -62,8 +61,8 @@ def _of_omegaconf() -> Iterator[Allowed]:
 
 def _of_fairseq() -> Iterator[Allowed]:
     """The dataclasses that omegaconf names as types of option groups, and the meters of early releases."""
-    from fairseq.dataclass import FairseqDataclass
-    from fairseq.logging import meters
+    from fairseq.dataclass import FairseqDataclass  # noqa: PLC0415 - after the shim, which imports this module
+    from fairseq.logging import meters  # noqa: PLC0415 - after the shim
 
     yield from _subclasses(FairseqDataclass)
     for each in vars(meters).values():

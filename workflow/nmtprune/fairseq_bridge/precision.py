@@ -70,7 +70,7 @@ def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
 @functools.cache
 def multiplies_bfloat16(device: str) -> bool:
     """Whether the processor or GPU has instructions to multiply bfloat16 numbers and PyTorch uses them."""
-    import torch  # takes seconds, and plans of single-precision trainings never need it
+    import torch  # noqa: PLC0415 - PyTorch takes seconds
 
     if device == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -92,9 +92,9 @@ def _trains_lstm(device: str) -> bool:
     On CPUs, oneDNN's kernels do so on some processors and fail on others. As in nmtprune_lstm, one stack
     starts with the final states of another. Gradients are compared with those in single precision.
     """
-    import torch
+    import torch  # noqa: PLC0415 - PyTorch takes seconds
 
-    from nmtprune.fairseq_bridge.recurrence import StackedLstm  # imports fairseq
+    from nmtprune.fairseq_bridge.recurrence import StackedLstm  # noqa: PLC0415 - fairseq takes seconds
 
     def run(autocast: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The states of two stacks [sentences, length, n], and all gradients as one vector."""

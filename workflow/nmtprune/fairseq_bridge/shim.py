@@ -42,13 +42,13 @@ def _import_fairseq() -> None:
 
     dataclasses.dataclass = hashable_dataclass
     try:
-        import fairseq  # noqa: F401
+        import fairseq  # noqa: F401, PLC0415 - under the repaired `dataclass`
     finally:
         dataclasses.dataclass = plain_dataclass
 
 
 def _load_whole_checkpoints() -> None:
-    from fairseq import checkpoint_utils
+    from fairseq import checkpoint_utils  # noqa: PLC0415 - after the first repair
 
     class TorchThatLoadsConfigurations(types.ModuleType):
         load = staticmethod(
@@ -68,7 +68,7 @@ def _evaluate_literals_alone() -> None:
 
 
 def _remove_fast_path() -> None:
-    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
+    from fairseq.modules.transformer_layer import TransformerEncoderLayerBase  # noqa: PLC0415 - after the first repair
 
     plain_init = TransformerEncoderLayerBase.__init__
 

@@ -132,7 +132,7 @@ def _decoding(config: Config, recipe: str) -> None:
 
 def _metrics(config: Config, tasks: Iterable[str]) -> None:
     """Raises UserError if a library is missing that scores translations into the tasks' target languages."""
-    from nmtprune.scoring import quality  # sacreBLEU takes some tenths of a second
+    from nmtprune.scoring import quality  # noqa: PLC0415 - sacreBLEU takes tenths of a second
 
     if config.settings["comet_model"] and (reason := comet.unavailable(config.settings["comet_model"])):
         raise UserError(f"config: comet_model: {reason}; null scores without COMET")
@@ -191,8 +191,8 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
     """
     transformers = {}
     for name in sorted({chain.root["name"] for chain in chains}):
-        from nmtprune.fairseq_bridge import imports
-        from nmtprune.store import checkpoints  # PyTorch and fairseq take seconds
+        from nmtprune.fairseq_bridge import imports  # noqa: PLC0415 - fairseq takes seconds
+        from nmtprune.store import checkpoints  # noqa: PLC0415 - PyTorch takes seconds
 
         given = config.imported(name)
         if given.get("subwords"):

@@ -219,7 +219,7 @@ def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
 
     Their own steps make the same tensors again, so that nothing that was made from them is made again.
     """
-    from nmtprune.steps import run
+    from nmtprune.steps import run  # noqa: PLC0415 - PyTorch takes seconds
 
     jobs, wanted = Jobs(config), list(wanted)
     for chain in wanted:

@@ -46,7 +46,7 @@ def torch_device(device: str = "auto") -> str:
     """
     if device == "cpu":
         return "cpu"
-    import torch  # here, because it takes seconds
+    import torch  # noqa: PLC0415 - PyTorch takes seconds
 
     available = torch.cuda.is_available()
     if device == "cuda" and not available:

@@ -13,7 +13,7 @@ def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str], languag
     Hypotheses and references are detokenised text. `language`: the target language, whose abbreviations the
     tokeniser knows.
     """
-    from sacremoses import MosesTokenizer  # slow to import, and needed for few tables
+    from sacremoses import MosesTokenizer
 
     tokeniser = MosesTokenizer(language)
     ours, theirs = (

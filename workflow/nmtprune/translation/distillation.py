@@ -56,7 +56,7 @@ class Teacher:
 def _engine(models: Sequence[Model], name: str, device: str) -> Engine:
     if len(models) == 1:
         return open_engine(models[0], name, device=device)
-    from nmtprune.fairseq_bridge.generation import FairseqEngine
+    from nmtprune.fairseq_bridge.generation import FairseqEngine  # noqa: PLC0415 - fairseq takes seconds
 
     return FairseqEngine(models[0], device, models[1:])
 

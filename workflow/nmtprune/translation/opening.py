@@ -66,7 +66,7 @@ def open_engine(
             f"no engine with {wish} can run this model ({why}); use `fairseq` in float32 and without a "
             "shortlist."
         )
-    from nmtprune.fairseq_bridge.generation import FairseqEngine
+    from nmtprune.fairseq_bridge.generation import FairseqEngine  # noqa: PLC0415 - fairseq takes seconds
 
     return FairseqEngine(model, device)
 

@@ -94,8 +94,8 @@ def make_shortlist(data_bin: str | Path, path: str | Path, top: int = 50, freque
     LONGEST pieces. Equal data give equal files, with any number of threads. Raises UserError if sil-thot
     is missing or no pair is left.
     """
-    from nmtprune.fairseq_bridge.binarise import read_pairs
-    from nmtprune.store.model import language_pair, read_dictionary
+    from nmtprune.fairseq_bridge.binarise import read_pairs  # noqa: PLC0415 - fairseq takes seconds
+    from nmtprune.store.model import language_pair, read_dictionary  # noqa: PLC0415 - PyTorch takes seconds
 
     folder = Path(data_bin)
     languages = language_pair(folder)
