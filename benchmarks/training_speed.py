@@ -1,18 +1,19 @@
 """Training speed of nmtprune against stock fairseq, on one thread.
 
     python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--precision fp32 bf16]
-    [--rounds 5]
+    [--rounds 5] [--device cpu|cuda]
 
 Stock is fairseq-train with nothing but the repairs it needs to run, in single precision. Ours is the
 workflow's own training step, with a recipe like any other. Both train on the same data in batches of the same
 size: a Transformer is the same model in both; the LSTM of See et al. is set against fairseq's own `lstm` of
 the same width, depth and vocabulary. Runs are interleaved, each in a process of its own, and a round's ratio
 compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one
-thread of an idle machine that is the time that passes, and other jobs disturb it less. `share of the peak` is
-how much of the machine's matrix products (gemm_peak.py, same round, same precision) our training's own
-products reach. Without `--data` (a folder made by fairseq's preprocess) random sentences are used: speed
-depends only on their lengths, which are those of Multi30k's pairs (`--lengths independent`: of unrelated
-sides), and on the vocabulary.
+thread of an idle machine that is the time that passes, and other jobs disturb it less. On a GPU they are the
+time that passes until it has finished, and stock fairseq trains in half precision beside our fp16. `share of
+the peak` is how much of the machine's matrix products (gemm_peak.py, same round, same precision) our
+training's own products reach. Without `--data` (a folder made by fairseq's preprocess) random sentences are
+used: speed depends only on their lengths, which are those of Multi30k's pairs (`--lengths independent`: of
+unrelated sides), and on the vocabulary.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ CHAIN = "benchmark/benchmark/s1/train"
 SCHEDULE = json.loads((WORKFLOW / "schemas" / "schedule.schema.json").read_text())["$defs"]["keys"][
     "properties"
 ]
-PRECISIONS = [name for name in SCHEDULE["precision"]["enum"] if name != "fp16"]  # which needs a GPU
-DEFAULT_PRECISION = "auto" if "auto" in PRECISIONS else "fp32"
+PRECISIONS = SCHEDULE["precision"]["enum"]
+DEFAULT_PRECISION = "auto"
 GEMM_PRECISION = {"fp32": "float32", "bf16": "bfloat16"}
 SECONDS_OF_GEMM = 0.1  # for each shape in each round
 # what an option is where it is not given
@@ -97,7 +98,7 @@ def workplace(folder: Path, options: argparse.Namespace) -> Config:
     }
     for kind, value in (("tasks", task), ("recipes", recipe_of(options))):
         write_text(folder / "own" / kind / "benchmark.yaml", yaml.safe_dump(value))
-    config = from_settings({"own": str(folder / "own"), "device": "cpu"})
+    config = from_settings({"own": str(folder / "own"), "device": options.device})
     binarised = folder / paths.binarised(config.data_folder(parse_chain(CHAIN)))
     binarised.mkdir(parents=True)
     for file in options.data.resolve().iterdir():
@@ -125,7 +126,7 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
     training += [
         "--save-dir",
         str(data.parent / "checkpoints"),
-        "--cpu",
+        *(["--cpu"] if options.device == "cpu" else ["--fp16"] if options.precision == ["fp16"] else []),
         "--no-save",
         "--disable-validation",
         "--log-interval",
@@ -170,7 +171,10 @@ def work(job: dict[str, Any]) -> None:
             flops += operations.of_update(
                 job["architecture"], len(self.task.target_dictionary), sentences, source, target
             )
-        seen.append({"cpu_seconds": time.process_time(), "words": words, "flops": flops})
+        if job["device"] == "cuda":
+            torch.cuda.synchronize()
+        clock = time.perf_counter if job["device"] == "cuda" else time.process_time
+        seen.append({"seconds": clock(), "words": words, "flops": flops})
         return result
 
     Trainer.train_step = train_step
@@ -188,7 +192,7 @@ def work(job: dict[str, Any]) -> None:
             f"{job['variant']} made {len(seen)} updates by Trainer.train_step, not {job['updates']}"
         )
     timed = seen[job["warm_up"] :]
-    seconds = seen[-1]["cpu_seconds"] - seen[job["warm_up"] - 1]["cpu_seconds"]
+    seconds = seen[-1]["seconds"] - seen[job["warm_up"] - 1]["seconds"]
     rates = {
         f"{what}_per_second": sum(update[what] for update in timed) / seconds for what in ("words", "flops")
     }
@@ -223,6 +227,7 @@ def measure(variant: str, config: Config, folder: Path, options: argparse.Namesp
         "architecture": config.recipe("benchmark")["architecture"],
         "settings": dict(config.settings),
         "arguments": stock_arguments(config, options.data, options),
+        "device": options.device,
         "out": str(folder / "rates.json"),
     }
     write_json(folder / "job.json", job)
@@ -298,6 +303,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--precision", nargs="+", choices=PRECISIONS, default=[DEFAULT_PRECISION], help="of our trainings"
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--updates", type=int, default=70)
     parser.add_argument(
         "--warm-up",
@@ -321,6 +327,10 @@ def read_options() -> argparse.Namespace:
     for name, value in DEFAULTS[options.model].items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+    if "fp16" in options.precision and options.device == "cpu":
+        parser.error(
+            "--precision fp16: half precision needs --device cuda; valid on the CPU: auto, bf16, fp32"
+        )
     if not 0 < options.warm_up < options.updates:
         parser.error(f"--warm-up {options.warm_up}: at least 1 and fewer than --updates ({options.updates})")
     return options
@@ -371,7 +381,10 @@ def main() -> None:
                 variant: measure(variant, config, folder, options) for variant in (STOCK, *options.precision)
             }
             for variant in options.precision:
-                if in_gemm := GEMM_PRECISION.get(rates[variant]["precision"]):
+                in_gemm = (
+                    None if options.device == "cuda" else GEMM_PRECISION.get(rates[variant]["precision"])
+                )
+                if in_gemm:
                     rates[variant]["share"] = rates[variant]["flops_per_second"] / (
                         1e9 * peak(in_gemm, SECONDS_OF_GEMM)
                     )

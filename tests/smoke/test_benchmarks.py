@@ -7,14 +7,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from support.workplace import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
-REPORT = "report.py"
+REPORT, GPU_CHECK = "report.py", "gpu_check.py"
 SCRIPTS = sorted(
     file.name
     for file in BENCHMARKS.glob("*.py")
-    if "__main__" in file.read_text(encoding="utf-8") and file.name != REPORT
+    if "__main__" in file.read_text(encoding="utf-8") and file.name not in (REPORT, GPU_CHECK)
 )
 COMMANDS = [*([script] for script in SCRIPTS), ["training_speed.py", "--model", "lstm"]]
 
@@ -51,6 +52,26 @@ def test_a_benchmark_prints_the_ratios_that_it_writes(tmp_path, command):
         )
         assert values["low"] > 0
         assert re.search(rf"(?<![\d.]){values['ratio']:.2f}x", printed)
+
+
+def test_the_check_of_a_gpu_runs_without_one(tmp_path):
+    """Checks, speed against stock fairseq, and a run that is stopped when the time is over."""
+    printed = run(tmp_path, GPU_CHECK, "--device", "cpu", "--minutes", "0", "--preset", "toy", "--out", "out")
+    found = json.loads((tmp_path / "out" / "checks.json").read_text(encoding="utf-8"))["precisions"]["fp32"]
+    assert found["failed"] == [] and found["pruned_weights"] > 0 and found["largest_difference"] == 0
+    assert found["pruned_weights_that_are_not_zero"] == 0 and found["dev_nll"][1] < found["dev_nll"][0]
+    assert f"fp32: {found['pruned_weights']:,} pruned weights are exactly zero" in printed
+    (speed,) = json.loads((tmp_path / "out" / "speed-fp32.json").read_text(encoding="utf-8")).values()
+    assert speed["low"] > 0
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / GPU_CHECK], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "there is no GPU that PyTorch can use" in done.stderr
 
 
 def test_the_page_has_every_benchmark(report):
