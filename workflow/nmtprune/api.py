@@ -1,5 +1,4 @@
-"""nmtprune in Python: load a model by its chain, mask, slice, score and translate; docs/python.md shows them
-at work.
+"""nmtprune in Python: load a model by its chain; mask, slice, score and translate with it.
 
     from nmtprune import api
 
@@ -8,9 +7,9 @@ at work.
     rows = api.score(pruned)
     translations = api.translate(pruned, ["a sentence"])
 
-They do what the steps and the verbs of the same name do. A function returns a new model, or numbers, and
-writes nothing under results/. It raises UserError, whose text is a sentence, where it cannot do what is
-asked.
+The functions do the same as the steps and verbs of the same name; docs/python.md has examples. A function
+returns a new model, or numbers, and writes nothing under results/. If it cannot do what is asked, it raises
+UserError, whose text is a sentence for the user.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ __all__ = ["LoadedModel", "UserError", "load", "mask", "masks", "score", "slice"
 class LoadedModel:
     """A model in memory.
 
-    `chain` is the one that it was loaded by, whatever was masked and sliced since; `model` holds its tensors,
-    fairseq's options and the dictionaries; `masks` the masks that hold, by parameter name, True where a
-    weight is kept: of a dense model none.
+    `chain`: the chain that it was loaded by, even if the model was masked or sliced since. `model`: its
+    tensors, fairseq's options and the dictionaries. `masks`: bool tensors by parameter name, True where a
+    weight is kept; empty for a dense model.
     """
 
     config: Config
@@ -66,33 +65,34 @@ class LoadedModel:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights by fairseq's parameter names, float32 on the CPU, masked ones at zero. Tied parameters
-        are one tensor.
+        """The weights by fairseq's parameter names: float32 tensors on the CPU, zero where masked.
+
+        Tied parameters are one tensor.
         """
         return self.model.weights
 
     @property
     def prunable(self) -> list[str]:
-        """The names of the matrices that the recipe prunes, tied ones once."""
+        """The names of the matrices that the recipe prunes; of tied ones only the first."""
         return list(prunable(self.weights, self.pruned_embeddings))
 
     @property
     def sparsity(self) -> float:
-        """Percent of the prunable weights that are zero."""
+        """The percentage of prunable weights that are zero."""
         _, share = size.sparsity(self.weights, self.prunable)
         return 100 * share
 
     @property
     def parameters(self) -> int:
-        """The number of weights, zeros included, tied ones once."""
+        """The number of weights, zeros included; tied weights count once."""
         return sum(tensor.numel() for tensor in size.unique_parameters(self.weights).values())
 
     @property
     def shape(self) -> Shape:
-        """The widths of a Transformer's layers from the bottom up: `{"encoder": [{"self": heads, "ffn":
-        units}, ...], "decoder": ...}`.
+        """The widths of a Transformer's layers, from the bottom up.
 
-        Raises UserError for a model that is no Transformer.
+        It looks like `{"encoder": [{"self": heads, "ffn": units}, ...], "decoder": ...}`. Raises UserError
+        for a model that is not a Transformer.
         """
         if not checkpoints.is_transformer(self.model.options):
             raise UserError(f"chain `{self.chain}`: only the layers of a Transformer have a shape")
@@ -105,11 +105,10 @@ class LoadedModel:
 
 
 def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None = None) -> LoadedModel:
-    """Load the model of a chain, `<task>/<recipe>/s<seed>/<step>/...`, that a run in the working directory
-    has made.
+    """Load the model of a chain, `<task>/<recipe>/s<seed>/<step>/...`, from the working directory's results/.
 
-    `settings` (`["preset=multi30k"]`) and `configfile` are laid over config.yaml, as by `--set` and
-    `--configfile`. Raises UserError where the chain is none, or its model or its data is not there.
+    `settings` (`["preset=multi30k"]`) and `configfile` override config.yaml, like `--set` and `--configfile`.
+    Raises UserError if the chain is invalid, or if its model or data is missing.
     """
     config = configuration.load([Path(configfile)] if configfile else [], settings)
     parsed = chains.parse(paths.chain_text(chain))
@@ -118,11 +117,11 @@ def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None
 
 
 def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
-    """The masks that a step (`prune-<scheme>-<percent>[-<class>]`, `ablate-<components>`) puts on a model: by
-    parameter name a bool tensor of the parameter's shape, True where a weight is kept. What is masked already
-    stays masked.
+    """The masks that a step puts on a model, `prune-<scheme>-<percent>[-<class>]` or `ablate-<components>`.
 
-    Raises UserError for a step that puts none, or that cannot follow the model's chain.
+    They are bool tensors of the parameters' shapes by parameter name, True where a weight is kept. Weights
+    that are masked already stay masked. Raises UserError for a step that puts no masks on a model, or that
+    cannot follow the model's chain.
     """
     chain = chains.parse(f"{model.chain}/{step}")
     model.config.check(chain)
@@ -133,10 +132,11 @@ def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
 
 
 def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
-    """The model with masked weights at zero. `masks`: what `masks` gives, or your own: by parameter name a
-    bool tensor of the parameter's shape, True where a weight is kept.
+    """A copy of the model with masked weights at zero.
 
-    Raises UserError for a name that the model does not have, and for a tensor of another shape or type.
+    `masks`: what the function `masks` returns, or masks of your own: bool tensors of the parameters' shapes
+    by parameter name, True where a weight is kept. Raises UserError for a name that the model does not have,
+    and for a tensor of another shape or type.
     """
     for name, kept in masks.items():
         if name not in model.weights:
@@ -152,11 +152,12 @@ def mask(model: LoadedModel, masks: Mapping[str, Tensor]) -> LoadedModel:
 
 
 def slice(model: LoadedModel) -> LoadedModel:
-    """The smaller dense model without the hidden units and heads that are dead: at zero, or as the chain's
-    lasso and the recipe's `lasso` say. Its `shape` tells what is left.
+    """The smaller dense model without dead hidden units and heads.
 
-    The step `slice` begins with a lasso's last weights, this function with the weights that it is given.
-    Raises UserError for a model that is no Transformer, or that an engine runs in 8 bits.
+    Dead is what is at zero, or as the chain's lasso and the recipe's `lasso` say; the property `shape` tells
+    what is left. The step `slice` begins with the last weights of a lasso, this function with the weights
+    that it is given. Raises UserError for a model that is not a Transformer, or that an engine runs in 8
+    bits.
     """
     if model.chain.quantised_for:
         raise UserError(
@@ -169,11 +170,11 @@ def slice(model: LoadedModel) -> LoadedModel:
 
 
 def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Score a model on sets of its task, all test sets by default; `dev` and `train` (a sample, by likelihood
-    alone) are sets too.
+    """Score a model on sets of its task, by default on all test sets.
 
-    Returns a row for each set, with the columns of scores.csv: `set`, `bleu`, `chrf`, `perplexity`,
-    `parameters`, `engine`, ..., and `sparsity`. Raises UserError for an unknown set.
+    `dev` and `train` (a sample, by likelihood alone) are sets too. Returns a row for each set, with the
+    columns of scores.csv (`set`, `bleu`, `chrf`, `perplexity`, `parameters`, `engine`, ...) and `sparsity`.
+    Raises UserError for an unknown set.
     """
     task = model.config.task(model.chain.task)
     for name in sets or ():
@@ -194,10 +195,10 @@ def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[st
 
 
 def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None) -> list[str | None]:
-    """Translate raw lines as the recipe decodes, with its engine and shortlist, and its beam by default.
+    """Translate raw lines as the recipe decodes, with its engine and shortlist, and by default its beam.
 
-    Returns a translation for each line, detokenised; None for a line that outgrows the model's positions.
-    Raises UserError where the shortlist is not there, or no engine runs the model.
+    Returns a detokenised translation for each line; None for a line that is too long for the model. Raises
+    UserError if the shortlist is missing, or if no engine can run the model.
     """
     recipe, chain = model.config.recipe(model.chain.recipe), model.chain
     shortlist = model.config.shortlist(chain)

@@ -66,14 +66,14 @@ def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
     schedule = config.schedule(chain.recipe, chain.root.schedule)
     batch = {key: schedule.whole[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
     batch["precision"] = precision.of_schedule(config, chain.recipe, chain.root.schedule).used
-    said = [
+    settings = [
         recipe["architecture"],
         recipe["subwords"],
         batch,
         recipe.get("decoding"),
         config.importance(chain.recipe)["beam"],
     ]
-    return digest([said, gpu, round(pieces), os.cpu_count()])
+    return digest([settings, gpu, round(pieces), os.cpu_count()])
 
 
 # A model that is hardly trained, on a few sentences: every job takes at least as long as the same job for
@@ -150,8 +150,8 @@ def run_tiny(device: str, main: Callable[[], int]) -> dict[str, float]:
     Returns the CPU seconds of each kind of job (wall-clock seconds if the job used a GPU). `main`: runs the
     verb in `sys.argv` and returns the exit status.
     """
-    for kind, said in TINY.items():
-        write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(said))
+    for kind, files in TINY.items():
+        write_text(Path("own") / kind / "tiny.yaml", yaml.safe_dump(files))
     settings = ["--set", "own=own", "--set", f"device={device}"]
     seconds = {}
     for name, arguments in (

@@ -1,6 +1,4 @@
-"""Captions: what a table or figure shows, and everything that a reader must know to trust it or to reproduce
-it.
-"""
+"""Captions: what a table or figure shows, and all that a reader needs to trust or reproduce it."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ SELECTED_BY = {
     "bleu": "by BLEU on the development set",
     "last": "the latest",
 }
-# by the ending of schedules for the other reading of the paper: the rate of retraining here, and in those
-# schedules
+# ending of the schedules that follow the other reading of the paper -> the rate of retraining here, and there
 READINGS = {
     "peak": ("the last rate of the baseline's training", "one near its peak"),
     "last": ("near the peak of the baseline's training", "its last rate"),
@@ -48,7 +45,7 @@ HEADS_SAID = {  # of attention, by the groups of a lasso
     "ffn+heads": (
         "A head is four groups, its parts of the query, key, value and output matrices "
         '(the paper: one entity, "a whole head submatrix"), '
-        "and goes when at least half of it is dead; what slicing then changes, training on repairs."
+        "and goes when at least half of it is dead; this changes the model, which further training repairs."
     ),
 }
 ROUNDING = (
@@ -56,19 +53,19 @@ ROUNDING = (
     "scale per matrix"
 )
 WITHOUT_SPACES = {"zh": "Chinese", "ja": "Japanese", "th": "Thai"}
-COUNTED = {  # how a paper counted the BLEU that it prints
+COUNTED = {  # how a paper computed the BLEU that it prints
     "see2016": (
         "of tokenised text, by multi-bleu as in Luong et al. 2015, to whom the paper refers; ours is of "
         "detokenised text and may differ by "
         "a point"
     ),
     "wang2020": (
-        "4-gram BLEU (Papineni et al. 2002), and the paper does not say of what text; ours is of "
-        "detokenised text"
+        "4-gram BLEU (Papineni et al. 2002), of tokenised or detokenised text, which the paper does not say; "
+        "ours is of detokenised text"
     ),
     "wangtu2020": (
-        "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), and the paper does not say of what text; "
-        "ours is of detokenised text"
+        "case-sensitive 4-gram NIST BLEU (Papineni et al. 2002), of tokenised or detokenised text, which the "
+        "paper does not say; ours is of detokenised text"
     ),
     "behnke2021": "sacreBLEU's, as ours is",
 }
@@ -76,8 +73,10 @@ MANY = 6  # with more recipes or rows than this, a caption is shortened
 
 
 def caption(item: Item, measured: Measured) -> list[str]:
-    """The sentences of a caption: the paper's statement, then data, models, updates, seeds, test set,
-    prunable weights, signatures.
+    """The sentences of a caption: the paper's statement, then all that a reader needs to know.
+
+    That is: data, models, updates, precision, selection, differences between compared rows, seeds, test sets,
+    prunable weights, the methods of analyses, and signatures.
     """
     if not item.rows:
         return [item.caption, *_left_out(item)]
@@ -118,7 +117,7 @@ def _plateaus(item: Item, measured: Measured) -> list[str]:
         gain = plateaus.gain(row.chains, measured, [step.text for step in steps if step.kind.continues])
         if gain:
             text = plateaus.said(row.first, gain)
-            control = "" if gain.done else "; what is pruned and retrained must be compared with the control"
+            control = "" if gain.done else "; pruned and retrained models must be compared with the control"
             sentences.append(f"{text[:1].upper()}{text[1:]}{control}.")
     return _distinct(sentences)
 
@@ -136,8 +135,9 @@ def _tasks(item: Item) -> list[str]:
 
 
 def _stand_ins(item: Item, measured: Measured) -> list[str]:
-    """The data and models that stand in for the paper's: `Data: Multi30k En-De for WMT14 En-De.`; the paper's
-    own are named once.
+    """The data and models that stand in for the paper's, as in `Data: Multi30k En-De, for WMT14 En-De`.
+
+    Where nothing stands in, the paper's own are named.
     """
     about = item.about
 
@@ -156,9 +156,7 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
 
 
 def _updates(item: Item, measured: Measured) -> str:
-    """Updates, optimiser and learning rates of every schedule in use; recipes with equal schedules are named
-    together.
-    """
+    """Updates, optimiser and learning rates of all schedules; recipes with equal schedules share a text."""
     heading = "Updates at most (learning rates)"
     if len(_recipes(item)) > MANY:
         return f"{heading}: {_by_schedule(item, measured)}."
@@ -167,12 +165,12 @@ def _updates(item: Item, measured: Measured) -> str:
         steps = (step for row in item.rows if row.first.recipe == recipe for step in row.first.steps)
         names = _distinct(step.schedule for step in steps if step.kind.trains)
         schedules = {name: measured.config.schedule(recipe, name) for name in names}
-        said, optimiser = [], None
+        phrases, optimiser = [], None
         for name, schedule in schedules.items():
             by = "" if schedule.optimizer.name == optimiser else f" by {OPTIMISERS[schedule.optimizer.name]}"
             optimiser = schedule.optimizer.name
-            said.append(f"{name} {schedule.updates:,}{by} ({_rates(schedule)})")
-        by_text.setdefault(", ".join(said), []).append(recipe)
+            phrases.append(f"{name} {schedule.updates:,}{by} ({_rates(schedule)})")
+        by_text.setdefault(", ".join(phrases), []).append(recipe)
     if len(by_text) == 1:
         return f"{heading}: {next(iter(by_text))}."
     return (
@@ -181,8 +179,9 @@ def _updates(item: Item, measured: Measured) -> str:
 
 
 def _steps(item: Item, argument: str | None = None) -> list[tuple[str, Step]]:
-    """The distinct pairs of a recipe and a step in an item's chains: of all steps that train, or of all steps
-    with this argument.
+    """The distinct pairs of a recipe and a step in an item's chains.
+
+    `argument`: only steps with this argument; by default only steps that train.
     """
     pairs = ((row.first.recipe, step) for row in item.rows for step in row.first.steps)
     return _distinct(
@@ -191,8 +190,9 @@ def _steps(item: Item, argument: str | None = None) -> list[tuple[str, Step]]:
 
 
 def _rejuvenation(item: Item, measured: Measured) -> list[str]:
-    """The rate of rejuvenation relative to retraining, and the other reading of the paper; nothing if no row
-    is rejuvenated.
+    """The rate of rejuvenation relative to retraining, and the other reading of the paper.
+
+    There is no such sentence if no row is rejuvenated.
     """
     recipes = _distinct(recipe for recipe, _ in _steps(item, "initialisation"))
     schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
@@ -210,9 +210,7 @@ def _rejuvenation(item: Item, measured: Measured) -> list[str]:
 
 
 def _selection(item: Item, measured: Measured) -> list[str]:
-    """How checkpoints are selected, in which steps the parent competes, and for which rows the parent was
-    selected.
-    """
+    """How checkpoints are selected, in which steps the parent competes, and in which rows it was selected."""
     by_select: dict[str, list[str]] = {}
     for recipe, step in _steps(item):
         by_select.setdefault(measured.config.schedule(recipe, step.schedule).select, []).append(step.schedule)
@@ -235,8 +233,8 @@ def _selection(item: Item, measured: Measured) -> list[str]:
     by_bleu = against if "bleu" in by_select else ""
     unchanged = [row.name for row in item.rows if any(measured.is_its_parent(chain) for chain in row.chains)]
     same = f" The parent itself was selected for {', '.join(unchanged)}." if unchanged else ""
-    said = f"{SELECTED_BY[most]}{f'; {others}' if others else ''}"
-    return [f"Checkpoints selected: {said}.{by_bleu}{_averaged(item, measured)}{parents}{same}"]
+    selected = f"{SELECTED_BY[most]}{f'; {others}' if others else ''}"
+    return [f"Checkpoints selected: {selected}.{by_bleu}{_averaged(item, measured)}{parents}{same}"]
 
 
 def _averaged(item: Item, measured: Measured) -> str:
@@ -271,7 +269,7 @@ def _differences(item: Item, measured: Measured) -> list[str]:
             for tokens, sentences, accumulate in each.batches
         ),
     }
-    said = []
+    differences = []
     for what, text in differ.items():
         by_text: dict[str, list[str]] = {}
         for block in blocks.values():
@@ -279,12 +277,15 @@ def _differences(item: Item, measured: Measured) -> list[str]:
             for name, value in texts.items() if len(set(texts.values())) > 1 else ():
                 by_text.setdefault(value, []).append(name)
         if by_text:
-            said.append(
+            differences.append(
                 f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})"
             )
     return (
-        [f"Compared rows differ in {', in '.join(said)}; all else is equal, including the order of batches."]
-        if said
+        [
+            f"Compared rows differ in {', in '.join(differences)}; all else is equal, including the order of "
+            "batches."
+        ]
+        if differences
         else []
     )
 
@@ -308,13 +309,11 @@ def _by_schedule(item: Item, measured: Measured) -> str:
         schedule = measured.config.schedule(recipe, name)
         by = OPTIMISERS[schedule.optimizer.name]
         texts.setdefault(name, []).append(f"{schedule.updates:,} by {by} ({_rates(schedule)})")
-    return ", ".join(f"{name} {' or '.join(_distinct(said))}" for name, said in texts.items())
+    return ", ".join(f"{name} {' or '.join(_distinct(settings))}" for name, settings in texts.items())
 
 
 def _rates(schedule: Schedule) -> str:
-    """The first and last learning rate of a schedule, without its warm-up: `0.005 after warm-up to
-    0.0005`.
-    """
+    """The first and last learning rate of a schedule after its warm-up: `0.005 after warm-up to 0.0005`."""
     rates, updates = schedule.learning_rate, schedule.updates
     warm_up = min(rates.warm_up, updates) if isinstance(rates, PeakRate) else 0
     first, last = (f"{rates.at(update):.2g}" for update in (max(warm_up, 1), updates))
@@ -322,8 +321,9 @@ def _rates(schedule: Schedule) -> str:
 
 
 def _precision(item: Item, measured: Measured) -> list[str]:
-    """The precision that models were trained in, and the rows with another one than most; nothing if all used
-    single precision.
+    """The precision that models were trained in, and the rows with another one.
+
+    There is no such sentence if all models were trained in single precision.
     """
     rows_of: dict[str, list[str]] = {}
     for row in item.rows:
@@ -452,9 +452,7 @@ def _norms(item: Item, measured: Measured) -> list[str]:
 
 
 def _students(item: Item, measured: Measured) -> list[str]:
-    """What students are trained without, although all of Behnke and Heafield's have it (Marian's
-    defaults).
-    """
+    """The features of Behnke and Heafield's students (defaults of Marian) that ours are trained without."""
     if item.paper != "behnke2021":
         return []
     lacks: dict[str, list[str]] = {}
@@ -477,19 +475,20 @@ def _segmentation(item: Item, measured: Measured) -> list[str]:
         task, subwords = measured.config.task(row.first.task), measured.config.subwords(row.first)
         for language in (task["source"], task["target"]):
             if name := WITHOUT_SPACES.get(language.lower().replace("_", "-").split("-")[0]):
-                by = {"sentencepiece": "SentencePiece cuts it"}.get(
-                    subwords["type"], f"{subwords['type']} takes a line's characters as they come"
+                by = {"sentencepiece": "SentencePiece segments it"}.get(
+                    subwords["type"], f"{subwords['type']} is applied to whole lines"
                 )
                 sentences.append(
-                    f"{name} is not segmented into words before: {by}. The paper does not say how its text "
-                    "was; its example is segmented."
+                    f"{name} is not segmented into words first: {by}. The paper does not say how its text is "
+                    "segmented; the example that it prints is segmented into words."
                 )
     return _distinct(sentences)
 
 
 def _int8(item: Item) -> list[str]:
-    """How our rounding to 8 bits differs from Marian's, which the paper used; nothing if no model is in 8
-    bits.
+    """How our rounding to 8 bits differs from Marian's, which the paper used.
+
+    There is no such sentence if no model is in 8 bits.
     """
     engines = _distinct(step["engine"] for _, step in _steps(item, "engine"))
     return [f"8 bits ({', '.join(engines)}): {ROUNDING}."] if engines else []
@@ -554,25 +553,28 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
                 "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
             )
             by_text.setdefault(
-                f"λ {of}, {scaled}; dead are groups {DEAD[settings['dead']].format(settings['threshold'])}",
+                f"λ {of}, {scaled}; dead groups are those "
+                f"{DEAD[settings['dead']].format(settings['threshold'])}",
                 [],
             ).append(recipe)
             sought |= any(sparsity_sought(step["lambda"]) is not None for step in steps)
-    said = (
+    rules = (
         "; ".join(by_text)
         if len(by_text) < 2
         else "; ".join(f"{', '.join(recipes)}: {text}" for text, recipes in by_text.items())
     )
-    sentences = [f"Lasso: {said}."] if by_text else []
+    sentences = [f"Lasso: {rules}."] if by_text else []
     kinds = _distinct(step["groups"] for _, step in _steps(item, "lambda"))
     sentences += [HEADS_SAID[kind] for kind in kinds if kind in HEADS_SAID]
     if sought:
         sentences.append(
-            "λ = to67 and the like: a λ was sought that makes that share of the penalised FFN units small; "
-            "these are cut."
+            "λ = to67 and similar: λ was chosen such that this share of the penalised FFN units becomes "
+            "small; these units are removed."
         )
     if by_text and any(row.paper_recipe != row.first.recipe for row in item.rows):
-        sentences.append("Our λ are not comparable with the paper's, whose models and schedules are others.")
+        sentences.append(
+            "Our λ cannot be compared with the paper's, because its models and schedules are different."
+        )
     return sentences
 
 
@@ -582,7 +584,7 @@ def _importance(item: Item, measured: Measured) -> list[str]:
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
         settings = measured.config.importance(recipe)
-        said = []
+        phrases = []
         if shown:
             some = (
                 f"at most {settings['sentences']:,} sentences, evenly spaced, of"
@@ -594,21 +596,19 @@ def _importance(item: Item, measured: Measured) -> list[str]:
                 if ITEM_KINDS[item.kind].samples_test_set
                 else "the development set"
             )
-            said.append(
+            phrases.append(
                 f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {settings['beam']}"
             )
-        said += [kind.caption(settings) for kind in shown if kind.caption]
-        if said:
-            by_text.setdefault("; ".join(said), []).append(recipe)
+        phrases += [kind.caption(settings) for kind in shown if kind.caption]
+        if phrases:
+            by_text.setdefault("; ".join(phrases), []).append(recipe)
     if len(by_text) == 1:
         return [f"Importance {next(iter(by_text))}."]
     return [f"Importance, {', '.join(recipes)}, {text}." for text, recipes in by_text.items()]
 
 
 def _engines(item: Item, recipe: str, analyses: set[str], measured: Measured) -> str:
-    """The engines that analyses translated with, as ` by ctranslate2`; empty if the analyses do not record
-    them.
-    """
+    """The engines of analyses, as ` by ctranslate2`; empty if the analyses do not record them."""
     chains = [chain for row in item.rows for chain in row.chains if chain.recipe == recipe]
     frames = (measured.analysis(chain, name) for chain in chains for name in sorted(analyses - {"scores"}))
     engines = _distinct(
@@ -631,7 +631,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         return " or ".join(_distinct(row[column] for row in rows))
 
     alone = any(metric.reads == SPEED and metric.batch_size == 1 for metric in _metrics(item))
-    said = [
+    phrases = [
         f"{way.engine} ({distinct('precision')})",
         "with a shortlist" if way.shortlist else "without a shortlist",
         f"{distinct('threads')} thread",
@@ -647,7 +647,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
         _spread(rows),
     ]
     seed = f" Only seed {item.rows[0].first.seed} was timed." if len(item.rows[0].chains) > 1 else ""
-    return [f"Speed: {', '.join(said)}.{seed}"]
+    return [f"Speed: {', '.join(phrases)}.{seed}"]
 
 
 def _spread(rows: Sequence[Mapping[str, str]]) -> str:

@@ -1,5 +1,7 @@
-"""Keep a run so that others can read it and continue from it: its page, tables, figures and speeds, and for
-every complete unit its scores with sentence statistics, history, manifest, analyses and hypotheses.
+"""Keep a run's results, without checkpoints, so that others can read them and continue from them.
+
+Kept are its page, tables, figures and speeds, and for every complete unit its scores with sentence
+statistics, histories, manifests, analyses and hypotheses.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ ARRAYS = (paths.NORMS, paths.SENTENCES, paths.SENTENCES_OF_VARIANTS)
 
 @dataclass(frozen=True)
 class Kept:
-    """The files that `keep` has written, the units that are complete (`whole`), and for each other unit the
-    first file that is missing.
+    """The result of `keep`: the files written, the units that are complete (`whole`), and the others.
+
+    `lacking`: for each incomplete unit, the first file that is missing.
     """
 
     files: list[Path]
@@ -32,8 +35,7 @@ class Kept:
 
 
 def keep(config: Config, folder: Path) -> Kept:
-    """Copy what a reader needs of the run, without checkpoints, into `folder`; units that were kept there
-    before stay.
+    """Copy a run's results without checkpoints into `folder`; units that were kept there before stay.
 
     `models/` mirrors results/models. Hypotheses are kept for models that end with a training, on the main
     test set of each task.
@@ -107,9 +109,7 @@ def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) ->
 
 
 def _hypotheses(config: Config, chain: Chain) -> list[Path]:
-    """The files of hypotheses to keep; none for models that are only pruned, which are many and would take
-    most of the space.
-    """
+    """The files of hypotheses to keep: none for models that are only pruned, which would take most space."""
     if chain.last.kind.selects:
         return []
     text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))

@@ -1,5 +1,6 @@
-"""Generated pages of docs/: configuration.md lists every key of every YAML file, from the JSON schemas;
-chains.md every kind of step and of analysis, from their registries.
+"""Pages of docs/ that are generated from schemas and registries.
+
+configuration.md lists every key of every YAML file; chains.md every kind of step and of analysis.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from nmtprune.experiment import schemas
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, AnalysisKind
 from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KINDS, StepKind
 
-# The page's parts in reading order: schema, and where its keys stand.
+# The parts of the page in reading order: the schema, and where its keys are written.
 PARTS = {
     "config": "`config.yaml`, and `snakemake --config key=value`",
     "preset": "`workflow/presets/<preset>.yaml`",
@@ -91,7 +92,7 @@ Arguments, as steps spell them:
   whole heads; `blocks8`, blocks of 8 x 8 weights.
 - `<where>` is `enc`, `dec` or `both`: the encoder, the decoder, or both.
 - `<lambda>` is the strength of the lasso, written 1 or 0.15; or `to67`, which seeks the strength at which 67
-  % of the hidden units go.
+  % of the hidden units are removed.
 - `<component>` is a residual sub-layer: `D.SA.1` is the self-attention of the decoder's first layer. Sides
   are `E` and `D`; sub-layers are `SA` (self-attention), `EA` (the decoder's attention to the encoder) and
   `FF` (feed-forward).
@@ -102,7 +103,7 @@ Arguments, as steps spell them:
 ANALYSES = """
 ## Analyses
 
-An analysis looks inside one model; its numbers lie beside the model:
+An analysis looks inside one model; its numbers are written beside the model:
 
 ```bash
 snakemake --cores all results/models/toy/toy/s1/train/weights.csv
@@ -115,7 +116,7 @@ Schema = Mapping[str, Any]
 
 
 def configuration_page() -> str:
-    """Every key of every YAML file, as Markdown."""
+    """docs/configuration.md: every key of every YAML file, as Markdown."""
     by_file = schemas.by_file()
     parts = [CONFIGURATION]
     for name, where in PARTS.items():
@@ -130,7 +131,7 @@ def configuration_page() -> str:
 
 
 def chains_page() -> str:
-    """The steps that chains are made of, and the analyses of what they make, as Markdown."""
+    """docs/chains.md: the kinds of steps and of analyses, as Markdown."""
     forms = "\n".join(f"| {form} | {about} |" for form, about in FORMS.items())
     steps = "\n".join(map(_step, STEP_KINDS.values()))
     transformers = _listed((f"`{kind.name}`" for kind in STEP_KINDS.values() if kind.of_transformers), "and")
@@ -151,7 +152,7 @@ def _step(kind: StepKind) -> str:
 
 
 def _listed(words: Iterable[str], last: str) -> str:
-    """Words with commas between them, and before the last one `or` or `and`."""
+    """Words joined by commas, with `or` or `and` before the last."""
     *others, end = list(words) or [""]
     return f"{', '.join(others)} {last} {end}" if others else end
 
@@ -163,7 +164,10 @@ def _analysis(kind: AnalysisKind) -> str:
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the page shows it; `name` is its path from the top of its file."""
+    """A key as the page shows it.
+
+    `name`: the path of the key from the top of its file; `kind`: the type of its value in words.
+    """
 
     name: str
     required: bool
@@ -180,9 +184,7 @@ class Key:
 
 
 class _File:
-    """The keys of one schema. What another schema defines has a part of its own on the page, and is not
-    repeated.
-    """
+    """The keys of one schema; definitions of other schemas are left out, since the page has them already."""
 
     def __init__(self, schema: Schema, schemas: Mapping[str, Schema]) -> None:
         self.schema, self.schemas = schema, schemas
@@ -198,7 +200,7 @@ class _File:
             yield from self._below(below, path)
 
     def _below(self, schema: Schema, path: str) -> Iterator[Key]:
-        """The keys inside a value: of a mapping, of the entries of a list, of each alternative."""
+        """The keys inside a value: those of a mapping, of a list's entries, and of each alternative."""
         reference = schema.get("$ref", "")
         if reference and (not reference.startswith("#") or reference in self.shown):
             return
@@ -214,7 +216,7 @@ class _File:
             yield from self._below(alternative, path)
 
     def _resolved(self, schema: Schema) -> Schema:
-        """What a `$ref` points at, under the keywords beside it."""
+        """The schema that a `$ref` points at, overridden by the keywords beside the `$ref`."""
         if "$ref" not in schema:
             return schema
         file, _, pointer = schema["$ref"].partition("#")
@@ -224,7 +226,7 @@ class _File:
         return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
 
     def _kind(self, schema: Schema) -> str:
-        """A value's type in words, with its limits."""
+        """The type of a value in words, with its limits."""
         if schema.get("$ref") in self.shown and "items" in self._resolved(schema):
             return f"as `{self.shown[schema['$ref']]}`"
         schema = self._resolved(schema)
@@ -248,7 +250,7 @@ _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def _alternatives(schema: Schema) -> list[Schema]:
-    """The forms a value may have. An `if` on the type alone says the type of its `then`."""
+    """The alternative forms of a value; for an `if` on the type alone, the `then` gets that type."""
     then = [{**schema["if"], **schema["then"]}] if "then" in schema and "type" in schema.get("if", {}) else []
     untyped = [each for each in schema.get("oneOf", ()) if set(each) != {"required"}]
     return [*untyped, *then, *([schema["else"]] if "else" in schema else [])]

@@ -22,8 +22,10 @@ class Marked:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is printed. `kinds`: for each column, whether it names the row (`name`) or holds `ours`,
-    `published` or running `text`; `ruled`: the rows, counted from 0, with a rule above them.
+    """A table as it is printed.
+
+    `kinds`: for each column, whether it names the row (`name`) or holds `ours`, `published` or running
+    `text`; `ruled`: the indices of rows with a rule above them.
     """
 
     headings: list[str]

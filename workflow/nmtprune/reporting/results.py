@@ -1,6 +1,4 @@
-"""docs/results.md and the README's table of results, generated from the claims of the runs under
-results/reference.
-"""
+"""docs/results.md and the README's table of results, generated from the claims under results/reference."""
 
 from __future__ import annotations
 
@@ -22,9 +20,9 @@ HEADINGS = ("What the paper says", "Where", "Verdict", "Here")
 HEADLINES = ("Paper", "What it says", "Verdict", "Here")
 MADE_UP = "toy"  # a run on invented languages: shown in docs/results.md, not in the README
 UNDECIDED = "undecided"
-SHOWN = 2  # headline claims of each paper in README
-LONGEST_SHOWN = 130  # characters of a finding there
-SEARCH = "search"  # the folder of kept trainings by which recipes were chosen
+SHOWN = 2  # headline claims of each paper in the README
+LONGEST_SHOWN = 130  # characters of a finding in the README
+SEARCH = "search"  # the folder of trainings by which settings of recipes were chosen
 OF_A_SEARCH = ("Task", "Recipe", "Steps", "Seed", "Updates", "Learning rate", "Dropout", "Perplexity", "BLEU")
 CHOSEN = (
     "Settings of recipes were chosen by perplexity on the development set, from these trainings "
@@ -43,9 +41,7 @@ def kept(root: Path) -> dict[str, list[Record]]:
 
 
 def searched(root: Path) -> list[tuple[str, ...]]:
-    """The rows of the table by which recipes were chosen: for each kept training its settings, and its scores
-    on the development set.
-    """
+    """The trainings by which recipes were chosen: a row with the settings and development scores of each."""
     rows = []
     for file in sorted((root / FOLDER / SEARCH).rglob(paths.SCORES)):
         manifest = read_json(file.with_name(paths.MANIFEST))
@@ -84,7 +80,8 @@ def document(runs: dict[str, list[Record]], search: list[tuple[str, ...]]) -> st
         for paper in dict.fromkeys(record["paper"] for record in records):
             of_paper = [record for record in records if record["paper"] == paper]
             rows = [
-                (said(record), record["where"], f"**{record['said']}**", found(record)) for record in of_paper
+                (quoted(record), record["where"], f"**{record['said']}**", numbers_of(record))
+                for record in of_paper
             ]
             parts += [f"### {papers.paper(paper)['short']}", _table(HEADINGS, rows)]
     if search:
@@ -93,8 +90,9 @@ def document(runs: dict[str, list[Record]], search: list[tuple[str, ...]]) -> st
 
 
 def block(runs: dict[str, list[Record]]) -> str:
-    """The README's part between the markers: a few headline claims of each paper from the real runs, decided
-    ones before undecided ones.
+    """The README's part between the markers: a few headline claims of each paper from the real runs.
+
+    Decided claims come before undecided ones.
     """
     real = {run: records for run, records in runs.items() if run != MADE_UP}
     rows, counts = [], []
@@ -105,7 +103,7 @@ def block(runs: dict[str, list[Record]]) -> str:
             shown = sorted(of_paper, key=lambda record: record["said"].startswith(UNDECIDED))[:SHOWN]
             name = papers.paper(paper)["short"]
             rows += [
-                (name, said(record), f"**{record['said']}**", _first(found(record), LONGEST_SHOWN))
+                (name, quoted(record), f"**{record['said']}**", _first(numbers_of(record), LONGEST_SHOWN))
                 for record in shown
             ]
         if headlines:
@@ -115,24 +113,25 @@ def block(runs: dict[str, list[Record]]) -> str:
 
 
 def insert(readme: str, new: str) -> str:
-    """A README with the part between its markers replaced. Raises UserError where a marker is missing."""
+    """A README with the part between the markers replaced. Raises UserError if a marker is missing."""
     whole = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not whole.search(readme):
         raise UserError(f"README.md has no part between `{BEGIN}` and `{END}` to put the results in")
     return whole.sub(lambda _: new, readme, count=1)
 
 
-def said(record: Record) -> str:
+def quoted(record: Record) -> str:
+    """The text of a claim in quotation marks."""
     return f"“{record['text']}”"
 
 
-def found(record: Record) -> str:
-    """The numbers of a claim, and how precise they are."""
+def numbers_of(record: Record) -> str:
+    """The numbers of a claim, and their precision."""
     return " ".join(filter(None, [record["here"], record["precision"]]))
 
 
 def counted(records: list[Record]) -> str:
-    """`12 claims: 1 holds, 4 fail, 7 are undecided.`"""
+    """The number of claims by verdict, as in `12 claims: 1 holds, 4 fail, 7 are undecided.` on the page."""
     words = {"holds": ("holds", "hold"), "fails": ("fails", "fail")}
     words |= {
         f"{verb}s, in this run": (f"{verb}s in this run", f"{verb} in this run")

@@ -34,8 +34,8 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     """Raw numbers of all rows at full precision; published values in columns of their own, after ours.
 
     `<metric>` is the mean over seeds and `<metric>_sd` the standard deviation; `seeds` counts the seeds that
-    have been scored, `missing` says why others have not, and `same_as` is the number of an earlier row that
-    is one and the same run.
+    have been scored, `missing` says why others have not, and `same_as` is the number of an earlier row with
+    the same runs.
     """
     variables = list(dict.fromkeys(variable for row in item.rows for variable in row.values))
     first: dict[tuple, int] = {}
@@ -119,11 +119,11 @@ def _published(row: Row, column: Column) -> float:
 
 
 def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str, float]:
-    """The difference in BLEU from the baseline: its 95 % interval, the p-value of the paired bootstrap, and
-    the sign test.
+    """Significance of the difference in BLEU from the baseline, by paired bootstrap and sign test.
 
-    `better` and `worse` count the sentences whose translation raises or lowers the baseline's BLEU; `p_sign`
-    is the p-value of the sign test on these numbers.
+    `delta_low` and `delta_high` are the 95 % interval, `p_bootstrap` its p-value. `better` and `worse` count
+    the sentences whose translation raises or lowers the baseline's BLEU; `p_sign` is the p-value of the sign
+    test on these numbers. All are NaN without a baseline or without sentence statistics.
     """
     names = ("delta_low", "delta_high", "p_bootstrap", "better", "worse", "p_sign")
     if row.against is None:
@@ -143,7 +143,7 @@ def _significance(row: Row, measured: Measured, test_set: int | str) -> dict[str
 
 
 def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
-    """Reasons, by number of row and column, why a number may be missing although its row has been scored."""
+    """Reasons, by number of row and column, why single numbers are missing although their rows are scored."""
     way = measured.way(item) if SPEED in item.reads else None
     of_cells = {}
     for number, row in enumerate(item.rows, 1):
@@ -160,10 +160,10 @@ def reasons(item: Item, measured: Measured) -> dict[tuple[int, str], str]:
 
 
 def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str] | None = None) -> Table:
-    """A frame as it is printed: our values beside published ones, marks, footnotes for empty cells and for
-    rows of the same run.
+    """A frame as it is printed: our values beside published ones, marks, and footnotes.
 
-    `known`: reasons for single empty cells (see `reasons`).
+    Footnotes explain empty cells and name rows of the same run. `known`: reasons for single empty cells (see
+    `reasons`).
     """
     grouped = any(row.group for row in item.rows)
     columns = [("#", "name"), *([(item.headings.get("group", ""), "name")] if grouped else [])]
@@ -208,8 +208,10 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
 def _ours(
     record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str
 ) -> str:
-    """The text of one measured cell. If it is empty, its reason is added to `footnotes` (reason -> mark);
-    `known`: the reason that concerns this cell alone.
+    """The text of one measured cell.
+
+    If the cell is empty, its reason is added to `footnotes` (reason -> mark). `known`: the reason that
+    concerns this cell alone.
     """
     metric = METRICS[column.metric]
     cell = _cell(record, column)
@@ -228,8 +230,8 @@ def _ours(
         and math.isnan(record["p_bootstrap"])
     ):
         missing = (
-            "Not compared with the baseline: the translations of one of them are gone, or of another "
-            "text than the test set is now"
+            "Not compared with the baseline: the translations of one of them are gone, or are of an earlier "
+            "version of the test set"
         )
     mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
     return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{mark}"
@@ -290,13 +292,14 @@ def number(metric: str, value: float, unit: str = "MB") -> str:
 
 
 def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
-    """The widths of layers, one column per model and one row per layer, published ones in brackets; None if
-    no width is known.
+    """The widths of layers, one column per model and one row per layer, published ones in brackets.
+
+    None if no width is known.
     """
     published = {name.removesuffix("_published") for name in numbers if name.endswith("_published")}
     wanted = [part for each in item.widths for part in WIDTHS[each]]
     shown = [
-        name for part in wanted for name in numbers if (found := _WIDTH.fullmatch(name)) and found[1] == part
+        name for part in wanted for name in numbers if (width := _WIDTH.fullmatch(name)) and width[1] == part
     ]
     if not shown:
         return None
@@ -322,16 +325,14 @@ def widths(item: Item, numbers: pd.DataFrame) -> Table | None:
 
 
 def _width(record: dict, name: str, has_published: bool) -> str:
-    """A width and its published value, `330 (289)`; with one decimal if the mean over seeds is not a whole
-    number.
-    """
+    """A width and its published value, `330 (289)`; with a decimal if the mean over seeds has one."""
     value, printed = record[name], record[f"{name}_published"] if has_published else math.nan
     text = "–" if math.isnan(value) else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
     return text if math.isnan(printed) else f"{text} ({printed:.0f})"
 
 
 def _shown(cell: str | Marked, escaped: Callable[[str], str], mark: Callable[[str], str]) -> str:
-    """The text of a cell in a format that `escaped` and `mark` are the functions of."""
+    """The text of a cell in one format; `escaped` escapes text, `mark` marks a segment."""
     if isinstance(cell, str):
         return escaped(cell)
     return "".join(mark(escaped(text)) if marked else escaped(text) for text, marked in cell.segments)
@@ -364,9 +365,7 @@ _TEX_COLUMNS = {"name": "l", "text": r"p{0.6\textwidth}"}
 
 
 def latex(above: Table, key: str, title: str, sentences: list[str], below: Table | None = None) -> str:
-    """A table environment in LaTeX, of one block or two, with booktabs rules above `ruled` rows; text is
-    escaped.
-    """
+    """A LaTeX table environment of one block or two, with rules above `ruled` rows; text is escaped."""
 
     marked = r"\textbf{{{}}}".format
     blocks = [block for block in (above, below) if block]
