@@ -213,8 +213,8 @@ MISTAKES = {
     ),
     "source and target of one language": (
         one_language,
-        "tasks/mine.yaml: source and target are both `en`, and each side has files of its own: call one of "
-        "them otherwise, as `en_simple`",
+        "tasks/mine.yaml: source and target are both `en`, but each side needs files of its own: rename "
+        "one of them, such as to `en_simple`",
     ),
     "a model of COMET": (
         settings(comet_model="no/such.ckpt"),
@@ -261,7 +261,7 @@ def test_snakemake_tells_the_same_before_its_first_job(mine, mistake):
 
 
 ABSENT = {
-    "workers": (99, "`99` is more than the GPUs that are here; valid: 1 to "),
+    "workers": (99, "`99` is more than the number of GPUs here; valid: 1 to "),
     "nodes": (2, "`2` needs Slurm"),
 }
 

@@ -18,8 +18,8 @@ from support.workplace import Workplace
 UNTIMED = ("see2016", "wang2020", "wangtu2020")  # papers whose tables hold no seconds
 # said by the job that found no room or, where the disk was full just after it, by Snakemake
 FULL = re.compile(
-    r"nmtprune: (results|\S*\.snakemake)/\S+: No space left on device: free some space, and the same command "
-    r"goes on"
+    r"nmtprune: (results|\S*\.snakemake)/\S+: No space left on device: free some space; the same command "
+    r"then continues"
 )
 FEW_KILLS = 6
 KILLS = int(os.environ.get("NMTPRUNE_KILLS", FEW_KILLS))  # of the soak test; 50 take a quarter of an hour

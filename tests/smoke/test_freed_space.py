@@ -128,7 +128,7 @@ def test_a_run_that_does_not_fit_stops_before_its_first_job_unless_told_otherwis
     with workplace.inside():
         with pytest.raises(
             UserError,
-            match=r"will leave about .* [kM]B and take .* and 1.0 kB are free here; .*check_space=false",
+            match=r"will leave about .* [kM]B and need .* and 1.0 kB are free here; .*check_space=false",
         ):
             check_room(workplace.config, free=lambda: 1000)
         check_room(workplace.config, free=lambda: 10**12)

@@ -246,7 +246,7 @@ def test_a_program_in_a_checkpoint_is_refused_and_does_not_run(binarised, tmp_pa
     ):
         with pytest.raises(
             UserError,
-            match=r"model\.pt asks for `.*` when it is loaded, .*; (.*`trust: true`|no file of ours)",
+            match=r"model\.pt asks for `.*` when it is loaded, .*; (.*`trust: true`|no file of nmtprune)",
         ) as error:
             read()
         assert len(str(error.value).splitlines()) == 1 and not mark.exists()

@@ -33,7 +33,7 @@ def test_other_errors_have_none_behind_them():
 def test_a_full_disk_comes_with_advice_and_other_errors_without():
     assert sentence_of(FULL) == (
         "results/x: No space left on device: "
-        "free some space, and the same command goes on where this one ended"
+        "free some space; the same command then continues where this one ended"
     )
     assert (
         sentence_of(OSError(errno.EACCES, "Permission denied", "results/x")) == "results/x: Permission denied"

@@ -86,7 +86,7 @@ def test_the_time_left_counts_waiting_trainings_at_the_speed_measured(config):
 def test_a_training_whose_process_is_gone_is_interrupted(config):
     report_progress(ROOT, age=3600)
     assert row(status(config), "train").startswith(
-        "interrupted  after update 150 of 600; the same command goes on"
+        "interrupted  after update 150 of 600; the same command continues"
     )
 
 

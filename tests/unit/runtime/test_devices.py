@@ -99,7 +99,7 @@ def test_workers_have_gpus_of_their_own_and_a_launcher_keeps_them(jobs):
 def test_more_workers_than_gpus_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv(launch.VISIBLE, "0,1")
     with (
-        pytest.raises(UserError, match="workers: `3` is more than the GPUs that are here; valid: 1 to 2"),
+        pytest.raises(UserError, match="workers: `3` is more than the number of GPUs here; valid: 1 to 2"),
         launch.leased(3, 1, tmp_path),
     ):
         pass

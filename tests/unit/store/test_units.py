@@ -66,9 +66,8 @@ def test_a_damaged_unit_is_refused_before_anything_is_read_or_made(workplace, da
     name, harm, what = DAMAGES[damage]
     file = kept_file(paths.model(TRAIN) / name)
     harm(file)
-    said = (
-        f"kept: {file} {what}: copy the unit kept/models/{UNIT} again, or remove it, and a run makes it again"
-    )
+    unit = f"kept/models/{UNIT}"
+    said = f"kept: {file} {what}: copy the unit {unit} again, or remove it, so that a run makes it again"
     with pytest.raises(UserError) as refused:
         units.inputs(workplace.config)
     assert str(refused.value) == said

@@ -79,7 +79,7 @@ def choose(config: Config, within: float, task: str | None = None, against: Chai
         )
     if against and task not in (None, against.task):
         raise UserError(
-            f"choose: --against {against} is of another task than --task {task}; name one of its own"
+            f"choose: --against {against} is of another task than --task {task}; name a chain of that task"
         )
     measured, wanted = Measured(config), papers.scored(config)
     tasks = [against.task] if against else [task] if task else sorted({chain.task for chain in wanted})

@@ -30,7 +30,7 @@ def sentence_of(error: OSError) -> str:
 
     An error without a file is one of the standard output.
     """
-    hint = ": free some space, and the same command goes on where this one ended" * (error.errno in FULL)
+    hint = ": free some space; the same command then continues where this one ended" * (error.errno in FULL)
     return f"{error.filename or 'what this command prints'}: {error.strerror or error}{hint}"
 
 

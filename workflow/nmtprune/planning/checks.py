@@ -66,17 +66,16 @@ def of_task(config: Config, name: str) -> None:
     task, where = config.task(name), f"tasks/{name}.yaml"
     if task["source"] == task["target"]:
         raise UserError(
-            f"{where}: source and target are both `{task['source']}`, and each side has files of its own: "
-            "call one of them otherwise, as "
-            f"`{task['target']}_simple`, and name its files (files: "
+            f"{where}: source and target are both `{task['source']}`, but each side needs files of its own: "
+            f"rename one of them, such as to `{task['target']}_simple`, and name its files (files: "
             f"{{{task['source']}: ..., {task['target']}_simple: ...}})"
         )
     for split, sources in corpus.sources_of(task).items():
         generated = ["toy" in source for source in sources]
         if any(generated) and not all(generated):
             raise UserError(
-                f"{where}: {split}: a set is all of `toy` sources, which come with labels, or all of others; "
-                "take `toy` away, or the rest"
+                f"{where}: {split}: a set has either only `toy` sources, which come with labels, or none; "
+                "remove the `toy` sources or the others"
             )
         for source in sources:
             if "mtdata" in source:
@@ -113,18 +112,18 @@ def _decoding(config: Config, recipe: str) -> None:
     engine = decoding.get("engine", "auto")
     if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
         raise UserError(
-            f"{where}: engine `{engine}` runs Transformers, and the recipe has `{architecture['name']}`; "
-            "valid: auto, fairseq"
+            f"{where}: engine `{engine}` runs only Transformers, and the recipe has "
+            f"`{architecture['name']}`; valid: auto, fairseq"
         )
     if engine == "ctranslate2" and architecture.get("decoder_self") == "ssru":
         raise UserError(
-            f"{where}: engine `ctranslate2` does not know the recipe's SSRU; valid: auto, onnx, fairseq"
+            f"{where}: engine `ctranslate2` does not support the recipe's SSRU; valid: auto, onnx, fairseq"
         )
     replaces = decoding.get("replace_unknowns")
     if replaces and (engine == "onnx" or (engine == "auto" and architecture.get("decoder_self") == "ssru")):
         raise UserError(
-            f"{where}: replace_unknowns is not for ONNX Runtime, which would run this recipe; valid: engine "
-            "fairseq"
+            f"{where}: ONNX Runtime, which would run this recipe, does not support replace_unknowns; valid: "
+            "engine fairseq"
         )
     if decoding.get("shortlist"):
         _library("shortlist", where)
@@ -135,7 +134,7 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
     from nmtprune.scoring import quality  # noqa: PLC0415 - sacreBLEU takes tenths of a second
 
     if config.settings["comet_model"] and (reason := comet.unavailable(config.settings["comet_model"])):
-        raise UserError(f"config: comet_model: {reason}; null scores without COMET")
+        raise UserError(f"config: comet_model: {reason}; set it to null to score without COMET")
     for task in tasks:
         if reason := quality.unavailable(config.task(task)["target"]):
             raise UserError(f"tasks/{task}.yaml: {reason}")

@@ -246,8 +246,8 @@ def check_room(
     needed, available = Sizes(config).needed(Jobs(config).to_do(), at_once), free()
     if needed.left + needed.running > available:
         raise UserError(
-            f"the run will leave about {human(needed.left)} and take {human(needed.running)} more while "
+            f"the run will leave about {human(needed.left)} and need {human(needed.running)} more while "
             "trainings run, and "
-            f"{human(available)} are free here; make room: {commands.nmtprune('free')}; "
-            f"or begin all the same: {commands.snakemake(settings=['check_space=false'])}"
+            f"{human(available)} are free here; free some space: {commands.nmtprune('free')}; "
+            f"or start it anyway: {commands.snakemake(settings=['check_space=false'])}"
         )

@@ -183,9 +183,9 @@ def _model(
             return Entry(chain, FAILED, error, log, left)
     if paths.state(directory).exists():
         detail = (
-            f"after {at}; the same command goes on from the last saved state"
+            f"after {at}; the same command continues from the last saved state"
             if at
-            else "the same command goes on"
+            else "the same command continues"
         )
         return Entry(chain, INTERRUPTED, detail, seconds_left=left)
     return Entry(chain, WAITING, seconds_left=left)

@@ -60,7 +60,7 @@ def check(nodes: int, workers: int) -> None:
         raise UserError(f"nodes: `{nodes}` needs Slurm: --workflow-profile profiles/slurm; valid here: 1")
     here = max(1, len(devices()))  # a machine without GPUs gets its error from `torch_device`
     if workers > here:
-        raise UserError(f"workers: `{workers}` is more than the GPUs that are here; valid: 1 to {here}")
+        raise UserError(f"workers: `{workers}` is more than the number of GPUs here; valid: 1 to {here}")
 
 
 @contextmanager

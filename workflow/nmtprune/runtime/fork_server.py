@@ -100,7 +100,7 @@ def run_there(arguments: list[str], module: str) -> int | None:
     if not answer:
         print(
             "nmtprune: the process that runs the jobs was killed, and this job with it; the same command "
-            "goes on",
+            "continues",
             file=sys.stderr,
         )
         return 128 + signal.SIGKILL

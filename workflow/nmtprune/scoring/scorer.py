@@ -233,7 +233,7 @@ class Scorer:
         if len(sources) != len(references):
             raise UserError(
                 f"test set `{name}` has {len(sources)} lines in `{source_file}` and {len(references)} in "
-                f"`{reference_file}`: both sides must be equal."
+                f"`{reference_file}`: both files must have the same number of lines."
             )
         if not sources:
             raise UserError(f"test set `{name}` is empty (`{source_file}`).")

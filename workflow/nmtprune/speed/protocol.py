@@ -235,7 +235,7 @@ def wait_until_idle(patience: float = PATIENCE, look: Callable[[], float] = core
     began = time.monotonic()
     while (others := look()) > IDLE:
         if time.monotonic() - began > patience:
-            raise UserError(f"{refused(others)}; the same command goes on once they have ended")
+            raise UserError(f"{refused(others)}; the same command continues once they have ended")
         print(
             f"other processes keep {others:.1f} cores busy; waiting for them before speed is measured",
             flush=True,

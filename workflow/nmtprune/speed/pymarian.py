@@ -124,7 +124,7 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
     unread = model.weights.keys() - read
     left = sorted(name for name in unread if not name.endswith((".version", "._float_tensor")))
     if left:
-        raise ValueError(f"parameter `{left[0]}` is none of a Transformer's that Marian knows")
+        raise ValueError(f"Marian has no parameter for `{left[0]}`")
     _check_uniform(tensors, embeddings.shape[1])
     return {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
 

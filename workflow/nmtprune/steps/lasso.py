@@ -23,8 +23,8 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     options = checkpoints.options_by_name(begun.options)
     if not checkpoints.is_transformer(options):
         raise UserError(
-            f"chain `{chain}`: only a Transformer has the groups of `{step}`, and its root is none; valid: "
-            "continue"
+            f"chain `{chain}`: only a Transformer has the groups of `{step}`, and this model is not one; "
+            "valid: continue"
         )
     penalty = Regularised(
         step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(options)

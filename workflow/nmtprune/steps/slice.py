@@ -53,7 +53,7 @@ def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: 
     kind, where = (lasso["groups"], lasso["where"]) if lasso else ALL
     if not checkpoints.is_transformer(options):
         raise UserError(
-            f"chain `{chain}`: only a Transformer can be sliced, and its root is none; valid: "
+            f"chain `{chain}`: only a Transformer can be sliced, and this model is not one; valid: "
             "prune-<scheme>-<percent>"
         )
     head_dim = head_size(options)

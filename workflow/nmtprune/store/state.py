@@ -71,8 +71,8 @@ def only_run(results: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"another run (process {file.read()}) works on {results.resolve()}; the same command goes on "
-            "once it has ended"
+            f"another run (process {file.read()}) works on {results.resolve()}; the same command "
+            "continues once that run has ended"
         ) from None
     file.truncate(0)
     file.write(str(os.getpid()))

@@ -118,7 +118,7 @@ def _check(unit: Path, files: Mapping[Path, str]) -> None:
         )
         if what:
             raise UserError(
-                f"kept: {file} {what}: copy the unit {unit} again, or remove it, and a run makes it again"
+                f"kept: {file} {what}: copy the unit {unit} again, or remove it, so that a run makes it again"
             )
 
 
@@ -146,8 +146,8 @@ def _read_seal(seal: Path) -> dict[str, str]:
         return read_json(seal)
     except ValueError:
         raise UserError(
-            f"kept: {seal} is damaged: copy the unit {seal.parent} again, or remove it, and a run makes it "
-            "again"
+            f"kept: {seal} is damaged: copy the unit {seal.parent} again, or remove it, so that a run "
+            "makes it again"
         ) from None
 
 

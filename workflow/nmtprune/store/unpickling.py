@@ -41,8 +41,8 @@ def load(file: str | Path | IO[bytes], more: Iterable[Allowed] | None = None, tr
             reason = _REASON.search(str(error))
             raise pickle.UnpicklingError(reason[1] if reason else str(error)) from None
         of_ours, of_others = (
-            "no file of ours does: remove it",
-            "where you trust who made it, say `trust: true` of it under `imports`",
+            "no file of nmtprune does: remove it",
+            "if you trust its author, set `trust: true` for it under `imports`",
         )
         asks = f"{getattr(file, 'name', file)} asks for `{named[1]}` when it is loaded"
         raise UserError(
