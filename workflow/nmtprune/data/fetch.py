@@ -30,7 +30,7 @@ Pair = tuple[str, ...]  # source and target; for toy sentences also their labels
 Source = Mapping[str, Any]
 
 # For each suffix the first bytes of such files, and a function that opens one (None: not supported).
-_PACKED: dict[str, tuple[bytes, Callable[..., IO[bytes]] | None]] = {
+_PACKED: dict[str, tuple[bytes, Callable[..., Any] | None]] = {
     ".gz": (b"\x1f\x8b", gzip.open),
     ".bz2": (b"BZh", bz2.open),
     ".xz": (b"\xfd7zXZ\0", lzma.open),

@@ -39,7 +39,10 @@ def _mistake(node: yaml.Node, what: str) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+_FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_FASTEST):
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
     yaml_constructors: ClassVar[dict[str, Callable[..., Any]]] = {}
 
@@ -171,8 +174,9 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        deep = isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate"
-        if deep and value.get("name", under.get("name")) == under.get("name"):
-            value = merge(under, value)
-        merged[key] = value
+        if isinstance(under, Mapping) and isinstance(value, Mapping) and key != "learning_rate":
+            of_one_name = value.get("name", under.get("name")) == under.get("name")
+            merged[key] = merge(under, value) if of_one_name else value
+        else:
+            merged[key] = value
     return merged

@@ -93,7 +93,7 @@ class CTranslate2:
     """The model in CTranslate2."""
 
     def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
-        from ctranslate2_runtime import Translator
+        from ctranslate2_runtime import Translator  # pyright: ignore[reportMissingImports] - lies in the folder
 
         self._translator, self._search = Translator(folder, threads, shortlist), search
 
@@ -109,7 +109,7 @@ class Onnx:
     """The model in ONNX Runtime."""
 
     def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
-        from onnx_runtime import Translator
+        from onnx_runtime import Translator  # pyright: ignore[reportMissingImports] - lies in the folder
 
         self._translator = Translator(
             folder, threads, Shortlist(folder / "shortlist.npz") if shortlist else None

@@ -50,7 +50,15 @@ class StackedLstm(nn.LSTM):
             states = self.between_layers(states) if layer else states
             first = hidden[layer, None], cell[layer, None]
             states, *last = torch.lstm(
-                states, first, weights, self.bias, 1, 0.0, self.training, self.bidirectional, self.batch_first
+                states,
+                first,
+                [*weights],
+                self.bias,
+                1,
+                0.0,
+                self.training,
+                self.bidirectional,
+                self.batch_first,
             )
             final.append(last)
         hidden, cell = map(torch.cat, zip(*final, strict=True))

@@ -98,7 +98,7 @@ def _fused_adam() -> None:
             beta1, beta2 = group["betas"]
             for (device, count), same in by_step.items():
                 own = [states[p] for p in same]
-                torch._fused_adamw_(
+                torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
                     same,
                     [p.grad for p in same],
                     [state["exp_avg"] for state in own],
@@ -166,17 +166,17 @@ def _gradients_together() -> None:
 
     def multiply_grads(self: Any, c: Any) -> None:
         if own := gradients(self):
-            torch._foreach_mul_(own, c.to(own[0].device) if torch.is_tensor(c) else c)
+            torch._foreach_mul_(own, c.to(own[0].device) if torch.is_tensor(c) else c)  # pyright: ignore[reportPrivateImportUsage]
 
     def clip_grad_norm(self: Any, max_norm: float, aggregate_norm_fn: Callable | None = None) -> Tensor:
         own = gradients(self)
         if not own or own[0].dtype != torch.float32:
             return utils.clip_grad_norm_(self.params, max_norm, aggregate_norm_fn)
-        norm = torch.stack(torch._foreach_norm(own)).norm()
+        norm = torch.stack(torch._foreach_norm(own)).norm()  # pyright: ignore[reportPrivateImportUsage]
         if aggregate_norm_fn is not None:
             norm = aggregate_norm_fn(norm)
         if max_norm > 0:
-            torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp_(max=1))
+            torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp_(max=1))  # pyright: ignore[reportPrivateImportUsage]
         return norm
 
     FairseqOptimizer.zero_grad = zero_grad

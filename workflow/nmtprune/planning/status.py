@@ -121,9 +121,10 @@ def progress_of(chain: Chain) -> dict[str, Any] | None:
 
 def is_alive(chain: Chain, progress: Mapping[str, Any] | None) -> bool:
     """Whether a process works on a model: it holds the lock here, or reports progress from elsewhere."""
-    elsewhere = progress is not None and progress.get("machine") != this_machine()
     return is_locked(paths.state(paths.model(chain))) or (
-        elsewhere and abs(time.time() - progress["time"]) < SECONDS_ALIVE
+        progress is not None
+        and progress.get("machine") != this_machine()
+        and abs(time.time() - progress["time"]) < SECONDS_ALIVE
     )
 
 
@@ -168,7 +169,12 @@ def _model(
     left = progress["seconds_left"] if progress else None if chain.last.kind.trains else 0.0
     at = f"update {progress['update']} of {progress['updates']}" if progress else ""
     if is_alive(chain, progress):
-        return Entry(chain, RUNNING, f"{at}, {duration(left)} left" if progress else "", seconds_left=left)
+        return Entry(
+            chain,
+            RUNNING,
+            f"{at}, {duration(progress['seconds_left'])} left" if progress else "",
+            seconds_left=left,
+        )
     if progress is None and chain.last.kind.trains:
         per_token = rate.get((chain.task, chain.recipe))
         updates = config.schedule(chain.recipe, chain.last.schedule).updates
@@ -295,7 +301,7 @@ def _precisions(config: Config, made: Iterable[Chain], finished: set[Chain]) -> 
 
 
 def _failures(entries: Iterable[Entry]) -> Iterator[str]:
-    logs = dict.fromkeys(entry.log for entry in entries if entry.status == FAILED)
+    logs = dict.fromkeys(entry.log for entry in entries if entry.status == FAILED and entry.log)
     if logs:
         yield "logs of failed jobs:"
         yield from (f"  tail -n 40 {_quoted(log)}" for log in logs)

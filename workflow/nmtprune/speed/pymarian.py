@@ -220,7 +220,7 @@ class Peer:
     """
 
     def __init__(self, folder: Path, search: Mapping[str, Any]) -> None:
-        import pymarian
+        import pymarian  # pyright: ignore[reportMissingImports] - in a Python of its own
 
         # pymarian splits its options at spaces, so that the folder's path cannot be among them
         with contextlib.chdir(folder):

@@ -83,7 +83,8 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     checkpoint["model"], checkpoint["cfg"]["model"], shape = without_dead(weights, options, judged)
     outputs = outputs_of(state)
     with atomic(outputs / paths.NORMS) as temporary, open(temporary, "wb") as file:
-        numpy.savez(file, **norms(groups(weights, *looked_at), gap_cuts(weights, *looked_at)))
+        arrays: dict[str, Any] = {**norms(groups(weights, *looked_at), gap_cuts(weights, *looked_at))}
+        numpy.savez(file, **arrays)
     checkpoints.save(checkpoint, outputs / paths.MODEL)
     before, tied = shape_of(weights, judged.head_dim), bool(options.get("tied_decoder_layers"))
     facts = {

@@ -62,7 +62,7 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
         colour = figures.COLOURS[place % len(figures.COLOURS)] if several else OF_THE_BASELINE
         own = group[group["own"]].assign(name=title + group["label"])
         edges = [looks[name].colour if name in looks else colour for name in own["name"]]
-        axes.scatter(own["x"], own["published"], 144, "white", "*", edgecolors=edges, zorder=3)
+        axes.scatter(own["x"], own["published"], 144, "white", marker="*", edgecolors=edges, zorder=3)
         for number, level in baseline["y"].items():
             style = {"color": colour, "linewidth": 1.0, "linestyle": (0, figures.DOTTED), "zorder": 1.5}
             axes.axhline(level, label=f"{title}baseline" if several else item.rows[number].label, **style)
