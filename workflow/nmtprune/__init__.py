@@ -1,5 +1,3 @@
-"""nmtprune: what does a neural machine translation model not need, what does removing it cost, what does it
-buy?
-"""
+"""What neural machine translation models do not need: four papers on pruning as one workflow over fairseq."""
 
 __version__ = "0.1.0"

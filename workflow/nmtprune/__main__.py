@@ -1,6 +1,6 @@
 """`nmtprune <verb>` and `python -m nmtprune <verb>`: see nmtprune.cli.verbs.
 
-Nothing is imported here that a job of the warm process does not need.
+Only what every job of the warm process needs is imported at the top.
 """
 
 import sys
@@ -12,6 +12,7 @@ CLI = "nmtprune.cli.verbs"
 
 
 def main() -> int:
+    """Run the verb of the command line, in the warm process if there is one; return the exit status."""
     status = fork_server.run_there(sys.argv, CLI)
     if status is not None:
         return status
@@ -21,7 +22,7 @@ def main() -> int:
 
 
 def console() -> NoReturn:
-    """The console script."""
+    """Run the verb of the command line, and exit."""
     fork_server.leave(main())
 
 

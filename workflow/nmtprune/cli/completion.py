@@ -69,7 +69,7 @@ def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
 
 
 def _words(name: str, words: Sequence[str]) -> dict[str, object]:
-    """shtab's completion of one of several words, by a shell function named after `name`."""
+    """Completion of one of several words for shtab, by a shell function named after `name`."""
     function = f"_nmtprune_{name}"
     return {
         "bash": function,

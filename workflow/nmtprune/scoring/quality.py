@@ -15,7 +15,7 @@ _TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 def tokenizer_of(language: str) -> str:
-    """sacreBLEU's tokeniser for a language (`zh`, `zh_CN`, `ja`, ...); `13a` for languages with spaces."""
+    """The tokeniser of sacreBLEU for a language (`zh`, `zh_CN`, `ja`, ...): `13a` if words have spaces."""
     return _TOKENIZERS.get(language.lower().replace("_", "-").split("-")[0], "13a")
 
 

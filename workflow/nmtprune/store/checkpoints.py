@@ -91,7 +91,7 @@ def masks_of(chain: Chain) -> dict[str, Tensor] | None:
 
 
 def options_by_name(options: Any) -> dict[str, Any]:
-    """fairseq's options of a model or a task as a dict; checkpoints hold a mapping or a namespace."""
+    """Options of a model or a task in fairseq as a dict; checkpoints hold a mapping or a namespace."""
     return dict(options) if isinstance(options, Mapping) else dict(vars(options))
 
 
