@@ -22,10 +22,10 @@ from nmtprune.measurements.measurements import Measured
 
 
 def decide(config: Config, measured: Measured) -> list[tuple[Claim, Finding]]:
-    """The claims of the run's papers with their findings, in the order of the papers; then the claims about
-    which the run's own chains give numbers.
+    """The claims of the run's papers with their findings, then claims on which own chains give numbers.
 
-    A claim is left out if the run has none of the tables and figures of its paper that it is read from.
+    They are in the order of the papers. A claim is left out if the run has none of the tables and figures of
+    its paper that it is read from.
     """
     items = papers.items(config)
     evidence = Evidence(config, measured, items)

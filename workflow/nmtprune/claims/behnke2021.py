@@ -46,8 +46,9 @@ TABLES = tuple(f"behnke2021/table{name}" for name in ("1a", "1b", "3", "5", "7")
 
 
 def _baseline(pruned: Row) -> Row:
-    """The dense model that the table compares a pruned row with; its recipe may train for another number of
-    updates, as in table 9.
+    """The dense model that the table compares a pruned row with.
+
+    Its recipe may train for another number of updates, as in table 9.
     """
     if pruned.against is None:
         raise Undecidable("there is no row of the dense model here")
@@ -61,9 +62,7 @@ def _table(key: str) -> str:
 
 
 def _different(tables: dict[str, tuple[Row, ...]]) -> dict[str, tuple[Row, ...]]:
-    """Tables without those whose rows are all in earlier ones, as they can be where one model stands in for
-    several.
-    """
+    """Tables without those whose rows are all in earlier ones, as when one model stands in for several."""
     different: dict[str, tuple[Row, ...]] = {}
     for key, rows in tables.items():
         seen = {row.chains for rows in different.values() for row in rows}
@@ -204,8 +203,9 @@ def _faster_at_a_cost(
     margin: float = MARGIN,
     sparsity: str = "ffn_sparsity",
 ) -> Decision:
-    """Whether the least pruned model that lacks at least `lowest` percent of its units reaches SHARE of the
-    printed gain in speed, and loses at most `margin` BLEU.
+    """Whether the least pruned model without `lowest` percent of its units or more is fast and good.
+
+    It must reach SHARE of the printed gain in speed, and lose at most `margin` BLEU.
     """
     rows = evidence.rows(key)
     enough = [
@@ -265,8 +265,9 @@ _claim_of_speed(
 
 
 def _shares(evidence: Evidence, row: Row, part: str, side: str) -> pd.DataFrame:
-    """Shares of units or heads that are left in each layer of one side, from the bottom up, in percent of the
-    dense model's; one row per seed.
+    """Shares of units or heads left in each layer of one side, in percent of the dense model's.
+
+    Layers are counted from the bottom up; one row per seed.
     """
     widths = pd.DataFrame(evidence.widths(row)).T
     names = [name for name in widths if name.startswith(f"{part}_{side}_")]
@@ -288,8 +289,9 @@ def _of_both_sides(rows: Iterable[Row]) -> list[Row]:
 
 
 def _halves(evidence: Evidence, rows: list[Row], part: str, side: str) -> Estimate:
-    """The share left in the upper half of the layers minus that in the lower half, mean over models, in
-    percentage points.
+    """The share left in the upper half of the layers minus that in the lower half, in percentage points.
+
+    It is the mean over models.
     """
     gains = []
     for row in rows:

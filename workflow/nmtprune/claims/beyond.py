@@ -29,8 +29,9 @@ def wider_models_have_more_to_spare(evidence: Evidence) -> Decision:
 
 
 def _growth(evidence: Evidence, models: dict[int, tuple]):
-    """How much the share of weights that can go grows with each doubling of the width, in percent of the
-    weights.
+    """How much the share of weights that can go grows with each doubling of the width.
+
+    It is in percentage points of the weights.
     """
     if len(models) < 3:
         raise Undecidable("fewer than three widths stand in here")

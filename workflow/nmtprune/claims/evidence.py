@@ -1,6 +1,4 @@
-"""The evidence that claims are decided by: rows of the run's tables and figures, and the measurements of
-their models.
-"""
+"""The evidence that claims are decided by: rows of the run's tables and figures, and their measurements."""
 
 from __future__ import annotations
 
@@ -49,8 +47,7 @@ FP32 = "fp32"
 
 
 class Evidence:
-    """Finds rows by the steps that made their models, so that claims can be tested under any preset and with
-    any stand-ins.
+    """Finds rows by the steps that made their models, so that claims can be tested under any preset.
 
     Every method raises Undecidable if something that it needs is missing.
     """
@@ -74,8 +71,9 @@ class Evidence:
         return item.rows
 
     def some_rows(self, *keys: str) -> dict[str, tuple[Row, ...]]:
-        """Rows by table or figure, for those of the named ones that have rows in this run; there must be at
-        least one.
+        """Rows by table or figure, for those of the named ones that have rows in this run.
+
+        Raises Undecidable if none has rows.
         """
         rows = {key: self.items[key].rows for key in keys if key in self.items and self.items[key].rows}
         if not rows:
@@ -118,8 +116,9 @@ class Evidence:
     def mean_difference(
         self, pairs: Sequence[tuple[Row, Row]], metric: str = BLEU, sets: tuple[str, ...] | None = None
     ) -> Estimate:
-        """Mean difference over several pairs of rows on one task. Variance from trainings that the pairs
-        share is not averaged away.
+        """Mean difference over several pairs of rows on one task.
+
+        Variance from trainings that the pairs share is not averaged away.
         """
         for ours, theirs in pairs:
             self.compare(ours, theirs)
@@ -138,8 +137,10 @@ class Evidence:
         return over_replicates(self.by_seed(terms, metric), UNITS[metric])
 
     def compare(self, ours: Row, theirs: Row, same_allowed: bool = False) -> None:
-        """Raises Undecidable where two rows may not be compared: they are one and the same run, their models
-        were trained in different precision, or a baseline has not reached its plateau.
+        """Raises Undecidable if two rows may not be compared.
+
+        They may not be if they are the same run, if their models were trained in different precision, or if a
+        baseline has not reached its plateau.
         """
         if ours.chains == theirs.chains and not same_allowed:
             raise Undecidable(f"{ours.name} and {theirs.name} are one and the same run here")
@@ -154,17 +155,16 @@ class Evidence:
             self.require_plateau(row)
 
     def precisions(self, row: Row) -> set[str]:
-        """Precisions of the trainings behind a row, from their manifests; single precision while there are no
-        manifests.
-        """
+        """Precisions of the trainings behind a row, from manifests; single precision if there are none."""
         trained = {training for chain in row.chains for training in trainings(chain)}
         return {
             manifest.precision_of(made) for training in trained if (made := self.measured.manifest(training))
         } or {FP32}
 
     def require_plateau(self, row: Row) -> None:
-        """Raises Undecidable if the models trained from scratch that a row's models descend from would still
-        gain by further training.
+        """Raises Undecidable if models that a row descends from would still gain by further training.
+
+        Only models that were trained from scratch are checked.
         """
         scratch = sorted({each for chain in row.chains if (each := from_scratch(chain))}, key=str)
         if not scratch:
@@ -182,8 +182,10 @@ class Evidence:
     def by_seed(
         self, terms: Sequence[tuple[float, Row]], metric: str, sets: tuple[str, ...] | None = None
     ) -> np.ndarray:
-        """[seeds, 1 + SAMPLES]: weighted sum of the rows' scores for each seed that all rows have, as
-        observed and then on bootstrap samples of sentences. All rows and seeds use the same samples.
+        """[seeds, 1 + SAMPLES]: weighted sum of the rows' scores for each seed that all rows have.
+
+        The first column is as observed, the others are on bootstrap samples of sentences. All rows and seeds
+        use the same samples.
         """
         rows = [row for _, row in terms]
         chain_of_seed = [{chain.seed: chain for chain in row.chains} for row in rows]
@@ -225,8 +227,9 @@ class Evidence:
         return common
 
     def _replicates(self, chain: Chain, metric: str, sets: tuple[str, ...]) -> np.ndarray:
-        """[1 + SAMPLES]: a model's score on several test sets pooled, as observed and then on bootstrap
-        samples drawn within each set.
+        """[1 + SAMPLES]: a model's score on several test sets pooled.
+
+        The first is as observed, the others are on bootstrap samples drawn within each set.
         """
         sums = []
         for name in sets:
@@ -237,8 +240,9 @@ class Evidence:
         return (bleu if metric == BLEU else nll_per_token)(functools.reduce(np.add, sums))
 
     def statistics(self, chain: Chain, test_set: str, metric: str) -> np.ndarray:
-        """Statistics of each sentence: [sentences, 10] counts for BLEU, or [sentences, 2] negative
-        log-likelihoods and token counts.
+        """Statistics of each sentence: counts for BLEU [sentences, 10], or log-likelihoods [sentences, 2].
+
+        The latter are negative log-likelihoods and token counts.
         """
         names = ("bleu",) if metric == BLEU else ("nll", "tokens")
         parts = [
@@ -250,11 +254,10 @@ class Evidence:
         return np.asarray(parts[0], float) if metric == BLEU else np.stack(parts, axis=-1)
 
     def _spread(self, paper: str, kind: str, metric: str) -> tuple[float, float] | None:
-        """The variance between trainings of differences of one kind (see `relation`), and its degrees of
-        freedom.
+        """The variance between trainings of one kind of difference, and its degrees of freedom.
 
-        It is pooled over the paper's comparisons, or over those of all papers if the paper's give fewer than
-        FEWEST_FREEDOM. None if no row has two seeds.
+        The kind is that of `relation`. The variance is pooled over the paper's comparisons, or over those of
+        all papers if the paper's give fewer than FEWEST_FREEDOM. None if no row has two seeds.
         """
         comparisons = self.compared(metric)
         for chosen in (
@@ -267,8 +270,10 @@ class Evidence:
         return variance
 
     def _compared(self, metric: str) -> list[tuple[str, str, tuple[Chain, ...], np.ndarray]]:
-        """All comparisons of rows with their baselines, and of neighbouring rows that share a baseline: the
-        paper, the kind (see `relation`), the models that are compared with, and the differences by seed.
+        """All comparisons of rows with their baselines, and of neighbouring rows that share a baseline.
+
+        Each has the paper, the kind (see `relation`), the models that are compared with, and the differences
+        by seed.
         """
         comparisons: dict[tuple, tuple[str, str, tuple[Chain, ...], np.ndarray]] = {}
         for item in self.items.values():
@@ -341,14 +346,14 @@ class Evidence:
         return Estimate(value, seeds * spread, noise, seeds, max(1, seeds - 1), " as fast", "ratio")
 
     def speed_up(self, ours: Row, theirs: Row, way: Way | None) -> float:
-        """How many times as fast the first seed's model of one row translates as that of another; both must
-        have been timed.
+        """How many times as fast as another row's model one row's model translates, by their first seeds.
+
+        Both must have been timed.
         """
         return known(self.measured.speed_up(ours.first, theirs.first, way))
 
     def seconds(self, row: Row, way: Way | None) -> tuple[float, float]:
-        """Seconds to translate the test set, the median of several runs, and the standard error of that
-        median.
+        """Seconds to translate the test set, the median of several runs, and its standard error.
 
         The error is estimated from the range of the runs, since single runs are not kept. Raises Undecidable
         if other processes kept the machine busy during the measurement.
@@ -369,9 +374,7 @@ class Evidence:
         return value, MEDIAN * (high - low) / RANGE[runs] / math.sqrt(runs)
 
     def widths(self, row: Row) -> dict[int, dict[str, int]]:
-        """Numbers of feed-forward units and heads that are left, by layer name, for each seed that has been
-        scored.
-        """
+        """Numbers of feed-forward units and heads that are left, by layer name, for each scored seed."""
         widths_of_seed = {
             chain.seed: widths for chain in row.chains if (widths := self.measured.widths(chain))
         }
@@ -395,8 +398,9 @@ class Evidence:
         )
 
     def similarity(self, row: Row) -> similarity.Difference:
-        """How much more similar to the model's output its most important components are than its least
-        important ones, as in table 1 of Wang and Tu.
+        """How much more similar to the output the most important components are than the least important.
+
+        This is the difference in table 1 of Wang and Tu.
         """
         difference = similarity.difference(row.chains, self.measured)
         if not difference.models:
@@ -408,16 +412,15 @@ class Evidence:
 
 @functools.lru_cache(maxsize=4)
 def draws(name: str, sentences: int) -> np.ndarray:
-    """[SAMPLES, sentences]: how often each sentence of a test set is in each bootstrap sample. All models use
-    the same samples.
+    """[SAMPLES, sentences]: how often each sentence of a test set is in each bootstrap sample.
+
+    All models use the same samples.
     """
     return significance.draws(np.random.default_rng(zlib.crc32(name.encode())), sentences, SAMPLES)
 
 
 def trainings(chain: Chain) -> list[Chain]:
-    """The trainings that produced a model's weights, from the last one back to the one that began with new
-    weights.
-    """
+    """The trainings that produced a model's weights, from the last back to the one with new weights."""
     trained = []
     for ancestor in chain.ancestors():
         if ancestor.last.kind.trains:
@@ -428,19 +431,19 @@ def trainings(chain: Chain) -> list[Chain]:
 
 
 def from_scratch(chain: Chain) -> Chain | None:
-    """The training from new weights that a model descends from; None for an import, and for pretraining,
-    which later phases continue.
+    """The training from new weights that a model descends from.
+
+    None for an import, and for pretraining, which later phases continue.
     """
     begun = next((each for each in chain.ancestors() if each.last.kind.begins_anew), None)
     return None if begun is None or begun.last.kind.imports or begun.last.text == "train-pretrain" else begun
 
 
 def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:
-    """The share of the variance between trainings that remains in the mean of several differences, from 1 /
-    len(pairs) to 1.
+    """The share of the variance between trainings that remains in the mean of several differences.
 
-    The correlation of two differences is taken as 1 if both their sides come from the same trainings, and as
-    1/2 if one side does.
+    It lies between 1 / len(pairs) and 1. The correlation of two differences is taken as 1 if both their sides
+    come from the same trainings, and as 1/2 if one side does.
     """
     sides = [[tuple(identity(each) for each in trainings(row.first)) for row in pair] for pair in pairs]
     return float(
@@ -456,9 +459,7 @@ def identity(chain: Chain) -> tuple:
 
 
 def relation(chain: Chain, other: Chain) -> str:
-    """How many trainings two models have in common; the variance of the difference between the models depends
-    on that.
-    """
+    """How many trainings two models share; the variance of their difference depends on it."""
     ours, theirs = ({identity(each) for each in trainings(one)} for one in (chain, other))
     if ours == theirs:
         return "one training"
@@ -504,9 +505,7 @@ def matching(rows: Iterable[Row], pattern: str) -> list[tuple[re.Match[str], Row
 
 
 def only(rows: Iterable[Row], pattern: str, what: str) -> Row:
-    """The first row whose steps match the pattern; raises Undecidable without one, with `what` for its
-    name.
-    """
+    """The first row whose steps match the pattern; raises Undecidable without one, calling it `what`."""
     matches = matching(rows, pattern)
     if not matches:
         raise Undecidable(f"there is no row of {what} here")
@@ -514,8 +513,9 @@ def only(rows: Iterable[Row], pattern: str, what: str) -> Row:
 
 
 def by_ratio(rows: Iterable[Row], pattern: str) -> dict[float, Row]:
-    """Rows by the percentage that was pruned, which the group `percent` of the pattern captures, in ascending
-    order.
+    """Rows by the percentage that was pruned, in ascending order.
+
+    The group `percent` of the pattern captures the percentage.
     """
     return {
         float(match["percent"]): row
@@ -557,8 +557,7 @@ def at_ratio(
 
 
 def over_cases(names: Iterable[str], decide: Callable[[str], Decision]) -> list[Decision]:
-    """The decisions on those cases that can be decided; the last one also gives the reasons for the cases
-    that cannot.
+    """The decisions on the cases that can be decided; the last one also gives reasons for the others.
 
     Raises Undecidable with the first reason if no case can be decided.
     """

@@ -1,6 +1,4 @@
-"""The papers' tables and figures with the run's own chains as rows, so that these chains can decide
-claims.
-"""
+"""The papers' tables and figures with the run's own chains as rows, so that own chains can decide claims."""
 
 from __future__ import annotations
 
@@ -23,12 +21,11 @@ PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # names the recipe of each of 
 
 
 def items(config: Config) -> list[Item]:
-    """The papers' tables and figures that the run's own chains give rows for, without those that the run
-    makes anyway.
+    """The papers' tables and figures that the run's own chains give rows for.
 
-    A chain gives a row if its steps are those of the paper's row, with any values of the row's grid, and its
-    recipe trains the same kind of model. Only tables and figures that are read from scores, or from speeds
-    that are measured, are considered.
+    Those that the run makes anyway are left out. A chain gives a row if its steps are those of the paper's
+    row, with any values of the row's grid, and its recipe trains the same kind of model. Only tables and
+    figures that are read from scores, or from speeds that are measured, are considered.
     """
     if not config.chains():
         return []
@@ -60,8 +57,9 @@ def _item(config: Config, paper: str, name: str, table: Item) -> Item | None:
 
 
 def _rows(config: Config, stated: Mapping[str, Any], table: Item) -> Iterator[Row]:
-    """The run's own rows in the order of the paper's rows, block by block. Of several models of one kind in
-    the paper, the first counts.
+    """The run's own rows in the order of the paper's rows, block by block.
+
+    Of several models of one kind in the paper, the first counts.
     """
     for baseline in (row for row in table.rows if row.baseline):
         block = [baseline, *(row for row in table.rows if row.against is baseline)]
@@ -113,9 +111,7 @@ def _kind(config: Config, recipe: str | None) -> str | None:
 
 
 def _match(template: str, chain: Chain) -> dict[str, Any] | None:
-    """The values that the variables of a row's template have in a chain's steps; None if the steps do not
-    match.
-    """
+    """The values of a row template's variables in a chain's steps; None if the steps do not match."""
     pattern, seen = "", set()
     for text, variable, _, _ in string.Formatter().parse(template):
         pattern += re.escape(text)

@@ -1,6 +1,4 @@
-"""The list of claims: each a function of scores, with the words of the paper and the place where they
-stand.
-"""
+"""The list of claims: each is a function of scores, with the words of the paper and their place in it."""
 
 from __future__ import annotations
 
@@ -19,9 +17,11 @@ Decide = Callable[["Evidence"], Decision]
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on a claim. `because`: the numbers, or the reason why nothing is decided; `items`: the
-    tables and figures that were read; `deciding`: the requirement that decides the verdict; `of_method`:
-    whether there are enough trainings for a verdict on the method.
+    """The verdict on a claim.
+
+    `because`: the numbers, or the reason why nothing is decided; `items`: the tables and figures that were
+    read; `deciding`: the requirement that decides the verdict; `of_method`: whether there are enough
+    trainings for a verdict on the method.
     """
 
     verdict: Verdict
@@ -32,16 +32,12 @@ class Finding:
 
     @property
     def said(self) -> str:
-        """The verdict as it is printed: `holds`, or `agrees, in this run` if the trainings are too few for a
-        verdict on the method.
-        """
+        """The verdict as it is printed: `holds`, or `agrees, in this run` if there are too few trainings."""
         return str(self.verdict) if self.of_method else self.verdict.of_run()
 
     @property
     def precision(self) -> str:
-        """How precise the deciding number is: the spread between trainings and, for an undecided claim, what
-        would decide it.
-        """
+        """The precision of the deciding number: the spread between trainings, and what would decide."""
         if self.deciding is None:
             return ""
         needed = what_would_decide(self.deciding) if self.verdict is Verdict.UNDECIDED else ""
@@ -50,9 +46,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of a paper that can be tested. `text`: the paper's words, quoted; `where`: section, and
-    figure or table; `items`: the tables and figures that decide it, also those of other papers; `note`: how
-    the words are read if they leave that open; `headline`: whether summaries show it.
+    """A statement of a paper that can be tested.
+
+    `text`: the paper's words, quoted; `where`: section, and figure or table; `items`: the tables and figures
+    that decide it, also those of other papers; `note`: how the words are read if they leave that open;
+    `headline`: whether summaries show it.
     """
 
     paper: str
@@ -66,6 +64,7 @@ class Claim:
 
     @property
     def key(self) -> str:
+        """The claim's name with its paper, `<paper>/<name>`."""
         return f"{self.paper}/{self.name}"
 
     @property
@@ -100,8 +99,9 @@ CLAIMS: list[Claim] = []
 def claim(
     key: str, text: str, where: str, *items: str, note: str = "", headline: bool = False
 ) -> Callable[[Decide], Decide]:
-    """Enter a function into the list as the claim `<paper>/<name>`. The function returns a decision, whose
-    text has no full stop.
+    """Enter a function into the list as the claim `<paper>/<name>`.
+
+    The function returns a decision, whose text has no full stop.
     """
     paper, _, name = key.partition("/")
 

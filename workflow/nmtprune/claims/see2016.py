@@ -167,9 +167,7 @@ def sparse_from_the_beginning_is_near_dense(evidence: Evidence) -> Decision:
 
 
 def _rows_of_classes(evidence: Evidence, key: str, scheme: str = "uniform") -> dict[str, Row]:
-    """The rows of a figure by weight class: each model lacks what a scheme prunes at 90 % in one class
-    alone.
-    """
+    """The rows of a figure by weight class: a scheme's share at 90 % is pruned from one class alone."""
     matches = matching(evidence.rows(key), rf"train/prune-{scheme}-90-(?P<weights>.+)")
     if not matches:
         raise Undecidable("no class is pruned alone here")
@@ -343,9 +341,7 @@ def ninety_percent_of_the_small_model_go_with_retraining(evidence: Evidence) -> 
 
 
 def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
-    """The named results of the analysis of weights for the first row of an item, of all seeds, with a column
-    `seed`.
-    """
+    """Named results of the analysis of weights for all seeds of an item's first row; column `seed`."""
     row = evidence.rows(key)[0]
     frames = [
         facts.assign(seed=c.seed)
@@ -360,8 +356,9 @@ def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
 
 
 def _kept(evidence: Evidence) -> pd.DataFrame:
-    """The shares, in percent, that are kept of each sub-group of an LSTM's weights: class, gate, connection,
-    value, seed.
+    """The shares, in percent, that are kept of each sub-group of an LSTM's weights.
+
+    The columns are class, gate, connection, value and seed.
     """
     parts = _weights(evidence, "see2016/figure8", {"kept_of_part"})
     parts = parts[parts["gate"].notna()]

@@ -1,9 +1,9 @@
-"""The statistics of verdicts: estimates with their errors, and the verdict on a claim as a set of
-requirements. No file is read here.
+"""The statistics of verdicts: estimates with their errors, and verdicts on sets of requirements.
 
-A claim is a set of requirements, each an estimate that must lie above a bound. The claim *holds* if whole 95
-% intervals lie above their bounds, *fails* if one lies below, and is *undecided* otherwise. Every rule here
-gives a false verdict in at most LEVEL of the cases in which the truth lies on the bound.
+No file is read here. A claim is a set of requirements, each an estimate that must lie above a bound. The
+claim *holds* if whole 95 % intervals lie above their bounds, *fails* if one lies below, and is *undecided*
+otherwise. Every rule here gives a false verdict in at most LEVEL of the cases in which the truth lies on the
+bound.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ Scale = Literal["plain", "correlation", "ratio"]
 
 
 class Verdict(enum.StrEnum):
+    """Whether a claim holds, fails or is undecided."""
+
     HOLDS = "holds"
     FAILS = "fails"
     UNDECIDED = "undecided"
@@ -69,8 +71,9 @@ class Estimate:
 
     @property
     def effective_freedom(self) -> float:
-        """Degrees of freedom of the standard error (Satterthwaite); the variance from sentences is taken as
-        known.
+        """Degrees of freedom of the standard error (Satterthwaite).
+
+        The variance from sentences counts as known.
         """
         between = self.training / max(self.seeds, 1)
         return self.freedom * min(1 + self.sentences / between, 1e3) ** 2 if between > 0 else math.inf
@@ -81,14 +84,17 @@ class Estimate:
         return self.seeds >= FEWEST_SEEDS
 
     def half_width(self, level: float = LEVEL) -> float:
+        """Half the width of the confidence interval at a level."""
         return quantile(1 - level / 2, self.effective_freedom) * self.error
 
     @property
     def low(self) -> float:
+        """The lower end of the 95 % interval."""
         return self.value - self.half_width()
 
     @property
     def high(self) -> float:
+        """The upper end of the 95 % interval."""
         return self.value + self.half_width()
 
     def p_below(self, bound: float) -> float:
@@ -117,6 +123,7 @@ class Estimate:
         )
 
     def scaled(self, factor: float, unit: str | None = None) -> Estimate:
+        """The estimate times a factor, in another unit if one is given."""
         squared = factor * factor
         unit = self.unit if unit is None else unit
         return replace(
@@ -166,11 +173,11 @@ def over_seeds(
     sentences: float = 0.0,
     pooled: tuple[float, float] | None = None,
 ) -> Estimate:
-    """The mean of one value per seed. `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom
-    in place of the seeds' own.
+    """The mean of one value per seed.
 
-    With fewer than FEWEST_SEEDS the variance between trainings is left out, and the interval is about these
-    models alone.
+    `sentences`: see `Estimate`; `pooled`: variance and degrees of freedom in place of the seeds' own. With
+    fewer than FEWEST_SEEDS the variance between trainings is left out, and the interval is about these models
+    alone.
     """
     of_seeds = np.asarray(values, float)
     seeds = len(of_seeds)
@@ -181,10 +188,10 @@ def over_seeds(
 
 
 def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, float] | None = None) -> Estimate:
-    """The mean of paired differences, one per seed, from [seeds, 1 + samples]: the observed ones, then
-    bootstrap replicates over sentences.
+    """The mean of paired differences, one per seed, with its variances.
 
-    A column holds the same sample of sentences for all seeds. The covariance of the replicates of different
+    `replicates` [seeds, 1 + samples]: the observed differences, then bootstrap replicates over sentences. A
+    column holds the same sample of sentences for all seeds. The covariance of the replicates of different
     seeds is the variance that more seeds would not reduce; the rest of the replicates' variance is already
     part of the variance between seeds. With fewer than FEWEST_SEEDS only the variance of the replicates' mean
     is used.
@@ -197,10 +204,10 @@ def over_replicates(replicates: np.ndarray, unit: str, pooled: tuple[float, floa
 
 
 def over_points(values: np.ndarray, unit: str) -> Estimate:
-    """The mean of [seeds, points]. The points (layers, matrices, ...) are the same in all seeds and taken as
-    a sample of all such points.
+    """The mean of [seeds, points], where all seeds have the same points, such as layers or matrices.
 
-    A single point with too few seeds is a fact about the run and has no error.
+    The points are taken as a sample of all such points. A single point with too few seeds is a fact about the
+    run and has no error.
     """
     points = values.shape[1]
     shared = float(values.mean(0).var(ddof=1)) / points if points > 1 else 0.0
@@ -208,8 +215,9 @@ def over_points(values: np.ndarray, unit: str) -> Estimate:
 
 
 def pooled(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986):
-    the interval becomes wider if the comparisons differ by more than their errors.
+    """The mean effect over independent comparisons (tasks) by random effects (DerSimonian and Laird 1986).
+
+    The interval becomes wider if the comparisons differ by more than their errors.
     """
     if len(estimates) == 1:
         return estimates[0]
@@ -257,9 +265,7 @@ def not_worse(what: str, estimate: Estimate, margin: float = MARGIN) -> Requirem
 
 
 def alike(what: str, estimate: Estimate, margin: float = MARGIN) -> list[Requirement]:
-    """The requirements that an estimate is within the margin to either side (equivalence, two one-sided
-    tests).
-    """
+    """The requirements that an estimate is within the margin to either side (two one-sided tests)."""
     return [Requirement(what, estimate, -margin), Requirement(what, -estimate, -margin)]
 
 
@@ -281,8 +287,9 @@ class Decision:
         return replace(self, because=because)
 
     def while_missing(self, absent: Sequence[str]) -> Decision:
-        """The decision while cases are missing, for the reasons in `absent`: a claim about all cases cannot
-        hold then, but can fail.
+        """The decision while cases are missing, for the reasons in `absent`.
+
+        A claim about all cases cannot hold then, but can fail.
         """
         verdict = Verdict.UNDECIDED if absent and self.verdict is Verdict.HOLDS else self.verdict
         return replace(
@@ -309,19 +316,20 @@ def every(requirements: Sequence[Requirement], fails_at: float = LEVEL / 2) -> D
 
 
 def significantly_missed(requirements: Sequence[Requirement], level: float) -> Requirement | None:
-    """The most clearly missed requirement if Holm's procedure rejects it, that is if its p-value is below
-    `level` divided by the number of requirements; None otherwise.
+    """The most clearly missed requirement if Holm's procedure rejects it, otherwise None.
+
+    It is rejected if its p-value is below `level` divided by the number of requirements.
     """
     lowest = min(requirements, key=lambda each: each.estimate.p_below(each.bound))
     return lowest if lowest.estimate.p_below(lowest.bound) < level / len(requirements) else None
 
 
 def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) -> Decision:
-    """Whether a paper's "in all cases" stands: the mean effect lies above the bound, and no single case
-    significantly below (Holm).
+    """Whether a paper's "in all cases" stands.
 
-    `means`: the mean effects; by default one, for which the cases are pooled by random effects as independent
-    tasks. The two ways to fail share LEVEL / 2.
+    The mean effect must lie above the bound, and no single case significantly below (Holm). `means`: the mean
+    effects; by default one, for which the cases are pooled by random effects as independent tasks. The two
+    ways to fail share LEVEL / 2.
     """
     if not cases:
         raise Undecidable("there is nothing to compare")
@@ -336,9 +344,7 @@ def together(cases: Sequence[Requirement], means: Sequence[Requirement] = ()) ->
 
 
 def all_of(decisions: Sequence[Decision]) -> Decision:
-    """Whether every part of a claim stands. The deciding part is one that fails, or else one that is
-    undecided.
-    """
+    """Whether every part of a claim stands; the deciding part fails, or else is undecided."""
     if not decisions:
         raise Undecidable("there is nothing to compare")
     order = [Verdict.FAILS, Verdict.UNDECIDED, Verdict.HOLDS]
@@ -351,20 +357,17 @@ def all_of(decisions: Sequence[Decision]) -> Decision:
 
 
 def by_p(difference: float, p: float, because: str, of_method: bool) -> Decision:
-    """The verdict by the sign of a difference, if its two-sided p-value is below LEVEL; undecided
-    otherwise.
-    """
+    """The verdict by the sign of a difference; undecided if its two-sided p-value is not below LEVEL."""
     if math.isnan(difference) or p >= LEVEL:
         return Decision(Verdict.UNDECIDED, because, None, of_method)
     return Decision(Verdict.HOLDS if difference > 0 else Verdict.FAILS, because, None, of_method)
 
 
 def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | None:
-    """The number of trainings with which the interval would lie to one side of the bound, if the value stayed
-    the same.
+    """The number of trainings that would decide a requirement if the value stayed the same.
 
-    None if no number up to `seeds` is enough, since the sentences alone leave the verdict open, or if the
-    variance between trainings is unknown.
+    With so many, the interval would lie to one side of the bound. None if no number up to `seeds` is enough,
+    since the sentences alone leave the verdict open, or if the variance between trainings is unknown.
     """
     estimate, distance = requirement.estimate, abs(requirement.estimate.value - requirement.bound)
     if not estimate.of_method:
@@ -376,9 +379,7 @@ def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | 
 
 
 def what_would_decide(requirement: Requirement) -> str:
-    """What is printed with an undecided claim: `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would
-    decide`.
-    """
+    """The text with an undecided claim, as `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`."""
     estimate = requirement.estimate
     if estimate.error == 0 and requirement.bound == estimate.value:
         return "the value is the bound itself"

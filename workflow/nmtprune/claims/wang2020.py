@@ -193,8 +193,9 @@ def zero_is_as_good_as_external(evidence: Evidence) -> Decision:
 def _trained(
     evidence: Evidence, ours: str, theirs: str, only_of: str | None = None
 ) -> dict[str, tuple[Row, Row]]:
-    """Pairs of rows of tables 2 to 4, by recipe and task, whose steps match two patterns; of several rows,
-    the one with the most seeds.
+    """Pairs of rows of tables 2 to 4, by recipe and task, whose steps match two patterns.
+
+    Of several rows, the one with the most seeds counts.
     """
     models: dict[tuple[str, str], dict[str, Row]] = {}
     for row in (row for rows in evidence.some_rows(*GAINED).values() for row in rows):
@@ -336,8 +337,10 @@ def gain_is_largest_on_lexical_probes(evidence: Evidence) -> Decision:
 
 
 def _change(record: dict) -> Estimate:
-    """The relative change of accuracy in percent. With too few seeds its error comes from the probes' test
-    sentences; otherwise from the spread over seeds, whose models are tested on the same sentences.
+    """The relative change of accuracy in percent.
+
+    With too few seeds its error comes from the probing sets' test sentences; otherwise from the spread over
+    seeds, whose models are tested on the same sentences.
     """
     values = record["values"]
     noise = (record["noise"] / NORMAL_95) ** 2 if len(values) < FEWEST_SEEDS else 0.0

@@ -59,9 +59,7 @@ def _places(
     kinds: Sequence[str],
     layers: Callable[[int, int], bool] = lambda layer, depth: True,
 ) -> list[int]:
-    """The indices of the components of some kinds in those layers for which `layers(layer, depth)` is
-    true.
-    """
+    """The indices of the components of some kinds in the layers for which `layers(layer, depth)` is true."""
     chosen = [
         place
         for place, (kind, layer) in enumerate(map(read_component, importance.components))
@@ -75,9 +73,7 @@ def _places(
 def _estimate(
     importance: Importance, measure: Callable[[np.ndarray], np.ndarray], unit: str = ""
 ) -> Estimate:
-    """The estimate of a measure of importances [..., components], over seeds and bootstrap replicates over
-    sentences.
-    """
+    """The estimate of a measure of importances [..., components], over seeds and bootstrap replicates."""
     if importance.replicates is None:
         raise Undecidable("the sentence statistics behind the importances were not kept")
     observed, drawn = measure(importance.values)[:, None], measure(importance.replicates)
@@ -92,8 +88,10 @@ def _contrast(importance: Importance, more: Sequence[int], less: Sequence[int]) 
 
 
 def _by_both_metrics(evidence: Evidence, contrasts: Callable[[Importance], dict[str, Estimate]]) -> Decision:
-    """Whether every contrast is positive by both metrics in the models of figure 3: each contrast's mean over
-    models and metrics (random effects) must lie above 0, and no single value significantly below.
+    """Whether every contrast is positive by both metrics in the models of figure 3.
+
+    Each contrast's mean over models and metrics (random effects) must lie above 0, and no single value
+    significantly below.
     """
     by_name: dict[str, list[Requirement]] = {}
     absent = []
@@ -252,9 +250,7 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
 
 
 def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]]:
-    """The default model of figure 4 (its baseline), and the models that differ from it in their size, or only
-    in their seed.
-    """
+    """The default model of figure 4 (its baseline), and the models that differ in size, or only in seed."""
     rows = evidence.rows("wangtu2020/figure4")
     default = next((row for row in rows if row.baseline), rows[0])
     recipe = default.first.recipe
@@ -271,8 +267,9 @@ def _of_figure_4(evidence: Evidence, other_recipe: bool) -> tuple[Row, list[Row]
 
 
 def _among_seeds(models: Sequence[Importance]) -> Decision:
-    """Whether models that differ only in their seed rank components alike: the mean rank correlation over all
-    pairs.
+    """Whether models that differ only in their seed rank components alike.
+
+    The estimate is the mean rank correlation over all pairs of seeds.
     """
     values = np.concatenate([each.values for each in models])
     pairs = [(one, other) for one in range(len(values)) for other in range(one)]
@@ -340,8 +337,9 @@ def sizes_agree(evidence: Evidence) -> Decision:
 
 
 def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float], sign: int) -> Decision:
-    """Whether the number of unimportant components grows (sign 1) or falls (-1) with a setting of the rows,
-    `what(row)`: the slope of the number over the rank of the setting.
+    """Whether the number of unimportant components grows (sign 1) or falls (-1) with a setting of the rows.
+
+    The estimate is the slope of the number over the rank of the setting, `what(row)`.
     """
     by_setting: dict[float, Importance] = {}
     absent = []
@@ -433,9 +431,7 @@ def important_ones_are_seen_early_and_not_at_initialisation(evidence: Evidence) 
 
 
 def _translates(evidence: Evidence, row: Row) -> bool:
-    """Whether all of a row's models translate well enough that contributions can be measured by BLEU on the
-    development set.
-    """
+    """Whether all of a row's models translate well enough to measure contributions by development BLEU."""
     analyses = [evidence.measured.analysis(chain, CONTRIBUTION) for chain in row.chains]
     return all(
         float(each[each["component"] == "none"]["bleu"].iloc[0]) >= TRANSLATES
@@ -511,9 +507,7 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
 
 
 def _spreads(evidence: Evidence, chain: Chain) -> dict[str, float]:
-    """The standard deviation over layers of the mean singular value, relative to its mean, by type of
-    component.
-    """
+    """The relative standard deviation over layers of the mean singular value, by type of component."""
     isometry = evidence.measured.analysis(chain, "isometry")
     if isometry is None:
         return {}
@@ -555,8 +549,9 @@ def a_few_go_together(evidence: Evidence) -> Decision:
 
 
 def _too_few(evidence: Evidence, chain: Chain) -> str | None:
-    """A clause that says that fewer than FREE components were ablated together, as the recipe asks; None if
-    there were enough.
+    """A clause that says that fewer than FREE components were ablated together; None if there were enough.
+
+    The recipe says how many are.
     """
     order = evidence.measured.analysis(chain, "order")
     most = 0 if order is None else int(order.loc[order["method"] == ITERATIVE, "number"].max())
@@ -568,8 +563,9 @@ def _too_few(evidence: Evidence, chain: Chain) -> str | None:
 
 
 def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
-    """[1 + SAMPLES]: BLEU on the test set without FREE components minus that of the whole model, as observed
-    and on bootstrap samples.
+    """[1 + SAMPLES]: BLEU on the test set without FREE components minus that of the whole model.
+
+    The first is as observed, the others are on bootstrap samples.
     """
     order, arrays = evidence.measured.analysis(chain, "order"), evidence.measured.arrays(chain, "order")
     if order is None or arrays is None or "test_bleu" not in arrays:
@@ -588,8 +584,9 @@ def _without(evidence: Evidence, chain: Chain) -> np.ndarray | None:
 def _by_task(
     evidence: Evidence, key: str, better: str, worse: str, said: str, margin: float = 0.0
 ) -> Decision:
-    """Whether the model `better` is better than `worse` (or no worse by more than a margin) on the tasks of a
-    table; see `_is` for what these names mean.
+    """Whether the model `better` is better than `worse` on the tasks of a table, or no worse by a margin.
+
+    See `_is` for the names of models.
     """
     pairs = {}
     rows = evidence.rows(key)
@@ -606,8 +603,10 @@ def _by_task(
 
 
 def _is(row: Row, what: str) -> bool:
-    """Whether a row is the model that is called so: `shallow` and `train` are trained plainly, the former by
-    a recipe of its own; any other name is the beginning of the last step.
+    """Whether a row is the model with this name.
+
+    `shallow` and `train` are trained plainly, the former by a recipe of its own; any other name is the
+    beginning of the last step.
     """
     if what in ("shallow", "train"):
         return row.first.last.text == "train" and ("shallow" in row.paper_recipe) == (what == "shallow")
