@@ -18,13 +18,15 @@ from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = tables.frame(item, measured)
     return Made(numbers, figures.missing(numbers), figure=bars(item, numbers))
 
 
 def bars(item: Item, numbers: pd.DataFrame) -> Figure:
-    """The values of the first column without baselines: one panel per group, side by side on one axis, and
-    one bar per label.
+    """A bar for each label, one panel for each group of rows, side by side on one axis.
+
+    Bars are the values of the first column, without baselines.
     """
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = numbers.loc[[not row.baseline for row in item.rows]].astype({metric: float})

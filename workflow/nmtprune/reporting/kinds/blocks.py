@@ -1,5 +1,6 @@
-"""Pictures of the first feed-forward matrices of decoder and encoder: which blocks a lasso emptied (Behnke
-and Heafield 2021, figure 1).
+"""Pictures of the first feed-forward matrices of decoder and encoder, with the blocks that a lasso emptied.
+
+Behnke and Heafield 2021, figure 1.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from nmtprune.reporting.rendition import Made
 MATRICES = {
     "decoder.layers.0.fc1.weight": "Decoder, layer 1",
     "encoder.layers.0.fc1.weight": "Encoder, layer 1",
-}  # top down
-FAINTEST = 1e-3  # the share of the largest magnitude below which a weight is white
+}  # from the top panel down
+FAINTEST = 1e-3  # weights below this share of the largest magnitude are white
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = _numbers(item, measured)
     absent = figures.missing(numbers)
     sentences = (
@@ -34,8 +36,9 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one row for each model and matrix: its size, and the numbers of dead blocks, inputs and
-    units; or with one row that says why a model is missing.
+    """A frame with one row for each model and matrix: its size and its dead blocks, inputs and units.
+
+    A model that was not analysed has one row that says why.
     """
     frames = [pd.DataFrame(columns=["row", "label", "task", "recipe", "seed", "chain", "matrix", "missing"])]
     for number, row in enumerate(item.rows, 1):

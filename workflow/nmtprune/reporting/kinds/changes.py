@@ -19,6 +19,7 @@ HATCHES = ("", "////", "....", "xxxx")
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = changes(item, measured).drop(columns=["values", "noise"], errors="ignore")
     return Made(numbers, figures.missing(numbers), figure=bars(numbers), sentences=about(item, numbers))
 

@@ -1,5 +1,6 @@
-"""Example translations: some drawn at random, and those on which two models differ most (Wang et al. 2020,
-table 5).
+"""Example translations: some drawn at random, and those on which two models differ most.
+
+Wang et al. 2020, table 5.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 def make(item: Item, measured: Measured) -> Made:
-    """Sentences of the main test set with the translations of each row's model of the first seed. Raises
-    UserError if tasks differ.
+    """Sentences of the main test set with the translations of each row's model of the first seed.
+
+    Raises UserError if tasks differ.
     """
     tasks = list(dict.fromkeys(row.first.task for row in item.rows))
     if len(tasks) > 1:
@@ -79,11 +81,10 @@ def sentence_chrf(metric: CHRF, hypotheses: list[str], references: list[str]) ->
 
 
 def chosen(wanted: Mapping[str, int], lines: int, gains: Sequence[float] | None) -> list[tuple[str, int]]:
-    """The kind and line of each example: `random` ones in the order of the text, then `gain` and `loss`, the
-    largest first.
+    """The kind and line of each example: `random` ones in the order of the text, then `gain`, then `loss`.
 
-    Random examples depend only on the seed and the number of lines. `gains`: one per line; without them there
-    are only random examples.
+    Gains and losses are sorted, the largest first. Random examples depend only on the seed and the
+    number of lines. `gains`: one for each line; without them there are only random examples.
     """
     drawn = random.Random(wanted["seed"]).sample(range(lines), min(wanted["random"], lines))
     examples = [("random", line) for line in sorted(drawn)]
@@ -95,8 +96,9 @@ def chosen(wanted: Mapping[str, int], lines: int, gains: Sequence[float] | None)
 
 
 def marked(text: str, reference: str) -> Marked:
-    """A translation in which the words outside its alignment with the reference (longest matching blocks) are
-    marked.
+    """A translation with marks on the words outside its alignment with the reference.
+
+    The alignment consists of the longest matching blocks.
     """
     words = list(WORD.finditer(text))
     matcher = difflib.SequenceMatcher(

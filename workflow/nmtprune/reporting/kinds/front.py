@@ -1,5 +1,6 @@
-"""A Pareto front: quality against cost, with one panel per measure of cost; dominated models are hollow
-(Behnke and Heafield 2021, section 6).
+"""A Pareto front: quality against cost, with one panel for each measure of cost; dominated models are hollow.
+
+Behnke and Heafield 2021, section 6.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ GREY = "#555555"
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = tables.frame(item, measured)
     if len(numbers):
         numbers = numbers[numbers["same_as"].isna()].reset_index(
@@ -41,8 +43,10 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) -> np.ndarray:
-    """Whether each point is on the front: no other point is at least as good in both measures and better in
-    one. Points that lack a measure are not.
+    """Whether each point is on the front: no other point dominates it.
+
+    A point dominates another if it is at least as good in both measures and better in one. Points that
+    lack a measure are not on the front.
     """
     good, cheap = quality.to_numpy(float), cost.to_numpy(float) * (1 if more_is_better else -1)
     as_good = (good[None] >= good[:, None]) & (cheap[None] >= cheap[:, None])
@@ -51,8 +55,9 @@ def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) 
 
 
 def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
-    """A sentence on how many models are on a front: in all, by group, and by family (what stands before the
-    comma of a label).
+    """A sentence on how many models are on a front: in all, by group and by family.
+
+    The family of a model is the part of its label before the comma.
     """
     placed = numbers.dropna(subset=[item.columns[0].key, cost.key])
     if placed.empty:
@@ -116,8 +121,9 @@ def _family(label: str) -> str:
 
 
 def _points(item: Item, numbers: pd.DataFrame, cost: Column) -> pd.DataFrame:
-    """The points of a panel: `x`, `y`, `y_sd`, `group`, `family`, `leads` (on the front), and a `label` for
-    points on the front.
+    """The points of a panel: `x`, `y`, `y_sd`, `group`, `family`, `leads` (on the front) and `label`.
+
+    Only points on the front have a label.
     """
     quality = item.columns[0].key
     points = pd.DataFrame(

@@ -1,5 +1,6 @@
-"""Heat maps of the importance of components, one for each model and metric; darker is more important (Wang
-and Tu 2020, figures 3 to 8).
+"""Heat maps of the importance of components, one for each model and metric; darker is more important.
+
+Wang and Tu 2020, figures 3 to 8.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ Maps = dict[tuple[int, str], Importance | None]
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     maps = {
         (place, column.metric): importance(row, column.metric, measured)
         for place, row in enumerate(item.rows)
@@ -53,7 +55,7 @@ def make(item: Item, measured: Measured) -> Made:
     numbers = frame(item, measured, maps)
     hatched = (
         [HATCHED]
-        if any(found and len(found.components) < len(KINDS) * depth(found) for found in maps.values())
+        if any(shown and len(shown.components) < len(KINDS) * depth(shown) for shown in maps.values())
         else []
     )
     sentences = [
@@ -74,10 +76,10 @@ def _maps(item: Item) -> list[Column]:
 
 
 def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
-    """A frame with one line for each map and component (means over the seeds that were analysed), and one for
-    each score of a map's title.
+    """A frame with one line for each map and component, and one for each score of a map's title.
 
-    `drop`: the BLEU that is lost without the component. A map that is missing has one line that says why.
+    Values are means over the seeds that were analysed. `drop`: the BLEU that is lost without the
+    component. A map that is missing has one line that says why.
     """
     frames = []
     for place, row in enumerate(item.rows):
@@ -137,8 +139,9 @@ def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | st
 
 
 def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> Figure:
-    """One panel for each row and metric: models beside each other, or below each other if there are many with
-    several metrics.
+    """One panel for each row and metric.
+
+    Models are beside each other, or below each other if there are many with several metrics.
     """
     columns = _maps(item)
     beside = len(columns) == 1 or len(maps) <= MOST - 1
@@ -224,8 +227,9 @@ def depth(shown: Importance | None) -> int:
 
 
 def draw(axes: Axes, shown: Importance | None, size: tuple[float, float]) -> None:
-    """Draw a map into a panel of about this `size` (width and height in inches), with its values as text if
-    they are legible.
+    """Draw a map into a panel of about this `size`, its width and height in inches.
+
+    Values are written as text if they are legible.
     """
     if shown is None:
         absent(axes)
@@ -254,10 +258,10 @@ def absent(axes: Axes) -> None:
 def draw_components(
     axes: Axes, values: Mapping[str, float], texts: Mapping[str, str], layers: int, width: float, **more: Any
 ) -> None:
-    """Draw a cell for each component, by kind and by layer from the bottom up, in the colour of its value
-    from 0 to 1. Cells without a value are hatched.
+    """Draw a cell for each component, by kind and by layer from the bottom up.
 
-    `width`: the width of the panel in inches. `more`: arguments for seaborn.
+    Its colour shows its value from 0 to 1; cells without a value are hatched. `width`: the width of the
+    panel in inches. `more`: arguments for seaborn.
     """
     places = [[str(Component(kind, layer)) for kind in KINDS] for layer in range(1, layers + 1)]
     grid = pd.DataFrame(places, range(1, layers + 1), PRINTED.values())
@@ -297,15 +301,17 @@ def text_size(size: tuple[float, float], layers: int) -> float:
 
 
 def decimals(value: float) -> str:
-    """A value from 0 to 1 with two decimals and without its leading zero, `.07`; `0` and `1` themselves
-    without decimals.
+    """A value from 0 to 1 with two decimals and without its leading zero, such as `.07`.
+
+    The values 0 and 1 have no decimals.
     """
     return f"{value:.0f}" if value in (0, 1) else f"{value:.2f}".removeprefix("0")
 
 
 def _across_models(item: Item, maps: Maps) -> list[str]:
-    """Sentences on how well rows rank components like the baseline row of their group, or like its first row
-    if it has no baseline.
+    """Sentences on how well rows rank components like a reference row of their group.
+
+    The reference is the baseline row of the group, or its first row if there is no baseline.
     """
     sentences = []
     for column in _maps(item):
@@ -365,13 +371,13 @@ def _unimportant(item: Item, maps: Maps) -> list[str]:
     for column in (each for each in _maps(item) if each.metric in CONTRIBUTIONS):
         said = []
         for place, row in enumerate(item.rows):
-            if found := maps[place, column.metric]:
-                counts = count_unimportant(found)
+            if importance := maps[place, column.metric]:
+                counts = count_unimportant(importance)
                 mean = (
                     f"{counts[0]}" if len(counts) == 1 else f"{counts.mean():.1f} ± {counts.std(ddof=1):.1f}"
                 )
-                none = "" if np.nanmax(found.values) > 0 else ", since nothing is lost without any"
-                said.append(f"{row.name}: {mean} of {len(found.components)}{none}")
+                none = "" if np.nanmax(importance.values) > 0 else ", since nothing is lost without any"
+                said.append(f"{row.name}: {mean} of {len(importance.components)}{none}")
         if said:
             sentences.append(
                 f"Unimportant components ({_small(column)} below {UNIMPORTANT:g}): {'; '.join(said)}."

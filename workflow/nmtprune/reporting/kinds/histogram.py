@@ -20,7 +20,7 @@ from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
-# for each column of panels, the matrices whose groups it shows
+# For each column of panels, the matrices whose groups it shows.
 PANELS = {
     "FFN": {"fc1": "W1, rows", "fc2": "W2, columns"},
     "Attention": {"q_proj": "Q", "k_proj": "K", "v_proj": "V", "out_proj": "O"},
@@ -45,6 +45,7 @@ COLUMNS = (
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = pd.DataFrame(
         [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)],
         columns=COLUMNS,
@@ -53,8 +54,9 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """One record for each model and matrix (over all layers): its groups, the cut, and how many groups lie
-    below it; or one record that says why the model is missing.
+    """One record for each model and matrix (all layers together): its groups, and those below the cut.
+
+    A missing model has one record that says why.
     """
     for chain in row.chains:
         about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain), "missing": ""}
@@ -83,8 +85,9 @@ def _cut(norms: Mapping[str, np.ndarray], name: str) -> float | None:
 
 
 def histogram(item: Item, measured: Measured) -> Figure:
-    """The numbers of groups by root mean square: one row of panels per model (its first seed), one line per
-    matrix, dashed at cuts.
+    """The numbers of groups by root mean square, one line for each matrix, with cuts as dashed lines.
+
+    There is one row of panels for each model (its first seed).
     """
     of_models = [measured.norms(row.first) for row in item.rows] or [None]
     shown = [

@@ -23,8 +23,10 @@ PUBLISHED = "Published"
 
 
 class Variant(NamedTuple):
-    """One way of taking Jacobians: `at` initial or trained weights, with (1) or without (0) the `residual`
-    connection's identity, at one position or over all positions of a sentence (`reach`).
+    """One way of taking Jacobians.
+
+    `at`: initial or trained weights. `residual`: with (1) or without (0) the identity of the residual
+    connection. `reach`: at one position, or over all positions of a sentence.
     """
 
     at: str
@@ -56,31 +58,36 @@ VARIANTS = tuple(
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its table."""
     numbers = singular_values(item, measured)
     printed = table(item, numbers)
     return Made(numbers, printed.footnotes, table=printed, sentences=nearest(numbers))
 
 
 def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with a row for each model, variant and component that the model or its published counterpart
-    has; if neither has any, one row that says why.
+    """A frame with a row for each model, variant and component.
 
-    `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` the standard deviation over seeds,
-    `over_positions_sd` the mean over seeds of the standard deviation over positions.
+    Components are those of the model or of its published counterpart; if neither has any, one row says
+    why. `mean_singular_value` is the mean over seeds, `mean_singular_value_sd` the standard deviation
+    over seeds, `over_positions_sd` the mean over seeds of the standard deviation over positions.
     """
     records = []
     for number, row in enumerate(item.rows, 1):
-        there = [each for chain in row.chains if (each := measured.analysis(chain, "isometry")) is not None]
-        found = (
-            pd.concat(there) if there else pd.DataFrame(columns=["kind", "layer", "at", "residual", "reach"])
+        analyses = [
+            each for chain in row.chains if (each := measured.analysis(chain, "isometry")) is not None
+        ]
+        analysed = (
+            pd.concat(analyses)
+            if analyses
+            else pd.DataFrame(columns=["kind", "layer", "at", "residual", "reach"])
         )
         printed = _published(row)
-        components = {*zip(found["kind"], found["layer"], strict=True), *printed}
+        components = {*zip(analysed["kind"], analysed["layer"], strict=True), *printed}
         absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
         for variant in (
-            each for each in VARIANTS if each.reach == "position" or (found["reach"] == each.reach).any()
+            each for each in VARIANTS if each.reach == "position" or (analysed["reach"] == each.reach).any()
         ):
-            of_variant = variant.of(found)
+            of_variant = variant.of(analysed)
             for kind, layer in sorted(components, key=lambda each: (list(KINDS).index(each[0]), each[1])) or [
                 ("", math.nan)
             ]:
@@ -92,7 +99,7 @@ def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
                     **_over_seeds(values),
                     "published": printed.get((kind, layer), math.nan),
                 }
-                why = [] if absent or len(values) else [_lack(variant, found, row.first)]
+                why = [] if absent or len(values) else [_lack(variant, analysed, row.first)]
                 records.append(record | {"missing": "; ".join([*absent, *why])})
     return pd.DataFrame(records)
 
@@ -114,9 +121,9 @@ def _over_seeds(values: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _lack(variant: Variant, found: pd.DataFrame, chain: Chain) -> str:
+def _lack(variant: Variant, analysed: pd.DataFrame, chain: Chain) -> str:
     """Why an analysis that has run lacks a number."""
-    if variant.at == "initial" and not (found["at"] == "initial").any():
+    if variant.at == "initial" and not (analysed["at"] == "initial").any():
         return f"{chain} begins with an imported model, whose first weights are not known"
     return f"{chain} has no such component"
 
@@ -189,9 +196,10 @@ def _number(value: float) -> str:
 
 
 def nearest(numbers: pd.DataFrame) -> list[str]:
-    """A sentence that says which way of taking Jacobians comes nearest to the published values: by the mean
-    absolute difference of natural logarithms, over the components that all ways and the paper have. Nothing
-    if there is no such component.
+    """A sentence that says which way of taking Jacobians comes nearest to the published values.
+
+    The distance is the mean absolute difference of natural logarithms over the components that all ways
+    and the paper have. No sentence if there is no such component.
     """
     if not len(numbers):
         return []

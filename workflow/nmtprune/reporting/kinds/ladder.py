@@ -1,6 +1,4 @@
-"""The share of weights that can go without loss against the width of models, pruned directly and with
-retraining.
-"""
+"""The share of weights that can be pruned without loss, with and without retraining, against model width."""
 
 from __future__ import annotations
 
@@ -18,6 +16,7 @@ from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = ladder(item, measured)
     return Made(numbers, figures.missing(numbers), figure=_figure(numbers))
 

@@ -1,5 +1,6 @@
-"""Heads and feed-forward units left in every layer, one line per model (Behnke and Heafield 2021, figure
-4).
+"""Heads and feed-forward units left in every layer, one line for each model.
+
+Behnke and Heafield 2021, figure 4.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ OF_THE_BASELINE = "#444444"
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = tables.frame(item, measured)
     return Made(numbers, figures.missing(numbers), figure=layers(item, numbers))
 

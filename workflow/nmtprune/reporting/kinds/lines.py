@@ -18,6 +18,7 @@ OF_THE_BASELINE = "#444444"  # the colour of a baseline that belongs to all line
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = tables.frame(item, measured)
     return Made(
         numbers,
@@ -28,14 +29,14 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
-    """One line for each group and label that starts from the group's baseline at 0; the baseline is also a
-    thin horizontal line. Lines over another variable than the first one of the axis do not start from the
-    baseline.
+    """One line for each group and label, which starts from the group's baseline at 0.
 
-    If there are several tasks or recipes, each has a colour and each label a marker; otherwise each label has
-    both. The band around a baseline shows how much noise to expect: its standard deviation over seeds, or
-    with one seed the 95 % bootstrap interval over sentences. Published values are drawn only on the paper's
-    own data, since BLEU has another scale on others.
+    Lines over another variable than the first one of the axis do not start from the baseline. The
+    baseline is also a thin horizontal line. If there are several tasks or recipes, each has a colour and
+    each label a marker; otherwise each label has both. The band around a baseline shows how much noise
+    to expect: its standard deviation over seeds, or with one seed the 95 % bootstrap interval over
+    sentences. Published values are drawn only on the paper's own data, since BLEU has another scale on
+    other data.
     """
     metric, heading = item.columns[0].metric, item.columns[0].heading
     points = _points(item, numbers)
@@ -78,8 +79,10 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
 
 
 def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
-    """The frame with columns for plotting: `x` (0 for rows outside the grid), `y`, `baseline`, `own` (on the
-    paper's own data), `joined` (the line starts from the baseline) and `published`.
+    """The frame with columns for plotting: `x`, `y`, `baseline`, `own`, `joined` and `published`.
+
+    `x` is 0 for rows outside the grid, `own` says whether the data are the paper's own, and `joined`
+    whether the line starts from the baseline.
     """
     variables, metric = known(item.x)["variables"], item.columns[0].metric
     x = [

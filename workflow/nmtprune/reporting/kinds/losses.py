@@ -1,6 +1,4 @@
-"""Losses through the trainings of a chain: one curve over all updates behind a model, with marks for the
-steps between trainings.
-"""
+"""Losses through the trainings of a chain, as one curve over all updates with marks between trainings."""
 
 from __future__ import annotations
 
@@ -36,6 +34,7 @@ COLUMNS = (
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     records = [
         record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)
     ]
@@ -44,8 +43,9 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """One record for each validation in the trainings behind each of a row's models, or one that says why a
-    model is missing.
+    """One record for each validation in the trainings of each of a row's models.
+
+    A missing model has one record that says why.
     """
     for chain in row.chains:
         about = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
@@ -66,10 +66,10 @@ def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, An
 
 
 def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[str, Any]]]:
-    """The validations on the way to a model: of each training those up to the checkpoint that the next one
-    continues from, of the last training all.
+    """The validations on the way to a model.
 
-    Yields the training, the number of updates of all trainings so far, and the validation.
+    Of each training but the last, only validations up to the checkpoint that the next training continues
+    from. Yields the training, the number of updates of all trainings so far, and the validation.
     """
     done = 0
     ancestors = list(chain.ancestors())[::-1]
@@ -90,9 +90,7 @@ def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[st
 
 
 def losses(numbers: pd.DataFrame) -> Figure:
-    """Training and development loss of each row against updates, with a vertical line between one training
-    and the next.
-    """
+    """Training and development loss of each row against updates, with a vertical line between trainings."""
     points = numbers[numbers["missing"] == ""]
     several = points["row"].nunique() > 1
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
@@ -132,8 +130,9 @@ def losses(numbers: pd.DataFrame) -> Figure:
 
 
 def _breaks(points: pd.DataFrame) -> list[tuple[int, str]]:
-    """The updates at which a training follows another, with the steps between them (`prune-global-80`), or
-    the name of the second one if there are none.
+    """The updates at which a training follows another, with the steps between them (`prune-global-80`).
+
+    If there are no steps between them, with the name of the second training.
     """
     breaks = {}
     for _, line in points.groupby(["row", "seed"], sort=False):

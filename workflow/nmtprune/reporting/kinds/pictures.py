@@ -1,6 +1,4 @@
-"""Pictures that show where a model's weights were kept, by class and LSTM sub-group, and a table of the kept
-shares.
-"""
+"""Pictures of where a model's weights were kept, by class and LSTM sub-group, with a table of kept shares."""
 
 from __future__ import annotations
 
@@ -37,16 +35,17 @@ KEPT = {
     "kept_on_diagonal": "kept_on_diagonal",
     "kept_off_diagonal": "kept_off_diagonal",
 }
-# in inches: the width of the figure, space for labels on the left and above, space between panels, the
-# heights of a panel with several matrices, of one with a single matrix, and of a heading
+# In inches: the width of the figure, the space for labels on the left and above, the space between panels,
+# and the heights of a panel with several matrices, of one with a single matrix, and of a heading.
 WIDTH, LEFT, ABOVE, BETWEEN, TALL, FLAT, HEADING = 7.0, 0.85, 0.42, 0.12, 2.9, 0.8, 0.2
 LINE = COLOURS[1]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A weight class as it is drawn: pictures in a grid whose `rows` and `columns` have relative heights and
-    widths.
+    """A weight class as it is drawn: pictures in a grid.
+
+    `rows` and `columns` have relative heights and widths.
     """
 
     title: str
@@ -57,6 +56,7 @@ class Panel:
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers, its table and its figure."""
     numbers = shares(item, measured)
     absent = dict.fromkeys(reason for reason in numbers["missing"] if reason)
     sentences = (
@@ -74,10 +74,10 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def shares(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame of kept shares in percent, means over the seeds that were analysed: one row per class, and one
-    row per sub-group.
+    """A frame of kept shares in percent, one row for each class and one for each sub-group.
 
-    A model that was not analysed has one row that says why.
+    Shares are means over the seeds that were analysed. A model that was not analysed has one row that
+    says why.
     """
     keys = ["class", "gate", "connection"]
     columns = [
@@ -112,9 +112,7 @@ def shares(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _table(item: Item, numbers: pd.DataFrame) -> Table:
-    """One line per class: the share kept of the whole class, of its sub-groups if it has any, and on their
-    diagonals.
-    """
+    """One line for each class: the shares kept of the class, of its sub-groups, and on their diagonals."""
     of_parts = numbers[numbers["gate"].fillna("") != ""]
     pairs = [
         (c, g)
@@ -152,8 +150,9 @@ def _percent(value: float) -> str:
 
 
 def _figure(item: Item, measured: Measured) -> Figure:
-    """One panel per class, models below each other. Panels beside each other have the same rows, named on the
-    left.
+    """One panel per class, models below each other.
+
+    Panels beside each other have the same rows, named on the left.
     """
     bands: list[tuple[str, list[Panel] | str]] = []
     for row in item.rows:
@@ -214,8 +213,10 @@ def _panels(row: Row, measured: Measured) -> list[Panel] | str:
 
 
 def _panel(label: str, title: str, parts: pd.DataFrame, pictures: Mapping[str, np.ndarray]) -> Panel:
-    """The panel of a class: for an LSTM layer the matrix T (4n x 2n) with gates below each other and
-    connections side by side; for others their matrices below each other.
+    """The panel of a class.
+
+    For an LSTM layer it shows the matrix T (4n x 2n) with gates below each other and connections side by
+    side, for other classes their matrices below each other.
     """
     if parts["gate"].notna().all():
         places = parts.assign(row=parts["gate"], column=parts["connection"])

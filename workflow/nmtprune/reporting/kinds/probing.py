@@ -1,5 +1,6 @@
-"""Probing accuracies: one row per probe, with the average of each category, and one column per model, our
-values beside published ones.
+"""Probing accuracies: one row for each probe, with category averages, and one column for each model.
+
+Our values are beside published ones.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ SEEN = (
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its table."""
     numbers = accuracies(item, measured)
     printed = table(item, numbers)
     return Made(numbers, printed.footnotes, table=printed, sentences=about(item, numbers))
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
-    """The frame as it is printed. An empty cell has a footnote, and so has an average over a part of its
-    category.
+    """The frame as it is printed.
+
+    An empty cell has a footnote, and so has an average over a part of its category.
     """
     published = any(row.published for row in item.rows)
     columns = [(item.headings.get("group", ""), "name"), (item.headings.get("label", ""), "name")]

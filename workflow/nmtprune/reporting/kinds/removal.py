@@ -1,5 +1,6 @@
-"""BLEU against the number of ablated components, and the order in which they are ablated (Wang and Tu 2020,
-figure 9).
+"""BLEU against the number of ablated components, and the order in which they are ablated.
+
+Wang and Tu 2020, figure 9.
 """
 
 from __future__ import annotations
@@ -42,19 +43,20 @@ MUCH = 0.6  # the axis begins at 0 if less than this share of the largest BLEU i
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = orders(item, measured)
     footnotes = figures.missing(
-        numbers.groupby("row")["missing"].agg(lambda found: next(filter(None, found), "")).reset_index()
+        numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
     )
     sentences = [*_spared(item, numbers, measured), *_groups(item, numbers)]
     return Made(numbers, footnotes, figure=removal(item, numbers, measured), sentences=sentences)
 
 
 def orders(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one line for each seed, method and number of ablated components; `component` is the last
-    one that was ablated.
+    """A frame with one line for each seed, method and number of ablated components.
 
-    A model that was not analysed has one line that says why.
+    `component` is the last component that was ablated. A model that was not analysed has one line that
+    says why.
     """
     frames = []
     for number, row in enumerate(item.rows, 1):
@@ -90,8 +92,9 @@ def orders(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
-    """The lines of all models, and beside or below them a map for each model with the order in which its
-    components are ablated.
+    """The lines of all models, and beside or below them a map for each model.
+
+    A map shows the order in which the model's components are ablated.
     """
     maps = [(place, row, _order(numbers, place + 1, row)) for place, row in enumerate(item.rows)]
     layers = {
@@ -134,8 +137,9 @@ def _components(row: Row, measured: Measured) -> list[str]:
 
 
 def _order(numbers: pd.DataFrame, row: int, about: Row) -> dict[str, int]:
-    """The place of each ablated component in the order of iterative ablation, of the first seed that was
-    analysed.
+    """The position of each component in the order of iterative ablation.
+
+    The order is that of the first seed that was analysed.
     """
     ablated = numbers[
         (numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")
@@ -146,8 +150,9 @@ def _order(numbers: pd.DataFrame, row: int, about: Row) -> dict[str, int]:
 
 
 def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """For each method, means and standard deviations of BLEU over seeds, by those numbers of components that
-    all seeds have.
+    """For each method, means and standard deviations of BLEU over seeds, by number of ablated components.
+
+    Only numbers that all seeds have are included.
     """
     of_row = numbers[(numbers["row"] == row) & numbers["method"].notna()]
     for method, group in of_row.groupby("method", sort=False):
@@ -159,8 +164,9 @@ def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame
 
 
 def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
-    """Draw BLEU on the test set, solid for the iterative order and dashed for the one-shot order, and in a
-    lighter shade BLEU on the development set for the iterative order.
+    """Draw BLEU on the test set (solid: iterative, dashed: one-shot).
+
+    In a lighter shade, BLEU on the development set is drawn for the iterative order.
     """
     looks, drawn = {}, []
     for place, row in enumerate(item.rows):

@@ -15,6 +15,7 @@ from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = tables.frame(item, measured)
     points = _points(item, numbers)
     return Made(
@@ -23,8 +24,9 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
-    """`x` and `y` (the first two columns), `y_sd` over seeds and `label` of every row that has both values;
-    without baselines.
+    """`x`, `y`, `y_sd` over seeds and `label` of every row that has both values, without baselines.
+
+    `x` and `y` are the first two columns.
     """
     x, y = (column.metric for column in item.columns[:2])
     chosen = numbers.loc[[not row.baseline for row in item.rows]]
@@ -35,8 +37,9 @@ def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _correlation(points: pd.DataFrame) -> list[str]:
-    """A sentence with Spearman's rank correlation and its p-value; none for fewer than three points, or if
-    one measure is constant.
+    """A sentence with Spearman's rank correlation and its p-value.
+
+    No sentence for fewer than three points, or if one measure is constant.
     """
     if len(points) < 3 or min(points["x"].nunique(), points["y"].nunique()) < 2:
         return []
@@ -50,8 +53,9 @@ def _correlation(points: pd.DataFrame) -> list[str]:
 
 
 def scatter(item: Item, points: pd.DataFrame) -> Figure:
-    """The values of the second column against those of the first, with bars for the standard deviation over
-    seeds and labels that do not overlap.
+    """The values of the second column against those of the first, with labels that do not overlap.
+
+    Bars show the standard deviation over seeds.
     """
     figure, axes = pyplot.subplots(figsize=(5.6, 3.8))
     axes.set(xlabel=item.columns[0].heading, ylabel=item.columns[1].heading)

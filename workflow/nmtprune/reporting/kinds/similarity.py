@@ -1,5 +1,6 @@
-"""The similarity of components' outputs to the model's output: one row for the most and one for the least
-important components, one column per model (Wang and Tu 2020, table 1).
+"""Similarity of the outputs of the most and the least important components to the model's output.
+
+Wang and Tu 2020, table 1: one row for each of the two groups, one column for each model.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from nmtprune.reporting.rendition import Made, Table
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its table."""
     numbers = similarities(item, measured)
     printed = table(item, numbers)
     return Made(numbers, printed.footnotes, table=printed, sentences=about(numbers))
 
 
 def similarities(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one row for each model and group. `pwcca`: the mean over the group's components, then over
-    seeds; `pwcca_sd`: the SD over seeds.
+    """A frame with one row for each model and group.
 
+    `pwcca`: the mean over the group's components, then over seeds; `pwcca_sd`: the SD over seeds.
     `components` names the components of the group, by seed if seeds differ; `size` is their number and
-    `shared` the number of those in both groups (means over seeds). `difference`: between the groups; `p`: how
-    often components drawn at random differ as much.
+    `shared` the number of those in both groups (means over seeds). `difference`: between the groups;
+    `p`: how often components drawn at random differ as much.
     """
     records = []
     for row in item.rows:

@@ -1,5 +1,6 @@
-"""A table with one row per model, our values beside published ones; below it, if the item asks for them, the
-widths of layers.
+"""A table with one row for each model and our values beside published ones.
+
+Below it are the widths of layers, if the item asks for them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its table."""
     numbers = tables.frame(item, measured)
     table = tables.table(item, numbers, tables.reasons(item, measured))
     return Made(numbers, table.footnotes, table=table, widths=tables.widths(item, numbers))

@@ -1,5 +1,6 @@
-"""Encoder representations through the phases of training, projected to two dimensions (Wang et al. 2020,
-figure 2).
+"""Encoder representations through the phases of training, projected to two dimensions.
+
+Wang et al. 2020, figure 2.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ METHOD = (
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     seeds = len(item.rows[0].chains) if item.rows else 0
     frames = [_of_seed(item, measured, place) for place in range(seeds)]
     numbers = (
@@ -49,9 +51,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def projected(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates [models, 2] of vectors [models, d], and each component's share of the models' variance
-    [2].
-    """
+    """Coordinates [models, 2] of vectors [models, d], and the share of the variance of each component [2]."""
     svd = TruncatedSVD(n_components=2, random_state=0)
     coordinates = svd.fit_transform(vectors)
     return coordinates, svd.explained_variance_ratio_
@@ -64,12 +64,12 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
-    """A frame with one row per model of a seed: its coordinates, and its place in all dimensions relative to
-    the end of the first phase.
+    """A frame with one row for each model of a seed: its coordinates, distance and cosines.
 
-    `distance`: the distance from that end. `cosine_<phase>`: the cosine between the model's displacement from
-    that end and the direction of a phase. A phase's direction leads from that end to the end of the phase;
-    that of the first phase, from its first checkpoint to its end. Values are NaN for missing models.
+    Distance and cosines are relative to the end of the first phase, in all dimensions. `distance`: the
+    distance from that end. `cosine_<phase>`: the cosine between the model's displacement from that end
+    and the direction of a phase. A phase's direction leads from that end to the end of the phase; that
+    of the first phase, from its first checkpoint to its end. Values are NaN for missing models.
     """
     phases = _phases(item)
     chains = [row.chains[place] for row in item.rows]
@@ -179,8 +179,9 @@ def _figure(item: Item, frames: list[pd.DataFrame]) -> Figure:
 
 
 def _panel(axes: Axes, item: Item, frame: pd.DataFrame) -> None:
-    """Draw the models of a seed: each phase has a colour and a marker, and arrows follow the order of
-    training.
+    """Draw the models of a seed.
+
+    Each phase has a colour and a marker, and arrows follow the order of training.
     """
     points = frame[COORDINATES].to_numpy(float)
     phases = _phases(item)
@@ -216,8 +217,9 @@ def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, line: ob
 
 
 def _origin(item: Item, number: int) -> int | None:
-    """The row of the model that a phase begins with: the nearest ancestor of the phase's first model that is
-    in another phase.
+    """The row of the model that a phase begins with.
+
+    This is the nearest ancestor of the phase's first model that is in another phase.
     """
     begins = item.rows[number]
     others = {row.first: place for place, row in enumerate(item.rows) if row.group != begins.group}

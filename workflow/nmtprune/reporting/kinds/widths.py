@@ -1,5 +1,6 @@
-"""The widths of layers during a training under the group lasso, from the training's history (Behnke and
-Heafield 2021, figure 2).
+"""The widths of layers during a training under the group lasso, from the training's history.
+
+Behnke and Heafield 2021, figure 2.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ COLUMNS = ("row", "label", "task", "recipe", "seed", "chain", "update", "lambda"
 
 
 def make(item: Item, measured: Measured) -> Made:
+    """The item's numbers and its figure."""
     numbers = pd.concat([pd.DataFrame(columns=COLUMNS), *_frames(item, measured)], ignore_index=True)
     return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=lines(item, numbers))
 
 
 def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
-    """One frame per model, with one row per validation and one column `ffn_<side>_<layer>` per layer; or with
-    one row that says why the model is missing.
+    """One frame for each model: a row for each validation, a column `ffn_<side>_<layer>` for each layer.
+
+    The frame of a missing model has one row that says why.
     """
     frames = []
     for number, row in enumerate(item.rows, 1):
@@ -49,8 +52,9 @@ def _frames(item: Item, measured: Measured) -> list[pd.DataFrame]:
 
 
 def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataFrame:
-    """The columns of a history that hold FFN widths, under their names in reports; tied decoder layers count
-    as one.
+    """The columns of a history that hold FFN widths, under their names in reports.
+
+    Tied decoder layers count as one.
     """
     tied = measured.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
     of_layers = {name: match for name in history if (match := _WIDTH.fullmatch(name))}
@@ -65,8 +69,9 @@ def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataF
 
 
 def lines(item: Item, numbers: pd.DataFrame) -> Figure:
-    """Units left against updates: one row of panels per model (first seed), one panel per side, one line per
-    layer from dark to light.
+    """Units left against updates, with one line for each layer from dark to light.
+
+    There is one row of panels for each model (first seed), and one panel for each side.
     """
     shown = [place for place, row in enumerate(item.rows, 1)] or [0]
     figure, panels = pyplot.subplots(
