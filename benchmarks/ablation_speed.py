@@ -1,16 +1,17 @@
-"""How many ablated variants of a model nmtprune evaluates in a minute, against one process of stock
-fairseq-generate a variant.
+"""Ablated variants of a model that are evaluated in a minute, by nmtprune and by stock fairseq-generate.
 
     python benchmarks/ablation_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 5]
     [--beam 5] [--variants 31]
 
-A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on the test set.
-Like is set against like: BLEU alone against a process of fairseq-generate, which makes hypotheses alone; BLEU
-and perplexity against that and the second process that fairseq needs for likelihoods (--score-reference).
-Ours is the whole process: loading once, then so many `--variants`, the whole model first. The ablated
-checkpoints are written outside fairseq's clock. All run on one thread; times are CPU seconds, rounds are
-interleaved, and a round's ratio compares neighbours. Without a checkpoint a small 6+6 model is first trained
-on the generated task for some minutes.
+A variant is the model with one component ablated (Wang and Tu 2020, equation 1), evaluated on the test
+set. fairseq needs one process of fairseq-generate for each variant, and a second one (--score-reference)
+for its likelihoods. nmtprune evaluates all `--variants`, the whole model first, in one process that
+loads the model once. Like is compared with like: BLEU only with the first process, BLEU and perplexity
+with both.
+
+The ablated checkpoints are written outside fairseq's clock. All processes run on one thread; times are
+CPU seconds, rounds are interleaved, and the ratio of a round compares neighbours. Without a checkpoint,
+a small 6+6 model is first trained on the toy task for some minutes.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ for ablated in [[], *([each] for each in components_of(model.weights))][: int(co
 
 
 def run_ours(job: Job, beam: int, variants: int, what: str) -> tuple[float, float]:
-    """CPU seconds a variant, of the whole process over all of them, and BLEU of the whole model: `what` is
-    `bleu`, or `both` with perplexity.
+    """CPU seconds for each variant, of one process for all of them, and BLEU of the whole model.
+
+    `what`: `bleu`, or `both` for BLEU and perplexity.
     """
     cpu, printed = run_python(
         ABLATE, job.checkpoint, job.data, job.text(0), job.text(1), beam, variants, what
@@ -55,7 +57,7 @@ def run_ours(job: Job, beam: int, variants: int, what: str) -> tuple[float, floa
 
 
 def seconds_of_fairseq(job: Job, beam: int, folder: Path, variant: int) -> tuple[float, float]:
-    """CPU seconds of one process of fairseq-generate for one variant, and of another for its likelihoods."""
+    """CPU seconds of one process of fairseq-generate for a variant, and of another for its likelihoods."""
     checkpoint = checkpoints.read(job.checkpoint)
     components = components_of(checkpoint["model"])
     masks = ablation(checkpoint["model"], [components[variant % len(components)]])

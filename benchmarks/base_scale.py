@@ -1,13 +1,13 @@
-"""Seconds and memory of every step on masks and files at full scale, on random weights.
+"""Seconds and memory of every step on masks and files at full scale, with random weights.
 
     python benchmarks/base_scale.py [--recipe base|see2016] [--only OPERATION ...] [--rounds 1]
 
-`base`: Transformer base with 41,980 types a side and nothing shared (108.6M parameters); `see2016`: the
-4+4-layer LSTM of 1000 units with words (216M). Each operation runs in a process of its own that first makes
-or reads what it works on. Memory is the highest resident set of that process (Linux), the model included, and
-what the operation adds to what was there before it, both as multiples of the model's bytes in single
-precision, which is the ratio that is printed; `nothing` is Python with its libraries. CPU seconds hardly
-change when other jobs share the machine; seconds on the clock do.
+`base`: Transformer base with 41,980 types on each side and nothing shared (108.6M parameters);
+`see2016`: the 4+4-layer LSTM of 1000 units with words (216M). Each operation runs in its own process,
+which first makes or reads its input. Memory is the peak resident set of that process (Linux), including
+the model. It is printed as a multiple of the model's bytes in single precision, together with what the
+operation adds to the memory before it. `nothing` is Python with its libraries. CPU seconds hardly change
+when other jobs share the machine; wall-clock seconds do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ State = dict[str, torch.Tensor]
 
 
 def base(types: int = 41_980, d: int = 512, ffn: int = 2048, layers: int = 6) -> dict[str, tuple[int, ...]]:
-    """Shapes of Transformer base, or of one of another size, by parameter name."""
+    """Shapes of Transformer base, or of a Transformer of another size, by parameter name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for side, attentions in (("encoder", ("self_attn",)), ("decoder", ("self_attn", "encoder_attn"))):
         shapes[f"{side}.embed_tokens.weight"] = (types, d)
@@ -76,7 +76,7 @@ def see2016() -> dict[str, tuple[int, ...]]:
 
 
 def tiny() -> dict[str, tuple[int, ...]]:
-    """Shapes of a Transformer with which this benchmark is tested."""
+    """Shapes of a small Transformer for testing this benchmark."""
     return base(types=1000, d=32, ffn=64, layers=1)
 
 
@@ -84,6 +84,7 @@ SHAPES = {"base": base, "see2016": see2016, "tiny": tiny}
 
 
 def state(recipe: str) -> State:
+    """Random weights of a recipe by parameter name."""
     generator = torch.Generator().manual_seed(1)
     return {
         name: torch.randn(shape, generator=generator).mul_(0.05) for name, shape in SHAPES[recipe]().items()
@@ -91,7 +92,7 @@ def state(recipe: str) -> State:
 
 
 def kept(weights_of: State) -> State:
-    """Some masks, by a threshold that is known: what a scheme finds is measured on its own."""
+    """Masks from a fixed threshold, since schemes are measured separately."""
     return {name: tensor.abs().gt_(0.064).bool() for name, tensor in prunable(weights_of, "in").items()}
 
 
@@ -103,8 +104,9 @@ def _analyse(made: State) -> None:
 
 
 def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
-    """Operation -> what it works on, made outside the clock, and the operation. Files are written before they
-    are read.
+    """By name, a function that makes an operation's input outside the clock, and the operation.
+
+    Files are written by operations before those that read them.
     """
 
     def pair() -> tuple[State, State]:
@@ -146,11 +148,9 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
 
 
 def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[str, float]:
-    """Seconds of an operation, on the clock and of the processor, and bytes of memory: the highest, and what
-    the operation added.
-    """
+    """Wall-clock and CPU seconds of an operation, its peak memory in bytes, and the memory that it added."""
     given = prepare()
-    Path("/proc/self/clear_refs").write_text("5")  # the highest resident set counts from here on
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident set
     before, clock, processor = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
     result = operate(given)
     seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - processor

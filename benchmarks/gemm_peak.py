@@ -1,12 +1,11 @@
-"""Matrix products of small Transformers: how many operations a second one core does, in single precision and
-in bfloat16.
+"""Speed of one core in matrix products of small Transformers, in single precision and in bfloat16.
 
     python benchmarks/gemm_peak.py [--precision float32 bfloat16] [--rounds 5] [--seconds 0.3]
 
-Shapes are those of training with 4,096 tokens a batch: projections, both halves of the feed-forward network,
-and the output projection. The peak of a precision is its fastest shape. PyTorch multiplies, on one thread;
-times are CPU seconds; precisions and shapes take turns. bfloat16 is left out by default where the processor
-only emulates it.
+Shapes are those of training with 4,096 tokens in a batch: projections, both halves of the feed-forward
+network, and the output projection. The peak of a precision is its fastest shape. Products are computed
+by PyTorch on one thread; times are CPU seconds; precisions and shapes alternate. By default, bfloat16 is
+left out if the processor only emulates it.
 """
 
 from __future__ import annotations
@@ -31,10 +30,9 @@ WARM_UP = 2  # products that are not timed
 
 
 def gflops(shape: Shape, precision: str, seconds: float) -> float:
-    """10^9 operations a CPU second of a product [rows, inner] x [inner, columns]: two for each
-    multiply-accumulate.
+    """10^9 operations for each CPU second of a product [rows, inner] x [inner, columns].
 
-    The product is repeated for about `seconds`.
+    A multiply-accumulate counts as two operations. The product is repeated for about `seconds`.
     """
     rows, inner, columns = shape
     generator = torch.Generator().manual_seed(1)

@@ -1,9 +1,8 @@
-"""What the benchmarks share: their command line, ratios with their spread, one-thread processes, and what the
-processor can do.
+"""Common parts of the benchmarks: command line, ratios with their spread, environment, instruction sets.
 
 A benchmark prints a line for each ratio, and `--json FILE` writes them: `{name: {"ratio": median, "low",
-"high", "rounds": [...]}}`, with further columns of the table in docs/performance.md under `more`; the name
-`about` is kept for what concerns all ratios.
+"high", "rounds": [...]}}`, with further columns of the table in docs/performance.md under `more`. The
+name `about` is reserved for facts about all ratios.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ sys.path.insert(0, str(WORKFLOW))
 
 from nmtprune.foundation.files import write_json  # noqa: E402
 
-# instruction sets that decide how fast matrix products are, and PyTorch's names for them
+# Instruction sets that determine the speed of matrix products, with PyTorch's names.
 INSTRUCTION_SETS = {
     "AVX2": "avx2",
     "AVX-512": "avx512_f",
@@ -48,7 +47,7 @@ def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, tiny: Mapping[str, Any]) -> argparse.Namespace:
-    """The options; `tiny`: the defaults that `--tiny` sets."""
+    """The options; `tiny` are the defaults with `--tiny`."""
     if "--tiny" in sys.argv:
         parser.set_defaults(**tiny)
     options = parser.parse_args()
@@ -58,7 +57,7 @@ def parse(parser: argparse.ArgumentParser, tiny: Mapping[str, Any]) -> argparse.
 
 
 def ratio(rounds: Sequence[float], **more: Any) -> dict[str, Any]:
-    """A ratio over all rounds: median, lowest and highest; `more` as further columns."""
+    """A ratio over all rounds with its median, lowest and highest value; `more` are further columns."""
     values = {
         "ratio": statistics.median(rounds),
         "low": min(rounds),
@@ -71,7 +70,7 @@ def ratio(rounds: Sequence[float], **more: Any) -> dict[str, Any]:
 def publish(
     ratios: Mapping[str, Mapping[str, Any]], file: Path | None, about: Mapping[str, Any] | None = None
 ) -> None:
-    """Print a line for each ratio, and write them to a JSON file if one is given."""
+    """Print a line for each ratio, and write the ratios to a JSON file if one is given."""
     for name, values in ratios.items():
         more = "".join(f"; {key} {value}" for key, value in values.get("more", {}).items())
         print(
@@ -91,6 +90,6 @@ def environment() -> dict[str, str]:
 
 
 def instruction_sets() -> list[str]:
-    """Those of INSTRUCTION_SETS that the processor has."""
+    """The names in INSTRUCTION_SETS that this processor has."""
     able = torch.cpu.get_capabilities()
     return [name for name, key in INSTRUCTION_SETS.items() if able.get(key)]

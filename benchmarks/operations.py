@@ -1,5 +1,6 @@
-"""Floating-point operations of matrix products, counted from shapes: two for each multiply-accumulate,
-padding included.
+"""Floating-point operations of matrix products, counted from shapes.
+
+A multiply-accumulate counts as two operations; padding is included.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from typing import Any
 
 
 def of_update(architecture: Mapping[str, Any], types: int, sentences: int, source: int, target: int) -> int:
-    """Operations of all matrix products of one training batch: the forward pass, and twice as many for both
-    gradients of each product.
+    """Operations of all matrix products of one training batch.
 
-    `architecture`: a recipe's, of a `transformer` or an `nmtprune_lstm`; `types`: of the target dictionary;
-    `source`, `target`: pieces of the padded sentences, end of sentence included.
+    These are the products of the forward pass, and twice as many for both gradients of each product.
+    `architecture`: that of a recipe with a `transformer` or `nmtprune_lstm`; `types`: size of the target
+    dictionary; `source`, `target`: pieces of a padded sentence, end of sentence included.
     """
     count = _lstm if architecture["name"] == "nmtprune_lstm" else _transformer
     output_projection = target * architecture["embed_dim"] * types
@@ -25,7 +26,7 @@ def _transformer(architecture: Mapping[str, Any], source: int, target: int) -> i
     width, hidden = architecture["embed_dim"], architecture["ffn_dim"]
 
     def attention(queries: int, keys: int) -> int:
-        """Projections of queries and output, of keys and values; scores and weighted sums of values."""
+        """Projections of queries, output, keys and values, then scores and weighted sums of values."""
         return 2 * queries * width**2 + 2 * keys * width**2 + 2 * queries * keys * width
 
     encoder = attention(source, source) + 2 * source * width * hidden

@@ -2,9 +2,9 @@
 
     python benchmarks/report.py [--rounds 1] [--tiny] [--only NAME ...] [--no-run]
 
-Each benchmark runs in a process of its own, one after the other; the machine should be idle. What it measured
-is kept as `results/benchmarks/<name>.json`, so that `--only` repeats single ones and `--no-run` just writes
-the page. The page never mixes numbers of different machines or versions.
+Each benchmark runs in its own process, one after the other; the machine should be idle. Results are
+stored as `results/benchmarks/<name>.json`, so that `--only` can repeat some benchmarks and `--no-run`
+only writes the page. The page never mixes results of different machines or versions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PACKAGES = ("torch", "fairseq", "ctranslate2", "onnxruntime", "pymarian")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A section of the page: `title` and `text`, and the command whose ratios it shows."""
+    """A section of the page: its title and text, and the command whose ratios it shows."""
 
     name: str
     title: str
@@ -154,7 +154,7 @@ neighbours."""
 
 
 def machine() -> dict[str, Any]:
-    """What numbers depend on beside the code: processor, instruction sets, threads, versions."""
+    """What results depend on besides the code: processor, instruction sets, threads and versions."""
     installed = {
         distribution.metadata["Name"]: distribution.version
         for distribution in importlib.metadata.distributions()
@@ -171,7 +171,10 @@ def machine() -> dict[str, Any]:
 
 
 def run(benchmark: Benchmark, more: Sequence[str]) -> dict[str, Any]:
-    """Run a benchmark; its results, command, date and machine. Raises CalledProcessError where it fails."""
+    """Run a benchmark; return its results, command, date and machine.
+
+    Raises CalledProcessError if it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
         command = [benchmark.script, *benchmark.arguments, *more]
@@ -188,8 +191,9 @@ def run(benchmark: Benchmark, more: Sequence[str]) -> dict[str, Any]:
 
 
 def page(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page, in Markdown, from the records of benchmarks by name. Raises ValueError where they are of
-    different machines.
+    """The page in Markdown, from the records of benchmarks by name.
+
+    Raises ValueError if the records are from different machines.
     """
     parts = ["# Performance", INTRODUCTION]
     if records:
@@ -272,10 +276,10 @@ def main() -> None:
         help=f"run only these: {', '.join(names)}",
     )
     parser.add_argument("--no-run", action="store_true", help="write the page from earlier results")
-    parser.add_argument("--rounds", help="of every benchmark; default: each one's own")
+    parser.add_argument("--rounds", help="rounds of every benchmark; default: that of each benchmark")
     parser.add_argument("--tiny", action="store_true", help="sizes that only show that everything works")
     parser.add_argument(
-        "--results", type=Path, default=Path("results/benchmarks"), help="where results are kept"
+        "--results", type=Path, default=Path("results/benchmarks"), help="folder of the results"
     )
     parser.add_argument("--page", type=Path, default=Path("docs/performance.md"))
     options = parser.parse_args()

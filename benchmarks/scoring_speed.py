@@ -2,14 +2,14 @@
 
     python benchmarks/scoring_speed.py [--checkpoint MODEL.pt --data results/data/TASK/SUBWORDS] [--rounds 5]
 
-Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity, sizes. fairseq-generate needs a second run for
-likelihoods (--score-reference), so there are two comparisons: with the run that decodes, and with both. Its
-BLEU is computed outside the clock.
+Ours is the whole scoring: hypotheses, BLEU, chrF, perplexity and sizes. fairseq-generate needs a second
+run for likelihoods (--score-reference), so there are two comparisons: with the run that decodes, and
+with both runs. The BLEU of its hypotheses is computed outside the clock.
 
-Runs are interleaved, each in a process of its own, and a round's ratio compares neighbours. Whole processes
-hold start-up and loading, decoding alone holds neither. Times are CPU seconds, which hardly change when other
-jobs share the machine. Without a checkpoint a small model is first trained on the generated task for some two
-minutes; a well-trained one says more (see --checkpoint).
+Runs are interleaved, each in its own process, and the ratio of a round compares neighbours. Times of
+whole processes include start-up and loading, times of decoding do not. All times are CPU seconds, which
+hardly change when other jobs share the machine. Without a checkpoint, a small model is first trained on
+the toy task for about two minutes; a well-trained one is more meaningful (see --checkpoint).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from nmtprune.foundation.files import read_lines
 BEAM = 5
 TINY = {"rounds": 1, "updates": 2, "sentences": 4}
 LAUNCH = "import nmtprune.fairseq_bridge.shim; from fairseq_cli.{tool} import cli_main; cli_main()"
-# fairseq's stopwatches count CPU seconds; the time that it prints is that of the search alone
+# fairseq's stopwatches are made to count CPU seconds; the time that it prints is that of the search only
 LAUNCH_TIMED = "import time, types, nmtprune.fairseq_bridge.shim; from fairseq.logging import meters; \
 meters.time = types.SimpleNamespace(perf_counter=time.process_time); \
 from fairseq_cli.generate import cli_main; cli_main()"
@@ -72,8 +72,10 @@ print("seconds", time.process_time() - start)
 
 @dataclass(frozen=True)
 class Run:
-    """CPU seconds of decoding alone, of the whole process that decodes, and of the one for likelihoods where
-    it takes a second one; detokenised BLEU.
+    """CPU seconds and detokenised BLEU of one scoring.
+
+    `decoding`: the search only; `whole`: the whole process that decodes; `likelihoods`: the second
+    process for likelihoods, if there is one.
     """
 
     decoding: float
@@ -95,12 +97,12 @@ class Job:
         return Subwords.load(self.data)
 
     def text(self, side: int) -> Path:
-        """The raw text of source (0) or target (1)."""
+        """The raw text of the source (side 0) or target (side 1)."""
         return self.data.parent / "text" / f"{self.test_set}.{self.subwords.languages[side]}"
 
 
 def run_python(code: str, *arguments: object) -> tuple[float, str]:
-    """CPU seconds and output of `python -c code arguments` on one thread. Raises RuntimeError."""
+    """CPU seconds and output of `python -c code arguments` on one thread; raises RuntimeError if it fails."""
     command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
     before = _cpu_of_children()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
@@ -115,6 +117,7 @@ def _cpu_of_children() -> float:
 
 
 def run_ours(job: Job) -> Run:
+    """Score with nmtprune."""
     with tempfile.TemporaryDirectory() as out:
         whole, scored = run_python(SCORE, job.checkpoint, job.data, job.text(0), job.text(1), BEAM, out)
     _, decoded = run_python(DECODE, job.checkpoint, job.data, job.text(0), BEAM)
@@ -123,6 +126,7 @@ def run_ours(job: Job) -> Run:
 
 
 def run_fairseq(job: Job) -> Run:
+    """Score with fairseq-generate."""
     from nmtprune.scoring.quality import bleu_chrf
 
     options = [
@@ -146,8 +150,10 @@ def run_fairseq(job: Job) -> Run:
 
 
 def toy_job(folder: Path, updates: int, sentences: int, layers: int = 3, width: int = 128) -> Job:
-    """A pre-norm Transformer of `layers`+`layers` layers, d `width`, trained by fairseq-train on the
-    generated task; `sentences`: of its test set. Twelve times as many train it.
+    """A pre-norm Transformer of `layers`+`layers` layers of width `width`, trained on the toy task.
+
+    It is trained by fairseq-train. `sentences`: size of the test set; the training set is twelve times
+    as large.
     """
     task = {
         "source": "src",
@@ -206,19 +212,20 @@ def first_test_set(data: Path) -> str:
 
 
 def options_of_one_model(description: str, updates: int) -> argparse.ArgumentParser:
-    """The command line of a benchmark of one model. `updates`: of the small model that stands in for one."""
+    """The command line of a benchmark of one model; `updates`: default for training a small model."""
     parser = command_line(description, rounds=5)
     parser.add_argument("--checkpoint", type=Path, help="default: a small model is trained")
     parser.add_argument("--data", type=Path, help="its results/data/<task>/<subwords> folder")
     parser.add_argument("--set", help="default: the first test set of the data")
-    parser.add_argument("--updates", type=int, default=updates, help="of the small model")
-    parser.add_argument("--sentences", type=int, default=1000, help="that the small model translates")
+    parser.add_argument("--updates", type=int, default=updates, help="training updates of the small model")
+    parser.add_argument("--sentences", type=int, default=1000, help="test sentences for the small model")
     return parser
 
 
 def job_of(options: argparse.Namespace, folder: Path, **small: int) -> Job:
-    """What is scored: the model that was given, or a small one that is trained in `folder`. Ends the program
-    where only a part of a model is given.
+    """The model given in the options, or a small one that is trained in `folder`.
+
+    Exits if only the model or only its data is given.
     """
     if bool(options.checkpoint) != bool(options.data):
         sys.exit("--checkpoint and --data go together")

@@ -1,21 +1,21 @@
-"""What a removed width is worth in time: the shapes of Behnke & Heafield (2021) with random weights, in both
-fast engines, on one core.
+"""Time saved by removing widths: shapes of Behnke & Heafield (2021) with random weights, on one core.
 
     python benchmarks/shape_speed.py [--search 1 4:50] [--types 8000] [--rounds 5] [--decoder-self
     attention|ssru] [--repeat 3]
 
-Measured by the protocol of the workflow's own speed tables (nmtprune.speed.protocol): a process a model, one
-thread, pinned, in turns, batches of 32 sentences sorted by length. Sentences are random pieces, as frequent
-as words are, with Multi30k's lengths. Random weights never end a sentence, so that every model makes as many
-pieces as the source has. A ratio is the median over rounds of two times of the same round, in the same
-engine; the machine should be idle, and CPU that others used is printed.
+Both fast engines are measured by the protocol of the workflow's own speed tables
+(nmtprune.speed.protocol): one process for each model, one thread, pinned, alternating, batches of 32
+sentences sorted by length. Sentences consist of random pieces with the frequencies of natural language
+and Multi30k's lengths. Random weights never end a sentence, so every model writes as many pieces as the
+source has. A ratio is the median over rounds of two times of the same round in the same engine. The
+machine should be idle; CPU time used by others is printed.
 
-`--search` names beam sizes; `4:50` is beam 4 with a lexical shortlist of 50 target pieces for each source
-piece, frequent ones more often. Where pymarian is installed (NMTPRUNE_PYMARIAN_PYTHON names a Python that has
-it) the dense 6-2 model with a standard decoder also runs in Marian, which knows no such shortlists here.
-Marian's limit counts the source's end of sentence: it makes a piece more a sentence, so its ratio is of
-pieces per second. `--repeat` runs the whole measurement so many times and ends with an error where medians
-differ by more than 5 % of each other.
+`--search` lists beam sizes; `4:50` is beam 4 with a lexical shortlist of 50 target pieces for each
+source piece, with frequent pieces more likely. If pymarian is installed (NMTPRUNE_PYMARIAN_PYTHON names
+a Python that has it), the dense 6-2 model with a standard decoder also runs in Marian, without
+shortlists. Marian's limit counts the source's end of sentence, so it writes one more piece for each
+sentence; its ratio is of pieces per second. `--repeat` runs the whole measurement that many times, and
+ends with an error if medians differ by more than 5 %.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from nmtprune.translation.shortlist import Shortlist
 
 WIDTH, FFN, HEADS, HEAD_DIM = 256, 1536, 8, 32
 # FFN widths of encoder and decoder. 6-6: table 3, lambda 0.2 (69 % removed). 6-2: table 1a, lambda 0.5, both
-# decoder layers as wide as its tied ones (68 %). 12-1: table 7, lambda 0.2 (63 %), whose decoder is not
-# pruned, with the heads that its encoder keeps (48 % removed).
+# decoder layers as wide as the paper's tied ones (68 % removed). 12-1: table 7, lambda 0.2 (63 % removed),
+# with an unpruned decoder and the heads that its encoder keeps (48 % removed).
 FFN_6_6 = ((259, 327, 298, 384, 392, 610), (121, 259, 129, 422, 876, 1536))
 FFN_6_2 = ((113, 266, 351, 269, 309, 488), (1072, 1072))
 FFN_12_1 = ((728, 927, 540, 415, 429, 382, 334, 297, 321, 319, 474, 635), (1536,))
 HEADS_12_1 = (5, 3, 4, 4, 5, 4, 4, 3, 3, 3, 4, 4)
-TOLERANCE = 0.05  # between medians of repeated measurements
-BATCH = 32  # sentences
-ALWAYS = 100  # most frequent pieces that every batch's shortlist holds
+TOLERANCE = 0.05  # largest relative difference between medians of repeated measurements
+BATCH = 32  # sentences in a batch
+ALWAYS = 100  # number of most frequent pieces in the shortlist of every batch
 
 ENGINES = {"ctranslate2": ctranslate2_engine, "onnx": onnx_engine}
 
@@ -62,14 +62,16 @@ Saved = tuple[str, str, str, Path]  # shape, engine, precision, files
 
 
 def layers(widths: Sequence[int], heads: Sequence[int] | None = None) -> list[Layer]:
+    """Layers with these FFN widths, and these heads or all."""
     return list(zip(widths, heads or [HEADS] * len(widths), strict=True))
 
 
 def dense(count: int) -> list[Layer]:
+    """The layers of a dense model."""
     return layers([FFN] * count)
 
 
-# encoder, decoder, and the shape that it is compared with
+# Encoder, decoder, and name of the shape to compare with.
 SHAPES: dict[str, tuple[list[Layer], list[Layer], str]] = {
     "6-6": (dense(6), dense(6), "6-6"),
     "6-6, 2/3 of the FFN removed": (*map(layers, FFN_6_6), "6-6"),
@@ -83,8 +85,10 @@ SHAPES: dict[str, tuple[list[Layer], list[Layer], str]] = {
 def random_model(
     encoder: list[Layer], decoder: list[Layer], types: int, decoder_self: str, seed: int = 1
 ) -> Model:
-    """A post-norm Transformer of this shape with tied embeddings. The embedding of the end of sentence is
-    zero, so that it is never the best piece: every hypothesis is as long as its limit.
+    """A post-norm Transformer of this shape with tied embeddings.
+
+    The embedding of the end of sentence is zero, so that it is never the best piece and every hypothesis
+    is as long as its limit.
     """
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, torch.Tensor] = {}
@@ -147,14 +151,14 @@ def random_model(
 
 @dataclass(frozen=True)
 class Decoding:
-    """A beam size and, where there is one, the candidates of a source piece in its shortlist."""
+    """A beam size, and optionally the number of candidates of a source piece in the shortlist."""
 
     beam: int
     candidates: int | None = None
 
     @classmethod
     def read(cls, text: str) -> Decoding:
-        """From `1` or `4:50`. Raises ArgumentTypeError."""
+        """Read `1` or `4:50`; raises ArgumentTypeError."""
         beam, colon, candidates = text.partition(":")
         if (
             not beam.isdigit()
@@ -175,14 +179,15 @@ class Decoding:
 
 
 def frequencies(types: int) -> numpy.ndarray:
-    """Relative frequencies [types - special symbols] of pieces, as of words in natural language."""
+    """Relative frequencies of pieces [types - special symbols], as of words in natural language."""
     weights = 1 / (numpy.arange(types - len(SPECIAL_SYMBOLS)) + 10)
     return weights / weights.sum()
 
 
 def random_sentences(count: int, dictionary: list[str]) -> list[list[str]]:
-    """Sentences of random pieces, their lengths drawn as those of Multi30k's test set: lognormal, 14 pieces
-    in the middle.
+    """Sentences of random pieces with lengths like those of Multi30k's test set.
+
+    Lengths are lognormal with a median of 14 pieces.
     """
     generator = random.Random(1)
     lengths = (round(min(60, max(4, generator.lognormvariate(math.log(14), 0.35)))) for _ in range(count))
@@ -191,8 +196,9 @@ def random_sentences(count: int, dictionary: list[str]) -> list[list[str]]:
 
 
 def random_shortlist(dictionary: list[str], candidates: int) -> Shortlist:
-    """So many random target pieces for each source piece, frequent ones more often; the ALWAYS most frequent
-    ones in every batch.
+    """A shortlist with `candidates` random target pieces for each source piece, frequent ones more likely.
+
+    The ALWAYS most frequent pieces are in every batch.
     """
     generator, special, types = numpy.random.default_rng(1), len(SPECIAL_SYMBOLS), len(dictionary)
     candidates, weights = min(candidates, types - special), frequencies(types)
@@ -213,7 +219,7 @@ def random_shortlist(dictionary: list[str], candidates: int) -> Shortlist:
 
 
 class Bench:
-    """What all measurements share: a folder, the sentences, a core, and the saved engines of each shape."""
+    """Common parts of all measurements: a folder, sentences, a core, and the saved engines of each shape."""
 
     def __init__(self, folder: Path, options: argparse.Namespace, core: int | None) -> None:
         self.folder, self.options, self.core = folder, options, core
@@ -221,7 +227,7 @@ class Bench:
         self.batches = folder / "batches.json"
         sources = random_sentences(options.sentences, self.dictionary)
         chosen = protocol.write_batches(sources, self.batches)
-        # a word is a piece here
+        # words and pieces are the same here
         self.sizes = {
             self.batches: {
                 size: (len(each), sum(len(sources[index]) for index in each)) for size, each in chosen.items()
@@ -231,8 +237,9 @@ class Bench:
         self.peer = self._save_peer()
 
     def _save_shapes(self) -> list[list[Saved]]:
-        """Name, engine, precision and files of each case, in families that share an anchor: the dense model
-        in float32.
+        """Name, engine, precision and files of each case, grouped into families.
+
+        The cases of a family share an anchor, the dense model in float32.
         """
         families: dict[str, list[Saved]] = {}
         for name in self.options.shapes:
@@ -250,8 +257,9 @@ class Bench:
         return list(families.values())
 
     def _save_peer(self) -> list[Saved]:
-        """The dense 6-2 model with a standard decoder: pymarian and our engines. None where pymarian is not
-        installed, and that is said.
+        """The dense 6-2 model with a standard decoder, for pymarian and our engines.
+
+        Empty if pymarian is not installed, which is printed.
         """
         if reason := pymarian.missing():
             print(f"pymarian is not measured: {reason}")
@@ -266,6 +274,7 @@ class Bench:
         return saved
 
     def measure(self, saved: Sequence[Saved], decoding: Decoding) -> dict[protocol.Case, protocol.Measured]:
+        """Measure saved models in turns with this decoding."""
         shortlist = None
         if decoding.candidates:
             shortlist = self.folder / f"shortlist-{decoding.candidates}.npz"
@@ -295,8 +304,9 @@ class Bench:
         )
 
     def shapes(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-        """The speed-up of each shape over the dense one in float32, in the same engine; the median seconds of
-        every case.
+        """The speed-up of each shape over the dense one, and median seconds by case.
+
+        The dense one is measured in float32 in the same engine.
         """
         ratios, medians = {}, {}
         for family in self.families:
@@ -315,8 +325,9 @@ class Bench:
         return ratios, medians
 
     def peers(self, decoding: Decoding) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-        """Our engines' pieces per second over pymarian's, of the same round; the median seconds of every
-        case.
+        """The ratio of our engines' pieces per second to pymarian's, and median seconds by case.
+
+        Ratios are of the same round.
         """
         if not self.peer or decoding.candidates:
             return {}, {}
@@ -343,7 +354,7 @@ class Bench:
     def _report(
         self, measured: Mapping[protocol.Case, protocol.Measured], decoding: Decoding
     ) -> dict[str, float]:
-        """Print a line a case; return the median seconds by name."""
+        """Print a line for each case, and return median seconds by name."""
         medians = {}
         for case, row in protocol.rows(measured, self.sizes, self.core):
             name = f"{case.chain}, {case.engine} {case.precision}, {decoding}"
@@ -360,14 +371,14 @@ class Bench:
 
 
 def pieces_per_second(measured: protocol.Measured) -> str:
-    """The median over rounds, as a column of the table."""
+    """The median over rounds, as text for a column of the table."""
     return (
         f"{statistics.median(run.target_pieces / run.seconds for run in measured.runs[BATCH].values()):,.0f}"
     )
 
 
 def spread(repeated: list[dict[str, float]]) -> float:
-    """The largest difference between medians of one case, as a share of the smallest."""
+    """The largest relative difference between medians of the same case."""
     return max(
         max(times) / min(times) - 1
         for times in ([medians[name] for medians in repeated] for name in repeated[0])
@@ -384,7 +395,7 @@ def main() -> None:
         default=decodings,
         help="beam sizes, or BEAM:SHORTLIST; default: 1 4:50",
     )
-    parser.add_argument("--types", type=int, default=8000, help="of the vocabulary; the paper's is 32000")
+    parser.add_argument("--types", type=int, default=8000, help="size of the vocabulary; 32000 in the paper")
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--decoder-self", choices=("attention", "ssru"), default="attention")
     parser.add_argument(

@@ -3,17 +3,19 @@
     python benchmarks/training_speed.py [--model transformer|lstm] [--dim 128] [--precision fp32 bf16]
     [--rounds 5] [--device cpu|cuda]
 
-Stock is fairseq-train with nothing but the repairs it needs to run, in single precision. Ours is the
-workflow's own training step, with a recipe like any other. Both train on the same data in batches of the same
-size: a Transformer is the same model in both; the LSTM of See et al. is set against fairseq's own `lstm` of
-the same width, depth and vocabulary. Runs are interleaved, each in a process of its own, and a round's ratio
-compares neighbours. Start-up and the first updates are left out. Seconds are the process's CPU time: on one
-thread of an idle machine that is the time that passes, and other jobs disturb it less. On a GPU they are the
-time that passes until it has finished, and stock fairseq trains in half precision beside our fp16. `share of
-the peak` is how much of the machine's matrix products (gemm_peak.py, same round, same precision) our
-training's own products reach. Without `--data` (a folder made by fairseq's preprocess) random sentences are
-used: speed depends only on their lengths, which are those of Multi30k's pairs (`--lengths independent`: of
-unrelated sides), and on the vocabulary.
+Stock is fairseq-train in single precision with only the repairs that it needs to run. Ours is the
+workflow's own training step with an ordinary recipe. Both train on the same data in batches of the same
+size. A Transformer is the same model in both; the LSTM of See et al. is compared with fairseq's own
+`lstm` of the same width, depth and vocabulary. Runs are interleaved, each in its own process, and the
+ratio of a round compares neighbours. Start-up and the first updates are left out.
+
+Times are CPU seconds of the process: with one thread on an idle machine they equal the time that passes,
+and other jobs disturb them less. On a GPU, times are the time that passes until it has finished, and
+stock fairseq trains in half precision when our training is in fp16. `share of the peak` compares our
+training's matrix products with the machine's peak (gemm_peak.py, same round, same precision). Without
+`--data` (a folder made by fairseq's preprocess), random sentences are used: speed depends only on the
+vocabulary and on sentence lengths, which are those of Multi30k's pairs (or, with `--lengths
+independent`, unrelated on the two sides).
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ PRECISIONS = SCHEDULE["precision"]["enum"]
 DEFAULT_PRECISION = "auto"
 GEMM_PRECISION = {"fp32": "float32", "bf16": "bfloat16"}
 SECONDS_OF_GEMM = 0.1  # for each shape in each round
-# what an option is where it is not given
+# Defaults of options for each model.
 DEFAULTS = {
     "transformer": {"dim": 128, "ffn": None, "layers": 3, "dropout": 0.1, "types": 4000, "max_tokens": 4096},
     "lstm": {"dim": 160, "ffn": None, "layers": 4, "dropout": 0.2, "types": 5000, "max_tokens": 2048},
@@ -59,9 +61,7 @@ DEFAULTS = {
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
-    """A recipe for the workflow; what it does not say comes from the shipped recipe that it extends and from
-    the schema.
-    """
+    """A recipe for the workflow; other settings come from the recipe that it extends and from the schema."""
     size = {
         "encoder_layers": options.layers,
         "decoder_layers": options.layers,
@@ -85,9 +85,9 @@ def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def workplace(folder: Path, options: argparse.Namespace) -> Config:
-    """Lay out a folder in which the workflow trains CHAIN on the data of `options`."""
+    """Set up a folder in which the workflow trains CHAIN on the data of `options`."""
     languages = next(options.data.glob("train.*-*.*.idx")).name.split(".")[1].split("-")
-    sample = [{"toy": {"sentences": 1, "seed": 1}}]  # stands for the data, which is binarised already
+    sample = [{"toy": {"sentences": 1, "seed": 1}}]  # never read, since the data are binarised already
     task = {
         "title": "Benchmark",
         "source": languages[0],
@@ -103,16 +103,15 @@ def workplace(folder: Path, options: argparse.Namespace) -> Config:
     binarised.mkdir(parents=True)
     for file in options.data.resolve().iterdir():
         (binarised / file.name).symlink_to(file)
-        if file.name.startswith(
-            "valid."
-        ):  # nothing is tested, but a training looks at the lengths of a test set
+        # nothing is tested, but a training reads the lengths of a test set
+        if file.name.startswith("valid."):
             (binarised / file.name.replace("valid.", "test.", 1)).unlink(missing_ok=True)
             (binarised / file.name.replace("valid.", "test.", 1)).symlink_to(file)
     return config
 
 
 def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> list[str]:
-    """The command line of fairseq-train that trains what the recipe says."""
+    """The arguments of fairseq-train for the same training as the recipe's."""
     task, architecture = config.task("benchmark"), config.recipe("benchmark")["architecture"]
     schedule = config.schedule("benchmark", "train")
     training = arguments.of_schedule(schedule)
@@ -122,7 +121,7 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
         place = training.index("--label-smoothing")
         training[place : place + 2] = ["--criterion", "cross_entropy"]
     training += ["--lr", str(schedule.learning_rate.highest), "--num-workers", "0", "--seed", "1"]
-    # fairseq makes the folder of its checkpoints even where nothing is saved
+    # fairseq makes the folder of its checkpoints even if nothing is saved
     training += [
         "--save-dir",
         str(data.parent / "checkpoints"),
@@ -137,7 +136,7 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
 
 
 def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
-    """fairseq's own LSTM of the same size, whose attention is fed back into the decoder."""
+    """Options of fairseq's own LSTM of the same size, whose attention is fed back into the decoder."""
     width = dict.fromkeys(
         ("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"),
         architecture["embed_dim"],
@@ -152,8 +151,8 @@ def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
 
 
 def work(job: dict[str, Any]) -> None:
-    """Train in this process, and write what the updates after the first `warm_up` took to `job["out"]`."""
-    import nmtprune.fairseq_bridge.shim  # noqa: F401  (a stock training has this and nothing else of ours)
+    """Train in this process, and write the rates of the updates after the first `warm_up` to `job["out"]`."""
+    import nmtprune.fairseq_bridge.shim  # noqa: F401  (the only part of ours in a stock training)
 
     # isort: split
     import time
@@ -200,9 +199,7 @@ def work(job: dict[str, Any]) -> None:
 
 
 def _train_ours(settings: dict[str, Any], precision: str) -> str:
-    """Train CHAIN in the working directory as a job of the workflow does; return the precision that was
-    used.
-    """
+    """Train CHAIN in the working directory like a job of the workflow; return the precision that was used."""
     from nmtprune.steps import training
 
     recipe = Path(settings["own"]) / "recipes" / "benchmark.yaml"
@@ -218,7 +215,7 @@ def _train_ours(settings: dict[str, Any], precision: str) -> str:
 def measure(variant: str, config: Config, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Target words and operations for each CPU second of one training, and the precision it used.
 
-    Raises RuntimeError with the end of the log where training fails.
+    Raises RuntimeError with the end of the log if training fails.
     """
     job = {
         "variant": variant,
@@ -248,11 +245,10 @@ def measure(variant: str, config: Config, folder: Path, options: argparse.Namesp
 
 
 def random_data(folder: Path, types: int, joined: bool, sentences: int, lengths: str) -> Path:
-    """Binarise random sentences: lengths as in Multi30k (pieces of 4,000), type frequencies as of natural
-    language.
+    """Binarise random sentences with the lengths of Multi30k and the type frequencies of natural language.
 
-    `lengths`: `paired`, with the correlation of 0.84 that source and target have there, or `independent`,
-    which makes for more padding.
+    `lengths`: `paired` for the correlation of 0.84 between source and target in Multi30k, or
+    `independent`, which gives more padding.
     """
     draw = random.Random(1)
     names = [f"w{i}" for i in range(types)]
@@ -280,6 +276,7 @@ def random_data(folder: Path, types: int, joined: bool, sentences: int, lengths:
 
 
 def read_options() -> argparse.Namespace:
+    """Read the options from the command line."""
     parser = command_line(__doc__.splitlines()[0], rounds=5)
     parser.add_argument("--data", type=Path, help="folder of fairseq's preprocess; default: random sentences")
     parser.add_argument(
@@ -291,17 +288,24 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--types", type=int, help="vocabulary of the random sentences")
     parser.add_argument("--sentences", type=int, default=12000, help="how many random sentences")
     parser.add_argument(
-        "--lengths", choices=("paired", "independent"), default="paired", help="of random sources and targets"
+        "--lengths",
+        choices=("paired", "independent"),
+        default="paired",
+        help="lengths of random sources and targets",
     )
     parser.add_argument("--dim", type=int, help="width of embeddings and hidden states")
     parser.add_argument("--ffn", type=int, help="width of the feed-forward layers; default: four times --dim")
-    parser.add_argument("--layers", type=int, help="of the encoder, and as many of the decoder")
+    parser.add_argument("--layers", type=int, help="layers of the encoder, and of the decoder")
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--dropout", type=float)
     parser.add_argument("--clip-norm", type=float, default=0.0)
     parser.add_argument("--max-tokens", type=int, help="tokens in a batch")
     parser.add_argument(
-        "--precision", nargs="+", choices=PRECISIONS, default=[DEFAULT_PRECISION], help="of our trainings"
+        "--precision",
+        nargs="+",
+        choices=PRECISIONS,
+        default=[DEFAULT_PRECISION],
+        help="precisions of our trainings",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--updates", type=int, default=70)

@@ -73,7 +73,7 @@ def make(item: Item, measured: Measured) -> Made:
 
 
 def sentence_chrf(metric: CHRF, hypotheses: list[str], references: list[str]) -> list[float]:
-    """chrF of each sentence against its reference, 0 to 100."""
+    """The chrF of each sentence against its reference, from 0 to 100."""
     return [
         metric.sentence_score(ours, [reference]).score
         for ours, reference in zip(hypotheses, references, strict=True)

@@ -1,6 +1,4 @@
-"""Histograms of the norms of weight groups at the moment a model was sliced, with the gap between dead groups
-and the others.
-"""
+"""Histograms of the norms of weight groups when a model was sliced, with cuts below which groups are dead."""
 
 from __future__ import annotations
 
