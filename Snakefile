@@ -3,7 +3,7 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-# for `--sdm conda apptainer`: where the environments of conda are made
+# The image in which `--sdm conda apptainer` makes the environments of conda.
 container: "docker://condaforge/miniforge3"
 
 
@@ -29,7 +29,7 @@ rule all:
         OWN_SCORES,
 
 
-# All that a run needs from the internet, verified and cleaned: once, where there is a network.
+# Fetch all that a run needs from the internet, once, on a machine with a network; verify and clean it.
 rule fetch:
     input:
         FETCHED,

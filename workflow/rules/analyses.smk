@@ -1,4 +1,4 @@
-# What is looked at inside a model.
+# Analyses of models.
 rule matrix_analysis:
     input:
         data_manifest,
@@ -52,7 +52,8 @@ rule encoder_analysis:
         nmtprune("analyse {wildcards.analysis} {output.numbers}", on_gpu=True)
 
 
-# Trials of altered models (Wang and Tu 2020): one process loads the model once; what was stopped goes on with the next trial.
+# Trials of altered models (Wang and Tu 2020): a process loads the model once, and an interrupted analysis
+# continues with its next trial.
 rule contribution:
     input:
         data_for_translating,
@@ -132,7 +133,7 @@ rule order:
         nmtprune("analyse order {output.numbers}", on_gpu=True)
 
 
-# A part of the trials, where config.yaml shares them out over jobs.
+# One shard of an analysis's trials, if the setting `shards` splits them over jobs.
 rule shard:
     input:
         data_for_translating,

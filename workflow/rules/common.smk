@@ -1,4 +1,5 @@
-# The checked configuration, and what rules ask of it. Everything that can be wrong is said here, before the DAG is built.
+# The configuration, and the functions that rules call. All mistakes in the configuration are reported here,
+# before the DAG is built.
 import collections
 import functools
 import gc
@@ -13,14 +14,14 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-gc.set_threshold(
-    200_000, 50, 100
-)  # a DAG of thousands of jobs is all live objects: looking for garbage takes a sixth of its time
+# The objects of a DAG with thousands of jobs all stay alive, and searching them for garbage takes a sixth of
+# its time.
+gc.set_threshold(200_000, 50, 100)
 
-# a full disk is told by the job that needs the room; that Snakemake's own log finds none either is no news, and comes as a traceback
+# The job that needs the space reports a full disk; without this, Snakemake's own log would add a traceback.
 logging.raiseExceptions = False
 
-# jobs run with the Python that runs Snakemake, but those in an environment of their own (`--sdm`)
+# Jobs run with the Python of Snakemake, except those with an environment of their own (`--sdm`).
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 )
@@ -43,20 +44,20 @@ except ImportError as error:
 
 
 def doubled(text):
-    """Text for where single braces are Snakemake's: shell lines, paths of environments."""
+    """Text with doubled braces, for shell lines and environments, where Snakemake replaces single ones."""
     return str(text).replace("{", "{{").replace("}", "}}")
 
 
 try:
-    # config.yaml, --configfile and --config as `nmtprune` reads them: Snakemake's own reading of them is not used
+    # `nmtprune` itself reads config.yaml, --configfile and --config; Snakemake's result is not used
     GIVEN = workflow.config_settings
     CONFIG = configuration.load(GIVEN.configfiles, GIVEN.config_args or ())
     if configuration.SETTINGS_FILE.exists():
-        workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for its heading and its report
+        workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for Snakemake's heading and report
     CONFIGFILE = Path(os.path.relpath(GIVEN.configfiles[-1])) if GIVEN.configfiles else None
     commands.remember(CONFIGFILE, CONFIG.differing(CONFIGFILE))
     CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
-    # models asked for by hand: a typing mistake in an address gets its sentence too
+    # models named on the command line are checked as well, so that a typing mistake gets a clear message
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
     BY_HAND = [chains.parse(paths.chain_text(word)) for word in ASKED]
     for file, each in zip(map(Path, ASKED), BY_HAND):
@@ -78,12 +79,10 @@ try:
     OUTDATED = current.outdated(NOTES)
     current.renew(NOTES, OUTDATED)
     GPUS = int(devices.on_gpu(CONFIG.settings["device"]))
-    LOCAL = (
-        workflow.is_main_process and workflow.local_exec
-    )  # this Snakemake runs the jobs itself, and not for another one
-    DEPLOYED = {
-        method.name for method in workflow.deployment_settings.deployment_method
-    }  # environments that jobs run in, by `--sdm`
+    # whether this Snakemake runs the jobs itself, and was not started for a job of another one
+    LOCAL = workflow.is_main_process and workflow.local_exec
+    # environments of jobs (`--sdm`)
+    DEPLOYED = {method.name for method in workflow.deployment_settings.deployment_method}
     if "APPTAINER" in DEPLOYED and "CONDA" not in DEPLOYED:
         raise UserError(
             "--sdm: `apptainer` alone brings an image without packages; valid: `conda`, `conda apptainer`"
@@ -116,12 +115,14 @@ OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
-if GPUS and LOCAL and "gpu" not in workflow.global_resources:  # said on the command line, that counts
+# a number of GPUs on the command line takes precedence
+if GPUS and LOCAL and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", max(1, len(devices.devices())) * CONFIG.settings["jobs_per_gpu"])
 
 
 onstart:
-    # Snakemake's limit of jobs a second wakes its scheduler once a second for ever after each job: after hundreds of jobs that takes a core
+    # With Snakemake's limit of jobs per second, each job makes its scheduler wake up once a second for ever;
+    # after hundreds of jobs this uses a whole core.
     workflow.scheduler.job_rate_limiter = None
     workflow.scheduler.schedule = in_one_sentence(workflow.scheduler.schedule)
     needed = list(workflow.dag.needrun_jobs())
@@ -142,7 +143,10 @@ onstart:
 
 
 def begin(needed):
-    """Whatever becomes of the run, what it does not make is not current: neither the page nor, where they have no notes, other files."""
+    """Mark the files that this run will make as outdated, so that they are made again if the run fails.
+
+    These are the page, and other files without a note of their origin.
+    """
     made = {Path(file) for job in needed for file in job.output}
     if not {COMPLETE, *READ}.isdisjoint(map(str, made)):
         Path(COMPLETE).unlink(missing_ok=True)
@@ -153,7 +157,7 @@ def begin(needed):
 
 
 def in_one_sentence(schedule):
-    """Snakemake's scheduler, that tells in one sentence where it finds no room for its own files."""
+    """Snakemake's scheduler, with one sentence as error message if there is no space for its own files."""
 
     def run():
         try:
@@ -168,19 +172,20 @@ def in_one_sentence(schedule):
 
 
 def nmtprune(verb, on_gpu=False):
-    """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml. `on_gpu`: of a rule that has `gpu`
-    among its resources; jobs of a local run lease theirs, those of a cluster are given them."""
+    """The shell line of a rule: a verb of the package, with the settings that differ from config.yaml.
+
+    `on_gpu`: the rule has the resource `gpu`. Jobs of a local run lease their GPUs; a cluster assigns them.
+    """
     leased = "--lease {resources.gpu}" if on_gpu and GPUS and LOCAL else ""
-    package = (
-        f"PYTHONPATH={PACKAGE}" if DEPLOYED else ""
-    )  # environments of conda hold what nmtprune needs, not nmtprune
+    # environments of conda have the requirements of nmtprune, but not nmtprune
+    package = f"PYTHONPATH={PACKAGE}" if DEPLOYED else ""
     return " ".join(
         filter(None, [package, "python -m nmtprune", verb, SETTINGS, leased, "--cost {log} > {log} 2>&1"])
     )
 
 
 def watched(files):
-    """Files of the user's own as inputs of a rule, without those that have braces in their path, which Snakemake takes for wildcards."""
+    """The user's own files as inputs, without paths with braces, which Snakemake would take for wildcards."""
     return [str(file) for file in files if not set("{}") & set(str(file))]
 
 
@@ -194,16 +199,18 @@ def chain_of(wildcards):
     return checked("/".join(spelt))
 
 
-@functools.cache  # Snakemake asks several times a job, and a grid has thousands
+@functools.cache  # Snakemake asks several times for each job, and a grid has thousands
 def checked(address):
-    found = chains.parse(address)
-    CONFIG.check(found)
-    return found
+    chain = chains.parse(address)
+    CONFIG.check(chain)
+    return chain
 
 
 def headlines_first(wildcards):
-    """A job's priority: first what headline claims need, then the rest; of each one seed after the other, so that what belongs to a seed
-    becomes whole."""
+    """A job's priority: models for headline claims come first, and within each group lower seeds.
+
+    Thus the models of one seed are complete before the next seed begins.
+    """
     chain = chain_of(wildcards)
     return 1000 * (chain in HEADLINE) - chain.seed
 
@@ -218,13 +225,16 @@ def data_manifest_of(chain):
 
 
 def by_content(files, made):
-    """Files of the user's own, whose dates say nothing as soon as there is a note of the content that `made` was made from."""
+    """The user's own files as inputs; dates are ignored if a note says from what content `made` was made."""
     files = sorted(watched(files))
     return [ancient(file) for file in files] if made in NOTES else files
 
 
 def corpus_files(wildcards):
-    """The corpus files of the user's own that a task names. Asked once a task whenever jobs are looked for, it names those to do again."""
+    """The user's own corpus files that a task names.
+
+    Snakemake calls this for each task whenever it determines the jobs, so it also marks outdated files.
+    """
     workflow.dag.forcefiles.update(map(str, OUTDATED))
     return by_content(OWN_FILES.get(wildcards.task, []), paths.text(wildcards.task) / paths.MANIFEST)
 
@@ -242,9 +252,9 @@ def given_files(wildcards):
 
 def data_for_translating(wildcards):
     """The data of a model, and the lexical shortlist of its recipe if it translates with one."""
-    found = chain_of(wildcards)
-    shortlist = CONFIG.shortlist(found)
-    return [data_manifest_of(found), *([str(shortlist)] if shortlist else [])]
+    chain = chain_of(wildcards)
+    shortlist = CONFIG.shortlist(chain)
+    return [data_manifest_of(chain), *([str(shortlist)] if shortlist else [])]
 
 
 def slices_json(wildcards):
@@ -265,7 +275,7 @@ def analysis_json(name, wildcards):
 
 
 def shards_of(name):
-    """The parts of an analysis' trials that are jobs of their own, where `shards` says so."""
+    """The shards of an analysis, which are jobs of their own; empty unless `shards` is above 1."""
     shards = CONFIG.settings["shards"]
     parts = [
         f"results/models/{{task}}/{{model}}/shards/{name}-{shard}-of-{shards}.json"
@@ -275,9 +285,9 @@ def shards_of(name):
 
 
 def files_to_analyse(wildcards):
-    """The user's own files that an analysis reads: those of SentEval, which a model is probed with."""
-    found = ANALYSIS_KINDS[wildcards.analysis].own_files(CONFIG, wildcards.task)
-    return by_content(found, paths.analysis(chain_of(wildcards), wildcards.analysis))
+    """The user's own files that an analysis reads, such as those of SentEval for probing."""
+    files = ANALYSIS_KINDS[wildcards.analysis].own_files(CONFIG, wildcards.task)
+    return by_content(files, paths.analysis(chain_of(wildcards), wildcards.analysis))
 
 
 def imported_checkpoint(wildcards):
@@ -293,16 +303,16 @@ for each in SCORED:
 
 
 def variants_of(wildcards):
-    """The steps that only select, on top of one model, that this run asks for; after `--full` those that are scored as any other model."""
+    """The selecting steps on a model that this run asks for; after `--full`, those to score in full."""
     parent = chain_of(wildcards)
     in_full = sorted(each.last.text for each in IN_FULL if each.last.kind.selects and each.parent == parent)
     return [*sorted(VARIANTS[str(parent)]), *(["--full", *in_full] if in_full else [])]
 
 
 def training_minutes(wildcards, attempt):
-    """A generous guess of a training's time; each further attempt gets as much again."""
-    found = chain_of(wildcards)
-    schedule = CONFIG.schedule(found.recipe, found.last.schedule)
+    """A generous estimate of the time of a training; each further attempt gets the same time in addition."""
+    chain = chain_of(wildcards)
+    schedule = CONFIG.schedule(chain.recipe, chain.last.schedule)
     tokens = schedule.updates * schedule.tokens_per_update
     return attempt * (30 + tokens // 600_000)
 
@@ -317,7 +327,8 @@ def training_nodes(wildcards):
     return nodes
 
 
-# the workers of a node are started by the job itself (`mpi`), and only where there are several nodes
+# With several nodes, `srun` (`mpi`) starts one task on each node, and that task starts the workers of its
+# node.
 SEVERAL_NODES = (
     {"nodes": training_nodes, "tasks": training_nodes, "mpi": "srun"} if CONFIG.settings["nodes"] > 1 else {}
 )
@@ -341,7 +352,7 @@ def teachers_of(wildcards):
 
 
 def distilling_gpus(wildcards):
-    """As for scoring by the teacher's recipe; an ensemble is fairseq's to run."""
+    """As many as for scoring with the teacher's recipe; an ensemble always runs in fairseq."""
     teachers = CONFIG.teachers(wildcards.task)
     return GPUS if len(teachers) > 1 else translating_gpus(teachers[0].recipe)
 

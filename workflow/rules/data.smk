@@ -18,7 +18,8 @@ rule text:
         nmtprune("text {wildcards.task}")
 
 
-# A distilled task: sources, development and test sets of the task below it, training targets by its teacher.
+# A distilled task: its training targets are translations by its teacher, all else comes from the task below
+# it.
 rule distil:
     input:
         lambda wildcards: str(paths.text(CONFIG.distilled(wildcards.task)["from"]) / paths.MANIFEST),

@@ -1,6 +1,7 @@
-# One rule a kind of step, or several kinds. A model's address is its directory, and its manifest says that all of it is there: the one file
-# that rules know. {parent} is the model that a job begins with, or <task>/<recipe>/s<seed> for a root. What only selects weights between the
-# two (`prune`, `ablate`) is made on the way by the job of {step}, and is a job of its own where it is asked for itself.
+# One rule for each kind of step, or for several kinds. A model's directory is its address. Rules know a model
+# only by its manifest, which says that the model is complete. {parent} is the model that a job begins with,
+# or <task>/<recipe>/s<seed> for a root. Steps between the two that only select weights (`prune`, `ablate`)
+# are made by the job of {step}; they are jobs of their own only if they are asked for themselves.
 
 
 wildcard_constraints:
@@ -71,7 +72,7 @@ use rule continue_training as finetune with:
         step=step_kinds.of_rule("finetune"),
 
 
-# The least important components of the parent, which is ablated for it.
+# `utilise` needs the order in which the components of its parent are ablated.
 use rule continue_training as utilise with:
     input:
         data=data_manifest,
@@ -81,7 +82,7 @@ use rule continue_training as utilise with:
         step=step_kinds.of_rule("utilise"),
 
 
-# What follows reads a model and nothing else.
+# The following rules read a model and nothing else.
 rule prune:
     input:
         parent="results/models/{parent}/manifest.json",

@@ -30,8 +30,9 @@ rule pages:
         nmtprune(f"render {PAGE_SETTINGS}")
 
 
-# One failed training does not take the page with it: what is there is shown, with the reason for every empty cell. What is missing is
-# still asked for by the next run, since such a page, and one that is rendered by hand, leaves the mark of a complete one out.
+# If a job fails, the page is still rendered from the results there are, with the reason for every empty cell.
+# Such a page, like one that is rendered by hand, lacks the mark of a complete page, so that the next run
+# still makes what is missing.
 onerror:
     if PAGES:
         Path(COMPLETE).unlink(missing_ok=True)

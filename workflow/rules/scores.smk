@@ -23,7 +23,8 @@ rule score:
         nmtprune("score {output.scores}", on_gpu=True)
 
 
-# Steps that only select weights: all of one model in one process, a row each.
+# Variants (steps that only select weights): all variants of one model are scored in one process, one row for
+# each.
 rule variants:
     input:
         data_for_translating,

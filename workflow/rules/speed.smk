@@ -1,5 +1,5 @@
-# Speed is measured alone on the machine: the job takes all cores, so that Snakemake runs nothing beside it, and a lock under
-# results/speed lets one measure at a time. On a cluster it gets a node to itself.
+# Speed is measured with nothing else running: the job takes all cores, so that Snakemake runs no other job,
+# and a lock under results/speed allows one measurement at a time. On a cluster the job has a node to itself.
 rule speed:
     input:
         lambda wildcards: sorted(
