@@ -180,7 +180,8 @@ def test_shards_measure_each_trial_once_and_the_analysis_only_collects(trained, 
 
 
 @pytest.mark.parametrize(
-    ("name", "shard", "said"), [("order", 1, "not shared out"), ("contribution", 4, "none of 1 to 3")]
+    ("name", "shard", "said"),
+    [("order", 1, "cannot be split over jobs"), ("contribution", 4, "not between 1 and 3")],
 )
 def test_shards_that_are_none(trained, name, shard, said):
     workplace = trained()
