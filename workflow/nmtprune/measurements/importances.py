@@ -74,8 +74,9 @@ def _replicates(
     settings: Mapping,
     measured: Measured,
 ) -> np.ndarray | None:
-    """[samples, components]: importances on bootstrap samples of sentences; None if the sentence statistics
-    were not kept.
+    """[samples, components]: importances on bootstrap samples of sentences.
+
+    None if the sentence statistics were not kept.
     """
     arrays = measured.arrays(chain, METRICS[metric].reads)
     if arrays is None or "bleu" not in arrays:

@@ -1,6 +1,4 @@
-"""The ladder of widths: the share of weights that models of several widths can lose, for each way of
-pruning.
-"""
+"""The ladder of widths: the share of weights that models of several widths can lose, by way of pruning."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from nmtprune.measurements.spare import is_bound, spare
 
 
 def families(item: Item) -> list[tuple[Row, str, dict[float, Row]]]:
-    """Families of pruned rows: a baseline, a label (the way of pruning), and the rows with that label by the
-    share that was pruned, ascending.
+    """Families of pruned rows: a baseline, a label, and the rows with that label by the share pruned.
+
+    The label is the way of pruning; shares are in ascending order.
     """
     by_baseline: dict[tuple[int, str], tuple[Row, str, dict[float, Row]]] = {}
     for row in item.rows:
@@ -30,8 +29,9 @@ def width(row: Row, measured: Measured) -> int:
 
 
 def ladder(item: Item, measured: Measured) -> pd.DataFrame:
-    """A row for each model and way of pruning: `spare` is the mean over the seeds that have been scored,
-    `bound` says whether it is only a lower bound.
+    """A row for each model and way of pruning.
+
+    `spare` is the mean over the seeds that have been scored, `bound` says whether it is only a lower bound.
     """
     return pd.DataFrame([_record(*family, measured) for family in families(item)])
 

@@ -1,5 +1,6 @@
-"""What has been measured so far of the run's chains (scores, analyses, speeds, translations), or the reason
-why it is missing.
+"""What has been measured so far of the run's chains, or the reason why it is missing.
+
+These are scores, analyses, speeds and translations.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ BY_PERPLEXITY = "pruned in one weight class only, which is scored by perplexity 
 
 
 class Measured:
-    """Reads the files of a run, each once. A file that is not there yet, or that is out of date, is no error:
-    its values are None.
+    """Reads the files of a run, each once.
+
+    A file that does not exist yet, or is out of date, is not an error: its values are None.
     """
 
     def __init__(self, config: Config) -> None:
@@ -64,9 +66,7 @@ class Measured:
         return next(iter(self.config.task(task)["test"]))
 
     def test_sets(self, task: str, which: int | str) -> list[str]:
-        """The task's test set number `which`, counted from 1 (none if there are fewer), or `all` its test
-        sets.
-        """
+        """The task's test set number `which`, counted from 1 (none if there are fewer), or `all` of them."""
         names = list(self.config.task(task)["test"])
         return names if isinstance(which, str) else names[which - 1 : which]
 
@@ -79,9 +79,10 @@ class Measured:
     def value(
         self, chain: Chain, metric: str, test_set: int | str = 1, way: Way | None = None
     ) -> float | None:
-        """The value of a metric for a chain: from the score table (for a test set by its number, or the mean
-        over `all`), from the speed table (for one way of translating), from an analysis, or derived from
-        these. None if it is not measured.
+        """The value of a metric for a chain; None if it is not measured.
+
+        It is read from the score table (for a test set by its number, or the mean over `all`), from the speed
+        table (for one way of translating), or from an analysis, or is derived from these.
         """
         about = METRICS[metric]
         if about.value:
@@ -98,14 +99,17 @@ class Measured:
         return _mean([self._score(chain, column, name) for name in self.test_sets(chain.task, test_set)])
 
     def mean_tokenised_bleu(self, chain: Chain, test_set: int | str) -> float | None:
-        """BLEU of tokenised text on a test set by its number, or the mean over `all`; None if one is
-        missing.
+        """BLEU of tokenised text on a test set by its number, or the mean over `all`.
+
+        None if one is missing.
         """
         return _mean([self.tokenised_bleu(chain, name) for name in self.test_sets(chain.task, test_set)])
 
     def stored_size(self, chain: Chain) -> float | None:
-        """The stored size of a model in bytes: of its engine's files if it is in 8 bits, otherwise of its
-        dense or sparse weights.
+        """The stored size of a model in bytes.
+
+        It is the size of its engine's files if it is in 8 bits, otherwise that of its dense or sparse
+        weights.
         """
         if chain.quantised_for:
             sizes = (_number(row["size_on_disk"]) for row in self.speeds(chain) if row["precision"] == "int8")
@@ -131,8 +135,9 @@ class Measured:
         return shapes.read((self.scores(chain) or {}).get("shape"))
 
     def widths(self, chain: Chain) -> dict[str, int]:
-        """Numbers of FFN units and heads by name (`ffn_encoder_1`); tied decoder layers count as one. Empty
-        if they are unknown.
+        """Numbers of FFN units and heads by name (`ffn_encoder_1`); empty if they are unknown.
+
+        Tied decoder layers count as one.
         """
         shape = self.shape(chain)
         tied = self.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
@@ -143,9 +148,7 @@ class Measured:
         return [row for row in self._table(self._speed_file(chain)) if row["chain"] == str(chain)]
 
     def speed(self, chain: Chain, way: Way | None, batch_size: int = BATCH_SIZE) -> dict[str, str] | None:
-        """The row of the speed table for a chain and a way of translating, in the precision that the chain
-        ends in.
-        """
+        """The row of the speed table for a chain and a way of translating, in the chain's final precision."""
         wanted = (*way, "int8" if chain.quantised_for else "float32", batch_size) if way else None
         rows = (
             (row["engine"], row["shortlist"] == "1", row["precision"], int(row["batch_size"]), row)
@@ -154,17 +157,16 @@ class Measured:
         return next((row for *found, row in rows if tuple(found) == wanted), None)
 
     def way(self, item: Item) -> Way | None:
-        """The way of translating in which an item's rows are compared: the one in which most rows were timed
-        (of several, the first in WAYS); None if no row was timed.
+        """The way of translating in which an item's rows are compared; None if no row was timed.
+
+        It is the way in which most rows were timed; of several such ways, the first in WAYS.
         """
         timed = {way: sum(self.speed(row.first, way) is not None for row in item.rows) for way in WAYS}
         best = max(timed, key=timed.__getitem__)
         return best if timed[best] else None
 
     def speed_up(self, ours: Chain, theirs: Chain, way: Way | None) -> float | None:
-        """How many times as fast one chain translates as another; None if one of them was not timed in that
-        way.
-        """
+        """How many times as fast one chain translates as another; None if one was not timed in that way."""
         our_row, their_row = self.speed(ours, way), self.speed(theirs, way)
         return None if our_row is None or their_row is None else protocol.speed_up(our_row, their_row)
 
@@ -202,9 +204,7 @@ class Measured:
         return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
 
     def updates(self, chain: Chain) -> int | None:
-        """The number of updates of all trainings behind a model; None while one of these trainings is
-        missing.
-        """
+        """The number of updates of all trainings behind a model; None while one of these is missing."""
         total = 0
         for ancestor in chain.ancestors():
             after = chain.steps[len(ancestor.steps) :]
@@ -219,9 +219,10 @@ class Measured:
         return total
 
     def trained_precision(self, chain: Chain) -> str | None:
-        """The precisions of the trainings behind a model, in their order and each once: `bf16`, `fp32 and
-        bf16`. Models are compared only if theirs are the same. None while a training is missing, and if
-        nothing was trained here.
+        """The precisions of the trainings behind a model, in order and each once: `bf16`, `fp32 and bf16`.
+
+        Models are compared only if theirs are the same. None while a training is missing, and if nothing was
+        trained here.
         """
         used = []
         for ancestor in reversed(list(chain.ancestors())):
@@ -233,15 +234,14 @@ class Measured:
         return " and ".join(dict.fromkeys(used)) or None
 
     def is_its_parent(self, chain: Chain) -> bool:
-        """Whether a chain's last training selected its parent (at update 0), so that the model is the
-        parent's.
-        """
+        """Whether a chain's last training selected its parent (update 0), so that both are the same model."""
         trained = self.manifest(chain) if chain.last.kind.competes else None
         return trained is not None and trained.get("selected_update") == 0
 
     def hypotheses(self, chain: Chain, test_set: str | None = None) -> list[str] | None:
-        """A chain's translations of a test set, the main one by default; None if missing, or if they belong
-        to an earlier text.
+        """A chain's translations of a test set, by default the main one.
+
+        None if they are missing, or belong to an earlier text.
         """
         row = self.scores(chain, test_set)
         file = self.where(Path(row["hypotheses"])) if row and row["hypotheses"] else None
@@ -256,9 +256,7 @@ class Measured:
         return read_lines(file) if file.exists() else None
 
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
-        """Why a chain lacks one of the sources that an item reads (`Item.reads`); None if it has all of
-        them.
-        """
+        """Why a chain lacks one of the sources that an item reads (`Item.reads`); None if it has all."""
         for source in sorted(sources):
             readers = {
                 "scores": self.scores,
@@ -337,9 +335,7 @@ class Measured:
         return pooled_sets(self.config.task(task)["test"])
 
     def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
-        """[1, sentences, counts]: BLEU statistics of the chain's hypotheses on a test set by its number, or
-        on `all` together.
-        """
+        """[1, sentences, counts]: BLEU statistics of hypotheses on a test set by its number, or on `all`."""
         names = self.test_sets(chain.task, which)
         of_sets = [each for name in names if (each := self.of_sentences(chain, name, "bleu")) is not None]
         return np.concatenate(of_sets)[None] if len(of_sets) == len(names) else None

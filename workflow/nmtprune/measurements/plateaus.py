@@ -1,5 +1,6 @@
-"""Whether trainings from scratch have reached their plateau: how much their last updates gained, and how much
-further training gains.
+"""Whether trainings from scratch have reached their plateau.
+
+This is judged by how much their last updates gained, and how much further training gains.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ TRAINED_ON = ("continue-short", "continue")
 
 @dataclass(frozen=True)
 class Plateau:
-    """Development perplexity of a training at percentages of its updates, interpolated linearly between
-    validations.
+    """Development perplexity of a training at percentages of its updates, interpolated linearly.
 
     `trained_on`: the lowest perplexity of further training at no higher learning rate; None if there was
     none.
@@ -80,11 +80,10 @@ def plateaus(
 
 @dataclass(frozen=True)
 class Gain:
-    """What a baseline gains on the development set from further training by the share MORE, on average over
-    `seeds` trainings.
+    """What a baseline gains on the development set from further training by the share MORE.
 
-    `nll`: in percent of its negative log-likelihood; `bleu`: None if the further trained model is not scored;
-    `how` the gain is known.
+    It is the mean over `seeds` trainings. `nll`: in percent of the negative log-likelihood; `bleu`: None if
+    the further trained model is not scored; `how` the gain is known.
     """
 
     nll: float
@@ -104,14 +103,13 @@ class Gain:
 
 
 def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
-    """What trainings from scratch, one per seed, gain from further training by the share MORE of their
-    updates; None without a history.
+    """What trainings from scratch, one per seed, gain from further training by the share MORE of updates.
 
-    If they were trained on (by `steps`, otherwise by TRAINED_ON) at no higher rate than their last one, the
-    gain is that of the lowest negative log-likelihood within so many updates, and of BLEU at the end of that
-    step, however long the step is. If they were not, the gain is that of their own last updates, as many as
-    are the share MORE of the updates before them. A training that was stopped by its patience is at its
-    plateau.
+    None without a history. If they were trained on (by `steps`, otherwise by TRAINED_ON) at no higher rate
+    than their last one, the gain is that of the lowest negative log-likelihood within so many updates, and of
+    BLEU at the end of that step, however long the step is. If they were not, the gain is that of their own
+    last updates, as many as are the share MORE of the updates before them. A training that was stopped by its
+    patience is at its plateau.
     """
     trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
     gains = [each for root in roots if (each := _gain(root, measured, trained_on))]
@@ -129,9 +127,7 @@ def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) 
 
 
 def said(chain: Chain, gain: Gain) -> str:
-    """A sentence without its full stop: whether a dense model is on its plateau, and what it gains from
-    further training.
-    """
+    """A sentence without full stop: whether a dense model is on its plateau, and what more training gains."""
     name = f"the training {chain.steps_text} of {chain.recipe} on {chain.task}"
     more = "more updates" if chain.root.kind.imports else f"{100 * MORE:.0f} % more updates"
     return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
@@ -168,8 +164,10 @@ def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain 
 def _trained_on(
     root: Chain, history: pd.DataFrame, measured: Measured, steps: Iterable[str]
 ) -> Iterator[tuple[Chain, pd.DataFrame]]:
-    """The models that train a baseline on at no higher rate than its last one, with their histories after
-    update 0. Gains at a higher rate do not show whether the baseline has reached its plateau.
+    """The models that train a baseline on at no higher rate than its last one, with their histories.
+
+    Histories begin after update 0. Gains at a higher rate do not show whether the baseline has reached its
+    plateau.
     """
     for step in steps:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
@@ -184,8 +182,9 @@ def _trained_on(
 
 
 def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
-    """The gain of an import, whose own number of updates is unknown, from further training: at its lowest
-    negative log-likelihood, compared with update 0, which is the import itself.
+    """The gain of an import, whose own number of updates is unknown, from further training.
+
+    It is taken at the lowest negative log-likelihood, compared with update 0, which is the import itself.
     """
     for step in trained_on:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
@@ -199,8 +198,9 @@ def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]
 
 
 def _more_bleu(root: Chain, longer: Chain, measured: Measured) -> float | None:
-    """The gain in development BLEU; None if one of the two models is not scored, or if the set is so small
-    that equal models differ by more than BLEU_GAIN.
+    """The gain in development BLEU; None if one of the two models is not scored.
+
+    None also if the set is so small that equal models differ by more than BLEU_GAIN.
     """
     before, after = (measured.value(each, "dev_bleu") for each in (root, longer))
     if (

@@ -1,5 +1,6 @@
-"""Accuracies of probing classifiers, and their changes against a baseline (Wang et al. 2020, table 7 and
-figure 3).
+"""Accuracies of probing classifiers, and their changes against a baseline.
+
+They are shown in table 7 and figure 3 of Wang et al. (2020).
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ PRINTED = {
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies in percent on one probe, or on average over several: by seed, and half the width of the
-    first seed's 95 % interval.
+    """Accuracies in percent on one probe, or on average over several, by seed.
+
+    `half_width`: half the width of the first seed's 95 % interval.
     """
 
     values: tuple[float, ...]
@@ -44,25 +46,23 @@ class Accuracy:
 
     @property
     def mean(self) -> float:
+        """The mean over seeds; NaN without seeds."""
         return float(np.mean(self.values)) if self.values else math.nan
 
     @property
     def deviation(self) -> float:
+        """The standard deviation over seeds; NaN for fewer than two."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
 
 
 def analyses(row: Row, measured: Measured) -> list[pd.DataFrame | None]:
-    """The analyses of a row's models, one per seed, indexed by probe; None for a model that was not
-    analysed.
-    """
+    """The analyses of a row's models, one per seed, indexed by probe; None for models without an analysis."""
     of_seeds = [measured.analysis(chain, "probing") for chain in row.chains]
     return [None if each is None else each.set_index("name") for each in of_seeds]
 
 
 def common(item: Item, measured: Measured) -> dict[str, list[str]]:
-    """The probes of each category that averages are taken over: those on which every probed model has an
-    accuracy.
-    """
+    """The probes of each category that averages are taken over: those with an accuracy for every model."""
     probed = [each for row in item.rows for each in analyses(row, measured) if each is not None]
     shared = [name for name in CATEGORIES if probed and all(_has(each, name) for each in probed)]
     return {
@@ -76,9 +76,7 @@ def _has(analysis: pd.DataFrame, name: str) -> bool:
 
 
 def accuracy(row: Row, probes: Sequence[str], measured: Measured) -> Accuracy:
-    """The mean accuracy of a row's models on some probes; the errors of different probes are taken as
-    independent.
-    """
+    """The mean accuracy of a row's models on some probes; errors of different probes count as independent."""
     probed = (
         [each.loc[list(probes)] for each in analyses(row, measured) if each is not None] if probes else []
     )
@@ -132,12 +130,12 @@ def _record(category: str, name: str, averaged: list[str], row: Row, measured: M
 
 
 def changes(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with a row for each category and model that has a baseline: the `change` of the mean accuracy,
-    in percent of the baseline's.
+    """A frame with a row for each category and model that has a baseline.
 
-    `values`: the change of each seed. `noise`: half the width of the first seed's 95 % interval, as if the
-    two models were tested on different sentences. `half_width`: `noise` for one seed, the standard deviation
-    for several. `averaged`: the probes.
+    `change`: the change of the mean accuracy, in percent of the baseline's. `values`: the change of each
+    seed. `noise`: half the width of the first seed's 95 % interval, as if the two models were tested on
+    different sentences. `half_width`: `noise` for one seed, the standard deviation for several. `averaged`:
+    the probes.
     """
     records = []
     for category, probes in common(item, measured).items():

@@ -1,8 +1,7 @@
-"""How similar the outputs of a model's most and least important components are to the output of the model
-(Wang and Tu 2020, table 1).
+"""How similar the outputs of a model's most and least important components are to the model's output.
 
-For both groups of components this gives their names and mean PWCCA, and for the difference of the means a
-p-value by permutation. Table 1 and its claim print these numbers.
+This is table 1 of Wang and Tu (2020). For both groups of components there are their names and mean PWCCA, and
+for the difference of the means a p-value by permutation. Table 1 and its claim print these numbers.
 """
 
 from __future__ import annotations
@@ -23,20 +22,23 @@ SAMPLES, SEED = 10_000, 12345
 
 @dataclass(frozen=True)
 class Similar:
-    """One model: the similarity of each component's output to the model's (`pwcca`), and its most and least
-    important components.
+    """One model: the similarity of each component's output to the model's (`pwcca`), and two groups.
+
+    The groups are its most and its least important components.
     """
 
     pwcca: pd.Series
     groups: dict[str, list[str]]
 
     def means(self) -> dict[str, float]:
+        """The mean similarity of each group."""
         return {group: float(self.pwcca[names].mean()) for group, names in self.groups.items()}
 
 
 def important(contribution: pd.DataFrame, k: int) -> list[str]:
-    """The k components that contribute most; of equal contributions (they are clipped), the larger drop in
-    BLEU comes first.
+    """The k components that contribute most.
+
+    Of equal contributions (they are clipped), the larger drop in BLEU comes first.
     """
     ablated = contribution[contribution["component"].notna() & (contribution["component"] != "none")]
     return (
@@ -67,8 +69,10 @@ def similar(chain: Chain, measured: Measured) -> Similar | None:
 
 @dataclass(frozen=True)
 class Difference:
-    """Several seeds together. `difference`: the mean PWCCA of the models' most important components minus
-    that of their least important ones; `p`: its two-sided p-value (see `permutation`).
+    """The difference in similarity over several seeds.
+
+    `difference`: the mean PWCCA of the models' most important components minus that of their least important
+    ones; `p`: its two-sided p-value (see `permutation`).
     """
 
     models: tuple[Similar, ...]
@@ -76,10 +80,12 @@ class Difference:
     p: float
 
     def mean(self, group: str) -> float:
+        """The mean similarity of a group over all models."""
         return float(np.mean([each.means()[group] for each in self.models])) if self.models else math.nan
 
     @property
     def p_as_text(self) -> str:
+        """The p-value as text: `p = 0.111`, or `p < 0.001`."""
         return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
 
 
@@ -90,11 +96,11 @@ def difference(chains: Iterable[Chain], measured: Measured) -> Difference:
 
 
 def permutation(models: Iterable[Similar]) -> tuple[float, float]:
-    """The mean similarity of the important components minus that of the unimportant ones, over several
-    models, and its two-sided p-value.
+    """The mean similarity of the important components minus that of the others, and its two-sided p-value.
 
-    The similarities are permuted among the components of each model, SAMPLES times; p is the share of
-    permutations, the observed order included, with at least as large a difference. The groups may overlap.
+    The means are over several models. The similarities are permuted among the components of each model,
+    SAMPLES times; p is the share of permutations, the observed order included, with at least as large a
+    difference. The groups may overlap.
     """
     models = list(models)
     if not models:

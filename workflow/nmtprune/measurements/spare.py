@@ -1,6 +1,4 @@
-"""What a model has to spare: the share of its weights that can be pruned before it loses more than a
-margin.
-"""
+"""What a model has to spare: the share of weights that can be pruned before it loses more than a margin."""
 
 from __future__ import annotations
 
@@ -44,8 +42,9 @@ def _rising(losses: np.ndarray) -> np.ndarray:
 
 
 def slope(widths: Sequence[int], shares: np.ndarray) -> np.ndarray:
-    """Least-squares slope of `shares` [widths, ...] over the binary logarithm of the widths: percent of the
-    weights per doubling.
+    """Least-squares slope of `shares` [widths, ...] over the binary logarithm of the widths.
+
+    It is in percent of the weights per doubling.
     """
     x = np.log2(np.asarray(widths, float))
     x -= x.mean()

@@ -137,7 +137,7 @@ def _tasks(item: Item) -> list[str]:
 def _stand_ins(item: Item, measured: Measured) -> list[str]:
     """The data and models that stand in for the paper's, as in `Data: Multi30k En-De, for WMT14 En-De`.
 
-    Where nothing stands in, the paper's own are named.
+    Where a run has the paper's own, these are named once.
     """
     about = item.about
 

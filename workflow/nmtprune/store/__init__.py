@@ -1,1 +1,1 @@
-"""What is there, and whole: states, locks, manifests, checkpoints, models, units, and what is current."""
+"""What is on disk, whole and current: state, locks, manifests, checkpoints, models and units."""
