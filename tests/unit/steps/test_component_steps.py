@@ -118,8 +118,8 @@ def test_criticality_at_alpha_0_is_the_rewound_model_and_at_1_the_model(trained)
         trials.Trials(workplace.config, chain.parse(TRAIN), "criticality", "test") as run,
     ):
         initial = checkpoints.read(paths.model(chain.parse(TRAIN)) / paths.INITIAL)["model"]
-        own = parameters(run.state, components_of(run.state)[4])
-        rewound = {name: initial[name] if name in own else tensor for name, tensor in run.state.items()}
+        own = parameters(run.weights, components_of(run.weights)[4])
+        rewound = {name: initial[name] if name in own else tensor for name, tensor in run.weights.items()}
         measured = run.measure("by hand", lambda: rewound)
     at_0 = found[(found["component"] == NAMES[4]) & (found["alpha"] == 0)].iloc[0]
     assert at_0["nll_per_token"] == measured.likelihood.per_token and at_0["bleu"] == measured.bleu

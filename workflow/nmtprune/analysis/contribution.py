@@ -28,14 +28,14 @@ NAME, WHOLE = "contribution", "none"
 def trials(run: Trials) -> dict[str, Callable[[], State]]:
     """The whole model and, by name of the component, the model with each single component ablated."""
     return {
-        WHOLE: lambda: run.state,
+        WHOLE: lambda: run.weights,
         **{str(each): lambda each=each: without(run, each) for each in run.components},
     }
 
 
 def without(run: Trials, *ablated: Component) -> State:
     """The model with the outputs of components at zero; the residual connections stay."""
-    return checkpoints.masked(run.state, ablation(run.state, ablated))
+    return checkpoints.masked(run.weights, ablation(run.weights, ablated))
 
 
 def place(run: Trials, name: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
     initial = checkpoints.read(paths.first_weights(run.chain))["model"]
     misfit = [
         name
-        for name, tensor in run.state.items()
+        for name, tensor in run.weights.items()
         if name not in initial or initial[name].shape != tensor.shape
     ]
     if misfit:
@@ -45,11 +45,11 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
             f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)"
         )
     steps = run.settings["steps"]
-    altered: dict[str, Callable[[], State]] = {WHOLE: lambda: run.state}
+    altered: dict[str, Callable[[], State]] = {WHOLE: lambda: run.weights}
     for each in run.components:
         for step in range(steps):
             altered[f"{each} {step / steps:g}"] = lambda each=each, alpha=step / steps: moved(
-                run.state, initial, each, alpha
+                run.weights, initial, each, alpha
             )
     return altered
 

@@ -50,8 +50,8 @@ class Trials:
         self._model = self._evaluation.model(chain)
         if not checkpoints.is_transformer(self._model.options):
             raise UserError(f"chain `{chain}`: only a Transformer has components, and this model is not one")
-        self.state: State = self._model.state
-        self.components: list[Component] = components_of(self.state)
+        self.weights: State = self._model.weights
+        self.components: list[Component] = components_of(self.weights)
         scored = {key: settings[key] for key in ("beam", "sentences")}
         identity = {"model": manifest.digest_of(config, chain), "version": ANALYSIS_KINDS[analysis].version}
         self._digest = digest(identity | scored | self._evaluation.identity)
