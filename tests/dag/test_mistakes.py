@@ -137,10 +137,13 @@ MISTAKES = {
         chains("train/lasso-ffn-decoder-1"),
         "unknown place `decoder`; did you mean `dec`?",
     ),
-    "a lambda": (chains("train/lasso-ffn-both-0.30"), "`0.30` is no lambda; write it as 1 or 0.15, or to67"),
+    "a lambda": (
+        chains("train/lasso-ffn-both-0.30"),
+        "`0.30` is not a lambda; write it as 1 or 0.15, or to67",
+    ),
     "a lambda of the preset": (
         grid(**{"lambda": ["strong"]}),
-        "behnke2021/table2 row 3: step `lasso-ffn-both-strong`: `strong` is no lambda",
+        "behnke2021/table2 row 3: step `lasso-ffn-both-strong`: `strong` is not a lambda",
     ),
     "slicing a masked model": (
         chains("train/prune-local-50/slice"),

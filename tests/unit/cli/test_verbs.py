@@ -192,5 +192,5 @@ def test_a_mistaken_number_of_candidates_is_told_in_one_sentence(text, capsys, m
     monkeypatch.setattr(sys, "argv", ["nmtprune", "shortlist", "toy", "sentencepiece-joint-700", "--", text])
     assert cli.main() == 2
     assert capsys.readouterr().err.startswith(
-        f"nmtprune: shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200"
+        f"nmtprune: shortlist: `{text}` is not a number of candidates; write it as 50, or as 50+200"
     )

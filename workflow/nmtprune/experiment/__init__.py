@@ -1,3 +1,4 @@
-"""What is asked for: chains, recipes, tasks, presets, papers and paths. No PyTorch, and nothing from disk but
-YAML and CSV.
+"""What is asked for: chains, recipes, tasks, presets, papers and paths; without PyTorch.
+
+Nothing is read from disk but YAML, CSV and the JSON schemas.
 """

@@ -1,5 +1,6 @@
-"""Analyses of one model: one entry an analysis says all that is known of it; `analyse(config, chain)` in
-`analysis/<name>.py` makes it.
+"""The registry of analyses: one entry for each, with everything that is known about it.
+
+`analyse(config, chain)` in `analysis/<name>.py` makes an analysis.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# the two rules of workflow/rules/analyses.smk that make several analyses
+# The two rules of workflow/rules/analyses.smk that make several analyses each.
 ON_CPU, ON_GPU = "matrix_analysis", "encoder_analysis"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an analysis found: `numbers` (a row a fact), and arrays by name."""
+    """The result of an analysis: `numbers`, a table with one row for each fact, and arrays by name."""
 
     numbers: pd.DataFrame
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class TrialCount(NamedTuple):
-    """How many altered models an analysis translates the development set with, how many the test set, and how
-    many only score it.
+    """The number of altered models whose translations or likelihoods an analysis computes.
+
+    `on_dev`, `on_test`: models that translate the development and the test set; `by_likelihood`: models
+    that only score the development set.
     """
 
     on_dev: int
@@ -52,16 +55,16 @@ def _no_files(config: Config, task: str) -> list[Path]:
 class AnalysisKind:
     """A kind of analysis.
 
-    `about`: what it looks at, in the words of docs/chains.md. `version`: it grows when the same model gets
+    `about`: what it looks at, as docs/chains.md prints it. `version`: raised when the same model gets
     other numbers. `rule`: the rule of analyses.smk that makes it: ON_CPU (with arrays), ON_GPU (numbers
-    alone), or one of its own. `settings`: what it depends on of the configuration. `needs`: other analyses of
-    the model that it reads. `own_files`: the user's own files that it reads for a task.
-    `reads_first_weights`: it reads the weights that the chain's first training began with.
+    only), or a rule of its own. `settings`: the part of the configuration it depends on. `needs`: other
+    analyses of the model that it reads. `own_files`: the user's own files that it reads for a task.
+    `reads_first_weights`: it reads the initial weights of the chain's first training.
 
-    An analysis of trials, that is of altered models which translate, has three entries more. `importance`:
-    what it reads of the recipe's `importance`. `trials`: how many of them there are, for so many components
-    and by these settings. `caption`: what captions say of them; `shared_out`: the trials do not depend on
-    each other, so that several jobs may share them out.
+    An analysis of trials, which are altered models that translate, has more entries. `importance`: the
+    keys of the recipe's `importance` that it depends on. `trials`: the number of trials, given the
+    number of components and these settings. `caption`: the text about these settings in captions.
+    `shared_out`: trials are independent of each other, so that they can be split over jobs.
     """
 
     name: str
@@ -79,11 +82,11 @@ class AnalysisKind:
 
     @property
     def translates(self) -> bool:
-        """Whether it makes trials: altered models that translate as the recipe says."""
+        """Whether it makes trials, which are altered models that translate as the recipe says."""
         return self.trials is not None
 
     def identity(self, config: Config, chain: Chain) -> dict[str, Any]:
-        """What it depends on beside its model: Snakemake's view of it."""
+        """What it depends on besides its model; a parameter of its Snakemake job."""
         read = self.settings(config, chain)
         if self.translates:
             importance = config.importance(chain.recipe)
@@ -106,8 +109,10 @@ def _senteval(config: Config, task: str) -> list[Path]:
 
 
 def _ordering(components: int, importance: Mapping[str, Any]) -> TrialCount:
-    """Each step of the group tries what is left, or the candidates of the best likelihood; both orders are
-    then translated whole.
+    """Trials of both orders.
+
+    Each step of the iterative order tries all components that are left, or those with the best
+    likelihoods. Then both orders are translated completely.
     """
     left = range(components - 1, components - min(importance["group"], components), -1)
     tried = sum(min(each, importance["candidates"] or each) for each in left)
@@ -167,7 +172,7 @@ ANALYSIS_KINDS = {
         ),
         AnalysisKind(
             "criticality",
-            "how far a component can go back to its first weights",
+            "how far a component can be moved back towards its initial weights",
             2,
             "criticality",
             reads_first_weights=True,
@@ -181,7 +186,7 @@ ANALYSIS_KINDS = {
         ),
         AnalysisKind(
             "order",
-            "the order in which components are least missed, ablated one after the other",
+            "an order in which components can be ablated one after the other with the least loss",
             2,
             "order",
             needs=("contribution",),
@@ -189,7 +194,9 @@ ANALYSIS_KINDS = {
             trials=_ordering,
             caption=_order_said,
         ),
-        AnalysisKind("similarity", "how much of the model's output each component's output has", 1, ON_GPU),
+        AnalysisKind(
+            "similarity", "the similarity of each component's output to the model's output", 1, ON_GPU
+        ),
         AnalysisKind(
             "isometry", "singular values of the Jacobians of components", 2, ON_GPU, reads_first_weights=True
         ),
@@ -198,7 +205,7 @@ ANALYSIS_KINDS = {
 
 
 def shared_out() -> list[str]:
-    """The analyses whose trials several jobs may share out."""
+    """The analyses whose trials can be split over jobs."""
     return [kind.name for kind in ANALYSIS_KINDS.values() if kind.shared_out]
 
 

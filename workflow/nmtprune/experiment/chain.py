@@ -1,6 +1,6 @@
 """Chains: the steps that made a model, written as its address `<task>/<recipe>/s<seed>/<step>/<step>/...`.
 
-What is known of each kind of step is in the registry `STEP_KINDS`.
+The registry `STEP_KINDS` holds what is known about each kind of step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from nmtprune.experiment.step_kinds import STEP_KINDS, StepKind
 from nmtprune.foundation.errors import UserError, suggest
 
-LARGEST_SEED = 2**32 - 1  # that NumPy takes
+LARGEST_SEED = 2**32 - 1  # NumPy's limit
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Step:
         return dict(self.arguments)[argument]
 
     def get(self, argument: str) -> str | None:
+        """The value of an argument; None if the step does not have it."""
         return dict(self.arguments).get(argument)
 
     @property
@@ -43,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """A model's address. `steps` is never empty."""
+    """The address of a model; `steps` is never empty."""
 
     task: str
     recipe: str
@@ -52,10 +53,12 @@ class Chain:
 
     @property
     def last(self) -> Step:
+        """The last step, which made the model."""
         return self.steps[-1]
 
     @property
     def root(self) -> Step:
+        """The first step, a training or an import."""
         return self.steps[0]
 
     @property
@@ -65,7 +68,7 @@ class Chain:
 
     @property
     def root_chain(self) -> Chain:
-        """The model that the chain begins with: its root alone."""
+        """The model that the chain begins with: the chain of its root only."""
         return Chain(self.task, self.recipe, self.seed, self.steps[:1])
 
     @property
@@ -75,34 +78,38 @@ class Chain:
 
     @property
     def form(self) -> str:
-        """`dense`, `sparse` where a mask holds, `sliced` where the shape is its own, `quantised` where an
-        engine runs it in 8 bits.
+        """The form of the model: `dense`, `sparse`, `sliced` or `quantised`.
+
+        A mask holds weights of a sparse model at zero, a sliced model has a shape of its own, and an
+        engine runs a quantised model in 8 bits.
         """
         return next(step.kind.leaves for step in reversed(self.steps) if step.kind.leaves)
 
     @property
     def quantised_for(self) -> str | None:
-        """The engine that runs the model in 8 bits; None where it stays in single precision."""
+        """The engine that runs the model in 8 bits; None for a model in single precision."""
         return next((engine for step in reversed(self.steps) if (engine := step.get("engine"))), None)
 
     def ancestors(self) -> Iterator[Chain]:
-        """The chain itself, its parent, ... down to the root."""
+        """The chain itself, its parent, and so on down to the root."""
         chain: Chain | None = self
         while chain:
             yield chain
             chain = chain.parent
 
     def of_its_job(self) -> list[Chain]:
-        """What the job of its last step makes: the selections right below it, the first one first, and
-        itself.
+        """The models that the job of the last step makes, in the order of the chain.
+
+        They are the model itself and the selections directly below it.
         """
         below = self.parent.ancestors() if self.parent else ()
         return [self, *itertools.takewhile(lambda chain: chain.last.kind.selects, below)][::-1]
 
     @property
     def base(self) -> Chain | None:
-        """The model that the job of its last step begins with: its parent, or what its parent selects from;
-        None for a root.
+        """The model that the job of the last step begins with; None for a root.
+
+        It is the parent, or the model that the parent selects from.
         """
         return self.of_its_job()[0].parent
 
@@ -110,9 +117,9 @@ class Chain:
         return f"{self.task}/{self.recipe}/s{self.seed}/{self.steps_text}"
 
 
-@functools.cache  # the grids of a run say the same steps thousands of times
+@functools.cache  # the grids of a run repeat the same steps thousands of times
 def parse_step(text: str) -> Step:
-    """Read one step. Raises UserError that names the step and the nearest valid one."""
+    """Read one step; raises UserError that names the step and the nearest valid one."""
     name, *arguments = text.split("-")
     kind = STEP_KINDS.get(name)
     if kind is None:
@@ -128,8 +135,9 @@ def parse_step(text: str) -> Step:
 
 @functools.cache
 def parse_steps(text: str) -> tuple[Step, ...]:
-    """Read `train/prune-local-50/retrain`. Raises UserError where a step is unknown or may not follow the one
-    before it.
+    """Read steps such as `train/prune-local-50/retrain`.
+
+    Raises UserError if a step is unknown or may not follow the one before it.
     """
     steps = tuple(parse_step(part) for part in text.split("/"))
     root = steps[0].kind
@@ -154,7 +162,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
 
 
 def parse(text: str) -> Chain:
-    """Read a whole address `<task>/<recipe>/s<seed>/<steps>`. Raises UserError."""
+    """Read a complete address `<task>/<recipe>/s<seed>/<steps>`; raises UserError if it is not valid."""
     parts = text.strip("/").split("/", 3)
     if len(parts) < 4 or not re.fullmatch(r"s(0|[1-9][0-9]{0,99})", parts[2]):
         raise UserError(

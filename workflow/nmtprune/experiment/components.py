@@ -1,9 +1,9 @@
-"""Components of a Transformer, its residual sub-layers (Wang and Tu 2020, section 2), by name. Needs no
-PyTorch.
+"""Names of a Transformer's components, its residual sub-layers (Wang and Tu 2020, section 2).
 
-A component is called as in `E.SA.1`: encoder (E) or decoder (D), self-attention (SA), encoder-attention (EA)
-or feed-forward (FF), and the layer, counted from 1 at the bottom. The paper prints its kind as `E:SA`. An
-SSRU in the place of decoder self-attention is none.
+A component has a name such as `E.SA.1`: encoder (E) or decoder (D), self-attention (SA),
+encoder-attention (EA) or feed-forward (FF), and the layer, counted from 1 at the bottom. The paper
+prints its kind as `E:SA`. An SSRU in place of the decoder's self-attention is not a component. No
+PyTorch is needed here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from nmtprune.experiment.shapes import Shape
 from nmtprune.foundation.errors import UserError
 
-# kind -> side and part of a layer, in the order of the paper's maps
+# For each kind its side and part of a layer, in the order of the paper's maps.
 KINDS = {
     "E.SA": ("encoder", "self"),
     "E.FF": ("encoder", "ffn"),
@@ -27,7 +27,7 @@ _NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})\.([1-9]\d*)")
 
 
 class Component(NamedTuple):
-    """A residual sub-layer: its kind, as `E.SA`, and its layer, counted from 1."""
+    """A residual sub-layer: its kind, such as `E.SA`, and its layer, counted from 1."""
 
     kind: str
     layer: int
@@ -37,14 +37,14 @@ class Component(NamedTuple):
 
 
 def read_component(text: str) -> Component:
-    """Read `D.SA.3`. Raises ValueError."""
-    found = _NAME.fullmatch(text)
-    if not found:
+    """Read a name such as `D.SA.3`; raises ValueError if it is not valid."""
+    parts = _NAME.fullmatch(text)
+    if not parts:
         raise ValueError(
             f"`{text}` is not a component; write it as D.SA.1: one of {', '.join(KINDS)}, and the layer, "
             "counted from 1"
         )
-    return Component(found[1], int(found[2]))
+    return Component(parts[1], int(parts[2]))
 
 
 def of_shape(shape: Shape) -> list[Component]:
@@ -58,9 +58,9 @@ def of_shape(shape: Shape) -> list[Component]:
 
 
 def without(shape: Shape, dropped: Iterable[Component]) -> Shape:
-    """A shape that lacks components altogether; a layer that has lost all of its own is none any more.
+    """The shape without the given components; a layer that has lost all of its components is removed.
 
-    Raises UserError where one side has nothing left.
+    Raises UserError if nothing is left of one side.
     """
     gone = {(*KINDS[each.kind], each.layer) for each in dropped}
     left: Shape = {}

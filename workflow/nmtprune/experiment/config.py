@@ -1,4 +1,4 @@
-"""Settings, presets, tasks and recipes: load, merge, validate, and explain errors before any job starts."""
+"""Settings, presets, tasks and recipes: load, merge and validate them, and explain errors before any job."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ from nmtprune.foundation.errors import UserError, suggest
 
 WORKFLOW = Path(__file__).resolve().parents[2]
 SETTINGS_FILE = Path("config.yaml")
-UNFINISHED = 0.3  # of the peak: a linear decay that ends higher is told
-SCORING_VERSION = 6  # grows when scores change that nothing in a recipe has changed
-TRAINING_SAMPLE = (
-    1000  # pairs of the training data, evenly spaced, whose likelihood is set beside the development set's
-)
+UNFINISHED = 0.3  # share of the peak; a linear decay that ends above it is reported
+SCORING_VERSION = 6  # raised when scores change without a change of recipe
+# Number of evenly spaced training pairs whose likelihood is compared with that of the development set.
+TRAINING_SAMPLE = 1000
 T = TypeVar("T")
-OWN = "own"  # the name of a run of the user's own chains that nothing else names
+OWN = "own"  # the default name of a run of the user's own chains
 SETTINGS_THAT_REACH_JOBS = (
     "data_dir",
     "own",
@@ -49,15 +48,16 @@ SETTINGS_THAT_REACH_JOBS = (
 
 
 def pooled_sets(names: Iterable[str]) -> list[str]:
-    """The test sets of a task that claims pool: all but those that are parts of another, as
-    `newstest2014_filtered` of `newstest2014`.
+    """The test sets of a task that claims pool: those that are not parts of another one.
+
+    A name shows that a set is a part: `newstest2014_filtered` is a part of `newstest2014`.
     """
     names = list(names)
     return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
 
 
 def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:
-    """What the schema cannot say of a recipe's architecture. Raises UserError."""
+    """Check what the schema cannot express about a recipe's architecture; raises UserError."""
     if "name" not in architecture:
         raise UserError(f"{where}: architecture: the key `name` is missing, also from what it extends")
     for key in ("encoder_layers", "decoder_layers"):
@@ -95,35 +95,34 @@ def _searched_by_fairseq(recipe: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Config:
-    """The run: validated settings, and tasks, recipes and presets by name."""
+    """The configuration of a run: validated settings, and tasks, recipes and presets by name."""
 
     settings: Mapping[str, Any]
     _loaded: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for this configuration and known by `name` from then on."""
+        """The result of `make`, computed once for this configuration and stored under `name`."""
         if ("once", name) not in self._loaded:
             self._loaded["once", name] = make()
         return self._loaded["once", name]
 
     def folders(self, kind: str) -> list[Path]:
-        """Where the files of a kind lie: `tasks`, `recipes`, `presets` or `papers`; the user's own folder
-        first.
-        """
+        """The folders of a kind (`tasks`, `recipes`, `presets`, `papers`), the user's own first."""
         own = self.settings["own"]
         return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
 
     def names(self, kind: str) -> list[str]:
-        """All tasks, recipes or presets, the user's own included."""
+        """The names of all tasks, recipes or presets, including the user's own."""
         return sorted({name for each in self._shelves(kind) for name in each.places})
 
     def _shelves(self, kind: str) -> list[Shelf]:
-        """What each of the folders of a kind holds."""
+        """The contents of each folder of a kind."""
         return self.once(f"shelves of {kind}", lambda: [shelf(folder) for folder in self.folders(kind)])
 
     def place(self, kind: str, name: str) -> Place:
-        """Where a task, recipe or preset is stated, as messages begin. Raises UserError for an unknown
-        name.
+        """The place where a task, recipe or preset is stated, with which messages begin.
+
+        Raises UserError for an unknown name.
         """
         place = next(filter(None, (each.place(name) for each in self._shelves(kind))), None)
         if place is None:
@@ -163,7 +162,7 @@ class Config:
         return self._loaded[kind, name]
 
     def _stated(self, kind: str, place: Place) -> dict[str, Any]:
-        """The keys and values of a place's file, valid, variants and all."""
+        """The content of a place's file, validated, with all variants."""
 
         def read() -> dict[str, Any]:
             value = read_yaml(place.file)
@@ -173,10 +172,11 @@ class Config:
         return self.once(f"file {place.file}", read)
 
     def task(self, name: str) -> dict[str, Any]:
+        """A task with everything it is distilled from merged in; raises UserError if it is not valid."""
         return self._load("tasks", name)
 
     def recipe(self, name: str) -> dict[str, Any]:
-        """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
+        """A recipe with everything it extends merged in; raises UserError if the whole lacks something."""
         key = ("whole recipes", name)
         if key not in self._loaded:
             self._loaded[key] = self._whole_recipe(name)
@@ -205,12 +205,14 @@ class Config:
 
     @property
     def preset(self) -> dict[str, Any]:
+        """The preset of the run."""
         return self._load("presets", self.settings["preset"])
 
     @property
     def name(self) -> str:
-        """The run's name, by which its page and its speeds are known: the settings', the preset's, or that of
-        the user's own folder.
+        """The name of the run, used for its page and its speeds.
+
+        It is given by the settings, the preset, or the user's own folder.
         """
         if self.settings["name"] or not self.settings["chains"]:
             return self.settings["name"] or self.settings["preset"]
@@ -218,15 +220,18 @@ class Config:
         return self.once("name", lambda: self.name_after(Path(own).resolve().name if own else OWN))
 
     def name_after(self, text: str) -> str:
-        """The name of a folder or a file as that of a run of the user's own: with `-own` behind it where it
-        is taken.
+        """A name for a run of the user's own, made from that of a folder or file.
+
+        It ends with `-own` if the name is taken otherwise.
         """
         name = as_name(text)
         return f"{name}-own" if self.owner_of(name) else name
 
     def owner_of(self, name: str) -> str | None:
-        """What has a name that the page of the user's own chains cannot have: a folder of results, or another
-        preset than an own one that the run is of. None where the name is free.
+        """What already has a name that a page of own chains would need; None if the name is free.
+
+        A folder of results, a shipped preset, or a preset of the user's own that is not that of this
+        run.
         """
         if name in names.TAKEN["presets"]:
             return "a folder of results"
@@ -239,30 +244,34 @@ class Config:
 
     @property
     def title(self) -> str:
-        """What the run is in one line: the preset's title, or that of a run of the user's own."""
+        """The run in one line: the preset's title, or a title for own chains."""
         return self.preset["title"] if self.name == self.settings["preset"] else f"Own chains of {self.name}"
 
     @property
     def heading(self) -> str:
-        """Name and title, as reports on a run begin."""
+        """Name and title, as in the first line of reports on a run."""
         return f"{self.name}: {self.title}"
 
     @property
     def speed_rounds(self) -> int:
-        """How often each model translates the test set where speed is measured."""
+        """How often each model translates the test set in measurements of speed."""
         return self.preset.get("speed_rounds", _preset_default("speed_rounds"))
 
     @property
     def speed_on_idle(self) -> bool:
-        """Whether speed is measured only where no other process keeps a core busy."""
+        """Whether speed is measured only while no other process keeps a core busy."""
         return self.preset.get("speed_on_idle", _preset_default("speed_on_idle"))
 
     @property
     def seeds(self) -> list[int]:
+        """The seeds of the run, from the settings or from the preset."""
         return self.settings["seeds"] or self.preset["seeds"]
 
     def seeds_of(self, paper: str, item: str) -> list[int]:
-        """The seeds of one table or figure: the settings', or the preset's for it, for its paper, for all."""
+        """The seeds of a table or figure.
+
+        They are those of the settings, or those of the preset for the item, for its paper or in general.
+        """
         said = self.preset.get("seeds_of", {})
         return (
             self.settings["seeds"] or said.get(f"{paper}/{item}") or said.get(paper) or self.preset["seeds"]
@@ -270,11 +279,14 @@ class Config:
 
     @property
     def data_dir(self) -> Path | None:
+        """The folder with data of the user's own; None if there is none."""
         return Path(self.settings["data_dir"]) if self.settings["data_dir"] else None
 
     def workers(self, chain: Chain) -> tuple[int, int]:
-        """Nodes, and workers on each, of a chain's last training: as many as the settings say where they can
-        share out the batches of an update evenly; else the most that can, on one node.
+        """The number of nodes, and of workers on each, for a chain's last training.
+
+        These are the numbers in the settings if they divide the batches of an update evenly; otherwise
+        the most workers that do, on one node.
         """
         nodes, workers = self.settings["nodes"], self.settings["workers"]
         accumulate = (
@@ -283,8 +295,8 @@ class Config:
         return (nodes, workers) if accumulate % (nodes * workers) == 0 else (1, math.gcd(accumulate, workers))
 
     def schedule(self, recipe: str, name: str) -> Schedule:
-        """A training schedule of a recipe. Raises UserError where there is none, or a mistake in it."""
-        # thousands of chains ask, and validating takes milliseconds
+        """A training schedule of a recipe; raises UserError if it does not exist or has a mistake."""
+        # stored, since thousands of chains need it and validation takes milliseconds
         return self.once(f"schedule {recipe}/{name}", lambda: self._resolved(recipe, name))
 
     def _resolved(self, recipe: str, name: str) -> Schedule:
@@ -297,10 +309,10 @@ class Config:
         return resolve(stated, where, None if name == "train" else lambda: self.schedule(recipe, "train"))
 
     def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
-        """A sentence for each schedule of the chains whose linear decay is far from its end at the last
-        update.
+        """A sentence for each schedule whose linear decay is far from its end at the last update.
 
-        A training that the next step goes on from is left out: it is one of several phases.
+        Trainings of the chains that the next step continues are left out, since they are phases of a
+        longer training.
         """
         ends = {
             (each.recipe, step.schedule): None
@@ -327,20 +339,21 @@ class Config:
         return sentences
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
-        """The subword settings of a chain: its recipe's, or what came with the imported checkpoint."""
+        """The subword settings of a chain: those of its recipe, or those of the imported checkpoint."""
         if chain.root.kind.imports:
             return {"type": "given", "name": chain.root["name"], **self._given(chain.root["name"])}
         return self.recipe(chain.recipe)["subwords"]
 
     def data_folder(self, chain: Chain) -> Path:
+        """The folder of a chain's data in subwords."""
         return paths.data(chain.task, name_of(self.subwords(chain)))
 
     def subwords_named(self, name: str) -> dict[str, Any]:
-        """Subword settings by the name of their folder: some recipe's, or an import's. Raises UserError where
-        there are none.
-        """
+        """Subword settings by the name of their folder; raises UserError if no recipe or import has them."""
         given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
-        loaded = [key for kind, key in self._loaded if kind == "recipes"]  # the run's own: no need to read on
+        loaded = [
+            key for kind, key in self._loaded if kind == "recipes"
+        ]  # the run's own recipes come first, so that others are rarely read
         of_recipes = (
             self._load("recipes", recipe).get("subwords")
             for recipe in dict.fromkeys([*loaded, *self.names("recipes")])
@@ -357,6 +370,7 @@ class Config:
         return {"dictionaries": given["dictionaries"], "model": given.get("subwords")}
 
     def imported(self, name: str) -> dict[str, Any]:
+        """The settings of an imported checkpoint; raises UserError for an unknown name."""
         imports = self.settings["imports"]
         if name not in imports:
             raise UserError(
@@ -366,8 +380,9 @@ class Config:
         return imports[name]
 
     def slice(self, chain: Chain) -> dict[str, Any]:
-        """What the last step of a chain depends on beside its parent and its data: the digest's and
-        Snakemake's view of it.
+        """What the last step of a chain depends on besides its parent and data.
+
+        It enters the model's digest, and is a parameter of the Snakemake job.
         """
         step, recipe = chain.last, self.recipe(chain.recipe)
         values: dict[str, Any] = {"step": step.text, "version": step.kind.version}
@@ -379,18 +394,19 @@ class Config:
         return values | step.kind.settings(self, chain)
 
     def lasso(self, recipe: str) -> dict[str, Any]:
-        """A recipe's settings of the group lasso: the schema's defaults, and what the recipe says."""
+        """A recipe's settings of the group lasso, with the schema's defaults."""
         return _defaults_of("recipe", "lasso") | self.recipe(recipe).get("lasso", {})
 
     def importance(self, recipe: str) -> dict[str, Any]:
-        """How the importance of a recipe's components is measured: the schema's defaults, and what the recipe
-        says; `beam` resolved.
-        """
+        """A recipe's settings for the importance of components, with defaults; `beam` is resolved."""
         said = _defaults_of("recipe", "importance") | self.recipe(recipe).get("importance", {})
         return said | {"beam": said["beam"] or self.search(recipe).get("beam", 5)}
 
     def scoring(self, recipe: str) -> dict[str, Any]:
-        """What scores depend on beside the model and the text: their digest's and Snakemake's view of it."""
+        """What scores depend on besides model and text.
+
+        It enters their digest, and is a parameter of the Snakemake job.
+        """
         whole = self.recipe(recipe)
         return {
             "version": SCORING_VERSION,
@@ -399,7 +415,7 @@ class Config:
         }
 
     def search(self, recipe: str) -> dict[str, Any]:
-        """How a recipe's hypotheses are searched, whatever the engine and its shortlist."""
+        """A recipe's settings of the search for hypotheses, without engine and shortlist."""
         return {
             key: value
             for key, value in self.recipe(recipe).get("decoding", {}).items()
@@ -407,24 +423,25 @@ class Config:
         }
 
     def searched_by_fairseq(self, recipe: str) -> bool:
-        """Whether fairseq searches a recipe's hypotheses, which takes a GPU where trainings do; the other
-        engines run on the CPU.
+        """Whether fairseq searches a recipe's hypotheses.
+
+        fairseq uses a GPU if trainings do; the other engines run on the CPU.
         """
         return _searched_by_fairseq(self.recipe(recipe))
 
     def shortlist(self, chain: Chain) -> Path | None:
-        """The lexical shortlist that a chain's models translate with; None where all target pieces are
-        candidates.
+        """The lexical shortlist that a chain's models translate with, or None.
+
+        Without a shortlist, all target pieces are candidates.
         """
         decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
         top = decoding.get("shortlist")
         return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
 
     def corpus(self, task: str) -> dict[str, Any]:
-        """What a task's text depends on: all it says but its title, what it tells of itself, and how it is
-        probed.
+        """What a task's text depends on: everything but title, description and probing settings.
 
-        Of a distilled task also how its teacher translates.
+        For a distilled task, the teacher's decoding settings are included.
         """
         said = {
             key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")
@@ -434,15 +451,14 @@ class Config:
         return said
 
     def distilled(self, task: str) -> dict[str, Any]:
-        """How a task's training targets are made: the schema's defaults, and what the task says; empty where
-        people wrote them.
-        """
+        """How a task's training targets are distilled, with the schema's defaults; empty for other tasks."""
         said = self.task(task).get("distilled")
         return _defaults_of("task", "distilled") | said if said else {}
 
     def teachers(self, task: str) -> list[Chain]:
-        """The models that translate a distilled task's training sources, one a seed; none of another task.
-        Raises UserError.
+        """The models that translate a distilled task's training sources, one for each seed.
+
+        Empty for other tasks. Raises UserError if they are not valid.
         """
         if ("teachers", task) not in self._loaded:
             settings = self.distilled(task)
@@ -460,19 +476,22 @@ class Config:
         return self._loaded["teachers", task]
 
     def distilled_tasks(self) -> list[str]:
-        """The names of all distilled tasks. A file with a mistake is passed over: who uses it is told."""
-        found = []
+        """The names of all distilled tasks.
+
+        Files with mistakes are skipped here, and reported when they are used.
+        """
+        distilled = []
         for name in self.names("tasks"):
             with contextlib.suppress(UserError):
-                found += [name] if self.distilled(name) else []
-        return found
+                distilled += [name] if self.distilled(name) else []
+        return distilled
 
     def probing(self, task: str) -> dict[str, Any]:
-        """A task's settings of the probing tasks: the schema's defaults, and what the task says."""
+        """A task's settings of the probing tasks, with the schema's defaults."""
         return _defaults_of("task", "probing") | self.task(task).get("probing", {})
 
     def check(self, chain: Chain) -> None:
-        """Everything that can be wrong with one chain. Raises UserError."""
+        """Check everything that can be wrong with a chain; raises UserError."""
         self.teachers(chain.task)
         if chain.root.kind.imports:
             name = chain.root["name"]
@@ -486,8 +505,9 @@ class Config:
                 raise UserError(f"chain `{chain}`: {reason}")
 
     def _misfit(self, chain: Chain) -> str | None:
-        """Why the recipe cannot take the last step of a chain. The architecture of an import comes with its
-        checkpoint.
+        """The reason why the recipe cannot have the last step of a chain, or None.
+
+        The recipe's architecture is not checked for an import, which brings its own.
         """
         step, architecture = chain.last, self.recipe(chain.recipe)["architecture"]
         if step.kind.of_transformers and not (chain.root.kind.imports or shapes.is_transformer(architecture)):
@@ -509,9 +529,7 @@ class Config:
         ]
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
-        """The settings of `keys` that config.yaml does not already say, as `--set key=value` for a shell
-        line.
-        """
+        """The settings among `keys` that config.yaml does not give, as `--set key=value` for a shell line."""
         said = _defaults() | layers()
         differ = {key: self.settings[key] for key in keys if self.settings[key] != said[key]}
         return shlex.join(
@@ -521,8 +539,9 @@ class Config:
         )
 
     def differing(self, file: Path | None) -> list[str]:
-        """The settings that config.yaml, with a configuration file laid over it, does not already say, as
-        `key=value`.
+        """The settings that config.yaml and a configuration file do not give, as `key=value`.
+
+        The configuration file takes precedence over config.yaml.
         """
         said = _named(_defaults() | layers([file] if file else []), file)
         return [
@@ -573,18 +592,17 @@ def _defaults_of(schema: str, key: str) -> dict[str, Any]:
 
 
 def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:
-    """Validate settings (what Snakemake calls its config) and complete them with the defaults of the schema.
+    """Validate settings (Snakemake's config) and complete them with the defaults of the schema.
 
-    `file`: the configuration file that was laid over config.yaml; its name is that of a run of the user's own
-    that has no other.
+    `file`: the configuration file that took precedence over config.yaml; it gives its name to a run of
+    own chains that has no other name. Raises UserError for settings that are not valid.
     """
     validate(settings, "config", "config")
     config = Config(_named({**_defaults(), **settings}, file))
     for key in ("own", "data_dir", "kept"):
         folder = config.settings[key]
-        if folder and not os.path.isdir(
-            folder
-        ):  # `Path.is_dir` raises OSError where a name is too long or a folder is closed to us
+        # `Path.is_dir` raises OSError for a name that is too long and a folder without access
+        if folder and not os.path.isdir(folder):
             raise UserError(f"config: {key}: there is no folder {folder}")
     preset = config.settings["preset"]
     if preset not in config.names("presets"):
@@ -601,27 +619,29 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
 
 
 def _named(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
-    """Settings with the name of the configuration file for a run of the user's own that nothing else
-    names.
+    """The settings, with a name for a run of own chains that has none.
+
+    The name is that of the configuration file.
     """
     unnamed = file and settings["chains"] and not (settings["name"] or settings["own"])
     return {**settings, "name": Config(settings).name_after(file.stem)} if unnamed else settings
 
 
 def as_name(text: str) -> str:
-    """The name of a folder or a file as that of a run."""
+    """A text turned into a valid name for a run."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._") or OWN
 
 
 def layers(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """config.yaml of the working directory where there is one, `files` laid over it, `key=value` overrides on
-    top: merged, not checked.
+    """The settings of config.yaml (if it exists), `files` and `key=value` overrides, merged.
+
+    Later ones take precedence; nothing is validated.
     """
     first = [SETTINGS_FILE] if SETTINGS_FILE.exists() else []
     return read_settings([*first, *files], list(overrides))
 
 
 def load(files: Iterable[Path] = (), overrides: Iterable[str] = ()) -> Config:
-    """The configuration that the layers of settings make together."""
+    """The configuration from all layers of settings; raises UserError if it is not valid."""
     files = list(files)
     return from_settings(layers(files, overrides), Path(files[-1]) if files else None)

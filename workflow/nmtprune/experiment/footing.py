@@ -1,5 +1,6 @@
-"""What models must share in their training to be compared: updates, fresh optimisers, selection, precision
-and batches.
+"""Equal footing: what models must share in their training to be compared.
+
+These are updates, fresh optimisers, selection, precision and batches.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from nmtprune.foundation.known import known
 
 @dataclass(frozen=True)
 class Footing:
-    """How a chain's weights were trained since they were drawn.
+    """How the weights of a chain were trained since they were drawn.
 
-    `lengths`: updates, at most, from one fresh optimiser to the next. `selection`: what selected the
-    checkpoints that were gone on from and the last one, each once. `precision`: number formats, each once.
-    `batches`: the size of the batches of an update, each once; models of one seed and one text in subwords
-    have seen the same batches in the same order where it is equal.
+    `lengths`: the largest numbers of updates from one fresh optimiser to the next. `selection`: what
+    selected the last checkpoint, and the checkpoints that later trainings began with, each once.
+    `precision`: number formats, each once. `batches`: sizes of the batches of an update, each once; if
+    they are equal, models of one seed and one text in subwords have seen the same batches in the same
+    order.
     """
 
     lengths: tuple[int, ...]
@@ -32,10 +34,11 @@ class Footing:
 
     @property
     def updates(self) -> int:
+        """The total number of updates."""
         return sum(self.lengths)
 
 
-SIZES = ("batch_tokens", "batch_sentences", "accumulate")  # of batches, in a schedule
+SIZES = ("batch_tokens", "batch_sentences", "accumulate")  # keys of a schedule for the size of batches
 
 
 def of(config: Config, chain: Chain) -> Footing:
@@ -54,8 +57,9 @@ def of(config: Config, chain: Chain) -> Footing:
 
 
 def updates_before(config: Config, chain: Chain) -> int:
-    """Updates from newly drawn weights to those that a chain's last training begins with, as the schedules
-    say; an import has had none.
+    """The number of updates between newly drawn weights and the beginning of a chain's last training.
+
+    The numbers are those of the schedules; an import counts as 0.
     """
     if chain.last.kind.begins_anew:
         return 0
@@ -63,9 +67,7 @@ def updates_before(config: Config, chain: Chain) -> int:
 
 
 def _trainings(config: Config, chain: Chain) -> Iterator[tuple[Schedule, int]]:
-    """The trainings since a chain's weights were drawn: each one's schedule, and how many of its updates the
-    chain has.
-    """
+    """The trainings since a chain's weights were drawn: the schedule and number of updates of each."""
     trainings: list[tuple[Schedule, int]] = []
     for step in chain.steps:
         if step.kind.trains:

@@ -1,5 +1,6 @@
-"""Kinds of tables and figures: one entry a kind says all that is known of it; `reporting/kinds/<name>.py`
-makes it.
+"""The registry of kinds of tables and figures: one entry for each, with everything that is known about it.
+
+`reporting/kinds/<name>.py` makes the tables or figures of a kind.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ FIRST_SEED = "Seed {first}; the numbers have all seeds."
 class ItemKind:
     """A kind of table or figure.
 
-    `about`: what it shows, in the words of docs/configuration.md. `files`: the extensions of the files it is
-    rendered to. `reads`: what it is made from, of every model: `scores`, `history`, `norms`, or analyses by
-    name; None where the metrics of its columns say so. `requires`: keys that its YAML file must have.
-    `over_seeds`: the caption's sentence on several seeds; `{over}` is `over seeds 1, 2`, `{seeds}` and
-    `{first}` are their numbers. `one_seed`: what the caption adds where there is one seed. `translates`: it
-    shows translations whatever its columns are. `samples_test_set`: it translates an evenly spaced part of
-    the test set, not all of it. `tests_bleu`: BLEU is tested against the baseline.
+    `about`: what it shows, as docs/configuration.md prints it. `files`: extensions of its rendered
+    files. `reads`: what it reads of every model: `scores`, `history`, `norms`, or analyses by name; None
+    if this depends on the metrics of its columns. `requires`: keys that its YAML file must have.
+    `over_seeds`: the caption's sentence if there are several seeds, where `{over}` becomes `over seeds
+    1, 2`, and `{seeds}` and `{first}` their numbers. `one_seed`: an addition to the caption if there is
+    one seed. `translates`: it shows translations, whatever its columns are. `samples_test_set`: it
+    translates an evenly spaced sample of the test set. `tests_bleu`: BLEU is tested against the
+    baseline.
     """
 
     name: str
@@ -38,14 +40,12 @@ class ItemKind:
 
     @property
     def page_file(self) -> str:
-        """The extension of the file in which a reader of Markdown sees it: a table's own Markdown, or the
-        picture.
-        """
+        """The extension of the file for readers of Markdown: a table in Markdown, or the picture."""
         return "md" if "md" in self.files else "png"
 
     @property
     def report_file(self) -> str:
-        """The extension of the file that Snakemake's report shows: the picture, or a table's numbers."""
+        """The extension of the file in Snakemake's report: the picture, or a table's numbers."""
         return "svg" if "svg" in self.files else "csv"
 
 

@@ -1,7 +1,7 @@
-"""Find tasks, recipes and presets by name. Each is a YAML file of that name; a recipe may also be a variant
-in another recipe's file.
+"""Find tasks, recipes and presets by name: each is a YAML file, and a recipe may also be a variant.
 
-Recipe files may lie in folders below `recipes/`; the folder does not enter the name.
+Variants are stated in the file of another recipe. Recipe files may be in folders below `recipes/`; the
+folder is not part of the name.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from nmtprune.experiment.reading import read_yaml
 from nmtprune.foundation.errors import UserError
 
 VARIANTS = "variants"  # the key of a recipe file that holds further recipes
-RECIPES = "recipes"  # the one kind that has variants, and whose files may lie in folders of their own
+RECIPES = "recipes"  # the only kind with variants, and with files in folders of their own
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one task, recipe or preset is stated. `folder` holds all of its kind, the user's own or the
-    workflow's.
+    """The place where a task, recipe or preset is stated.
+
+    `folder` holds all files of its kind, the user's own or those of the workflow.
     """
 
     folder: Path
@@ -40,16 +41,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Shelf:
-    """All tasks, recipes or presets of one folder. Variants of an `unreadable` file are not known."""
+    """All tasks, recipes or presets of one folder; the variants of an `unreadable` file are unknown."""
 
     places: dict[str, list[Place]]
     unreadable: list[Path]
 
     def place(self, name: str) -> Place | None:
-        """The place of a name; None where the folder does not have it.
+        """The place of a name; None if the folder does not have it.
 
-        Raises UserError for a name that is given twice, and for an unknown one that an unreadable file may
-        have.
+        Raises UserError for a name that is given twice, and for an unknown name that an unreadable file
+        may have.
         """
         places = self.places.get(name, [])
         if len(places) > 1:
@@ -63,7 +64,7 @@ class Shelf:
 
 
 def shelf(folder: Path) -> Shelf:
-    """What a folder holds of a kind. Files in hidden folders, as editors keep them, do not count."""
+    """The tasks, recipes or presets in a folder; hidden folders, in which editors keep files, are ignored."""
     places: dict[str, list[Place]] = {}
     unreadable = []
     files = list(_files(folder))
@@ -87,8 +88,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 @functools.cache
 def _variants(file: Path, changed: int, size: int) -> tuple[str, ...] | None:
-    """The names of a recipe file's variants; None where it cannot be read. `changed` and `size` tell its
-    versions apart.
+    """The names of a recipe file's variants; None if it cannot be read.
+
+    `changed` and `size` distinguish versions of the file.
     """
     try:
         variants = read_yaml(file).get(VARIANTS)

@@ -1,4 +1,4 @@
-"""What columns of tables and figures measure: one entry a metric says all that is known of it."""
+"""The registry of metrics in columns of tables and figures: one entry for each, with all that is known."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nmtprune.foundation import commands
 if TYPE_CHECKING:
     from nmtprune.measurements.measurements import Measured
 
-SCORES, SPEED = "scores", "speed"  # tables that metrics are read from, beside analyses
-BATCH_SIZE = 32  # sentences that are translated together where speed is taken
+SCORES, SPEED = "scores", "speed"  # tables that metrics are read from, besides analyses
+BATCH_SIZE = 32  # sentences translated together in measurements of speed
 BYTES = {"MB": 1e6, "MiB": 2**20}
 MILLION = 1e6
 BLEU, CHRF = ("BLEU", "bleu_signature"), ("chrF", "chrf_signature")
 
 
 class Against(NamedTuple):
-    """A comparison with the baseline row: of which metric, and how."""
+    """A comparison with the baseline row: the metric to compare, and a function of two values."""
 
     metric: str
     compare: Callable[[float, float], float]
@@ -53,7 +53,7 @@ def _bytes(value: float, unit: str) -> str:
 
 
 def _count_in_millions(value: float, unit: str) -> str:
-    """With three digits or more: `12.3M`, `1.23M`, `0.123M`."""
+    """A number with at least three digits: `12.3M`, `1.23M`, `0.123M`."""
     millions = value / MILLION
     return f"{millions:.{1 if millions >= 10 else 2 if millions >= 1 else 3}f}M"
 
@@ -66,21 +66,22 @@ def _operations(value: float, unit: str) -> str:
 class Metric:
     """A metric.
 
-    `about`: what it is, in the words of docs/configuration.md. `printed`: a value as text; sizes take a unit.
-    `axis`: what values are divided by on the axis of a figure. `reads`: where its numbers come from: SCORES,
-    SPEED or an analysis by its name.
+    `about`: what it is, as docs/configuration.md prints it. `printed`: a function that gives a value as
+    text; sizes take a unit. `axis`: the divisor of values on the axis of a figure. `reads`: where its
+    numbers are read from: SCORES, SPEED or the name of an analysis.
 
-    Its value is `value(measured, chain, test_set)` where there is that; a comparison `against` the baseline
-    row; else what the table that it reads says: of an analysis the row of this name, otherwise the column
-    `column` (its name, if none is given), of scores on the split `split` or on the column's test set, of
-    speeds with `batch_size` sentences together.
+    Its value is `value(measured, chain, test_set)` if that is given, or a comparison `against` the
+    baseline row. Otherwise it is read from a table: from the row of this name in an analysis, else from
+    the column `column` (by default its name), for scores on the split `split` or the column's test set,
+    for speeds with `batch_size` sentences together.
 
-    `varies`: seeds change it, so that it is printed with its deviation. `translations`, `likelihoods`: it is
-    of translations, or of likelihoods of references, so that captions name the test set. `signature`: what
-    the score is called, and the column that says how it was counted. `said`: what captions say of it.
-    `lacking`: why a scored model may lack it. `may_be_none`: it is not defined for every model.
-    `more_is_better`: of a cost, the more the better. `in_full`: models that are only pruned are scored on the
-    development set for it. `by_component`: it is of each component, not of the model.
+    `varies`: it depends on the seed, so that it is printed with its deviation. `translations`,
+    `likelihoods`: it measures translations or likelihoods of references, so that captions name the test
+    set. `signature`: the name of the score, and the column with its signature. `said`: what captions say
+    about it. `lacking`: the reason why a scored model may lack it. `may_be_none`: it is undefined for
+    some models. `more_is_better`: higher values are better although it is a cost. `in_full`: models that
+    are only pruned are scored on the development set for it. `by_component`: it measures each component,
+    not the model.
     """
 
     name: str

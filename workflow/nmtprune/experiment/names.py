@@ -1,7 +1,7 @@
-"""Names of tasks, recipes, presets, schedules and imports: each becomes a folder, a word of a shell line and
-a wildcard of Snakemake.
+"""Rules for names of tasks, recipes, presets, schedules and imports.
 
-Titles and paths may hold anything; names hold nothing that any of these would read as its own.
+A name becomes a folder, a word of a shell line and a wildcard of Snakemake, so it must not contain
+anything that has a meaning there. Titles and paths may contain anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from nmtprune.foundation.errors import UserError
 
 PATTERN = r"^\w[\w.+-]{0,59}$"  # as in the schemas
 RULE = "a name has at most 60 letters, digits and . _ + -, and begins with a letter, a digit or _"
-TAKEN = {  # by folders that all runs share
+# Names that are taken by folders that all runs share. The pages of runs lie beside those of presets.
+TAKEN = {
     "presets": (
         "data",
         "models",
@@ -22,14 +23,15 @@ TAKEN = {  # by folders that all runs share
         "costs",
         "origins",
         "reference",
-    ),  # and runs, whose pages lie beside those of presets
+    ),
     "tasks": (paths.DOWNLOADS.name,),
 }
 
 
 def check(kind: str, name: str, where: str) -> None:
-    """Raises UserError, which begins with `where`, for a name that cannot be one of this kind (`tasks`,
-    `recipes`, `presets`, ...).
+    """Raise UserError, beginning with `where`, unless a name is possible for this kind.
+
+    `kind`: `tasks`, `recipes`, `presets`, ...
     """
     if not re.fullmatch(PATTERN, name):
         raise UserError(f"{where}: `{name}` cannot be the name of a {kind.rstrip('s')}: {RULE}")

@@ -1,8 +1,8 @@
-"""The run's own chains as a paper: a table and a plot of the models asked for beside their dense parents and
-controls.
+"""The run's own chains as a paper: a table and a plot of the models asked for.
 
-What is stated here is what YAML files of workflow/papers state of a published paper;
-`nmtprune.experiment.papers` makes both into items.
+They are beside their dense parents and controls. What this module states about own chains is what the
+YAML files in workflow/papers state about a published paper; `nmtprune.experiment.papers` turns both into
+items.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from nmtprune.experiment.chain import Chain, parse_steps
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.step_kinds import latest
 
-PAPER, TABLE, PLOT = "chains", "models", "front"  # of the paper: its name, and its table and figure
-MOST_ROUNDS = 4  # of a control that is trained on several times, as chains of several rounds are
-PLATEAU_CONTROLS = (
-    "continue-short",
-    "continue",
-)  # what a dense model is trained on by where nothing says for how long
+PAPER, TABLE, PLOT = "chains", "models", "front"  # names of the paper, its table and its figure
+MOST_ROUNDS = 4  # most trainings of a control, which has several if the chain has several rounds
+# Schedules of the control of a dense model if no chain says how long to train it.
+PLATEAU_CONTROLS = ("continue-short", "continue")
 SHORT = "continue-short"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Chains that begin with one dense model, a chain a seed; its controls, which train it on; and the chains
-    asked for.
+    """Chains that begin with one dense model, its controls, and the chains asked for.
+
+    Each is a tuple of chains, one for each seed; controls train the dense model further.
     """
 
     parent: tuple[Chain, ...]
@@ -37,14 +36,12 @@ class Block:
 
     @property
     def rows(self) -> list[tuple[Chain, ...]]:
-        """All of it, each once: the parent first."""
+        """All models of the block without repetition, the parent first."""
         return list(dict.fromkeys([self.parent, *self.controls, *self.asked]))
 
 
 def blocks(config: Config) -> list[Block]:
-    """The run's own chains by task, recipe, seeds and dense parent, in the order in which they were asked
-    for.
-    """
+    """The run's own chains by task, recipe, seeds and dense parent, in the order of the settings."""
     return config.once("blocks of own chains", lambda: list(_blocks(config)))
 
 
@@ -84,11 +81,11 @@ def _is_regularised(chain: Chain) -> bool:
 
 
 def dense_parent(config: Config, chain: Chain) -> Chain:
-    """The dense model that a chain is compared with: the training or import it begins with, and what trained
-    that on before all else.
+    """The dense model that a chain is compared with.
 
-    A chain that is trained under a lasso is compared with the recipe's `train`, since its own beginning is a
-    short pretraining.
+    It consists of the training or import that the chain begins with, and of trainings that directly
+    follow it. A chain that is trained under a lasso is compared with the recipe's `train`, since it
+    begins with a short pretraining.
     """
     if (
         _is_regularised(chain)
@@ -103,11 +100,11 @@ def dense_parent(config: Config, chain: Chain) -> Chain:
 
 
 def _controls(config: Config, parent: Chain, chains: list[Chain]) -> list[Chain]:
-    """What the chains of one dense parent are to be compared with: for each the parent trained on as long,
-    each once.
+    """The models that the chains of one dense parent are compared with.
 
-    Where no chain trains on, it shows whether the parent is on its plateau. None where a recipe has no
-    schedule for it.
+    For each chain, the control is the parent trained for as many further updates; equal ones count once.
+    If no chain trains further, the control shows whether the parent is on its plateau. Empty if the
+    recipe has no schedule for a control.
     """
     others = [chain for chain in chains if chain.steps != parent.steps]
     matched = [control for chain in others if (control := control_of(config, parent, chain))]
@@ -118,9 +115,10 @@ def _controls(config: Config, parent: Chain, chains: list[Chain]) -> list[Chain]
 
 
 def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
-    """The parent trained on by `continue` for as many updates as the chain was after it, with fresh
-    optimisers at the same ones if the recipe has such a schedule; of a lasso the same phases without it. None
-    where the chain is not trained on from its parent.
+    """The control of a chain: its parent trained further by `continue` for as many updates.
+
+    It also has fresh optimisers at the same updates if the recipe has such a schedule. The control of a
+    lasso has the same phases without the lasso. None if the chain does not train its parent further.
     """
     if _is_regularised(chain):
         return _unregularised(chain)
@@ -141,9 +139,8 @@ def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
     def misfit(control: Chain) -> tuple[Any, ...]:
         lengths = _lengths(config, control)[len(_lengths(config, parent)) :]
         variant = None if control.last.text == SHORT else control.last.get("variant")
-        variant = (
-            variant and variant.removeprefix("retrain").removeprefix("-")
-        ) or None  # `continue-retrain-peak` is the control of -peak
+        # `continue-retrain-peak` is the control of `retrain-peak`
+        variant = (variant and variant.removeprefix("retrain").removeprefix("-")) or None
         return (
             abs(sum(lengths) - sum(wanted)),
             variant not in variants,
@@ -160,9 +157,7 @@ def _lengths(config: Config, chain: Chain) -> tuple[int, ...]:
 
 
 def _unregularised(chain: Chain) -> Chain:
-    """The same phases without the lasso, up to the last one that a lasso and slicing belong to; nothing is
-    sliced.
-    """
+    """The same phases without lasso and slicing, up to the last phase that belongs to them."""
     last = max(
         place
         for place, step in enumerate(chain.steps)
@@ -199,7 +194,7 @@ def about(config: Config) -> dict[str, Any]:
 
 
 def stated(config: Config, name: str) -> dict[str, Any]:
-    """The table, or the plot, in the terms of a paper's YAML file (schemas/item.schema.json)."""
+    """The table or the plot in the terms of a paper's YAML file (schemas/item.schema.json)."""
     return _table(config) if name == TABLE else _plot(config)
 
 
@@ -238,7 +233,7 @@ def _table(config: Config) -> dict[str, Any]:
 
 
 def _of_controls(config: Config) -> Iterator[str]:
-    """What the controls are, and which dense models have none."""
+    """Sentences on what the controls are, and which dense models have none."""
     if not config.settings["controls"]:
         yield (
             "There are no controls (`controls: false`): whether training on alone gives as much is not known."
@@ -288,9 +283,10 @@ def _plot(config: Config) -> dict[str, Any]:
 
 
 def _rows(config: Config, label: Any) -> Iterator[dict[str, Any]]:
-    """A row for each model: the dense parent, its controls, the chains asked for.
+    """A row for each model: the dense parent, its controls, and the chains asked for.
 
-    `label`: a model's name by its chain and its role, which is `dense`, `control` or nothing.
+    `label`: a function of a model's chain and its role (`dense`, `control` or empty) that gives its
+    label.
     """
     several = len({(block.parent[0].task, block.parent[0].recipe) for block in blocks(config)}) > 1
     for block in blocks(config):

@@ -1,5 +1,6 @@
-"""Papers as data: the tables and figures of workflow/papers, with a preset's tasks and recipes for the
-papers' own.
+"""Papers as data: the tables and figures of workflow/papers.
+
+A preset's tasks and recipes stand in for those of the papers.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from nmtprune.foundation.files import read_table
 from nmtprune.foundation.known import known
 
 FOLDER = WORKFLOW / "papers"
-OF_THE_STEP = {"history", "norms"}  # what a step writes beside its model
+OF_THE_STEP = {"history", "norms"}  # files that a step writes beside its model
 
 
 @dataclass(frozen=True)
 class Column:
-    """A measured column. `published` names the paper's column, `scale` takes its values to our unit; `unit`
-    is that of sizes in print; `test_set` is the place of the task's test set it is measured on (1: the main
-    one), or `all` for the mean over them.
+    """A measured column.
+
+    `published` names the paper's column, and `scale` converts its values to our unit. `unit` is the unit
+    of printed sizes. `test_set`: the number of the task's test set (1: the main one), or `all` for the
+    mean over them.
     """
 
     metric: str
@@ -44,7 +47,7 @@ class Column:
 
     @property
     def key(self) -> str:
-        """Its name among the numbers of an item: two columns may have one metric on two test sets."""
+        """The name of its values among an item's numbers; unique if a metric is on several test sets."""
         return self.metric if self.test_set in (1, "all") else f"{self.metric}_{self.test_set}"
 
 
@@ -52,9 +55,9 @@ class Column:
 class Row:
     """A row of a table or a point of a figure.
 
-    `chains`: its models, one a seed. `published`: the paper's values by the column names of its CSV, as
-    printed; empty where the row is not the paper's. `against`: the baseline row it is compared with.
-    `values`: its grid variables. `headline`: a headline claim needs it.
+    `chains`: its models, one for each seed. `published`: the paper's values by the column names of its
+    CSV, as printed; empty if the row is not in the paper. `against`: the baseline row it is compared
+    with. `values`: its grid variables. `headline`: a headline claim needs it.
     """
 
     label: str
@@ -70,24 +73,22 @@ class Row:
 
     @property
     def name(self) -> str:
+        """Group and label."""
         return f"{self.group} {self.label}".strip()
 
     @property
     def first(self) -> Chain:
-        """The first seed's model, which stands for the others where they have the same in common: task,
-        recipe, steps.
-        """
+        """The model of the first seed, for what all seeds have in common: task, recipe and steps."""
         return self.chains[0]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A table or figure, ready to be made: what the paper says of it, and rows in terms of the run's own
-    models.
+    """A table or figure, ready to be made: what the paper says about it, and rows of the run's own models.
 
-    `left_out`: the paper's data and models whose rows are missing, since nothing stands in for them.
-    `widths`: what a second block under the table shows of every layer (`ffn`, `attention`). `about`: its
-    paper, as `paper` gives it.
+    `left_out`: the paper's data and models whose rows are missing because nothing stands in for them.
+    `widths`: what a second block below the table shows for every layer (`ffn`, `attention`). `about`:
+    its paper, as returned by `paper`.
     """
 
     paper: str
@@ -108,33 +109,33 @@ class Item:
 
     @property
     def reads(self) -> set[str]:
-        """What its numbers come from, of every model: `scores`, `speed`, `history`, `norms` or analyses by
-        name.
-        """
+        """What its numbers are read from: `scores`, `speed`, `history`, `norms` or analyses."""
         if (read_by_kind := ITEM_KINDS[self.kind].reads) is not None:
             return set(read_by_kind)
         return {METRICS[column.metric].reads for column in self.columns}
 
     @property
     def key(self) -> str:
+        """Paper and name, as presets write them."""
         return f"{self.paper}/{self.name}"
 
     @property
     def number(self) -> str:
-        """Its name as printed: `Table 2`."""
+        """Its name as printed, such as `Table 2`."""
         word, digits = known(re.fullmatch(r"(.*?)(\d+[a-z]?)?", self.name)).groups()
         return f"{word.capitalize()} {digits or ''}".strip()
 
 
 def names(config: Config | None = None) -> list[str]:
-    """All papers of the workflow; with a configuration the user's own too."""
+    """The names of all papers of the workflow; with a configuration, also of the user's own."""
     folders = config.folders("papers") if config else [FOLDER]
     return sorted({file.parent.name for folder in folders for file in folder.glob("*/paper.yaml")})
 
 
 def folder_of(name: str, config: Config | None = None) -> Path:
-    """Where a paper's files are: in the user's own folder or in the workflow. Raises UserError for an unknown
-    one.
+    """The folder of a paper's files, the user's own or the workflow's.
+
+    Raises UserError for an unknown paper.
     """
     known = [
         folder / name
@@ -147,8 +148,9 @@ def folder_of(name: str, config: Config | None = None) -> Path:
 
 
 def paper(name: str, config: Config | None = None) -> dict[str, Any]:
-    """A paper's title, authors, tables and figures, and its names for data and models; the run's own chains
-    are one too.
+    """A paper's title, authors, tables and figures, and its names for data and models.
+
+    The run's own chains are also a paper.
     """
     if config and name == own.PAPER:
         return config.once("own paper", lambda: own.about(config))
@@ -164,14 +166,14 @@ def _read_paper(folder: Path) -> dict[str, Any]:
 
 @functools.cache
 def _stated(paper_name: str, name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """A table or figure as its YAML file states it; `folder` holds the paper's."""
+    """A table or figure as stated in its YAML file; `folder` is the folder of the paper."""
     value = read_yaml(folder / paper_name / f"{name}.yaml")
     validate(value, "item", f"{paper_name}/{name}")
     return value
 
 
 def stated(paper_name: str, name: str) -> Mapping[str, Any]:
-    """A table or figure of one of the workflow's papers, as its YAML file states it."""
+    """A table or figure of one of the workflow's papers, as stated in its YAML file."""
     return _stated(paper_name, name)
 
 
@@ -182,7 +184,7 @@ def _published(paper_name: str, name: str, folder: Path = FOLDER) -> list[dict[s
 
 
 def selected(config: Config) -> list[tuple[str, str]]:
-    """Paper and name of every table and figure of the run. Raises UserError for unknown ones."""
+    """Paper and name of every table and figure of the run; raises UserError for unknown ones."""
     asked = config.settings["papers"]
     where = f"presets/{config.settings['preset']}.yaml" if asked is None else "config"
     chosen: dict[tuple[str, str], None] = {}
@@ -208,7 +210,7 @@ def selected(config: Config) -> list[tuple[str, str]]:
 
 
 def _check_preset(config: Config) -> None:
-    """Every name in a preset must mean something: a stand-in or a grid for nothing is a typing mistake."""
+    """Check that every name in a preset exists in a paper; raises UserError for typing mistakes."""
     where = f"presets/{config.settings['preset']}.yaml"
     papers = [paper(name, config) | {"name": name} for name in names(config)]
     known = {kind: {name for each in papers for name in each[kind]} for kind in ("tasks", "recipes")}
@@ -239,9 +241,10 @@ def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any])
 
 
 def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | None:
-    """What the preset takes for a paper's task or recipe; None where it has nothing. The run's own chains
-    name their tasks and recipes; in a paper of the user's own those of which the preset says nothing stand
-    for themselves too.
+    """The task or recipe that stands in for a paper's; None if the preset leaves it out.
+
+    The run's own chains name their tasks and recipes themselves. In a paper of the user's own, tasks and
+    recipes that the preset does not mention stand for themselves.
     """
     if paper_name == own.PAPER:
         return name
@@ -260,13 +263,14 @@ def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | No
 
 
 def _fields(text: str) -> list[str]:
-    """The names that a text has in braces, each once."""
+    """The names in braces in a text, each once."""
     return list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(text) if name is not None))
 
 
 def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
-    """What a label may say of the model and the data that stand in: the architecture's settings by name, and
-    `pairs`, of a sampled task.
+    """What a label may mention of model and data: the architecture's settings by name, and `pairs`.
+
+    `pairs` is the number of training pairs of a sampled task.
     """
     stated = config.task(task)
     pairs = stated.get("sample", {}).get("pairs") or (config.distilled(task) or {}).get("sample")
@@ -280,10 +284,10 @@ def _points(
     facts: Mapping[str, Any],
     classes: Callable[[], list[str]],
 ) -> list[dict[str, Any]]:
-    """The values of the grid variables that a stated row names in braces: one empty point where it names
-    none.
+    """The values of the grid variables that a stated row names in braces; one empty point if it names none.
 
-    A variable whose values are given as the word `classes` runs over the weight classes of the row's model.
+    If the values of a variable are given as the word `classes`, it runs over the weight classes of the
+    row's model.
     """
     variables = [name for name in _fields(row["label"] + row["chain"]) if name in grid or name not in facts]
     if unknown := [variable for variable in variables if variable not in grid]:
@@ -295,9 +299,7 @@ def _points(
 def _printed(
     row: Mapping[str, Any], published: list[dict[str, str]], values: Mapping[str, Any]
 ) -> dict[str, str]:
-    """The paper's values of a stated row, or of one point of its grid; none where the paper's values are not
-    at hand.
-    """
+    """The paper's values of a stated row, or of one point of its grid; empty if they are not available."""
     line = row.get("published")
     if isinstance(line, dict):
         line = next(
@@ -313,9 +315,10 @@ def _printed(
 
 
 def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
-    """The columns of one model in a CSV that has a column a model (`big`), or several (`ende_E:SA`): values
-    by what names the line (a probing task with its category, a component, a layer) and what the column
-    adds.
+    """The values of one model in a CSV with one column (`big`) or several (`ende_E:SA`) for each model.
+
+    Values are keyed by the name of the line (a probing task with its category, a component, a layer) and
+    the rest of the column's name.
     """
     facts = [name for name in published[0] if name in ("category", "task", "component", "layer")]
     columns = {
@@ -402,7 +405,7 @@ def _item(config: Config, paper_name: str, name: str) -> Item:
 
 
 def _is_headline(stated: bool | list[float], values: Mapping[str, Any]) -> bool:
-    """Whether a row is marked, or has one of the marked values of its grid variables."""
+    """Whether a row is marked as a headline, or has one of the marked values of its grid variables."""
     return stated if isinstance(stated, bool) else any(value in stated for value in values.values())
 
 
@@ -412,8 +415,9 @@ def _is_shipped(config: Config, paper_name: str) -> bool:
 
 
 def _caption(text: str, rows: Iterable[Row]) -> str:
-    """A caption with the values that the rows have of the grid variables it names in braces: `λ = {lambda}`
-    becomes `λ = 8 or 20`.
+    """A caption with grid variables in braces replaced by their values.
+
+    For example, `λ = {lambda}` becomes `λ = 8 or 20`.
     """
     listed = {
         name: dict.fromkeys(str(row.values[name]) for row in rows if name in row.values)
@@ -423,8 +427,9 @@ def _caption(text: str, rows: Iterable[Row]) -> str:
 
 
 def items(config: Config) -> list[Item]:
-    """The run's tables and figures. Raises UserError that says item, row, value and the nearest valid
-    name.
+    """The run's tables and figures.
+
+    Raises UserError that names the item, row and value, and the nearest valid name.
     """
     return config.once("items", lambda: _items(config))
 
@@ -437,7 +442,7 @@ def _items(config: Config) -> list[Item]:
 
 
 def chains(config: Config) -> list[Chain]:
-    """Every distinct model of the run, the teachers of distilled tasks included, sorted by address."""
+    """Every distinct model of the run, including teachers of distilled tasks, sorted by address."""
     return sorted(
         with_teachers(config, {each for item in items(config) for row in item.rows for each in row.chains}),
         key=str,
@@ -445,9 +450,11 @@ def chains(config: Config) -> list[Chain]:
 
 
 def headline_models(config: Config) -> frozenset[Chain]:
-    """The models that headline claims need: of the rows marked so and of their baselines, with all models
-    these begin with, their teachers, and what trains their baselines on and so shows whether these are
-    done.
+    """The models that headline claims need.
+
+    They are those of headline rows and their baselines, with all models that these begin with, their
+    teachers, and the models that train their baselines further, which show whether these are on their
+    plateau.
     """
     rows = [row for item in items(config) for row in item.rows if row.headline]
     wanted = {each for row in rows for each in (*row.chains, *(row.against.chains if row.against else ()))}
@@ -456,7 +463,7 @@ def headline_models(config: Config) -> frozenset[Chain]:
 
 
 def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
-    """The run's models that train a baseline on, of those in `models`."""
+    """The run's models that train a baseline in `models` further."""
     return {
         each
         for each in chains(config)
@@ -465,15 +472,13 @@ def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
 
 
 def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
-    """The models, and those that wrote the training targets of their tasks, whose task may be distilled in
-    turn.
-    """
+    """The models, and the models that translated the training targets of their tasks, recursively."""
     teachers = {teacher for task in {each.task for each in wanted} for teacher in config.teachers(task)}
     return wanted | with_teachers(config, teachers) if teachers else wanted
 
 
 def scored(config: Config) -> list[Chain]:
-    """Those of the run's models that are scored; the others are only trained or analysed."""
+    """The run's models that are scored; others are only trained or analysed."""
     return sorted(
         {
             each
@@ -487,8 +492,9 @@ def scored(config: Config) -> list[Chain]:
 
 
 def scored_in_full(config: Config) -> set[Chain]:
-    """The models that a table shows on the development set: those that only select are otherwise scored on
-    test sets alone.
+    """The models that a table shows on the development set.
+
+    Models that only select weights are otherwise scored on test sets only.
     """
     wanted = [
         item for item in items(config) if any(METRICS[column.metric].in_full for column in item.columns)
@@ -497,8 +503,10 @@ def scored_in_full(config: Config) -> set[Chain]:
 
 
 def _rows_to_make(config: Config, item: Item) -> list[Row]:
-    """The rows of a table or figure that the run makes, each with the models that it makes: all, unless
-    `only_headlines` or `only_units` are set. A headline row brings its baseline.
+    """The rows of a table or figure that the run makes, each with the models that it makes.
+
+    These are all rows and models, unless `only_headlines` or `only_units` are set. A headline row needs
+    its baseline as well.
     """
     rows = item.rows
     if config.settings["only_headlines"]:
@@ -513,8 +521,9 @@ def _rows_to_make(config: Config, item: Item) -> list[Row]:
 
 
 def _is_in_units(config: Config, model: Chain) -> bool:
-    """Whether a model belongs to one of the units that `only_units` names as `<task>/<recipe>` or
-    `<task>/<recipe>/s<seed>`.
+    """Whether a model belongs to a unit in `only_units`.
+
+    Units are written as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`.
     """
     names = config.settings["only_units"]
     return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(
@@ -530,8 +539,9 @@ def _check_units(config: Config, models: Iterable[Chain]) -> None:
 
 
 def reads(config: Config, item: Item) -> set[Path]:
-    """Every file of a model, and every table of speeds, that the rows of one table or figure are made from
-    which the run makes.
+    """The files that the rows of a table or figure are made from: models' files and tables of speeds.
+
+    Rows that the run does not make are left out.
     """
     rows = _rows_to_make(config, item)
     models = [each for row in rows for each in row.chains]
@@ -544,8 +554,10 @@ def reads(config: Config, item: Item) -> set[Path]:
 
 
 def read(config: Config) -> set[Path]:
-    """Every file of a model that the run's tables and figures are made from, and of each headline's baseline
-    that it is done.
+    """The files that the run's tables and figures are made from.
+
+    With `only_headlines`, the files that show whether baselines of headlines are on their plateau are
+    included.
     """
     files = {file for item in items(config) for file in reads(config, item)}
     if config.settings["only_headlines"]:
@@ -558,8 +570,10 @@ def read(config: Config) -> set[Path]:
 
 
 def speed_groups(config: Config) -> dict[str, list[Chain]]:
-    """By task the models whose speed is measured together, of each row the first seed's; the first is the
-    anchor of the others: the baseline of the first table or figure that asks.
+    """The models whose speed is measured together, by task; of each row, the first seed's model.
+
+    The first model is the anchor of the others: the baseline of the first table or figure that shows
+    speed.
     """
     rows = [row for item in items(config) if SPEED in item.reads for row in _rows_to_make(config, item)]
     groups: dict[str, dict[Chain, None]] = {}
@@ -569,7 +583,7 @@ def speed_groups(config: Config) -> dict[str, list[Chain]]:
 
 
 def files_of(run: str, item: Item) -> list[Path]:
-    """The files of one rendered table or figure of a run, by its name."""
+    """The files of one rendered table or figure of a run."""
     return [paths.item(run, item.paper, item.name, extension) for extension in ITEM_KINDS[item.kind].files]
 
 
@@ -585,9 +599,7 @@ def outputs(config: Config) -> list[Path]:
 
 
 def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
-    """What `snakemake --report` shows: each figure and each table's numbers, with caption, category and
-    label.
-    """
+    """The contents of `snakemake --report`: figures and tables' numbers with caption, category and label."""
     entries = []
     for item in items(config):
         caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
@@ -599,7 +611,10 @@ def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
-    """A function of wildcards, since Snakemake looks for those in text: a title may have braces."""
+    """A function of wildcards that returns labels.
+
+    As plain text, a title with braces would be searched for wildcards by Snakemake.
+    """
     return lambda wildcards: {"item": f"{item.number}: {item.title}"}
 
 

@@ -1,20 +1,18 @@
-"""How many parameters a recipe's model has, by arithmetic: what plans go by before a model is there. Needs no
-PyTorch.
-"""
+"""The number of parameters of a recipe's model, by arithmetic, for plans before a model exists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-LIGHT_CONVOLUTION = 3  # matrices d x d in the place of attention's four: two before the gate, one after
+LIGHT_CONVOLUTION = 3  # matrices d x d instead of attention's four: two before the gate, one after it
 
 
 def parameters(architecture: Mapping[str, Any], types: tuple[int, int]) -> int | None:
-    """About so many: matrices and embeddings, tied ones once, and no biases, which are 2 % of a narrow model
-    and nothing of a wide one. `types`: of the two dictionaries.
+    """The approximate number of parameters of a recipe's model; None if the recipe leaves a width to fairseq.
 
-    None where the recipe leaves a width to fairseq.
+    Matrices and embeddings are counted, tied ones once. Biases are not: they are 2 % of a narrow model
+    and negligible in a wide one. `types`: sizes of the two dictionaries.
     """
     width, name = architecture.get("embed_dim"), architecture["name"]
     if not width:
@@ -24,8 +22,8 @@ def parameters(architecture: Mapping[str, Any], types: tuple[int, int]) -> int |
     ]
     layers = architecture["encoder_layers"], architecture["decoder_layers"]
     if "lstm" in name:
-        # an LSTM layer is two matrices 4d x d; the decoder is fed its last attention output, and its
-        # attention is a matrix 2d x d or 3d x d
+        # an LSTM layer has two matrices 4d x d, attention has one of 2d x d or 3d x d, and fairseq's decoder
+        # also reads its previous attention output
         attention = {"dot": 2, "none": 0}.get(architecture.get("attention", ""), 3)
         fed = 0 if name == "nmtprune_lstm" else 4
         return width * tables + width**2 * (8 * sum(layers) + attention + fed)

@@ -20,11 +20,9 @@ ORIGINS = RESULTS / "origins"
 LOGS = RESULTS / "logs"
 COSTS = RESULTS / "costs"
 EVENTS = RESULTS / "tensorboard"
-CALIBRATIONS, LEAST_COSTS = (
-    COSTS / "calibration.json",
-    COSTS / "least.json",
-)  # what plans go by where nothing has run yet
-RUN_LOCK = ".run.lock"  # in the folder of results, held by the run that works on it
+# Costs that plans use before anything has run.
+CALIBRATIONS, LEAST_COSTS = COSTS / "calibration.json", COSTS / "least.json"
+RUN_LOCK = ".run.lock"  # in the folder of results, held by the current run
 
 MODEL, LAST, INITIAL, MASK = "model.pt", "last.pt", "initial.pt", "mask.pt"
 MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
@@ -32,103 +30,98 @@ SCORES, VARIANTS = "scores.csv", "variants.csv"
 SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
 CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside a page
-COMPLETE = "complete"  # beside a page that Snakemake made when all was there
-UNIT = (
-    "unit.json"  # beside the models of a kept unit: the sha256 of each of its files, by its path from there
-)
-COUNTS = "counts.csv"  # beside a text: how many pairs were read, kept and dropped
+COMPLETE = "complete"  # beside a page that Snakemake made from complete results
+UNIT = "unit.json"  # beside the models of a kept unit: sha256 of its files by relative path
+COUNTS = "counts.csv"  # beside a text: numbers of pairs that were read, kept and dropped
 SUBWORDS = "subwords.json"  # beside subword models: their settings
-# in `state`: what locks and names a step, what it goes on from, what is kept of its scores, probes and trials
+# In `state`: lock and digest of a step, the checkpoint it resumes from, and stored scores, probes and trials.
 LOCK, DIGEST, RESUME, KEPT = ".lock", "digest", "resume.pt", "kept"
 KEPT_SCORES, KEPT_PROBES, TRIALS = "scores.json", "probes.json", "trials.jsonl"
-BESIDE_A_MANIFEST = (
-    MODEL,
-    LAST,
-    INITIAL,
-    MASK,
-    HISTORY,
-    NORMS,
-)  # what a step leaves with it, as far as it leaves that
+# Files that a step may leave beside its manifest.
+BESIDE_A_MANIFEST = (MODEL, LAST, INITIAL, MASK, HISTORY, NORMS)
 
 
 def text(task: str) -> Path:
-    """Cleaned parallel text of a task."""
+    """The folder of a task's cleaned parallel text."""
     return DATA / task / "text"
 
 
 def data(task: str, subwords: str) -> Path:
-    """A task's text in subwords: the subword model and fairseq's binarised data."""
+    """The folder of a task's text in subwords: the subword model and fairseq's binarised data."""
     return DATA / task / subwords
 
 
 def binarised(data_folder: Path) -> Path:
+    """The folder of binarised data in a folder of data."""
     return data_folder / "bin"
 
 
-MOST_FREQUENT = (
-    100  # target pieces that are candidates everywhere, where a shortlist's name does not say how many
-)
+# Number of most frequent target pieces that are always candidates, unless a shortlist's name gives it.
+MOST_FREQUENT = 100
 
 
 def shortlist(data_folder: Path, top: int, frequent: int = MOST_FREQUENT) -> Path:
-    """The lexical shortlist of a task's text in subwords, with so many candidates for each source piece, and
-    so many everywhere.
+    """The lexical shortlist of a task's text in subwords.
+
+    `top`: candidates of each source piece; `frequent`: most frequent pieces that are always candidates.
     """
     return data_folder / f"shortlist-{top}{'' if frequent == MOST_FREQUENT else f'+{frequent}'}.npz"
 
 
 def candidates(text: str) -> tuple[int, int]:
-    """How many candidates a shortlist has for each source piece, and how many everywhere: `50`, or `50+200`.
+    """Read the size of a shortlist, `50` or `50+200`: candidates of each source piece, and of every batch.
+
     Raises UserError for any other text.
     """
     written = re.fullmatch(r"([1-9][0-9]*)(?:\+([1-9][0-9]*))?", text)
     if not written:
         raise UserError(
-            f"shortlist: `{text}` is no number of candidates; write it as 50, or as 50+200 with the most "
+            f"shortlist: `{text}` is not a number of candidates; write it as 50, or as 50+200 with the most "
             "frequent pieces"
         )
     return int(written[1]), int(written[2] or MOST_FREQUENT)
 
 
 def model(chain: Chain) -> Path:
+    """The directory of a model."""
     return MODELS / str(chain)
 
 
 def unit(chain: Chain) -> Path:
-    """The folder of all that is made of one task, recipe and seed, below the folder of models:
-    `<task>/<recipe>/s<seed>`.
-    """
+    """The relative folder of all models of one task, recipe and seed: `<task>/<recipe>/s<seed>`."""
     return Path(chain.task, chain.recipe, f"s{chain.seed}")
 
 
 def manifest(chain: Chain) -> Path:
+    """The manifest of a model."""
     return model(chain) / MANIFEST
 
 
 def state(directory: Path) -> Path:
-    """What a step needs to resume or to restore its outputs; never declared to Snakemake, which deletes what
-    is declared.
+    """The folder with what a step needs to resume or to restore its outputs.
+
+    It is not declared to Snakemake, which would delete it.
     """
     return directory / "state"
 
 
 def snapshots(directory: Path) -> Path:
-    """The checkpoints of a training step part of the way through."""
+    """The folder of a training step's snapshots."""
     return directory / "snapshots"
 
 
 def snapshot(directory: Path, percent: str) -> Path:
-    """The checkpoint of a training step after this share of its updates."""
+    """The checkpoint of a training step after `percent` of its updates."""
     return snapshots(directory) / f"{percent}.pt"
 
 
 def folder_of(file: Path) -> Path:
-    """The directory of the step that a checkpoint is of."""
+    """The directory of the step that a checkpoint belongs to."""
     return file.parents[1] if file.parent.name == snapshots(file.parent).name else file.parent
 
 
 def checkpoint_of(chain: Chain) -> Path:
-    """The checkpoint a chain's weights come from: its own, or that of the model it selects from."""
+    """The checkpoint of a chain's weights: its own, or that of the model it selects from."""
     return next(
         file
         for ancestor in chain.ancestors()
@@ -137,17 +130,19 @@ def checkpoint_of(chain: Chain) -> Path:
 
 
 def first_weights(chain: Chain) -> Path:
-    """The weights that a chain's first training began with."""
+    """The initial weights of a chain's first training."""
     return model(chain.root_chain) / INITIAL
 
 
 def hypotheses(chain: Chain, test_set: str) -> Path:
+    """The translations of a test set by a model."""
     return model(chain) / "hypotheses" / f"{test_set}.txt"
 
 
 def scores(chain: Chain) -> Path:
-    """The table that holds a chain's scores: its own, or its parent's table of variants where its last step
-    only selects.
+    """The table with a chain's scores.
+
+    It is the model's own table, or its parent's table of variants if its last step only selects weights.
     """
     if chain.last.kind.selects and chain.parent:
         return model(chain.parent) / VARIANTS
@@ -155,25 +150,23 @@ def scores(chain: Chain) -> Path:
 
 
 def sentences(chain: Chain) -> Path:
-    """Beside a chain's scores: the statistics of every sentence that they come from
-    (`scoring.sentence_statistics`).
-    """
+    """Statistics of each sentence, beside a chain's scores (see `scoring.sentence_statistics`)."""
     table = scores(chain)
     return table.with_name(SENTENCES_OF_VARIANTS if table.name == VARIANTS else SENTENCES)
 
 
 def analysis(chain: Chain, name: str) -> Path:
-    """The numbers of an analysis of a model; arrays, where there are any, lie beside it as `.npz`."""
+    """The numbers of an analysis of a model."""
     return model(chain) / f"{name}.csv"
 
 
 def arrays(numbers: Path) -> Path:
-    """The arrays that an analysis leaves beside its numbers."""
+    """The arrays of an analysis, beside its numbers."""
     return numbers.with_suffix(".npz")
 
 
 def shard(chain: Chain, part: str) -> Path:
-    """Says that a part of an analysis' trials, shared out over jobs, is done."""
+    """The mark that a shard of an analysis's trials is done."""
     return model(chain) / "shards" / f"{part}.json"
 
 
@@ -183,21 +176,22 @@ def speed(preset: str, task: str) -> Path:
 
 
 def kept_speed(table: Path) -> Path:
-    """What was measured for a table of speeds, by digest."""
+    """Stored measurements for a table of speeds, by digest."""
     return state(table.parent) / f"{table.stem}.json"
 
 
 def left_out(table: Path) -> Path:
-    """Beside a table of speeds: which engines did not take which models, and why."""
+    """The models that engines do not support, with reasons, beside a table of speeds."""
     return table.with_suffix(".left_out.csv")
 
 
 def norms(chain: Chain) -> Path:
-    """The norms of the groups that `slice` judged, and where it cut."""
+    """The norms of the groups that `slice` judged, and its cuts."""
     return model(chain) / NORMS
 
 
 def history(chain: Chain) -> Path:
+    """The history of a training."""
     return model(chain) / HISTORY
 
 
@@ -207,29 +201,28 @@ def events(chain: Chain) -> Path:
 
 
 def log(made: Path) -> Path:
-    """What the job that makes a directory, or a table or a shortlist in one, prints: where the rules send
-    it.
-    """
+    """The log of the job that makes a directory, or a table or shortlist in one."""
     name = f"{made.parent}.{made.stem}.log" if made.suffix in (".csv", ".npz") else f"{made}.log"
     return LOGS / Path(name).relative_to(RESULTS)
 
 
 def cost(log: Path) -> Path:
-    """What a rule's job has cost, by the name of its log."""
+    """The cost of a rule's job, from the name of its log."""
     return COSTS / log.relative_to(LOGS).with_suffix(".json")
 
 
 def origin(made: Path) -> Path:
-    """The note of what a file was made from (`nmtprune.store.current`)."""
+    """The note that says what a file was made from (`nmtprune.store.current`)."""
     return ORIGINS / f"{made.relative_to(RESULTS)}.json"
 
 
 def noted(origin: Path) -> Path:
-    """The file that a note speaks of."""
+    """The file that a note is about."""
     return RESULTS / origin.relative_to(ORIGINS).with_suffix("")
 
 
 def page(preset: str) -> Path:
+    """The folder of a run's page."""
     return RESULTS / preset
 
 
@@ -239,9 +232,7 @@ def item(preset: str, paper: str, name: str, extension: str) -> Path:
 
 
 def chain_text(path: str) -> str:
-    """The address in the name of a model's directory, or of a file in it:
-    `<task>/<recipe>/s<seed>/<steps>`.
-    """
+    """The address in the path of a model's directory or of a file in it."""
     address = path.removeprefix(f"{MODELS}/").rstrip("/")
     parent, _, name = address.rpartition("/")
     return parent if name.endswith((".pt", ".csv", ".json", ".npz")) else address

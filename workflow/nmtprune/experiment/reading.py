@@ -1,8 +1,8 @@
-"""YAML as everything of the project is read: settings, own files, `--config` and `--set`.
+"""Read YAML: settings, the user's own files, `--config` and `--set`.
 
-The core schema of YAML 1.2: `no` is a word (Norwegian has this code), `1e-4` is a number. Keys are text,
-whatever they look like: a test set may be called 2016. What YAML allows and no setting can mean is refused: a
-key that is written twice, control characters, numbers that are infinite or not a number.
+The core schema of YAML 1.2 applies: `no` is a word (it is also the code of Norwegian), `1e-4` is a
+number. Keys are text, whatever they look like: a test set may be called 2016. YAML that no setting can
+mean is refused: repeated keys, control characters, and numbers that are infinite or not a number.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import yaml
 
 from nmtprune.foundation.errors import UserError
 
-# Unicode's control characters less tab and line end, and halves of surrogate pairs: no file name, title or
-# setting holds one.
+# Unicode's control characters except tab and newline, and halves of surrogate pairs, which no file name,
+# title or setting contains.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 LONGEST_NUMBER = 18  # digits: what fits into 64 bits
-DEEPEST = 50  # values within values
+DEEPEST = 50  # most levels of nested values
 _MERGE = "tag:yaml.org,2002:merge"
-_KNOWN = {  # tag -> what it looks like, and the first characters of what looks so
+_KNOWN = {  # for each tag a pattern of its values and their possible first characters
     "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "tag:yaml.org,2002:int": (r"[-+]?[0-9]+(_[0-9]+)*|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -49,8 +49,10 @@ class _Loader(_FASTEST):
     depth = 0
 
     def descend_resolver(self, parent: yaml.Node | None, index: Any) -> None:
-        """PyYAML calls it on its way into each value, and the next one on its way out; without a limit its C
-        code overflows the stack.
+        """Count the depth of nested values, and refuse values that are nested too deeply.
+
+        Without a limit, the stack of PyYAML's C code overflows. PyYAML calls this on its way into each
+        value, and `ascend_resolver` on its way out.
         """
         self.depth += 1
         if self.depth > DEEPEST:
@@ -87,7 +89,9 @@ class _Loader(_FASTEST):
         names = [key.value for key in written]
         if twice := next((key for place, key in enumerate(written) if key.value in names[:place]), None):
             raise _mistake(twice, f"the key `{twice.value}` is written twice")
-        self.flatten_mapping(node)  # what `<<` brings comes first, so that what is written here wins
+        self.flatten_mapping(
+            node
+        )  # keys from `<<` come first, so that keys of the mapping itself override them
         return {self.name(key): self.construct_object(value, deep=True) for key, value in node.value}
 
     def name(self, key: yaml.Node) -> str:
@@ -117,8 +121,10 @@ _Loader.add_constructor(None, _Loader.construct_undefined)  # any other tag
 
 
 def read_value(text: str, where: str) -> Any:
-    """What a YAML text says. Raises UserError, which begins with `where`, for what is not YAML, or is and
-    means nothing here.
+    """The value of a YAML text.
+
+    Raises UserError, beginning with `where`, for text that is not valid YAML or contains what is
+    refused.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -128,8 +134,9 @@ def read_value(text: str, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; none of an empty one. Raises UserError that names the file, and the
-    line of what is wrong.
+    """The keys and values of a YAML file; empty for an empty file.
+
+    Raises UserError that names the file and the line of the mistake.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -148,11 +155,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_settings(files: list[Path], overrides: list[str]) -> dict[str, Any]:
-    """Settings in layers, each laid over those before it: files, then `key=value` of a command line, whose
-    values are YAML too.
+    """Settings in layers, where each overrides those before it: files, then `key=value` of a command line.
 
-    Layers are merged and not checked: what a later one replaces need not be right. Raises UserError for what
-    cannot be read.
+    Values of a command line are also YAML. Layers are merged without validation, since mistakes may be
+    overridden by later layers. Raises UserError for what cannot be read.
     """
     settings: dict[str, Any] = {}
     for file in files:
@@ -166,10 +172,10 @@ def read_settings(files: list[Path], overrides: list[str]) -> dict[str, Any]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`; mappings are merged key by key, everything else is replaced.
+    """Mapping `above` merged over `below`; mappings are merged key by key, everything else is replaced.
 
-    So is a learning rate, whose forms exclude each other, and an architecture or an optimiser of another
-    `name`: what belonged to the one below means nothing to it.
+    A learning rate is replaced as a whole, since its forms exclude each other. So is an architecture or
+    optimiser of another `name`, which has other keys.
     """
     merged = dict(below)
     for key, value in above.items():

@@ -1,4 +1,4 @@
-"""Training schedules: what a recipe says of one, in numbers."""
+"""Training schedules: the settings of a recipe in numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nmtprune.experiment.validation import validate
 from nmtprune.experiment.views import View
 from nmtprune.foundation.errors import UserError
 
-TOKENS_OF_A_SENTENCE = 30  # about; where batches are counted in sentences
+TOKENS_OF_A_SENTENCE = 30  # approximately; for batches that are counted in sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,10 @@ class Optimizer(View):
 
 @dataclass(frozen=True, kw_only=True)
 class PeakRate(View):
-    """A linear warm-up to a peak, then a decay: `inverse_sqrt` (Vaswani et al. 2017, section 5.3, scaled to
-    its peak), `constant`, or `linear` to zero at `updates`.
+    """A linear warm-up to a peak, then a decay.
+
+    The decay is `inverse_sqrt` (Vaswani et al. 2017, section 5.3, scaled to its peak), `constant`, or
+    `linear` to zero at `updates`.
     """
 
     SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/0"
@@ -59,7 +61,7 @@ class PeakRate(View):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase(View):
-    """Some updates at a constant rate."""
+    """A number of updates at a constant rate."""
 
     SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/1/properties/phases/items"
 
@@ -69,7 +71,7 @@ class Phase(View):
 
 @dataclass(frozen=True, kw_only=True)
 class PhasedRate(View):
-    """Constant rates in turn, the last of which goes on."""
+    """Constant rates one after the other; the last one continues."""
 
     SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/1"
     PARTS: ClassVar = {"phases": lambda phases: tuple(map(Phase.over, phases))}
@@ -100,7 +102,10 @@ def learning_rate(said: Mapping[str, Any]) -> LearningRate:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(View):
-    """A training schedule, complete and in numbers. `said` is what it says beyond the schema's defaults."""
+    """A training schedule, complete and in numbers.
+
+    `said` has only what differs from the schema's defaults.
+    """
 
     SCHEMA: ClassVar[str] = "schedule#/$defs/keys"
     PARTS: ClassVar = {"optimizer": Optimizer.over, "learning_rate": learning_rate}
@@ -125,19 +130,19 @@ class Schedule(View):
 
     @property
     def tokens_per_batch(self) -> int:
-        """About how many tokens of a side one batch has on one device, padding included."""
+        """Approximate number of tokens on each side of a batch on one device, padding included."""
         if not self.batch_sentences:
             return self.batch_tokens
         return min(self.batch_tokens, self.batch_sentences * TOKENS_OF_A_SENTENCE)
 
     @property
     def tokens_per_update(self) -> int:
-        """About how many tokens of a side one update sees on one device, padding included."""
+        """Approximate number of tokens on each side of an update on one device, padding included."""
         return self.tokens_per_batch * self.accumulate
 
 
 def update_at(percent: float | str, updates: int) -> int:
-    """The update at which a snapshot of so many percent of a training is kept."""
+    """The update at which a snapshot after `percent` of a training is saved."""
     return math.ceil(Fraction(str(percent)) * updates / 100)
 
 

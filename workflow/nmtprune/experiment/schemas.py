@@ -1,7 +1,6 @@
-"""The JSON schemas of all YAML files. What registries say is read from those, not from the file: kinds of
-tables and figures, and metrics.
+"""The JSON schemas of all YAML files, with kinds of items and metrics taken from the registries.
 
-The file holds the same for editors, as `make docs` writes it.
+item.schema.json also contains these for editors, as `make docs` writes it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ ITEM = "item"
 
 
 def read(name: str) -> dict[str, Any]:
-    """A schema by its name, as `item`."""
+    """A schema by its name, such as `item`."""
     schema = json.loads(_file(name).read_text(encoding="utf-8"))
     if name == ITEM:
         schema["allOf"] = _required_keys()
@@ -30,12 +29,12 @@ def read(name: str) -> dict[str, Any]:
 
 
 def part(pointer: str) -> dict[str, Any]:
-    """A part of a schema: `recipe#/properties/lasso` is what the key `lasso` of a recipe may hold."""
+    """A part of a schema: `recipe#/properties/lasso` describes the key `lasso` of a recipe."""
     name, _, path = pointer.partition("#/")
-    found: Any = read(name)
+    value: Any = read(name)
     for key in filter(None, path.split("/")):
-        found = found[int(key)] if isinstance(found, list) else found[key]
-    return found
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
 
 
 @functools.cache
@@ -51,7 +50,7 @@ def by_file() -> dict[str, dict[str, Any]]:
 
 
 def item_file() -> str:
-    """The text of item.schema.json with what the registries say now."""
+    """The text of item.schema.json with the current contents of the registries."""
     text = _file(ITEM).read_text(encoding="utf-8")
     required = ",\n".join(f"    {_json(each)}" for each in _required_keys())
     text = re.sub(

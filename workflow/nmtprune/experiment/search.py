@@ -1,4 +1,4 @@
-"""How hypotheses are searched."""
+"""Settings of the search for hypotheses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Search:
-    """Beam search with the meaning and the defaults of fairseq-generate.
+    """Beam search with the semantics and defaults of fairseq-generate.
 
-    A hypothesis' score is its log-probability over its length (end of sentence included) to the power
-    `length_penalty`; it has at most `max_len_a * source length + max_len_b` pieces, where fairseq counts the
-    source's end of sentence in. `replace_unknowns`: each unknown piece of a hypothesis becomes the source
-    piece that was attended to most, as it is spelt in the source. Luong et al. (2015, 4.1) looked that word
-    up in a dictionary where it has it; we always copy.
+    The score of a hypothesis is its log-probability divided by its length (end of sentence included) to
+    the power of `length_penalty`. It has at most `max_len_a * source length + max_len_b` pieces, where
+    the source length includes the end of sentence, as in fairseq. `replace_unknowns`: each unknown piece
+    of a hypothesis is replaced by the source piece with the largest attention weight, in its source
+    spelling. Luong et al. (2015, 4.1) look that word up in a dictionary first; here it is always copied.
     """
 
     beam: int = 5
@@ -23,5 +23,5 @@ class Search:
     replace_unknowns: bool = False
 
     def max_length(self, source_length: int) -> int:
-        """The longest hypothesis, in pieces, of a source of `source_length` pieces."""
+        """The most pieces of a hypothesis for a source of `source_length` pieces."""
         return int(self.max_len_a * (source_length + 1) + self.max_len_b)

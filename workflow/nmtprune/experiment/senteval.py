@@ -1,6 +1,4 @@
-"""The ten probing tasks (Conneau et al. 2018): what they are called, and the files of SentEval that have
-their examples.
-"""
+"""The ten probing tasks (Conneau et al. 2018): their names, categories and files of SentEval."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# name -> category, as Wang et al. (2020) call them; Conneau et al.'s surface tasks are "lexical" there
+# Categories as named by Wang et al. (2020), whose "lexical" tasks are the surface tasks of Conneau et al.
 CATEGORIES = {
     "SentLen": "lexical",
     "WC": "lexical",
@@ -37,8 +35,9 @@ FILES = {
 
 
 def files_of(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, Path]:
-    """The files of SentEval, by probe, that are in `data_dir`/probing or in `data_dir` itself; none for
-    another language than English.
+    """The files of SentEval, by probe, in `data_dir`/probing or in `data_dir` itself.
+
+    Empty for source languages other than English.
     """
     if data_dir is None or task["source"] != "en":
         return {}

@@ -1,8 +1,8 @@
-"""The shape of a Transformer: the FFN units and attention heads of each layer. Plain numbers; needs no
-PyTorch.
+"""The shape of a Transformer: the feed-forward units and attention heads of each layer.
 
 A shape is `{"encoder": [{"ffn": 330, "self": 8}, ...], "decoder": [{"ffn": 1536, "cross": 8, "self": 8},
-...]}`; the decoder has no `self` where an SSRU replaces its self-attention, and tied layers are repeated.
+...]}`. The decoder has no `self` if an SSRU replaces its self-attention; tied layers are repeated. No
+PyTorch is needed here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TRANSFORMERS = ("transformer", "nmtprune_transformer")
 
 
 def read(text: str | None) -> Shape | None:
-    """A shape from its JSON; None where a model has none, as an LSTM."""
+    """A shape from its JSON; None for a model without a shape, such as an LSTM."""
     return (json.loads(text) or None) if text else None
 
 
@@ -29,7 +29,7 @@ def is_transformer(architecture: Mapping[str, Any]) -> bool:
 
 
 def uniform(architecture: Mapping[str, Any]) -> Shape | None:
-    """The shape that a recipe's architecture begins with; None for what is no Transformer."""
+    """The initial shape of a recipe's architecture; None if it is not a Transformer."""
     if not is_transformer(architecture) or "ffn_dim" not in architecture:
         return None
     layer = {"ffn": architecture["ffn_dim"], "self": architecture["heads"]}
@@ -43,9 +43,10 @@ def uniform(architecture: Mapping[str, Any]) -> Shape | None:
 
 
 def widths(shape: Shape, tied_decoder: bool = False) -> dict[str, int]:
-    """FFN units and heads by name (`ffn_encoder_1`, `self_encoder_1`, `cross_decoder_1`): FFNs first, then
-    self-attention, then context attention, each from the encoder's first layer to the decoder's last. Tied
-    decoder layers are one layer.
+    """Feed-forward units and heads by name (`ffn_encoder_1`, `self_encoder_1`, `cross_decoder_1`).
+
+    Feed-forward layers come first, then self-attention, then cross-attention, each from the encoder's
+    first layer to the decoder's last. Tied decoder layers are one layer.
     """
     layers = {"encoder": shape["encoder"], "decoder": shape["decoder"][: 1 if tied_decoder else None]}
     return {
@@ -58,8 +59,10 @@ def widths(shape: Shape, tied_decoder: bool = False) -> dict[str, int]:
 
 
 def sparsity(shape: Shape, dense: Shape, parts: tuple[str, ...], tied_decoder: bool = False) -> float:
-    """How many of the units (FFN) or heads (ATTENTION) of a dense shape are gone, in percent; layers that
-    were never pruned count too, tied ones once (Behnke and Heafield 2021, table 1).
+    """The removed share of the units (FFN) or heads (ATTENTION) of a dense shape, in percent.
+
+    Layers that were never pruned count too, and tied ones count once (Behnke and Heafield 2021, table
+    1).
     """
     left, all_of_them = (
         sum(width for name, width in widths(each, tied_decoder).items() if name.partition("_")[0] in parts)

@@ -1,5 +1,6 @@
-"""Kinds of steps: one entry a kind says all that is known of it; `make(config, chain, state)` in
-`steps/<module>.py` makes it.
+"""The registry of kinds of steps: one entry for each, with everything that is known about it.
+
+`make(config, chain, state)` in `steps/<module>.py` makes a step.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ INITIALISATIONS = ("zero", "external")
 GROUPS = ("ffn", "ffn+att", "ffn+heads", "blocks8")
 WHERE = ("enc", "dec", "both")
 INT8_ENGINES = ("ctranslate2", "onnx")
-SOUGHT = "to"  # before the sparsity in percent that a lambda is sought for
-INITIAL = "0"  # of `at`: the weights before the first update
+SOUGHT = "to"  # prefix of the sparsity in percent for which a lambda is sought
+INITIAL = "0"  # argument of `at` for the weights before the first update
 DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "quantised"
-DEAD_RULE = ("dead", "threshold")  # of a recipe's `lasso`: what slicing goes by; the rest is training's
+DEAD_RULE = ("dead", "threshold")  # keys of a recipe's `lasso` for slicing; the others are for training
 
 # --- arguments, as steps spell them
 
@@ -91,20 +92,18 @@ def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
         _percent(penalty.removeprefix(SOUGHT))
         if groups == "blocks8":
             raise ValueError(
-                "a sparsity is of hidden units, which `blocks8` does not speak of; give a lambda"
+                "a sparsity counts hidden units, and the groups of `blocks8` are none; give a lambda"
             )
     elif not re.fullmatch(_NUMBER, penalty):
         raise ValueError(
-            f"`{penalty}` is no lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a "
+            f"`{penalty}` is not a lambda; write it as 1 or 0.15, or to67 for the lambda that leads to a "
             "sparsity of 67 %"
         )
     return {"groups": groups, "where": where, "lambda": penalty, **_schedule(tuple(variant))}
 
 
 def sparsity_sought(penalty: str) -> float | None:
-    """The percentage of a lasso's `to67`, which seeks the lambda that leads there; None of a lambda
-    itself.
-    """
+    """The percentage in a strength such as `to67`, for which a lambda is sought; None for a lambda itself."""
     return float(penalty.removeprefix(SOUGHT)) if penalty.startswith(SOUGHT) else None
 
 
@@ -127,7 +126,7 @@ def _components(arguments: tuple[str, ...]) -> dict[str, str]:
 
 def _count(arguments: tuple[str, ...]) -> dict[str, str]:
     if not arguments or not re.fullmatch(r"[1-9]\d*", arguments[0]):
-        raise ValueError("how many components, from 1 on, is needed")
+        raise ValueError("a number of components, at least 1, is needed")
     return {"count": arguments[0], **_schedule(arguments[1:])}
 
 
@@ -178,7 +177,7 @@ def _ticket(step: Step, before: tuple[Step, ...], form: str) -> str | None:
 def _of_known_architecture(
     misfit: Callable[[Config, Chain], str | None],
 ) -> Callable[[Config, Chain], str | None]:
-    """A question to the recipe's architecture; of an import, which brings its own, it is not asked."""
+    """Wrap a check of the recipe's architecture, which is skipped for an import, since it brings its own."""
     return lambda config, chain: None if chain.root.kind.imports else misfit(config, chain)
 
 
@@ -249,21 +248,22 @@ def selected(chain: Chain) -> Path:
 
 
 def latest(chain: Chain) -> Path:
-    """The parent's latest checkpoint, where several steps are phases of one training; of a parent that does
-    not train its only one.
+    """The parent's latest checkpoint, for steps that are phases of one training.
+
+    If the parent does not train, it is its only checkpoint.
     """
     parent = known(chain.parent)
     return paths.model(parent) / paths.LAST if parent.last.kind.trains else selected(chain)
 
 
 def unrounded(chain: Chain) -> Path:
-    """The parent's checkpoint, or what it has rounded: that is trained, not its rounding."""
+    """The checkpoint of the parent before rounding, since training updates unrounded weights."""
     parent = known(chain.parent)
     return paths.checkpoint_of(known(parent.parent) if parent.last.kind.leaves == INT8 else parent)
 
 
 def kept_on_the_way(chain: Chain) -> Path:
-    """The checkpoint that the parent's training has kept at the percentage that the step names."""
+    """The checkpoint that the parent's training saved at the percentage in the step's argument."""
     directory, percent = paths.model(known(chain.parent)), chain.last["percent"]
     return directory / paths.INITIAL if percent == INITIAL else paths.snapshot(directory, percent)
 
@@ -288,12 +288,12 @@ def _drawn(config: Config, chain: Chain) -> dict[str, Any]:
 
 
 def prunable(config: Config, chain: Chain) -> dict[str, Any]:
-    """Which weights of a recipe's model a percentage counts."""
+    """Which weights of a recipe's model a pruning percentage counts."""
     return {"prunable": config.recipe(chain.recipe)["prunable"]}
 
 
 def dead_rule(config: Config, chain: Chain) -> dict[str, Any]:
-    """When a group of a recipe's model is dead."""
+    """The rule for dead groups in a recipe's model."""
     return {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
 
 
@@ -311,26 +311,27 @@ def _checkpoint(config: Config, chain: Chain) -> dict[str, Path]:
 class StepKind:
     """A kind of step.
 
-    `usage`: how it is written; `read_arguments` reads what stands between its hyphens. `about`: what it does,
-    in the words of docs/chains.md. `module`: the module of `steps/` that makes it. `rule`: the rule of
-    models.smk that runs it. `version`: it grows when the implementation changes what the step computes.
+    `usage`: its spelling; `read_arguments` reads the parts between hyphens. `about`: what it does, as
+    docs/chains.md prints it. `module`: the module of `steps/` that makes it. `rule`: the rule of
+    models.smk that runs it. `version`: raised when the implementation changes what the step computes.
 
-    `follows`: the forms of a model it may follow; none for the root of a chain. `leaves`: the form it leaves,
-    or None where the parent's form stays. `refuses`: why it cannot follow these steps, which leave a model of
-    this form.
+    `follows`: the forms of models it may follow; empty for the root of a chain. `leaves`: the form it
+    leaves, or None if the parent's form stays. `refuses`: the reason why it cannot follow these steps,
+    which leave a model of this form, or None.
 
     `begins_with`: the checkpoint that it begins with; `reads_too`: other checkpoints that it reads.
-    `needs_order`: it takes the `count` least important components of its parent, by the parent's analysis
-    `order`. `own_files`: the user's own files that it reads, by name; the digest has their content.
+    `needs_order`: it takes the `count` least important components of its parent, from the parent's
+    analysis `order`. `own_files`: the user's own files that it reads, by name; their content enters the
+    digest.
 
-    `settings`: what it depends on of the configuration beside its schedule. `of_transformers`: only a
-    Transformer can take it. `misfit`: why a recipe cannot take it.
+    `settings`: the part of the configuration it depends on besides its schedule. `of_transformers`: it
+    needs a Transformer. `misfit`: the reason why a recipe cannot have it, or None.
 
-    `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask, by
-    `pruning/selection.py`), not a model. `draws`: it begins with newly drawn weights; `redraws`: with others
-    than its ancestors had. `competes`: the parent may be selected, as the checkpoint of update 0.
-    `continues`: it trains a dense model on and does nothing else to it, as controls are trained. `snapshot`:
-    it takes a checkpoint from the training before it and makes none.
+    `trains`: it updates weights by a schedule of the recipe. `selects`: it stores a choice (a mask, see
+    `pruning/selection.py`), not a model. `draws`: it begins with newly drawn weights; `redraws`: with
+    other weights than its ancestors began with. `competes`: the parent may be selected, as the
+    checkpoint of update 0. `continues`: it only trains a dense model further, like controls. `snapshot`:
+    it takes a checkpoint from the training before it and makes none itself.
     """
 
     name: str
@@ -370,12 +371,13 @@ class StepKind:
 
     @property
     def slices(self) -> bool:
-        """Whether it takes weights out of the model's shape and trains none."""
+        """Whether it changes the model's shape without training."""
         return self.leaves == SLICED and not self.trains
 
     def reads(self, chain: Chain) -> set[Path]:
-        """The checkpoints of other models that making a chain's last step reads; the masks that it reads too
-        are never freed.
+        """The checkpoints of other models that a chain's last step reads.
+
+        Masks that it reads as well are not included, since they are never freed.
         """
         return {self.begins_with(chain), *self.reads_too(chain)} if chain.parent else set()
 
@@ -423,7 +425,7 @@ STEP_KINDS = {
             name="prune",
             usage="prune-<scheme>-<percent>[-<class>]",
             about=(
-                "sets the smallest weights to zero; with a class, only what the same pruning takes of that "
+                "sets the smallest weights to zero; with a class, only those among them that are in this "
                 "weight class"
             ),
             read_arguments=_scheme_and_percent,
@@ -601,7 +603,7 @@ STEP_KINDS = {
             name="at",
             usage="at-<percent>",
             about=(
-                "takes the checkpoint this far through the training before it; `train/at-0` has the "
+                "takes the checkpoint after this percentage of the training before it; `train/at-0` has the "
                 "initial weights"
             ),
             read_arguments=_part_of_training,
@@ -618,8 +620,9 @@ STEP_KINDS = {
 
 
 def of_rule(rule: str) -> str:
-    """The steps that a rule makes, with those that select right before them: the constraint of its
-    wildcard.
+    """The steps that a rule makes, as the constraint of its wildcard.
+
+    Selecting steps directly before them are included.
     """
     made = "|".join(kind.name for kind in STEP_KINDS.values() if kind.rule == rule)
     selecting = "|".join(kind.name for kind in STEP_KINDS.values() if kind.selects)

@@ -1,5 +1,6 @@
-"""What subwords are called, by their settings: the name of their folder, their files, their kind. Reads no
-text and no model.
+"""Names of subwords, derived from their settings: the name of their folder, their files, their kind.
+
+No text and no model is read.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
 EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
-_MARKS = {"sentencepiece": "\u2581", "bpe": "@@"}  # a word's beginning, and a piece that goes on
-# of a dictionary's pieces, from which on they are of these subwords: some texts hold a mark or two themselves
+_MARKS = {
+    "sentencepiece": "\u2581",
+    "bpe": "@@",
+}  # at the beginning of a word; after a piece that is continued
+# Share of pieces with a mark above which a dictionary is of this kind, since text itself may contain marks.
 _MARKED = 0.1
 
 
 def name_of(settings: Mapping[str, Any]) -> str:
-    """A readable folder name, different for different settings: `sentencepiece-joint-4000`,
-    `bpe-joint-100-moses`.
-    """
+    """A readable folder name, unique for the settings: `sentencepiece-joint-4000`, `bpe-joint-100-moses`."""
     if settings["type"] == "given":
         return f"given-{settings['name']}"
     resolved = with_defaults(settings)
@@ -37,14 +39,15 @@ def name_of(settings: Mapping[str, Any]) -> str:
 
 
 def kind_of(model: str | Path | None) -> str:
-    """The type of given subwords: a SentencePiece model is told by its suffix, other files are BPE codes, and
-    without one words are.
+    """The kind of given subwords: SentencePiece for the suffix `.model`, otherwise BPE.
+
+    Without a file the kind is words.
     """
     return "words" if not model else "sentencepiece" if str(model).endswith(".model") else "bpe"
 
 
 def marked_as(dictionary: Sequence[str]) -> str | None:
-    """The type of subwords whose mark the pieces in a dictionary's lines have; None where they have none."""
+    """The kind of subwords whose marks the pieces of a dictionary have; None if they have no marks."""
     pieces = [line.rsplit(" ", 1)[0] for line in dictionary]
     marked = {
         "sentencepiece": sum(piece.startswith(_MARKS["sentencepiece"]) for piece in pieces),

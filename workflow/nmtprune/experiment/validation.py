@@ -1,4 +1,4 @@
-"""Validate what YAML files say against the JSON schemas, and explain each mistake in one sentence."""
+"""Validate YAML files against the JSON schemas, and explain each mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from nmtprune.experiment import names, schemas
 from nmtprune.foundation.errors import UserError, suggest
 
-LONGEST_SHOWN = 80  # characters of a value in a message
+LONGEST_SHOWN = 80  # most characters of a value in a message
 
 
 @functools.cache
@@ -30,7 +30,10 @@ def _validator(name: str) -> Any:
 
 
 def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
-    """The keyword of JSON Schema; `$` is the end of the text, and not also before a last line end."""
+    """The keyword `pattern` of JSON Schema; `$` matches only at the end of the text.
+
+    In Python it would also match before a last newline.
+    """
     from jsonschema import ValidationError
 
     if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
@@ -38,15 +41,16 @@ def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[
 
 
 def _alternatives(error: Any) -> bool:
-    """Whether an error is that of keys which exclude each other."""
+    """Whether an error is about keys that exclude each other."""
     return error.validator == "oneOf" and all(
         set(branch) == {"required"} for branch in error.validator_value[:1]
     )
 
 
 def _nearest(error: Any) -> Any:
-    """Of a value that fits no branch of a `oneOf` or `anyOf`: the mistake in the branch that has the
-    fewest.
+    """For a value that fits no branch of a `oneOf` or `anyOf`, the mistake to report.
+
+    It is in the branch with the fewest errors.
     """
     while error.context and not _alternatives(error):
         branches: dict[Any, list[Any]] = {}
@@ -94,13 +98,13 @@ def _explain(error: Any, where: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as messages show it, cut where it is long."""
+    """A value as shown in messages, cut if it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
 
 def validate(value: Any, schema: str, where: str) -> None:
-    """Check a value against schemas/<schema>.schema.json. Raises UserError, a line per mistake."""
+    """Check a value against schemas/<schema>.schema.json; raises UserError with a line for each mistake."""
     errors = sorted(_validator(schema).iter_errors(value), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
         raise UserError(*dict.fromkeys(_explain(error, where) for error in errors))

@@ -1,4 +1,4 @@
-"""The weight classes of an architecture by name, without building it. Needs no PyTorch."""
+"""The weight classes of an architecture by name, without building it; no PyTorch is needed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ EMBEDDINGS = frozenset({"source embedding", "target embedding", "softmax"})
 
 
 def class_names(architecture: Mapping[str, Any]) -> list[str]:
-    """The weight classes of See et al. 2016 (3.2) that a recipe's architecture has, in the order of their
-    figure 4.
+    """The weight classes of See et al. 2016 (3.2) in a recipe's architecture, in the order of their figure 4.
 
-    Tied embeddings are one class, by the first of their names, and so are tied decoder layers.
+    Tied embeddings are one class, with the first of their names, and so are tied decoder layers.
     """
     source, target = architecture.get("encoder_layers", 0), architecture.get("decoder_layers", 0)
     if architecture.get("tied_decoder_layers"):
