@@ -385,7 +385,7 @@ SEPARATORS = [
 ]
 
 
-def spoil(draw, data):
+def spoil(draw, data):  # noqa: C901 - a case for each kind of edit
     """One random edit of a file of a corpus, in bytes."""
     lines = data.split(b"\n")
     place = draw.randrange(len(lines))

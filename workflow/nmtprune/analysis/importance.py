@@ -80,10 +80,8 @@ def criticalities_by_sentences(
     alphas: pd.Series,
     epsilon: float,
     settled: bool = False,
-    samples: int = SAMPLES,
-    seed: int = SEED,
 ) -> pd.DataFrame:
-    """Bootstrap replicates over sentences of `criticalities` [samples, components].
+    """Bootstrap replicates over sentences of `criticalities` [SAMPLES, components].
 
     `statistics` [trials, sentences, counts] are those of BLEU. Trial i moves `components[i]` to
     `alphas[i]`; the first trial is the whole model. `settled` selects the second alpha of
@@ -91,8 +89,8 @@ def criticalities_by_sentences(
     """
     trials, sentences = statistics.shape[:2]
     sentence_counts = (
-        np.random.default_rng(seed)
-        .multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples)
+        np.random.default_rng(SEED)
+        .multinomial(sentences, np.full(sentences, 1.0 / sentences), size=SAMPLES)
         .astype(np.float64)
     )
     scores = np.stack(
@@ -104,7 +102,7 @@ def criticalities_by_sentences(
         trials_of = np.flatnonzero((components == component) & (alphas < 1))
         trials_of = trials_of[np.argsort(alphas.to_numpy()[trials_of])]
         holds = np.concatenate(
-            [scores[:, :1] - scores[:, trials_of] < epsilon, np.ones((samples, 1), bool)], axis=1
+            [scores[:, :1] - scores[:, trials_of] < epsilon, np.ones((SAMPLES, 1), bool)], axis=1
         )
         if settled:
             holds = np.flip(np.logical_and.accumulate(np.flip(holds, 1), axis=1), 1)

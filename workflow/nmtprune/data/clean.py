@@ -15,6 +15,7 @@ DROPS = ("empty", "control characters", "too long", "ratio", "duplicate")
 # Unicode's control characters (Cc) except the tab, and its line and paragraph separators, where many programs
 # end a line.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_NO_LIMIT = float("inf")
 
 
 def clean(pairs: Iterable[Pair], cleaning: Mapping[str, Any], counts: Counter[str]) -> Iterator[Pair]:
@@ -31,35 +32,33 @@ def clean(pairs: Iterable[Pair], cleaning: Mapping[str, Any], counts: Counter[st
     * duplicate: an equal pair was kept before, and `duplicates` is `drop` (which needs 100 bytes of
       memory for each pair).
     """
-    control = cleaning.get("control_characters", "replace")
-    max_words = cleaning.get("max_words") or float("inf")
-    max_characters = cleaning.get("max_characters") or float("inf")
-    max_ratio = cleaning.get("max_ratio") or float("inf")
-    seen: set[bytes] | None = set() if cleaning.get("duplicates") == "drop" else None
-
-    def reason(source: str, target: str) -> str | None:
-        if not source or not target:
-            return "empty"
-        if control == "drop" and (_CONTROL.search(source) or _CONTROL.search(target)):
-            return "control characters"
-        words = len(source.split()), len(target.split())
-        if max(words) > max_words or max(len(source), len(target)) > max_characters:
-            return "too long"
-        if max(words) > max_ratio * min(words):
-            return "ratio"
-        if seen is not None:
-            key = hashlib.blake2b(f"{source}\n{target}".encode(), digest_size=16).digest()
-            if key in seen:
-                return "duplicate"
-            seen.add(key)
-        return None
-
+    seen: set[bytes] = set()
     for source, target, *labels in pairs:
         counts["read"] += 1
-        if control == "replace":
+        if cleaning.get("control_characters", "replace") == "replace":
             source, target = (_CONTROL.sub(" ", side) for side in (source, target))
         source, target = source.strip(), target.strip()
-        dropped = reason(source, target)
+        dropped = _reason(source, target, cleaning)
+        if not dropped and cleaning.get("duplicates") == "drop":
+            key = hashlib.blake2b(f"{source}\n{target}".encode(), digest_size=16).digest()
+            dropped = "duplicate" if key in seen else None
+            seen.add(key)
         counts[dropped or "kept"] += 1
         if not dropped:
             yield source, target, *labels
+
+
+def _reason(source: str, target: str, cleaning: Mapping[str, Any]) -> str | None:
+    """The first reason of `DROPS`, except `duplicate`, that applies to a pair; None if none does."""
+    if not source or not target:
+        return "empty"
+    if cleaning.get("control_characters") == "drop" and (_CONTROL.search(source) or _CONTROL.search(target)):
+        return "control characters"
+    words, characters = (len(source.split()), len(target.split())), (len(source), len(target))
+    if max(words) > (cleaning.get("max_words") or _NO_LIMIT):
+        return "too long"
+    if max(characters) > (cleaning.get("max_characters") or _NO_LIMIT):
+        return "too long"
+    if max(words) > (cleaning.get("max_ratio") or _NO_LIMIT) * min(words):
+        return "ratio"
+    return None

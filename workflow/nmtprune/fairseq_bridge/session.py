@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
@@ -100,13 +99,12 @@ def configuration(
     seed: int,
     device: str,
     model: Any = None,
-    folder: Path = Path("checkpoints"),
 ) -> Any:
     """The configuration of one training in fairseq's form.
 
-    `model`: the model's part of a checkpoint's configuration, in place of `architecture`. `folder`:
-    where fairseq writes files when a training breaks. Raises UserError if the device or the precision is
-    not available.
+    `data`: options for the data, and for the folder where fairseq writes files when a training breaks
+    (`--save-dir`). `model`: the model's part of a checkpoint's configuration, in place of `architecture`.
+    Raises UserError if the device or the precision is not available.
     """
     cuda = devices.torch_device(device) == "cuda"
     name = architecture_of(model) if model is not None else architecture[architecture.index("--arch") + 1]
@@ -127,7 +125,7 @@ def configuration(
         "--data-buffer-size",
         "2",
     ]
-    argv += ["--no-progress-bar", "--distributed-world-size", str(workers), "--save-dir", str(folder)]
+    argv += ["--no-progress-bar", "--distributed-world-size", str(workers)]
     if chosen.used != "fp32" and not chosen.autocast:
         argv += [f"--{chosen.used}"]
     if not cuda:

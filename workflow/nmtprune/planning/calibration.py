@@ -208,10 +208,9 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     cfg = session.configuration(
         arguments.of_architecture(recipe["architecture"]),
         schedule.altered(accumulate=1),
-        arguments.of_data(folder, "source", "target"),
+        [*arguments.of_data(folder, "source", "target"), "--save-dir", str(folder)],
         1,
         config.settings["device"],
-        folder=folder,
     )
     trainer = session.start(cfg, 1)
     trainer.autocast = precision.of_schedule(config, chain.recipe, chain.root.schedule).autocast

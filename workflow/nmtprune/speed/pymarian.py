@@ -17,7 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,18 +94,6 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
         read.add(name)
         return model.weights[name].detach()
 
-    def affine(name: str, marian: str, suffix: str) -> dict[str, Any]:
-        return {
-            f"{marian}_W{suffix}": get(f"{name}.weight").T,
-            f"{marian}_b{suffix}": get(f"{name}.bias")[None],
-        }
-
-    def layer_norm(name: str, marian: str) -> dict[str, Any]:
-        return {
-            f"{marian}_ln_scale": get(f"{name}.weight")[None],
-            f"{marian}_ln_bias": get(f"{name}.bias")[None],
-        }
-
     embeddings = get("encoder.embed_tokens.weight")
     for name in ("decoder.embed_tokens.weight", "decoder.output_projection.weight"):
         if not get(name).equal(embeddings):
@@ -113,20 +101,39 @@ def parameters(model: Model) -> dict[str, numpy.ndarray]:
     tensors = {"Wemb": embeddings[_rows(model)]}
     for side, attentions in _SUB_LAYERS.items():
         for index in range(_depth(model, side)):
-            ours, theirs = f"{side}.layers.{index}", f"{side}_l{index + 1}"
-            for attention, marian in attentions.items():
-                for projection, suffix in _PROJECTIONS.items():
-                    tensors |= affine(f"{ours}.{attention}.{projection}", f"{theirs}_{marian}", suffix)
-                tensors |= layer_norm(f"{ours}.{attention}_layer_norm", f"{theirs}_{marian}_Wo")
-            tensors |= affine(f"{ours}.fc1", f"{theirs}_ffn", "1")
-            tensors |= affine(f"{ours}.fc2", f"{theirs}_ffn", "2")
-            tensors |= layer_norm(f"{ours}.final_layer_norm", f"{theirs}_ffn_ffn")
+            tensors |= _layer(get, f"{side}.layers.{index}", f"{side}_l{index + 1}", attentions)
     unread = model.weights.keys() - read
     left = sorted(name for name in unread if not name.endswith((".version", "._float_tensor")))
     if left:
         raise ValueError(f"Marian has no parameter for `{left[0]}`")
     _check_uniform(tensors, embeddings.shape[1])
     return {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def _layer(
+    get: Callable[[str], Any], ours: str, theirs: str, attentions: Mapping[str, str]
+) -> dict[str, Any]:
+    """The parameters of one layer by Marian's names. `get`: a function from our names to tensors."""
+
+    def affine(name: str, marian: str, suffix: str) -> dict[str, Any]:
+        return {
+            f"{theirs}_{marian}_W{suffix}": get(f"{ours}.{name}.weight").T,
+            f"{theirs}_{marian}_b{suffix}": get(f"{ours}.{name}.bias")[None],
+        }
+
+    def layer_norm(name: str, marian: str) -> dict[str, Any]:
+        return {
+            f"{theirs}_{marian}_ln_scale": get(f"{ours}.{name}.weight")[None],
+            f"{theirs}_{marian}_ln_bias": get(f"{ours}.{name}.bias")[None],
+        }
+
+    tensors = {}
+    for attention, marian in attentions.items():
+        for projection, suffix in _PROJECTIONS.items():
+            tensors |= affine(f"{attention}.{projection}", marian, suffix)
+        tensors |= layer_norm(f"{attention}_layer_norm", f"{marian}_Wo")
+    tensors |= affine("fc1", "ffn", "1") | affine("fc2", "ffn", "2")
+    return tensors | layer_norm("final_layer_norm", "ffn_ffn")
 
 
 def _check_uniform(tensors: Mapping[str, Any], width: int) -> None:

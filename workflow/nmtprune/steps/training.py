@@ -25,7 +25,7 @@ from nmtprune.store import checkpoints
 from nmtprune.store.model import positions
 from nmtprune.store.state import outputs_of
 from nmtprune.training.events import Events
-from nmtprune.training.loop import Training
+from nmtprune.training.loop import Selection, Training
 from nmtprune.training.masks import Masked
 from nmtprune.training.rounded import Rounded
 from nmtprune.training.treatment import Treatment
@@ -84,13 +84,13 @@ def train(
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     task, data = config.task(chain.task), config.data_folder(chain)
     architecture = config.recipe(chain.recipe)["architecture"]
+    in_data = arguments.of_data(paths.binarised(data), task["source"], task["target"])
     cfg = session.configuration(
         arguments.of_architecture(architecture),
         schedule,
-        arguments.of_data(paths.binarised(data), task["source"], task["target"]),
+        [*in_data, "--save-dir", str(state)],
         order_seed(chain),
         config.settings["device"],
-        folder=state,
         model=begun.options,
     )
     of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # our LSTM takes `init_scale` as an option
@@ -106,14 +106,14 @@ def train(
             session.checkpoint(trainer.configuration, session.weights(trainer), 0), outputs / paths.INITIAL
         )
     shown = config.settings["tensorboard"] and trainer.is_data_parallel_master
+    trainer.updates_before = updates_before(config, chain)
+    of_weights = development_bleu(config, chain, cfg.model) if schedule.select == "bleu" else None
     progress = Training(
         trainer,
         schedule,
         state,
         [*_held(chain), *treatments],
-        parent_competes=chain.last.kind.competes,
-        development_bleu=development_bleu(config, chain, cfg.model) if schedule.select == "bleu" else None,
-        updates_before=updates_before(config, chain),
+        Selection(chain.last.kind.competes, of_weights),
         events=Events(paths.events(chain)) if shown else None,
     ).run()
     if trainer.is_data_parallel_master:

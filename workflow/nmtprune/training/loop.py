@@ -58,12 +58,21 @@ class Progress:
         return ", ".join([first, *(f"{used} from update {updates + 1}" for updates, used in later)])
 
 
+@dataclass(frozen=True)
+class Selection:
+    """How a training selects its checkpoint: whether the parent competes, and how BLEU is measured.
+
+    `development_bleu`: a function from weights to BLEU, needed if the schedule selects by BLEU.
+    """
+
+    parent_competes: bool
+    development_bleu: Callable[[Mapping[str, Tensor]], float] | None = None
+
+
 class Training:
     """One training step; `run` returns when `state/` holds the selected and last checkpoints and the history.
 
-    `updates_before`: updates of the weights in earlier trainings; the order of batches and dropout
-    continue from there. `development_bleu`: a function from weights to BLEU, needed if the schedule
-    selects by BLEU.
+    The order of batches and dropout continue from the trainer's `updates_before`.
     """
 
     def __init__(
@@ -72,18 +81,14 @@ class Training:
         schedule: Schedule,
         state: Path,
         treatments: Sequence[Treatment],
-        parent_competes: bool,
-        development_bleu: Callable[[Mapping[str, Tensor]], float] | None = None,
-        updates_before: int = 0,
+        selection: Selection,
         events: Events | None = None,
     ) -> None:
         self.trainer, self.schedule, self.state = trainer, schedule, state
-        self.treatments, self.parent_competes = treatments, parent_competes
-        self.development_bleu, self.events = development_bleu, events
+        self.treatments, self.selection, self.events = treatments, selection, events
         self.precision = precision.decide(
             schedule.precision, trainer.device.type, session.architecture_of(trainer.configuration.model)
         )
-        trainer.updates_before = updates_before
         self.average: Average | None = None
         self.progress = Progress()
         self.master = trainer.is_data_parallel_master
@@ -104,7 +109,7 @@ class Training:
         self._begin_average()
         self._resume(batches)
         self._settle_precision()
-        if progress.update == 0 and self.parent_competes:
+        if progress.update == 0 and self.selection.parent_competes:
             self._validate(batches.epoch)
         while progress.update < updates and not progress.stopped_early:
             groups = session.GroupedIterator(
@@ -114,25 +119,27 @@ class Training:
             for samples in groups:
                 if not self._update(samples, batches.epoch):
                     continue
-                if progress.update in self.snapshots:
-                    with self._averaged():
-                        self._write(paths.snapshot(outputs_of(self.state), self.snapshots[progress.update]))
-                resets = progress.update in self.schedule.reset_after
-                validated = (
-                    resets
-                    or progress.update == updates
-                    or self._since_reset() % self.schedule.validate_every == 0
-                )
-                if validated:
-                    self._validate(batches.epoch)
-                if resets:
-                    self._reset()
-                if validated or time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES:
-                    self._save(batches)
+                self._follow(batches)
                 if progress.update >= updates or progress.stopped_early:
                     break
         self._write(outputs_of(self.state) / paths.LAST)
         return progress
+
+    def _follow(self, batches: Any) -> None:
+        """Do what the schedule asks for after an update: keep a snapshot, validate, reset, save."""
+        update = self.progress.update
+        if update in self.snapshots:
+            with self._averaged():
+                self._write(paths.snapshot(outputs_of(self.state), self.snapshots[update]))
+        resets = update in self.schedule.reset_after
+        last = update == self.schedule.updates
+        validated = resets or last or self._since_reset() % self.schedule.validate_every == 0
+        if validated:
+            self._validate(batches.epoch)
+        if resets:
+            self._reset()
+        if validated or time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES:
+            self._save(batches)
 
     def _update(self, samples: list, epoch: int) -> bool:
         """Make one update; return False if half precision overflowed and fairseq lowered its loss scale.
@@ -227,7 +234,7 @@ class Training:
             "target_words_per_second": trained / sums["seconds"] if trained else None,
         }
         if self.schedule.select == "bleu":
-            row["dev_bleu"] = known(self.development_bleu)(session.weights(self.trainer))
+            row["dev_bleu"] = known(self.selection.development_bleu)(session.weights(self.trainer))
         for treatment in self.treatments:
             treatment.after_validation()
         row |= columns
