@@ -549,7 +549,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, (function, positional) in VERBS.items():
         does = " ".join((function.__doc__ or "").split())
-        shown = {} if name in INTERNAL else {"help": does}
+        shown: dict[str, Any] = {} if name in INTERNAL else {"help": does}
         verb = verbs.add_parser(name, description=does, **shown)
         for argument in positional:
             _add(verb, argument, POSITIONAL.get(f"{name} {argument}") or POSITIONAL[argument])

@@ -151,7 +151,7 @@ class ObservedEngine(FairseqEngine):
         parts = self._parts(component)
         return parts and (parts[1] or parts[2], parts[3])
 
-    def _parts(self, component: Component) -> tuple[nn.Module, nn.Module | None, nn.Module, nn.Module] | None:
+    def _parts(self, component: Component) -> tuple[Any, Any, Any, Any] | None:
         """A component's layer, its layer norm with pre-norm, its first module and its last one."""
         sub_layer = sub_layer_of(component)
         layer = getattr(self._model, sub_layer.side).layers[sub_layer.layer]
@@ -202,7 +202,7 @@ def _attention(
     return gathered
 
 
-def _self_attention(module: nn.Module, normed: nn.Module, hidden_later: bool) -> Callable[[Tensor], Tensor]:
+def _self_attention(module: Any, normed: nn.Module, hidden_later: bool) -> Callable[[Tensor], Tensor]:
     """Self-attention [length, d] -> [length, d]; with `hidden_later`, no position sees later ones."""
     heads = module.heads if hasattr(module, "heads") else module.num_heads
     if not heads:

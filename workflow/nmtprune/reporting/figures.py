@@ -109,7 +109,7 @@ def lines(axes: Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
 
     The markers of dashed lines are hollow. No legend is drawn; that is left to the caller.
     """
-    dashes = {name: each.dashes for name, each in looks.items()}
+    dashes: dict[str, Any] = {name: each.dashes for name, each in looks.items()}
     whiskers: dict[str, Any] = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
     seaborn.lineplot(
         points,

@@ -52,7 +52,7 @@ def scores(
 @functools.lru_cache(maxsize=1)
 def _model(path: str) -> Any:
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
-    from comet import load_from_checkpoint  # pyright: ignore[reportMissingImports] - optional
+    from comet import load_from_checkpoint  # pyright: ignore[reportAttributeAccessIssue] - the library
 
     try:
         return load_from_checkpoint(path, local_files_only=True)

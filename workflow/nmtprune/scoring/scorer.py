@@ -14,6 +14,7 @@ import numpy as np
 
 from nmtprune.experiment.config import TRAINING_SAMPLE
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.subwords import Side
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import evenly_spaced, read_lines, write_lines
 from nmtprune.pruning.slicing import macs_per_word
@@ -224,7 +225,7 @@ class Scorer:
     def _decode(self, pieces: list[str]) -> str:
         return self._subwords.decode(" ".join(pieces)) if pieces else ""
 
-    def _encode(self, side: str, line: str) -> list[str]:
+    def _encode(self, side: Side, line: str) -> list[str]:
         return pieces_of(self._subwords.encode(side, line))
 
     def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:

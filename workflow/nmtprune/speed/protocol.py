@@ -148,6 +148,7 @@ class Working(Protocol):
 
     def run(self, batch_size: int) -> Run:
         """Translate the set once, in batches of `batch_size` sentences."""
+        ...
 
     def __enter__(self) -> Working: ...
 

@@ -227,11 +227,11 @@ class Peer:
     """
 
     def __init__(self, folder: Path, search: Mapping[str, Any]) -> None:
-        import pymarian  # pyright: ignore[reportMissingImports] - in a Python of its own
+        from pymarian import Translator  # pyright: ignore[reportAttributeAccessIssue] - the library
 
         # pymarian splits its options at spaces, so that the folder's path cannot be among them
         with contextlib.chdir(folder):
-            self._translator = pymarian.Translator(
+            self._translator = Translator(
                 models=MODEL,
                 vocabs=[VOCABULARY] * 2,
                 cpu_threads=1,

@@ -19,9 +19,11 @@ class Subwords(Protocol):
 
     def encode(self, side: Side, line: str) -> str:
         """A raw line as pieces."""
+        ...
 
     def decode(self, pieces: str) -> str:
         """Pieces of the target as a raw line."""
+        ...
 
 
 def translate_lines(
