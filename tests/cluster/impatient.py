@@ -1,5 +1,6 @@
-"""Snakemake that looks after its jobs every two seconds. The plug-in waits ten seconds longer each time,
-which is long for a test.
+"""Snakemake that checks its Slurm jobs every two seconds.
+
+The plug-in waits ten seconds longer each time, which is long for a test.
 """
 
 import sys

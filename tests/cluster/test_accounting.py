@@ -1,5 +1,6 @@
-"""A Slurm with accounting, that forgets ended jobs at once; account, partitions and kind of GPU named in the
-profile.
+"""A Slurm with accounting that forgets ended jobs at once.
+
+Account, partitions and kind of GPU are named in the profile.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm that keeps no accounting, by the profile as it is shipped."""
+"""The workflow on a real Slurm without accounting, with the shipped profile."""
 
 import os
 import shutil

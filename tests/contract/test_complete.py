@@ -1,6 +1,4 @@
-"""Every private name of a library that the package uses is in a contract, and a broken contract says what is
-broken.
-"""
+"""Every private name of a library that the package uses has a contract, and a broken one names the cause."""
 
 import ast
 import tomllib

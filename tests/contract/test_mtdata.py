@@ -1,4 +1,4 @@
-"""What is used of mtdata, which documents its command line alone."""
+"""What is used of mtdata, which documents only its command line."""
 
 import pytest
 from support.contract import broken, entries

@@ -1,5 +1,6 @@
-"""What workflow/rules asks of Snakemake's own objects: its documentation knows nothing of `workflow` inside a
-Snakefile.
+"""What workflow/rules uses of Snakemake's own objects.
+
+Snakemake's documentation does not describe `workflow` inside a Snakefile.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Bad inputs: one clear sentence each, before the first job, no traceback, and nothing is lost."""
+"""Bad inputs: each gives one clear sentence before the first job, without traceback, and nothing is lost."""
 
 import shutil
 import sys

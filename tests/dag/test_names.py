@@ -1,6 +1,4 @@
-"""Names, values and paths on their way through Snakemake: taken as they are, or refused in a sentence; no
-stray files.
-"""
+"""Names, values and paths pass through Snakemake unchanged or are refused in a sentence; no stray files."""
 
 import os
 

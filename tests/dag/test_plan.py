@@ -1,4 +1,4 @@
-"""Plans know the jobs of a run without Snakemake, and they know the same ones."""
+"""Plans know the jobs of a run without Snakemake, and the jobs are the same."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Dry runs: every preset resolves quickly, into the jobs that its tables need, and a change reruns what
-depends on it.
-"""
+"""Dry runs: every preset resolves quickly into the jobs of its tables, and changes rerun their dependents."""
 
 import csv
 import re

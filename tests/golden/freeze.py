@@ -1,20 +1,18 @@
-"""What must not change by accident, frozen: identities of all models, the job graph of every preset, and the
-numbers of rendered pages.
+"""Freeze what must not change by accident: identities, job graphs and numbers of rendered pages.
 
-    python tests/golden/freeze.py               all of it, after a change on purpose; then look at what git
-    says has changed python tests/golden/freeze.py jobs tables   some of it: identities, jobs, tables
+    python tests/golden/freeze.py               all of it, after an intended change; then review `git diff`
+    python tests/golden/freeze.py jobs tables   parts of it: identities, jobs, tables
 
-`test_golden.py` works the same out again and compares. A failure names the chain, the job or the cell. Where
-an identity has changed on purpose (a step computes something else, a shipped recipe is another), say in the
-commit why models are made again, and freeze anew. Names of rules, words of captions and the order of jobs are
-no part of it.
+`test_golden.py` computes the same again and compares. A failure names the chain, the job or the cell. If
+an identity has changed on purpose (a step computes something else, a shipped recipe is another), say in
+the commit why models are made again, and freeze anew. Names of rules, words of captions and the order of
+jobs are not frozen.
 
 Pages are rendered from frozen scores (`<preset>.scores.tar.xz`):
 
-    toy      the run of `make demo` that results/reference/toy held (`keep_scores`) paper    made up
-    (`make_scores`, by tests/support/made_up_results.py): three seeds, statistics of sentences, translations,
-    and the
-             kinds of figures that toy lacks
+    toy      the run of `make demo` that results/reference/toy held (`keep_scores`)
+    paper    made up (`make_scores`, by tests/support/made_up_results.py): three seeds, statistics of
+             sentences, translations, and the kinds of figures that toy lacks
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Nothing frozen has changed: identities, jobs and numbers of tables. See freeze.py for what that is and how
-it is frozen anew.
+"""Nothing frozen has changed: identities, jobs and numbers of tables.
+
+See freeze.py for what is frozen and how to freeze it anew.
 """
 
 import csv

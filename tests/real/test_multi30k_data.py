@@ -1,4 +1,4 @@
-"""Multi30k, where it is at hand: its checksums, its size, and subwords that bring its text back."""
+"""Multi30k, if available: its checksums, its size, and subwords that reproduce its text."""
 
 from pathlib import Path
 

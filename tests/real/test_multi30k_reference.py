@@ -1,4 +1,4 @@
-"""The committed real run: its BLEU is what sacrebleu finds on its own hypotheses."""
+"""The committed real run: its BLEU is what sacrebleu computes from its hypotheses."""
 
 import csv
 import functools

@@ -1,4 +1,4 @@
-"""Every benchmark runs, tiny, and prints the ratios that it writes; the page shows them."""
+"""Every benchmark runs with tiny sizes and prints the ratios that it writes; the page shows them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A plan that measures what nothing is known of: every recipe of the run and the least that a job takes."""
+"""A calibrated plan measures all unknown costs: every recipe of the run, and the least cost of a job."""
 
 import re
 

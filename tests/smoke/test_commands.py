@@ -1,8 +1,8 @@
-"""What we print works: every command of README.md and docs/, and every command in a message, is given as it
-is printed.
+"""Every printed command works as printed: those of README.md and docs/, and those in messages.
 
-They are given in a copy of the repository's root, after the example of `nmtprune init`, made smaller, has
-been run by the printed command. What cannot be run here is tried as far as it can be, with the reason.
+They are run in a copy of the repository's root, after the example of `nmtprune init`, made smaller, has
+been run by the printed command. Commands that cannot be run here are tried as far as possible, with the
+reason.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`--sdm conda`, with a conda that only pretends: jobs run in the environment that it has made. No real conda
-was tried.
+"""`--sdm conda` with a pretended conda: jobs run in the environment that it makes.
+
+No real conda is tried.
 """
 
 import os

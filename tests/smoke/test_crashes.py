@@ -1,5 +1,6 @@
-"""Whatever happens to a run, one sentence says so, nothing is lost, and the same command ends with the same
-tables.
+"""Whatever happens to a run, one sentence reports it and nothing is lost.
+
+The same command then ends with the same tables.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Snakemake makes again what is not current, whatever the dates say, and again until it is made."""
+"""Snakemake makes outdated files again, whatever their dates, until they are made."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The whole workflow by Snakemake on the micro task, from nothing to tables."""
+"""The whole workflow in Snakemake on the micro task, from nothing to tables."""
 
 import base64
 import csv

@@ -1,5 +1,6 @@
-"""A real run whose space is freed: nothing is made again for it, and what is needed again comes back as it
-was.
+"""A real run whose space is freed: nothing is made again for it.
+
+Weights that are needed again come back unchanged.
 """
 
 from __future__ import annotations

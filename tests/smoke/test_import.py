@@ -1,4 +1,4 @@
-"""A model that stock fairseq trained elsewhere, brought in by five lines of configuration."""
+"""A model trained by stock fairseq elsewhere is imported by five lines of configuration."""
 
 import csv
 import json

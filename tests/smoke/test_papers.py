@@ -1,4 +1,4 @@
-"""Every table and figure of every paper by Snakemake on the micro task, from nothing to the page."""
+"""Every table and figure of every paper in Snakemake on the micro task, from nothing to the page."""
 
 import csv
 import itertools

@@ -1,9 +1,9 @@
-"""A folder of results that an earlier version has made (tests/golden/upgrade.tar.xz) opens, goes on, renders
-and exports.
+"""Results of an earlier version can be opened, continued, rendered and exported.
 
-Commit dfd2d07 made it: trainings, masks and scores of a task and recipe in the user's own folder, and one
-training stopped after 16 of its 24 updates. The run asks for own chains, so that tables of papers may change.
-The archive stays as it is: a version that cannot take it up costs users their models.
+Commit dfd2d07 made them (tests/golden/upgrade.tar.xz): trainings, masks and scores of a task and recipe
+in the user's own folder, and one training stopped after 16 of its 24 updates. The run asks for own
+chains, so that tables of papers may change. The archive never changes: a version that cannot continue
+from it costs users their models.
 """
 
 import json

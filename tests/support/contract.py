@@ -1,14 +1,14 @@
-"""What the package relies on inside other libraries, held against their source text, which is read and not
-run.
+"""Contracts: what the package relies on in other libraries, checked in their source text, which is not run.
 
 An entry names a file of the library and a name in it, in one of three forms:
 
     trainer.py Trainer._prepare_sample(self, sample)   a function that takes these parameters in this order
-    and requires no others trainer.py Trainer._optimizer                      a name that a class or a module
-    defines, or a class assigns to `self` trainer.py "valid_step"                            text by which the
-    library asks something of an object of ours
+                                                       and requires no others
+    trainer.py Trainer._optimizer                      a name that a class or a module defines, or that a
+                                                       class assigns to `self`
+    trainer.py "valid_step"                            text by which the library uses an object of ours
 
-In a list of parameters `name=` is passed by name, wherever it stands.
+In a list of parameters, `name=` is passed by name, in any position.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def entries(relied: Mapping[str, list[str]]) -> list[tuple[str, str]]:
 
 
 def broken(library: str, ours: str, entry: str) -> str | None:
-    """Why a library does not have what an entry says, in a sentence; None if it has."""
+    """A sentence on why a library does not have what an entry says; None if it has."""
     parts = _ENTRY.fullmatch(entry)
     assert parts, f"{entry!r} is no entry"
     if parts["name"] and not _used(ours, parts["name"]):
@@ -75,7 +75,7 @@ def broken(library: str, ours: str, entry: str) -> str | None:
 
 
 def _used(ours: str, name: str) -> bool:
-    """Whether the text of a module of ours has a name, or for a constructor the name of its class."""
+    """Whether the text of a module of ours contains a name, or for a constructor the name of its class."""
     word = name.removesuffix(".__init__").rpartition(".")[2]
     folder = WORKFLOW if ours.startswith("rules/") else WORKFLOW / "nmtprune"
     return re.search(rf"\b{word}\b", (folder / ours).read_text(encoding="utf-8")) is not None
@@ -94,9 +94,7 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _assigned(tree: ast.AST) -> set[str]:
-    """Names that are assigned in a class or module: at its own level, as attributes of `self`, and imported
-    ones.
-    """
+    """Names that are assigned or imported in a class or module, or assigned to attributes of `self`."""
     names = {
         alias.asname or alias.name
         for each in ast.iter_child_nodes(tree)

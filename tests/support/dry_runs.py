@@ -15,14 +15,16 @@ def jobs_of(output):
 
 
 def dry_run(workplace, *arguments):
+    """Jobs by rule in a dry run."""
     done = workplace.snakemake("-n", "--quiet", "rules", *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     return jobs_of(done.stdout + done.stderr)
 
 
 def finish(workplace, **settings):
-    """Make all files of a run be there and known to Snakemake, though nothing is run; the own folder may be
-    edited then.
+    """Create all files of a run and make them known to Snakemake without running anything.
+
+    The own folder may be edited afterwards.
     """
     shutil.copytree(MICRO, workplace / "own")
     workplace.configure(own="own", **settings)

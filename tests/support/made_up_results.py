@@ -1,8 +1,8 @@
-"""A folder of results in which no number was measured: what rendering reads, for runs of several seeds that
-nobody has trained yet.
+"""A made-up folder of results for rendering: nothing in it was measured, and no model exists.
 
-Qualities follow from the chain (pruning costs, retraining gives back, seeds differ a little); translations
-are drawn from them, and all scores come from those, so that claims and tables have something to decide.
+Qualities follow from the chain (pruning costs, retraining recovers, seeds differ a little), for several
+seeds. Translations are drawn from them, and all scores follow from those, so that claims and tables have
+something to decide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORD = "abcdefghij"
 
 
 def write(run: Config) -> None:
-    """Write the files under results/ of the working directory."""
+    """Write the files under results/ in the working directory."""
     tables: dict[Path, tuple[list[dict[str, Any]], dict[str, np.ndarray]]] = {}
     for chain in sorted({ancestor for each in papers.chains(run) for ancestor in each.ancestors()}, key=str):
         rows, statistics = tables.setdefault(paths.scores(chain), ([], {}))
@@ -61,7 +61,7 @@ def _draws(chain: Chain, what: str = "") -> np.random.Generator:
 
 
 def _quality(chain: Chain) -> float:
-    """The chance that a word is right."""
+    """The probability that a word is correct."""
     quality = 0.86
     for step in chain.steps:
         match step.kind.name:
@@ -156,7 +156,7 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
 
 
 def _model(run: Config, chain: Chain) -> None:
-    """Manifest, history, norms and translations of the main test set."""
+    """Write manifest, history, norms and translations of the main test set."""
     updates = run.schedule(chain.recipe, chain.last.schedule).updates if chain.last.kind.trains else 0
     facts = {
         "updates": updates,

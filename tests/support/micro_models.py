@@ -1,11 +1,11 @@
-"""Models and development sets of finished chains, as engines take them."""
+"""Models and development sets of finished chains in the form that engines take."""
 
 from nmtprune.experiment import chain, paths
 from nmtprune.store.model import of_chain
 
 
 def model_of(workplace, text):
-    """A chain's model as engines take it."""
+    """The model of a chain."""
     with workplace.inside():
         return of_chain(workplace.config, chain.parse(text))
 
@@ -18,5 +18,5 @@ def pairs(workplace, text, count=40):
     from nmtprune.store.model import read_dictionary
 
     symbols = [read_dictionary(workplace / folder / f"dict.{side}.txt") for side in ("src", "tgt")]
-    found = list(read_pairs(workplace / folder, "valid", ("src", "tgt"), count))
-    return tuple([[symbols[side][piece] for piece in pair[side]] for pair in found] for side in (0, 1))
+    read = list(read_pairs(workplace / folder, "valid", ("src", "tgt"), count))
+    return tuple([[symbols[side][piece] for piece in pair[side]] for pair in read] for side in (0, 1))

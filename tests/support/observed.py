@@ -1,4 +1,4 @@
-"""Models of every architecture whose components can be observed, and sentences for them."""
+"""Models of every architecture with components that can be observed, and sentences for them."""
 
 import json
 
@@ -45,7 +45,7 @@ ARCHITECTURES = {
 
 
 def model(architecture):
-    """A model with random weights of seed 1, layer norms and biases other than their first ones."""
+    """A model with random weights from seed 1, including layer norms and biases."""
     shape = architecture.get("shape")
     stated = SMALL | {key: value for key, value in architecture.items() if key != "shape"}
     argv = [

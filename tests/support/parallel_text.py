@@ -1,4 +1,4 @@
-"""Six sentence pairs, and the subwords that they are tried with."""
+"""Six sentence pairs, and settings of subwords for them."""
 
 EN = [
     "A man in an orange hat stares at something.",

@@ -1,4 +1,4 @@
-"""A run whose scores are made up: no number in this file was measured."""
+"""A run with made-up scores; no number in this file was measured."""
 
 import functools
 import math
@@ -17,10 +17,12 @@ ABSENT = "is not scored yet"
 
 
 class Pretended(Measured):
-    """Scores that are made up: `quality` (0 to 1) of a chain gives its translations; each other measure is a
-    function of the chain, and None is a score that is missing. `gains`: percent of its likelihood that a
-    baseline gains by being trained on; `precision`: of a chain's training; `kept`: whether the statistics of
-    sentences are there.
+    """Made-up measurements.
+
+    `quality` (0 to 1) of a chain determines its translations; each other measure is a function of the
+    chain, and None is a missing score. `gains`: percentage of its likelihood that a baseline gains by
+    further training; `precision`: that of a chain's training; `kept`: whether the statistics of
+    sentences are available.
     """
 
     def __init__(
@@ -107,8 +109,9 @@ class Pretended(Measured):
 
 @functools.cache
 def translated(name: str, quality: float) -> np.ndarray:
-    """[sentences, 10]: BLEU statistics of translations in which a word is right with this probability, drawn
-    by the name.
+    """BLEU statistics [sentences, 10] of translations in which a word is correct with probability `quality`.
+
+    They are drawn with a seed from `name`.
     """
     draws = np.random.default_rng(zlib.crc32(name.encode()))
     totals = np.array([WORDS - order for order in range(4)])
@@ -118,8 +121,10 @@ def translated(name: str, quality: float) -> np.ndarray:
 
 
 def pruned_share(chain):
+    """The share of weights that a chain prunes."""
     return next((float(step["percent"]) / 100 for step in chain.steps if step.kind.name == "prune"), 0)
 
 
 def run_of(*names, seeds=SEEDS, preset="paper"):
+    """A configuration for these papers."""
     return config.from_settings({"preset": preset, "papers": list(names), "seeds": list(seeds)})

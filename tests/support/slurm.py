@@ -1,6 +1,4 @@
-"""What the tests on a real Slurm share: the Slurm itself, workplaces that submit to it, and a look into its
-queue.
-"""
+"""Common parts of the tests on a real Slurm: Slurm itself, workplaces that submit to it, and its queue."""
 
 import fcntl
 import os
@@ -20,7 +18,7 @@ IMPOSSIBLE = 3  # the script's status where a machine can have no such Slurm
 
 
 class ClusterWorkplace(Workplace):
-    """Its Snakemake submits to Slurm, by the profile as it is shipped unless told otherwise."""
+    """A workplace whose Snakemake submits to Slurm, with the shipped profile by default."""
 
     profile = PROFILE
 
@@ -31,10 +29,10 @@ class ClusterWorkplace(Workplace):
 
 @contextmanager
 def slurm(folder, *options, **environment):
-    """A Slurm for a while, and Snakemake's plug-in for it on the path of what is started meanwhile; skips the
-    tests where it cannot be.
+    """A Slurm for the duration of a context, with Snakemake's plug-in on PYTHONPATH.
 
-    A machine has one at a time: a second process of tests waits for it.
+    Skips the tests where Slurm cannot run. A machine has one Slurm at a time, and other test processes
+    wait for it.
     """
     said = folder / "slurm.txt"
     with (
@@ -58,7 +56,10 @@ def slurm(folder, *options, **environment):
 
 
 def _plugin(folder):
-    """In a folder of its own: where it is installed it asks Slurm at every start of Snakemake."""
+    """Install the plug-in in a folder of its own.
+
+    If it were installed as usual, it would ask Slurm at every start of Snakemake.
+    """
     install = [
         sys.executable,
         "-m",
@@ -81,9 +82,7 @@ def _plugin(folder):
 
 
 def jobs_of(chain):
-    """What Slurm knows of the jobs of a chain's last step, in the order of submission, as `scontrol show job`
-    has it.
-    """
+    """The jobs of a chain's last step in Slurm, in the order of submission, as in `scontrol show job`."""
     command = ["squeue", "--noheader", "--sort=i", "--format=%i|%k", "--states=all"]
     rows = [
         line.split("|", 1)
@@ -103,8 +102,9 @@ def _details(number):
 
 
 def wait_for_job(chain, state, process):
-    """The number of the job of a chain's last step, once it is in this state; while the process lives that
-    submits it.
+    """The number of the job of a chain's last step, once it is in this state.
+
+    Fails if the process that submits it ends before.
     """
     while process.poll() is None:
         for job in jobs_of(chain):

@@ -1,4 +1,4 @@
-"""Student Transformers with random weights, of the shapes that are sliced."""
+"""Student Transformers with random weights, in the shapes that tests slice."""
 
 import argparse
 import functools
@@ -23,7 +23,7 @@ STUDENTS = {
 
 @functools.cache
 def student(name):
-    """A random student with large biases: its options and its state, tied tensors tied."""
+    """The options and weights of a random student with large biases; tied tensors are tied."""
     import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models

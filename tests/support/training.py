@@ -1,4 +1,4 @@
-"""Interrupted trainings, and what is compared of finished ones: weights, history and manifest."""
+"""Interrupted trainings, and comparisons of finished ones: weights, history and manifest."""
 
 import contextlib
 import csv
@@ -14,17 +14,19 @@ TIMES = {"seconds", "target_words_per_second"}
 
 
 def weights(file):
-    """Tensors by name. fairseq's `_float_tensor` is memory that nothing ever writes."""
+    """Tensors of a checkpoint by name, without fairseq's `_float_tensor`, which is uninitialised memory."""
     found = checkpoints.read(file)
     state = found.get("model", found)
     return {name: tensor for name, tensor in state.items() if "_float_tensor" not in name}
 
 
 def same(one, two):
+    """Whether two mappings have equal tensors in the same order."""
     return list(one) == list(two) and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def history(directory):
+    """The rows of a history without columns of time."""
     with open(directory / "history.csv", encoding="utf-8") as file:
         return [
             {key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)
@@ -32,10 +34,12 @@ def history(directory):
 
 
 def manifest(directory):
+    """The manifest of a model."""
     return json.loads((directory / "manifest.json").read_text())
 
 
 def assert_same_training(directory, reference):
+    """Assert that two trainings have equal weights, histories and facts."""
     for name in ("model.pt", "last.pt"):
         assert same(weights(directory / name), weights(reference / name)), name
     assert history(directory) == history(reference)
@@ -44,12 +48,12 @@ def assert_same_training(directory, reference):
 
 
 class Killed(BaseException):
-    """Ends a training as nothing in it expects."""
+    """Ends a training by an exception that nothing in it handles."""
 
 
 @contextlib.contextmanager
 def interrupted(monkeypatch, owner, name, at):
-    """Inside, the call number `at` of a function ends everything."""
+    """Context in which call number `at` of a function raises Killed."""
     plain, calls = getattr(owner, name), []
 
     def killing(*arguments, **options):

@@ -1,4 +1,4 @@
-"""Small Transformers of fairseq with random weights, or trained to copy, and random sentences for them."""
+"""Small Transformers of fairseq, random or trained to copy, and random sentences for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHAPE = {
 
 
 def build(arch: str = "transformer", **options: object) -> Model:
-    """A model with random weights, embeddings enlarged so that its distributions are far from uniform."""
+    """A model with random weights, and embeddings enlarged so that its distributions are far from uniform."""
     import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models
@@ -45,7 +45,7 @@ def build(arch: str = "transformer", **options: object) -> Model:
 
 
 def train_to_copy(model: Model, lines: list[list[str]], updates: int = 250) -> Model:
-    """The model after some updates on lines whose target is their source: it knows where to end."""
+    """The model trained to copy lines, so that it knows where to end."""
     from nmtprune.fairseq_bridge.generation import FairseqEngine
 
     engine = FairseqEngine(model, device="cpu")
@@ -67,7 +67,7 @@ def train_to_copy(model: Model, lines: list[list[str]], updates: int = 250) -> M
 
 
 def sentences(generator: random.Random, count: int, shortest: int = 0, longest: int = 12) -> list[list[str]]:
-    """Random lines; w36 and w37 are in no dictionary."""
+    """Random lines; w36 and w37 are not in the dictionary."""
     return [
         [f"w{generator.randrange(38)}" for _ in range(generator.randint(shortest, longest))]
         for _ in range(count)

@@ -1,4 +1,4 @@
-"""The repository, a micro task and recipe, and workplaces in which they are run."""
+"""The repository, a micro task and recipe, and workplaces to run them in."""
 
 import contextlib
 import csv
@@ -11,14 +11,15 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE = 600  # seconds by the clock that nothing takes but a hang, however busy the machine is
+PATIENCE = 600  # seconds that only a hang can take, however busy the machine is
 MICRO = REPOSITORY / "tests" / "micro"
 SETTINGS = {"preset": "micro", "own": str(MICRO), "device": "cpu"}
 
 
 def multiplies_bytes_exactly():
-    """Whether the processor sums products of bytes in 32 bits (VNNI); older ones saturate at 16, and 8-bit
-    results are coarser there.
+    """Whether the processor sums products of bytes in 32 bits (VNNI).
+
+    Older processors saturate at 16 bits, so that 8-bit results are coarser.
     """
     about = Path("/proc/cpuinfo")
     return not about.exists() or "vnni" in about.read_text()
@@ -31,8 +32,9 @@ needs_exact_bytes = pytest.mark.skipif(
 
 @contextlib.contextmanager
 def reading_what_free_keeps(chain):
-    """Make a chain's last step, and see that it reads no other weights than its kind says, for which `free`
-    keeps them.
+    """Context for making a chain's last step, which asserts that it reads only weights that `free` keeps.
+
+    These are the weights that its kind declares.
     """
     from nmtprune.experiment import paths
     from nmtprune.store import checkpoints
@@ -54,7 +56,7 @@ def reading_what_free_keeps(chain):
 
 
 class Workplace:
-    """A folder to run in: its config.yaml, and what the workflow writes under results/."""
+    """A folder to run in, with its config.yaml and the results of the workflow."""
 
     def __init__(self, folder, **settings):
         self.folder = folder
@@ -80,7 +82,7 @@ class Workplace:
         return contextlib.chdir(self.folder)
 
     def start(self, *command):
-        """A process of its own, and a group of its own that can be killed whole."""
+        """Start a command in a process group of its own, which can be killed as a whole."""
         path = os.pathsep.join([str(REPOSITORY / "workflow"), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(
@@ -114,7 +116,7 @@ class Workplace:
         return [sys.executable, "-m", "snakemake", *given, *arguments]
 
     def finish(self):
-        """The whole run, to its end."""
+        """Run the workflow to its end."""
         done = self.snakemake("--cores", "2")
         assert done.returncode == 0, done.stderr[-5000:]
         return done
@@ -128,7 +130,7 @@ class Workplace:
         """All weights and masks of a finished run, by file and name."""
         from nmtprune.store import checkpoints
 
-        found = {}
+        tensors = {}
         for file in sorted((self / "results/models").rglob("*.pt")):
             if "state" in file.parts:
                 continue
@@ -140,11 +142,11 @@ class Workplace:
                     for name, tensor in checkpoints.read(file)["model"].items()
                     if "_float_tensor" not in name
                 }
-            found |= {(str(file.relative_to(self.folder)), name): tensor for name, tensor in named.items()}
-        return found
+            tensors |= {(str(file.relative_to(self.folder)), name): tensor for name, tensor in named.items()}
+        return tensors
 
     def make(self, *chains):
-        """Make models in this very process, with every ancestor that is not there yet."""
+        """Make models in this process, with every ancestor that does not exist yet."""
         from nmtprune.experiment import chain, paths
         from nmtprune.steps import run
 
@@ -166,7 +168,7 @@ class Workplace:
         self.make_encoded(task, recipe)
 
     def make_encoded(self, task="micro", recipe="micro"):
-        """Subwords and binarised data of a text that is there."""
+        """Make subwords and binarised data of an existing text."""
         from nmtprune.data.encoded import make_data
         from nmtprune.experiment import chain, paths
 

@@ -1,4 +1,4 @@
-"""nmtprune in Python: the session of docs/python.md runs, and what it does is what steps and verbs do."""
+"""nmtprune in Python: the session of docs/python.md runs, and does the same as steps and verbs."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""How others find and run the project: containers, the workflow catalog, the documentation's site."""
+"""How others find and run the project: containers, the workflow catalog, the documentation site."""
 
 import re
 import subprocess

@@ -1,6 +1,4 @@
-"""The environment that `--sdm conda` makes. There need be no conda here: its files are held against what pip
-installs.
-"""
+"""The environment for `--sdm conda`, compared with what pip installs; no conda is needed."""
 
 import os
 import re

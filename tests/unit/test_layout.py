@@ -1,4 +1,4 @@
-"""Tests lie as the package lies, and share code through tests/support alone."""
+"""Tests have the folders of the package, and share code only through tests/support."""
 
 import re
 

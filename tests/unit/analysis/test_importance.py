@@ -1,6 +1,4 @@
-"""Contribution, criticality and agreement: equations 1 and 2 of Wang and Tu 2020 on numbers worked out by
-hand, and what holds of any.
-"""
+"""Contribution, criticality and agreement: equations of Wang and Tu 2020 on numbers computed by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Singular values of components' Jacobians: known ones, and those of the analyses of micro models."""
+"""Singular values of components' Jacobians: known ones, and those of analyses of micro models."""
 
 import math
 

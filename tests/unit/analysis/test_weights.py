@@ -1,4 +1,4 @@
-"""What is said of a model's masks: shares, vanished words, pictures."""
+"""Facts about a model's masks: shares, vanished words, pictures."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Operations counted from shapes are those of the products that PyTorch runs."""
+"""Operations counted from shapes equal those of the products that PyTorch runs."""
 
 import sys
 

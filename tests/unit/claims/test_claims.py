@@ -1,5 +1,6 @@
-"""Claims, from scores made up here: no number in this file was measured. Swapping two rows' scores flips a
-verdict.
+"""Claims decided from made-up scores; exchanging the scores of two rows flips a verdict.
+
+No number in this file was measured.
 """
 
 import dataclasses

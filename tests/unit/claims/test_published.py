@@ -1,7 +1,7 @@
-"""The papers' own printed numbers under the claims' rules, as if each were the mean of five trainings.
+"""The papers' printed numbers under the rules of the claims, as if each were the mean of five trainings.
 
-Training SD 0.5 BLEU, sentence SE 0.35 BLEU of each training's difference; perplexity, widths, speed, probing
-accuracies and isometry as printed. What is a drawing in the paper has no numbers here.
+Training SD 0.5 BLEU, sentence SE 0.35 BLEU of each training's difference; perplexity, widths, speed,
+probing accuracies and isometry as printed. Figures of the papers have no numbers here.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The algebra of verdicts: its laws, and how often it is wrong or silent where the truth is known."""
+"""The algebra of verdicts: its laws, and how often it is wrong or undecided when the truth is known."""
 
 import math
 

@@ -1,6 +1,4 @@
-"""The script that completes verbs, options, chains and files in bash, tried by bash itself; that of zsh where
-there is one.
-"""
+"""The completion scripts: that of bash, run by bash itself, and that of zsh if there is one."""
 
 import shutil
 import subprocess

@@ -1,5 +1,6 @@
-"""What the command line understands and what its help shows; how verbs end: quietly where nobody reads on, in
-one sentence where their output finds no room.
+"""The command line: what it accepts, what its help shows, and how verbs end.
+
+Verbs end quietly if nobody reads their output, and in one sentence if there is no space for it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Cleaning: what is trained on is parallel, without empty lines, and every pair is counted once."""
+"""Cleaning: training text is parallel, without empty lines, and every pair is counted once."""
 
 from collections import Counter
 

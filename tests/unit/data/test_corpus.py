@@ -1,4 +1,4 @@
-"""A task's text folder: what was kept, what was dropped and why, and a digest of it all."""
+"""A task's text folder: what was kept, what was dropped and why, and a digest of everything."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Downloads: verified, resumed, and never half there."""
+"""Downloads: verified, resumed, and never incomplete under their final names."""
 
 import hashlib
 import io

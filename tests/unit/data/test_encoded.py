@@ -1,4 +1,4 @@
-"""Binarised data: fairseq's own loader opens it and finds the sentences, test sets by their names."""
+"""Binarised data: fairseq's own loader opens it and finds the sentences, and test sets by their names."""
 
 import pytest
 

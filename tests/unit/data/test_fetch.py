@@ -1,4 +1,4 @@
-"""Sources: every kind gives the same stream of sentence pairs, and says clearly what is wrong with a file."""
+"""Sources: every kind gives the same stream of sentence pairs, and clear messages about faulty files."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Subwords: text goes into pieces and comes back; the same text gives the same model."""
+"""Subwords: text is split into pieces and joined again; equal text gives equal models."""
 
 import shutil
 

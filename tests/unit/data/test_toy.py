@@ -1,3 +1,5 @@
+"""The toy language: its sentences, their translations, its labels, and its probing examples."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""Chains: what is read is what is printed, and what may follow what."""
+"""Chains: what is printed can be read again, and which step may follow which."""
 
 import re
 from itertools import pairwise

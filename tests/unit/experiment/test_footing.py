@@ -1,5 +1,6 @@
-"""Equal footing in every preset: rows that are compared had the same updates, fresh optimisers, batches,
-selection and precision, or the caption says which of these differ.
+"""Equal footing in every preset: compared rows were trained alike, or the caption says what differs.
+
+They have the same updates, fresh optimisers, batches, selection and precision.
 """
 
 import functools

@@ -1,8 +1,7 @@
-"""Random edits of a valid configuration and of a corpus: a sentence or a valid result, never a traceback,
-never a hang.
+"""Random edits of a valid configuration and of a corpus give a sentence or a valid result.
 
-NMTPRUNE_FUZZ=full tries 2,000 configurations and 500 corpora, for some minutes; otherwise a part of them,
-always the same.
+They never give a traceback and never hang. NMTPRUNE_FUZZ=full tries 2,000 configurations and 500
+corpora, for some minutes; otherwise a part of them is tried, always the same.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
-"""Known identities, frozen: an edit that changes one retrains models that people have.
+"""Known identities, frozen: a change of one retrains models that people have.
 
-Where one changes on purpose (a step computes something else, a shipped recipe is another), raise the kind's
-`version` in nmtprune/experiment/step_kinds.py or say in the recipe's history why, and write the new digests
-here. Where it changes by accident (a new key without a default, another order of merging), mend the code
-instead.
+If one changes on purpose (a step computes something else, a shipped recipe is another), raise the kind's
+`version` in nmtprune/experiment/step_kinds.py or give the reason in the recipe's history, and write the
+new digests here. If it changes by accident (a new key without a default, another order of merging),
+correct the code instead.
 """
 
 import pytest

@@ -1,6 +1,4 @@
-"""The run's own chains as a paper: what they are compared with, under which name, and which claims they
-decide.
-"""
+"""The run's own chains as a paper: controls, names, and the claims that they decide."""
 
 from __future__ import annotations
 

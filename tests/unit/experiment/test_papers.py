@@ -1,4 +1,4 @@
-"""The papers' tables and figures, and the presets that choose what stands in for their data and models."""
+"""The papers' tables and figures, and the presets that choose stand-ins for their data and models."""
 
 import csv
 import itertools

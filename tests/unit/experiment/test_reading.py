@@ -1,4 +1,4 @@
-"""YAML in: the core schema, keys as text, nothing written twice; layers merged before they are checked."""
+"""Reading YAML: the core schema, keys as text, no repeated keys; layers are merged before validation."""
 
 import json
 import shlex

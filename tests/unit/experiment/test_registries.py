@@ -1,4 +1,4 @@
-"""Registries of kinds: every entry has what it promises, and one file and one entry add another."""
+"""Registries of kinds: every entry has what it promises, and one file with one entry adds another kind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Every YAML file that is shipped names its schema in its first line, by which editors complete and check
-it.
-"""
+"""Every shipped YAML file names its schema in its first line, for completion and checks in editors."""
 
 from __future__ import annotations
 

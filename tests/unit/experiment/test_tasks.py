@@ -1,4 +1,4 @@
-"""The tasks as they are shipped, and what their schema refuses."""
+"""The shipped tasks, and what their schema refuses."""
 
 from pathlib import Path
 

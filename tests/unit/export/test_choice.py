@@ -1,5 +1,6 @@
-"""The smallest, the fastest and the cheapest model within some BLEU of the best one, chosen on the
-development set alone.
+"""The smallest, fastest or cheapest model within some BLEU of the best one.
+
+It is chosen on development data only.
 """
 
 import csv

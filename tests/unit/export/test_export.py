@@ -1,6 +1,4 @@
-"""An exported folder translates by itself: the project's own hypotheses, and one line for each line whatever
-it holds.
-"""
+"""An exported folder translates by itself: the project's own hypotheses, one line for each line."""
 
 import json
 import random

@@ -1,5 +1,6 @@
-"""Checkpoints from elsewhere: what fairseq has written over the years is imported, and no program in a file
-is run unless it is trusted.
+"""Checkpoints from elsewhere: those of all fairseq versions are imported, and code in a file is never run.
+
+Code is run only if the file is trusted.
 """
 
 import argparse

@@ -1,6 +1,4 @@
-"""The LSTM of See et al. 2016: its sizes, its exactness under padding and step by step, and fairseq's own
-tools.
-"""
+"""The LSTM of See et al. 2016: its sizes, exactness with padding and in steps, and fairseq's own tools."""
 
 import itertools
 import shutil

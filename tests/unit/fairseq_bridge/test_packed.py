@@ -1,4 +1,4 @@
-"""The forward pass over tokens alone is the model's own: loss, gradients, likelihoods."""
+"""The forward pass over tokens only equals the model's own: loss, gradients, likelihoods."""
 
 from types import SimpleNamespace
 

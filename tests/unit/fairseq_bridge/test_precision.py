@@ -1,6 +1,4 @@
-"""Mixed precision: what is computed in which precision, that training in bfloat16 is right, and what is said
-of it.
-"""
+"""Mixed precision: which precision is used where, correct training in bfloat16, and messages about it."""
 
 import json
 import re

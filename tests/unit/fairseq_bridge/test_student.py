@@ -1,4 +1,4 @@
-"""The student Transformer: fairseq's own where it can be compared, its SSRU, its tied layers, its shapes."""
+"""The student Transformer: equal to fairseq's own where comparable, its SSRU, tied layers and shapes."""
 
 import copy
 import json

@@ -1,5 +1,6 @@
-"""What is observed of components: the differences of the residual stream, in fairseq's own Transformer and in
-students.
+"""Observed outputs of components are the differences of the residual stream.
+
+This holds for fairseq's own Transformer and for students.
 """
 
 import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)

@@ -1,4 +1,4 @@
-"""What is said of the system's errors."""
+"""Messages about errors of the system."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Titles and labels may hold anything, in every format."""
+"""Titles and labels may contain anything, in every format."""
 
 import re
 

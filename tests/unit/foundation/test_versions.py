@@ -1,4 +1,4 @@
-"""Versions as they are recorded: PyTorch's with its build, and no part of an identity."""
+"""Recorded versions: PyTorch's with its build, and none of them a part of an identity."""
 
 import importlib.metadata
 import importlib.util

@@ -1,4 +1,4 @@
-"""What models have to spare, and how that grows with their width; no number in this file was measured."""
+"""How many weights models can spare, and how that grows with width; no number in this file was measured."""
 
 import math
 

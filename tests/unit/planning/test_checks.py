@@ -1,4 +1,4 @@
-"""What can be refused is refused before work is lost to it."""
+"""Mistakes that can be known are reported before work is lost."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What takes space, what of it may go, and what a run costs: arithmetic on files and jobs."""
+"""Space of files, which of them can be removed, and the cost of a run: arithmetic on files and jobs."""
 
 from __future__ import annotations
 

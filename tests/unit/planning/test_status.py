@@ -1,4 +1,4 @@
-"""What `status` says of a run, from the files that its steps leave behind."""
+"""Reports of `status` on a run, from the files that its steps leave."""
 
 from __future__ import annotations
 

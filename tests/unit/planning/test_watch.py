@@ -1,4 +1,4 @@
-"""The bars of `status --watch`: what they count, and what they say."""
+"""The bars of `status --watch`: what they count and what they show."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Components: their names, and what ablating, moving, rewinding and dropping them does to a model's tensors
-and to what it computes.
-"""
+"""Components: their names, and the effects of ablating, moving, rewinding and dropping them."""
 
 import argparse
 import json

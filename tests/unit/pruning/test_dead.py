@@ -1,6 +1,4 @@
-"""The rule by which recipe `student` calls a group dead finds what the paper's lasso kills, at the paper's
-rates and lambdas (4.2).
-"""
+"""The dead rule of recipe `student` finds what the paper's lasso kills, at its rates and lambdas (4.2)."""
 
 import json
 import random

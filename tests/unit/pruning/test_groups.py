@@ -1,4 +1,4 @@
-"""Groups of group lasso: what lies in them, their norms, and which of them are dead."""
+"""Groups of group lasso: their weights, their norms, and which of them are dead."""
 
 import pytest
 import torch

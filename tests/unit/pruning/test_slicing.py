@@ -1,6 +1,4 @@
-"""Slicing: a smaller dense model of the same function, its shape, and the sparsity and cost that the paper
-reports.
-"""
+"""Slicing: a smaller dense model of the same function, its shape, and the paper's sparsity and cost."""
 
 import json
 

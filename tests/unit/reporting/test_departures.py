@@ -1,6 +1,4 @@
-"""Where recipes and tables depart from the papers: the setting is as cited, or every caption that it touches
-says so, by code.
-"""
+"""Recipes and tables have the papers' settings as cited, or every affected caption names the departure."""
 
 import json
 

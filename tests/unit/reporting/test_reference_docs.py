@@ -1,6 +1,4 @@
-"""Generated pages of docs/ say what schemas and the table of steps say, and nothing else; commands in pages
-that people write are valid.
-"""
+"""Generated pages of docs/ agree with schemas and registries; commands in other pages are valid."""
 
 from __future__ import annotations
 

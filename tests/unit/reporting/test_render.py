@@ -1,4 +1,4 @@
-"""Rendering, from score files made up here: no number in this file was measured."""
+"""Rendering, from made-up score files; no number in this file was measured."""
 
 import csv
 import json

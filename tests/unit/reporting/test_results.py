@@ -1,4 +1,4 @@
-"""README's and docs' results are generated from the claims of the runs that are kept."""
+"""The results in README and docs are generated from the claims of the committed runs."""
 
 import pytest
 from support.workplace import REPOSITORY

@@ -1,4 +1,4 @@
-"""GPUs that jobs lease, and how many workers a training has. Devices are names here; no GPU is needed."""
+"""GPUs that jobs lease, and numbers of workers; no GPU is needed, since devices are names here."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Jobs in forks of the warm process: the same as in processes of their own, and as mortal."""
+"""Jobs in forks of the warm process behave like separate processes, and can be killed like them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""COMET: a library and a model that may be missing, and then say so."""
+"""COMET: a missing library or model is reported."""
 
 from __future__ import annotations
 

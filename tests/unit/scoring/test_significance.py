@@ -1,4 +1,4 @@
-"""Significance: what differs is found, what does not is not, and the statistics are sacreBLEU's."""
+"""Significance: real differences are found, others are not, and the statistics are sacreBLEU's."""
 
 from __future__ import annotations
 

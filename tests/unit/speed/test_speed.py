@@ -1,6 +1,4 @@
-"""The protocol of speed measurements, with models that only pretend, and real processes for what only those
-can show.
-"""
+"""The protocol of speed measurements, with pretended models, and with real processes where necessary."""
 
 import json
 import os

@@ -1,6 +1,4 @@
-"""Steps and analyses of components on a micro model: ablate, rewind, drop, trials that go on where they were
-stopped, LayerDrop.
-"""
+"""Steps and analyses of components on a micro model: ablate, rewind, drop, resumed trials, LayerDrop."""
 
 import csv
 import json

@@ -1,5 +1,6 @@
-"""Group lasso, slicing, convergence and 8 bits as steps, on micro students: what they begin with, what they
-leave, and that an interruption changes nothing.
+"""Group lasso, slicing, convergence and 8 bits as steps on micro students.
+
+Tested are the models they begin with, the models they leave, and interruptions.
 """
 
 import json

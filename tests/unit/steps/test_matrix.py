@@ -1,6 +1,4 @@
-"""Every scheme on every architecture: percentages are exact, nothing else is touched, zeros stay through
-retraining and resumption.
-"""
+"""Every scheme on every architecture: percentages are exact, and zeros stay zero through retraining."""
 
 import re
 from fractions import Fraction

@@ -1,6 +1,4 @@
-"""The steps that make models, on a micro task: what they begin with, what they leave, and that an
-interruption changes nothing.
-"""
+"""The steps that make models, on a micro task: inputs, outputs, and that interruptions change nothing."""
 
 import json
 import random

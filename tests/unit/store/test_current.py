@@ -1,6 +1,4 @@
-"""What counts as current: content decides, whatever the dates say, and what has failed leaves nothing current
-behind it.
-"""
+"""What counts as current: content decides, whatever the dates, and failed jobs leave nothing current."""
 
 import os
 import shutil

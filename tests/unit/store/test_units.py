@@ -1,4 +1,4 @@
-"""Units that were kept: what is read of them is what was kept."""
+"""Kept units: what is read from them is what was kept."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Masks under training: a pruned weight is zero to the last bit after every update."""
+"""Masks in training: a pruned weight is zero to the last bit after every update."""
 
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""The group lasso penalty: equation 1 to the number, its gradient, and that it drives groups to zero
-together.
-"""
+"""The group lasso penalty: equation 1 exactly, its gradient, and that it drives whole groups to zero."""
 
 import pytest
 import torch

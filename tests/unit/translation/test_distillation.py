@@ -1,6 +1,4 @@
-"""Distilled tasks: a teacher's translations are the targets, and a killed distillation ends with the same
-bytes.
-"""
+"""Distilled tasks: targets are a teacher's translations, and a killed distillation ends with equal files."""
 
 import os
 import shutil

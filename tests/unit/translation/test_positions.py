@@ -1,4 +1,4 @@
-"""A model's positions limit what is decoded: in every engine alike, whatever length the search asks for."""
+"""A model's positions limit its hypotheses in every engine, whatever length the search allows."""
 
 import dataclasses
 import random

@@ -1,6 +1,4 @@
-"""Shortlists: what is aligned is a candidate, the same every time, and engines search the candidates
-alone.
-"""
+"""Shortlists: aligned pieces are candidates, results are reproducible, and engines search only candidates."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The tables and figures of Behnke and Heafield 2021, from scores, shapes and speeds made up here: no number
-in this file was measured.
+"""The tables and figures of Behnke and Heafield 2021 from made-up scores, shapes and speeds.
+
+No number in this file was measured.
 """
 
 import csv

@@ -1,5 +1,6 @@
-"""Example translations: which sentences are shown, what is marked in them, and how they are printed. The
-translations are made up.
+"""Example translations: which sentences are shown, what is marked in them, and how they are printed.
+
+The translations are made up.
 """
 
 import csv

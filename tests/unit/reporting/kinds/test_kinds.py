@@ -1,4 +1,4 @@
-"""Kinds of figures, from scores and histories made up here: no number in this file was measured."""
+"""Kinds of figures from made-up scores and histories; no number in this file was measured."""
 
 import csv
 import json

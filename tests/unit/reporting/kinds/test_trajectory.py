@@ -1,6 +1,4 @@
-"""Figure 2 of Wang et al. 2020: a vector a model, and all of them in two dimensions. The vectors are made up
-here.
-"""
+"""Figure 2 of Wang et al. 2020: one made-up vector for each model, and all of them in two dimensions."""
 
 import json
 import math

@@ -1,6 +1,4 @@
-"""The figures of Wang and Tu 2020, from importances and orders made up here: no number in this file was
-measured.
-"""
+"""The figures of Wang and Tu 2020 from made-up importances and orders; no number here was measured."""
 
 import csv
 import json

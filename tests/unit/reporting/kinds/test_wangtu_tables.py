@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of Wang and Tu 2020, from analyses made up here: no number in this file was measured."""
+"""Tables 1 and 2 of Wang and Tu 2020 from made-up analyses; no number in this file was measured."""
 
 import json
 import math

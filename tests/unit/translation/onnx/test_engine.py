@@ -1,4 +1,4 @@
-"""ONNX Runtime gives fairseq's likelihoods and its very hypotheses, for Transformers of any shape."""
+"""ONNX Runtime gives fairseq's likelihoods and exactly its hypotheses, for Transformers of any shape."""
 
 from __future__ import annotations
 
