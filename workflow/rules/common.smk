@@ -344,7 +344,7 @@ def scoring_gpus(wildcards):
 
 
 def translating_gpus(recipe):
-    return GPUS if CONFIG.searched_by_fairseq(recipe) else 0
+    return GPUS if CONFIG.translates_on_gpu(recipe) else 0
 
 
 def teachers_of(wildcards):

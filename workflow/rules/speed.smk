@@ -1,3 +1,6 @@
+SPEED_ON_GPU = CONFIG.settings["speed_device"] == "cuda"
+
+
 # Speed is measured with nothing else running: the job takes all cores, so that Snakemake runs no other job,
 # and a lock under results/speed allows one measurement at a time. On a cluster the job has a node to itself.
 rule speed:
@@ -24,6 +27,7 @@ rule speed:
         mem_mb=mem_mb(16000),
         runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(SPEED_GROUPS[wildcards.task])),
         slurm_extra="'--exclusive'",
+        gpu=int(SPEED_ON_GPU),
     params:
         rounds=CONFIG.speed_rounds,
         chains=lambda wildcards: [str(each) for each in SPEED_GROUPS[wildcards.task]],
@@ -35,5 +39,6 @@ rule speed:
         "measuring the speed of {wildcards.task}'s models, alone on the machine"
     shell:
         nmtprune(
-            f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.speed_on_idle} {{params.chains}}"
+            f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.speed_on_idle} {{params.chains}}",
+            on_gpu=SPEED_ON_GPU,
         )

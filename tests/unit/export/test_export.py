@@ -26,6 +26,7 @@ from nmtprune.scoring import evaluation
 from nmtprune.scoring.scorer import Scorer
 from nmtprune.store.model import SPECIAL_SYMBOLS, of_chain, pieces_of, read_dictionary
 from nmtprune.translation import batching as scoring
+from nmtprune.translation.opening import module_of
 from nmtprune.translation.shortlist import Shortlist
 
 TEACHER, STUDENT = "micro/micro-teacher/s1/train", "micro/micro-student/s1/train"
@@ -398,3 +399,12 @@ def test_parts_end_at_sentences_then_at_spaces():
 
 def test_special_symbols_are_the_projects():
     assert translate.SPECIAL_SYMBOLS == SPECIAL_SYMBOLS
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gpu_that_is_not_there_is_told_in_one_sentence(made, engine):
+    if module_of(engine).RUNTIME.has_gpu():
+        pytest.skip("there is a GPU that the engine can use")
+    status, out, errors = run(made / engine, b"a\n", "--device", "cuda")
+    assert (status, out, errors.count("\n")) == (2, b"", 1)
+    assert "--device: there is no GPU here that" in errors and errors.endswith("can use; valid: cpu\n")

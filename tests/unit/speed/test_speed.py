@@ -19,6 +19,7 @@ from nmtprune.speed import measurement, protocol, pymarian
 from nmtprune.speed.protocol import Case, Loaded, Run
 from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
 from nmtprune.translation.onnx import engine as onnx_engine
+from nmtprune.translation.opening import module_of
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 SEARCH = {"beam": 1, "length_penalty": 1.0, "max_len_a": 1.0, "max_len_b": -1, "replace_unknowns": False}
@@ -325,6 +326,18 @@ def test_two_jobs_never_measure_at_once(tmp_path, monkeypatch):
     measurement.measure(None, out, chains, 1)  # the same models: what was measured comes back
     assert len(inside) == 1
     assert out.exists()
+
+
+def test_on_a_gpu_engines_without_one_and_marian_are_left_out(monkeypatch):
+    for name in ("ctranslate2", "onnx"):
+        monkeypatch.setattr(module_of(name).RUNTIME, "has_gpu", lambda: False)
+    left_out = dict(measurement._engines(random_model(), None, True, "cuda"))
+    assert left_out["ctranslate2"] == left_out["onnx"] == "its library here has no GPU to use"
+    assert left_out["fairseq"] is None and left_out["pymarian"] == "Marian is measured on the CPU alone"
+    assert dict(measurement._engines(random_model(), None, False, "cpu")) == {
+        "ctranslate2": None,
+        "onnx": None,
+    }
 
 
 def test_models_of_two_tasks_are_not_compared():

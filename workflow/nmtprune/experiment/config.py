@@ -44,6 +44,7 @@ SETTINGS_THAT_REACH_JOBS = (
     "jobs_per_gpu",
     "kept",
     "tensorboard",
+    "speed_device",
 )
 
 
@@ -422,12 +423,12 @@ class Config:
             if key not in ("engine", "shortlist", "frequent")
         }
 
-    def searched_by_fairseq(self, recipe: str) -> bool:
-        """Whether fairseq searches a recipe's hypotheses.
+    def translates_on_gpu(self, recipe: str) -> bool:
+        """Whether a recipe's models translate on a GPU, if there is one.
 
-        fairseq uses a GPU if trainings do; the other engines run on the CPU.
+        fairseq does so if trainings do; CTranslate2 and ONNX Runtime only with `device: cuda`.
         """
-        return _searched_by_fairseq(self.recipe(recipe))
+        return self.settings["device"] == "cuda" or _searched_by_fairseq(self.recipe(recipe))
 
     def shortlist(self, chain: Chain) -> Path | None:
         """The lexical shortlist that a chain's models translate with, or None.

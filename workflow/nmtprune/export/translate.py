@@ -89,13 +89,25 @@ def _segmentation(
     return str.split, " ".join
 
 
+class NoGpuError(Exception):
+    """A GPU is asked for, and the engine has none to use."""
+
+
+def _check(device: str, has_gpu: Callable[[], bool], engine: str) -> None:
+    if device == "cuda" and not has_gpu():
+        raise NoGpuError(f"there is no GPU here that {engine} can use; valid: cpu")
+
+
 class CTranslate2:
     """The model in CTranslate2."""
 
-    def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
-        from ctranslate2_runtime import Translator  # pyright: ignore[reportMissingImports] - lies in the folder
+    def __init__(
+        self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool, device: str
+    ) -> None:
+        from ctranslate2_runtime import Translator, has_gpu  # pyright: ignore[reportMissingImports] - lies in the folder
 
-        self._translator, self._search = Translator(folder, threads, shortlist), search
+        _check(device, has_gpu, "CTranslate2")
+        self._translator, self._search = Translator(folder, threads, shortlist, device), search
 
     def __call__(self, sources: list[Pieces], max_length: int) -> list[Pieces]:
         """The best translation of each source of a batch, in at most `max_length` pieces."""
@@ -108,11 +120,14 @@ class CTranslate2:
 class Onnx:
     """The model in ONNX Runtime."""
 
-    def __init__(self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool) -> None:
-        from onnx_runtime import Translator  # pyright: ignore[reportMissingImports] - lies in the folder
+    def __init__(
+        self, folder: Path, threads: int, search: dict[str, Any], shortlist: bool, device: str
+    ) -> None:
+        from onnx_runtime import Translator, has_gpu  # pyright: ignore[reportMissingImports] - lies in the folder
 
+        _check(device, has_gpu, "ONNX Runtime (its package onnxruntime-gpu)")
         self._translator = Translator(
-            folder, threads, Shortlist(folder / "shortlist.npz") if shortlist else None
+            folder, threads, Shortlist(folder / "shortlist.npz") if shortlist else None, device
         )
         self._search = search
 
@@ -262,6 +277,12 @@ def _arguments(settings: dict[str, Any]) -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=_positive, default=default, metavar="N", help=f"{what} (default: {default})"
         )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where the engine computes; cuda: on a GPU (default: cpu)",
+    )
     return parser.parse_args()
 
 
@@ -279,9 +300,14 @@ def main() -> int:
     try:
         subwords = Subwords(_FOLDER / "subwords", settings["subwords"])
         engine = {"ctranslate2": CTranslate2, "onnx": Onnx}[settings["engine"]]
-        loaded = engine(_FOLDER / "model", arguments.threads, settings["search"], settings["shortlist"])
+        loaded = engine(
+            _FOLDER / "model", arguments.threads, settings["search"], settings["shortlist"], arguments.device
+        )
     except ImportError as error:
         print(f"translate: {error}; pip install -r {_FOLDER / 'requirements.txt'}", file=sys.stderr)
+        return 2
+    except NoGpuError as error:
+        print(f"translate: --device: {error}", file=sys.stderr)
         return 2
     translation = Translation(settings, subwords, loaded)
     while lines := [text_of(line) for line in islice(sys.stdin.buffer, arguments.buffer)]:

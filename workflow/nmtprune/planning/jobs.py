@@ -360,7 +360,8 @@ def counts(jobs: Iterable[Job]) -> Counter[str]:
 def takes_gpu(config: Config, job: Job) -> bool:
     """Whether a job asks for a GPU if there is one.
 
-    Trainings do, models that run in PyTorch, and translations by fairseq.
+    Trainings do, models that run in PyTorch, and translations by fairseq; with `device: cuda`
+    all translations.
     """
     if job.does == STEP:
         return job.chain.last.kind.trains
@@ -368,5 +369,5 @@ def takes_gpu(config: Config, job: Job) -> bool:
         return True
     if job.rule == "distil":
         teachers = config.teachers(job.task)
-        return len(teachers) > 1 or config.searched_by_fairseq(teachers[0].recipe)
-    return translates(job.does) and config.searched_by_fairseq(job.chain.recipe)
+        return len(teachers) > 1 or config.translates_on_gpu(teachers[0].recipe)
+    return translates(job.does) and config.translates_on_gpu(job.chain.recipe)

@@ -634,7 +634,7 @@ def _speed(item: Item, measured: Measured) -> list[str]:
     phrases = [
         f"{way.engine} ({distinct('precision')})",
         "with a shortlist" if way.shortlist else "without a shortlist",
-        f"{distinct('threads')} thread",
+        f"{distinct('threads')} thread{' and a GPU' if rows[0].get('device') == 'cuda' else ''}",
         f"{BATCH_SIZE} sentences a batch{' or one' if alone else ''}",
         f"beam {distinct('beam')}",
         f"medians of {distinct('runs')} runs, loading not counted",

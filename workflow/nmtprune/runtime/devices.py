@@ -54,6 +54,14 @@ def torch_device(device: str = "auto") -> str:
     return "cuda" if available else "cpu"
 
 
+def gpu_name() -> str:
+    """The name of the GPU that this process uses. Raises UserError if there is none."""
+    torch_device("cuda")
+    import torch  # noqa: PLC0415 - PyTorch takes seconds
+
+    return torch.cuda.get_device_name()
+
+
 def check(nodes: int, workers: int) -> None:
     """Raises UserError if a training on GPUs needs more nodes or GPUs than this machine has."""
     if nodes > 1:

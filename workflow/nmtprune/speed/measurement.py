@@ -18,12 +18,14 @@ from nmtprune.experiment.config import Config
 from nmtprune.experiment.search import Search
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, read_json, read_lines, sha256_of, write_json, write_table
+from nmtprune.runtime import devices
 from nmtprune.speed import protocol, pymarian
 from nmtprune.store import checkpoints, manifest
 from nmtprune.store.model import Model, of_chain, pieces_of
 from nmtprune.store.state import lock
 from nmtprune.translation.opening import FAST, bytes_in_8_bits, module_of
 
+NO_GPU = "its library here has no GPU to use"
 VERSION = 2  # grows when the protocol changes
 
 
@@ -57,7 +59,8 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
             record = {"digest": identity, "rows": measured, "left_out": left_out}
             write_json(kept, record)
     write_table(paths.left_out(out), record["left_out"], protocol.LEFT_OUT_COLUMNS)
-    write_table(out, record["rows"], protocol.COLUMNS)
+    rows = [{"device": "cpu"} | row for row in record["rows"]]  # older records say no device
+    write_table(out, rows, protocol.COLUMNS)
 
 
 def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
@@ -72,6 +75,8 @@ def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
         *map(importlib.metadata.version, ("ctranslate2", "onnxruntime", "fairseq")),
     ]
     protocol_of = [VERSION, rounds, protocol.BATCH_SIZES, protocol.SINGLE_SENTENCES]
+    if config.settings["speed_device"] == "cuda":
+        machine.append(devices.gpu_name())
     settings = [protocol_of, machine, [sha256_of(file) for file in shortlists]]
     return digest([settings, text, of_chains])
 
@@ -103,13 +108,14 @@ def _measure(
     sources: dict[Path, _Source] = {}
     facts: dict[protocol.Case, dict[str, Any]] = {}
     left_out: list[dict[str, Any]] = []
+    device = config.settings["speed_device"]
     for number, chain in enumerate(chains):
         data = config.data_folder(chain)
         source = sources[data] = sources.get(data) or _Source(config, chain, folder)
         model = of_chain(config, chain)
         search = dataclasses.asdict(Search(**config.search(chain.recipe)))
         precision = "int8" if chain.quantised_for else "float32"
-        for engine, reason in _engines(model, chain.quantised_for, slow=number == 0):
+        for engine, reason in _engines(model, chain.quantised_for, number == 0, device):
             if reason:
                 left_out.append({"chain": str(chain), "engine": engine, "reason": reason})
                 print(f"{chain} is not measured in {engine}: {reason}", flush=True)
@@ -120,7 +126,7 @@ def _measure(
             _save(model, engine, precision, files)
             shortlist = source.shortlist if engine in FAST else None
             case = protocol.Case(
-                str(chain), engine, files, source.batches, search, precision, shortlist, python
+                str(chain), engine, files, source.batches, search, precision, shortlist, python, device
             )
             facts[case] = {"size_int8": bytes_in_8_bits(model, engine, folder) if engine in FAST else None}
     core = protocol.idlest_core()
@@ -131,17 +137,22 @@ def _measure(
     return [row | facts[case] for case, row in protocol.rows(measured, sizes, core)], left_out
 
 
-def _engines(model: Model, quantised_for: str | None, slow: bool) -> Iterator[tuple[str, str | None]]:
+def _engines(
+    model: Model, quantised_for: str | None, slow: bool, device: str
+) -> Iterator[tuple[str, str | None]]:
     """The engines to measure a model in, each with the reason why it cannot run the model, or None.
 
     A model in 8 bits has one engine, its own. `slow`: fairseq's generator and pymarian too.
     """
     for name in FAST:
         if quantised_for in (None, name):
-            yield name, module_of(name).supports(model)
+            module = module_of(name)
+            without_gpu = device == "cuda" and not module.RUNTIME.has_gpu()
+            yield name, NO_GPU if without_gpu else module.supports(model)
     if slow:
         yield "fairseq", None
-        yield pymarian.NAME, pymarian.missing() or pymarian.supports(model)
+        of_marian = "Marian is measured on the CPU alone" if device == "cuda" else pymarian.missing()
+        yield pymarian.NAME, of_marian or pymarian.supports(model)
 
 
 def _save(model: Model, engine: str, precision: str, folder: Path) -> None:

@@ -48,6 +48,7 @@ COLUMNS = (
     "batch_size",
     "beam",
     "threads",
+    "device",
     "runs",
     "sentences",
     "source_words",
@@ -90,7 +91,7 @@ class Case:
     """A model as one engine runs it.
 
     `folder`: the engine's files; `batches`: a file of `write_batches`; `search`: the fields of `Search`;
-    `python`: the interpreter that has the engine.
+    `python`: the interpreter that has the engine; `device`: cpu or cuda.
     """
 
     chain: str
@@ -101,6 +102,7 @@ class Case:
     precision: str = "float32"
     shortlist: Path | None = None
     python: str = sys.executable
+    device: str = "cpu"
 
     @property
     def size_on_disk(self) -> int:
@@ -169,6 +171,7 @@ class Worker:
             "batches": str(case.batches),
             "precision": case.precision,
             "shortlist": str(case.shortlist) if case.shortlist else None,
+            "device": case.device,
             "search": dict(case.search),
             "core": core,
         }
@@ -438,6 +441,7 @@ def rows(
                 "batch_size": batch_size,
                 "beam": case.search["beam"],
                 "threads": 1,
+                "device": case.device,
                 "runs": len(runs),
                 "sentences": sentences,
                 "source_words": words,

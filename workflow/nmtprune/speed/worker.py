@@ -37,10 +37,10 @@ def _ours(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:
 
     search, folder = Search(**job["search"]), Path(job["folder"])
     shortlist = {"shortlist": Shortlist.load(job["shortlist"])} if job["shortlist"] else {}
-    library, load = _fairseq() if job["engine"] == "fairseq" else _fast(job["engine"])
+    library, load = (_fairseq if job["engine"] == "fairseq" else _fast)(job["engine"])
 
     def open_engine() -> Translate:
-        engine = load(folder, **shortlist)
+        engine = load(folder, device=job["device"], **shortlist)
         return lambda batch: engine.translate(batch, search, search.max_length(max(map(len, batch))))
 
     return f"{library} {importlib.metadata.version(library)}", open_engine
@@ -53,7 +53,7 @@ def _fast(engine: str) -> tuple[str, Callable[..., Any]]:
     return module.PACKAGES[-1], module.ENGINE.load
 
 
-def _fairseq() -> tuple[str, Callable[..., Any]]:
+def _fairseq(engine: str) -> tuple[str, Callable[..., Any]]:
     import torch
 
     from nmtprune.fairseq_bridge.generation import FairseqEngine
@@ -61,7 +61,11 @@ def _fairseq() -> tuple[str, Callable[..., Any]]:
     from nmtprune.store.model import Model
 
     torch.set_num_threads(1)
-    return "fairseq", lambda folder: FairseqEngine(Model(**checkpoints.read(folder / "model.pt")), "cpu")
+
+    def load(folder: Path, device: str) -> FairseqEngine:
+        return FairseqEngine(Model(**checkpoints.read(folder / "model.pt")), device)
+
+    return engine, load
 
 
 def _peer(job: dict[str, Any]) -> tuple[str, Callable[[], Translate]]:

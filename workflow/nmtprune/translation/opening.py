@@ -30,6 +30,20 @@ def module_of(name: str) -> ModuleType:
     return import_module(_MODULES[name])
 
 
+def device_of(name: str, device: str) -> str:
+    """Where CTranslate2 or ONNX Runtime computes, `cpu` or `cuda`, by the setting `device`.
+
+    Only for `cuda` do they take a GPU: with `auto`, GPUs are left to trainings, and models translate on the
+    cores. If the library here cannot use a GPU, it computes on the CPU, and a line in the log says so.
+    """
+    if device != "cuda":
+        return "cpu"
+    if module_of(name).RUNTIME.has_gpu():
+        return "cuda"
+    print(f"engine {name} runs on the CPU: its library here has no GPU to use", flush=True)
+    return "cpu"
+
+
 def open_engine(
     model: Model,
     name: str = "auto",
@@ -41,9 +55,9 @@ def open_engine(
     """The engine called `name` with `model` loaded.
 
     `auto` is CTranslate2 if it supports the model, otherwise ONNX Runtime, otherwise fairseq. `device`
-    (auto, cpu, cuda) applies to fairseq; the other two run on the CPU, in float32 or int8, and search
-    only the candidates of the shortlist if there is one. Raises UserError for an unknown engine or
-    precision, and if the engine cannot do what is asked for.
+    (auto, cpu, cuda): see `device_of`; fairseq takes a GPU for `auto` too. CTranslate2 and ONNX Runtime run
+    in float32 or int8, and search only the candidates of the shortlist if there is one.
+    Raises UserError for an unknown engine or precision, and if the engine cannot do what is asked for.
     """
     for what, value, valid in (("scoring engine", name, ENGINES), ("precision", precision, PRECISIONS)):
         if value not in valid:
@@ -56,7 +70,7 @@ def open_engine(
         module = module_of(fast)
         reasons[fast] = module.supports(model)
         if reasons[fast] is None:
-            return module.ENGINE(model, threads, precision, shortlist)
+            return module.ENGINE(model, threads, precision, shortlist, device_of(fast, device))
     if name in FAST:
         others = [other for other in ENGINES if other != name and not (wish and other == "fairseq")]
         raise UserError(f"engine `{name}` cannot run this model: {reasons[name]}; use {_either(others)}.")

@@ -32,25 +32,30 @@ _ACTIVATIONS = {
 
 
 class CTranslate2Engine:
-    """A Transformer loaded into CTranslate2 on the CPU."""
+    """A Transformer loaded into CTranslate2."""
 
     name = "ctranslate2"
 
     def __init__(
-        self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None
+        self,
+        model: Model,
+        threads: int = 1,
+        precision: str = "float32",
+        shortlist: Shortlist | None = None,
+        device: str = "cpu",
     ) -> None:
         """Convert and load a model that CTranslate2 `supports`."""
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             save(model, folder, precision)
-            self.translator = _translator(Path(folder), threads, shortlist)
+            self.translator = _translator(Path(folder), threads, shortlist, device)
 
     @classmethod
     def load(
-        cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None
+        cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None, device: str = "cpu"
     ) -> CTranslate2Engine:
         """The engine for a folder that `save` has written, in the folder's precision."""
         engine = cls.__new__(cls)
-        engine.translator = _translator(Path(folder), threads, shortlist)
+        engine.translator = _translator(Path(folder), threads, shortlist, device)
         return engine
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:
@@ -67,14 +72,14 @@ class CTranslate2Engine:
 ENGINE = CTranslate2Engine
 
 
-def _translator(folder: Path, threads: int, shortlist: Shortlist | None) -> Translator:
+def _translator(folder: Path, threads: int, shortlist: Shortlist | None, device: str) -> Translator:
     # CTranslate2 reads a shortlist only from the model's folder, so it gets a copy made of links
     with tempfile.TemporaryDirectory(prefix="nmtprune-") as view:
         for file in folder.iterdir():
             (Path(view) / file.name).symlink_to(file.resolve())
         if shortlist is not None:
             shortlist.as_vmap(Path(view) / "vmap.txt")
-        return Translator(view, threads, shortlist is not None)
+        return Translator(view, threads, shortlist is not None, device)
 
 
 def save(model: Model, folder: str | Path, precision: str = "float32") -> None:

@@ -1,4 +1,4 @@
-"""Run a translation model in CTranslate2 on the CPU; needs only the model's folder and ctranslate2.
+"""Run a translation model in CTranslate2; needs only the model's folder and ctranslate2.
 
     translator = Translator("folder")
     translator.translate([["▁a", "▁dog"]], beam=4, length_penalty=1.0, max_length=100)
@@ -28,15 +28,22 @@ NOTICEABLE = 0.02  # loss of a score beyond which the search differs noticeably 
 EARLY_END = 0.25
 
 
+def has_gpu() -> bool:
+    """Whether there is a GPU that CTranslate2 can use."""
+    return ctranslate2.get_cuda_device_count() > 0
+
+
 class Translator:
     """A loaded model that translates batches and scores them.
 
-    `shortlist`: search only the candidates in the folder's vmap.txt.
+    `device`: cpu or cuda. `shortlist`: search only the candidates in the folder's vmap.txt.
     """
 
-    def __init__(self, folder: str | Path, threads: int = 1, shortlist: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, threads: int = 1, shortlist: bool = False, device: str = "cpu"
+    ) -> None:
         self._model = ctranslate2.Translator(
-            str(folder), device="cpu", inter_threads=1, intra_threads=threads
+            str(folder), device=device, inter_threads=1, intra_threads=threads
         )
         self._longest = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))[LONGEST]
         self._shortlist = shortlist

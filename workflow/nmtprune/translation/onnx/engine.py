@@ -1,4 +1,4 @@
-"""The engine ONNX Runtime for Transformers of any shape, in float32 or int8, on the CPU."""
+"""The engine ONNX Runtime for Transformers of any shape, in float32 or int8."""
 
 from __future__ import annotations
 
@@ -27,17 +27,24 @@ class OnnxEngine:
     name = "onnx"
 
     def __init__(
-        self, model: Model, threads: int = 1, precision: str = "float32", shortlist: Shortlist | None = None
+        self,
+        model: Model,
+        threads: int = 1,
+        precision: str = "float32",
+        shortlist: Shortlist | None = None,
+        device: str = "cpu",
     ) -> None:
         with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:
             save(model, folder, precision)
-            self.translator = Translator(folder, threads, shortlist)
+            self.translator = Translator(folder, threads, shortlist, device)
 
     @classmethod
-    def load(cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None) -> OnnxEngine:
+    def load(
+        cls, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None, device: str = "cpu"
+    ) -> OnnxEngine:
         """The engine for a folder that `save` has written."""
         engine = cls.__new__(cls)
-        engine.translator = Translator(folder, threads, shortlist)
+        engine.translator = Translator(folder, threads, shortlist, device)
         return engine
 
     def translate(self, sources: list[list[str]], search: Search, max_length: int) -> list[list[str]]:

@@ -18,6 +18,8 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 
+GPU_PROVIDER = "CUDAExecutionProvider"
+
 
 class Shortlist(Protocol):
     """The interface of shortlists: which target pieces may translate a batch."""
@@ -27,10 +29,21 @@ class Shortlist(Protocol):
         ...
 
 
-class Translator:
-    """A loaded model that translates batches and scores them."""
+def has_gpu() -> bool:
+    """Whether this ONNX Runtime can use a GPU: the package is onnxruntime-gpu, on a machine that has one."""
+    return GPU_PROVIDER in onnxruntime.get_available_providers()
 
-    def __init__(self, folder: str | Path, threads: int = 1, shortlist: Shortlist | None = None) -> None:
+
+class Translator:
+    """A loaded model that translates batches and scores them. `device`: cpu or cuda."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        threads: int = 1,
+        shortlist: Shortlist | None = None,
+        device: str = "cpu",
+    ) -> None:
         folder = Path(folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self._padding, self._end, self._unknown = config["padding"], config["end"], config["unknown"]
@@ -38,13 +51,14 @@ class Translator:
         self._source = {piece: number for number, piece in enumerate(_lines(folder / "source.txt"))}
         self._target = _lines(folder / "target.txt")
         self._numbers = {piece: number for number, piece in enumerate(self._target)}
-        self._encoder = _session(folder / "encoder.onnx", threads)
-        self._decoder = _session(folder / "decoder.onnx", threads)
-        self._output = _session(folder / "output.onnx", threads)
+        self._encoder, self._decoder, self._output = (
+            _session(folder / f"{graph}.onnx", threads, device) for graph in ("encoder", "decoder", "output")
+        )
         self._shortlist = shortlist
         if shortlist is not None:
-            self._rows = _session(folder / "rows.onnx", threads)
-            self._shortlisted = _session(folder / "shortlist.onnx", threads)
+            self._rows, self._shortlisted = (
+                _session(folder / f"{graph}.onnx", threads, device) for graph in ("rows", "shortlist")
+            )
         inputs = {tensor.name: tensor.shape for tensor in self._decoder.get_inputs()}
         self._states = {
             name: inputs[name]
@@ -256,12 +270,14 @@ def _taken(tensors: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.nda
     return {name: tensor.take(rows, axis=0) for name, tensor in tensors.items()}
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int, device: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # lengths change at every step
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # operators without a kernel for the GPU run on the CPU
+    providers = [*[GPU_PROVIDER] * (device == "cuda"), "CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
 
 
 def _lines(path: Path) -> list[str]:
