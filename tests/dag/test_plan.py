@@ -11,12 +11,13 @@ from support.dry_runs import dry_run, finish
 from support.workplace import MICRO, Workplace
 
 from nmtprune.experiment import paths
+from nmtprune.experiment.run import Run
 from nmtprune.planning.jobs import Jobs, counts
 
 
 def planned(workplace):
     with workplace.inside():
-        return dict(counts(Jobs(workplace.config).to_do()))
+        return dict(counts(Jobs(Run(workplace.config)).to_do()))
 
 
 def by_snakemake(workplace):
@@ -58,7 +59,7 @@ def test_what_is_there_is_not_planned_and_what_is_missing_behind_it_is_not_misse
     finish(workplace, papers=["wang2020/table2"])
     with workplace.inside():
         config = workplace.config
-        for job in Jobs(config).values():
+        for job in Jobs(Run(config)).values():
             if job.does == "step":
                 for chain in job.chain.of_its_job():
                     paths.manifest(chain).write_text(json.dumps({"slice": config.slice(chain)}))

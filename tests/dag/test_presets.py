@@ -11,7 +11,8 @@ import yaml
 from support.dry_runs import dry_run, finish
 from support.workplace import SETTINGS, Workplace
 
-from nmtprune.experiment import config, papers, paths
+from nmtprune.experiment import config, paths
+from nmtprune.experiment.run import Run
 from nmtprune.store import units
 
 PRESETS = ("toy", "multi30k", "iwslt14", "wmt14", "paper")
@@ -24,8 +25,10 @@ RULE_OF |= dict.fromkeys(("representations", "probing", "similarity", "isometry"
 
 def expected(settings):
     """Jobs by rule, counted from the files that the tables and figures ask for."""
-    wanted = {file for file in units.inputs(settings) if file.name != "manifest.json"}
-    every = {ancestor for each in papers.chains(settings) for ancestor in each.ancestors()}
+    run = Run(settings)
+    targets = units.Kept(settings).targets(run)
+    wanted = {file for file in targets if file.name != "manifest.json"}
+    every = set(run.models)
     ordered = {each.parent for each in every if each.last.kind.needs_order} | {
         each for each in every if paths.analysis(each, "order") in wanted
     }
@@ -33,10 +36,9 @@ def expected(settings):
     counts = Counter({"pages": 1, "all": 1})
     counts.update("speed" if "speed" in file.parts else RULE_OF.get(file.stem, file.stem) for file in wanted)
     made = set()
-    looked_at = {file.parent for file in units.inputs(settings)}
-    for each in papers.chains(
-        settings
-    ):  # what only selects is made by the job of what follows it, unless something is asked of itself
+    looked_at = {file.parent for file in targets}
+    for each in run.chains:
+        # what only selects is made by the job of what follows it, unless something is asked of itself
         made |= {
             one for one in each.ancestors() if not one.last.kind.selects or paths.model(one) in looked_at
         }
@@ -44,8 +46,8 @@ def expected(settings):
     tasks = {each.task for each in made}
     distilled = {task for task in tasks if settings.teachers(task)}
     translating = {
-        *papers.scored(settings),
-        *(each for group in papers.speed_groups(settings).values() for each in group),
+        *run.scored,
+        *(each for group in run.speed_groups.values() for each in group),
     }
     counts.update(
         {
@@ -70,7 +72,7 @@ def test_every_preset_resolves_within_ten_seconds(workplace, preset):
     assert found["train"] >= 1 and found["retrain"] >= 1
     if any(
         item.paper == "behnke2021"
-        for item in papers.items(config.from_settings({**SETTINGS, "preset": preset, "own": None}))
+        for item in Run(config.from_settings({**SETTINGS, "preset": preset, "own": None})).items
     ):
         assert (
             found["slice_model"] <= found["lasso"]
@@ -121,9 +123,7 @@ def test_what_headline_claims_need_comes_first(workplace):
         priorities = {message: int(priority) for message, priority in csv.reader(file)}
     first = {
         str(each)
-        for each in papers.headline_models(
-            config.from_settings({**SETTINGS, "preset": "multi30k", "own": None})
-        )
+        for each in Run(config.from_settings({**SETTINGS, "preset": "multi30k", "own": None})).headline_models
     }
     trained = {
         message: priority

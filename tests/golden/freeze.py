@@ -36,6 +36,7 @@ from nmtprune.experiment import config, papers, paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse_steps
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import plateaus
 from nmtprune.reporting import claims_page, kinds
@@ -108,7 +109,7 @@ def identities(preset: str) -> dict[str, dict[str, Any]]:
     and of the data.
     """
     run = run_of(preset)
-    chains = sorted({ancestor for chain in papers.chains(run) for ancestor in chain.ancestors()}, key=str)
+    chains = Run(run).models
     of_models = {str(chain): run.slice(chain) for chain in chains}
     pairs = {
         (chain.task, chain.recipe): Chain(chain.task, chain.recipe, 1, parse_steps("train"))
@@ -196,11 +197,11 @@ def tables(preset: str) -> dict[str, Any]:
     run = run_of(preset, **RENDERED[preset])
     with scores_of(preset):
         measured = Measured(run)
-        items = {item.key: _item(item, measured) for item in papers.items(run)}
-        decided = claims_page.table(claims_page.decide(run, measured))
+        items = {item.key: _item(item, measured) for item in Run(run).items}
+        decided = claims_page.table(claims_page.decide(Run(run), measured))
         reached = [
             [str(each.chain), each.updates, each.perplexity, each.trained_on]
-            for each in plateaus(papers.chains(run), measured)
+            for each in plateaus(Run(run).chains, measured)
         ]
     return json.loads(json.dumps({"items": items, "claims": _claims(decided), "plateaus": reached}))
 

@@ -86,11 +86,12 @@ def as_rows(item):
 def test_frozen_pages_have_every_kind_of_figure_and_claims_of_every_paper(frozen):
     from nmtprune.experiment import papers
     from nmtprune.experiment.item_kinds import ITEM_KINDS
+    from nmtprune.experiment.run import Run
 
     items = {
         item.key: item
         for preset in freeze.RENDERED
-        for item in papers.items(freeze.run_of(preset, **freeze.RENDERED[preset]))
+        for item in Run(freeze.run_of(preset, **freeze.RENDERED[preset])).items
     }
     assert {item.kind for item in items.values()} == set(ITEM_KINDS)
     claimed = {

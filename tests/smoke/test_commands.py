@@ -331,16 +331,17 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
 
 
 def test_a_run_without_room_prints_a_command_that_begins_all_the_same(place, monkeypatch):
+    from nmtprune.experiment.run import Run
     from nmtprune.foundation import commands
     from nmtprune.planning.disk_usage import check_room
+    from nmtprune.planning.jobs import Jobs
 
     monkeypatch.chdir(place.folder)
     commands.remember(Path("own/config.yaml"))
     try:
         with pytest.raises(UserError) as error:
-            check_room(
-                config.load([Path("own/config.yaml")], ["name=elsewhere", "speed=false"]), free=lambda: -1
-            )
+            settings = config.load([Path("own/config.yaml")], ["name=elsewhere", "speed=false"])
+            check_room(Jobs(Run(settings)), free=lambda: -1)
     finally:
         commands.remember()
     room, begin = commands_in(str(error.value))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from support.workplace import MICRO, Workplace
 
+from nmtprune.experiment.run import Run
 from nmtprune.planning.jobs import Jobs, counts
 
 CHAIN = "mine/micro/s1/train"
@@ -49,7 +50,7 @@ def planned(workplace):
 def left(workplace):
     """The rules of the jobs that `plan` knows to be left."""
     with workplace.inside():
-        return set(counts(Jobs(workplace.config).to_do()))
+        return set(counts(Jobs(Run(workplace.config)).to_do()))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.workplace import Workplace
 
-from nmtprune.experiment import papers
+from nmtprune.experiment.run import Run
 from nmtprune.planning.jobs import Jobs
 from nmtprune.store import current
 
@@ -21,7 +21,7 @@ TRAIN = "micro/micro/s1/train"
 
 def test_all_tables_and_the_page_are_there(finished):
     with finished.inside():
-        outputs = papers.outputs(finished.config)
+        outputs = Run(finished.config).outputs
         assert len(outputs) == 11 and all(file.stat().st_size > 0 for file in outputs)
         page = outputs[0].read_text()
     assert all(f"wang2020/{name}" in page for name in TABLES)
@@ -89,7 +89,7 @@ def test_every_job_notes_the_files_that_snakemake_gives_it(finished):
         given[Path(made)] = {Path(each) for each in json.loads(file.read_text())["input"]}
     with finished.inside():
         notes = {made: set(origins) for made, origins in current.notes().items()}
-        jobs = set(Jobs(finished.config))
+        jobs = set(Jobs(Run(finished.config)))
     assert jobs == notes.keys() <= given.keys()
     assert notes == {made: given[made] for made in notes}
 

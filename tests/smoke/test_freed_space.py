@@ -123,15 +123,17 @@ def test_nothing_is_made_again_after_space_is_freed_and_new_chains_bring_back_wh
 
 
 def test_a_run_that_does_not_fit_stops_before_its_first_job_unless_told_otherwise(workplace):
+    from nmtprune.experiment.run import Run
     from nmtprune.foundation.errors import UserError
     from nmtprune.planning.disk_usage import check_room
+    from nmtprune.planning.jobs import Jobs
 
     with workplace.inside():
         with pytest.raises(
             UserError,
             match=r"will leave about .* [kM]B and need .* and 1.0 kB are free here; .*check_space=false",
         ):
-            check_room(workplace.config, free=lambda: 1000)
-        check_room(workplace.config, free=lambda: 10**12)
+            check_room(Jobs(Run(workplace.config)), free=lambda: 1000)
+        check_room(Jobs(Run(workplace.config)), free=lambda: 10**12)
         workplace.configure(check_space=False)
-        check_room(workplace.config, free=lambda: 1000)
+        check_room(Jobs(Run(workplace.config)), free=lambda: 1000)

@@ -11,6 +11,7 @@ from support.workplace import Workplace
 
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.run import Run
 from nmtprune.store import units
 
 
@@ -24,14 +25,15 @@ def finished(tmp_path_factory):
 
 def test_every_table_and_figure_is_made_and_nothing_is_missing_in_it(finished):
     with finished.inside():
-        items = papers.items(finished.config)
+        run = Run(finished.config)
+        items = run.items
         assert {item.paper for item in items} == set(papers.names()) and {item.kind for item in items} == set(
             ITEM_KINDS
         )
         for item in items:
-            for file in papers.files_of("micro-papers", item):
+            for file in run.files_of(item):
                 assert file.stat().st_size > 0, file
-            with open(papers.files_of("micro-papers", item)[0], encoding="utf-8", newline="") as lines:
+            with open(run.files_of(item)[0], encoding="utf-8", newline="") as lines:
                 rows = list(csv.DictReader(lines))
             absent = {row["missing"] for row in rows if row.get("missing")}
             assert rows and all(said.endswith("has no such component") for said in absent), (
@@ -44,13 +46,10 @@ def test_speeds_widths_and_sparsities_are_in_the_tables_of_students(finished):
     which is not there.
     """
     with finished.inside():
-        items = [item for item in papers.items(finished.config) if item.paper == "behnke2021"]
-        tables = [
-            (item, papers.files_of("micro-papers", item)[0])
-            for item in items
-            if item.kind in ("table", "front")
-        ]
-        page = papers.outputs(finished.config)[0].read_text()
+        run = Run(finished.config)
+        items = [item for item in run.items if item.paper == "behnke2021"]
+        tables = [(item, run.files_of(item)[0]) for item in items if item.kind in ("table", "front")]
+        page = run.outputs[0].read_text()
         for item, file in tables:
             with open(file, encoding="utf-8", newline="") as lines:
                 rows = list(csv.DictReader(lines))
@@ -72,7 +71,7 @@ def test_speeds_widths_and_sparsities_are_in_the_tables_of_students(finished):
 
 def test_all_students_are_timed_by_every_engine_that_takes_them(finished):
     with finished.inside():
-        (chains,) = papers.speed_groups(finished.config).values()
+        (chains,) = Run(finished.config).speed_groups.values()
         with open("results/speed/micro-papers/micro-distilled.csv", encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
         with open(
@@ -134,7 +133,7 @@ def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tm
         told
     )  # all of them
     with finished.inside():
-        tables = [file for file in papers.outputs(finished.config) if file.suffix in (".csv", ".md")]
+        tables = [file for file in Run(finished.config).outputs if file.suffix in (".csv", ".md")]
     assert len(tables) > 50
     for file in tables:
         assert (fresh / file).read_bytes() == (finished / file).read_bytes(), file
@@ -161,8 +160,8 @@ def test_a_kept_unit_that_lacks_what_is_asked_or_is_of_other_settings_is_made_ag
         with fresh.inside():
             return {
                 paths.unit(each)
-                for each in papers.chains(fresh.config)
-                if paths.scores(each) in units.inputs(fresh.config)
+                for each in Run(fresh.config).chains
+                if paths.scores(each) in units.Kept(fresh.config).targets(Run(fresh.config))
             }
 
     assert to_make() == set()

@@ -14,6 +14,7 @@ import pytest
 from support.workplace import REPOSITORY, Workplace
 
 from nmtprune.experiment import paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import read_table
 from nmtprune.planning.jobs import Jobs
 
@@ -31,7 +32,7 @@ def old(tmp_path_factory):
 
 def test_nothing_is_made_again(old):
     with old.inside():
-        assert Jobs(old.config).to_do() == []
+        assert Jobs(Run(old.config)).to_do() == []
     planned = old.snakemake("-n", "--quiet", "rules")
     assert planned.returncode == 0, planned.stderr
     rules = re.findall(r"^(\w+) +\d+ *$", planned.stdout + planned.stderr, re.MULTILINE)
@@ -52,7 +53,7 @@ def test_its_page_shows_its_scores(old):
     assert done.returncode == 0, done.stderr
     with old.inside():
         shown = {row["chain"]: float(row["bleu"]) for row in read_table("results/mine/chains/models.csv")}
-        for chain in old.config.chains():
+        for chain in Run(old.config).own.chains:
             scores = {row["set"]: row["bleu"] for row in read_table(paths.scores(chain))}
             assert shown[chain.steps_text] == float(scores["test"])
 

@@ -5,7 +5,7 @@ import shutil
 
 from support.workplace import MICRO
 
-from nmtprune.experiment import papers
+from nmtprune.experiment.run import Run
 
 
 def jobs_of(output):
@@ -29,12 +29,12 @@ def finish(workplace, **settings):
     shutil.copytree(MICRO, workplace / "own")
     workplace.configure(own="own", **settings)
     with workplace.inside():
-        run = workplace.config
-        wanted = {str(file) for file in papers.outputs(run)} | {f"results/{run.name}/complete"}
-        for each in papers.chains(run):
+        run = Run(workplace.config)
+        wanted = {str(file) for file in run.outputs} | {f"results/{run.name}/complete"}
+        for each in run.chains:
             wanted.add(f"results/models/{each}/scores.csv")
             for ancestor in each.ancestors():
-                wanted.add(f"{run.data_folder(ancestor)}/manifest.json")
+                wanted.add(f"{run.config.data_folder(ancestor)}/manifest.json")
                 wanted.add(f"results/data/{ancestor.task}/text/manifest.json")
                 names = {"train": ["model.pt", "last.pt", "initial.pt", "history.csv"], "prune": ["mask.pt"]}
                 names = names.get(ancestor.last.kind.name, ["model.pt", "last.pt", "history.csv"])

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from nmtprune.experiment import papers, paths, shapes
+from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config, pooled_sets
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import write_json, write_lines, write_table
 from nmtprune.scoring import sentence_statistics, significance
 from nmtprune.speed.protocol import COLUMNS, LEFT_OUT_COLUMNS
@@ -29,7 +30,7 @@ WORD = "abcdefghij"
 def write(run: Config) -> None:
     """Write the files under results/ in the working directory."""
     tables: dict[Path, tuple[list[dict[str, Any]], dict[str, np.ndarray]]] = {}
-    for chain in sorted({ancestor for each in papers.chains(run) for ancestor in each.ancestors()}, key=str):
+    for chain in Run(run).models:
         rows, statistics = tables.setdefault(paths.scores(chain), ([], {}))
         selects = chain.last.kind.selects
         for name in (
@@ -47,7 +48,7 @@ def write(run: Config) -> None:
         sentence_statistics.write(
             file.with_name(f"{'variants' if file.name == paths.VARIANTS else 'sentences'}.npz"), statistics
         )
-    for task, chains in papers.speed_groups(run).items():
+    for task, chains in Run(run).speed_groups.items():
         write_table(
             paths.speed(run.name, task),
             [_speed(chain, size) for chain in chains for size in (32, 1)],

@@ -1,6 +1,5 @@
 # The configuration, and the functions that rules call. All mistakes in the configuration are reported here,
 # before the DAG is built.
-import collections
 import functools
 import gc
 import json
@@ -28,13 +27,14 @@ os.environ.update(
 
 try:
     from nmtprune.experiment import chain as chains
-    from nmtprune.experiment import analysis_kinds, papers, paths, step_kinds, subwords
+    from nmtprune.experiment import analysis_kinds, paths, step_kinds, subwords
     from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
     from nmtprune.planning import checks
     from nmtprune.foundation import commands, errors
     from nmtprune.store import current, units
     from nmtprune.runtime import devices, fork_server
     from nmtprune.experiment import config as configuration
+    from nmtprune.experiment.run import Run, with_teachers
     from nmtprune.data.corpus import languages_of, own_files
     from nmtprune.foundation.errors import UserError
     from nmtprune.scoring import comet
@@ -56,7 +56,8 @@ try:
         workflow.configfiles.append(str(configuration.SETTINGS_FILE))  # for Snakemake's heading and report
     CONFIGFILE = Path(os.path.relpath(GIVEN.configfiles[-1])) if GIVEN.configfiles else None
     commands.remember(CONFIGFILE, CONFIG.differing(CONFIGFILE))
-    CHAINS, SCORED = papers.chains(CONFIG), papers.scored(CONFIG)
+    RUN, KEPT = Run(CONFIG), units.Kept(CONFIG)
+    CHAINS = RUN.chains
     # models named on the command line are checked as well, so that a typing mistake gets a clear message
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
     BY_HAND = [chains.parse(paths.chain_text(word)) for word in ASKED]
@@ -66,14 +67,12 @@ try:
             raise UserError(
                 f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}"
             )
-    ITEMS, SPEED_GROUPS = papers.selected(CONFIG), papers.speed_groups(CONFIG)
-    HEADLINE = papers.headline_models(CONFIG)
-    RENDERED, READ = papers.report_entries(CONFIG), [str(file) for file in units.inputs(CONFIG)]
-    STATED = [str(file) for file in papers.files(CONFIG)]
+    TARGETS = [str(file) for file in KEPT.targets(RUN)]
     DISTILLED = CONFIG.distilled_tasks()
-    TASKS = sorted({each.task for each in papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND})})
+    WANTED = with_teachers(CONFIG, [*CHAINS, *BY_HAND])
+    TASKS = sorted({each.task for each in WANTED})
     FETCHED = sorted({str(paths.text(task) / paths.MANIFEST) for task in TASKS if task not in DISTILLED})
-    checks.of_run(CONFIG, papers.with_teachers(CONFIG, {*CHAINS, *BY_HAND}), {*SCORED, *BY_HAND})
+    checks.of_run(CONFIG, WANTED, {*RUN.scored, *BY_HAND})
     OWN_FILES = {task: own_files(CONFIG.task(task), CONFIG.data_dir) for task in TASKS}
     NOTES = current.notes() if workflow.is_main_process else {}
     OUTDATED = current.outdated(NOTES)
@@ -104,14 +103,14 @@ COMET = (
     if comet.unavailable(CONFIG.settings["comet_model"]) is None
     else {}
 )
-PAGES = [str(paths.page(CONFIG.name) / "index.html")] if ITEMS else []
-COMPLETE = str(paths.page(CONFIG.name) / paths.COMPLETE)
+PAGES = [str(paths.page(RUN.name) / paths.INDEX)] if RUN.items else []
+COMPLETE = str(paths.page(RUN.name) / paths.COMPLETE)
 OTHER_FILES = (
-    sorted({str(file) for file in papers.outputs(CONFIG)} - {str(file) for file, _ in RENDERED} - set(PAGES))
-    if ITEMS
+    sorted({str(file) for file in RUN.outputs} - {str(file) for file, _ in RUN.report_entries} - set(PAGES))
+    if RUN.items
     else []
 )
-OWN_SCORES = sorted({str(paths.scores(each)) for each in CONFIG.chains()} & set(READ))
+OWN_SCORES = sorted({str(paths.scores(each)) for each in RUN.own.chains} & set(TARGETS))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
@@ -131,7 +130,7 @@ onstart:
             state.only_run(paths.RESULTS)
         makes = [Path(file) for job in needed for file in job.output]
         at_once = workflow.resource_settings.cores or workflow.resource_settings.nodes or 1
-        checks.before_jobs(CONFIG, {*CHAINS, *BY_HAND}, makes, at_once, LOCAL)
+        checks.before_jobs(RUN, {*CHAINS, *BY_HAND}, makes, at_once, LOCAL)
         if not workflow.touch:
             begin(needed)
     except UserError as error:
@@ -148,7 +147,7 @@ def begin(needed):
     These are the page, and other files without a note of their origin.
     """
     made = {Path(file) for job in needed for file in job.output}
-    if not {COMPLETE, *READ}.isdisjoint(map(str, made)):
+    if not {COMPLETE, *TARGETS}.isdisjoint(map(str, made)):
         Path(COMPLETE).unlink(missing_ok=True)
     for job in needed:
         file = Path(job.output[0]) if job.output and job.rule.name != "pages" else None
@@ -212,7 +211,7 @@ def headlines_first(wildcards):
     Thus the models of one seed are complete before the next seed begins.
     """
     chain = chain_of(wildcards)
-    return 1000 * (chain in HEADLINE) - chain.seed
+    return 1000 * (chain in RUN.headline_models) - chain.seed
 
 
 def data_manifest(wildcards):
@@ -295,18 +294,11 @@ def imported_checkpoint(wildcards):
     return by_content(chain.last.kind.own_files(CONFIG, chain).values(), paths.manifest(chain))
 
 
-VARIANTS = collections.defaultdict(set)
-IN_FULL = papers.scored_in_full(CONFIG)
-for each in SCORED:
-    if each.last.kind.selects:
-        VARIANTS[str(each.parent)].add(each.last.text)
-
-
 def variants_of(wildcards):
     """The selecting steps on a model that this run asks for; after `--full`, those to score in full."""
-    parent = chain_of(wildcards)
-    in_full = sorted(each.last.text for each in IN_FULL if each.last.kind.selects and each.parent == parent)
-    return [*sorted(VARIANTS[str(parent)]), *(["--full", *in_full] if in_full else [])]
+    variants = RUN.variants.get(chain_of(wildcards), ())
+    in_full = sorted(each.last.text for each in variants if each in RUN.scored_in_full)
+    return [*sorted(each.last.text for each in variants), *(["--full", *in_full] if in_full else [])]
 
 
 def training_minutes(wildcards, attempt):
@@ -348,7 +340,7 @@ def translating_gpus(recipe):
 
 
 def teachers_of(wildcards):
-    return [str(paths.manifest(each)) for each in units.teachers(CONFIG, wildcards.task)]
+    return [str(paths.manifest(each)) for each in KEPT.teachers(wildcards.task)]
 
 
 def distilling_gpus(wildcards):

@@ -4,15 +4,15 @@ localrules:
 
 rule pages:
     input:
-        READ,
-        stated=watched(STATED),
+        TARGETS,
+        stated=watched(RUN.stated_in),
     output:
         PAGES,
         OTHER_FILES,
-        [report(str(file), **marks) for file, marks in RENDERED],
+        [report(str(file), **marks) for file, marks in RUN.report_entries],
         touch(COMPLETE),
     log:
-        f"results/logs/{CONFIG.name}/pages.log",
+        f"results/logs/{RUN.name}/pages.log",
     conda:
         CONDA
     params:
@@ -23,7 +23,7 @@ rule pages:
                 *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe)["title"] for each in CHAINS),
             }
         ),
-        papers=[f"{paper}/{item}" for paper, item in papers.selected(CONFIG)],
+        papers=[f"{paper}/{item}" for paper, item in RUN.selected],
     message:
         "rendering tables, figures and the page"
     shell:

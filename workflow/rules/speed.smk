@@ -6,33 +6,33 @@ SPEED_ON_GPU = CONFIG.settings["speed_device"] == "cuda"
 rule speed:
     input:
         lambda wildcards: sorted(
-            {str(CONFIG.data_folder(each) / paths.MANIFEST) for each in SPEED_GROUPS[wildcards.task]}
+            {str(CONFIG.data_folder(each) / paths.MANIFEST) for each in RUN.speed_groups[wildcards.task]}
         ),
         lambda wildcards: sorted(
-            {str(file) for each in SPEED_GROUPS[wildcards.task] if (file := CONFIG.shortlist(each))}
+            {str(file) for each in RUN.speed_groups[wildcards.task] if (file := CONFIG.shortlist(each))}
         ),
-        models=lambda wildcards: [str(paths.manifest(each)) for each in SPEED_GROUPS[wildcards.task]],
+        models=lambda wildcards: [str(paths.manifest(each)) for each in RUN.speed_groups[wildcards.task]],
     output:
         table="results/speed/{preset}/{task}.csv",
         left_out="results/speed/{preset}/{task}.left_out.csv",
     log:
         "results/logs/speed/{preset}/{task}.log",
     wildcard_constraints:
-        preset=re.escape(CONFIG.name),
-        task="|".join(map(re.escape, SPEED_GROUPS)) or "none",
+        preset=re.escape(RUN.name),
+        task="|".join(map(re.escape, RUN.speed_groups)) or "none",
     conda:
         CONDA
     threads: workflow.resource_settings.cores or 1
     resources:
         mem_mb=mem_mb(16000),
-        runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(SPEED_GROUPS[wildcards.task])),
+        runtime=lambda wildcards, attempt: attempt * (60 + 10 * len(RUN.speed_groups[wildcards.task])),
         slurm_extra="'--exclusive'",
         gpu=int(SPEED_ON_GPU),
     params:
         rounds=CONFIG.speed_rounds,
-        chains=lambda wildcards: [str(each) for each in SPEED_GROUPS[wildcards.task]],
+        chains=lambda wildcards: [str(each) for each in RUN.speed_groups[wildcards.task]],
         scoring=lambda wildcards: json.dumps(
-            {each.recipe: CONFIG.scoring(each.recipe) for each in SPEED_GROUPS[wildcards.task]},
+            {each.recipe: CONFIG.scoring(each.recipe) for each in RUN.speed_groups[wildcards.task]},
             sort_keys=True,
         ),
     message:

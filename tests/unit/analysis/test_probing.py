@@ -25,8 +25,9 @@ from nmtprune.data.probing import (
     sentence_lengths,
     word_contents,
 )
-from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.experiment import chain, config, paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import accuracies, changes
@@ -438,7 +439,7 @@ def pretend(address, accuracies, missing=()):
 
 def item(name, seeds=(1,)):
     settings = config.from_settings({"preset": "toy", "papers": [f"wang2020/{name}"], "seeds": list(seeds)})
-    return papers.items(settings)[0], Measured(settings)
+    return Run(settings).items[0], Measured(settings)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from nmtprune.claims.verdict import Verdict
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config, papers, shapes
 from nmtprune.experiment.components import of_shape
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.senteval import CATEGORIES
 from nmtprune.measurements import importances, similarity
 from nmtprune.measurements.measurements import Measured
@@ -35,7 +36,7 @@ def verdict(key, run=None, **scores):
     """What is found of one claim in a run with its tables and figures, all rows of the paper."""
     claim = BY_KEY[key]
     run = run or run_of(*claim.items, seeds=scores.pop("seeds", SEEDS))
-    return claim.finding(Evidence(run, Pretended(run, **scores), papers.items(run)))
+    return claim.finding(Evidence(run, Pretended(run, **scores), Run(run).items))
 
 
 def text(chain):
@@ -138,7 +139,7 @@ def test_models_of_different_precision_are_not_compared():
 
 def test_differences_are_paired_by_seed():
     run = run_of("see2016/figure6")
-    evidence = Evidence(run, Pretended(run, quality=of_pruned), papers.items(run))
+    evidence = Evidence(run, Pretended(run, quality=of_pruned), Run(run).items)
     rows = evidence.rows("see2016/figure6")
     dense, pruned = rows[0], next(row for row in rows if steps(row) == "train/prune-global-40")
     by_seed = evidence.by_seed([(1.0, pruned), (-1.0, dense)], "bleu")
@@ -169,7 +170,7 @@ def test_comparisons_with_one_baseline_are_worth_less_than_as_many():
 
 def test_the_variance_between_trainings_is_pooled_over_comparisons_of_a_kind():
     run = run_of("see2016/figure6")
-    evidence = Evidence(run, Pretended(run, quality=of_pruned), papers.items(run))
+    evidence = Evidence(run, Pretended(run, quality=of_pruned), Run(run).items)
     variance, freedom = evidence.spread("see2016", "one trained on from the other", "bleu")
     own = [each for each in evidence.compared("bleu") if each[1] == "one trained on from the other"]
     assert len(own) > 3 and freedom < 2 * len(own)
@@ -878,7 +879,7 @@ def test_seeds_and_sizes_agree(monkeypatch, key, of):
 @pytest.mark.parametrize(("key", "sign"), [("wangtu2020/dropout", 1), ("wangtu2020/data", -1)])
 def test_unimportant_components_are_counted(monkeypatch, key, sign):
     run = run_of(*BY_KEY[key].items)
-    rows = papers.items(run)[0].rows
+    rows = Run(run).items[0].rows
 
     def value(each, row, metric, sign):
         place = [steps(r) + r.label for r in rows].index(steps(row) + row.label)
@@ -955,7 +956,7 @@ def test_the_claim_and_table_1_print_one_p_value():
 
     run = run_of("wangtu2020/table1")
     measured = Pretended(run, analyses=similarities(0.2))
-    (item,) = papers.items(run)
+    (item,) = Run(run).items
     printed = table.similarities(item, measured)
     for row, p in zip(item.rows, printed.groupby("label", sort=False)["p"].first(), strict=True):
         found = similarity.difference(row.chains, measured)
@@ -1095,7 +1096,7 @@ def test_the_demo_decides_every_claim_of_its_tables(monkeypatch):
     a table of other data.
     """
     run = config.from_settings({"preset": "toy", "seeds": [1, 2, 3]})
-    decided = claims.decide(run, Pretended(run, **everything(run, monkeypatch)))
+    decided = claims.decide(Run(run), Pretended(run, **everything(run, monkeypatch)))
     assert len(decided) > 50
     without = {claim.key for claim, found in decided if found.verdict is UNDECIDED and found.deciding is None}
     assert without == {"behnke2021/patterns"}
@@ -1107,7 +1108,7 @@ def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeyp
     for which anything stands in. What it lacks is a row for which it says that nothing stands in.
     """
     run = config.from_settings({"preset": preset, **seeds})
-    items = papers.items(run)
+    items = Run(run).items
     evidence = Evidence(run, Pretended(run, **everything(run, monkeypatch)), items)
     left_out = set()
     for claim in CLAIMS:
@@ -1128,7 +1129,7 @@ def test_headline_claims_are_decidable_by_the_rows_marked_for_them(monkeypatch):
     run = config.from_settings({"preset": "paper", "seeds": [1, 2, 3]})
     marked = [
         dataclasses.replace(item, rows=tuple(row for row in item.rows if row.headline or row.baseline))
-        for item in papers.items(run)
+        for item in Run(run).items
     ]
     evidence = Evidence(run, Pretended(run, **everything(run, monkeypatch)), marked)
     headlines = [claim for claim in CLAIMS if claim.headline]
@@ -1144,7 +1145,7 @@ def test_headline_claims_are_decidable_by_the_rows_marked_for_them(monkeypatch):
 
 def test_only_claims_of_the_runs_tables_are_decided():
     run = run_of("wang2020/table1", "see2016/figure6")
-    decided = claims.decide(run, Pretended(run, quality=of_wang))
+    decided = claims.decide(Run(run), Pretended(run, quality=of_wang))
     names = {"direct-40", "retrained-80", "improved-80", "sparse-below-retrained", "sparse-near-dense"}
     assert {claim.key for claim, _ in decided} == {
         "wang2020/local-global",
@@ -1156,7 +1157,7 @@ def test_only_claims_of_the_runs_tables_are_decided():
 
 def test_the_file_has_verdict_numbers_and_links():
     run = run_of("wang2020/table1", "see2016/figure6")
-    decided = shown.decide(run, Pretended(run, quality=of_wang))
+    decided = shown.decide(Run(run), Pretended(run, quality=of_wang))
     printed = shown.markdown(run, decided)
     assert shown.summary(decided) in printed and shown.summary(decided).startswith("Of 7 claims ")
     line = next(line for line in printed.splitlines() if "local pruning strategy" in line)
@@ -1168,7 +1169,7 @@ def test_the_file_has_verdict_numbers_and_links():
 def test_a_run_without_scores_has_no_verdict_but_reasons(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = config.from_settings({"preset": "toy"})
-    decided = claims.decide(run, Measured(run))
+    decided = claims.decide(Run(run), Measured(run))
     assert len(decided) > 40
     assert {found.verdict for _, found in decided} == {UNDECIDED}
     assert all(len(found.because) > 20 and found.because.endswith(".") for _, found in decided)

@@ -14,7 +14,8 @@ from nmtprune.claims import wang2020
 from nmtprune.claims.evidence import NLL, SAMPLES, Evidence
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.claims.verdict import Undecidable, Verdict
-from nmtprune.experiment import config, papers
+from nmtprune.experiment import config
+from nmtprune.experiment.run import Run
 from nmtprune.measurements import similarity
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.kinds import isometry
@@ -122,7 +123,7 @@ def number(text):
 def found():
     """By claim what the papers' own numbers come to."""
     run = config.from_settings({"preset": "paper", "seeds": list(SEEDS)})
-    items = papers.items(run)
+    items = Run(run).items
     evidence = FromPrint(run, Measured(run), items)
     evidence.spread = lambda paper, kind, metric: (
         (SEEDS_SD[metric] ** 2, 12.0) if metric in SEEDS_SD else None

@@ -10,8 +10,9 @@ import re
 import pytest
 from support.workplace import MICRO
 
-from nmtprune.experiment import config, footing, papers
+from nmtprune.experiment import config, footing
 from nmtprune.experiment.chain import parse
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import captions
 
@@ -42,7 +43,7 @@ def run(preset):
 
 @functools.cache
 def items(preset):
-    return papers.items(run(preset))
+    return Run(run(preset)).items
 
 
 def blocks(item):

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from support.workplace import MICRO, PATIENCE
 
 from nmtprune.data.corpus import make_corpus, own_files, splits_of
-from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment.run import Run, with_teachers
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_lines
-from nmtprune.store import units
+from nmtprune.store.units import Kept
 
 FULL = os.environ.get("NMTPRUNE_FUZZ") == "full"
 LONGEST = 60  # CPU seconds of one example
@@ -276,18 +277,20 @@ def edited(random, tree):
 
 def everything(run):
     """What Snakemake asks of a configuration before it makes its plan."""
-    asked = papers.chains(run)
-    scored, items = papers.scored(run), papers.items(run)
-    assert set(scored) <= set(asked) and papers.outputs(run) and units.inputs(run) is not None
+    whole = Run(run)
+    asked, scored, items = whole.chains, whole.scored, whole.items
+    assert set(scored) <= set(asked) and whole.outputs and Kept(run).targets(whole) is not None
     (
-        papers.selected(run),
-        papers.speed_groups(run),
-        papers.files(run),
+        whole.selected,
+        whole.speed_groups,
+        whole.stated_in,
+        whole.headline_models,
+        whole.variants,
         run.distilled_tasks(),
         run.seeds,
         run.as_arguments(),
     )
-    for each in sorted(papers.with_teachers(run, set(asked)), key=str):
+    for each in sorted(with_teachers(run, set(asked)), key=str):
         for ancestor in each.ancestors():
             json.dumps([run.slice(ancestor), run.workers(ancestor)], sort_keys=True)
             assert chain.parse(paths.chain_text(str(paths.manifest(ancestor)))) == ancestor

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from nmtprune.claims import own_rows
-from nmtprune.experiment import config, own, papers
+from nmtprune.experiment import config
 from nmtprune.experiment.chain import parse
+from nmtprune.experiment.run import Run
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.planning.jobs import Jobs
@@ -27,7 +28,7 @@ def run(*chains, **settings):
 
 
 def rows(settings):
-    table = next(item for item in papers.items(settings) if item.key == "chains/models")
+    table = next(item for item in Run(settings).items if item.key == "chains/models")
     return {"/".join(map(str, row.chains[0].steps)): row for row in table.rows}
 
 
@@ -69,7 +70,7 @@ def test_a_chain_has_its_dense_parent_and_its_control_beside_it():
     ],
 )
 def test_the_control_is_trained_for_as_many_updates(chain, parent, control):
-    (block,) = own.blocks(run(chain))
+    (block,) = Run(run(chain)).own.blocks
     assert ["/".join(map(str, each[0].steps)) for each in (block.parent, *block.controls)] == [
         parent,
         control,
@@ -106,16 +107,16 @@ def test_a_recipe_of_a_papers_name_is_the_recipe_itself_and_no_stand_in(tmp_path
 
 
 def test_speed_is_a_job_of_the_run_where_it_is_asked_for():
-    assert papers.speed_groups(run(RETRAINED)) == {}
+    assert Run(run(RETRAINED)).speed_groups == {}
     settings = run(RETRAINED, speed=True, name="mine")
-    (timed,) = papers.speed_groups(settings).values()
+    (timed,) = Run(settings).speed_groups.values()
     assert list(map(str, timed)) == ["toy/toy/s1/train", "toy/toy/s1/train/continue-retrain", RETRAINED]
-    assert Path("results/speed/mine/toy.csv") in Jobs(settings)
+    assert Path("results/speed/mine/toy.csv") in Jobs(Run(settings))
 
 
 def test_directly_pruned_models_are_scored_on_the_development_set_as_well():
-    assert parse(PRUNED) in papers.scored_in_full(run(PRUNED))
-    assert papers.scored_in_full(config.from_settings({"papers": ["wang2020/figure1"]})) == set()
+    assert parse(PRUNED) in Run(run(PRUNED)).scored_in_full
+    assert Run(config.from_settings({"papers": ["wang2020/figure1"]})).scored_in_full == set()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_the_run_has_a_name_of_its_own(tmp_path, monkeypatch, settings, file, na
         (tmp_path / folder).mkdir()
     named = config.from_settings({"papers": [], "chains": [RETRAINED], **settings}, file)
     assert named.name == name
-    assert papers.outputs(named)[0] == Path(f"results/{name}/index.html")
+    assert Run(named).outputs[0] == Path(f"results/{name}/index.html")
     assert (
         config.from_settings({**settings, "name": None}, file).name == "toy"
     )  # without chains it is the preset's
@@ -181,22 +182,22 @@ def test_own_papers_are_found_and_their_names_stand_for_themselves(tmp_path):
         yaml.safe_dump({"title": "T", "kind": "table", "caption": "C.", "columns": [column], "rows": [row]})
     )
     settings = config.from_settings({"own": str(tmp_path), "papers": ["thesis"]})
-    (item,) = papers.items(settings)
+    (item,) = Run(settings).items
     assert (
         str(item.rows[0].chains[0]) == "toy/toy/s1/train"
         and item.rows[0].published == {"bleu": "40.1"}
         and item.about["short"] == "Me"
     )
-    assert folder / "table1.yaml" in papers.files(settings)
+    assert folder / "table1.yaml" in Run(settings).stated_in
     with pytest.raises(UserError, match="unknown paper `thesi`; did you mean `thesis`"):
-        papers.items(config.from_settings({"own": str(tmp_path), "papers": ["thesi"]}))
+        _ = Run(config.from_settings({"own": str(tmp_path), "papers": ["thesi"]})).items
 
 
 def test_rows_of_ones_own_are_rows_of_the_papers_tables_whatever_their_percentage():
     found = {
         item.key: item
         for item in own_rows.items(
-            run(PRUNED.replace("50", "35"), RETRAINED.replace("50", "35"), REJUVENATED)
+            Run(run(PRUNED.replace("50", "35"), RETRAINED.replace("50", "35"), REJUVENATED))
         )
     }
     figure = found["wang2020/figure1"]
@@ -258,8 +259,8 @@ def test_the_example_is_written_once_and_is_a_valid_run(tmp_path, monkeypatch):
         Path("my runs"), config.from_settings({})
     )
     settings = config.load([Path("my runs/config.yaml")])
-    assert settings.name == "my-runs" and len(own.blocks(settings)) == 1
-    (block,) = own.blocks(settings)
+    assert settings.name == "my-runs" and len(Run(settings).own.blocks) == 1
+    (block,) = Run(settings).own.blocks
     assert [str(each[0]) for each in block.controls] == ["mine/my-small/s1/train/continue"]
     with pytest.raises(UserError, match="init: my runs is there already; name a folder that is new or empty"):
         write(Path("my runs"), config.from_settings({}))
@@ -296,7 +297,7 @@ def test_only_claims_that_own_chains_say_something_of_in_numbers_are_shown(monke
     ]
     monkeypatch.setattr(claims, "CLAIMS", entered)
     settings = run(PRUNED, RETRAINED)
-    (decided,) = decide(settings, Measured(settings))
+    (decided,) = decide(Run(settings), Measured(settings))
     assert (decided.claim.name, decided.finding.because) == ("seen", "3 rows.")
     assert [item.key for item in decided.items] == ["chains/models"]
-    assert decide(config.from_settings({"papers": []}), Measured(settings)) == []
+    assert decide(Run(config.from_settings({"papers": []})), Measured(settings)) == []

@@ -11,6 +11,7 @@ import yaml
 from support.workplace import MICRO
 
 from nmtprune.experiment import config, papers, paths
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
 from nmtprune.store import units
@@ -23,7 +24,7 @@ def run(preset="toy", **settings):
 
 
 def item(settings, key):
-    return next(each for each in papers.items(settings) if each.key == key)
+    return next(each for each in Run(settings).items if each.key == key)
 
 
 def steps(row):
@@ -50,9 +51,9 @@ def own(tmp_path):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_resolves(preset):
     settings = run(preset)
-    asked = papers.chains(settings)
-    assert asked == sorted(set(asked), key=str) and asked
-    assert [each.key for each in papers.items(settings)] == [
+    asked = Run(settings).chains
+    assert list(asked) == sorted(set(asked), key=str) and asked
+    assert [each.key for each in Run(settings).items] == [
         name
         for entry in settings.preset["papers"]
         for name in (
@@ -72,7 +73,7 @@ def test_the_preset_paper_uses_the_papers_own_names_and_leaves_nothing_out():
         "wmt-es-en-distilled": "wmt13-es-en-distilled",
         "wmt-es-en-distilled-13m": "wmt13-es-en-13m-distilled",
     }  # and of which year
-    for each in papers.items(settings):
+    for each in Run(settings).items:
         assert not each.left_out
         assert all(row.chains[0].task == tasks.get(row.paper_task, row.paper_task) for row in each.rows)
         assert all(
@@ -124,7 +125,7 @@ def test_figure_6_starts_sparse_from_fifty_percent_on():
 
 
 def test_direct_pruning_comes_before_retraining():
-    for each in papers.items(run("paper")):
+    for each in Run(run("paper")).items:
         if each.kind == "lines":
             kinds = [
                 row.chains[0].last.kind.name for row in each.rows if row.paper_task == each.rows[0].paper_task
@@ -138,7 +139,7 @@ def test_a_preset_runs_a_part_of_a_grid():
 
 
 def test_every_published_value_of_the_paper_is_in_exactly_one_row():
-    for each in papers.items(run("paper")):
+    for each in Run(run("paper")).items:
         file = papers.FOLDER / each.paper / "published" / f"{each.name}.csv"
         if file.exists() and each.columns:  # a file of a line for each row
             with open(file) as lines:
@@ -198,7 +199,7 @@ def test_a_row_has_a_chain_for_each_seed():
 def test_one_table_can_be_asked_for_and_is_asked_for_once():
     keys = [
         each.key
-        for each in papers.items(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"]))
+        for each in Run(run("toy", papers=["wang2020/table2", "wang2020/table6", "wang2020/table2"])).items
     ]
     assert keys == ["wang2020/table2", "wang2020/table6"]
 
@@ -215,7 +216,7 @@ def test_one_table_can_be_asked_for_and_is_asked_for_once():
 )
 def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
     with pytest.raises(UserError) as error:
-        papers.items(run("toy", papers=[asked]))
+        _ = Run(run("toy", papers=[asked])).items
     assert str(error.value) == message
 
 
@@ -263,7 +264,7 @@ def test_an_unknown_paper_or_table_is_named_with_the_nearest(asked, message):
 )
 def test_a_mistake_in_a_preset_is_one_sentence(own, changes, message):
     with pytest.raises(UserError) as error:
-        papers.items(own(**changes))
+        _ = Run(own(**changes)).items
     assert str(error.value) == message
 
 
@@ -287,7 +288,7 @@ def test_a_mistake_in_a_row_names_item_row_and_the_nearest(monkeypatch, row, mes
     changed = {**stated, "grid": {"percent": [10]}, "rows": [{**stated["rows"][0], **row}]}
     monkeypatch.setattr(papers, "_stated", lambda *_: changed)
     with pytest.raises(UserError) as error:
-        papers.items(run("toy", papers=["wang2020/table2"]))
+        _ = Run(run("toy", papers=["wang2020/table2"])).items
     assert str(error.value).startswith("wang2020/table2 row 1: ") and message in str(error.value)
 
 
@@ -315,7 +316,7 @@ def test_a_column_whose_published_name_does_not_exist_is_refused(monkeypatch):
     columns = [{"metric": "bleu", "heading": "BLEU", "published": "blue"}]
     monkeypatch.setattr(papers, "_stated", lambda *_: {**stated, "columns": columns})
     with pytest.raises(UserError) as error:
-        papers.items(run("toy", papers=["wang2020/table2"]))
+        _ = Run(run("toy", papers=["wang2020/table2"])).items
     said = "wang2020/table2: columns: nothing is published as `blue`; did you mean `bleu`?"
     assert str(error.value) == said
 
@@ -373,7 +374,7 @@ def test_settings_in_labels_and_captions_are_those_of_the_run(preset):
     """
     run = config.from_settings({"preset": preset, "own": str(MICRO)})
     said, wrong = 0, []
-    for item in papers.items(run):
+    for item in Run(run).items:
         models = [row.chains[0] for row in item.rows]
         texts = [(f"{row.group} {row.label}", [row.chains[0]]) for row in item.rows]
         texts += [
@@ -398,7 +399,7 @@ def test_a_caption_lists_the_values_that_are_run():
     def caption(**grid):
         run = config.from_settings({"preset": "toy", "papers": ["behnke2021/table9"]})
         run.preset["grids"]["behnke2021/table9"] = grid
-        return papers.items(run)[0].caption
+        return Run(run).items[0].caption
 
     assert "pruned at λ = 8," in caption(**{"lambda": [8]}) and "pruned at λ = 2 or 8," in caption(
         **{"lambda": [2, 8]}
@@ -408,7 +409,11 @@ def test_a_caption_lists_the_values_that_are_run():
 def made_by(**settings):
     """The models of which a run of the preset multi30k asks for a file: by unit their steps."""
     made = {}
-    for unit, files in units.by_unit(units.inputs(run("multi30k", papers=["wang2020"], **settings))).items():
+    for unit, files in units.by_unit(
+        units.Kept(run("multi30k", papers=["wang2020"], **settings)).targets(
+            Run(run("multi30k", papers=["wang2020"], **settings))
+        )
+    ).items():
         made[unit.as_posix()] = {file.parent.relative_to(paths.MODELS / unit).as_posix() for file in files}
     return made
 
@@ -440,4 +445,4 @@ def test_a_unit_that_the_run_has_not_is_refused():
             r"`multi30k-en-de/tiny-128`"
         ),
     ):
-        papers.items(run("multi30k", only_units=["multi30k-en-de/tiny-1288"]))
+        _ = Run(run("multi30k", only_units=["multi30k-en-de/tiny-1288"])).items

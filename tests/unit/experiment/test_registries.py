@@ -17,7 +17,7 @@ import yaml
 from support.workplace import MICRO, REPOSITORY, Workplace
 
 from nmtprune.analysis.run import run as analyse
-from nmtprune.experiment import analysis_kinds, chain, config, papers, paths, schemas, step_kinds, validation
+from nmtprune.experiment import analysis_kinds, chain, config, paths, schemas, step_kinds, validation
 from nmtprune.experiment.analysis_kinds import (
     ANALYSIS_KINDS,
     ON_CPU,
@@ -28,6 +28,7 @@ from nmtprune.experiment.analysis_kinds import (
 )
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
 from nmtprune.experiment.metrics import METRICS, SCORES, SPEED, Metric
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KINDS, StepKind, latest
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
@@ -133,12 +134,12 @@ def test_one_module_and_one_entry_add_a_kind_of_figure(run, monkeypatch):
     )
     monkeypatch.setitem(ITEM_KINDS, "dummy", dummy)
     made = run(kind="dummy", widths=["ffn"])
-    (item,) = papers.items(made)
-    assert papers.reads(made, item) == {paths.analysis(item.rows[0].first, "weights")}
-    written = {file.suffix for file in render(made) if file.stem == "shown"}
+    (item,) = Run(made).items
+    assert Run(made).files_read_by(item) == {paths.analysis(item.rows[0].first, "weights")}
+    written = {file.suffix for file in render(Run(made)) if file.stem == "shown"}
     assert written == {f".{extension}" for extension in TABLE}
     assert MODEL in pd.read_csv(paths.item("registries", "mine", "shown", "csv"))["missing"][0]
-    assert papers.report_entries(made)[0][0].suffix == ".csv"
+    assert Run(made).report_entries[0][0].suffix == ".csv"
     assert "`dummy`: a dummy" in reference_docs.configuration_page()
     kinds = json.loads(schemas.item_file())["properties"]["kind"]
     assert kinds["enum"][-1] == "dummy"
@@ -146,7 +147,7 @@ def test_one_module_and_one_entry_add_a_kind_of_figure(run, monkeypatch):
 
 def test_an_unknown_kind_is_told_with_the_nearest_one(run):
     with pytest.raises(UserError, match="did you mean `table`"):
-        papers.items(run(kind="tabel"))
+        _ = Run(run(kind="tabel")).items
 
 
 def test_a_figure_is_seen_as_a_picture_and_a_table_as_text():
@@ -277,9 +278,9 @@ def test_every_metric_may_be_a_column(metric, run):
     shown = run(
         kind="heatmaps" if metric.by_component else "table", columns=[{"metric": metric.name, "heading": "H"}]
     )
-    (item,) = papers.items(shown)
+    (item,) = Run(shown).items
     assert item.reads == {metric.reads}
-    written = {file.name for file in render(shown)}
+    written = {file.name for file in render(Run(shown))}
     assert {"shown.csv", "shown.rst"} <= written
 
 
@@ -298,9 +299,9 @@ def test_one_entry_adds_a_metric(run, monkeypatch):
     monkeypatch.setitem(METRICS, "dummy", dummy)
     made = run(kind="table", columns=[{"metric": "dummy", "heading": "Dummy"}])
     scored()
-    (item,) = papers.items(made)
-    assert papers.reads(made, item) == {paths.scores(item.rows[0].first)}
-    render(made)
+    (item,) = Run(made).items
+    assert Run(made).files_read_by(item) == {paths.scores(item.rows[0].first)}
+    render(Run(made))
     shown = {
         name: paths.item("registries", "mine", "shown", name).read_text() for name in ("csv", "md", "rst")
     }
@@ -332,7 +333,7 @@ def test_one_entry_adds_a_number_that_an_analysis_found_or_that_follows_from_oth
     pd.DataFrame({"name": ["answer"], "value": [42]}).to_csv(numbers, index=False)
     assert Measured(made).value(chain.parse(MODEL), "twice") == 84
     numbers.write_text("name,value\n")
-    (item,) = papers.items(made)
+    (item,) = Run(made).items
     measured = Measured(made)
     assert tables.reasons(item, measured) == {(1, "answer"): "nobody asked"}
     assert tables.table(item, tables.frame(item, measured), tables.reasons(item, measured)).footnotes == [
@@ -469,7 +470,7 @@ def test_one_module_and_one_entry_add_a_step(dummy_step, made_parent):
         chain.parse(f"{MODEL}/prune-local-50/twice-well")
     assert run.slice(model) == {"step": "twice-well", "version": 1, "seed": 1}
 
-    job = jobs.Jobs(run)[paths.manifest(model)]
+    job = jobs.Jobs(Run(run))[paths.manifest(model)]
     assert (job.rule, job.does, job.needs) == (
         "int8",
         jobs.STEP,
@@ -480,13 +481,15 @@ def test_one_module_and_one_entry_add_a_step(dummy_step, made_parent):
     assert "| `twice-<how>` | a dummy | dense | sliced |" in reference_docs.chains_page()
 
     read = {paths.model(parent) / paths.LAST, paths.model(parent) / paths.INITIAL}
-    assert weights_read(job) == read and read.isdisjoint(each.file for each in spare(run, scored_too=True))
+    assert weights_read(job) == read and read.isdisjoint(
+        each.file for each in spare(Run(run), scored_too=True)
+    )
     make_step(run, model)
     assert (paths.model(model) / paths.MODEL).read_text() == "initial.pt last.pt initial.pt last.pt "
     made = json.loads(paths.manifest(model).read_text())
     assert made["updates"] == 0 and made["slice"] == run.slice(model)
-    assert job.makes not in {left.makes for left in jobs.Jobs(run).to_do()}
-    assert read <= {each.file for each in spare(run, scored_too=True)}
+    assert job.makes not in {left.makes for left in jobs.Jobs(Run(run)).to_do()}
+    assert read <= {each.file for each in spare(Run(run), scored_too=True)}
     write_text(Path("mine.txt"), "other")
     assert manifest.digest_of(run, model) != made["digest"]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from nmtprune.experiment import config, papers
+from nmtprune.experiment import config
 from nmtprune.experiment.chain import parse
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.schedule import learning_rate
 from nmtprune.foundation.errors import UserError
 
@@ -215,7 +216,7 @@ schedules:
 @pytest.mark.parametrize("preset", ["toy", "multi30k", "iwslt14", "wmt14", "paper"])
 def test_decays_of_the_presets_end(preset):
     run = config.from_settings({"preset": preset})
-    assert run.unfinished_decays(papers.chains(run)) == []
+    assert run.unfinished_decays(Run(run).chains) == []
 
 
 def test_rates_need_a_train_schedule_that_does_not_speak_of_itself(tmp_path):

@@ -8,6 +8,7 @@ import csv
 import pytest
 
 from nmtprune.experiment import chain, paths
+from nmtprune.experiment.run import Run
 from nmtprune.export.choice import candidates, choose, eligible
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
@@ -66,7 +67,7 @@ def measured(workplace):
 
 def said(workplace, *arguments, **named):
     with workplace.inside():
-        return choose(workplace.config, *arguments, **named)
+        return choose(Run(workplace.config), *arguments, **named)
 
 
 def test_each_criterion_names_its_best_model_and_how_to_export_it(measured):

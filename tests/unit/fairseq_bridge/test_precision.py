@@ -20,6 +20,7 @@ from support.workplace import MICRO
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment.run import Run
 from nmtprune.fairseq_bridge import arguments, precision, session
 from nmtprune.fairseq_bridge.precision import Precision, decide
 from nmtprune.foundation.errors import UserError
@@ -496,13 +497,13 @@ def test_status_says_in_which_precision_trainings_compute(tmp_path, monkeypatch,
     processor(False)
     assert (
         "training precision: 2 to come in fp32 (this processor has no instructions for bfloat16)"
-        in status.status(run).splitlines()
+        in status.status(Run(run)).splitlines()
     )
     pretend(AUTO, "bf16", digest=status.manifest.digest_of(run, chain.parse(AUTO)))
     processor(True)
-    assert "training precision: 1 in bf16, 1 to come in bf16" in status.status(run).splitlines()
+    assert "training precision: 1 in bf16, 1 to come in bf16" in status.status(Run(run)).splitlines()
     plain = config.from_settings({**settings, "chains": ["micro/micro/s1/train"]})
-    assert "precision" not in status.status(plain)
+    assert "precision" not in status.status(Run(plain))
 
 
 def test_what_was_measured_in_bfloat16_is_not_the_cost_of_single_precision(tmp_path, monkeypatch, processor):

@@ -11,7 +11,8 @@ from support.pretended import Pretended, run_of, translated
 from nmtprune.claims import CLAIMS
 from nmtprune.claims.evidence import Evidence
 from nmtprune.claims.verdict import Verdict
-from nmtprune.experiment import config, papers
+from nmtprune.experiment import config
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.ladder import families, ladder
 from nmtprune.measurements.spare import is_bound, slope, spare
 from nmtprune.reporting import kinds
@@ -77,7 +78,7 @@ def test_the_claim_goes_by_the_slope():
     (claim,) = (each for each in CLAIMS if each.key == "beyond/scale")
 
     def found(measured):
-        return claim.finding(Evidence(run, measured, papers.items(run))).verdict
+        return claim.finding(Evidence(run, measured, Run(run).items)).verdict
 
     assert found(Paired(run, quality=of_width(12))) is Verdict.HOLDS
     assert found(Paired(run, quality=of_width(-12))) is Verdict.FAILS
@@ -86,7 +87,7 @@ def test_the_claim_goes_by_the_slope():
 
 def test_the_figure_has_a_point_for_each_width_and_way(tmp_path, monkeypatch):
     run = config.from_settings({"preset": "multi30k", "papers": ["beyond"], "seeds": [1, 2, 3]})
-    (item,) = papers.items(run)
+    (item,) = Run(run).items
     assert len(families(item)) == 10
     measured = Paired(run, quality=of_width(12), values={"parameters": lambda chain: 1e6})
     numbers = ladder(item, measured)

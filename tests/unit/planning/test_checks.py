@@ -7,7 +7,8 @@ import torch
 import yaml
 from support.workplace import MICRO, Workplace
 
-from nmtprune.experiment import chain, papers, paths
+from nmtprune.experiment import chain, paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_lines, write_lines
 from nmtprune.planning import checks
@@ -51,7 +52,7 @@ def recipe(workplace, **changes):
 def of_run(workplace):
     with workplace.inside():
         config = workplace.config
-        checks.of_run(config, papers.chains(config), papers.scored(config))
+        checks.of_run(config, Run(config).chains, Run(config).scored)
 
 
 MISSING = ("mtdata", "thot", "tensorboard")
@@ -219,7 +220,7 @@ def test_before_the_first_job_imported_files_are_read(mine, monkeypatch):
         with pytest.raises(
             UserError, match=r"^model\.pt is not a fairseq checkpoint: it lacks `model` or its configuration"
         ):
-            checks.before_jobs(mine.config, papers.chains(mine.config), [], 1, here=True)
+            checks.before_jobs(Run(mine.config), Run(mine.config).chains, [], 1, here=True)
 
 
 def test_a_gpu_that_is_not_there(mine, monkeypatch):
@@ -228,11 +229,11 @@ def test_a_gpu_that_is_not_there(mine, monkeypatch):
     monkeypatch.setattr(checks.devices, "devices", list)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with mine.inside():
-        checks.before_jobs(mine.config, [], [], 1, here=False)  # a cluster's nodes may have one
+        checks.before_jobs(Run(mine.config), [], [], 1, here=False)  # a cluster's nodes may have one
         with pytest.raises(
             UserError, match="device: `cuda` is asked for and there is no GPU here; valid: auto, cpu"
         ):
-            checks.before_jobs(mine.config, [], [], 1, here=True)
+            checks.before_jobs(Run(mine.config), [], [], 1, here=True)
 
 
 MICRO_TRAIN = chain.parse("micro/micro/s1/train")

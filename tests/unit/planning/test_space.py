@@ -14,6 +14,7 @@ from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.parameter_count import parameters
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json, write_text
 from nmtprune.planning.disk_usage import Sizes, human, usage
@@ -48,7 +49,7 @@ def make(config, address: str) -> Path:
 
 
 def finish(config) -> None:
-    for file, job in Jobs(config).items():
+    for file, job in Jobs(Run(config)).items():
         if job.does == "step":
             for chain in job.chain.of_its_job():
                 make(config, str(chain))
@@ -100,40 +101,40 @@ def test_what_a_later_job_reads_stays_until_it_is_done(config):
     finish(config)
     scores = paths.scores(chains.parse(RETRAINED))
     scores.unlink()
-    free(config, do=True, scored_too=True)
+    free(Run(config), do=True, scored_too=True)
     assert (paths.model(chains.parse(RETRAINED)) / "model.pt").exists()
     assert not (paths.model(chains.parse(ROOT)) / "model.pt").exists()
     write_text(scores, "chain\n")
-    assert missing(config) == []
-    free(config, do=True)
+    assert missing(Jobs(Run(config))) == []
+    free(Run(config), do=True)
     assert (paths.model(chains.parse(RETRAINED)) / "model.pt").exists()
-    free(config, do=True, scored_too=True)
+    free(Run(config), do=True, scored_too=True)
     assert not (paths.model(chains.parse(RETRAINED)) / "model.pt").exists()
     assert (paths.model(chains.parse(PRUNED)) / "mask.pt").exists()
-    assert Jobs(config).to_do() == []
+    assert Jobs(Run(config)).to_do() == []
 
 
 def test_a_mask_belongs_to_the_job_of_what_trains_under_it(config):
     finish(config)
     kept = paths.model(chains.parse(PRUNED)) / "state" / "kept" / "another" / "mask.pt"
     write_text(kept, "mask")
-    job = Jobs(config)[paths.manifest(chains.parse(RETRAINED))]
+    job = Jobs(Run(config))[paths.manifest(chains.parse(RETRAINED))]
     assert job.folders == {paths.model(chains.parse(each)) for each in (PRUNED, RETRAINED)}
-    free(config, do=True)
+    free(Run(config), do=True)
     assert not kept.exists() and (paths.model(chains.parse(PRUNED)) / "mask.pt").exists()
 
 
 def test_freed_weights_that_are_needed_are_named_with_those_they_are_made_from(config):
     finish(config)
-    free(config, do=True, scored_too=True)
+    free(Run(config), do=True, scored_too=True)
     more = configuration.from_settings(
         {**config.settings, "chains": [RETRAINED, f"{RETRAINED}/prune-local-60/retrain"]}
     )
-    assert list(map(str, missing(more))) == [ROOT, RETRAINED]
+    assert list(map(str, missing(Jobs(Run(more))))) == [ROOT, RETRAINED]
     with pytest.raises(
         UserError, match=r"2 models, toy/toy/s1/train the first of them, which were freed; .* restore"
     ):
-        check_weights(more)
+        check_weights(Jobs(Run(more)))
 
 
 @given(st.floats(0, 1e15))

@@ -12,6 +12,7 @@ import pytest
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import write_json, write_text
 from nmtprune.planning.status import duration, status
 from nmtprune.store import current, manifest
@@ -62,7 +63,7 @@ def fail(address: str, log: str) -> None:
 
 
 def test_before_the_first_job_everything_waits_and_no_time_is_guessed(config):
-    report = status(config)
+    report = status(Run(config))
     assert [
         row(report, steps) for steps in ("train", "train/prune-local-50", "train/prune-local-50/retrain")
     ] == ["waiting"] * 3
@@ -72,7 +73,7 @@ def test_before_the_first_job_everything_waits_and_no_time_is_guessed(config):
 
 def test_a_running_training_shows_its_update_and_time_left(config):
     report_progress(ROOT)
-    report = status(config)
+    report = status(Run(config))
     assert row(report, "train") == "running      update 150 of 600, 2 min left"
 
 
@@ -80,19 +81,19 @@ def test_the_time_left_counts_waiting_trainings_at_the_speed_measured(config):
     report_progress(ROOT, seconds_left=90.0)
     updates = config.schedule("toy", "retrain").updates
     left = 90 + updates * 30.0 / 150  # 150 updates took 30 s; retraining waits for this very training
-    assert f"time left: about {duration(left)} of training with 1 at a time" in status(config)
+    assert f"time left: about {duration(left)} of training with 1 at a time" in status(Run(config))
 
 
 def test_a_training_whose_process_is_gone_is_interrupted(config):
     report_progress(ROOT, age=3600)
-    assert row(status(config), "train").startswith(
+    assert row(status(Run(config)), "train").startswith(
         "interrupted  after update 150 of 600; the same command continues"
     )
 
 
 def test_a_training_that_was_killed_on_this_machine_is_interrupted_at_once(config):
     report_progress(ROOT, machine=this_machine())
-    assert row(status(config), "train").startswith("interrupted  after update 150 of 600")
+    assert row(status(Run(config)), "train").startswith("interrupted  after update 150 of 600")
 
 
 @pytest.mark.parametrize(
@@ -100,17 +101,17 @@ def test_a_training_that_was_killed_on_this_machine_is_interrupted_at_once(confi
 )
 def test_a_training_on_another_machine_is_alive_as_long_as_it_reports(config, age, state):
     report_progress(ROOT, age=age, machine="another")
-    assert row(status(config), "train").startswith(state)
+    assert row(status(Run(config)), "train").startswith(state)
 
 
 def test_the_run_is_headed_by_what_it_makes(config):
-    assert status(config).startswith("own: Own chains of own\n")
+    assert status(Run(config)).startswith("own: Own chains of own\n")
     tables = configuration.from_settings({"papers": ["wang2020/table2"], "seeds": [1]})
-    assert status(tables).startswith(f"toy: {tables.preset['title']}\n")
+    assert status(Run(tables)).startswith(f"toy: {tables.preset['title']}\n")
     both = configuration.from_settings(
         {"papers": ["wang2020/table2"], "seeds": [1], "chains": [ROOT, RETRAINED]}
     )
-    assert status(both).startswith("own: Own chains of own\n")
+    assert status(Run(both)).startswith("own: Own chains of own\n")
 
 
 def make_text_and_data(config):
@@ -128,7 +129,7 @@ def make_text_and_data(config):
 def test_nothing_is_done_that_was_made_from_a_text_that_has_failed(config):
     text = make_text_and_data(config)
     finish(config, ROOT)
-    assert row(status(config), "train") == "done         not scored yet"
+    assert row(status(Run(config)), "train") == "done         not scored yet"
     write_text(
         paths.log(text.parent),
         "nmtprune: corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides\n",
@@ -136,7 +137,7 @@ def test_nothing_is_done_that_was_made_from_a_text_that_has_failed(config):
     text.unlink()
     with pytest.raises(KeyError), current.making(text, [Path("corpus.en")]):
         raise KeyError
-    report = status(config)
+    report = status(Run(config))
     assert (
         row(report, "train")
         == "failed       corpus.en has 1 lines and corpus.de has 2: a parallel corpus needs equal sides"
@@ -151,10 +152,10 @@ def test_nothing_is_done_that_was_made_from_another_corpus(config):
     scores = paths.scores(chains.parse(RETRAINED))
     with current.making(scores, [paths.manifest(chains.parse(RETRAINED))]):
         write_text(scores, f"chain,set,bleu\n{RETRAINED},test,60.1\n")
-    assert "3 of 3 models made, 1 of 2 scored" in status(config)
+    assert "3 of 3 models made, 1 of 2 scored" in status(Run(config))
     write_text("corpus.en", "b sentence\n")
     os.utime("corpus.en", (1, 1))
-    assert "0 of 3 models made" in status(config)
+    assert "0 of 3 models made" in status(Run(config))
 
 
 def test_a_held_lock_says_that_a_training_is_alive(config):
@@ -163,33 +164,33 @@ def test_a_held_lock_says_that_a_training_is_alive(config):
     with open(state / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert is_locked(state)
-        assert row(status(config), "train").startswith("running")
+        assert row(status(Run(config)), "train").startswith("running")
     assert not is_locked(state)
 
 
 def test_a_failed_job_shows_what_it_said_and_its_log(config):
     fail(ROOT, "update 5\nnmtprune: results/data is damaged; remove it and run again\n")
-    report = status(config)
+    report = status(Run(config))
     assert row(report, "train") == "failed       results/data is damaged; remove it and run again"
     assert report.endswith("logs of failed jobs:\n  tail -n 40 results/logs/models/toy/toy/s1/train.log")
 
 
 def test_a_crash_shows_its_last_line(config):
     fail(ROOT, "Traceback (most recent call last):\n  File ...\nKeyError: 'x'\n")
-    assert row(status(config), "train") == "failed       KeyError: 'x'"
+    assert row(status(Run(config)), "train") == "failed       KeyError: 'x'"
 
 
 def test_a_killed_job_has_not_failed(config):
     fail(ROOT, "update 5/600, epoch 1, 80 s left\n")
     report_progress(ROOT, age=3600)
-    assert row(status(config), "train").startswith("interrupted")
+    assert row(status(Run(config)), "train").startswith("interrupted")
 
 
 def test_finished_and_scored_models_are_counted(config):
     finish(config, ROOT, updates=600, wall_seconds=20.0)
     finish(config, PRUNED)
     finish(config, RETRAINED, updates=150, wall_seconds=5.0)
-    report = status(config)
+    report = status(Run(config))
     assert (
         row(report, "train") == "done         not scored yet"
     )  # the dense model beside which the chain is shown
@@ -197,25 +198,25 @@ def test_finished_and_scored_models_are_counted(config):
     assert "3 of 3 models made, 0 of 2 scored" in report
     assert "time left" not in report
     write_text(paths.scores(chains.parse(RETRAINED)), f"chain,set,bleu\n{RETRAINED},test,60.1\n")
-    assert "3 of 3 models made, 1 of 2 scored" in status(config)
+    assert "3 of 3 models made, 1 of 2 scored" in status(Run(config))
 
 
 def test_analyses_that_are_there_are_counted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = configuration.from_settings({"papers": ["wang2020/table7", "wang2020/table2"], "seeds": [1]})
-    assert "0 of 3 analyses made" in status(run)
+    assert "0 of 3 analyses made" in status(Run(run))
     write_text(paths.analysis(chains.parse(ROOT), "probing"), "name,accuracy\n")
-    assert "1 of 3 analyses made" in status(run)
+    assert "1 of 3 analyses made" in status(Run(run))
 
 
 def test_no_analyses_no_line(config):
-    assert "analyses" not in status(config)
+    assert "analyses" not in status(Run(config))
 
 
 def test_a_model_of_other_settings_is_not_done(config):
     finish(config, ROOT)
     write_json(config.data_folder(chains.parse(ROOT)) / paths.MANIFEST, {"digest": "other data"})
-    assert row(status(config), "train") == "waiting"
+    assert row(status(Run(config)), "train") == "waiting"
 
 
 def test_a_failed_scoring_is_said_unless_the_model_was_made_since(config):
@@ -226,9 +227,9 @@ def test_a_failed_scoring_is_said_unless_the_model_was_made_since(config):
     log = paths.log(paths.scores(chain))
     write_text(log, "nmtprune: no memory\n")
     os.utime(paths.manifest(chain), (time.time() - 60,) * 2)
-    assert row(status(config), "train/prune-local-50/retrain") == "failed       scoring: no memory"
+    assert row(status(Run(config)), "train/prune-local-50/retrain") == "failed       scoring: no memory"
     os.utime(log, (time.time() - 120,) * 2)
-    assert row(status(config), "train/prune-local-50/retrain") == "done         not scored yet"
+    assert row(status(Run(config)), "train/prune-local-50/retrain") == "done         not scored yet"
 
 
 @pytest.mark.parametrize(

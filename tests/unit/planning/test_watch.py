@@ -12,6 +12,7 @@ from nmtprune.cli import verbs
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json
 from nmtprune.planning import watch
@@ -43,7 +44,7 @@ def text_of(renderable):
 
 def test_a_training_that_reports_has_a_bar_with_updates_loss_speed_and_time(config):
     report_progress(loss=2.5, words_per_second=4321.0)
-    (training,) = watch.running(config, Jobs(config))
+    (training,) = watch.running(Jobs(Run(config)))
     assert training == RunningTraining(chains.parse(ROOT), 150, 600, 2.5, 4321.0, 90.0)
     said = text_of(watch.drawn(WholeRun(0.1, 1, 6, None, 0), [training]))
     assert "150 of 600 updates loss 2.500 4,321 words/s 2 min left" in said and ROOT in said
@@ -51,25 +52,25 @@ def test_a_training_that_reports_has_a_bar_with_updates_loss_speed_and_time(conf
 
 def test_just_after_a_validation_loss_and_speed_are_left_out(config):
     report_progress(loss=None, words_per_second=None)
-    said = text_of(watch.drawn(WholeRun(0.1, 1, 6, None, 0), watch.running(config, Jobs(config))))
+    said = text_of(watch.drawn(WholeRun(0.1, 1, 6, None, 0), watch.running(Jobs(Run(config)))))
     assert "150 of 600 updates 2 min left" in said and "loss" not in said
 
 
 @pytest.mark.parametrize("values", [{"age": 3600.0}, {"machine": this_machine()}])
 def test_a_training_whose_process_is_gone_has_no_bar(config, values):
     report_progress(**values)
-    assert watch.running(config, Jobs(config)) == []
+    assert watch.running(Jobs(Run(config))) == []
     assert "no training reports progress" in text_of(watch.drawn(WholeRun(0, 0, 6, None, 0), []))
 
 
 def test_without_any_estimate_the_whole_run_counts_jobs(config):
-    run = watch.whole(config, Jobs(config), [])
-    assert run == WholeRun(0.0, 0, len(Jobs(config)), None, len(Jobs(config))) and not run.is_done
+    run = watch.whole(Jobs(Run(config)), [])
+    assert run == WholeRun(0.0, 0, len(Jobs(Run(config))), None, len(Jobs(Run(config)))) and not run.is_done
     assert f"0% of the jobs 0 of {run.jobs} jobs" in text_of(watch.drawn(run, []))
 
 
 def test_the_whole_run_counts_estimated_time_and_the_done_part_of_a_training(config, monkeypatch):
-    jobs = Jobs(config)
+    jobs = Jobs(Run(config))
     root = jobs.model(chains.parse(ROOT))
     seconds = {file: 300.0 if file == root else 100.0 for file in jobs}
 
@@ -82,7 +83,7 @@ def test_the_whole_run_counts_estimated_time_and_the_done_part_of_a_training(con
 
     monkeypatch.setattr(watch, "Estimates", Known)
     report_progress()
-    run = watch.whole(config, jobs, watch.running(config, jobs))
+    run = watch.whole(jobs, watch.running(jobs))
     total = sum(seconds.values()) - 100.0
     assert run.seconds_left == pytest.approx(total - 300.0 * 150 / 600) and run.unknown == 1
     assert run.share == pytest.approx(75.0 / total)
@@ -96,14 +97,14 @@ def test_watching_ends_with_the_run_or_when_the_user_stops(config, monkeypatch):
     states = [WholeRun(0.5, 3, 6, None, 0), WholeRun(1.0, 6, 6, None, 0)]
     monkeypatch.setattr(watch, "whole", lambda *_: states.pop(0))
     waits = []
-    watch.watch(config, 3.0, Console(file=io.StringIO()), waits.append)
+    watch.watch(Jobs(Run(config)), 3.0, Console(file=io.StringIO()), waits.append)
     assert waits == [3.0] and states == []
 
     def stop(seconds):
         raise KeyboardInterrupt
 
     states.append(WholeRun(0.5, 3, 6, None, 0))
-    watch.watch(config, 3.0, Console(file=io.StringIO()), stop)
+    watch.watch(Jobs(Run(config)), 3.0, Console(file=io.StringIO()), stop)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 1e9])

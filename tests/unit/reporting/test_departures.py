@@ -5,7 +5,8 @@ import json
 import pytest
 from support.workplace import MICRO
 
-from nmtprune.experiment import chain, config, papers
+from nmtprune.experiment import chain, config
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import captions, tables
 from nmtprune.scoring.tokenised import tokenised_bleu
@@ -17,7 +18,7 @@ def run(preset):
 
 
 PAPER = run("paper")
-ITEMS = {item.key: item for item in papers.items(PAPER)}
+ITEMS = {item.key: item for item in Run(PAPER).items}
 
 
 def said(key, settings=PAPER, items=ITEMS):
@@ -80,12 +81,12 @@ def test_unsegmented_chinese_is_said(key):
 
 def test_norms_elsewhere_than_the_papers_are_said():
     settings = run("multi30k")
-    for item in papers.items(settings):
+    for item in Run(settings).items:
         architectures = [settings.recipe(row.chains[0].recipe)["architecture"] for row in item.rows]
         assert ("(pre-norm)" in said(item.key, settings, {item.key: item})) == any(
             each.get("norm") == "pre" for each in architectures
         )
-    items = {item.key: item for item in papers.items(settings)}
+    items = {item.key: item for item in Run(settings).items}
     assert "(pre-norm) in tiny-6-6, tiny-6-6-shallow;" in said("wangtu2020/table3", settings, items)
     assert "pre-norm" not in said("see2016/figure6", settings, items)
     assert not any("pre-norm" in said(key) for key in ITEMS)
@@ -93,7 +94,7 @@ def test_norms_elsewhere_than_the_papers_are_said():
 
 def test_students_without_averages_and_limits_are_said():
     settings = run("multi30k")
-    items = {item.key: item for item in papers.items(settings)}
+    items = {item.key: item for item in Run(settings).items}
     without = (
         "Trained without an average of their weights and a limit of 100 pieces a side, which the "
         "paper's models have: tiny-student-6-2."
@@ -130,7 +131,7 @@ CONTROL = "train-pretrain/lasso-ffn-both-0/converge"
 @pytest.mark.parametrize("preset", ["toy", "multi30k", "wmt14", "paper"])
 def test_the_control_without_a_lasso_has_the_phases_of_the_pruned_models(preset):
     settings = run(preset)
-    items = {item.key: item for item in papers.items(settings)}
+    items = {item.key: item for item in Run(settings).items}
     for table in ("table1a", "table1b", "table2", "table3", "table4", "table7"):
         rows = items[f"behnke2021/{table}"].rows
         assert [row.label for row in rows if "/".join(map(str, row.chains[0].steps)) == CONTROL] == [

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import write_text
 from nmtprune.measurements import plateaus as plateau
 from nmtprune.measurements.measurements import Measured
@@ -109,7 +110,7 @@ def pretended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretended")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for model in papers.scored(config.from_settings(TOY)):
+        for model in Run(config.from_settings(TOY)).scored:
             pretend(model)
     return folder
 
@@ -123,12 +124,12 @@ def toy(pretended, tmp_path, monkeypatch):
 
 
 def item(settings: config.Config, key: str) -> papers.Item:
-    return next(each for each in papers.items(settings) if each.key == key)
+    return next(each for each in Run(settings).items if each.key == key)
 
 
 def test_every_promised_file_is_written(toy):
-    written = render(toy)
-    assert sorted(written) == sorted(papers.outputs(toy))
+    written = render(Run(toy))
+    assert sorted(written) == sorted(Run(toy).outputs)
     assert all(file.stat().st_size > 0 for file in written)
 
 
@@ -211,18 +212,18 @@ def test_the_reason_names_the_first_model_that_is_missing(toy):
 def test_nothing_measured_still_renders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = config.from_settings(TOY)
-    render(settings)
+    render(Run(settings))
     numbers = pd.read_csv("results/toy/wang2020/table2.csv")
     assert numbers["bleu"].isna().all() and (numbers["seeds"] == 0).all()
     assert (
-        f"0 of {len(papers.scored(settings))} models scored"
+        f"0 of {len(Run(settings).scored)} models scored"
         in paths.page("toy").joinpath("index.html").read_text()
     )
 
 
 def test_two_seeds_give_mean_and_standard_deviation(toy):
     settings = config.from_settings({**TOY, "seeds": [1, 2]})
-    for model in papers.scored(settings):
+    for model in Run(settings).scored:
         if model.seed == 2:
             pretend(model)
     table1 = item(settings, "wang2020/table1")
@@ -232,7 +233,7 @@ def test_two_seeds_give_mean_and_standard_deviation(toy):
     assert numbers["bleu"][0] == pytest.approx(sum(ours) / 2)
     assert numbers["bleu_sd"][0] == pytest.approx(abs(ours[0] - ours[1]) / 2**0.5)
     assert table(table1, numbers).cells[0][3] == f"{numbers['bleu'][0]:.2f} ± {numbers['bleu_sd'][0]:.2f}"
-    render(settings)
+    render(Run(settings))
     assert "over seeds 1, 2" in paths.item("toy", "wang2020", "table1", "md").read_text()
 
 
@@ -256,10 +257,10 @@ def test_cells_of_one_and_the_same_run_are_marked(toy):
 
 
 def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_path, monkeypatch):
-    before = {each.key: frame(each, Measured(toy)) for each in papers.items(toy)}
+    before = {each.key: frame(each, Measured(toy)) for each in Run(toy).items}
     monkeypatch.setattr(papers, "_published", lambda *_: [])
     unpublished = config.from_settings(TOY)
-    after = {each.key: frame(each, Measured(unpublished)) for each in papers.items(unpublished)}
+    after = {each.key: frame(each, Measured(unpublished)) for each in Run(unpublished).items}
     for key, numbers in before.items():
         ours = [name for name in numbers if not name.endswith("_published")]
         pd.testing.assert_frame_equal(numbers[ours], after[key][ours])
@@ -269,7 +270,7 @@ def test_our_columns_do_not_change_with_the_published_values_removed(toy, tmp_pa
 
 
 def test_captions_say_what_a_reader_needs_to_repeat_the_run(toy):
-    render(toy)
+    render(Run(toy))
     text = paths.item("toy", "wang2020", "table2", "md").read_text()
     train, *others = (
         f"{step} {toy.schedule('toy', step).updates}"
@@ -428,7 +429,7 @@ def test_markdown_has_a_line_for_each_row(toy):
 
 
 def test_the_figure_holds_the_baseline_and_every_ratio_of_the_grid(toy):
-    render(toy)
+    render(Run(toy))
     numbers = pd.read_csv(paths.item("toy", "wang2020", "figure1", "csv"))
     assert numbers.loc[numbers["label"] == "Prune", "percent"].tolist() == 2 * [20, 50, 80]
     assert numbers["bleu"].notna().all()
@@ -443,7 +444,7 @@ def test_every_link_of_the_page_leads_to_a_file(toy):
         def handle_starttag(self, tag, attributes):
             self.found += [value for name, value in attributes if name in ("href", "src")]
 
-    render(toy)
+    render(Run(toy))
     page = paths.page("toy") / "index.html"
     parser = Links()
     parser.feed(page.read_text())
@@ -456,15 +457,15 @@ def test_every_link_of_the_page_leads_to_a_file(toy):
 def test_a_preset_without_rows_for_an_item_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = config.from_settings({"preset": "wmt14", "papers": ["wang2020/table3"]})
-    render(settings)
+    render(Run(settings))
     text = paths.item("wmt14", "wang2020", "table3", "md").read_text()
     assert "Left out, since nothing stands in for it: WMT17 Zh-En, IWSLT14 De-En, IWSLT17 En-Fr." in text
     assert pd.read_csv(paths.item("wmt14", "wang2020", "table3", "csv")).empty
 
 
 def test_rendering_twice_gives_the_same_bytes(toy):
-    first = {file: file.read_bytes() for file in render(toy)}
-    assert {file: file.read_bytes() for file in render(toy)} == first
+    first = {file: file.read_bytes() for file in render(Run(toy))}
+    assert {file: file.read_bytes() for file in render(Run(toy))} == first
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import read_json, write_json, write_text
 from nmtprune.measurements.measurements import Measured
 from nmtprune.store import current
@@ -218,7 +219,7 @@ def test_a_file_that_was_only_touched_is_read_once(monkeypatch):
 
 def test_tables_and_pages_leave_out_what_is_not_current():
     run = configuration.from_settings({"papers": [], "chains": ["toy/toy/s1/train"]})
-    (chain,) = run.chains()
+    (chain,) = Run(run).own.chains
     model, scores = paths.manifest(chain), paths.scores(chain)
     make(model, TEXT, text={"chain": str(chain), "digest": "model", "updates": 7})
     make(scores, model, text=f"chain,set,bleu\n{chain},test,30\n")

@@ -7,6 +7,7 @@ import pytest
 from support.workplace import Workplace
 
 from nmtprune.experiment import chain, paths
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.reporting.reference import keep
 from nmtprune.store import units
@@ -39,12 +40,16 @@ def kept_file(file):
 
 
 def models_asked_for(workplace):
-    return [str(file) for file in units.inputs(workplace.config) if file.is_relative_to(paths.MODELS)]
+    return [
+        str(file)
+        for file in units.Kept(workplace.config).targets(Run(workplace.config))
+        if file.is_relative_to(paths.MODELS)
+    ]
 
 
 def test_a_whole_unit_is_read_and_nothing_of_it_is_made(workplace):
     assert models_asked_for(workplace) == []
-    assert units.where(workplace.config, paths.scores(TRAIN)) == kept_file(paths.scores(TRAIN))
+    assert units.Kept(workplace.config).where(paths.scores(TRAIN)) == kept_file(paths.scores(TRAIN))
     told = workplace.nmtprune("status").stdout
     assert "2 of 2 models made, 2 of 2 scored" in told and told.count("done         kept") == 2, told
 
@@ -69,10 +74,10 @@ def test_a_damaged_unit_is_refused_before_anything_is_read_or_made(workplace, da
     unit = f"kept/models/{UNIT}"
     said = f"kept: {file} {what}: copy the unit {unit} again, or remove it, so that a run makes it again"
     with pytest.raises(UserError) as refused:
-        units.inputs(workplace.config)
+        units.Kept(workplace.config).targets(Run(workplace.config))
     assert str(refused.value) == said
     with pytest.raises(UserError, match=r"^kept: "):
-        units.where(workplace.config, paths.manifest(TRAIN))
+        units.Kept(workplace.config).where(paths.manifest(TRAIN))
 
 
 def test_every_verb_that_reads_units_refuses_a_damaged_one_in_one_sentence(workplace):
@@ -92,7 +97,7 @@ def test_a_list_of_files_that_is_damaged_is_told(workplace):
         UserError,
         match=r"unit\.json is damaged: copy the unit kept/models/micro/micro/s1 again, or remove it",
     ):
-        units.inputs(workplace.config)
+        units.Kept(workplace.config).targets(Run(workplace.config))
 
 
 def test_a_unit_that_was_made_by_other_settings_or_lacks_what_is_asked_is_made_again(workplace):
@@ -117,6 +122,6 @@ def test_a_unit_that_the_run_does_not_make_is_not_kept(tmp_path):
         only_units=["multi30k-en-de/tiny-128/s1"],
     )
     with workplace.inside():
-        kept = keep(workplace.config, tmp_path / "kept")
+        kept = keep(Run(workplace.config), tmp_path / "kept")
         assert kept.whole == [] and kept.files == []
         assert list(kept.lacking) == [Path("multi30k-en-de/tiny-128/s1")]

@@ -15,26 +15,27 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import WORKFLOW, Config
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.reading import read_yaml
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.shapes import is_transformer
 
 PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # names the recipe of each of the papers' models
 
 
-def items(config: Config) -> list[Item]:
+def items(run: Run) -> list[Item]:
     """The papers' tables and figures that the run's own chains give rows for.
 
     Those that the run makes anyway are left out. A chain gives a row if its steps are those of the paper's
     row, with any values of the row's grid, and its recipe trains the same kind of model. Only tables and
     figures that are read from scores, or from speeds that are measured, are considered.
     """
-    if not config.chains():
+    if not run.own.chains:
         return []
-    made = set(papers.selected(config))
-    table = next(item for item in papers.items(config) if item.key == f"{own.PAPER}/{own.TABLE}")
+    made = set(run.selected)
+    table = next(item for item in run.items if item.key == f"{own.PAPER}/{own.TABLE}")
     with_own_rows = []
     for paper in papers.names():
         for name in papers.paper(paper)["items"]:
-            if (paper, name) not in made and (item := _item(config, paper, name, table)):
+            if (paper, name) not in made and (item := _item(run.config, paper, name, table)):
                 with_own_rows.append(item)
     return with_own_rows
 

@@ -20,6 +20,7 @@ from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge import TOOLS
 from nmtprune.foundation import commands
@@ -42,13 +43,12 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     """Print the resolved configuration: settings, preset, and every recipe and task that the run uses."""
     import yaml
 
-    from nmtprune.experiment import papers
     from nmtprune.planning import checks
 
-    asked = papers.chains(config)
-    checks.of_run(config, asked, papers.scored(config))
+    run = Run(config)
+    checks.of_run(config, run.chains, run.scored)
     recipes = {}
-    for chain in asked:
+    for chain in run.chains:
         schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})[
             "schedules"
         ]
@@ -60,8 +60,8 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     resolved = {
         "settings": dict(config.settings),
         "preset": config.preset,
-        "chains": [str(chain) for chain in asked],
-        "tasks": {name: config.task(name) for name in sorted({chain.task for chain in asked})},
+        "chains": [str(chain) for chain in run.chains],
+        "tasks": {name: config.task(name) for name in run.tasks},
         "recipes": dict(sorted(recipes.items())),
     }
     print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120), end="")
@@ -157,7 +157,7 @@ def render(config: Config, arguments: argparse.Namespace) -> None:
     """Render tables, figures and the page of the run from the scores that exist."""
     from nmtprune.reporting.render import render as render_all
 
-    for path in render_all(config):
+    for path in render_all(Run(config)):
         print(path)
 
 
@@ -165,7 +165,7 @@ def keep(config: Config, arguments: argparse.Namespace) -> None:
     """Copy the page and all whole units into a folder: scores, histories and hypotheses, no checkpoints."""
     from nmtprune.reporting.reference import keep as keep_all
 
-    kept = keep_all(config, Path(arguments.folder))
+    kept = keep_all(Run(config), Path(arguments.folder))
     for unit, file in kept.lacking.items():
         print(f"{unit} is not whole yet: {file} is missing")
     print(f"{len(kept.files)} files, {len(kept.whole)} whole units, in {arguments.folder}")
@@ -184,6 +184,7 @@ def write_results(config: Config, arguments: argparse.Namespace) -> None:
 def show_status(config: Config, arguments: argparse.Namespace) -> None:
     """Show what is done and what is running, and for each training its progress and the time left."""
     if arguments.watch is not None:
+        from nmtprune.planning.jobs import Jobs
         from nmtprune.planning.watch import watch
 
         if not 0 < arguments.watch <= LONGEST_WAIT:
@@ -191,38 +192,39 @@ def show_status(config: Config, arguments: argparse.Namespace) -> None:
                 f"status --watch: {arguments.watch:g} is not a number of seconds "
                 f"above 0 and at most {LONGEST_WAIT}"
             )
-        watch(config, arguments.watch)
+        watch(Jobs(Run(config)), arguments.watch)
         return
     from nmtprune.planning.status import status
 
-    print(status(config))
+    print(status(Run(config)))
 
 
 def show_usage(config: Config, arguments: argparse.Namespace) -> None:
     """Show the disk usage of the run, by table and figure and by step."""
     from nmtprune.planning.disk_usage import du
 
-    print(du(config))
+    print(du(Run(config)))
 
 
 def plan(config: Config, arguments: argparse.Namespace) -> None:
     """Show the cost of the rest of the run in jobs, hours and disk space, by rule and by table and figure."""
     from nmtprune.planning import plan as plans
 
+    run = Run(config)
     if arguments.calibrate:
         from nmtprune.cli import preload
 
         preload.import_what_jobs_need()
-        for recipe in plans.calibrate(config, main):
+        for recipe in plans.calibrate(run, main):
             print(f"measured: {recipe}", file=sys.stderr, flush=True)
-    print(plans.plan(config, arguments.cores, arguments.gpus))
+    print(plans.plan(run, arguments.cores, arguments.gpus))
 
 
 def free(config: Config, arguments: argparse.Namespace) -> None:
     """Show the files that no page and no later step of the run needs; remove them with --yes."""
     from nmtprune.planning.freeing import free as free_all
 
-    print(free_all(config, arguments.yes, arguments.models))
+    print(free_all(Run(config), arguments.yes, arguments.models))
 
 
 def restore(config: Config, arguments: argparse.Namespace) -> None:
@@ -230,7 +232,7 @@ def restore(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.planning.freeing import restore as restore_all
 
     made = []
-    for chain in restore_all(config, [_chain(config, model) for model in arguments.freed]):
+    for chain in restore_all(Run(config), [_chain(config, model) for model in arguments.freed]):
         made.append(chain)
         print(f"made again: {chain}", flush=True)
     if not made:
@@ -268,7 +270,7 @@ def choose(config: Config, arguments: argparse.Namespace) -> None:
     from nmtprune.export.choice import choose as choose_models
 
     against = _chain(config, arguments.against) if arguments.against else None
-    print(choose_models(config, arguments.within, arguments.task, against))
+    print(choose_models(Run(config), arguments.within, arguments.task, against))
 
 
 def export(config: Config, arguments: argparse.Namespace) -> None:

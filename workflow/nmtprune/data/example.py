@@ -34,7 +34,7 @@ def write(folder: Path, config: Config) -> str:
     name = config.name_after(folder.resolve().name)
     file = folder / "config.yaml"
     command = f"snakemake --cores all --configfile {shlex.quote(str(file))}"
-    page = paths.page(name) / "index.html"
+    page = paths.page(name) / paths.INDEX
     for seed, (split, sentences) in enumerate(SENTENCES.items(), 1):
         pairs = list(toy.generate(sentences, 1000 + seed))
         for language, lines in zip(
@@ -43,7 +43,7 @@ def write(folder: Path, config: Config) -> str:
             write_lines(folder / "corpus" / f"{split}.{language}", lines)
     adapted = {
         f"snakemake --cores all --configfile {HERE}/config.yaml": command,
-        str(paths.page("own") / "index.html"): str(page),
+        str(paths.page("own") / paths.INDEX): str(page),
         'name: "own"': f'name: "{name}"',
         HERE: json.dumps(str(folder), ensure_ascii=False)[1:-1],
     }

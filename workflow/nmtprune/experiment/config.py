@@ -551,20 +551,6 @@ class Config:
             if value != said[key]
         ]
 
-    def chains(self) -> list[Chain]:
-        """The user's own chains, as the settings list them."""
-        return self.once("own chains", self._own_chains)
-
-    def _own_chains(self) -> list[Chain]:
-        parsed = []
-        for number, text in enumerate(self.settings["chains"], 1):
-            try:
-                parsed.append(chains.parse(text))
-                self.check(parsed[-1])
-            except UserError as error:
-                raise UserError(f"config: chains: entry {number}: {error}") from None
-        return parsed
-
 
 @functools.cache
 def _defaults() -> dict[str, Any]:

@@ -7,14 +7,16 @@ items.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nmtprune.experiment import footing
-from nmtprune.experiment.chain import Chain, parse_steps
+from nmtprune.experiment.chain import Chain, parse, parse_steps
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.step_kinds import latest
+from nmtprune.foundation.errors import UserError
 
 PAPER, TABLE, PLOT = "chains", "models", "front"  # names of the paper, its table and its figure
 MOST_ROUNDS = 4  # most trainings of a control, which has several if the chain has several rounds
@@ -40,14 +42,51 @@ class Block:
         return list(dict.fromkeys([self.parent, *self.controls, *self.asked]))
 
 
-def blocks(config: Config) -> list[Block]:
-    """The run's own chains by task, recipe, seeds and dense parent, in the order of the settings."""
-    return config.once("blocks of own chains", lambda: list(_blocks(config)))
+@dataclass(frozen=True)
+class OwnChains:
+    """The chains that the settings list, and what a paper's YAML files would state of them."""
+
+    config: Config
+
+    @functools.cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """The chains as they are listed. Raises UserError for one that cannot be made."""
+        parsed = []
+        for number, text in enumerate(self.config.settings["chains"], 1):
+            try:
+                parsed.append(parse(text))
+                self.config.check(parsed[-1])
+            except UserError as error:
+                raise UserError(f"config: chains: entry {number}: {error}") from None
+        return tuple(parsed)
+
+    @functools.cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The chains by task, recipe, seeds and dense parent, in the order of the settings."""
+        return tuple(_blocks(self.config, self.chains))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The run as a paper."""
+        task, recipe = self.config.task, self.config.recipe
+        return {
+            "title": "The chains asked for",
+            "authors": "This run",
+            "short": self.config.name,
+            "where": "not published",
+            "items": [TABLE, PLOT],
+            "tasks": {chain.task: task(chain.task)["title"] for chain in self.chains},
+            "recipes": {chain.recipe: recipe(chain.recipe)["title"] for chain in self.chains},
+        }
+
+    def stated(self, name: str) -> dict[str, Any]:
+        """The table or the plot in the terms of a paper's YAML file (schemas/item.schema.json)."""
+        return _table(self) if name == TABLE else _plot(self)
 
 
-def _blocks(config: Config) -> Iterator[Block]:
+def _blocks(config: Config, own_chains: Iterable[Chain]) -> Iterator[Block]:
     seeds: dict[tuple[str, str, str], list[int]] = {}
-    for chain in config.chains():
+    for chain in own_chains:
         seeds.setdefault((chain.task, chain.recipe, _text(chain)), []).append(chain.seed)
     asked: dict[tuple[Chain, ...], list[Chain]] = {}
     for (task, recipe, text), of_model in seeds.items():
@@ -178,29 +217,9 @@ def _unregularised(chain: Chain) -> Chain:
 # --- what a paper's YAML files state
 
 
-def about(config: Config) -> dict[str, Any]:
-    """The run as a paper."""
-    tasks = dict.fromkeys(chain.task for chain in config.chains())
-    recipes = dict.fromkeys(chain.recipe for chain in config.chains())
-    return {
-        "title": "The chains asked for",
-        "authors": "This run",
-        "short": config.name,
-        "where": "not published",
-        "items": [TABLE, PLOT],
-        "tasks": {name: config.task(name)["title"] for name in tasks},
-        "recipes": {name: config.recipe(name)["title"] for name in recipes},
-    }
-
-
-def stated(config: Config, name: str) -> dict[str, Any]:
-    """The table or the plot in the terms of a paper's YAML file (schemas/item.schema.json)."""
-    return _table(config) if name == TABLE else _plot(config)
-
-
-def _table(config: Config) -> dict[str, Any]:
-    names = [list(config.task(chain.task)["test"]) for chain in config.chains()]
-    one_task = len({chain.task for chain in config.chains()}) == 1
+def _table(own: OwnChains) -> dict[str, Any]:
+    names = [list(own.config.task(chain.task)["test"]) for chain in own.chains]
+    one_task = len({chain.task for chain in own.chains}) == 1
     tests = [
         names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))
     ]
@@ -212,7 +231,7 @@ def _table(config: Config) -> dict[str, Any]:
         "title": "each chain and what it is compared with",
         "kind": "table",
         "caption": " ".join(
-            ["The chains of this run, each below the dense model that it begins with.", *_of_controls(config)]
+            ["The chains of this run, each below the dense model that it begins with.", *_of_controls(own)]
         ),
         "headings": {"group": "Data and model", "label": "Chain"},
         "columns": [
@@ -225,21 +244,21 @@ def _table(config: Config) -> dict[str, Any]:
             {"metric": "dev_bleu", "heading": "BLEU dev"},
             {"metric": "sparsity", "heading": "Zeros (%)"},
             {"metric": "size_stored", "heading": "Size"},
-            *(timed if config.settings["speed"] else []),
+            *(timed if own.config.settings["speed"] else []),
             {"metric": "updates", "heading": "Updates"},
         ],
-        "rows": list(_rows(config, lambda chain, role: f"{_text(chain)}{f' ({role})' if role else ''}")),
+        "rows": list(_rows(own, lambda chain, role: f"{_text(chain)}{f' ({role})' if role else ''}")),
     }
 
 
-def _of_controls(config: Config) -> Iterator[str]:
+def _of_controls(own: OwnChains) -> Iterator[str]:
     """Sentences on what the controls are, and which dense models have none."""
-    if not config.settings["controls"]:
+    if not own.config.settings["controls"]:
         yield (
             "There are no controls (`controls: false`): whether training on alone gives as much is not known."
         )
         return
-    controls = [control[0] for block in blocks(config) for control in block.controls]
+    controls = [control[0] for block in own.blocks for control in block.controls]
     if any(not _is_regularised(control) for control in controls):
         yield (
             "The control is that model trained on for as many updates: "
@@ -249,7 +268,7 @@ def _of_controls(config: Config) -> Iterator[str]:
         yield "The control of a lasso goes through the same phases without it (λ = 0)."
     lacking = dict.fromkeys(
         block.parent[0].recipe
-        for block in blocks(config)
+        for block in own.blocks
         if not block.controls and any(each != block.parent for each in block.asked)
     )
     if lacking:
@@ -259,11 +278,11 @@ def _of_controls(config: Config) -> Iterator[str]:
         )
 
 
-def _plot(config: Config) -> dict[str, Any]:
+def _plot(own: OwnChains) -> dict[str, Any]:
     kinds = {"dense": "dense", "control": "control", "": "asked for"}
     speed = (
         [{"metric": "words_per_second", "heading": "Source words per second"}]
-        if config.settings["speed"]
+        if own.config.settings["speed"]
         else []
     )
     return {
@@ -278,18 +297,18 @@ def _plot(config: Config) -> dict[str, Any]:
             {"metric": "size_stored", "heading": "Size (MB)"},
             *speed,
         ],
-        "rows": list(_rows(config, lambda chain, role: f"{kinds[role]}, {_text(chain)}")),
+        "rows": list(_rows(own, lambda chain, role: f"{kinds[role]}, {_text(chain)}")),
     }
 
 
-def _rows(config: Config, label: Any) -> Iterator[dict[str, Any]]:
+def _rows(own: OwnChains, label: Any) -> Iterator[dict[str, Any]]:
     """A row for each model: the dense parent, its controls, and the chains asked for.
 
     `label`: a function of a model's chain and its role (`dense`, `control` or empty) that gives its
     label.
     """
-    several = len({(block.parent[0].task, block.parent[0].recipe) for block in blocks(config)}) > 1
-    for block in blocks(config):
+    several = len({(block.parent[0].task, block.parent[0].recipe) for block in own.blocks}) > 1
+    for block in own.blocks:
         for chains in block.rows:
             first = chains[0]
             role = "dense" if chains == block.parent else "control" if chains in block.controls else ""

@@ -9,16 +9,17 @@ import functools
 import itertools
 import re
 import string
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmtprune.experiment import chain, own, paths
+from nmtprune.experiment import chain, own
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import WORKFLOW, Config
 from nmtprune.experiment.item_kinds import ITEM_KINDS
-from nmtprune.experiment.metrics import METRICS, SCORES, SPEED
+from nmtprune.experiment.metrics import METRICS
+from nmtprune.experiment.own import OwnChains
 from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
@@ -26,7 +27,6 @@ from nmtprune.foundation.files import read_table
 from nmtprune.foundation.known import known
 
 FOLDER = WORKFLOW / "papers"
-OF_THE_STEP = {"history", "norms"}  # files that a step writes beside its model
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,7 @@ def folder_of(name: str, config: Config | None = None) -> Path:
 
 
 def paper(name: str, config: Config | None = None) -> dict[str, Any]:
-    """A paper's title, authors, tables and figures, and its names for data and models.
-
-    The run's own chains are also a paper.
-    """
-    if config and name == own.PAPER:
-        return config.once("own paper", lambda: own.about(config))
+    """A paper's title, authors, tables and figures, and its names for data and models."""
     return _read_paper(folder_of(name, config))
 
 
@@ -184,7 +179,7 @@ def _published(paper_name: str, name: str, folder: Path = FOLDER) -> list[dict[s
 
 
 def selected(config: Config) -> list[tuple[str, str]]:
-    """Paper and name of every table and figure of the run; raises UserError for unknown ones."""
+    """Paper and name of every table and figure that is asked for; raises UserError for unknown ones."""
     asked = config.settings["papers"]
     where = f"presets/{config.settings['preset']}.yaml" if asked is None else "config"
     chosen: dict[tuple[str, str], None] = {}
@@ -205,11 +200,10 @@ def selected(config: Config) -> list[tuple[str, str]]:
                 f"{where}: papers: {paper_name} has no table or figure `{name}`; {suggest(name, known)}"
             )
         chosen |= dict.fromkeys((paper_name, each) for each in ([name] if name else known))
-    ours = [(own.PAPER, name) for name in (own.TABLE, own.PLOT)] if config.chains() else []
-    return [*ours, *chosen]
+    return list(chosen)
 
 
-def _check_preset(config: Config) -> None:
+def check_preset(config: Config) -> None:
     """Check that every name in a preset exists in a paper; raises UserError for typing mistakes."""
     where = f"presets/{config.settings['preset']}.yaml"
     papers = [paper(name, config) | {"name": name} for name in names(config)]
@@ -335,14 +329,29 @@ def _of_model(published: list[dict[str, str]], model: str) -> dict[str, str]:
     }
 
 
-def _item(config: Config, paper_name: str, name: str) -> Item:
-    about = paper(paper_name, config)
-    if paper_name == own.PAPER:
-        stated, published = own.stated(config, name), []
-        validate(stated, "item", f"{paper_name}/{name}")
-    else:
-        folder = folder_of(paper_name, config).parent
-        stated, published = _stated(paper_name, name, folder), _published(paper_name, name, folder)
+def item(config: Config, paper_name: str, name: str) -> Item:
+    """A table or figure of a paper. Raises UserError with item, row, value and the nearest valid name."""
+    folder = folder_of(paper_name, config).parent
+    stated, published = _stated(paper_name, name, folder), _published(paper_name, name, folder)
+    return _resolved(config, paper(paper_name, config), (paper_name, name), stated, published)
+
+
+def own_item(config: Config, chains: OwnChains, name: str) -> Item:
+    """The table, or the plot, of the run's own chains."""
+    stated = chains.stated(name)
+    validate(stated, "item", f"{own.PAPER}/{name}")
+    return _resolved(config, chains.about, (own.PAPER, name), stated, [])
+
+
+def _resolved(
+    config: Config,
+    about: Mapping[str, Any],
+    key: tuple[str, str],
+    stated: Mapping[str, Any],
+    published: list[dict[str, str]],
+) -> Item:
+    """What a YAML file states of a table or figure in terms of the run's tasks, recipes and seeds."""
+    paper_name, name = key
     grid = _grid(config, paper_name, name, stated)
     for column in stated.get("columns", ()) if published else ():
         if (wanted := column.get("published")) and wanted not in published[0]:
@@ -424,208 +433,3 @@ def _caption(text: str, rows: Iterable[Row]) -> str:
         for name in _fields(text)
     }
     return text.format(**{name: " or ".join(values) or "–" for name, values in listed.items()})
-
-
-def items(config: Config) -> list[Item]:
-    """The run's tables and figures.
-
-    Raises UserError that names the item, row and value, and the nearest valid name.
-    """
-    return config.once("items", lambda: _items(config))
-
-
-def _items(config: Config) -> list[Item]:
-    _check_preset(config)
-    made = [_item(config, paper_name, name) for paper_name, name in selected(config)]
-    _check_units(config, {each for item in made for row in item.rows for each in row.chains})
-    return made
-
-
-def chains(config: Config) -> list[Chain]:
-    """Every distinct model of the run, including teachers of distilled tasks, sorted by address."""
-    return sorted(
-        with_teachers(config, {each for item in items(config) for row in item.rows for each in row.chains}),
-        key=str,
-    )
-
-
-def headline_models(config: Config) -> frozenset[Chain]:
-    """The models that headline claims need.
-
-    They are those of headline rows and their baselines, with all models that these begin with, their
-    teachers, and the models that train their baselines further, which show whether these are on their
-    plateau.
-    """
-    rows = [row for item in items(config) for row in item.rows if row.headline]
-    wanted = {each for row in rows for each in (*row.chains, *(row.against.chains if row.against else ()))}
-    wanted = {ancestor for each in with_teachers(config, wanted) for ancestor in each.ancestors()}
-    return frozenset(wanted | _trained_on(config, wanted))
-
-
-def _trained_on(config: Config, models: Container[Chain]) -> set[Chain]:
-    """The run's models that train a baseline in `models` further."""
-    return {
-        each
-        for each in chains(config)
-        if each.last.kind.continues and len(each.steps) == 2 and known(each.parent) in models
-    }
-
-
-def with_teachers(config: Config, wanted: set[Chain]) -> set[Chain]:
-    """The models, and the models that translated the training targets of their tasks, recursively."""
-    teachers = {teacher for task in {each.task for each in wanted} for teacher in config.teachers(task)}
-    return wanted | with_teachers(config, teachers) if teachers else wanted
-
-
-def scored(config: Config) -> list[Chain]:
-    """The run's models that are scored; others are only trained or analysed."""
-    return sorted(
-        {
-            each
-            for item in items(config)
-            if "scores" in item.reads
-            for row in item.rows
-            for each in row.chains
-        },
-        key=str,
-    )
-
-
-def scored_in_full(config: Config) -> set[Chain]:
-    """The models that a table shows on the development set.
-
-    Models that only select weights are otherwise scored on test sets only.
-    """
-    wanted = [
-        item for item in items(config) if any(METRICS[column.metric].in_full for column in item.columns)
-    ]
-    return {each for item in wanted for row in item.rows for each in row.chains}
-
-
-def _rows_to_make(config: Config, item: Item) -> list[Row]:
-    """The rows of a table or figure that the run makes, each with the models that it makes.
-
-    These are all rows and models, unless `only_headlines` or `only_units` are set. A headline row needs
-    its baseline as well.
-    """
-    rows = item.rows
-    if config.settings["only_headlines"]:
-        headlines = [row for row in rows if row.headline]
-        rows = tuple(
-            row for row in rows if row in headlines or any(row is headline.against for headline in headlines)
-        )
-    chosen = [
-        replace(row, chains=tuple(each for each in row.chains if _is_in_units(config, each))) for row in rows
-    ]
-    return [row for row in chosen if row.chains]
-
-
-def _is_in_units(config: Config, model: Chain) -> bool:
-    """Whether a model belongs to a unit in `only_units`.
-
-    Units are written as `<task>/<recipe>` or `<task>/<recipe>/s<seed>`.
-    """
-    names = config.settings["only_units"]
-    return names is None or not {f"{model.task}/{model.recipe}", paths.unit(model).as_posix()}.isdisjoint(
-        names
-    )
-
-
-def _check_units(config: Config, models: Iterable[Chain]) -> None:
-    known = {name for each in models for name in (f"{each.task}/{each.recipe}", paths.unit(each).as_posix())}
-    for name in config.settings["only_units"] or ():
-        if name not in known:
-            raise UserError(f"only_units: the run has no unit `{name}`; {suggest(name, known)}")
-
-
-def reads(config: Config, item: Item) -> set[Path]:
-    """The files that the rows of a table or figure are made from: models' files and tables of speeds.
-
-    Rows that the run does not make are left out.
-    """
-    rows = _rows_to_make(config, item)
-    models = [each for row in rows for each in row.chains]
-    wanted = {paths.scores(each) for each in models} if SCORES in item.reads else set()
-    for source, each in itertools.product(item.reads - {SCORES, SPEED}, models):
-        wanted.add(paths.manifest(each) if source in OF_THE_STEP else paths.analysis(each, source))
-    if SPEED in item.reads:
-        wanted |= {paths.speed(config.name, row.first.task) for row in rows}
-    return wanted
-
-
-def read(config: Config) -> set[Path]:
-    """The files that the run's tables and figures are made from.
-
-    With `only_headlines`, the files that show whether baselines of headlines are on their plateau are
-    included.
-    """
-    files = {file for item in items(config) for file in reads(config, item)}
-    if config.settings["only_headlines"]:
-        files |= {
-            paths.scores(each)
-            for each in _trained_on(config, headline_models(config))
-            if _is_in_units(config, each)
-        }
-    return files
-
-
-def speed_groups(config: Config) -> dict[str, list[Chain]]:
-    """The models whose speed is measured together, by task; of each row, the first seed's model.
-
-    The first model is the anchor of the others: the baseline of the first table or figure that shows
-    speed.
-    """
-    rows = [row for item in items(config) if SPEED in item.reads for row in _rows_to_make(config, item)]
-    groups: dict[str, dict[Chain, None]] = {}
-    for row in sorted(rows, key=lambda row: not row.baseline):
-        groups.setdefault(row.first.task, {})[row.first] = None
-    return {task: list(chains) for task, chains in groups.items()}
-
-
-def files_of(run: str, item: Item) -> list[Path]:
-    """The files of one rendered table or figure of a run."""
-    return [paths.item(run, item.paper, item.name, extension) for extension in ITEM_KINDS[item.kind].files]
-
-
-def outputs(config: Config) -> list[Path]:
-    """Every file that rendering writes, the page and the claims first."""
-    page = paths.page(config.name)
-    return [
-        page / "index.html",
-        page / paths.CLAIMS,
-        page / paths.CLAIMS_TABLE,
-        *(file for item in items(config) for file in files_of(config.name, item)),
-    ]
-
-
-def report_entries(config: Config) -> list[tuple[Path, dict[str, Any]]]:
-    """The contents of `snakemake --report`: figures and tables' numbers with caption, category and label."""
-    entries = []
-    for item in items(config):
-        caption = paths.item(config.name, item.paper, item.name, "rst").absolute()
-        marks = {"caption": str(caption), "category": item.about["short"], "labels": _labels(item)}
-        entries.append(
-            (paths.item(config.name, item.paper, item.name, ITEM_KINDS[item.kind].report_file), marks)
-        )
-    return entries
-
-
-def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
-    """A function of wildcards that returns labels.
-
-    As plain text, a title with braces would be searched for wildcards by Snakemake.
-    """
-    return lambda wildcards: {"item": f"{item.number}: {item.title}"}
-
-
-def files(config: Config) -> list[Path]:
-    """The YAML and CSV files that state the run's tables and figures."""
-    chosen = [
-        (folder_of(paper_name, config), name)
-        for paper_name, name in selected(config)
-        if paper_name != own.PAPER
-    ]
-    stated = [folder / f"{name}.yaml" for folder, name in chosen]
-    printed = [folder / "published" / f"{name}.csv" for folder, name in chosen]
-    about = {folder / "paper.yaml" for folder, _ in chosen}
-    return sorted({*stated, *about, *(file for file in printed if file.exists())})

@@ -29,6 +29,7 @@ MANIFEST, HISTORY, PROGRESS = "manifest.json", "history.csv", "progress.json"
 SCORES, VARIANTS = "scores.csv", "variants.csv"
 SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
+INDEX = "index.html"  # a page
 CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside a page
 COMPLETE = "complete"  # beside a page that Snakemake made from complete results
 UNIT = "unit.json"  # beside the models of a kept unit: sha256 of its files by relative path

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmtprune.experiment import chain as chains
-from nmtprune.experiment import papers, paths
+from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SPEED
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import INT8_ENGINES, SPARSE
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, suggest
@@ -66,7 +67,7 @@ CRITERIA = (
 )
 
 
-def choose(config: Config, within: float, task: str | None = None, against: Chain | None = None) -> str:
+def choose(run: Run, within: float, task: str | None = None, against: Chain | None = None) -> str:
     """What `python -m nmtprune choose` prints: a paragraph for each task of the run, or for one task.
 
     `within`: the BLEU on the development set that may be lost against the best model there, or against the
@@ -81,7 +82,7 @@ def choose(config: Config, within: float, task: str | None = None, against: Chai
         raise UserError(
             f"choose: --against {against} is of another task than --task {task}; name a chain of that task"
         )
-    measured, wanted = Measured(config), papers.scored(config)
+    config, measured, wanted = run.config, Measured(run.config), run.scored
     tasks = [against.task] if against else [task] if task else sorted({chain.task for chain in wanted})
     if unknown := [each for each in tasks if each not in config.names("tasks")]:
         raise UserError(f"choose: unknown task `{unknown[0]}`; {suggest(unknown[0], config.names('tasks'))}")
@@ -291,7 +292,8 @@ def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
 
 def _how_to_time(config: Config, criterion: Criterion) -> list[str]:
     """The command that measures the speed of a run's own chains, if speed is what is missing."""
-    asks = METRICS[criterion.metric].reads == SPEED and config.chains() and not config.settings["speed"]
+    settings = config.settings
+    asks = METRICS[criterion.metric].reads == SPEED and settings["chains"] and not settings["speed"]
     return [f"{'':11} {commands.snakemake(settings=['speed=true'])}"] if asks else []
 
 

@@ -49,7 +49,7 @@ class Measured:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._outdated = current.outdated()
-        self.where = functools.cache(functools.partial(units.where, config))
+        self.where = functools.cache(units.Kept(config).where)
         self.manifest = functools.cache(self._manifest)
         self.statistics = functools.cache(self._statistics)
         self.quality = functools.cache(self._quality)

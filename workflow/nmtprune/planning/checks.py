@@ -21,10 +21,12 @@ from nmtprune.data.subwords import segmenter
 from nmtprune.experiment import shapes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.subwords import kind_of, marked_as
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_lines
 from nmtprune.planning import disk_usage, freeing
+from nmtprune.planning.jobs import Jobs
 from nmtprune.runtime import devices
 from nmtprune.scoring import comet
 
@@ -168,16 +170,15 @@ def _given(config: Config, name: str, task: str) -> None:
             )
 
 
-def before_jobs(
-    config: Config, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool
-) -> None:
+def before_jobs(run: Run, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool) -> None:
     """Raises UserError if this machine, or a file that the run begins with, lacks something that is needed.
 
     `makes`: the outputs of the run's jobs; `at_once`: how many jobs run at a time; `here`: whether they run
     on this machine.
     """
-    disk_usage.check_room(config, at_once)
-    freeing.check_weights(config, makes)
+    config, jobs = run.config, Jobs(run)
+    disk_usage.check_room(jobs, at_once)
+    freeing.check_weights(jobs, makes)
     if here and config.settings["device"] == "cuda" and not devices.devices():
         devices.torch_device("cuda")
     _imports(config, [chain for chain in chains if chain.root.kind.imports])

@@ -13,6 +13,7 @@ from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain, parse_step
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.parameter_count import parameters
+from nmtprune.experiment.run import Run
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.planning.jobs import STEP, Job, Jobs
@@ -74,16 +75,16 @@ def _is_step(name: str) -> bool:
     return True
 
 
-def du(config: Config) -> str:
+def du(run: Run) -> str:
     """The output of `python -m nmtprune du`: space by table and figure, by kind of step, and in all."""
-    by_owner, jobs = usage(), Jobs(config)
+    by_owner, jobs = usage(), Jobs(run)
     of_items = {
         name: {folder for file in files for folder in jobs[file].folders}
         for name, files in jobs.of_items().items()
     }
-    run = set().union(*of_items.values())
-    shared = {folder for folder in run if sum(folder in folders for folders in of_items.values()) > 1}
-    lines = [f"{config.heading}", ""]
+    of_run = set().union(*of_items.values())
+    shared = {folder for folder in of_run if sum(folder in folders for folders in of_items.values()) > 1}
+    lines = [run.config.heading, ""]
     rows = [("table or figure", "all it needs", "not shared", "state")]
     for name, folders in of_items.items():
         total = _total(by_owner, folders)
@@ -92,17 +93,17 @@ def du(config: Config) -> str:
         )
     lines += [*table(rows), ""]
     rows = [("step", "models", "outputs", "state")]
-    for kind, folders in sorted(_by_kind(run).items()):
+    for kind, folders in sorted(_by_kind(of_run).items()):
         made = [folder for folder in folders if folder in by_owner]
         rows.append((kind, str(len(made)), *_row(_total(by_owner, made))))
     rows.append(
         (
             "the run, what is shared once",
-            str(sum(folder in by_owner for folder in run)),
-            *_row(_total(by_owner, run)),
+            str(sum(folder in by_owner for folder in of_run)),
+            *_row(_total(by_owner, of_run)),
         )
     )
-    rest = {folder for folder in by_owner if folder not in run}
+    rest = {folder for folder in by_owner if folder not in of_run}
     for what, folders in (
         ("models of other runs", {folder for folder in rest if paths.MODELS in folder.parents}),
         ("downloads", {folder for folder in rest if folder == paths.DOWNLOADS}),
@@ -235,15 +236,15 @@ class Sizes:
 
 
 def check_room(
-    config: Config, at_once: int = 1, free: Callable[[], int] = lambda: shutil.disk_usage(".").free
+    jobs: Jobs, at_once: int = 1, free: Callable[[], int] = lambda: shutil.disk_usage(".").free
 ) -> None:
     """Raises UserError if the remaining jobs, `at_once` of them at a time, need more space than is free.
 
     With `check_space: false`, nothing is checked.
     """
-    if not config.settings["check_space"]:
+    if not jobs.config.settings["check_space"]:
         return
-    needed, available = Sizes(config).needed(Jobs(config).to_do(), at_once), free()
+    needed, available = Sizes(jobs.config).needed(jobs.to_do(), at_once), free()
     if needed.left + needed.running > available:
         raise UserError(
             f"the run will leave about {human(needed.left)} and need {human(needed.running)} more while "

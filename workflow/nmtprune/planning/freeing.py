@@ -11,15 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune.experiment import papers, paths
+from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse
-from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.planning.disk_usage import BLOCK, human, table
 from nmtprune.planning.jobs import STEP, Job, Jobs
-from nmtprune.store import units
 from nmtprune.store.state import is_locked, outputs_of
 
 TEMPORARY = "*.tmp"
@@ -61,24 +60,24 @@ def weights_read(job: Job) -> set[Path]:
     return {paths.checkpoint_of(job.chain), *([paths.first_weights(job.chain)] if looks_back else ())}
 
 
-def _read(config: Config, job: Job) -> set[Path]:
+def _read(jobs: Jobs, job: Job) -> set[Path]:
     return (
-        {paths.checkpoint_of(each) for each in units.teachers(config, job.task)}
+        {paths.checkpoint_of(each) for each in jobs.kept.teachers(job.task)}
         if job.rule == "distil"
         else weights_read(job)
     )
 
 
-def spare(config: Config, scored_too: bool = False) -> list[Spare]:
+def spare(run: Run, scored_too: bool = False) -> list[Spare]:
     """The files of a run's finished models that may be removed.
 
     A file may go once everything in the run that reads it is done. Models that a process works on are left
     alone. `scored_too`: include the weights of scored models, which `export` needs.
     """
-    jobs = Jobs(config)
+    jobs = Jobs(run)
     left = jobs.to_do()
-    unfinished, needed = {job.makes for job in left}, {file for job in left for file in _read(config, job)}
-    wanted = {*papers.scored(config), *papers.chains(config)}
+    unfinished, needed = {job.makes for job in left}, {file for job in left for file in _read(jobs, job)}
+    wanted = set(run.chains)
     spares: dict[Path, Spare] = {}
     for file, job in jobs.items():
         state = paths.state(file.parent)
@@ -129,10 +128,10 @@ def _bytes(files: Iterable[Path]) -> int:
     return sum(size for file, (names, size) in sizes.items() if names <= gone[file])
 
 
-def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
+def free(run: Run, do: bool = False, scored_too: bool = False) -> str:
     """The output of `python -m nmtprune free`; with `do`, the files are removed."""
     kinds: dict[str, list[Path]] = defaultdict(list)
-    for each in spare(config, scored_too):
+    for each in spare(run, scored_too):
         kinds[each.what] += _names(each.file)
     everything = [file for files in kinds.values() for file in files]
     total = _bytes(everything)
@@ -142,7 +141,7 @@ def free(config: Config, do: bool = False, scored_too: bool = False) -> str:
         "",
     ]
     if not everything:
-        return f"{config.name}: every file is needed by a page or a later step of the run"
+        return f"{run.name}: every file is needed by a page or a later step of the run"
     if not do:
         models = ["--models"] if scored_too else []
         hints = [f"Nothing is removed yet. Remove these files: {commands.nmtprune('free', *models, '--yes')}"]
@@ -172,18 +171,17 @@ def _remove_empty(folder: Path) -> None:
         folder = folder.parent
 
 
-def missing(config: Config, within: Iterable[Path] | None = None) -> list[Chain]:
+def missing(jobs: Jobs, within: Iterable[Path] | None = None) -> list[Chain]:
     """Models whose weights were freed and that remaining jobs will read, parents first.
 
     `within`: only jobs that make these files.
     """
-    jobs = Jobs(config)
     left = {job.makes: job for job in jobs.to_do()}
     chosen = left if within is None else {file: left[file] for file in within if file in left}
-    return _gone(config, jobs, set(left), (file for job in chosen.values() for file in _read(config, job)))
+    return _gone(jobs, set(left), (file for job in chosen.values() for file in _read(jobs, job)))
 
 
-def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
+def _gone(jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
     """Models whose checkpoints are missing, among those of the files `read` and of what restoring them reads.
 
     `left`: the manifests of models that have not been made yet.
@@ -195,7 +193,7 @@ def _gone(config: Config, jobs: Jobs, left: set[Path], read: Iterable[Path]) -> 
         owner = jobs[paths.manifest(_owner(file))]
         if not file.exists() and owner.makes not in left | gone:
             gone.add(owner.makes)
-            waiting += _read(config, owner)
+            waiting += _read(jobs, owner)
     return [job.chain for file, job in jobs.items() if file in gone]
 
 
@@ -204,9 +202,9 @@ def _owner(file: Path) -> Chain:
     return parse(paths.chain_text(str(folder)))
 
 
-def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
+def check_weights(jobs: Jobs, within: Iterable[Path] | None = None) -> None:
     """Raises UserError if remaining jobs need weights that were freed."""
-    if gone := missing(config, within):
+    if gone := missing(jobs, within):
         these = f"{gone[0]}" if len(gone) == 1 else f"{len(gone)} models, {gone[0]} the first of them"
         raise UserError(
             f"the run needs the weights of {these}, which were freed; make them again: "
@@ -214,17 +212,17 @@ def check_weights(config: Config, within: Iterable[Path] | None = None) -> None:
         )
 
 
-def restore(config: Config, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
+def restore(run: Run, wanted: Iterable[Chain] = ()) -> Iterator[Chain]:
     """Make freed models again, and yield each: those `wanted`, or all that the rest of the run needs.
 
     Their own steps make the same tensors again, so that nothing that was made from them is made again.
     """
-    from nmtprune.steps import run  # noqa: PLC0415 - PyTorch takes seconds
+    from nmtprune.steps.run import run as make  # noqa: PLC0415 - PyTorch takes seconds
 
-    jobs, wanted = Jobs(config), list(wanted)
+    jobs, wanted = Jobs(run), list(wanted)
     for chain in wanted:
         jobs.model(chain)  # the chain may belong to another run
-    gone = _gone(config, jobs, set(), map(paths.checkpoint_of, wanted)) if wanted else missing(config)
+    gone = _gone(jobs, set(), map(paths.checkpoint_of, wanted)) if wanted else missing(jobs)
     for chain in gone:
-        run.run(config, chain)
+        make(run.config, chain)
         yield chain

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmtprune.data.corpus import languages_of, own_files
-from nmtprune.experiment import papers, paths
+from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_GPU, AnalysisKind
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.subwords import given_files
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
@@ -66,49 +67,32 @@ class Job:
 class Jobs(dict[Path, Job]):
     """All jobs of a run by the file that each makes; a job comes after the jobs that it needs.
 
-    `stated`: the run's tables and figures. `targets`: the files that the run is to make. Pages are rendered
-    from whatever exists, and are not jobs here. Without `asked` there are no jobs at first; methods add jobs
-    for single files and what these need, and return the file.
+    `targets`: the files that the run is to make. Pages are rendered from whatever exists, and are not jobs
+    here. Without `asked` there are no jobs at first; methods add jobs for single files and what these need,
+    and return the file.
     """
 
-    def __init__(self, config: Config, asked: bool = True) -> None:
+    def __init__(self, run: Run, asked: bool = True) -> None:
         super().__init__()
-        self.config = config
-        self.stated, self.targets, self._chains = [], [], {}
-        self._speed_groups: Mapping[str, Iterable[Chain]] = {}
-        self._variants: dict[Chain, set[Chain]] = {}
-        if asked:
-            self._add_all()
-
-    def _add_all(self) -> None:
-        config = self.config
-        self.stated = papers.items(config)
-        self._speed_groups = papers.speed_groups(config)
-        for chain in papers.scored(config):
-            if chain.last.kind.selects:
-                self._variants.setdefault(chain.parent, set()).add(chain)
-        self.targets = units.inputs(config)
-        self._chains = {
-            paths.manifest(ancestor): ancestor
-            for chain in papers.chains(config)
-            for ancestor in chain.ancestors()
-        }
+        self.run, self.config, self.kept = run, run.config, units.Kept(run.config)
+        self.targets = self.kept.targets(run) if asked else []
+        models = {paths.manifest(model): model for model in run.models} if asked else {}
         for target in self.targets:
-            self._target(target)
+            self._target(target, models)
 
-    def _target(self, file: Path) -> Path:
-        if file.parent == paths.speed(self.config.name, "").parent:
-            return self.speed(file, self._speed_groups[file.stem])
+    def _target(self, file: Path, models: Mapping[Path, Chain]) -> Path:
+        if file.parent == paths.speed(self.run.name, "").parent:
+            return self.speed(file, self.run.speed_groups[file.stem])
         if file.is_relative_to(paths.DATA):
             return self.text(file.relative_to(paths.DATA).parts[0])
-        chain = self._chains[file.parent / paths.MANIFEST]
+        chain = models[file.parent / paths.MANIFEST]
         match file.name:
             case paths.MANIFEST:
                 return self.model(chain)
             case paths.SCORES:
                 return self.score(chain)
             case paths.VARIANTS:
-                return self.variants(chain, sorted(self._variants[chain], key=str))
+                return self.variants(chain, self.run.variants[chain])
             case _:
                 return self.analysis(chain, file.stem)
 
@@ -124,9 +108,7 @@ class Jobs(dict[Path, Job]):
         makes = folder / paths.MANIFEST
         if makes in self:
             return makes
-        needs = (
-            [self.text(below["from"]), *map(self.model, units.teachers(self.config, task))] if below else []
-        )
+        needs = [self.text(below["from"]), *map(self.model, self.kept.teachers(task))] if below else []
         return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
 
     def data(self, chain: Chain) -> Path:
@@ -239,7 +221,7 @@ class Jobs(dict[Path, Job]):
 
     def of_items(self) -> dict[str, set[Path]]:
         """For each table or figure (`see2016/figure3`), all files that it depends on, directly or not."""
-        return {item.key: self.behind(papers.reads(self.config, item)) for item in self.stated}
+        return {item.key: self.behind(self.run.files_read_by(item)) for item in self.run.items}
 
     def to_do(self) -> list[Job]:
         """The jobs that are left: those that a table or figure still needs, or whose results are outdated.
@@ -293,7 +275,7 @@ def _models_in(table: Path) -> set[str]:
 
 def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
     """The job that the arguments of one of VERBS ask for. Raises UserError for an invalid chain."""
-    jobs = Jobs(config, asked=False)
+    jobs = Jobs(Run(config), asked=False)
     chain = _checked(config, arguments.model) if "model" in arguments else None
     match verb:
         case "text":

@@ -21,6 +21,7 @@ from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.config import TRAINING_SAMPLE, Config, from_settings
+from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation import commands
@@ -387,12 +388,12 @@ def at_least(jobs: Mapping[Path, Job], costs: Mapping[Path, Cost | None], cores:
     )
 
 
-def plan(config: Config, cores: int, gpus: int = 1) -> str:
+def plan(run: Run, cores: int, gpus: int = 1) -> str:
     """The output of `python -m nmtprune plan`: the rest of a run by rule and by table and figure."""
-    jobs, estimates, sizes = Jobs(config), Estimates(config), Sizes(config)
+    jobs, estimates, sizes = Jobs(run), Estimates(run.config), Sizes(run.config)
     left = {job.makes: job for job in jobs.to_do()}
     costs = {file: estimates.cost(job) for file, job in left.items()}
-    lines = [f"{config.heading}", ""]
+    lines = [run.config.heading, ""]
 
     whole, of_rule = counts(jobs.values()), counts(left.values())
     rows = [("rule", "jobs", "there", "left", "CPU time", "GPU time")]
@@ -420,7 +421,7 @@ def plan(config: Config, cores: int, gpus: int = 1) -> str:
         )
     rows.append(("all, shared parts once", *numbers, *total.hours(), _disk(sizes, left.values())))
     lines += [*table(rows), ""]
-    return "\n".join([*lines, *_notes(config, jobs, left, costs, estimates, sizes, cores, gpus)])
+    return "\n".join([*lines, *_notes(jobs, left, costs, estimates, sizes, cores, gpus)])
 
 
 def _disk(sizes: Sizes, jobs: Iterable[Job]) -> str:
@@ -429,7 +430,6 @@ def _disk(sizes: Sizes, jobs: Iterable[Job]) -> str:
 
 
 def _notes(
-    config: Config,
     jobs: Jobs,
     left: Mapping[Path, Job],
     costs: Mapping[Path, Cost | None],
@@ -519,17 +519,17 @@ def _listed(jobs: Iterable[Job]) -> str:
     return ", ".join(f"{number} {rule}" for rule, number in sorted(counts(jobs).items()))
 
 
-def calibrate(config: Config, main: Callable[[], int]) -> Iterator[str]:
+def calibrate(run: Run, main: Callable[[], int]) -> Iterator[str]:
     """Measure what a plan needs and does not know yet, and yield what has been measured.
 
     These are the least costs of all kinds of jobs, and recipes. `main`: as in `calibration.run_tiny`.
     """
     if not paths.LEAST_COSTS.exists():
-        write_json(paths.LEAST_COSTS, _least(config, main))
+        write_json(paths.LEAST_COSTS, _least(run.config, main))
         yield "the least cost of each kind of job"
-    estimates = Estimates(config)
-    wanted = estimates.uncalibrated(Jobs(config).to_do())
+    estimates = Estimates(run.config)
+    wanted = estimates.uncalibrated(Jobs(run).to_do())
     for chain in calibration.calibrate(
-        config, ((key, job.chain, pieces) for key, (job, pieces) in wanted.items())
+        run.config, ((key, job.chain, pieces) for key, (job, pieces) in wanted.items())
     ):
         yield chain.recipe

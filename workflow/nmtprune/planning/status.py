@@ -11,9 +11,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from nmtprune.experiment import papers, paths
+from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_table
@@ -37,19 +38,19 @@ class Entry:
     seconds_left: float | None = 0.0
 
 
-def status(config: Config) -> str:
+def status(run: Run) -> str:
     """The output of `python -m nmtprune status`.
 
     It is a table of the run's models with the status of each, totals, the time left as far as it is known,
     and the logs of failed jobs.
     """
-    wanted, asked = papers.chains(config), set(papers.scored(config))
-    models = sorted({ancestor for chain in wanted for ancestor in chain.ancestors()}, key=str)
+    config, models, asked, kept_units = run.config, run.models, set(run.scored), units.Kept(run.config)
     parents = {model.parent for model in models}
     # a model that is only pruned is scored from its parent's weights, and made only if another step follows
     made = [model for model in models if model in parents or not model.last.kind.selects]
     outdated = current.outdated()
-    kept = _kept(config, models)
+    targets = kept_units.targets(run)
+    kept = _kept(models, targets, kept_units)
     made_here = [model for model in made if model not in kept]
     scored = {chain for chain in asked - kept if paths.scores(chain) not in outdated and _has_scores(chain)}
     finished = {
@@ -68,23 +69,21 @@ def status(config: Config) -> str:
     lines = [config.heading, *_table(entries), ""]
     done, with_scores = len(made) - len(made_here) + len(finished), len(asked & kept) + len(scored)
     lines.append(f"{done} of {len(made)} models made, {with_scores} of {len(asked)} scored")
-    lines += _analyses(config, outdated)
+    lines += _analyses(targets, outdated)
     lines += _left(entries)
     lines += _precisions(config, made_here, finished)
     lines += _failures(entries)
     return "\n".join(lines)
 
 
-def _kept(config: Config, models: Iterable[Chain]) -> set[Chain]:
+def _kept(models: Iterable[Chain], targets: Iterable[Path], kept_units: units.Kept) -> set[Chain]:
     """The models in units that are read from kept results.
 
     Raises UserError if a file of such a unit is missing or was changed.
     """
-    made_here = units.by_unit(units.inputs(config))
+    made_here = units.by_unit(targets)
     return {
-        model
-        for model in models
-        if (unit := paths.unit(model)) not in made_here and units.is_kept(config, unit)
+        model for model in models if (unit := paths.unit(model)) not in made_here and kept_units.has(unit)
     }
 
 
@@ -242,13 +241,9 @@ def _table(entries: Iterable[Entry]) -> Iterator[str]:
             yield f"  {steps:<{width}}  {entry.status:<11}  {entry.detail}".rstrip()
 
 
-def _analyses(config: Config, outdated: set[Path]) -> list[str]:
+def _analyses(targets: Iterable[Path], outdated: set[Path]) -> list[str]:
     """A line with the number of analyses that have run, of those that tables and figures read."""
-    wanted = [
-        file
-        for file in units.inputs(config)
-        if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)
-    ]
+    wanted = [file for file in targets if file.name not in (paths.SCORES, paths.VARIANTS, paths.MANIFEST)]
     return (
         [f"{sum(file.exists() and file not in outdated for file in wanted)} of {len(wanted)} analyses made"]
         if wanted

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import Config
 from nmtprune.planning.jobs import Jobs
 from nmtprune.planning.plan import Cost, Estimates
 from nmtprune.planning.status import duration, is_alive, progress_of
@@ -55,7 +54,7 @@ class WholeRun:
         return self.jobs_done == self.jobs
 
 
-def running(config: Config, jobs: Jobs) -> list[RunningTraining]:
+def running(jobs: Jobs) -> list[RunningTraining]:
     """The trainings of a run that report progress and whose process is alive."""
     trainings = []
     for job in jobs.values():
@@ -76,9 +75,9 @@ def running(config: Config, jobs: Jobs) -> list[RunningTraining]:
     return sorted(trainings, key=lambda training: str(training.chain))
 
 
-def whole(config: Config, jobs: Jobs, trainings: Sequence[RunningTraining]) -> WholeRun:
+def whole(jobs: Jobs, trainings: Sequence[RunningTraining]) -> WholeRun:
     """How far a run is, the done part of running trainings included."""
-    estimates, to_do = Estimates(config), {job.makes for job in jobs.to_do()}
+    estimates, to_do = Estimates(jobs.config), {job.makes for job in jobs.to_do()}
     costs: dict[Path, Cost | None] = {file: estimates.cost(job) for file, job in jobs.items()}
     known = {file: cost.seconds for file, cost in costs.items() if cost}
     total, left = sum(known.values()), sum(known.get(file, 0.0) for file in to_do)
@@ -122,22 +121,21 @@ def _of_the_run(run: WholeRun) -> Table:
 
 
 def watch(
-    config: Config,
+    jobs: Jobs,
     seconds: float,
     console: Console | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Draw the bars every few seconds until the run is done or the user stops (Ctrl-C)."""
-    jobs = Jobs(config)
-    trainings = running(config, jobs)
-    run, counted = whole(config, jobs, trainings), time.monotonic()
+    trainings = running(jobs)
+    run, counted = whole(jobs, trainings), time.monotonic()
     with Live(drawn(run, trainings), console=console or Console(), auto_refresh=False) as live:
         while not run.is_done:
             try:
                 wait(seconds)
             except KeyboardInterrupt:
                 return
-            trainings = running(config, jobs)
+            trainings = running(jobs)
             if time.monotonic() - counted >= SECONDS_BETWEEN_COUNTS or not trainings:
-                run, counted = whole(config, jobs, trainings), time.monotonic()
+                run, counted = whole(jobs, trainings), time.monotonic()
             live.update(drawn(run, trainings), refresh=True)

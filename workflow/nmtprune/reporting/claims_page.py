@@ -14,6 +14,7 @@ from nmtprune.experiment import papers, paths
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.papers import Item
+from nmtprune.experiment.run import Run
 from nmtprune.foundation import escape
 from nmtprune.foundation.files import as_csv
 from nmtprune.measurements.measurements import Measured
@@ -67,12 +68,12 @@ class Decided:
     items: tuple[Item, ...]
 
 
-def decide(config: Config, measured: Measured) -> list[Decided]:
+def decide(run: Run, measured: Measured) -> list[Decided]:
     """All claims of the run, in the order of its papers."""
-    items = {item.key: item for item in papers.items(config)}
+    items = {item.key: item for item in run.items}
     return [
         Decided(claim, finding, tuple(items[key] for key in finding.items))
-        for claim, finding in claims.decide(config, measured)
+        for claim, finding in claims.decide(run, measured)
     ]
 
 

@@ -18,6 +18,7 @@ from nmtprune.experiment import own, papers, paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.papers import Item
+from nmtprune.experiment.run import Run
 from nmtprune.foundation import versions
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import plateaus
@@ -40,7 +41,7 @@ class Rendered:
     files: dict[str, Path]
 
 
-def html(config: Config, measured: Measured, rendered: list[Rendered], decided: list[Decided]) -> str:
+def html(run: Run, measured: Measured, rendered: list[Rendered], decided: list[Decided]) -> str:
     """The page of a run as HTML; links are relative to the page's folder."""
     folder = Path(__file__).parent
     environment = Environment(
@@ -50,12 +51,11 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = paths.page(config.name)
-    all_models, scored = papers.chains(config), set(papers.scored(config))
+    config, page, scored = run.config, paths.page(run.name), set(run.scored)
     return environment.get_template("page.html.j2").render(
         config=config,
         own_paper=own.PAPER,
-        seeds=sorted({chain.seed for chain in all_models}),
+        seeds=sorted({chain.seed for chain in run.chains}),
         stand_ins=list(_stand_ins(config, rendered)),
         versions=_versions(),
         papers={each.item.paper: each.item.about for each in rendered},
@@ -67,11 +67,11 @@ def html(config: Config, measured: Measured, rendered: list[Rendered], decided: 
         caveat=claims_page.CAVEAT.replace("*", ""),
         shown_name=claims_page.shown_name,
         precision=claims_page.precision,
-        models=[_model(chain, measured, page, chain in scored) for chain in all_models],
+        models=[_model(chain, measured, page, chain in scored) for chain in run.chains],
         made=sum(measured.scores(chain) is not None for chain in scored),
         to_score=len(scored),
-        plateaus=plateaus(all_models, measured),
-        hours=_hours(all_models, measured),
+        plateaus=plateaus(run.chains, measured),
+        hours=_hours(run, measured),
         link=lambda path: Path(os.path.relpath(path, page)).as_posix(),
     )
 
@@ -112,8 +112,7 @@ def _model(chain: Chain, measured: Measured, page: Path, to_score: bool) -> dict
     }
 
 
-def _hours(chains: list[Chain], measured: Measured) -> float:
+def _hours(run: Run, measured: Measured) -> float:
     """Wall-clock hours of all trainings; a training that several models share counts once."""
-    ancestors = {ancestor for chain in chains for ancestor in chain.ancestors()}
-    manifests = [manifest for ancestor in ancestors if (manifest := measured.manifest(ancestor))]
+    manifests = [manifest for model in run.models if (manifest := measured.manifest(model))]
     return sum(manifest.get("wall_seconds") or 0 for manifest in manifests) / 3600

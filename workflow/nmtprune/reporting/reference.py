@@ -10,10 +10,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune.experiment import papers, paths
+from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import write_text
 from nmtprune.store import units
 from nmtprune.translation.distillation import keep_distilled
@@ -34,57 +35,50 @@ class Kept:
     lacking: dict[Path, Path]
 
 
-def keep(config: Config, folder: Path) -> Kept:
+def keep(run: Run, folder: Path) -> Kept:
     """Copy a run's results without checkpoints into `folder`; units that were kept there before stay.
 
     `models/` mirrors results/models. Hypotheses are kept for models that end with a training, on the main
     test set of each task.
     """
-    page = paths.page(config.name)
+    config, kept_units, page = run.config, units.Kept(run.config), paths.page(run.name)
     shown = (file for file in sorted(page.rglob("*")) if file.is_file() and file.name != paths.COMPLETE)
     written = [_copy(file, folder / file.relative_to(page)) for file in shown]
-    index = folder / "index.html"
+    index = folder / paths.INDEX
     if index.exists():
         write_text(
             index,
             index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"),
         )
-    for table in (paths.speed(config.name, task) for task in papers.speed_groups(config)):
+    for table in (paths.speed(run.name, task) for task in run.speed_groups):
         written += [
             _copy(file, folder / paths.SPEED.name / file.name)
             for file in (table, paths.left_out(table))
             if file.exists()
         ]
-    whole, lacking = [], {}
-    for unit, chains in _units(config).items():
-        asked = _read_of(config, unit)
+    whole, lacking, read = [], {}, units.by_unit(run.files_read)
+    for unit, chains in _units(run).items():
+        asked = read.get(unit, [])
         if not asked and not any(paths.manifest(chain).exists() for chain in chains):
             continue  # the run makes nothing in this unit
         absent = next((file for file in asked if not file.exists()), None)
         if absent is None:
             written += _keep_unit(config, folder, unit, chains)
             whole.append(unit)
-        elif not units.is_kept(config, unit):
+        elif not kept_units.has(unit):
             lacking[unit] = absent
     for task in {unit.parts[0] for unit in whole}:
-        if config.distilled(task) and not units.kept_text(config, task):
+        if config.distilled(task) and not kept_units.text(task):
             written += keep_distilled(paths.text(task), folder / paths.DATA.name / task)
     return Kept(written, whole, lacking)
 
 
-def _units(config: Config) -> dict[Path, list[Chain]]:
-    """All models of the run and their ancestors, by unit."""
+def _units(run: Run) -> dict[Path, list[Chain]]:
+    """All models of the run by unit."""
     by_unit: dict[Path, list[Chain]] = {}
-    for chain in sorted(
-        {ancestor for each in papers.chains(config) for ancestor in each.ancestors()}, key=str
-    ):
-        by_unit.setdefault(paths.unit(chain), []).append(chain)
+    for model in run.models:
+        by_unit.setdefault(paths.unit(model), []).append(model)
     return by_unit
-
-
-def _read_of(config: Config, unit: Path) -> list[Path]:
-    """The files of a unit that the run's tables and figures are made from."""
-    return config.once("read by unit", lambda: units.by_unit(papers.read(config))).get(unit, [])
 
 
 def _keep_unit(config: Config, folder: Path, unit: Path, chains: list[Chain]) -> list[Path]:

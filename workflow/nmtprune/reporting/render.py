@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmtprune.experiment import paths
-from nmtprune.experiment.config import Config
-from nmtprune.experiment.papers import Item, files_of, items
+from nmtprune.experiment.papers import Item
+from nmtprune.experiment.run import Run
 from nmtprune.foundation import escape
 from nmtprune.foundation.files import atomic, write_text
 from nmtprune.measurements.measurements import Measured
@@ -14,26 +13,25 @@ from nmtprune.reporting import claims_page, figures, kinds, page, tables
 from nmtprune.reporting.captions import caption
 
 
-def render(config: Config) -> list[Path]:
+def render(run: Run) -> list[Path]:
     """Write every table and figure, then claims and page, and return the files. A missing score is a
     footnote, never an error.
     """
-    measured = Measured(config)
-    rendered = [_render(config.name, item, measured) for item in items(config)]
-    decided = claims_page.decide(config, measured)
-    index, listed = paths.page(config.name) / "index.html", claims_page.file_of(config)
-    table = claims_page.file_of(config, paths.CLAIMS_TABLE)
-    write_text(listed, claims_page.markdown(config, decided))
+    measured = Measured(run.config)
+    rendered = [_render(run, item, measured) for item in run.items]
+    decided = claims_page.decide(run, measured)
+    index, listed, table = run.outputs[:3]
+    write_text(listed, claims_page.markdown(run.config, decided))
     write_text(table, claims_page.table(decided))
-    write_text(index, page.html(config, measured, rendered, decided))
+    write_text(index, page.html(run, measured, rendered, decided))
     return [index, listed, table, *(file for each in rendered for file in each.files.values())]
 
 
-def _render(run: str, item: Item, measured: Measured) -> page.Rendered:
+def _render(run: Run, item: Item, measured: Measured) -> page.Rendered:
     made = kinds.make(item, measured)
     sentences = [*caption(item, measured), *made.sentences]
     title = f"{item.number}: {item.title}"
-    files = {file.suffix.removeprefix("."): file for file in files_of(run, item)}
+    files = {file.suffix.removeprefix("."): file for file in run.files_of(item)}
     with atomic(files["csv"]) as temporary:
         made.numbers.to_csv(temporary, index=False)
     write_text(files["rst"], escape.rst(f"{title}. {' '.join([*sentences, *made.footnotes])}") + "\n")

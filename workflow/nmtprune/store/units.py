@@ -7,16 +7,19 @@ machines that come and go. A kept unit with a file that is missing or has change
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nmtprune.experiment import chain as chains
-from nmtprune.experiment import papers, paths
+from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_table, sha256_of, write_text
+from nmtprune.foundation.known import known
 
 
 def seal(folder: Path) -> None:
@@ -24,24 +27,6 @@ def seal(folder: Path) -> None:
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != paths.UNIT)
     listed = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
     write_text(folder / paths.UNIT, json.dumps(listed, indent=1) + "\n")
-
-
-def where(config: Config, file: Path) -> Path:
-    """Where to read a file under results/: from the kept results if its unit is kept and is not made here."""
-    unit = _unit_in(file)
-    if unit is not None:
-        return _kept_models(config) / file.relative_to(paths.MODELS) if is_kept(config, unit) else file
-    if config.settings["kept"] and not file.exists() and file.parent == paths.speed(config.name, "").parent:
-        return Path(config.settings["kept"]) / paths.SPEED.name / file.name
-    return file
-
-
-def is_kept(config: Config, unit: Path) -> bool:
-    """Whether a unit is read from the kept results: kept with the current settings, and not made here.
-
-    Raises UserError if a file of such a unit is missing or has changed.
-    """
-    return config.once(f"kept {unit}", lambda: _is_kept(config, unit))
 
 
 def by_unit(files: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -53,57 +38,91 @@ def by_unit(files: Iterable[Path]) -> dict[Path, list[Path]]:
     return groups
 
 
-def inputs(config: Config) -> list[Path]:
-    """The files that the run reads and has to make itself, since no kept unit has them.
+class Kept:
+    """The kept results that the setting `kept` names, as far as they hold with the current settings."""
 
-    The text of tasks with kept units is among them, since the page shows translations beside it.
-    """
-    tables = {paths.speed(config.name, task): models for task, models in papers.speed_groups(config).items()}
-    wanted = papers.read(config) - {
-        table for table, models in tables.items() if has_speeds(config, table, models)
-    }
-    made = to_make(config, wanted)
-    return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in by_unit(wanted - made)})
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = Path(config.settings["kept"]) if config.settings["kept"] else None
+        self.has = functools.cache(self._has)
 
+    def _has(self, unit: Path) -> bool:
+        """Whether a unit is read from the kept results: kept with the current settings, and not made here.
 
-def to_make(config: Config, wanted: set[Path]) -> set[Path]:
-    """The files in `wanted` that no kept unit has.
+        Raises UserError if a file of such a unit is missing or has changed.
+        """
+        if not self.folder or (paths.MODELS / unit).exists():
+            return False
+        folder = self._models / unit
+        if not (folder / paths.UNIT).exists():
+            return False
+        sealed = {folder / name: checksum for name, checksum in _read_seal(folder / paths.UNIT).items()}
+        manifests = {file: checksum for file, checksum in sealed.items() if file.name == paths.MANIFEST}
+        _check(folder, manifests)
+        if not all(_is_of_now(self.config, file) for file in manifests):
+            return False  # without reading the other files, which may be large
+        _check(folder, {file: checksum for file, checksum in sealed.items() if file not in manifests})
+        return True
 
-    If a kept unit lacks one of its wanted files, all wanted files of that unit are included.
-    """
-    made = set(wanted)
-    for unit, files in by_unit(wanted).items():
-        if is_kept(config, unit) and all(where(config, file).exists() for file in files):
-            made -= set(files)
-    return made
+    @property
+    def _models(self) -> Path:
+        return known(self.folder) / paths.MODELS.name
 
+    def where(self, file: Path) -> Path:
+        """Where to read a file under results/: from the kept results if its unit is kept, not made here."""
+        unit = _unit_in(file)
+        if unit is not None:
+            return self._models / file.relative_to(paths.MODELS) if self.has(unit) else file
+        if self.folder and not file.exists() and file.parent == paths.speed(self.config.name, "").parent:
+            return self.folder / paths.SPEED.name / file.name
+        return file
 
-def has_speeds(config: Config, table: Path, chains: Iterable[Chain]) -> bool:
-    """Whether a kept table of speeds has all of these models, and no such table was made here."""
-    kept = where(config, table)
-    if kept == table or not kept.exists():
-        return False
-    return {row["chain"] for row in read_table(kept)} >= set(map(str, chains))
+    def has_speeds(self, table: Path, chains: Iterable[Chain]) -> bool:
+        """Whether a kept table of speeds has all of these models, and no such table was made here."""
+        kept = self.where(table)
+        if kept == table or not kept.exists():
+            return False
+        return {row["chain"] for row in read_table(kept)} >= set(map(str, chains))
 
+    def targets(self, run: Run) -> list[Path]:
+        """The files that the run reads and has to make itself, since no kept unit has them.
 
-def kept_text(config: Config, task: str) -> Path | None:
-    """The folder of a distilled task's kept training pairs; None if none has the current settings."""
-    if not config.settings["kept"]:
-        return None
-    folder = Path(config.settings["kept"]) / paths.DATA.name / task
-    if not (folder / paths.MANIFEST).exists():
-        return None
-    made, settings = read_json(folder / paths.MANIFEST), config.distilled(task)
-    return (
-        folder
-        if settings and all(made["distilled"].get(key) == value for key, value in settings.items())
-        else None
-    )
+        The text of tasks with kept units is among them, since the page shows translations beside it.
+        """
+        tables = {paths.speed(run.name, task): models for task, models in run.speed_groups.items()}
+        kept_tables = {table for table, models in tables.items() if self.has_speeds(table, models)}
+        wanted = run.files_read - kept_tables
+        made = self._to_make(wanted)
+        return sorted(made | {paths.text(unit.parts[0]) / paths.MANIFEST for unit in by_unit(wanted - made)})
 
+    def _to_make(self, wanted: Iterable[Path]) -> set[Path]:
+        """The files in `wanted` that no kept unit has.
 
-def teachers(config: Config, task: str) -> list[Chain]:
-    """The models that are needed to make a distilled task's text: none if the text was kept."""
-    return [] if kept_text(config, task) else config.teachers(task)
+        If a kept unit lacks one of its wanted files, all wanted files of that unit are included.
+        """
+        made = set(wanted)
+        for unit, files in by_unit(wanted).items():
+            if self.has(unit) and all(self.where(file).exists() for file in files):
+                made -= set(files)
+        return made
+
+    def text(self, task: str) -> Path | None:
+        """The folder of a distilled task's kept training pairs; None if none has the current settings."""
+        if not self.folder:
+            return None
+        folder = self.folder / paths.DATA.name / task
+        if not (folder / paths.MANIFEST).exists():
+            return None
+        made, settings = read_json(folder / paths.MANIFEST), self.config.distilled(task)
+        return (
+            folder
+            if settings and all(made["distilled"].get(key) == value for key, value in settings.items())
+            else None
+        )
+
+    def teachers(self, task: str) -> list[Chain]:
+        """The models that are needed to make a distilled task's text: none if the text was kept."""
+        return [] if self.text(task) else self.config.teachers(task)
 
 
 def _check(unit: Path, files: Mapping[Path, str]) -> None:
@@ -120,25 +139,6 @@ def _check(unit: Path, files: Mapping[Path, str]) -> None:
             raise UserError(
                 f"kept: {file} {what}: copy the unit {unit} again, or remove it, so that a run makes it again"
             )
-
-
-def _kept_models(config: Config) -> Path:
-    return Path(config.settings["kept"]) / paths.MODELS.name
-
-
-def _is_kept(config: Config, unit: Path) -> bool:
-    if not config.settings["kept"] or (paths.MODELS / unit).exists():
-        return False
-    folder = _kept_models(config) / unit
-    if not (folder / paths.UNIT).exists():
-        return False
-    sealed = {folder / name: checksum for name, checksum in _read_seal(folder / paths.UNIT).items()}
-    manifests = {file: checksum for file, checksum in sealed.items() if file.name == paths.MANIFEST}
-    _check(folder, manifests)
-    if not all(_is_of_now(config, file) for file in manifests):
-        return False  # without reading the other files, which may be large
-    _check(folder, {file: checksum for file, checksum in sealed.items() if file not in manifests})
-    return True
 
 
 def _read_seal(seal: Path) -> dict[str, str]:

@@ -71,7 +71,7 @@ def make_distilled(config: Config, name: str) -> None:
     """
     task, settings, folder = config.task(name), config.distilled(name), paths.text(name)
     below, state = paths.text(settings["from"]), paths.state(folder)
-    if kept := units.kept_text(config, name):
+    if kept := units.Kept(config).text(name):
         _restore(kept, below, folder, task)
         return
     text = manifest.read(below / paths.MANIFEST)

@@ -19,6 +19,7 @@ from matplotlib.collections import PathCollection
 
 from nmtprune.analysis import matrices
 from nmtprune.experiment import chain, config, papers, paths, shapes
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.pruning.groups import by_threshold
 from nmtprune.reporting import kinds
@@ -175,7 +176,7 @@ def write(file, rows) -> None:
 
 
 def pretend_speed(run: config.Config, engines=("onnx",)) -> None:
-    for task, models in papers.speed_groups(run).items():
+    for task, models in Run(run).speed_groups.items():
         rows = []
         for model in models:
             for engine in engines:
@@ -237,7 +238,7 @@ def behnke(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         run = config.from_settings({"preset": "made", "own": str(tmp_path)})
         if pretended:
-            for model in papers.chains(run):
+            for model in Run(run).chains:
                 pretend(run, model)
             if speed:
                 pretend_speed(run, engines)
@@ -248,7 +249,7 @@ def behnke(tmp_path, monkeypatch):
 
 
 def item(run: config.Config, name: str) -> papers.Item:
-    return next(each for each in papers.items(run) if each.key == f"behnke2021/{name}")
+    return next(each for each in Run(run).items if each.key == f"behnke2021/{name}")
 
 
 def made(run: config.Config, name: str):
@@ -262,14 +263,14 @@ def published(name: str) -> list[dict[str, str]]:
 
 def test_everything_renders(behnke):
     run = behnke(grids=FEW)
-    written = render(run)
-    assert sorted(written) == sorted(papers.outputs(run))
+    written = render(Run(run))
+    assert sorted(written) == sorted(Run(run).outputs)
     assert all(file.stat().st_size > 0 for file in written)
 
 
 def test_nothing_measured_still_renders(behnke):
     run = behnke(pretended=False, grids=FEW)
-    assert sorted(render(run)) == sorted(papers.outputs(run))
+    assert sorted(render(Run(run))) == sorted(Run(run).outputs)
     table = made(run, "table1a")
     assert table.numbers["bleu"].isna().all() and table.widths is None
     assert table.table.footnotes[0] == "(a) multi30k-en-de/student-6-2tied/s1/train has not run yet."
@@ -370,13 +371,13 @@ def test_another_lambda_than_the_papers_has_no_published_value(behnke):
 
 def test_speed_is_measured_once_a_model_with_a_baseline_as_the_anchor(behnke):
     run = behnke(pretended=False, seeds=[1, 2])
-    groups = papers.speed_groups(run)
+    groups = Run(run).speed_groups
     assert str(groups["multi30k-en-de"][0]) == "multi30k-en-de/student-6-2tied/s1/train"
     assert list(groups) == ["multi30k-en-de", "multi30k-de-en"]
     for chains in groups.values():
         assert len(chains) == len(set(chains)) and {each.seed for each in chains} == {1}
     assert {paths.speed("made", task) for task in groups} <= set(inputs(run))
-    assert papers.speed_groups(behnke_of(run, ["behnke2021/table2"])) == {}
+    assert Run(behnke_of(run, ["behnke2021/table2"])).speed_groups == {}
 
 
 def behnke_of(run: config.Config, asked: list[str]) -> config.Config:
@@ -407,7 +408,7 @@ def test_a_table_holds_measures_shapes_and_the_print(behnke):
 
 def test_a_second_block_is_in_every_form_of_a_table(behnke):
     run = behnke_of(behnke(), ["behnke2021/table7"])
-    render(run)
+    render(Run(run))
     for extension in ("md", "tex"):
         text = paths.item("made", "behnke2021", "table7", extension).read_text()
         assert "Encoder 12, self-attention" in text and "in brackets the published ones" in text
@@ -601,7 +602,7 @@ def test_norms_are_counted_below_their_cut(behnke):
 
 
 def test_captions_tell_how_speed_was_taken_and_what_lambda_is_of(behnke):
-    render(behnke_of(behnke(), ["behnke2021/table9", "behnke2021/table5"]))
+    render(Run(behnke_of(behnke(), ["behnke2021/table9", "behnke2021/table5"])))
     text = {name: paths.item("made", "behnke2021", name, "rst").read_text() for name in ("table5", "table9")}
     assert (
         "Speed: onnx (float32 or int8), with a shortlist, 1 thread, 32 sentences a batch, beam 4, medians of "

@@ -13,6 +13,7 @@ from matplotlib.collections import PathCollection
 from support.workplace import MICRO
 
 from nmtprune.experiment import chain, config, papers, paths
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, kinds
 from nmtprune.reporting.kinds import changes, losses
@@ -132,7 +133,7 @@ def see(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         run = config.from_settings({"preset": "made", "own": str(tmp_path)})
         if pretended:
-            for model in papers.chains(run):
+            for model in Run(run).chains:
                 pretend(model)
         return run
 
@@ -141,7 +142,7 @@ def see(tmp_path, monkeypatch):
 
 
 def item(run: config.Config, name: str) -> papers.Item:
-    return next(each for each in papers.items(run) if each.key == f"see2016/{name}")
+    return next(each for each in Run(run).items if each.key == f"see2016/{name}")
 
 
 def made(run: config.Config, name: str):
@@ -150,21 +151,21 @@ def made(run: config.Config, name: str):
 
 def test_every_file_of_every_kind_is_written(see):
     run = see()
-    written = render(run)
-    assert sorted(written) == sorted(papers.outputs(run))
+    written = render(Run(run))
+    assert sorted(written) == sorted(Run(run).outputs)
     assert all(file.stat().st_size > 0 for file in written)
     assert {file.suffix for file in written if "figure7" in file.name} == {".csv", ".png", ".svg", ".rst"}
 
 
 def test_rendering_twice_gives_the_same_bytes(see):
     run = see(papers=["see2016/figure4", "see2016/figure5", "see2016/figure7"])
-    first = {file: file.read_bytes() for file in render(run)}
-    assert {file: file.read_bytes() for file in render(run)} == first
+    first = {file: file.read_bytes() for file in render(Run(run))}
+    assert {file: file.read_bytes() for file in render(Run(run))} == first
 
 
 def test_nothing_measured_still_renders_and_is_told(see):
     run = see(pretended=False)
-    render(run)
+    render(Run(run))
     for name in ("figure3", "figure4", "figure5", "figure6", "figure7"):
         found = made(run, name)
         assert found.footnotes == [
@@ -181,8 +182,8 @@ def test_items_without_rows_render(see):
         pretended=False,
         recipes={name: None for each in papers.names() for name in papers.paper(each)["recipes"]},
     )
-    assert all(not each.rows for each in papers.items(run))
-    assert all(file.exists() for file in render(run))
+    assert all(not each.rows for each in Run(run).items)
+    assert all(file.exists() for file in render(Run(run)))
 
 
 def test_a_grid_of_classes_is_a_row_for_each_class_of_the_rows_model(see):
@@ -372,7 +373,7 @@ def test_the_gap_is_development_less_training_loss(see):
 
 def test_captions_of_figures_name_what_they_show_and_nothing_else(see):
     run = see(seeds=(1, 2))
-    render(run)
+    render(Run(run))
     text = {
         name: paths.item("made", "see2016", name, "rst").read_text() for name in ("figure4", "figure7", "gap")
     }

@@ -16,6 +16,7 @@ from nmtprune.analysis.importance import contributions
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.papers import Column, Item, Row
+from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import kinds
 from nmtprune.reporting.captions import caption
@@ -626,6 +627,6 @@ def test_the_published_bleu_is_the_papers():
         "figure7": ["39.67", "39.94", "40.44", "40.71"],
     }
     for name in found:
-        (item,) = papers.items(config.from_settings({"preset": "paper", "papers": [f"wangtu2020/{name}"]}))
+        (item,) = Run(config.from_settings({"preset": "paper", "papers": [f"wangtu2020/{name}"]})).items
         labels = [row.label for row in item.rows if row.published]
         assert labels == [each["model"] for each in papers._published("wangtu2020", name)]
