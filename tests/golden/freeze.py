@@ -105,8 +105,9 @@ def run_of(preset: str, **settings: Any) -> Config:
 
 
 def identities(preset: str) -> dict[str, dict[str, Any]]:
-    """By chain the slice that its digest is made of; by task and recipe the settings of scores, of analyses
-    and of the data.
+    """The slice of each chain, which enters its digest, and settings of scores, analyses and data.
+
+    The settings are by task and recipe.
     """
     run = run_of(preset)
     chains = Run(run).models
@@ -134,9 +135,7 @@ def _settings(run: Config, chain: Chain) -> dict[str, Any]:
 
 
 def jobs(preset: str) -> dict[str, dict[str, Any]]:
-    """Snakemake's own plan for an empty folder: by the first output of each job all outputs, inputs and
-    params.
-    """
+    """Snakemake's own plan for an empty folder: outputs, inputs and params of each job, by first output."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"preset": preset, "own": str(MICRO), "device": "cpu"}
         Path(folder, "config.yaml").write_text(json.dumps(settings))
@@ -191,9 +190,7 @@ def _read_json(value: Any) -> Any:
 
 
 def tables(preset: str) -> dict[str, Any]:
-    """The numbers of all that is rendered from frozen scores: of each table and figure, of the claims, of the
-    page's plateaus.
-    """
+    """All numbers rendered from frozen scores: of tables, figures, claims and the page's plateaus."""
     run = run_of(preset, **RENDERED[preset])
     with scores_of(preset):
         measured = Measured(run)
@@ -242,8 +239,9 @@ def scores_of(preset: str) -> Iterator[None]:
 
 
 def keep_scores(preset: str, results: Path) -> None:
-    """Put by all that rendering reads of a run's folder of results: scores, analyses, histories, manifests,
-    speeds, translations, texts.
+    """Store what rendering reads from a run's results.
+
+    These are scores, analyses, histories, manifests, speeds, translations and texts.
     """
     kept = (".csv", ".npz", ".json", ".txt", ".nll")
     left_out = {"state", "shards", "snapshots"}

@@ -71,8 +71,9 @@ def test_numbers_of_tables_figures_captions_and_claims_stay(frozen, preset):
 
 
 def as_rows(item):
-    """An item whose CSV is read: cells by row and column. What says in words that something is missing counts
-    as missing.
+    """An item whose CSV is read: cells by row and column.
+
+    What says in words that something is missing counts as missing.
     """
     rows = list(csv.DictReader(io.StringIO(item["csv"])))
     return {

@@ -148,6 +148,7 @@ def test_a_second_run_in_the_same_place_is_told_so(finished, workplace):
 @pytest.fixture
 def small_disk(finished, tmp_path):
     """A file system of its own with half the room that a run takes, and a function that makes it larger.
+
     Needs root.
     """
     place = tmp_path / "disk"

@@ -86,8 +86,9 @@ def test_a_transformers_are_what_pytorch_counts(operations):
 
 
 def test_an_lstms_are_what_pytorch_counts(operations):
-    """But one product: the encoder begins with zeros, which need no gradient. PyTorch counts nothing in
-    oneDNN's kernel.
+    """But one product: the encoder begins with zeros, which need no gradient.
+
+    PyTorch counts nothing in oneDNN's kernel.
     """
     task = Task()
     types = len(task.target_dictionary)

@@ -1092,8 +1092,9 @@ STANDS_IN = "since nothing stands in for"
 
 
 def test_the_demo_decides_every_claim_of_its_tables(monkeypatch):
-    """Given all that is measured, a claim of the preset toy comes to numbers. One cannot, which compares with
-    a table of other data.
+    """Given all that is measured, a claim of the preset toy comes to numbers.
+
+    One cannot, which compares with a table of other data.
     """
     run = config.from_settings({"preset": "toy", "seeds": [1, 2, 3]})
     decided = claims.decide(Run(run), Pretended(run, **everything(run, monkeypatch)))

@@ -276,8 +276,9 @@ def test_the_uniform_shape_says_what_the_options_say():
 
 @pytest.mark.parametrize("steps", ["train", "train-pretrain/lasso-ffn+att-both-25/slice"])
 def test_fairseq_generate_opens_a_checkpoint(studio, steps):
-    """Its own command-line tool, told where our models are; it writes the hypotheses that we write. A sliced
-    model too.
+    """Its own command-line tool, told where our models are; it writes the hypotheses that we write.
+
+    A sliced model too.
     """
     folder = studio.make(f"micro/micro-student/s1/{steps}")
     data = next((studio / "results/data/micro").glob("sentencepiece*"))

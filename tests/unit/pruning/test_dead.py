@@ -91,8 +91,10 @@ RANDOM = {
 
 
 def test_a_lasso_of_the_recipe_leaves_dead_groups_and_lambda_0_none(workplace):
-    """The recipe itself at a width of 16, on random words, with lambdas of the paper's. Lambda speaks of the
-    words of these batches, as in equation 2: their gradient is as much noisier than that of the paper's.
+    """The recipe itself at a width of 16, on random words, with lambdas of the paper's.
+
+    Lambda speaks of the words of these batches, as in equation 2: their gradient is as much noisier than
+    that of the paper's.
     """
     draws = random.Random(1)
     for kind in ("recipes", "tasks"):

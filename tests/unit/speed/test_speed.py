@@ -375,8 +375,9 @@ def test_marian_refuses_what_it_cannot_run():
 
 
 def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_path, monkeypatch):
-    """Positions from 0, and a decoder that begins with a zero embedding. It is greedy: the two searches end a
-    beam differently.
+    """Positions from 0, and a decoder that begins with a zero embedding.
+
+    It is greedy: the two searches end a beam differently.
     """
     if reason := pymarian.missing():
         pytest.skip(reason)

@@ -78,8 +78,9 @@ def decide(run: Run, measured: Measured) -> list[Decided]:
 
 
 def summary(decided: list[Decided]) -> str:
-    """`Of 12 claims 3 hold, 4 fail and 5 are undecided.`; verdicts on the run alone are counted apart. Empty
-    without claims.
+    """`Of 12 claims 3 hold, 4 fail and 5 are undecided.`; verdicts on the run alone are counted apart.
+
+    Empty without claims.
     """
     if not decided:
         return ""

@@ -1,10 +1,10 @@
-"""What all figures share: colours, markers and a style that are legible on screen, in print and with impaired
-colour vision.
+"""Common parts of all figures: colours, markers and style.
 
-seaborn draws lines, bars, points, histograms and heat maps, with whiskers and legends. Matplotlib itself
-draws what seaborn has no function for (panels of different sizes, reference lines, arrows, labels that keep
-clear of each other, colour bars of several panels) and pictures of whole matrices (the kinds `blocks` and
-`pictures`), in which seaborn would draw every weight as a polygon.
+They are legible on screen, in print and with impaired colour vision. seaborn draws lines, bars, points,
+histograms and heat maps, with whiskers and legends. Matplotlib draws what seaborn has no function for
+(panels of different sizes, reference lines, arrows, labels that do not overlap, colour bars for several
+panels) and pictures of whole matrices (the kinds `blocks` and `pictures`), in which seaborn would draw
+every weight as a polygon.
 """
 
 from __future__ import annotations
@@ -92,11 +92,10 @@ def told_by(column: str, looks: Looks) -> dict[str, Any]:
 
 
 def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
-    """The points with `value` at both ends of their whiskers, from which seaborn draws means and spans; a
-    point without a whisker once.
+    """The points with `value` at both ends of their whiskers, from which seaborn draws means and spans.
 
-    `half_width`: the column that says how far a whisker extends to either side; NaN, or a missing column,
-    stands for no whisker.
+    A point without a whisker occurs once. `half_width`: the column with the extent of a whisker to
+    either side; NaN, or a missing column, means no whisker.
     """
     half = points.get(half_width, pd.Series(0.0, points.index)).fillna(0)
     low, high = (points.assign(**{value: points[value] + side * half}) for side in (-1, 1))
@@ -104,10 +103,10 @@ def ends(points: pd.DataFrame, value: str, half_width: str) -> pd.DataFrame:
 
 
 def lines(axes: Axes, points: pd.DataFrame, looks: Looks, **more: Any) -> None:
-    """Draw a line for each `name` of the points over `x` in its look: the mean of `y`, with whiskers between
-    the `ends`.
+    """Draw a line for each `name` of the points over `x`: the mean of `y`, with whiskers between the `ends`.
 
-    The markers of dashed lines are hollow. No legend is drawn; that is left to the caller.
+    Each name has its look. The markers of dashed lines are hollow. No legend is drawn; that is left to
+    the caller.
     """
     dashes: dict[str, Any] = {name: each.dashes for name, each in looks.items()}
     whiskers: dict[str, Any] = {"errorbar": SPAN, "err_style": "bars", "err_kws": {"capsize": 2.5}}
@@ -135,8 +134,9 @@ def is_wide(values: pd.Series) -> bool:
 
 
 def fit(axes: Axes, which: str, values: pd.Series) -> None:
-    """Set the scale of the axis `x` or `y`: logarithmic beyond ±1 and linear between if the values are wide,
-    otherwise linear.
+    """Set the scale of the axis `x` or `y`: logarithmic for a wide range of values, otherwise linear.
+
+    A logarithmic scale is linear between -1 and 1.
     """
     if is_wide(values):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
@@ -146,18 +146,19 @@ def fit(axes: Axes, which: str, values: pd.Series) -> None:
 
 
 def number_powers(axis: Axis) -> None:
-    """Number a logarithmic axis at powers of ten in plain digits, `0.001`: formulas are off, since labels may
-    have dollar signs.
+    """Number a logarithmic axis at powers of ten in plain digits, such as `0.001`.
+
+    Formulas are off, since labels may contain dollar signs.
     """
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def label(axes: Axes, points: pd.DataFrame) -> None:
-    """Write each point's `label` at the nearest place that is free of points and earlier labels; a distant
-    label gets a line to its point.
+    """Write each point's `label` at the nearest place without points and earlier labels.
 
-    `points`: `x`, `y`, `y_sd`, `label` (may be empty). The figure's layout must be final.
+    A distant label gets a line to its point. `points`: `x`, `y`, `y_sd`, `label` (may be empty). The
+    figure's layout must be final.
     """
     figure = axes.figure
     inch = figure.dpi / 72
@@ -202,8 +203,9 @@ def empty(axes: Axes) -> None:
 
 
 def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
-    """One footnote that says what a figure lacks, from the column `missing` of its numbers; none if nothing
-    is missing.
+    """One footnote that says what a figure lacks, from the column `missing` of its numbers.
+
+    Empty if nothing is missing.
     """
     absent = numbers.loc[numbers["missing"] != "", "missing"] if len(numbers) else []
     if not len(absent):
@@ -214,10 +216,10 @@ def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
 
 
 def save(figure: Figure, *files: Path) -> None:
-    """Write a figure in the format of each file's extension, without dates, so that equal figures are equal
-    files.
+    """Write a figure in the format of each file's extension; equal figures give equal files.
 
-    The layout is found for the first file and kept for the others, since finding it takes as long as drawing.
+    Files have no dates. The layout is computed for the first file and reused for the others, since this
+    takes as long as drawing.
     """
     for file in files:
         kind = file.suffix.removeprefix(".")

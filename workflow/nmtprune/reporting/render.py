@@ -14,8 +14,9 @@ from nmtprune.reporting.captions import caption
 
 
 def render(run: Run) -> list[Path]:
-    """Write every table and figure, then claims and page, and return the files. A missing score is a
-    footnote, never an error.
+    """Write every table and figure, then claims and page, and return the files.
+
+    A missing score is a footnote, never an error.
     """
     measured = Measured(run.config)
     rendered = [_render(run, item, measured) for item in run.items]
