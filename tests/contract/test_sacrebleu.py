@@ -6,10 +6,10 @@ from support.contract import broken, entries
 RELIED_UPON = {
     "scoring/quality.py": [
         "metrics/base.py Metric._extract_corpus_statistics(self, hypotheses, references)",
-        "metrics/base.py Metric.corpus_score(self, hypotheses, references)",
+        "metrics/base.py Metric._aggregate_and_compute(self, stats)",
         "metrics/base.py Metric.get_signature(self)",
-        "metrics/bleu.py BLEUScore",
-        "metrics/chrf.py CHRFScore",
+        "tokenizers/tokenizer_spm.py SPM_MODELS",
+        "tokenizers/tokenizer_spm.py SACREBLEU_DIR",
     ],
     "data/fetch.py": [
         "dataset/__init__.py DATASETS",

@@ -37,7 +37,7 @@ try:
     from nmtprune.experiment.run import Run, with_teachers
     from nmtprune.data.corpus import languages_of, own_files
     from nmtprune.foundation.errors import UserError
-    from nmtprune.scoring import comet
+    from nmtprune.scoring import asked
     from nmtprune.store import state
 except ImportError as error:
     raise WorkflowError(f"{error}: set up first (make setup), then run .venv/bin/snakemake")
@@ -98,11 +98,7 @@ if workflow.is_main_process:
     for sentence in CONFIG.unfinished_decays([*CHAINS, *BY_HAND]):
         logger.warning(sentence)
 
-COMET = (
-    {"comet": CONFIG.settings["comet_model"]}
-    if comet.unavailable(CONFIG.settings["comet_model"]) is None
-    else {}
-)
+BESIDE_BLEU = asked.beside_bleu(CONFIG.settings)
 PAGES = [str(paths.page(RUN.name) / paths.INDEX)] if RUN.items else []
 COMPLETE = str(paths.page(RUN.name) / paths.COMPLETE)
 OTHER_FILES = (
@@ -266,7 +262,7 @@ def slices_json_of(chain):
 
 
 def scoring_json(wildcards):
-    return json.dumps({**CONFIG.scoring(chain_of(wildcards).recipe), **COMET}, sort_keys=True)
+    return json.dumps({**CONFIG.scoring(chain_of(wildcards).recipe), **BESIDE_BLEU}, sort_keys=True)
 
 
 def analysis_json(name, wildcards):

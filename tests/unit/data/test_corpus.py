@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nmtprune.data.corpus import make_corpus
+from nmtprune.data.corpus import make_corpus, own_files
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_lines, sha256_of
 
@@ -59,6 +59,39 @@ def test_the_digest_follows_the_text_alone(tmp_path):
     assert read_json(make({**task, "title": "Other"}, tmp_path, "again") / "manifest.json")["digest"] == first
     other = own(tmp_path, [("a", "b"), ("c", "d")])
     assert read_json(make(other, tmp_path, "other") / "manifest.json")["digest"] != first
+
+
+def references(tmp_path, *files):
+    for number, lines in enumerate(files, 2):
+        (tmp_path / f"own.test.de.{number}").write_text("".join(f"{line}\n" for line in lines))
+    return {"news": [f"{tmp_path}/own.test.de.{number}" for number in range(2, 2 + len(files))]}
+
+
+def test_further_references_lie_beside_the_first_and_belong_to_the_digest(tmp_path):
+    task = own(tmp_path, [("a", "b")], test=[("x", "Eins"), ("y", "Zwei")])
+    more = references(tmp_path, ["Ein ", "zwo"], ["EINS", ""])
+    folder = make({**task, "references": more, "cleaning": {"lowercase": True}}, tmp_path)
+    assert read_lines(folder / "news.de") == ["eins", "zwei"]
+    assert [read_lines(folder / f"news.de.{number}") for number in (2, 3)] == [["ein", "zwo"], ["eins", ""]]
+    manifest = read_json(folder / "manifest.json")
+    assert {"news.de.2", "news.de.3"} < set(manifest["files"])
+    without = read_json(make({**task, "cleaning": {"lowercase": True}}, tmp_path) / "manifest.json")
+    assert not list(folder.glob("news.de.*")) and without["digest"] != manifest["digest"]
+
+
+def test_references_have_as_many_lines_as_the_test_set(tmp_path):
+    task = own(tmp_path, [("a", "b")], test=[("x", "Eins"), ("y", "Zwei")])
+    task["references"] = references(tmp_path, ["Ein", "zwo", "drei"])
+    with pytest.raises(UserError, match=r"references: news: .*de\.2 has 3 lines, and the test set has 2"):
+        make(task, tmp_path)
+    assert not (tmp_path / "text" / "manifest.json").exists()
+    (tmp_path / "own.test.de.2").unlink()
+    with pytest.raises(UserError, match=r"there is no file .*de\.2, which the task names as further"):
+        make(task, tmp_path)
+    with pytest.raises(UserError, match=r"names the file .*de\.2, and there is no"):
+        own_files(task, None)
+    references(tmp_path, ["Ein", "zwo"])
+    assert own_files(task, None)[-1] == f"{tmp_path}/own.test.de.2"  # a change of it is noticed
 
 
 def test_a_failure_leaves_no_manifest_and_no_half_files(tmp_path):

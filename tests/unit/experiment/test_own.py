@@ -77,6 +77,16 @@ def test_the_control_is_trained_for_as_many_updates(chain, parent, control):
     ]
 
 
+def test_measures_that_are_asked_for_are_columns_of_the_table():
+    def headings(**settings):
+        chosen = run(RETRAINED, **settings)
+        table = next(item for item in Run(chosen).items if item.key == "chains/models")
+        return [column.heading for column in table.columns]
+
+    asked = headings(measures=["ter", "chrfpp"], comet_model="some/model.ckpt")
+    assert [heading for heading in asked if heading not in headings()] == ["TER", "chrF++", "COMET"]
+
+
 def test_controls_can_be_left_out():
     assert list(rows(run(RETRAINED, controls=False))) == ["train", "train/prune-local-50/retrain"]
 

@@ -112,6 +112,14 @@ REFUSED = {
         lambda place: task(place, settings={"tensorboard": True}),
         r"config: `tensorboard` needs a library that is not installed: pip install tensorboard",
     ),
+    "references of no test set": (
+        lambda place: task(place, references={"new": ["corpus.de"]}),
+        r"tasks/mine\.yaml: references: unknown test set `new`; did you mean `news`\?",
+    ),
+    "a measure that is none": (
+        lambda place: task(place, settings={"measures": ["chrf++"]}),
+        r"config: measures\.0: \"chrf\+\+\" is not one of chrfpp, ter, spbleu; did you mean `chrfpp`\?",
+    ),
     "COMET without its model": (
         lambda place: task(place, settings={"comet_model": "no/such/model.ckpt"}),
         r"config: comet_model: there is no file no/such/model\.ckpt; set it to null to score without COMET",
@@ -221,6 +229,26 @@ def test_before_the_first_job_imported_files_are_read(mine, monkeypatch):
             UserError, match=r"^model\.pt is not a fairseq checkpoint: it lacks `model` or its configuration"
         ):
             checks.before_jobs(Run(mine.config), Run(mine.config).chains, [], 1, here=True)
+
+
+def test_before_the_first_job_spbleu_has_its_model_or_is_refused(mine, monkeypatch):
+    asked = []
+
+    def refuse(*places):
+        asked.append(places)
+        raise UserError("cannot download")
+
+    monkeypatch.setattr(quality, "obtain_spbleu_model", refuse)
+    monkeypatch.setattr(checks.disk_usage, "check_room", lambda *_: None)
+    for measures in ([], ["spbleu"]):
+        task(mine, settings={"measures": measures})
+        with mine.inside():
+            model = paths.model(chain.parse(TRAIN))
+            checks.before_jobs(Run(mine.config), [], [model / paths.MANIFEST], 1, True)
+            if measures:
+                with pytest.raises(UserError, match="cannot download"):
+                    checks.before_jobs(Run(mine.config), [], [model / paths.SCORES], 1, True)
+    assert asked == [(None, paths.DOWNLOADS)]
 
 
 def test_a_gpu_that_is_not_there(mine, monkeypatch):

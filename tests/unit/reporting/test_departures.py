@@ -117,12 +117,12 @@ def test_how_printed_bleu_was_counted():
 
 def test_tokenised_bleu_is_multi_bleus():
     references = ["The cat isn't here, is it?", "It costs $3.50 (more or less)."]
-    assert tokenised_bleu(references, references, "en") == pytest.approx(100)
+    assert tokenised_bleu(references, [references], "en") == pytest.approx(100)
     # "The cat is not here , is it ?": 8 of 9 tokens, 5 of 8, 2 of 7 and 1 of 6 n-grams occur in "The cat isn
     # 't here , is it ?"
-    ours = tokenised_bleu(["The cat is not here, is it?"], references[:1], "en")
+    ours = tokenised_bleu(["The cat is not here, is it?"], [references[:1]], "en")
     assert ours == pytest.approx(100 * (7 / 9 * 5 / 8 * 3 / 7 * 2 / 6) ** 0.25, rel=1e-6)
-    assert tokenised_bleu(["dog"], references[:1], "en") == 0  # not smoothed
+    assert tokenised_bleu(["dog"], [references[:1]], "en") == 0  # not smoothed
 
 
 CONTROL = "train-pretrain/lasso-ffn-both-0/converge"

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sacrebleu.metrics import BLEU, CHRF, TER
 from support.transformers import build
 
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import evenly_spaced, read_lines, write_lines
+from nmtprune.scoring import comet
 from nmtprune.scoring.quality import bleu_chrf, tokenizer_of
 from nmtprune.scoring.scorer import COLUMNS, Scorer, _lines
 from nmtprune.scoring.significance import bleu
@@ -55,6 +57,48 @@ def test_a_row_per_set_and_what_it_counts(sets, tmp_path, monkeypatch):
     assert rows[0]["hypotheses"] == "out/hypotheses/a.txt"
     assert rows[0]["target_tokens"] == 4 + 1 + 2 + 5 + 4
     assert read_lines(rows[0]["hypotheses"])[1] == ""
+
+
+def test_measures_and_further_references_are_scored_and_kept_by_sentence(sets, tmp_path):
+    write_lines(tmp_path / "a.ref.2", ["w4 w3 w1", "w1 w2", "w6 w5 w6", "w11 w10"])
+    several = {"a": (*sets["a"], tmp_path / "a.ref.2")}
+    scorer = Scorer(several, Words(), "de", measures=["chrfpp", "ter"])
+    row = scorer.score(build(), tmp_path / "out")[0]
+    assert tuple(row) == (*COLUMNS, "chrfpp", "chrfpp_signature", "ter", "ter_signature")
+    hypotheses = read_lines(tmp_path / "out" / "hypotheses" / "a.txt")
+    references = [read_lines(file) for file in several["a"][1:]]
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF()), ("chrfpp", CHRF(word_order=2)), ("ter", TER())):
+        assert row[name] == metric.corpus_score(hypotheses, references).score
+        assert row[f"{name}_signature"] == str(metric.get_signature())
+    kept = scorer.sentences("a", tmp_path / "out")
+    shapes = {name: array.shape for name, array in kept.items()}
+    assert shapes == {
+        "nll": (4,),
+        "tokens": (4,),
+        "bleu": (4, 10),
+        "chrf": (4, 18),
+        "chrfpp": (4, 24),
+        "ter": (4, 2),
+    }
+    assert row["target_tokens"] == Scorer(sets, Words(), "de").score(build(), tmp_path)[0]["target_tokens"]
+    write_lines(tmp_path / "a.ref.2", ["w1"])
+    with pytest.raises(UserError, match=r"test set `a` has 4 lines in .* and 1 in .*a\.ref\.2"):
+        Scorer(several, Words(), "de")
+
+
+def test_comet_scores_are_kept_by_sentence_with_its_signature(sets, tmp_path, monkeypatch):
+    """By a stand-in: COMET's weights need a network."""
+    monkeypatch.setattr(comet, "unavailable", lambda path: None)
+    monkeypatch.setattr(comet, "scores", lambda *sides: [50.0, 0.1, 25.0, 30.0])
+    monkeypatch.setattr(comet.versions, "of", lambda package: "2.2.6")
+    model = tmp_path / "wmt22-comet-da" / "checkpoints" / "model.ckpt"
+    scorer = Scorer({"a": sets["a"]}, Words(), "de", comet_model=model)
+    row = scorer.score(build(), tmp_path / "out")[0]
+    assert row["comet"] == pytest.approx(26.275)
+    assert row["comet_signature"] == "model:wmt22-comet-da|version:2.2.6"
+    assert scorer.sentences("a", tmp_path / "out")["comet"].tolist() == [50.0, 0.1, 25.0, 30.0]
+    hub = tmp_path / "models--Unbabel--wmt22-comet-da" / "snapshots" / "1a" / "checkpoints" / "model.ckpt"
+    assert comet.signature(hub) == comet.signature(model)
 
 
 @pytest.mark.parametrize("lines", [3, 4, 5, 6, 7, 8, 39])

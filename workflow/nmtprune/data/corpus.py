@@ -13,10 +13,10 @@ from typing import Any, TextIO
 import numpy
 
 from nmtprune.data.clean import DROPS, clean
-from nmtprune.data.fetch import Pair, Place, by_language, check_packing, fetch_all
+from nmtprune.data.fetch import Pair, Place, by_language, check_packing, fetch_all, read_references
 from nmtprune.experiment import paths
 from nmtprune.foundation.errors import UserError
-from nmtprune.foundation.files import atomic, digest, sha256_of, write_json, write_table
+from nmtprune.foundation.files import atomic, digest, sha256_of, write_json, write_lines, write_table
 
 LABELS = "labels.jsonl"  # labels of toy sentences for probing
 COUNTS = ("split", "read", "kept", *DROPS)
@@ -49,7 +49,8 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
     files = []
     sources = list(itertools.chain.from_iterable(sources_of(task).values()))
     patterns = [source["files"] for source in sources if "files" in source]
-    for named in (by_language(pattern, language) for pattern in patterns for language in languages_of(task)):
+    sides = [by_language(pattern, language) for pattern in patterns for language in languages_of(task)]
+    for named in (*sides, *itertools.chain.from_iterable(task.get("references", {}).values())):
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
         file = next(filter(os.path.isfile, candidates), None)
         if file is None:
@@ -65,6 +66,8 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
 
 def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, downloads: Path) -> None:
     """Write `<split>.<language>` for every split of a task, then `counts.csv`, and `manifest.json` last.
+
+    Further references of test sets are `<split>.<target language>.2`, `.3` and so on.
 
     Only training pairs are ever dropped. Development and test lines stay as they are, except for white
     space at their ends, so that scores compare with those of others. Toy corpora also get
@@ -93,11 +96,31 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
                     f"no sentence pair is left in `{split}` of {counted['read']} read: see its sources and "
                     "`cleaning`"
                 )
+        _write_references(task, folder, place, counts)
     if sample := task.get("sample"):
         counts["train"]["kept"] = keep_sample(
             folder, task, counts["train"]["kept"], sample["pairs"], sample["seed"]
         )
     write_manifest(folder, task, counts)
+
+
+def _write_references(
+    task: Mapping[str, Any], folder: Path, place: Place, counts: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Write the further references of test sets. Raises UserError where a set has not as many sentences."""
+    for test_set in task["test"]:
+        for outdated in folder.glob(f"{test_set}.{task['target']}.*"):
+            outdated.unlink()
+    for test_set, files in task.get("references", {}).items():
+        for number, named in enumerate(files, 2):
+            lines = read_references(named, place)
+            if len(lines) != counts[test_set]["kept"]:
+                raise UserError(
+                    f"references: {test_set}: {named} has {len(lines)} lines, and the test set has "
+                    f"{counts[test_set]['kept']}: each sentence needs a reference of its own"
+                )
+            cased = _lowered((line.strip() for line in lines), task.get("cleaning", {}))
+            write_lines(paths.reference(folder, test_set, task["target"], number), cased)
 
 
 def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, seed: int) -> int:
@@ -152,7 +175,11 @@ def write_manifest(
 
 
 def _cased(pair: Pair, cleaning: Mapping[str, Any]) -> Pair:
-    return (pair[0].lower(), pair[1].lower(), *pair[2:]) if cleaning.get("lowercase") else pair
+    return (*_lowered(pair[:2], cleaning), *pair[2:])
+
+
+def _lowered(lines: Iterable[str], cleaning: Mapping[str, Any]) -> list[str]:
+    return [line.lower() if cleaning.get("lowercase") else line for line in lines]
 
 
 class _Writer:

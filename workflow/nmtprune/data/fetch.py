@@ -168,17 +168,26 @@ def _read(file: Path) -> Iterator[str]:
 def _files(source: Source, place: Place) -> Iterator[Pair]:
     files = []
     for language in place.languages:
-        named = Path(by_language(source["files"], language))
-        candidates = [named] if place.data_dir is None else [named, place.data_dir / named]
-        file = next(filter(os.path.isfile, candidates), None)
-        if file is None:
-            raise UserError(
-                f"there is no file {' or '.join(map(str, candidates))}, which the task names as its "
-                f"`{language}` side"
-            )
+        file = _own(by_language(source["files"], language), place, f"its `{language}` side")
         verify(file, _checksum(source, language))
         files.append(file)
     return paired([_read(file) for file in files], [str(file) for file in files])
+
+
+def _own(named: str, place: Place, what: str) -> Path:
+    """A file of the user's own, in the working directory or in `data_dir`. Raises UserError."""
+    candidates = [Path(named)] if place.data_dir is None else [Path(named), place.data_dir / named]
+    file = next(filter(os.path.isfile, candidates), None)
+    if file is None:
+        raise UserError(
+            f"there is no file {' or '.join(map(str, candidates))}, which the task names as {what}"
+        )
+    return file
+
+
+def read_references(named: str, place: Place) -> list[str]:
+    """The lines of a file with further references of a test set. Raises UserError."""
+    return list(_read(_own(named, place, "further references")))
 
 
 def _url(source: Source, place: Place) -> Iterator[Pair]:

@@ -39,6 +39,7 @@ SETTINGS_THAT_REACH_JOBS = (
     "device",
     "imports",
     "comet_model",
+    "measures",
     "workers",
     "nodes",
     "jobs_per_gpu",
@@ -438,6 +439,14 @@ class Config:
         decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
         top = decoding.get("shortlist")
         return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
+
+    def references(self, task: str, split: str) -> list[Path]:
+        """The files of a set's references: its target side, and the further ones of a test set."""
+        said = self.task(task)
+        count = 1 + len(said.get("references", {}).get(split, ()))
+        return [
+            paths.reference(paths.text(task), split, said["target"], number) for number in range(1, count + 1)
+        ]
 
     def corpus(self, task: str) -> dict[str, Any]:
         """What a task's text depends on: everything but title, description and probing settings.

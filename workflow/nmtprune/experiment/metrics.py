@@ -18,7 +18,7 @@ SCORES, SPEED = "scores", "speed"  # tables that metrics are read from, besides 
 BATCH_SIZE = 32  # sentences translated together in measurements of speed
 BYTES = {"MB": 1e6, "MiB": 2**20}
 MILLION = 1e6
-BLEU, CHRF = ("BLEU", "bleu_signature"), ("chrF", "chrf_signature")
+BLEU = ("BLEU", "bleu_signature")
 
 
 class Against(NamedTuple):
@@ -77,11 +77,11 @@ class Metric:
 
     `varies`: it depends on the seed, so that it is printed with its deviation. `translations`,
     `likelihoods`: it measures translations or likelihoods of references, so that captions name the test
-    set. `signature`: the name of the score, and the column with its signature. `said`: what captions say
-    about it. `lacking`: the reason why a scored model may lack it. `may_be_none`: it is undefined for
-    some models. `more_is_better`: higher values are better although it is a cost. `in_full`: models that
-    are only pruned are scored on the development set for it. `by_component`: it measures each component,
-    not the model.
+    set. `signature`: the name of the score, and the column with its signature. `on_request`: models are
+    scored by it if the setting `measures` names it. `said`: what captions say about it. `lacking`: the reason
+    why a scored model may lack it. `may_be_none`: it is undefined for some models. `more_is_better`: higher
+    values are better although it is a cost. `in_full`: models that are only pruned are scored on the
+    development set for it. `by_component`: it measures each component, not the model.
     """
 
     name: str
@@ -98,6 +98,7 @@ class Metric:
     translations: bool = False
     likelihoods: bool = False
     signature: tuple[str, str] | None = None
+    on_request: bool = False
     said: str = ""
     lacking: Callable[[Measured, Chain], str | None] | None = None
     may_be_none: bool = False
@@ -105,10 +106,28 @@ class Metric:
     in_full: bool = False
     by_component: bool = False
 
+    @property
+    def title(self) -> str:
+        """What it is called in running text."""
+        return self.signature[0] if self.signature else self.name.replace("_", " ")
+
 
 def _gap(measured: Measured, chain: Chain, test_set: int | str) -> float | None:
     train, dev = measured.value(chain, "train_nll"), measured.value(chain, "dev_nll")
     return None if train is None or dev is None else dev - train
+
+
+def _on_request(name: str, title: str, about: str) -> Metric:
+    """A measure of translations that is scored where the setting `measures` names it."""
+    return Metric(
+        name,
+        about,
+        varies=True,
+        translations=True,
+        signature=(title, f"{name}_signature"),
+        on_request=True,
+        lacking=lambda measured, chain: measured.lacks_measure(chain, name),
+    )
 
 
 SPARSITY_SAID = (
@@ -151,12 +170,24 @@ METRICS = {
             ),
             in_full=True,
         ),
-        Metric("chrf", "chrF by sacreBLEU", varies=True, translations=True, signature=CHRF),
+        Metric(
+            "chrf",
+            "chrF by sacreBLEU",
+            varies=True,
+            translations=True,
+            signature=("chrF", "chrf_signature"),
+        ),
+        _on_request("chrfpp", "chrF++", "chrF++ by sacreBLEU"),
+        _on_request("ter", "TER", "translation edit rate by sacreBLEU, in percent; less is better"),
+        _on_request(
+            "spbleu", "spBLEU", "BLEU of the pieces of FLORES-200's SentencePiece model, by sacreBLEU"
+        ),
         Metric(
             "comet",
             "100 times the system score of COMET",
             varies=True,
             translations=True,
+            signature=("COMET", "comet_signature"),
             lacking=lambda measured, chain: measured.lacks_comet(chain),
         ),
         Metric("perplexity", "perplexity of the references, per target token", varies=True, likelihoods=True),
@@ -319,3 +350,5 @@ METRICS = {
         ),
     )
 }
+
+ON_REQUEST = tuple(metric.name for metric in METRICS.values() if metric.on_request)

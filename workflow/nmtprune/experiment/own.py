@@ -15,6 +15,7 @@ from typing import Any
 from nmtprune.experiment import footing
 from nmtprune.experiment.chain import Chain, parse, parse_steps
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.step_kinds import latest
 from nmtprune.foundation.errors import UserError
 
@@ -241,6 +242,7 @@ def _table(own: OwnChains) -> dict[str, Any]:
                 {"metric": "bleu", "heading": f"BLEU {test}", "test_set": place}
                 for place, test in enumerate(tests[1:], 2)
             ),
+            *({"metric": name, "heading": METRICS[name].title} for name in _measures(own.config)),
             {"metric": "dev_bleu", "heading": "BLEU dev"},
             {"metric": "sparsity", "heading": "Zeros (%)"},
             {"metric": "size_stored", "heading": "Size"},
@@ -249,6 +251,11 @@ def _table(own: OwnChains) -> dict[str, Any]:
         ],
         "rows": list(_rows(own, lambda chain, role: f"{_text(chain)}{f' ({role})' if role else ''}")),
     }
+
+
+def _measures(config: Config) -> list[str]:
+    """The metrics that the settings ask for besides BLEU and chrF."""
+    return [*config.settings["measures"], *(["comet"] if config.settings["comet_model"] else [])]
 
 
 def _of_controls(own: OwnChains) -> Iterator[str]:

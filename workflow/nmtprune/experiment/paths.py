@@ -47,6 +47,11 @@ def text(task: str) -> Path:
     return DATA / task / "text"
 
 
+def reference(text: Path, split: str, language: str, number: int = 1) -> Path:
+    """A set's references by their number, counted from 1: the target side of the text is the first one."""
+    return text / (f"{split}.{language}" if number == 1 else f"{split}.{language}.{number}")
+
+
 def data(task: str, subwords: str) -> Path:
     """The folder of a task's text in subwords: the subword model and fairseq's binarised data."""
     return DATA / task / subwords

@@ -19,6 +19,7 @@ from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SCORES, SPEED
 from nmtprune.experiment.papers import Item
 from nmtprune.experiment.step_kinds import SPARSE
+from nmtprune.foundation import commands
 from nmtprune.foundation.files import read_json, read_lines, read_table
 from nmtprune.scoring import comet, sentence_statistics
 from nmtprune.scoring.quality import Quality
@@ -203,6 +204,15 @@ class Measured:
         reason = comet.unavailable(self.config.settings["comet_model"])
         return f"COMET: {reason}" if reason else f"{chain} was scored before the COMET model was given"
 
+    def lacks_measure(self, chain: Chain, measure: str) -> str:
+        """Why a scored chain has no score by a measure that is scored on request."""
+        asked, title = self.config.settings["measures"], METRICS[measure].title
+        if measure not in asked:
+            wanted = ", ".join([*asked, measure])
+            return f"{title} is not asked for (setting `measures: [{wanted}]`)"
+        again = commands.nmtprune("score", str(chain))
+        return f"{chain} was scored before {title} was asked for; score it again: {again}"
+
     def updates(self, chain: Chain) -> int | None:
         """The number of updates of all trainings behind a model; None while one of these is missing."""
         total = 0
@@ -254,6 +264,11 @@ class Measured:
         """The `source` or `target` side of a task's test set, the main one by default."""
         file = paths.text(task) / f"{test_set or self.test_set(task)}.{self.config.task(task)[side]}"
         return read_lines(file) if file.exists() else None
+
+    def references(self, task: str, test_set: str) -> list[list[str]] | None:
+        """All references of a test set, one list of lines each; None where a file is missing."""
+        files = self.config.references(task, test_set)
+        return [read_lines(file) for file in files] if all(file.exists() for file in files) else None
 
     def missing(self, chain: Chain, sources: Iterable[str]) -> str | None:
         """Why a chain lacks one of the sources that an item reads (`Item.reads`); None if it has all."""
@@ -368,15 +383,17 @@ class Measured:
 
     def _tokenised_bleu(self, chain: Chain, test_set: str) -> float | None:
         """BLEU of tokenised text; None without hypotheses or references."""
-        hypotheses, references = self.hypotheses(chain, test_set), self.text(chain.task, "target", test_set)
+        hypotheses, references = self.hypotheses(chain, test_set), self.references(chain.task, test_set)
         if hypotheses is None or references is None:
             return None
         return tokenised_bleu(hypotheses, references, self.config.task(chain.task)["target"])
 
     def _quality(self, task: str, test_set: str) -> Quality | None:
         """The scorer of hypotheses of a test set; None without references."""
-        references = self.text(task, "target", test_set)
-        return None if references is None else Quality(references, self.config.task(task)["target"])
+        if (references := self.references(task, test_set)) is None:
+            return None
+        first, *more = references
+        return Quality(first, self.config.task(task)["target"], more)
 
 
 def _number(value: Any) -> float | None:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from nmtprune.data import corpus
 from nmtprune.data.subwords import segmenter
-from nmtprune.experiment import shapes
+from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.subwords import kind_of, marked_as
-from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_lines
 from nmtprune.planning import disk_usage, freeing
 from nmtprune.planning.jobs import Jobs
@@ -82,6 +82,10 @@ def of_task(config: Config, name: str) -> None:
         for source in sources:
             if "mtdata" in source:
                 _library("mtdata", f"{where}: {split}")
+    if unknown := next((each for each in task.get("references", {}) if each not in task["test"]), None):
+        raise UserError(
+            f"{where}: references: unknown test set `{unknown}`; {suggest(unknown, task['test'])}"
+        )
     corpus.own_files(task, config.data_dir)
 
 
@@ -176,12 +180,23 @@ def before_jobs(run: Run, chains: Iterable[Chain], makes: Iterable[Path], at_onc
     `makes`: the outputs of the run's jobs; `at_once`: how many jobs run at a time; `here`: whether they run
     on this machine.
     """
+    makes = list(makes)
     config, jobs = run.config, Jobs(run)
     disk_usage.check_room(jobs, at_once)
     freeing.check_weights(jobs, makes)
+    _pieces(config, makes)
     if here and config.settings["device"] == "cuda" and not devices.devices():
         devices.torch_device("cuda")
     _imports(config, [chain for chain in chains if chain.root.kind.imports])
+
+
+def _pieces(config: Config, makes: Iterable[Path]) -> None:
+    """Raises UserError if spBLEU is to be scored and its SentencePiece model cannot be had."""
+    scores = any(file.name in (paths.SCORES, paths.VARIANTS) for file in makes)
+    if scores and "spbleu" in config.settings["measures"]:
+        from nmtprune.scoring import quality  # sacreBLEU takes some tenths of a second
+
+        quality.obtain_spbleu_model(config.data_dir, paths.DOWNLOADS)
 
 
 def _imports(config: Config, chains: Sequence[Chain]) -> None:

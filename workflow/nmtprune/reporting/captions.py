@@ -504,7 +504,7 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
     for metric in metrics:
         if metric.signature:
             score, column = metric.signature
-            signatures = _distinct(row[column] for row in rows if row[column])
+            signatures = _distinct(row[column] for row in rows if row.get(column))
             sentences += [f"{score} {', '.join(signatures)}."] if signatures else []
         sentences += [metric.said] if metric.said else []
     sentences = _distinct(sentences)

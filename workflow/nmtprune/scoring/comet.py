@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nmtprune.foundation import versions
 from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import devices
 
@@ -47,6 +48,17 @@ def scores(
         examples, batch_size=BATCH_SENTENCES, gpus=gpus, progress_bar=False
     )
     return [100 * float(score) for score in prediction.scores]
+
+
+def signature(model_path: str | Path) -> str:
+    """What scores were counted with, in sacreBLEU's manner: `model:wmt22-comet-da|version:2.2.6`.
+
+    A model is called after the folder that it was downloaded into: the one that Hugging Face names
+    `models--<owner>--<model>`, otherwise the one that holds `checkpoints`.
+    """
+    *_, folder, _, _ = Path(model_path).absolute().parts
+    hub = (part for part in Path(model_path).parts if part.startswith("models--"))
+    return f"model:{next(hub, folder).rpartition('--')[2]}|version:{versions.of('unbabel-comet')}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from nmtprune.foundation.known import known
 from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import head_size, shape_of
-from nmtprune.scoring import comet, sentence_statistics
+from nmtprune.scoring import asked, sentence_statistics
 from nmtprune.scoring.scorer import Scorer
 from nmtprune.scoring.size import sparsity, stored_size
 from nmtprune.store import checkpoints, manifest
@@ -54,21 +54,32 @@ class Evaluation:
         self.recipe = config.recipe(chain.recipe)
         self.data = config.data_folder(chain)
         task, text = config.task(chain.task), paths.text(chain.task)
-        source, target = task["source"], task["target"]
         self.sets, self.test_sets = list(sets or splits_of(task)), list(task["test"])
-        files = {name: (text / f"{name}.{source}", text / f"{name}.{target}") for name in self.sets}
+        files = {
+            name: (text / f"{name}.{task['source']}", *config.references(chain.task, name))
+            for name in self.sets
+        }
         decoding = self.recipe.get("decoding", {})
         search = Search(**config.search(chain.recipe) | ({"beam": beam} if beam else {}))
         self.identity = {
             **config.scoring(chain.recipe),
+            **asked.beside_bleu(config.settings),
             "text": manifest.read(text / paths.MANIFEST)["digest"],
         }
-        if comet.unavailable(config.settings["comet_model"]) is None:
-            self.identity["comet"] = config.settings["comet_model"]
         engine, device = decoding.get("engine", "auto"), config.settings["device"]
         subwords, comet_model = Subwords.load(self.data), config.settings["comet_model"]
+        measures = config.settings["measures"]
         self.scorer = Scorer(
-            files, subwords, target, engine, search, device, comet_model, shortlist, sentences
+            files,
+            subwords,
+            task["target"],
+            engine,
+            search,
+            device,
+            comet_model,
+            shortlist,
+            sentences,
+            measures,
         )
 
     def model(self, chain: Chain) -> Model:
@@ -125,7 +136,7 @@ class Evaluation:
             f"{chain.last}/{row['set']}/{what}": array
             for row in rows
             for what, array in self.scorer.sentences(row["set"], paths.model(chain)).items()
-            if what != "bleu" or row["hypotheses"]
+            if row["hypotheses"] or what in ("nll", "tokens")
         }
 
 

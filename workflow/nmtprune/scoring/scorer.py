@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -78,18 +78,19 @@ class Measurement:
 
 
 class Scorer:
-    """Scores models on sets of raw text; `sets` is name -> (source file, reference file).
+    """Scores models on sets of raw text.
 
-    For the set `train`, TRAINING_SAMPLE evenly spaced pairs are read; for others all pairs, or `sentences`
-    evenly spaced ones. `target_language` chooses BLEU's tokeniser; `engine` is `auto` or an engine's name;
-    `search` holds the beam and the length limits; `shortlist` is a file of candidates that limits the words
-    of hypotheses (not of likelihoods). Raises UserError if a file is missing or empty, or if its sides differ
-    in length.
+    `sets` is name -> (source file, reference file, files of further references); likelihoods and COMET are of
+    the first reference. For the set `train`, TRAINING_SAMPLE evenly spaced pairs are read; for others all
+    pairs, or `sentences` evenly spaced ones. `target_language` chooses BLEU's tokeniser; `engine` is `auto`
+    or an engine's name; `search` holds the beam and the length limits; `shortlist` is a file of candidates
+    that limits the words of hypotheses (not of likelihoods); `measures` are scored beside BLEU and chrF.
+    Raises UserError if a file is missing or empty, or if files of one set differ in length.
     """
 
     def __init__(
         self,
-        sets: Mapping[str, tuple[str | Path, str | Path]],
+        sets: Mapping[str, tuple[str | Path, ...]],
         subwords: Subwords,
         target_language: str,
         engine: str = "auto",
@@ -98,15 +99,16 @@ class Scorer:
         comet_model: str | None = None,
         shortlist: Path | None = None,
         sentences: int | None = None,
+        measures: Collection[str] = (),
     ) -> None:
-        self._sentences = sentences
+        self._sentences, self._measures = sentences, measures
         self._shortlist = Shortlist.load(shortlist) if shortlist else None
         self._top = shortlist.stem.rpartition("-")[2] if shortlist else None
         self._subwords = subwords
         self._comet_model = comet_model if comet.unavailable(comet_model) is None else None
         self._engine, self._device = engine, device
         self._search = search or Search()
-        self._sets = [self._read(name, *files, target_language) for name, files in sets.items()]
+        self._sets = [self._read(name, *files, language=target_language) for name, files in sets.items()]
 
     def score(
         self,
@@ -115,12 +117,13 @@ class Scorer:
         translated: Collection[str] | None = None,
         int8_engine: str | None = None,
     ) -> list[dict[str, Any]]:
-        """One row per set with the columns COLUMNS; sets that are not `translated` have likelihoods alone.
+        """One row per set with the columns COLUMNS and those of further measures.
 
-        `translated`: all sets if None. `int8_engine`: the engine that runs the model in 8 bits; if None, the
-        scorer's own engine in single precision. Writes `hypotheses/<set>.nll` (the negative log-likelihood of
-        each reference) and, for translated sets, `hypotheses/<set>.txt` (detokenised) under `out_folder`, one
-        line per sentence. If scoring is killed, files of finished sets are whole.
+        Sets that are not `translated` have likelihoods alone; if None, all are translated. `int8_engine`: the
+        engine that runs the model in 8 bits; if None, the scorer's own engine in single precision. Writes
+        `hypotheses/<set>.nll` (the negative log-likelihood of each reference) and, for translated sets,
+        `hypotheses/<set>.txt` (detokenised) and, by a COMET model, `hypotheses/<set>.comet` (scores) under
+        `out_folder`, one line per sentence. If scoring is killed, files of finished sets are whole.
         """
         precision = "int8" if int8_engine else "float32"
         engine = open_engine(model, int8_engine or self._engine, device=self._device, precision=precision)
@@ -155,14 +158,16 @@ class Scorer:
                     by_sentence = comet.scores(
                         test_set.lines, hypotheses, test_set.references, self._comet_model
                     )
+                    write_lines(kept.with_suffix(".comet"), [repr(value) for value in by_sentence])
                     row["comet"] = math.fsum(by_sentence) / len(by_sentence)
+                    row["comet_signature"] = comet.signature(self._comet_model)
                 row |= {
                     "shortlist": self._top,
                     **test_set.quality.scores(hypotheses),
                     "beam": self._search.beam,
                     "hypotheses": os.path.relpath(kept),
                 }
-            rows.append({column: row.get(column) for column in COLUMNS})
+            rows.append({column: row.get(column) for column in (*COLUMNS, *self._of_measures())})
         return rows
 
     def measure(self, model: Model, name: str, translated: bool = True) -> Measurement:
@@ -190,7 +195,12 @@ class Scorer:
             arrays["nll"] = np.array([float(line) for line in read_lines(likelihoods)])
             arrays["tokens"] = np.array([len(target) + 1 for target in test_set.targets])
         if likelihoods.with_suffix(".txt").exists():
-            arrays["bleu"] = test_set.quality.statistics(read_lines(likelihoods.with_suffix(".txt")))
+            hypotheses = read_lines(likelihoods.with_suffix(".txt"))
+            for measure in test_set.quality.measures:
+                arrays[measure] = test_set.quality.statistics(hypotheses, measure)
+        if self._comet_model and likelihoods.with_suffix(".comet").exists():
+            lines = read_lines(likelihoods.with_suffix(".comet"))
+            arrays["comet"] = np.array([float(line) for line in lines])
         return arrays
 
     def bleu(self, model: Model) -> float:
@@ -200,6 +210,13 @@ class Scorer:
             open_engine(model, self._engine, device=self._device), test_set.sources, self._search
         )
         return test_set.quality.bleu([self._decode(hypothesis) for hypothesis in pieces])
+
+    def _of_measures(self) -> Iterator[str]:
+        """The columns of what is scored beside BLEU and chrF."""
+        for name in self._measures:
+            yield from (name, f"{name}_signature")
+        if self._comet_model:
+            yield "comet_signature"
 
     def _macs_per_word(self, model: Model, test_set: _Set) -> float | None:
         """Multiply-accumulates per source word, with references in place of hypotheses.
@@ -228,14 +245,16 @@ class Scorer:
     def _encode(self, side: Side, line: str) -> list[str]:
         return pieces_of(self._subwords.encode(side, line))
 
-    def _read(self, name: str, source_file: str | Path, reference_file: str | Path, language: str) -> _Set:
+    def _read(self, name: str, source_file: str | Path, *reference_files: str | Path, language: str) -> _Set:
         limit = TRAINING_SAMPLE if name == "train" else self._sentences
-        sources, references = _lines(name, source_file, limit), _lines(name, reference_file, limit)
-        if len(sources) != len(references):
-            raise UserError(
-                f"test set `{name}` has {len(sources)} lines in `{source_file}` and {len(references)} in "
-                f"`{reference_file}`: both files must have the same number of lines."
-            )
+        sources = _lines(name, source_file, limit)
+        references, *more = (_lines(name, file, limit) for file in reference_files)
+        for file, lines in zip(reference_files, (references, *more), strict=True):
+            if len(sources) != len(lines):
+                raise UserError(
+                    f"test set `{name}` has {len(sources)} lines in `{source_file}` and {len(lines)} in "
+                    f"`{file}`: both files must have the same number of lines."
+                )
         if not sources:
             raise UserError(f"test set `{name}` is empty (`{source_file}`).")
         encoded = (
@@ -245,7 +264,8 @@ class Scorer:
         if name == "train":  # training too leaves out pairs that are too long
             pairs = [pair for pair in zip(*encoded, strict=True) if max(map(len, pair)) <= LONGEST_OF_SAMPLE]
             encoded = [source for source, _ in pairs], [target for _, target in pairs]
-        return _Set(name, sources, *encoded, Quality(references, language), references)
+        quality = Quality(references, language, more, self._measures)
+        return _Set(name, sources, *encoded, quality, references)
 
 
 def _lines(name: str, file: str | Path, limit: int | None) -> list[str]:

@@ -1,8 +1,9 @@
 """Sufficient statistics of every sentence, kept for intervals after hypotheses and references are gone.
 
 A file is a compressed `.npz` with arrays named `<model>/<set>/<what>`, where `model` is the last step of the
-chain: `bleu` [sentences, 10] as in `Quality.statistics`, `nll` [sentences] in nats, and `tokens` [sentences],
-the number of target tokens. `version` is the version of the format.
+chain: `nll` [sentences] in nats, `tokens` [sentences], the number of target tokens, `comet` [sentences], and
+for the measures of `Quality.statistics` (`bleu`, `chrf`, ...) [sentences, counts]. `version` is the version
+of the format.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from nmtprune.foundation.files import atomic
 
 VERSION = 1
-_TYPES = {"bleu": np.uint16, "nll": np.float32, "tokens": np.uint16}
+_COUNTS = dict.fromkeys(("bleu", "chrf", "chrfpp", "spbleu", "tokens"), np.uint16)
+_TYPES = {**_COUNTS, **dict.fromkeys(("nll", "ter", "comet"), np.float32)}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
