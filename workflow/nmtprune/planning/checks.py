@@ -194,7 +194,7 @@ def _pieces(config: Config, makes: Iterable[Path]) -> None:
     """Raises UserError if spBLEU is to be scored and its SentencePiece model cannot be had."""
     scores = any(file.name in (paths.SCORES, paths.VARIANTS) for file in makes)
     if scores and "spbleu" in config.settings["measures"]:
-        from nmtprune.scoring import quality  # sacreBLEU takes some tenths of a second
+        from nmtprune.scoring import quality  # noqa: PLC0415 - sacreBLEU takes some tenths of a second
 
         quality.obtain_spbleu_model(config.data_dir, paths.DOWNLOADS)
 
