@@ -30,6 +30,32 @@ def test_readme_is_what_is_generated():
     assert readme == results.insert(readme, results.block(RUNS)), "run `make results`"
 
 
+def test_what_methods_bought_is_generated_from_the_kept_fronts():
+    page = (REPOSITORY / "docs" / "choosing.md").read_text(encoding="utf-8")
+    assert page == results.insert(page, results.bought(REPOSITORY)), "run `make results`"
+
+
+def test_each_model_is_beside_the_dense_one_of_its_recipe_or_of_its_shape(tmp_path):
+    front = tmp_path / results.FOLDER / "mine" / results.FRONT
+
+    def row(group, label, recipe, chain, bleu, speed, size):
+        numbers = {"bleu": bleu, "words_per_second": speed, "size_stored": size}
+        return {"group": group, "label": label, "recipe": recipe, "chain": chain, **numbers}
+
+    rows = [
+        row("From scratch", "6-6", "student", "train", 30.0, 1000.0, 8e6),
+        row("From scratch", "6-6, FFN 192", "small", "train", 29.5, 1500.0, 4e6),
+        row("Magnitude", "6-6, 50 %", "student", "train/prune-global-50/retrain", 30.2, 990.0, 4.4e6),
+        row("Lasso", "6-6, not timed", "student", "train/lasso", 29.0, "", 6e6),
+        row("Lasso", "12-1", "unknown", "train/lasso", 29.0, 1200.0, 6e6),
+    ]
+    write_table(front, rows)
+    written = results.bought(tmp_path)
+    assert "| From scratch | 6-6, FFN 192 | −0.5 | 1.50x | 50 % |" in written
+    assert "| Magnitude | 6-6, 50 % | +0.2 | 0.99x | 55 % |" in written
+    assert "not timed" not in written and "12-1" not in written and "| 6-6 |" not in written
+
+
 def test_the_page_of_results_is_what_is_generated():
     page = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
     assert page == results.document(RUNS, results.searched(REPOSITORY)), "run `make results`"

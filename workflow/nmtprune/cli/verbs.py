@@ -172,13 +172,15 @@ def keep(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def write_results(config: Config, arguments: argparse.Namespace) -> None:
-    """Write docs/results.md and the results in README.md, from the claims of the reference results."""
+    """Write docs/results.md, and the parts of README.md and docs/choosing.md made from reference results."""
     from nmtprune.foundation.files import write_text
     from nmtprune.reporting import results
 
-    runs, readme = results.kept(Path()), Path("README.md")
+    runs = results.kept(Path())
     write_text(Path("docs/results.md"), results.document(runs, results.searched(Path())))
-    write_text(readme, results.insert(readme.read_text(encoding="utf-8"), results.block(runs)))
+    parts = {"README.md": results.block(runs), "docs/choosing.md": results.bought(Path())}
+    for name, part in parts.items():
+        write_text(Path(name), results.insert(Path(name).read_text(encoding="utf-8"), part, name))
 
 
 def show_status(config: Config, arguments: argparse.Namespace) -> None:
