@@ -8,6 +8,12 @@ container: "docker://condaforge/miniforge3"
 
 
 include: "workflow/rules/common.smk"
+
+
+# the front of `snakemake --report`, which rendering writes
+report: str((paths.page(RUN.name) / paths.REPORT).absolute())
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/scores.smk"

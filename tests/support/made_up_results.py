@@ -19,6 +19,7 @@ from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.experiment.run import Run
+from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.foundation.files import write_json, write_lines, write_table
 from nmtprune.scoring import sentence_statistics, significance
 from nmtprune.speed.protocol import COLUMNS, LEFT_OUT_COLUMNS
@@ -79,8 +80,14 @@ def _quality(chain: Chain) -> float:
 
 def _left(chain: Chain) -> float:
     """The share of a layer's units that a lasso leaves."""
-    strengths = [float(step["lambda"]) for step in chain.steps if step.kind.name == "lasso"]
+    strengths = [_strength(step["lambda"]) for step in chain.steps if step.kind.name == "lasso"]
     return 1 / (1 + 2 * sum(strengths))
+
+
+def _strength(penalty: str) -> float:
+    """A lambda; one that is sought (`to67`) is as strong as leaves what it should."""
+    sought = sparsity_sought(penalty)
+    return float(penalty) if sought is None else (1 / (1 - sought / 100) - 1) / 2
 
 
 def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -139,7 +139,7 @@ def test_one_module_and_one_entry_add_a_kind_of_figure(run, monkeypatch):
     written = {file.suffix for file in render(Run(made)) if file.stem == "shown"}
     assert written == {f".{extension}" for extension in TABLE}
     assert MODEL in pd.read_csv(paths.item("registries", "mine", "shown", "csv"))["missing"][0]
-    assert Run(made).report_entries[0][0].suffix == ".csv"
+    assert Run(made).report_entries[0][0].suffix == ".html"
     assert "`dummy`: a dummy" in reference_docs.configuration_page()
     kinds = json.loads(schemas.item_file())["properties"]["kind"]
     assert kinds["enum"][-1] == "dummy"
@@ -159,7 +159,7 @@ def test_a_figure_is_seen_as_a_picture_and_a_table_as_text():
     assert (ITEM_KINDS["table"].files, ITEM_KINDS["table"].page_file, ITEM_KINDS["table"].report_file) == (
         TABLE,
         "md",
-        "csv",
+        "html",
     )
 
 

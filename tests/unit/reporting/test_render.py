@@ -6,7 +6,6 @@ import random
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -437,21 +436,40 @@ def test_the_figure_holds_the_baseline_and_every_ratio_of_the_grid(toy):
     assert svg.lstrip().startswith("<?xml") and "<dc:date>" not in svg
 
 
-def test_every_link_of_the_page_leads_to_a_file(toy):
-    class Links(HTMLParser):
-        found: ClassVar[list[str]] = []
+class Read(HTMLParser):
+    """The links of a page, and what other pages can link to."""
 
-        def handle_starttag(self, tag, attributes):
-            self.found += [value for name, value in attributes if name in ("href", "src")]
+    def __init__(self, file):
+        super().__init__()
+        self.links, self.anchors = [], set()
+        self.feed(file.read_text())
 
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("href", "src")]
+        self.anchors |= {value for name, value in attributes if name == "id"}
+
+
+def test_every_link_of_every_page_leads_somewhere_in_its_folder(toy):
     render(Run(toy))
-    page = paths.page("toy") / "index.html"
-    parser = Links()
-    parser.feed(page.read_text())
-    files = [link for link in parser.found if not link.startswith("#")]
-    assert len(files) > 30
-    assert all((page.parent / link).exists() for link in files)
-    assert not [link for link in files if link.startswith(("/", "http"))]
+    folder = paths.page("toy").resolve()
+    pages = [folder / "index.html", *(folder / paths.MODEL_PAGES).rglob("*.html")]
+    read = {file.resolve(): Read(file) for file in pages}
+    models = {paths.model_page("toy", each).resolve() for each in Run(toy).models}
+    assert set(read) == {folder / "index.html", *models}
+    for page, found in read.items():
+        for link in found.links:
+            name, _, anchor = link.partition("#")
+            file = (page.parent / name).resolve() if name else page
+            assert link == "data:," or (file.exists() and file.is_relative_to(folder)), (page, link)
+            assert not anchor or anchor in read[file].anchors, (page, link)
+    assert len(read[folder / "index.html"].links) > 100
+
+
+def test_pages_of_models_that_are_no_longer_asked_for_go(toy):
+    old = paths.page("toy") / paths.MODEL_PAGES / "toy" / "old.html"
+    write_text(old, "")
+    render(Run(toy))
+    assert not old.exists()
 
 
 def test_a_preset_without_rows_for_an_item_says_so(tmp_path, monkeypatch):

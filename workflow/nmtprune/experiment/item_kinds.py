@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TABLE, FIGURE = ("csv", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
+TABLE, FIGURE = ("csv", "html", "md", "tex", "rst"), ("csv", "png", "svg", "rst")
 DEFAULT_OVER_SEEDS = "Mean ± standard deviation {over}."
 ERROR_BARS = "Means {over}; error bars: standard deviation over seeds."
 FIRST_SEED = "Seed {first}; the numbers have all seeds."
@@ -45,8 +45,13 @@ class ItemKind:
 
     @property
     def report_file(self) -> str:
-        """The extension of the file in Snakemake's report: the picture, or a table's numbers."""
-        return "svg" if "svg" in self.files else "csv"
+        """The extension of the file in Snakemake's report: the picture, or the table as HTML."""
+        return "html" if self.is_table else "svg"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table, without a picture."""
+        return "svg" not in self.files
 
 
 ITEM_KINDS = {

@@ -31,6 +31,8 @@ SENTENCES, SENTENCES_OF_VARIANTS = "sentences.npz", "variants.npz"
 NORMS = "norms.npz"
 INDEX = "index.html"  # a page
 CLAIMS, CLAIMS_TABLE = "claims.md", "claims.csv"  # beside a page
+REPORT = "report.rst"  # beside a page: the front of Snakemake's report
+MODEL_PAGES = "pages"  # beside a page: the folder of the pages of its models
 COMPLETE = "complete"  # beside a page that Snakemake made from complete results
 UNIT = "unit.json"  # beside the models of a kept unit: sha256 of its files by relative path
 COUNTS = "counts.csv"  # beside a text: numbers of pairs that were read, kept and dropped
@@ -230,6 +232,11 @@ def noted(origin: Path) -> Path:
 def page(preset: str) -> Path:
     """The folder of a run's page."""
     return RESULTS / preset
+
+
+def model_page(preset: str, chain: Chain) -> Path:
+    """The page of a model of a run."""
+    return page(preset) / MODEL_PAGES / f"{chain}.html"
 
 
 def item(preset: str, paper: str, name: str, extension: str) -> Path:

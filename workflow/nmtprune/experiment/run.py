@@ -231,6 +231,7 @@ class Run:
             page / paths.INDEX,
             page / paths.CLAIMS,
             page / paths.CLAIMS_TABLE,
+            page / paths.REPORT,
             *(file for item in self.items for file in self.files_of(item)),
         )
 
@@ -272,4 +273,6 @@ def _unit_names(model: Chain) -> set[str]:
 
 def _labels(item: Item) -> Callable[[Any], dict[str, str]]:
     """A function of wildcards, since Snakemake looks for those in text: a title may have braces."""
-    return lambda wildcards: {"item": f"{item.number}: {item.title}"}
+    kind = "table" if ITEM_KINDS[item.kind].is_table else "figure"
+    tasks = ", ".join(dict.fromkeys(row.first.task for row in item.rows)) or "none"
+    return lambda wildcards: {"item": f"{item.number}: {item.title}", "kind": kind, "task": tasks}

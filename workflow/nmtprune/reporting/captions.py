@@ -69,6 +69,7 @@ COUNTED = {  # how a paper computed the BLEU that it prints
     ),
     "behnke2021": "sacreBLEU's, as ours is",
 }
+SAYS, READ, MADE = "says", "read", "made"  # what a sentence of a caption is about
 MANY = 6  # with more recipes or rows than this, a caption is shortened
 
 
@@ -78,32 +79,40 @@ def caption(item: Item, measured: Measured) -> list[str]:
     That is: data, models, updates, precision, selection, differences between compared rows, seeds, test sets,
     prunable weights, the methods of analyses, and signatures.
     """
+    return [sentence for _, sentences in parts(item, measured) for sentence in sentences]
+
+
+def parts(item: Item, measured: Measured) -> list[tuple[str, list[str]]]:
+    """The sentences of a caption in their order, in groups.
+
+    Each group says what the item shows (SAYS), how it is read (READ), or how it was made (MADE).
+    """
     if not item.rows:
-        return [item.caption, *_left_out(item)]
+        return [(SAYS, [item.caption]), (MADE, _left_out(item))]
     if item.key == f"{own.PAPER}/{own.PLOT}":  # it shows the models of the table above it
-        return [item.caption, _seeds(item), *_speed(item, measured)]
+        return [(SAYS, [item.caption]), (READ, [_seeds(item)]), (MADE, _speed(item, measured))]
     return [
-        " ".join([item.caption, *_plateaus(item, measured)]),
-        *_stand_ins(item, measured),
-        _updates(item, measured),
-        *_precision(item, measured),
-        *_rejuvenation(item, measured),
-        *_selection(item, measured),
-        *_differences(item, measured),
-        _seeds(item),
-        *_test_sets(item, measured),
-        *_prunable(item, measured),
-        *_norms(item, measured),
-        *_students(item, measured),
-        *_segmentation(item, measured),
-        *_lasso(item, measured),
-        *_int8(item),
-        *_importance(item, measured),
-        *_scoring(item, measured),
-        *_speed(item, measured),
-        *_left_out(item),
-        *_published(item),
-        *item.notes,
+        (SAYS, [" ".join([item.caption, *_plateaus(item, measured)])]),
+        (MADE, _stand_ins(item, measured)),
+        (MADE, [_updates(item, measured)]),
+        (MADE, _precision(item, measured)),
+        (MADE, _rejuvenation(item, measured)),
+        (MADE, _selection(item, measured)),
+        (MADE, _differences(item, measured)),
+        (READ, [_seeds(item)]),
+        (READ, _test_sets(item, measured)),
+        (READ, _prunable(item, measured)),
+        (MADE, _norms(item, measured)),
+        (MADE, _students(item, measured)),
+        (MADE, _segmentation(item, measured)),
+        (MADE, _lasso(item, measured)),
+        (MADE, _int8(item)),
+        (MADE, _importance(item, measured)),
+        (READ, _scoring(item, measured)),
+        (MADE, _speed(item, measured)),
+        (MADE, _left_out(item)),
+        (READ, _published(item)),
+        (READ, list(item.notes)),
     ]
 
 

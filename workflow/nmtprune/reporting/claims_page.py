@@ -102,6 +102,51 @@ def summary(decided: list[Decided]) -> str:
     )
 
 
+VERDICTS = {  # in the order of a page: a verdict, and what is said there of its claims
+    "holds": "hold",
+    "agrees": "agree, in this run",
+    "undecided": "are undecided",
+    "disagrees": "disagree, in this run",
+    "fails": "fail",
+}
+
+
+def verdict_of(each: Decided) -> str:
+    """The verdict in a word; one on the run alone (`agrees`) is another than one on the method (`holds`)."""
+    return each.finding.said.partition(",")[0]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many claims have a verdict, and how many stand before them in the order of VERDICTS."""
+
+    name: str
+    said: str
+    count: int
+    before: int
+
+
+def counts(decided: list[Decided]) -> list[Count]:
+    """The verdicts of a run, without those that no claim has."""
+    by_verdict = Counter(map(verdict_of, decided))
+    listed, before = [], 0
+    for name, said in VERDICTS.items():
+        if by_verdict[name]:
+            listed.append(Count(name, said, by_verdict[name], before))
+            before += by_verdict[name]
+    return listed
+
+
+def how_sure(decided: list[Decided]) -> str:
+    """A sentence on what the verdicts speak of."""
+    if all(each.finding.of_method for each in decided):
+        return "Every verdict rests on a 95 % interval over trainings and sentences."
+    return (
+        f"Verdicts in this run speak of its own models alone: at least {FEWEST_SEEDS} seeds are needed for "
+        "a verdict on a method."
+    )
+
+
 def _count(count: int, singular: str, plural: str) -> str:
     return f"{count} {singular if count == 1 else plural}"
 

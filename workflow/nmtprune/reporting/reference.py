@@ -15,7 +15,6 @@ from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
-from nmtprune.foundation.files import write_text
 from nmtprune.store import units
 from nmtprune.translation.distillation import keep_distilled
 
@@ -44,12 +43,6 @@ def keep(run: Run, folder: Path) -> Kept:
     config, kept_units, page = run.config, units.Kept(run.config), paths.page(run.name)
     shown = (file for file in sorted(page.rglob("*")) if file.is_file() and file.name != paths.COMPLETE)
     written = [_copy(file, folder / file.relative_to(page)) for file in shown]
-    index = folder / paths.INDEX
-    if index.exists():
-        write_text(
-            index,
-            index.read_text(encoding="utf-8").replace(f"../{paths.MODELS.name}/", f"{paths.MODELS.name}/"),
-        )
     for table in (paths.speed(run.name, task) for task in run.speed_groups):
         written += [
             _copy(file, folder / paths.SPEED.name / file.name)

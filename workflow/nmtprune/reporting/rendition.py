@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ class Table:
     """A table as it is printed.
 
     `kinds`: for each column, whether it names the row (`name`) or holds `ours`, `published` or running
-    `text`; `ruled`: the indices of rows with a rule above them.
+    `text`; `ruled`: the indices of rows with a rule above them; `keys`, `about`: for each column the key of
+    the measured column that it is of and what it measures, where that is known.
     """
 
     headings: list[str]
@@ -33,6 +35,13 @@ class Table:
     cells: list[list[str | Marked]]
     footnotes: list[str]
     ruled: frozenset[int] = frozenset()
+    keys: Sequence[str] = ()
+    about: Sequence[str] = ()
+
+    @property
+    def key_column(self) -> int:
+        """The column that names the rows: the last of those at the left that hold names."""
+        return max(next((place for place, kind in enumerate(self.kinds) if kind != "name"), 1) - 1, 0)
 
 
 @dataclass(frozen=True)

@@ -166,11 +166,14 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
     `reasons`).
     """
     grouped = any(row.group for row in item.rows)
-    columns = [("#", "name"), *([(item.headings.get("group", ""), "name")] if grouped else [])]
-    columns.append((item.headings.get("label", ""), "name"))
+    columns = [
+        ("#", "name", "", ""),
+        *([(item.headings.get("group", ""), "name", "", "")] if grouped else []),
+    ]
+    columns.append((item.headings.get("label", ""), "name", "", ""))
     for column in item.columns:
-        columns.append((column.heading, "ours"))
-        columns += [(f"{column.heading}, published", "published")] if column.published else []
+        columns.append((column.heading, "ours", column.key, METRICS[column.metric].about))
+        columns += [(f"{column.heading}, published", "published", "", "")] if column.published else []
     records = numbers.to_dict("records")
     footnotes: dict[str, str] = {}
     cells = []
@@ -202,7 +205,8 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
             f"0{' of some seed' if len(item.rows[0].chains) > 1 else ''}."
         )
     ruled = frozenset(place for place, row in enumerate(item.rows) if row.baseline)
-    return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes, ruled)
+    headings, kinds, keys, about = map(list, zip(*columns, strict=True))
+    return Table(headings, kinds, cells, notes, ruled, keys, about)
 
 
 def _ours(

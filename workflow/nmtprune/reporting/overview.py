@@ -1,0 +1,159 @@
+"""The picture that sums a run up: quality against size and speed, for all methods.
+
+Each model is compared with another: the difference is what the method costs, the ratios what it saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from nmtprune.experiment import own
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.run import Run
+from nmtprune.measurements.measurements import WAYS, Measured
+from nmtprune.reporting import plots
+from nmtprune.reporting.plots import Panel, Point
+
+METHODS: tuple[tuple[str, Callable[[Chain], bool]], ...] = (  # the first that fits
+    ("8 bits", lambda chain: bool(chain.quantised_for)),
+    ("group lasso", lambda chain: any(step.get("groups") for step in chain.steps)),
+    ("components removed", lambda chain: _has(chain, "ablate", "drop", "rewind")),
+    ("another training of the pruned shape", lambda chain: _has(chain, "restart")),
+    ("weights pruned and trained on", lambda chain: _has(chain, "prune") and chain.last.kind.trains),
+    ("weights pruned", lambda chain: _has(chain, "prune")),
+    ("trained on", lambda chain: len(chain.steps) > 1),
+    ("another model from scratch", lambda chain: True),
+)
+LOWEST = -10.0  # BLEU: models that lose more lie on the lower edge
+LARGEST, FASTEST = 1.5, 6.0  # times the model that it is compared with
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model beside the one it is compared with, means over seeds.
+
+    `bleu` is a difference; `size` and `speed` are ratios, None where one of the two was not measured.
+    """
+
+    chain: Chain
+    method: int
+    bleu: float
+    size: float | None
+    speed: float | None
+
+
+def compared(run: Run, measured: Measured) -> list[Compared]:
+    """Every scored model that can be compared, one entry for all its seeds.
+
+    A model is compared with its dense parent, a model from scratch with the baseline of the row it is in.
+    """
+    baselines: dict[Chain, Chain] = {}
+    for row in (row for item in run.items for row in item.rows if row.against):
+        for ours, theirs in zip(row.chains, row.against.chains, strict=False):
+            baselines.setdefault(ours, theirs)
+    by_model: dict[tuple[str, str, str], list[tuple[Chain, Chain]]] = {}
+    for chain in run.scored:
+        parent = own.dense_parent(measured.config, chain)
+        against = baselines.get(chain) if parent == chain else parent
+        if against and against != chain and against.task == chain.task and chain.last.kind.name != "at":
+            by_model.setdefault((chain.task, chain.recipe, chain.steps_text), []).append((chain, against))
+    rows = (_compared(pairs, measured) for pairs in by_model.values())
+    return [row for row in rows if row]
+
+
+def _compared(pairs: list[tuple[Chain, Chain]], measured: Measured) -> Compared | None:
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return fmean(known) if known else None
+
+    bleu = mean(_difference(*pair, measured) for pair in pairs)
+    if bleu is None:
+        return None
+    chain = pairs[0][0]
+    method = next(place for place, (_, fits) in enumerate(METHODS) if fits(chain))
+    return Compared(
+        chain,
+        method,
+        bleu,
+        mean(_size(*pair, measured) for pair in pairs),
+        mean(_speed(*pair, measured) for pair in pairs),
+    )
+
+
+def _difference(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    values = [measured.value(chain, "bleu") for chain in (ours, theirs)]
+    return None if None in values else values[0] - values[1]
+
+
+def _size(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    sizes = [measured.stored_size(chain) for chain in (ours, theirs)]
+    return sizes[0] / sizes[1] if all(sizes) else None
+
+
+def _speed(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    """How many times as fast a model translates, in the first way in which both were timed."""
+    ratios = (measured.speed_up(ours, theirs, way) for way in WAYS)
+    return next((ratio for ratio in ratios if ratio is not None), None)
+
+
+def _has(chain: Chain, *kinds: str) -> bool:
+    return any(step.kind.name in kinds for step in chain.steps)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The picture: a panel for size and one for speed, the methods in it by number, and its description."""
+
+    panels: list[Panel]
+    methods: list[tuple[int, str, int]]
+    said: str
+
+
+def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
+    """The picture of compared models; `link` leads to a model's page."""
+    left, right, top, bottom = 40, 352, 10, 218
+    y = plots.axis(
+        "BLEU, difference from the dense model",
+        [max(row.bleu, LOWEST) for row in rows] + [0.0],
+        bottom,
+        top,
+    )
+
+    def panel(label: str, measure: Callable[[Compared], float | None], most: float, unit: str) -> Panel:
+        placed = [(row, value) for row in rows if (value := measure(row)) is not None]
+        values = [min(value, most) for _, value in placed]
+        x = plots.axis(label, [*values, 1.0], left, right)
+        points = [
+            Point(
+                x(value),
+                y(row.bleu),
+                f"{row.chain}: {row.bleu:+.2f} BLEU, {value:.2f} {unit}".replace("-0.", "−0."),
+                link(row.chain),
+                row.method,
+                row.bleu < y.low or value > most,
+            )
+            for row, value in placed
+        ]
+        return Panel(x, y, points)
+
+    panels = [
+        panel("Size on disk, times the dense model's", lambda row: row.size, LARGEST, "times its size"),
+        panel("Speed, times the dense model's", lambda row: row.speed, FASTEST, "times as fast"),
+    ]
+    used = [row.method for row in rows]
+    methods = [(place, name, used.count(place)) for place, (name, _) in enumerate(METHODS) if place in used]
+    return Overview([each for each in panels if each.points], methods, _said(rows))
+
+
+def _said(rows: list[Compared]) -> str:
+    """What is seen, for those who do not see it."""
+    timed = sum(row.speed is not None for row in rows)
+    good = [row for row in rows if row.bleu >= -0.5]
+    small = [row.size for row in good if row.size is not None]
+    fast = [row.speed for row in good if row.speed is not None]
+    parts = [f"{len(rows)} models, {timed} of them timed; {len(good)} lose at most 0.5 BLEU"]
+    parts += [f"the smallest of these has {min(small):.0%} of the dense model's size"] if small else []
+    parts += [f"the fastest is {max(fast):.2f} times as fast"] if fast else []
+    return "; ".join(parts) + "."
