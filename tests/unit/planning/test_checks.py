@@ -62,7 +62,7 @@ FILES = {"files": "corpus.{lang}"}
 REFUSED = {
     "one language": (
         lambda place: task(place, target="en"),
-        r"tasks/mine\.yaml: source and target are both `en`.*as `en_simple`",
+        r"tasks/mine\.yaml: source and target are both `en`.*such as to `en_simple`",
     ),
     "a language without its tokeniser": (
         lambda place: task(place, target="ja"),
@@ -85,7 +85,7 @@ REFUSED = {
     ),
     "an engine": (
         lambda place: (task(place), recipe(place, architecture=LSTM, decoding={"engine": "onnx"})),
-        r"recipes/micro\.yaml: decoding: engine `onnx` runs Transformers, and the recipe has "
+        r"recipes/micro\.yaml: decoding: engine `onnx` runs only Transformers, and the recipe has "
         r"`nmtprune_lstm`; valid: auto, fairseq",
     ),
     "unknown words in ONNX Runtime": (
