@@ -138,11 +138,48 @@ def test_with_a_shortlist_only_the_way_that_was_scored_counts(measured, monkeypa
     assert "fastest     not known: " in said(measured, 0.3)
 
 
+def by(workplace, metric, scores):
+    """Models with development scores by another metric than BLEU, which is the same of all."""
+    for model, value in scores.items():
+        rows = [
+            {"chain": model, "set": name, "bleu": 20, metric: value, "size_dense": 10}
+            for name in ("dev", "test")
+        ]
+        write(workplace.model(model) / "scores.csv", rows)
+
+
+def test_quality_can_be_lost_by_another_metric_than_bleu(measured):
+    by(measured, "chrf", {DENSE: 50.0, PRUNED: 49.0, CONTINUED: 49.8, INT8: 40.0})
+    found = said(measured, 0.3, metric="chrf")
+    assert "2 of 4 models lose less than 0.3 chrF on the development set" in found
+    assert f"reference   {DENSE}\n{'':11} chrF 50.00 dev, 50.00 test" in found
+    assert "chrF 49.80 dev (-0.20)" in found
+
+
+@pytest.mark.parametrize("metric", ["ter", "perplexity"])
+def test_less_is_better_by_ter_and_perplexity(measured, metric):
+    by(measured, metric, {DENSE: 50.0, PRUNED: 50.2, CONTINUED: 49.9, INT8: 51.0})
+    with measured.inside():
+        found = candidates(
+            Measured(measured.config), map(chain.parse, (DENSE, PRUNED, CONTINUED, INT8)), metric
+        )
+    assert [each.dev for each in found] == [49.9, 50.0, 50.2, 51.0]
+    assert [each.dev for each in eligible(found, found[0], 0.25)] == [49.9, 50.0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"within": 0.0}, "--within 0 leaves no model"),
         ({"within": float("nan")}, "--within nan leaves no model"),
+        (
+            {"within": 0.3, "metric": "chrff"},
+            "--metric `chrff` is not one of bleu, chrf, chrfpp, ter, spbleu, comet, perplexity; did you mean",
+        ),
+        (
+            {"within": 0.3, "metric": "ter", "task": "micro"},
+            r"no model of task micro has a TER on the development set; TER is not asked for \(setting",
+        ),
         ({"within": 0.3, "task": "mikro"}, "unknown task `mikro`; did you mean `micro`?"),
         ({"within": 0.3, "task": "toy"}, "no model of task toy has a BLEU on the development set"),
         ({"within": 0.3, "task": "toy", "against": chain.parse(DENSE)}, "is of another task than --task toy"),

@@ -13,7 +13,7 @@ import pytest
 
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.experiment.run import Run
-from nmtprune.foundation.files import write_text
+from nmtprune.foundation.files import read_table, write_table, write_text
 from nmtprune.measurements import plateaus as plateau
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import plateaus
@@ -23,7 +23,7 @@ from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.reporting.tables import _cell as printed_cell
 from nmtprune.reporting.tables import frame, latex, markdown, number, table
 from nmtprune.scoring import sentence_statistics
-from nmtprune.scoring.quality import bleu_chrf
+from nmtprune.scoring.quality import Quality, bleu_chrf
 
 WORDS = (
     "the",
@@ -143,6 +143,37 @@ def test_the_table_holds_the_test_set_and_the_published_values_side_by_side(toy)
     assert best["delta"] == pytest.approx(best["bleu"] - numbers.iloc[0]["bleu"])
     assert best["delta_low"] < best["delta"] < best["delta_high"]
     assert 0 < best["p_bootstrap"] <= 1 and 0 < best["p_sign"] <= 1
+
+
+def test_every_measure_has_its_interval_and_is_compared_where_sentences_were_kept(toy):
+    """COMET by scores of a stand-in, since its weights need a network."""
+    table2 = item(toy, "wang2020/table2")
+    rejuvenated = next(row for row in table2.rows if row.first.last.kind.name == "rejuvenate")
+    rows_shown = [rejuvenated.against, rejuvenated]
+    for model, gain in zip([row.first for row in rows_shown], (0, -5), strict=True):
+        comet = np.random.default_rng(-gain).normal(80 + gain, 5, SENTENCES)
+        counts = Quality(references()).statistics(hypotheses(model), "ter")
+        path, name = paths.sentences(model), f"{model.last}/test"
+        sentence_statistics.write(path, {f"{name}/comet": comet, f"{name}/ter": counts})
+        rows = read_table(paths.scores(model))
+        ter = 100 * counts[:, 0].sum() / counts[:, 1].sum()
+        write_table(paths.scores(model), [{**row, "comet": comet.mean(), "ter": ter} for row in rows])
+    columns = (
+        BLEU,
+        papers.Column("comet", "COMET"),
+        papers.Column("ter", "TER"),
+        papers.Column("delta", "Δ"),
+    )
+    numbers = frame(replace(table2, rows=rows_shown, columns=columns), Measured(toy))
+    dense, pruned = numbers.to_dict("records")
+    for key in ("bleu", "comet", "ter"):
+        assert pruned[f"{key}_low"] < pruned[key] < pruned[f"{key}_high"]
+    assert pruned["comet_delta_low"] < pruned["comet"] - dense["comet"] < pruned["comet_delta_high"]
+    assert pruned["comet_p"] < 0.01 and pruned["ter_p"] < 0.01 and np.isnan(dense["comet_p"])
+    assert (pruned["delta_low"], pruned["delta_high"]) != (pruned["bleu_low"], pruned["bleu_high"])
+    assert pruned["delta_low"] < pruned["delta"] < pruned["delta_high"]
+    assert pruned["comet"] < dense["comet"] and printed_cell(pruned, columns[1]).endswith("⇓")
+    assert pruned["ter"] < dense["ter"] and printed_cell(pruned, columns[2]).endswith("⇑")  # fewer edits
 
 
 def test_each_group_of_rows_is_compared_with_its_own_baseline(toy):

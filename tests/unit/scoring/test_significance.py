@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from nmtprune.scoring.quality import Quality
 from nmtprune.scoring.significance import (
+    NORMAL_95,
+    SCORES,
     bleu,
+    interval,
     likelihood_statistics,
     nll_per_token,
     paired_bootstrap,
@@ -59,6 +62,51 @@ def test_bleu_of_summed_statistics_is_sacrebleus(pairs):
     hypotheses, targets = (list(side) for side in zip(*pairs, strict=True))
     expected = sacrebleu.corpus_bleu(hypotheses, [targets]).score
     assert bleu(bleu_statistics(hypotheses, targets).sum(1))[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("measure", ["bleu", "chrf", "chrfpp", "ter"])
+@given(
+    st.lists(
+        st.tuples(*[st.text("ab .", max_size=20)] * 3),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_scores_of_summed_statistics_are_sacrebleus_with_two_references(measure, lines):
+    hypotheses, first, second = (list(side) for side in zip(*lines, strict=True))
+    quality = Quality(first, more=[second], measures=["chrfpp", "ter"])
+    found = SCORES[measure](quality.statistics(hypotheses, measure).sum(0).astype(float))
+    assert found == pytest.approx(quality.scores(hypotheses)[measure], abs=1e-6)
+
+
+def test_comet_is_compared_by_the_same_bootstrap():
+    """By scores of a stand-in: COMET's weights need a network."""
+    generator = np.random.default_rng(0)
+    baseline = generator.normal(80, 5, 300)
+    pair = [
+        np.stack([each, np.ones(300)], -1)[None]
+        for each in (baseline, baseline + generator.normal(1, 1, 300))
+    ]
+    found = paired_bootstrap(*pair, SCORES["comet"])
+    assert found.difference == pytest.approx(float((pair[1] - pair[0]).sum() / 300))
+    assert found.p < 0.01 and found.high - found.low == pytest.approx(2 * 1.96 / 300**0.5, rel=0.1)
+
+
+def test_an_interval_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).normal(80, 5, 400)
+    one = np.stack([values, np.ones(400)], -1)[None]
+    low, high = interval(one, score=SCORES["comet"])
+    assert low + high == pytest.approx(2 * values.mean(), rel=1e-3)
+    assert high - low == pytest.approx(2 * NORMAL_95 * values.std() / 20, rel=0.1)
+    of_two_sets = interval(one, one, score=SCORES["comet"])
+    assert of_two_sets[1] - of_two_sets[0] == pytest.approx((high - low) / 2**0.5, rel=0.1)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    same, other = statistics(0.3, 1, 1, 1), statistics(0.3, 1, 1, 1)
+    other[2] = statistics(0.6, 2)[0]
+    widths = [high - low for low, high in (interval(same), interval(other))]
+    assert interval(same) == pytest.approx(interval(same[:1])) and widths[1] > 2 * widths[0]
 
 
 def test_a_system_does_not_differ_from_itself():

@@ -20,6 +20,7 @@ from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.metrics import QUALITIES
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.fairseq_bridge import TOOLS
@@ -268,11 +269,11 @@ def make_shortlist(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def choose(config: Config, arguments: argparse.Namespace) -> None:
-    """Choose the smallest, fastest and cheapest models that lose little BLEU on the development set."""
+    """Choose the smallest, fastest and cheapest models that lose little quality on the development set."""
     from nmtprune.export.choice import choose as choose_models
 
     against = _chain(config, arguments.against) if arguments.against else None
-    print(choose_models(Run(config), arguments.within, arguments.task, against))
+    print(choose_models(Run(config), arguments.within, arguments.task, against, arguments.metric))
 
 
 def export(config: Config, arguments: argparse.Namespace) -> None:
@@ -457,6 +458,12 @@ OPTIONS = {
             "required": True,
             "metavar": "BLEU",
             "help": "models must lose less than this much BLEU on the development set (needed)",
+        },
+        "--metric": {
+            "default": "bleu",
+            "metavar": "METRIC",
+            "help": f"what is lost, one of {', '.join(QUALITIES)} (default: %(default)s)",
+            "completes": QUALITIES,
         },
         "--task": {
             "metavar": "TASK",

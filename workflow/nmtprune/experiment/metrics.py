@@ -81,7 +81,9 @@ class Metric:
     scored by it if the setting `measures` names it. `said`: what captions say about it. `lacking`: the reason
     why a scored model may lack it. `may_be_none`: it is undefined for some models. `more_is_better`: higher
     values are better although it is a cost. `in_full`: models that are only pruned are scored on the
-    development set for it. `by_component`: it measures each component, not the model.
+    development set for it. `by_component`: it measures each component, not the model. `by_sentence`: the
+    score (`scoring.significance.SCORES`) that gives its interval from statistics of sentences. `better`: of
+    measures of quality, 1 if higher values are better and -1 if lower ones are.
     """
 
     name: str
@@ -105,6 +107,8 @@ class Metric:
     more_is_better: bool = False
     in_full: bool = False
     by_component: bool = False
+    by_sentence: str = ""
+    better: int = 0
 
     @property
     def title(self) -> str:
@@ -117,7 +121,7 @@ def _gap(measured: Measured, chain: Chain, test_set: int | str) -> float | None:
     return None if train is None or dev is None else dev - train
 
 
-def _on_request(name: str, title: str, about: str) -> Metric:
+def _on_request(name: str, title: str, about: str, better: int = 1) -> Metric:
     """A measure of translations that is scored where the setting `measures` names it."""
     return Metric(
         name,
@@ -126,6 +130,8 @@ def _on_request(name: str, title: str, about: str) -> Metric:
         translations=True,
         signature=(title, f"{name}_signature"),
         on_request=True,
+        by_sentence=name,
+        better=better,
         lacking=lambda measured, chain: measured.lacks_measure(chain, name),
     )
 
@@ -137,7 +143,15 @@ SPARSITY_SAID = (
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("bleu", "BLEU by sacreBLEU", varies=True, translations=True, signature=BLEU),
+        Metric(
+            "bleu",
+            "BLEU by sacreBLEU",
+            varies=True,
+            translations=True,
+            signature=BLEU,
+            by_sentence="bleu",
+            better=1,
+        ),
         Metric(
             "delta",
             "difference in BLEU from the baseline row",
@@ -169,6 +183,7 @@ METRICS = {
                 f"{commands.nmtprune('score', str(chain))}"
             ),
             in_full=True,
+            by_sentence="bleu",
         ),
         Metric(
             "chrf",
@@ -176,9 +191,11 @@ METRICS = {
             varies=True,
             translations=True,
             signature=("chrF", "chrf_signature"),
+            by_sentence="chrf",
+            better=1,
         ),
         _on_request("chrfpp", "chrF++", "chrF++ by sacreBLEU"),
-        _on_request("ter", "TER", "translation edit rate by sacreBLEU, in percent; less is better"),
+        _on_request("ter", "TER", "translation edit rate by sacreBLEU, in percent; less is better", -1),
         _on_request(
             "spbleu", "spBLEU", "BLEU of the pieces of FLORES-200's SentencePiece model, by sacreBLEU"
         ),
@@ -189,8 +206,17 @@ METRICS = {
             translations=True,
             signature=("COMET", "comet_signature"),
             lacking=lambda measured, chain: measured.lacks_comet(chain),
+            by_sentence="comet",
+            better=1,
         ),
-        Metric("perplexity", "perplexity of the references, per target token", varies=True, likelihoods=True),
+        Metric(
+            "perplexity",
+            "perplexity of the references, per target token",
+            varies=True,
+            likelihoods=True,
+            by_sentence="perplexity",
+            better=-1,
+        ),
         Metric(
             "perplexity_delta",
             "difference in perplexity from the baseline row",
@@ -205,6 +231,7 @@ METRICS = {
             _three_decimals,
             varies=True,
             likelihoods=True,
+            by_sentence="nll_per_token",
         ),
         Metric(
             "train_nll",
@@ -213,6 +240,7 @@ METRICS = {
             column="nll_per_token",
             split="train",
             varies=True,
+            by_sentence="nll_per_token",
         ),
         Metric(
             "dev_nll",
@@ -221,6 +249,7 @@ METRICS = {
             column="nll_per_token",
             split="dev",
             varies=True,
+            by_sentence="nll_per_token",
         ),
         Metric("gap", "`dev_nll` less `train_nll`", _signed, value=_gap, varies=True),
         Metric("parameters", "how many weights the model has", _count_in_millions),
@@ -352,3 +381,4 @@ METRICS = {
 }
 
 ON_REQUEST = tuple(metric.name for metric in METRICS.values() if metric.on_request)
+QUALITIES = tuple(metric.name for metric in METRICS.values() if metric.better)

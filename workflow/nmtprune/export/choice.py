@@ -1,4 +1,4 @@
-"""The smallest, fastest and cheapest models of a task that lose little BLEU on the development set."""
+"""The smallest, fastest and cheapest models of a task that lose little quality on the development set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nmtprune.experiment import chain as chains
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SPEED
+from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, QUALITIES, SPEED
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import INT8_ENGINES, SPARSE
 from nmtprune.foundation import commands
@@ -24,9 +24,9 @@ from nmtprune.measurements.measurements import Measured
 class Candidate:
     """One model; its numbers are means over its seeds, and None where nothing is measured.
 
-    `chain`: the seed with the best development BLEU. `size`: bytes of the smallest engine's files, or of the
-    model as stored if `size_engine` is None. `speed`: source words per second in `speed_engine`, the fastest
-    engine. `macs`: multiply-accumulates per source word.
+    `chain`: the best seed on the development set. `dev`, `test`: scores by `metric`. `size`: bytes of the
+    smallest engine's files, or of the model as stored if `size_engine` is None. `speed`: source words per
+    second in `speed_engine`, the fastest engine. `macs`: multiply-accumulates per source word.
     """
 
     chain: Chain
@@ -38,6 +38,12 @@ class Candidate:
     speed: float | None = None
     speed_engine: str | None = None
     macs: float | None = None
+    metric: str = "bleu"
+
+    @property
+    def quality(self) -> float:
+        """The score on the development set, negated if lower scores are better."""
+        return METRICS[self.metric].better * self.dev
 
 
 @dataclass(frozen=True)
@@ -67,16 +73,23 @@ CRITERIA = (
 )
 
 
-def choose(run: Run, within: float, task: str | None = None, against: Chain | None = None) -> str:
+def choose(
+    run: Run, within: float, task: str | None = None, against: Chain | None = None, metric: str = "bleu"
+) -> str:
     """What `python -m nmtprune choose` prints: a paragraph for each task of the run, or for one task.
 
-    `within`: the BLEU on the development set that may be lost against the best model there, or against the
-    chain `against`. Raises UserError if the task is unknown, or none of its models is scored on the
-    development set.
+    `within`: what may be lost by `metric` on the development set, against the best model there or against the
+    chain `against`. Raises UserError if the metric or the task is unknown, or none of its models is scored on
+    the development set.
     """
+    if metric not in QUALITIES:
+        raise UserError(
+            f"choose: --metric `{metric}` is not one of {', '.join(QUALITIES)}; {suggest(metric, QUALITIES)}"
+        )
+    title = METRICS[metric].title
     if not within > 0:
         raise UserError(
-            f"choose: --within {within:g} leaves no model; give the BLEU that may be lost, such as 0.3"
+            f"choose: --within {within:g} leaves no model; give the {title} that may be lost, such as 0.3"
         )
     if against and task not in (None, against.task):
         raise UserError(
@@ -93,19 +106,22 @@ def choose(run: Run, within: float, task: str | None = None, against: Chain | No
             | _scored(config, each)
             | ({against} if against else set())
         )
-        ranked = candidates(measured, models)
+        ranked = candidates(measured, models, metric)
         if ranked:
             unscored = [
                 chain
                 for chain in sorted(models, key=str)
-                if not chain.last.get("class") and _bleu(measured, chain, "dev") is None
+                if not chain.last.get("class") and _score(measured, chain, "dev", metric) is None
             ]
             paragraphs.append(report(measured, ranked, _reference(ranked, against), within, unscored))
     if not paragraphs:
         of = f"task {tasks[0]}" if len(tasks) == 1 else f"the run {config.name}"
+        scored = candidates(measured, (chain for chain in wanted if chain.task in tasks))
+        lacking = METRICS[metric].lacking
+        reason = lacking(measured, scored[0].chain) if scored and lacking else None
         raise UserError(
-            f"choose: no model of {of} has a BLEU on the development set; make and score them: "
-            f"{commands.snakemake()}"
+            f"choose: no model of {of} has a {title} on the development set; "
+            f"{reason or f'make and score them: {commands.snakemake()}'}"
         )
     return "\n\n".join(paragraphs)
 
@@ -123,28 +139,28 @@ def _scored(config: Config, task: str) -> set[Chain]:
     return scored
 
 
-def candidates(measured: Measured, models: Iterable[Chain]) -> list[Candidate]:
-    """The models with a BLEU on the development set, the best first; seeds of a model make one candidate."""
+def candidates(measured: Measured, models: Iterable[Chain], metric: str = "bleu") -> list[Candidate]:
+    """The models scored on the development set, the best first; seeds of a model make one candidate."""
     groups: dict[tuple[Any, ...], list[Chain]] = {}
     for chain in sorted(models, key=str):
-        if _bleu(measured, chain, "dev") is not None:
+        if _score(measured, chain, "dev", metric) is not None:
             groups.setdefault((chain.task, chain.recipe, chain.steps), []).append(chain)
-    unsorted = [_candidate(measured, seeds) for seeds in groups.values()]
-    return sorted(unsorted, key=lambda candidate: (-candidate.dev, str(candidate.chain)))
+    unsorted = [_candidate(measured, seeds, metric) for seeds in groups.values()]
+    return sorted(unsorted, key=lambda candidate: (-candidate.quality, str(candidate.chain)))
 
 
-def _candidate(measured: Measured, seeds: list[Chain]) -> Candidate:
-    dev = {chain: known(_bleu(measured, chain, "dev")) for chain in seeds}
-    best = max(seeds, key=dev.__getitem__)
-    test = [_bleu(measured, chain, measured.test_set(chain.task)) for chain in seeds]
+def _candidate(measured: Measured, seeds: list[Chain], metric: str) -> Candidate:
+    dev = {chain: known(_score(measured, chain, "dev", metric)) for chain in seeds}
+    best = max(seeds, key=lambda chain: METRICS[metric].better * dev[chain])
+    test = [_score(measured, chain, measured.test_set(chain.task), metric) for chain in seeds]
     macs = [measured.value(chain, "macs_per_word") for chain in seeds]
     costs = (*_size(measured, seeds), *_speed(measured, seeds), _mean(macs))
-    return Candidate(best, len(seeds), statistics.mean(dev.values()), _mean(test), *costs)
+    return Candidate(best, len(seeds), statistics.mean(dev.values()), _mean(test), *costs, metric)
 
 
-def _bleu(measured: Measured, chain: Chain, test_set: str) -> float | None:
+def _score(measured: Measured, chain: Chain, test_set: str, metric: str) -> float | None:
     row = measured.scores(chain, test_set)
-    return float(row["bleu"]) if row and row["bleu"] else None
+    return float(row[metric]) if row and row.get(metric) else None
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -194,7 +210,7 @@ def _by_engine(measured: Measured, seeds: list[Chain], column: str) -> dict[str,
 def _reference(ranked: list[Candidate], against: Chain | None) -> Candidate:
     """The best model on the development set, or the one that the chain `against` is a seed of.
 
-    Raises UserError if that model has no BLEU on the development set.
+    Raises UserError if that model is not scored on the development set.
     """
     if against is None:
         return ranked[0]
@@ -204,15 +220,15 @@ def _reference(ranked: list[Candidate], against: Chain | None) -> Candidate:
     reference = next(same, None)
     if reference is None:
         raise UserError(
-            f"choose: --against {against} has no BLEU on the development set; score it: "
-            f"{how_to_score(against)}"
+            f"choose: --against {against} has no {METRICS[ranked[0].metric].title} on the development set; "
+            f"score it: {how_to_score(against)}"
         )
     return reference
 
 
 def eligible(models: Iterable[Candidate], reference: Candidate, within: float) -> list[Candidate]:
-    """The models that lose less than `within` BLEU on the development set against the reference."""
-    return [each for each in models if reference.dev - each.dev < within]
+    """The models that lose less than `within` on the development set against the reference."""
+    return [each for each in models if reference.quality - each.quality < within]
 
 
 def how_to_score(chain: Chain) -> str:
@@ -237,15 +253,17 @@ def report(
 ) -> str:
     """A task's choice in words: the reference, then the best eligible model by each criterion.
 
-    Each comes with the command that exports it. `ranked`: all models with a BLEU on the development set, the
-    best first. `unscored`: models without one, which cannot be chosen; the commands that score them are
+    Each comes with the command that exports it. `ranked`: all models with a score on the development set,
+    the best first. `unscored`: models without one, which cannot be chosen; the commands that score them are
     added.
     """
     task, best, unscored = reference.chain.task, eligible(ranked, reference, within), list(unscored)
     of = "the best on the development set" if reference is ranked[0] else "as given"
+    title = METRICS[reference.metric].title
     lines = [
-        f"{task}: {len(best)} of {len(ranked)} models lose less than {within:g} BLEU on the development set "
-        f"against the reference, {of}" + (f"; {len(unscored)} more are not scored there" if unscored else ""),
+        f"{task}: {len(best)} of {len(ranked)} models lose less than {within:g} {title} on the development "
+        f"set against the reference, {of}"
+        + (f"; {len(unscored)} more are not scored there" if unscored else ""),
         *_described("reference", reference, reference),
         *_how_to_score_all(unscored),
     ]
@@ -262,7 +280,7 @@ def report(
                 *_how_to_time(measured.config, criterion),
             ]
             continue
-        winner = min(known, key=lambda each: (criterion.cost(each), -each.dev, str(each.chain)))
+        winner = min(known, key=lambda each: (criterion.cost(each), -each.quality, str(each.chain)))
         engine, name = criterion.engine(winner), criterion.name.replace(" ", "-").lower()
         lines += ["", *_described(criterion.name, winner, reference)]
         if len(known) < len(best):
@@ -300,7 +318,7 @@ def _how_to_time(config: Config, criterion: Criterion) -> list[str]:
 def _described(name: str, model: Candidate, reference: Candidate) -> list[str]:
     lost = "" if model is reference else f" ({model.dev - reference.dev:+.2f})"
     quality = [
-        f"BLEU {model.dev:.2f} dev{lost}",
+        f"{METRICS[model.metric].title} {model.dev:.2f} dev{lost}",
         f"{model.test:.2f} test" if model.test is not None else "test not scored",
     ]
     if model.seeds > 1:

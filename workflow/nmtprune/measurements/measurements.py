@@ -356,10 +356,11 @@ class Measured:
         return np.concatenate(of_sets)[None] if len(of_sets) == len(names) else None
 
     def of_sentences(self, chain: Chain, test_set: str, what: str) -> np.ndarray | None:
-        """Statistics of every sentence: `bleu` [sentences, 10], `nll` or `tokens` [sentences].
+        """Statistics of every sentence, by the names of `scoring.sentence_statistics`.
 
-        They are those kept beside the scores, or are computed from hypotheses and references if these are
-        still there. None if neither is possible, or if they belong to another text than the scores.
+        They are those kept beside the scores. Those of BLEU, likelihoods and tokens are otherwise computed
+        from hypotheses and references if these are still there. None if neither is possible, or if they
+        belong to another text than the scores.
         """
         row = self.scores(chain, test_set)
         if row is None:
@@ -370,6 +371,8 @@ class Measured:
         if what == "bleu":
             hypotheses, quality = self.hypotheses(chain, test_set), self.quality(chain.task, test_set)
             return None if hypotheses is None or quality is None else quality.statistics(hypotheses)
+        if what not in ("nll", "tokens"):
+            return None
         file = self.where(paths.hypotheses(chain, test_set).with_suffix(".nll"))
         likelihoods = np.array([float(line) for line in read_lines(file)]) if file.exists() else np.empty(0)
         if len(likelihoods) != int(row["sentences"]):

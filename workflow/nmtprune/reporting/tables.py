@@ -16,10 +16,11 @@ from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.metrics import METRICS, SPEED
 from nmtprune.experiment.papers import Column, Item, Row
 from nmtprune.foundation import escape
+from nmtprune.measurements import intervals
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import BY_PERPLEXITY, Measured, Way
 from nmtprune.reporting.rendition import Marked, Table
-from nmtprune.scoring.significance import paired_bootstrap, sign_test, substitution_gains
+from nmtprune.scoring.significance import Comparison, paired_bootstrap, sign_test, substitution_gains
 
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
@@ -33,9 +34,11 @@ PRINTED_MARKS = {"p<0.05": "↑", "p<0.01": "⇑"}
 def frame(item: Item, measured: Measured) -> pd.DataFrame:
     """Raw numbers of all rows at full precision; published values in columns of their own, after ours.
 
-    `<metric>` is the mean over seeds and `<metric>_sd` the standard deviation; `seeds` counts the seeds that
-    have been scored, `missing` says why others have not, and `same_as` is the number of an earlier row with
-    the same runs.
+    `<metric>` is the mean over seeds, `<metric>_sd` the standard deviation, and `<metric>_low` and
+    `<metric>_high` are the 95 % interval over sentences and seeds, if the metric has statistics of sentences;
+    `<metric>_p` is the p-value of the difference from the baseline. `seeds` counts the seeds that have been
+    scored, `missing` says why others have not, and `same_as` is the number of an earlier row with the same
+    runs.
     """
     variables = list(dict.fromkeys(variable for row in item.rows for variable in row.values))
     first: dict[tuple, int] = {}
@@ -53,6 +56,9 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
             record[column.key] = float(np.mean(values)) if values else math.nan
             if len(row.chains) > 1 and METRICS[column.metric].varies:
                 record[f"{column.key}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+            record |= _interval(row, column, measured)
+            if ITEM_KINDS[item.kind].tests_bleu and _is_compared(column):
+                record |= _comparison(row, column, measured)
         if ITEM_KINDS[item.kind].tests_bleu and bleu:
             record |= _significance(row, measured, bleu.test_set)
         if item.widths:
@@ -104,6 +110,39 @@ def _values(row: Row, column: Column, measured: Measured, way: Way | None) -> li
             against.compare(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None
         ]
     return [number for chain in row.chains if (number := value(chain, column.metric)) is not None]
+
+
+def _interval(row: Row, column: Column, measured: Measured) -> dict[str, float]:
+    """The 95 % interval of a column, NaN if unknown; nothing if the metric has no statistics of sentences."""
+    metric = METRICS[column.metric]
+    low, high = f"{column.key}_low", f"{column.key}_high"
+    if metric.against and METRICS[metric.against.metric].by_sentence:
+        compared = _against(row, metric.against.metric, column, measured)
+        return {low: compared.low, high: compared.high} if compared else {low: math.nan, high: math.nan}
+    if not metric.by_sentence:
+        return {}
+    known = intervals.interval(measured, row.chains, column.metric, column.test_set)
+    return dict(zip((low, high), known or (math.nan, math.nan), strict=True))
+
+
+def _is_compared(column: Column) -> bool:
+    """Whether a column other than BLEU is tested against the baseline: a measure of translations."""
+    metric = METRICS[column.metric]
+    return metric.translations and bool(metric.better) and column.metric != "bleu"
+
+
+def _comparison(row: Row, column: Column, measured: Measured) -> dict[str, float]:
+    """Significance of the difference from the baseline by paired bootstrap; NaN if unknown."""
+    compared = _against(row, column.metric, column, measured)
+    numbers = (compared.low, compared.high, compared.p) if compared else (math.nan,) * 3
+    names = (f"{column.key}_delta_low", f"{column.key}_delta_high", f"{column.key}_p")
+    return dict(zip(names, numbers, strict=True))
+
+
+def _against(row: Row, metric: str, column: Column, measured: Measured) -> Comparison | None:
+    if row.against is None:
+        return None
+    return intervals.comparison(measured, row.chains, row.against.chains, metric, column.test_set)
 
 
 def _widths(row: Row, shown: tuple[str, ...], measured: Measured) -> dict[str, float]:
@@ -263,7 +302,18 @@ def _cell(record: dict, column: Column) -> str | None:
         text += f" ± {number(column.metric, deviation, column.unit).lstrip('+')}"
     if column.key == "bleu":
         text += _mark(record)
+    elif _is_compared(column):
+        text += _arrow(record, column)
     return text
+
+
+def _arrow(record: dict, column: Column) -> str:
+    """An arrow where a measure other than BLEU differs from the baseline's, up if it is better."""
+    p = record.get(f"{column.key}_p", math.nan)
+    if math.isnan(p):
+        return ""
+    difference = record[f"{column.key}_delta_low"] + record[f"{column.key}_delta_high"]
+    return _level(p, BETTER if difference * METRICS[column.metric].better > 0 else WORSE)
 
 
 def _mark(record: dict) -> str:

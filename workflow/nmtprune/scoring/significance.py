@@ -6,6 +6,7 @@ corpus score.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,50 @@ def nll_per_token(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0] / sums[..., 1]
 
 
+def perplexity(sums: np.ndarray) -> np.ndarray:
+    """Perplexity from summed `likelihood_statistics` [..., 2]; lower is better."""
+    return np.exp(nll_per_token(sums))
+
+
+def mean(sums: np.ndarray) -> np.ndarray:
+    """The mean of scores of sentences, such as COMET, from their sum and number [..., 2]."""
+    return sums[..., 0] / sums[..., 1]
+
+
+def chrf(sums: np.ndarray) -> np.ndarray:
+    """Corpus chrF or chrF++ (0 to 100) from summed statistics [..., 3 x orders], as in sacreBLEU.
+
+    The F score with beta 2 of precision and recall, means over the orders that both sides have.
+    """
+    ours, theirs, both = np.moveaxis(sums.reshape(*sums.shape[:-1], -1, 3), -1, 0)
+    known = (ours > 0) & (theirs > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = (
+            np.where(known, both / side, 0).sum(-1) / known.sum(-1) for side in (ours, theirs)
+        )
+        score = 5 * precision * recall / (4 * precision + recall)
+    return 100 * np.where(precision + recall > 0, score, 0.0)
+
+
+def ter(sums: np.ndarray) -> np.ndarray:
+    """Corpus TER in percent from summed edits and words of the reference [..., 2]; lower is better."""
+    edits, words = sums[..., 0], sums[..., 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 100 * np.where(words > 0, edits / words, edits > 0)
+
+
+SCORES: dict[str, Score] = {
+    "bleu": bleu,
+    "spbleu": bleu,
+    "chrf": chrf,
+    "chrfpp": chrf,
+    "ter": ter,
+    "comet": mean,
+    "nll_per_token": nll_per_token,
+    "perplexity": perplexity,
+}
+
+
 def draws(generator: np.random.Generator, sentences: int, samples: int = SAMPLES) -> np.ndarray:
     """[samples, sentences]: how often each bootstrap sample contains each sentence."""
     return generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=samples).astype(
@@ -74,12 +119,27 @@ def draws(generator: np.random.Generator, sentences: int, samples: int = SAMPLES
     )
 
 
-def interval(statistics: np.ndarray, samples: int = SAMPLES, seed: int = SEED) -> tuple[float, float]:
-    """The 95 % bootstrap interval of one system's BLEU; `statistics` [1, sentences, counts]."""
-    low, high = np.percentile(
-        bleu(draws(np.random.default_rng(seed), statistics.shape[1], samples) @ statistics[0]), [2.5, 97.5]
-    )
+def interval(
+    *sets: np.ndarray, score: Score = bleu, samples: int = SAMPLES, seed: int = SEED
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of one system's score, a mean over seeds and test sets.
+
+    `sets`: the statistics [seeds, sentences, counts] of each test set. With several seeds, a resample draws
+    both seeds and sentences, the same sentences for all seeds.
+    """
+    of_sets = [
+        np.stack([score(_drawn(statistics.shape[1], samples, seed + place) @ each) for each in statistics])
+        for place, statistics in enumerate(sets)
+    ]
+    of_seeds = np.mean(of_sets, axis=0)
+    chosen = np.random.default_rng(seed).integers(len(of_seeds), size=(len(of_seeds), samples))
+    low, high = np.percentile(of_seeds[chosen, np.arange(samples)].mean(0), [2.5, 97.5])
     return float(low), float(high)
+
+
+@functools.lru_cache(4)
+def _drawn(sentences: int, samples: int, seed: int) -> np.ndarray:
+    return draws(np.random.default_rng(seed), sentences, samples)
 
 
 def paired_bootstrap(
