@@ -38,6 +38,7 @@ from gemm_peak import peak
 from measuring import WORKFLOW, command_line, environment, parse, publish, ratio
 
 from nmtprune.experiment import paths
+from nmtprune.experiment.architecture import Architecture
 from nmtprune.experiment.chain import parse as parse_chain
 from nmtprune.experiment.config import Config, from_settings
 from nmtprune.fairseq_bridge import arguments
@@ -112,7 +113,7 @@ def workplace(folder: Path, options: argparse.Namespace) -> Config:
 
 def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> list[str]:
     """The arguments of fairseq-train for the same training as the recipe's."""
-    task, architecture = config.task("benchmark"), config.recipe("benchmark")["architecture"]
+    task, architecture = config.task("benchmark"), config.recipe("benchmark").architecture
     schedule = config.schedule("benchmark", "train")
     training = arguments.of_schedule(schedule)
     if schedule.label_smoothing:
@@ -135,14 +136,17 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
     return [*arguments.of_data(data, task["source"], task["target"]), *model, *training]
 
 
-def _stock_lstm(architecture: dict[str, Any]) -> list[str]:
+def _stock_lstm(architecture: Architecture) -> list[str]:
     """Options of fairseq's own LSTM of the same size, whose attention is fed back into the decoder."""
     width = dict.fromkeys(
         ("encoder-embed-dim", "encoder-hidden-size", "decoder-embed-dim", "decoder-hidden-size"),
-        architecture["embed_dim"],
+        architecture.embed_dim,
     )
-    more = {"decoder-out-embed-dim": architecture["embed_dim"], "dropout": architecture["dropout"]}
-    layers = {f"{side}-layers": architecture[f"{side}_layers"] for side in ("encoder", "decoder")}
+    more = {"decoder-out-embed-dim": architecture.embed_dim, "dropout": architecture.dropout}
+    layers = {
+        "encoder-layers": architecture.encoder_layers,
+        "decoder-layers": architecture.decoder_layers,
+    }
     return [
         "--arch",
         "lstm",
@@ -221,7 +225,7 @@ def measure(variant: str, config: Config, folder: Path, options: argparse.Namesp
         "variant": variant,
         "updates": options.updates,
         "warm_up": options.warm_up,
-        "architecture": config.recipe("benchmark")["architecture"],
+        "architecture": config.recipe("benchmark").architecture.said,
         "settings": dict(config.settings),
         "arguments": stock_arguments(config, options.data, options),
         "device": options.device,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nmtprune.experiment import paths, shapes
+from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config, pooled_sets
 from nmtprune.experiment.run import Run
@@ -105,7 +105,7 @@ def _scores(run: Config, chain: Chain, name: str) -> tuple[dict[str, Any], dict[
     )  # packs well
     per_token = float(nll.sum() / (TOKENS * SENTENCES))
     share = next((float(step["percent"]) for step in chain.steps if step.kind.name == "prune"), 0.0)
-    shape, weights = shapes.uniform(run.recipe(chain.recipe)["architecture"]), 1_000_000
+    shape, weights = run.recipe(chain.recipe).architecture.shape, 1_000_000
     if shape and _left(chain) < 1:
         shape = {
             side: [

@@ -10,6 +10,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import build_model
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from nmtprune.experiment.architecture import Architecture
 from nmtprune.fairseq_bridge import arguments, generation
 from nmtprune.store import checkpoints
 from nmtprune.store.model import SPECIAL_SYMBOLS, Model
@@ -52,7 +53,7 @@ def model(architecture):
         "data",
         "--task",
         "translation",
-        *arguments.of_architecture(stated),
+        *arguments.of_architecture(Architecture.over(stated)),
         *(["--shape", json.dumps(shape)] if shape else []),
     ]
     cfg = convert_namespace_to_omegaconf(

@@ -30,7 +30,6 @@ from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.search import Search
 from nmtprune.experiment.shapes import Shape
 from nmtprune.experiment.step_kinds import STEP_KINDS
 from nmtprune.foundation.errors import UserError, suggest
@@ -101,7 +100,7 @@ class LoadedModel:
     @property
     def pruned_embeddings(self) -> str:
         """Which embeddings the recipe prunes."""
-        return self.config.recipe(self.chain.recipe)["prunable"]["embeddings"]
+        return self.config.recipe(self.chain.recipe).prunable.embeddings
 
 
 def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None = None) -> LoadedModel:
@@ -204,12 +203,12 @@ def translate(model: LoadedModel, lines: Iterable[str], beam: int | None = None)
     shortlist = model.config.shortlist(chain)
     engine = open_engine(
         model.model,
-        chain.quantised_for or recipe.get("decoding", {}).get("engine", "auto"),
+        chain.quantised_for or recipe.decoding.engine,
         device=model.config.settings["device"],
         precision="int8" if chain.quantised_for else "float32",
         shortlist=Shortlist.load(shortlist) if shortlist else None,
     )
-    search = Search(**model.config.search(chain.recipe) | ({"beam": beam} if beam else {}))
+    search = replace(recipe.decoding.search, beam=beam or recipe.decoding.beam)
     return translate_lines(
         engine,
         Subwords.load(model.config.data_folder(chain)),

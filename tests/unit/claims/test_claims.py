@@ -19,7 +19,7 @@ from nmtprune.claims.evidence import Evidence, pooled_variance, relation, steps
 from nmtprune.claims.registry import CLAIMS
 from nmtprune.claims.verdict import Verdict
 from nmtprune.experiment import chain as chains
-from nmtprune.experiment import config, papers, shapes
+from nmtprune.experiment import config, papers
 from nmtprune.experiment.components import of_shape
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.senteval import CATEGORIES
@@ -556,7 +556,7 @@ def number(penalty):
 
 
 def dense_shape(run, chain):
-    return shapes.uniform(run.recipe(chain.recipe)["architecture"])
+    return run.recipe(chain.recipe).architecture.shape
 
 
 def shape_of(run, chain, way="rising"):
@@ -1036,7 +1036,7 @@ def everything(run, monkeypatch):
     """Made-up numbers for all that a run of a preset measures."""
 
     def depth(row):
-        return run.recipe(row.chains[0].recipe)["architecture"]["encoder_layers"]
+        return run.recipe(row.chains[0].recipe).architecture.encoder_layers
 
     def history(chain):
         return pd.DataFrame(

@@ -36,13 +36,13 @@ def test_all_that_is_shipped_is_valid(kind):
 
 @pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if name not in ABSTRACT])
 def test_every_recipe_and_each_of_its_schedules_is_valid(name):
-    schedules = RUN.recipe(name)["schedules"]
+    schedules = RUN.recipe(name).schedules
     assert {"train", "retrain", "rejuvenate", "restart", "continue"} <= set(schedules)
     # two rounds have their control wherever rounds are compared: in Wang et al. 2020, whose models are
     # neither LSTMs nor students of ours
-    architecture = RUN.recipe(name)["architecture"]
+    architecture = RUN.recipe(name).architecture
     assert bool({"continue-peak", "continue-last"} & set(schedules)) == (
-        not architecture["name"].startswith("nmtprune_") or "sub_layer_drop" in architecture
+        not architecture.name.startswith("nmtprune_") or architecture.sub_layer_drop is not None
     )
     for schedule in schedules:
         assert RUN.schedule(name, schedule).updates > 0
@@ -51,7 +51,7 @@ def test_every_recipe_and_each_of_its_schedules_is_valid(name):
 @pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if "student-" in name])
 def test_every_student_has_the_phases_of_a_lasso(name):
     assert {"train-pretrain", "lasso", "lasso-long", "converge", "finetune"} <= set(
-        RUN.recipe(name)["schedules"]
+        RUN.recipe(name).schedules
     )
     assert RUN.schedule(name, "train-pretrain").select == RUN.schedule(name, "lasso").select == "last"
 
@@ -233,8 +233,8 @@ def test_a_variant_is_as_a_file_that_extends_the_recipe_it_stands_in(own):
         "mine",
         {"extends": "toy", "title": "Mine", "decoding": {"beam": 3}, "variants": {"variant": CHANGES}},
     )
-    assert run.recipe("variant") == run.recipe("in-file")
-    assert run.recipe("variant")["decoding"]["beam"] == 3 and "variants" not in run.recipe("mine")
+    assert run.recipe("variant").said == run.recipe("in-file").said
+    assert run.recipe("variant").decoding.beam == 3 and "variants" not in run.recipe("mine").said
     for steps in STEPS:
         variant, in_file = (
             run.slice(chain.parse(f"toy/{name}/s1/{steps}")) for name in ("variant", "in-file")
@@ -255,12 +255,12 @@ def test_what_extends_a_variant_or_a_recipe_with_variants(own):
     run = own(
         "recipes", "deep", {"extends": "dropped", "title": "Deep", "architecture": {"encoder_layers": 3}}
     )
-    assert run.recipe("deep")["architecture"] == RUN.recipe("toy")["architecture"] | {
+    assert run.recipe("deep").architecture.said == RUN.recipe("toy").architecture.said | {
         "dropout": 0.3,
         "encoder_layers": 3,
     }
     run = own("recipes", "plain", {"extends": "mine", "title": "Plain"})
-    assert run.recipe("plain") == RUN.recipe("toy") | {"title": "Plain"}
+    assert run.recipe("plain").said == RUN.recipe("toy").said | {"title": "Plain"}
 
 
 def test_a_recipe_may_not_extend_its_own_variant(own):
@@ -324,7 +324,7 @@ def test_recipe_files_in_folders_below(tmp_path):
     hidden.mkdir()
     (hidden / "mine.yaml").write_text("title: [")
     run = config.from_settings({"own": str(tmp_path)})
-    assert run.recipe("mine") == RUN.recipe("toy") | {"title": "Mine"} and {"mine", "wide"} <= set(
+    assert run.recipe("mine").said == RUN.recipe("toy").said | {"title": "Mine"} and {"mine", "wide"} <= set(
         run.names("recipes")
     )
     with pytest.raises(
@@ -344,12 +344,12 @@ def test_variants_of_ones_own_hide_the_shipped_recipes_of_their_names(own):
         },
     )
     assert (
-        run.recipe("toy")["architecture"]
-        == run.recipe("toy-small")["architecture"]
-        == RUN.recipe("base")["architecture"]
+        run.recipe("toy").architecture.said
+        == run.recipe("toy-small").architecture.said
+        == RUN.recipe("base").architecture.said
     )
     # a shipped variant takes from its parent by name, as all that extends does
-    assert run.recipe("toy-deep")["architecture"] == RUN.recipe("base")["architecture"] | {
+    assert run.recipe("toy-deep").architecture.said == RUN.recipe("base").architecture.said | {
         "encoder_layers": 3,
         "decoder_layers": 3,
     }
@@ -362,8 +362,8 @@ def test_a_file_that_cannot_be_read_may_hold_any_name_that_no_other_file_has(own
         "mine",
         {"extends": "mine-too", "title": "Mine", "variants": {"narrow": {"title": "Narrow"}}},
     )
-    run = own("recipes", "mine-too", {**RUN.recipe("toy"), "title": "Too"})
-    assert run.recipe("narrow")["title"] == "Narrow"
+    run = own("recipes", "mine-too", {**RUN.recipe("toy").said, "title": "Too"})
+    assert run.recipe("narrow").title == "Narrow"
     for name in ("toy", "nowhere"):
         with pytest.raises(UserError, match=r"broken.yaml is not valid YAML"):
             run.recipe(name)
@@ -418,7 +418,7 @@ def test_a_learning_rate_is_replaced_whole(own):
 
 
 def test_an_extended_recipe_keeps_what_it_does_not_say():
-    small, toy = RUN.recipe("toy-small"), RUN.recipe("toy")
+    small, toy = RUN.recipe("toy-small").said, RUN.recipe("toy").said
     assert small["architecture"] == toy["architecture"] | {"encoder_layers": 1, "decoder_layers": 1}
     assert {**small, "architecture": 0, "title": 0} == {**toy, "architecture": 0, "title": 0}
 
@@ -527,7 +527,7 @@ def test_depth_is_said(own):
     """Without it fairseq's default would be built, and no one could say which weight classes the model
     has.
     """
-    settings = {key: RUN.recipe("toy")[key] for key in ("subwords", "prunable", "schedules")}
+    settings = {key: RUN.recipe("toy").said[key] for key in ("subwords", "prunable", "schedules")}
     mine = {"title": "Mine", **settings, "architecture": {"name": "transformer", "encoder_layers": 2}}
     with pytest.raises(
         UserError, match=r"recipes/mine\.yaml: architecture: the key `decoder_layers` is missing"
@@ -537,7 +537,7 @@ def test_depth_is_said(own):
 
 def test_a_recipe_without_it_can_be_continued_for_a_fifth_of_its_updates():
     of_base = RUN.schedule("base", "continue-short")
-    assert "continue-short" not in RUN.recipe("base")["schedules"]
+    assert "continue-short" not in RUN.recipe("base").schedules
     assert (of_base.updates, of_base.learning_rate.phases[0].rate) == (
         20_000,
         pytest.approx(7e-4 * 0.2),

@@ -299,11 +299,11 @@ def everything(run):
                 run.scoring(each.recipe),
                 run.corpus(each.task),
                 run.probing(each.task),
-                run.importance(each.recipe),
+                run.recipe(each.recipe).importance.whole,
             ],
             sort_keys=True,
         )
-        run.data_folder(each), run.shortlist(each), run.lasso(each.recipe)
+        run.data_folder(each), run.shortlist(each), run.recipe(each.recipe).lasso
         json.dumps(run.subwords_named(run.data_folder(each).name))
     for task in {each.task for each in asked} - set(run.distilled_tasks()):
         own_files(run.task(task), run.data_dir)

@@ -345,11 +345,11 @@ def test_verbs_that_draw_nothing_load_no_library_for_figures():
 SETTINGS = {
     r"λ = (\d[\d.]*|to\d+)": lambda run, model: {step.get("lambda") for step in model.steps},
     r"(?<![\d.])(\d+) %": lambda run, model: {str(step.get("percent")) for step in model.steps} | {"100"},
-    r"FFN (\d+)": lambda run, model: {str(architecture(run, model).get("ffn_dim"))},
-    r"(\d+) heads": lambda run, model: {str(architecture(run, model).get("heads"))},
-    r"[Dd]ropout (\d\.\d+)": lambda run, model: {str(float(architecture(run, model)["dropout"]))},
+    r"FFN (\d+)": lambda run, model: {str(architecture(run, model).ffn_dim)},
+    r"(\d+) heads": lambda run, model: {str(architecture(run, model).heads)},
+    r"[Dd]ropout (\d\.\d+)": lambda run, model: {str(float(architecture(run, model).dropout))},
     r"rate (\d\.\d+)": lambda run, model: {
-        str(architecture(run, model).get(name)) for name in ("sub_layer_drop", "layer_drop")
+        str(getattr(architecture(run, model), name)) for name in ("sub_layer_drop", "layer_drop")
     },
     r"(\d[\d.,]*M?) pairs": lambda run, model: {sampled(run, model)},
 }
@@ -357,7 +357,7 @@ OF_THE_PAPER = ("paper", "print", "0 % are the initial")  # sentences on what is
 
 
 def architecture(run, model):
-    return run.recipe(model.recipe)["architecture"]
+    return run.recipe(model.recipe).architecture
 
 
 def sampled(run, model):

@@ -184,10 +184,11 @@ def test_what_an_analysis_reads_of_importance_is_what_its_trials_take(kind):
     assert identity["version"] == kind.version and ("scoring" in identity) == kind.translates == bool(
         kind.importance
     )
-    assert set(kind.importance) <= set(run.importance(model.recipe)) and set(kind.importance) <= set(identity)
+    importance = run.recipe(model.recipe).importance
+    assert set(kind.importance) <= set(importance.whole) and set(kind.importance) <= set(identity)
     if kind.translates:
-        few, many = (kind.trials(components, run.importance(model.recipe)) for components in (10, 20))
-        assert isinstance(few, TrialCount) and few.on_dev > 0 and kind.caption(run.importance(model.recipe))
+        few, many = (kind.trials(components, importance) for components in (10, 20))
+        assert isinstance(few, TrialCount) and few.on_dev > 0 and kind.caption(importance)
         assert few < many and sum(few) < sum(
             many
         )  # of `order`, whose candidates are few, only the trials by likelihood grow

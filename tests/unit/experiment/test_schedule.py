@@ -16,7 +16,7 @@ READINGS = [
     (name, reading)
     for name in RECIPES
     for reading in ("-peak", "-last")
-    if f"retrain{reading}" in RUN.recipe(name)["schedules"]
+    if f"retrain{reading}" in RUN.recipe(name).schedules
 ]
 IN_ROUNDS = {name for name, _ in READINGS}
 
@@ -179,7 +179,7 @@ schedules:
     )
     assert run.schedule("mine", "fresh").learning_rate.updates == 440
     assert trajectory_of(run, "fresh")[-1] == pytest.approx(0.001)
-    said = run.recipe("tiny-64")["schedules"]["train"]["learning_rate"]["updates"]
+    said = run.recipe("tiny-64").schedules["train"]["learning_rate"]["updates"]
     assert run.schedule("mine", "train").learning_rate.updates == said  # inherited
 
 

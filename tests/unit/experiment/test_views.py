@@ -1,17 +1,29 @@
 """Typed views: their attributes are the keys of the schemas, and their defaults are the schemas' own."""
 
 import types
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from nmtprune.experiment import config, schedule, schemas
+from nmtprune.experiment import config, recipe, schedule, schemas
+from nmtprune.experiment.architecture import Architecture
+from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import PhasedRate, Schedule
+from nmtprune.experiment.search import Search
 from nmtprune.experiment.views import View, key_of
 
-VIEWS = [Schedule, schedule.Optimizer, schedule.PeakRate, schedule.PhasedRate, schedule.Phase]
-MERGED = {}  # view -> keys that loading has merged into the others
+VIEWS = [
+    *(Schedule, schedule.Optimizer, schedule.PeakRate, schedule.PhasedRate, schedule.Phase),
+    *(Recipe, Architecture, recipe.Prunable, recipe.Decoding, recipe.Lasso, recipe.Importance),
+]
+MERGED = {Recipe: {"extends", "variants"}}  # keys that loading has merged into the others
+REQUIRED = {  # keys that a schema leaves optional, since a recipe may have them from another one
+    Schedule: set(schemas.part("schedule")["required"]),
+    Recipe: set(recipe.NEEDED),
+    Architecture: {"name", "encoder_layers", "decoder_layers"},
+}
 TYPES = {"integer": int, "number": float, "string": str, "boolean": bool}
 
 
@@ -29,8 +41,8 @@ def is_optional(view, key):
     """Whether an attribute may be None: its key may be null, or may be left out and has no default."""
     part = schemas.part(view.SCHEMA)
     said = part["properties"][key]
-    nullable = "null" in said.get("type", ())
-    return nullable or not ("default" in said or key in part.get("required", ()) or key in view.PARTS)
+    required = key in part.get("required", ()) or key in REQUIRED.get(view, ())
+    return "null" in said.get("type", ()) or not ("default" in said or required)
 
 
 def test_all_views_are_looked_at():
@@ -50,36 +62,48 @@ def test_attributes_are_the_keys_of_the_schema(view):
 @pytest.mark.parametrize("view", VIEWS)
 def test_attributes_have_the_types_of_the_schema(view):
     hints = get_type_hints(view)
-    if view is Schedule:
-        required = schemas.part("schedule")["required"]
-        assert not any(type(None) in members(hints[name]) for name in required)
     for name in names(view):
         key, allowed = key_of(name), members(hints[name])
         said = schemas.part(view.SCHEMA)["properties"][key]
         if key in view.PARTS:
             continue
-        if not (view is Schedule and key in required):
-            assert (type(None) in allowed) == is_optional(view, key), key
+        assert (type(None) in allowed) == is_optional(view, key), key
         allowed -= {type(None)}
+        kinds = [said["type"]] if isinstance(said.get("type"), str) else said.get("type", ())
         if "enum" in said:
             assert allowed == {str}, key
-        elif said.get("type") == "array":
+        elif "array" in kinds:
             assert [get_origin(each) for each in allowed] == [tuple], key
-        elif "type" in said:
-            kinds = [said["type"]] if isinstance(said["type"], str) else said["type"]
+        elif not set(kinds) <= {*TYPES, "null"} or not kinds:
+            assert [get_origin(each) for each in allowed] == [Mapping] or allowed == {float}, key
+        else:
             assert allowed == {TYPES[kind] for kind in kinds if kind != "null"}, key
 
 
-@pytest.mark.parametrize("view", [view for view in VIEWS if view is not PhasedRate])
+LEAST = {  # what a view needs to be laid over it
+    Schedule: {"learning_rate": {"phases": []}, "optimizer": {}},
+    PhasedRate: {"phases": []},
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_what_is_left_out_has_the_default_of_the_schema(view):
-    defaults = schemas.defaults(view.SCHEMA)
-    required = set() if view is not Schedule else {"learning_rate": {"phases": []}, "optimizer": {}}
-    shown = view.over(required or {})
+    defaults, shown = schemas.defaults(view.SCHEMA), view.over(LEAST.get(view))
     for name in names(view):
         key, value = key_of(name), getattr(shown, name)
         if key not in view.PARTS:
             default = defaults.get(key)
             assert value == (tuple(default) if isinstance(default, list) else default), key
+
+
+def test_a_recipe_measures_importance_with_the_beam_that_it_translates_with():
+    assert Recipe.over({"decoding": {"beam": 3}}).importance.beam == 3
+    assert Recipe.over({"decoding": {"beam": 3}, "importance": {"beam": 2}}).importance.beam == 2
+    assert Recipe.over({}).importance.beam == Search().beam == 5
+
+
+def test_a_recipe_without_decoding_is_searched_as_fairseq_does():
+    assert Recipe.over({}).decoding.search == Search()
 
 
 def test_what_a_schedule_says_leaves_defaults_out():

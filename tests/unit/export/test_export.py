@@ -16,7 +16,6 @@ from support.workplace import PATIENCE
 
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import chain, config, paths
-from nmtprune.experiment.search import Search
 from nmtprune.experiment.subwords import model_files, name_of
 from nmtprune.export import translate
 from nmtprune.export.folder import export
@@ -85,7 +84,7 @@ def hypotheses(workplace, model, engine, folder, shortlist=None):
     with workplace.inside():
         named, made = workplace.config, chain.parse(model)
         files = {"test": tuple(paths.text("micro") / f"test.{side}" for side in ("src", "tgt"))}
-        subwords, search = Subwords.load(named.data_folder(made)), Search(**named.search(made.recipe))
+        subwords, search = Subwords.load(named.data_folder(made)), named.recipe(made.recipe).decoding.search
         scorer = Scorer(files, subwords, "tgt", engine, search, shortlist=shortlist)
         scorer.score(of_chain(named, made), folder, int8_engine=made.quantised_for)
     return (folder / "hypotheses" / "test.txt").read_bytes()

@@ -15,6 +15,7 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from support.workplace import MICRO, REPOSITORY
 
 from nmtprune.experiment import config
+from nmtprune.experiment.architecture import Architecture
 from nmtprune.experiment.search import Search
 from nmtprune.fairseq_bridge import arguments, generation
 from nmtprune.fairseq_bridge.loss import label_smoothed_cross_entropy
@@ -48,7 +49,12 @@ def build(architecture, symbols=SYMBOLS):
     torch.manual_seed(1)
     parsed = options.parse_args_and_arch(
         options.get_training_parser(),
-        input_args=["data", "--task", "translation", *arguments.of_architecture(architecture)],
+        input_args=[
+            "data",
+            "--task",
+            "translation",
+            *arguments.of_architecture(Architecture.over(architecture)),
+        ],
     )
     dictionary = generation.as_dictionary(symbols)
     return build_model(parsed, TranslationTask(TranslationConfig(), dictionary, dictionary)).eval()
@@ -80,7 +86,7 @@ def test_the_papers_model_has_the_papers_classes():
     recipe = config.from_settings({}).recipe("lstm")
     symbols = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(50_000 - len(SPECIAL_SYMBOLS)))]
     with torch.device("meta"):
-        parameters = dict(build(recipe["architecture"], symbols).named_parameters())
+        parameters = dict(build(recipe.architecture.said, symbols).named_parameters())
     sizes = dict.fromkeys(classes(parameters), 0)
     for name, parameter in parameters.items():
         sizes[class_of(name)] += parameter.numel()
@@ -95,10 +101,10 @@ def test_the_papers_model_has_the_papers_classes():
 )
 def test_the_sizes_of_the_other_recipes_at_the_papers_scale(recipe, types, millions):
     """Section 5's small model has about 11 % of 216M; the others as Wang et al. 2020 count them (table 4)."""
-    architecture = config.from_settings({}).recipe(recipe)["architecture"]
+    architecture = config.from_settings({}).recipe(recipe).architecture
     with torch.device("meta"):
         module = build(
-            architecture,
+            architecture.said,
             [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(types - len(SPECIAL_SYMBOLS)))],
         )
     assert sum(parameter.numel() for parameter in module.parameters()) / 1e6 == pytest.approx(
@@ -304,7 +310,7 @@ def own_recipe(tmp_path, **change):
 
 
 def test_an_architecture_of_another_name_inherits_nothing(tmp_path):
-    assert own_recipe(tmp_path).recipe("mine")["architecture"] == SMALL | {"share_embeddings": "none"}
+    assert own_recipe(tmp_path).recipe("mine").architecture.said == SMALL | {"share_embeddings": "none"}
 
 
 @pytest.mark.parametrize(
@@ -340,7 +346,10 @@ def test_batches_have_at_most_so_many_sentences(studio):
         schedule = run.schedule("micro-lstm", "train")
         data = arguments.of_data(paths.binarised(run.data_folder(parsed)), "src", "tgt")
         trainer = session.start(
-            session.configuration(arguments.of_architecture(SMALL), schedule, data, 1, "cpu"), 1
+            session.configuration(
+                arguments.of_architecture(Architecture.over(SMALL)), schedule, data, 1, "cpu"
+            ),
+            1,
         )
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True).next_epoch_itr(shuffle=False)
         sizes = [batch["nsentences"] for batch in batches]

@@ -10,6 +10,7 @@ from fairseq import models, options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+from nmtprune.experiment.architecture import Architecture
 from nmtprune.fairseq_bridge import arguments, packed
 from nmtprune.fairseq_bridge.attention import ROWS, Packing, from_heads, to_heads
 from nmtprune.fairseq_bridge.dropout import dropout, dropped_sum
@@ -54,7 +55,8 @@ def dictionary():
 
 def build(dictionary, shape=None, **architecture):
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary, cfg=None)
-    argv = ["data", *arguments.of_architecture(SMALL | architecture), *(["--shape", shape] if shape else [])]
+    stated = Architecture.over(SMALL | architecture)
+    argv = ["data", *arguments.of_architecture(stated), *(["--shape", shape] if shape else [])]
     cfg = convert_namespace_to_omegaconf(
         options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
     )
@@ -179,7 +181,7 @@ def test_dropout_falls_on_every_sub_layer_and_on_attention(dictionary, monkeypat
 @pytest.mark.parametrize("extra", ["--layernorm-embedding", "--cross-self-attention"])
 def test_a_transformer_with_extras_is_left_to_its_own_forward_pass(extra, dictionary):
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    argv = ["data", *arguments.of_architecture(SMALL | {"name": "transformer"}), extra]
+    argv = ["data", *arguments.of_architecture(Architecture.over(SMALL | {"name": "transformer"})), extra]
     cfg = convert_namespace_to_omegaconf(
         options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
     )

@@ -134,7 +134,7 @@ def test_the_small_recipes_say_auto_and_no_others():
         if name not in ("transformer", "student", "tiny-student", "toy-student")
     ]
     asked = {
-        name: {shipped.schedule(name, each).precision for each in shipped.recipe(name)["schedules"]}
+        name: {shipped.schedule(name, each).precision for each in shipped.recipe(name).schedules}
         for name in whole
     }
     small = {
@@ -169,11 +169,11 @@ def trainer_of(studio, recipe, asked, **schedule):
         data = arguments.of_data(
             paths.binarised(run.data_folder(chain.parse(f"micro/{recipe}/s1/train"))), "src", "tgt"
         )
-        architecture = run.recipe(recipe)["architecture"] | {"dropout": 0.0}
+        architecture = run.recipe(recipe).architecture.altered(dropout=0.0)
         cfg = session.configuration(arguments.of_architecture(architecture), settings, data, 1, "cpu")
         assert not cfg.common.bf16 and not cfg.common.fp16  # which on a CPU would mean a TPU
         trainer = session.start(cfg, 1)
-        trainer.autocast = decide(asked, "cpu", architecture["name"]).autocast
+        trainer.autocast = decide(asked, "cpu", architecture.name).autocast
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
         session.load_development_set(trainer)
         groups = list(session.grouped(batches.next_epoch_itr(shuffle=True), settings.accumulate))

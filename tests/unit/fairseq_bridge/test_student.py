@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.workplace import REPOSITORY
 
+from nmtprune.experiment.architecture import Architecture
 from nmtprune.experiment.search import Search
-from nmtprune.experiment.weight_classes import class_names
 from nmtprune.fairseq_bridge import arguments, generation, student
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import classes, prunable
@@ -53,7 +53,7 @@ VARIANTS = {
 
 def configuration(architecture, shape=None):
     """cfg.model as a checkpoint holds it."""
-    argv = ["data", "--task", "translation", *arguments.of_architecture(architecture)]
+    argv = ["data", "--task", "translation", *arguments.of_architecture(Architecture.over(architecture))]
     argv += ["--shape", json.dumps(shape)] if shape else []
     return convert_namespace_to_omegaconf(
         options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
@@ -171,7 +171,8 @@ def test_tied_layers_are_one_set_of_parameters_under_all_names():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_weight_classes_by_name_are_those_of_the_module(variant):
     architecture = SMALL | VARIANTS[variant]
-    assert classes(prunable(build(architecture).state_dict(), "in")) == class_names(architecture)
+    by_name = Architecture.over(architecture).weight_classes
+    assert classes(prunable(build(architecture).state_dict(), "in")) == by_name
 
 
 def test_parameters_of_a_shape_are_those_that_its_widths_say():

@@ -13,7 +13,6 @@ from support.jobs import job_of, record
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
-from nmtprune.experiment.parameter_count import parameters
 from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json, write_text
@@ -157,8 +156,8 @@ def test_parameters_are_those_of_fairseqs_models():
         ("toy-student-2-2", 216_192),
     ):
         whole = run.recipe(recipe)
-        types = whole["subwords"]["size"] + 4
-        assert parameters(whole["architecture"], (types, types)) == pytest.approx(built, rel=0.02)
+        types = whole.subwords["size"] + 4
+        assert whole.architecture.parameter_count((types, types)) == pytest.approx(built, rel=0.02)
 
 
 def test_a_training_leaves_its_checkpoints_and_a_mask_a_bit_a_weight(config):

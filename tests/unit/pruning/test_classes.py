@@ -71,6 +71,7 @@ def architecture(name, **options):
 def build(studio):
     """State dicts of real fairseq models on the micro task, by architecture."""
     from nmtprune.experiment import chain
+    from nmtprune.experiment.architecture import Architecture
     from nmtprune.fairseq_bridge import arguments, session
 
     with studio.inside():
@@ -81,7 +82,8 @@ def build(studio):
         def state_of(architecture):
             with studio.inside():
                 data = arguments.of_data(folder, "src", "tgt")
-                cfg = session.configuration(arguments.of_architecture(architecture), schedule, data, 1, "cpu")
+                options = arguments.of_architecture(Architecture.over(architecture))
+                cfg = session.configuration(options, schedule, data, 1, "cpu")
                 return session.weights(session.start(cfg, 1))
 
         yield state_of

@@ -14,7 +14,7 @@ from nmtprune.pruning.groups import groups
 from nmtprune.training.penalties import GroupLasso
 
 RUN = config.from_settings({})
-SETTINGS = RUN.lasso("student-6-6")
+SETTINGS = RUN.recipe("student-6-6").lasso
 PEAK = RUN.schedule("student-6-6", "lasso").learning_rate.warm_up  # the update at which the rate is highest
 UNITS, WIDTH = 4, 256
 
@@ -36,7 +36,7 @@ def feed_forward(seed=1):
 
 def dead_share(parameters, **changed):
     """The share of the groups that a rule calls dead: the recipe's, or the same with other settings."""
-    rule = rule_of(SETTINGS | changed, parameters, "ffn", "enc", 32)
+    rule = rule_of(SETTINGS.altered(**changed), parameters, "ffn", "enc", 32)
     return torch.cat(rule(groups(parameters, "ffn", "enc", 32))).float().mean().item()
 
 
@@ -46,16 +46,16 @@ def train(strength, updates, noise=0.0):
     penalty's, and, as backpropagation has it, in proportion to the weights on the unit's other side.
     """
     schedule, parameters = RUN.schedule("student-6-6", "lasso"), feed_forward()
-    lasso, optimizer = GroupLasso(parameters, "ffn", "enc", 32, SETTINGS["gamma"]), schedule.optimizer
+    lasso, optimizer = GroupLasso(parameters, "ffn", "enc", 32, SETTINGS.gamma), schedule.optimizer
     adam = torch.optim.Adam(parameters.values(), betas=optimizer.betas, eps=optimizer.eps, fused=True)
     w1, w2 = (parameters[f"encoder.layers.0.{name}.weight"] for name in ("fc1", "fc2"))
     begun = w1.detach().norm(dim=1), w2.detach().norm(dim=0)
     for update in range(PEAK, PEAK + updates):
         adam.zero_grad()
-        (strength / SETTINGS["reference_words"] * lasso.value()).backward()
+        (strength / SETTINGS.reference_words * lasso.value()).backward()
         if noise:
             size = (
-                noise * strength / SETTINGS["reference_words"]
+                noise * strength / SETTINGS.reference_words
             )  # the penalty's gradient is of this size at a weight of average size
             with torch.no_grad():
                 w1.grad += size * torch.randn_like(w1) * (w2.norm(dim=0) / begun[1])[:, None]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.students import FFN, HEAD_DIM, HEADS, STUDENTS, SYMBOLS, D, student
 
 from nmtprune.experiment import shapes
+from nmtprune.experiment.recipe import Lasso
 from nmtprune.experiment.step_kinds import GROUPS
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning import groups as g
@@ -211,7 +212,7 @@ def test_a_random_model_loses_nothing(kind, where):
     for name in STUDENTS:
         state = student(name)[1]
         for dead in ("threshold", "gap"):
-            rule = rule_of({"dead": dead, "threshold": g.THRESHOLD}, state, kind, where, HEAD_DIM)
+            rule = rule_of(Lasso.over({"dead": dead, "threshold": g.THRESHOLD}), state, kind, where, HEAD_DIM)
             removed = dead_units(state, kind, where, HEAD_DIM, rule)
             assert removed and not any(goes.any() for goes in removed.values())
 

@@ -82,9 +82,9 @@ def test_unsegmented_chinese_is_said(key):
 def test_norms_elsewhere_than_the_papers_are_said():
     settings = run("multi30k")
     for item in Run(settings).items:
-        architectures = [settings.recipe(row.chains[0].recipe)["architecture"] for row in item.rows]
+        architectures = [settings.recipe(row.chains[0].recipe).architecture for row in item.rows]
         assert ("(pre-norm)" in said(item.key, settings, {item.key: item})) == any(
-            each.get("norm") == "pre" for each in architectures
+            each.norm == "pre" for each in architectures
         )
     items = {item.key: item for item in Run(settings).items}
     assert "(pre-norm) in tiny-6-6, tiny-6-6-shallow;" in said("wangtu2020/table3", settings, items)
@@ -161,7 +161,7 @@ def test_students_are_trained_and_translate_as_cited():
         "patience": 20,
     }
     assert {key: getattr(schedule, key) for key in cited} == cited
-    assert {key: recipe["decoding"][key] for key in ("beam", "shortlist", "frequent")} == {
+    assert {key: getattr(recipe.decoding, key) for key in ("beam", "shortlist", "frequent")} == {
         "beam": 1,
         "shortlist": 50,
         "frequent": 50,
@@ -175,8 +175,8 @@ def test_students_are_trained_and_translate_as_cited():
 
 def test_smaller_deep_students_have_fewer_heads():
     for size in (768, 384, 192, 96):
-        architecture = PAPER.recipe(f"student-12-1-ffn{size}")["architecture"]
-        assert (architecture["ffn_dim"], architecture["heads"], architecture["head_dim"]) == (size, 4, 32)
+        architecture = PAPER.recipe(f"student-12-1-ffn{size}").architecture
+        assert (architecture.ffn_dim, architecture.heads, architecture.head_dim) == (size, 4, 32)
 
 
 def test_the_rate_of_the_wide_model_follows_the_formula():
@@ -184,7 +184,7 @@ def test_the_rate_of_the_wide_model_follows_the_formula():
     for recipe in ("base-32k", "base-32k-wide"):
         rate, width = (
             PAPER.schedule(recipe, "train").learning_rate,
-            PAPER.recipe(recipe)["architecture"]["embed_dim"],
+            PAPER.recipe(recipe).architecture.embed_dim,
         )
         assert rate.peak == pytest.approx((width * rate.warm_up) ** -0.5, rel=0.02)
 
@@ -213,7 +213,7 @@ def test_sizes_are_in_the_papers_unit():
 
 def test_see_et_al_read_short_pairs_in_reverse():
     assert PAPER.task("wmt14-2737-en-de")["cleaning"]["max_words"] == 50
-    assert PAPER.recipe("lstm")["subwords"]["reverse_source"]
+    assert PAPER.recipe("lstm").subwords["reverse_source"]
 
 
 def test_a_row_that_is_its_parent_is_marked(bench):

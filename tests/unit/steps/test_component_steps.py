@@ -310,10 +310,11 @@ def test_layerdrop_of_sub_layers_leaves_them_out_in_training_alone(studio):
 
 
 def test_layerdrop_of_layers_reaches_fairseq():
+    from nmtprune.experiment.architecture import Architecture
     from nmtprune.fairseq_bridge.arguments import of_architecture
 
     architecture = {"name": "transformer", "encoder_layers": 2, "decoder_layers": 2, "layer_drop": 0.2}
-    options = of_architecture(architecture)
+    options = of_architecture(Architecture.over(architecture))
     assert (
         options[options.index("--encoder-layerdrop") + 1] == "0.2"
         and options[options.index("--decoder-layerdrop") + 1] == "0.2"

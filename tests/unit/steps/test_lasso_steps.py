@@ -192,7 +192,7 @@ def test_tensorboard_has_each_validation_once_though_the_training_was_interrupte
 def test_a_lambda_that_is_sought_moves(studio):
     rows = history(studio.make(f"{STUDENT}/{PRETRAINED}/lasso-ffn-both-to50"))
     with studio.inside():
-        start = studio.config.lasso("micro-student")["start"]
+        start = studio.config.recipe("micro-student").lasso.start
     strengths = [float(row["lambda"]) for row in rows]
     assert strengths[0] == start
     assert strengths[-1] == pytest.approx(
@@ -216,7 +216,7 @@ def test_slicing_takes_what_is_dead_and_the_model_computes_the_same(studio, root
     text = f"{root}/{SLICED}"
     found = manifest(studio.make(text))
     with studio.inside():
-        settings = studio.config.lasso(chain.parse(text).recipe)
+        settings = studio.config.recipe(chain.parse(text).recipe).lasso
     checkpoint = checkpoints.read(studio.model(f"{root}/{LASSO}") / "last.pt")
     before, options = checkpoint["model"], checkpoint["cfg"]["model"]
     removed = dead_units(

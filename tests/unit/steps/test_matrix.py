@@ -9,9 +9,9 @@ from support.micro_models import model_of, pairs
 from support.training import SAVED_ALWAYS, UPDATE, assert_same_training, interrupted, manifest, weights
 
 from nmtprune.experiment import chain
+from nmtprune.experiment.architecture import EMBEDDINGS
 from nmtprune.experiment.search import Search
 from nmtprune.experiment.step_kinds import SCHEMES
-from nmtprune.experiment.weight_classes import EMBEDDINGS, class_names
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.classes import GATES, class_of, classes, layer_of, prunable, subgroups, untied
 from nmtprune.pruning.dead import by_percent
@@ -169,7 +169,7 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
 
 def test_no_matrix_is_without_a_class_and_recipes_know_the_classes_they_have(studio, recipe, trained):
     found = prunable(trained, "in")
-    assert classes(found) == class_names(studio.config.recipe(recipe)["architecture"])
+    assert classes(found) == studio.config.recipe(recipe).architecture.weight_classes
     # a layer's matrices lie together, and apart from other layers'
     for name in found:
         layer = re.search(r"(encoder|decoder)\.(?:layers\.(\d+)|lstm\.\w+_l(\d+))", name)

@@ -519,7 +519,7 @@ def test_half_precision_saves_its_master_weights_and_loss_scale(studio, half_pre
     with studio.inside():
         config, parsed = studio.config, chain.parse(f"{SEED}/train-half")
         data = arguments.of_data(paths.binarised(config.data_folder(parsed)), "src", "tgt")
-        architecture = arguments.of_architecture(config.recipe("micro")["architecture"])
+        architecture = arguments.of_architecture(config.recipe("micro").architecture)
 
         def trainer(seed):
             cfg = session.configuration(architecture, config.schedule("micro", "train-half"), data, 1, "cpu")

@@ -73,7 +73,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     rows = pd.DataFrame({**place(run, name), **scores(each)} for name, each in measured.items()).astype(
         {"layer": "Int64"}
     )
-    whole, clip = rows.iloc[0], run.settings["clip"]
+    whole, clip = rows.iloc[0], run.settings.clip
     rows["drop"], rows["drop_nll"] = (
         whole["bleu"] - rows["bleu"],
         rows["nll_per_token"] - whole["nll_per_token"],

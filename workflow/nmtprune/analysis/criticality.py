@@ -44,7 +44,7 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
         raise UserError(
             f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)"
         )
-    steps = run.settings["steps"]
+    steps = run.settings.steps
     altered: dict[str, Callable[[], State]] = {WHOLE: lambda: run.weights}
     for each in run.components:
         for step in range(steps):

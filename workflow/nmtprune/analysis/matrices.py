@@ -33,9 +33,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
             "layers"
         )
     magnitudes = {name: state[name].abs().numpy().astype(np.float16) for name in MATRICES}
-    return Analysis(
-        facts(state, rule_of(config.lasso(chain.recipe), state, "blocks8", "both", HEAD_DIM)), magnitudes
-    )
+    rule = rule_of(config.recipe(chain.recipe).lasso, state, "blocks8", "both", HEAD_DIM)
+    return Analysis(facts(state, rule), magnitudes)
 
 
 def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:

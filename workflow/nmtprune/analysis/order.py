@@ -39,7 +39,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     alone = pd.read_csv(file).sort_values(["drop", "drop_nll"], kind="stable")
     one_shot = [read_component(name) for name in alone["component"] if name != WHOLE]
     with Trials(config, chain, ANALYSIS) as run:
-        most = min(run.settings["group"], len(one_shot))
+        most = min(run.settings.group, len(one_shot))
         orders = {ITERATIVE: _iterative(run, one_shot, most), ONE_SHOT: iter(one_shot[:most])}
         rows = [each for method, order in orders.items() for each in _rows(run, method, order)]
     statistics = np.stack([known(test.statistics) for _, test in rows]).astype(np.uint16)
@@ -55,12 +55,12 @@ def _iterative(run: Trials, one_shot: list[Component], most: int) -> Iterator[Co
     yield ablated[0]
     while len(ablated) < most:
         candidates = left
-        if run.settings["candidates"]:
+        if run.settings.candidates:
             likely = {
                 each: run.measure(*_trial(run, [*ablated, each]), translated=False).likelihood.per_token
                 for each in left
             }
-            candidates = sorted(left, key=likely.__getitem__)[: run.settings["candidates"]]
+            candidates = sorted(left, key=likely.__getitem__)[: run.settings.candidates]
         measured = {each: run.measure(*_trial(run, [*ablated, each])) for each in candidates}
         chosen = max(measured, key=lambda each: (measured[each].bleu, -measured[each].likelihood.per_token))
         ablated, left = [*ablated, chosen], [each for each in left if each != chosen]

@@ -42,17 +42,17 @@ class Trials:
     """
 
     def __init__(self, config: Config, chain: Chain, analysis: str, shard: str = "all") -> None:
-        settings = config.importance(chain.recipe)
+        settings = config.recipe(chain.recipe).importance
         self.config, self.chain, self.settings = config, chain, settings
         self.main = next(iter(config.task(chain.task)["test"]))
         sets, shortlist = [DEV, self.main], config.shortlist(chain)
-        self._evaluation = Evaluation(config, chain, sets, shortlist, settings["beam"], settings["sentences"])
+        self._evaluation = Evaluation(config, chain, sets, shortlist, settings.beam, settings.sentences)
         self._model = self._evaluation.model(chain)
         if not checkpoints.is_transformer(self._model.options):
             raise UserError(f"chain `{chain}`: only a Transformer has components, and this model is not one")
         self.weights: State = self._model.weights
         self.components: list[Component] = components_of(self.weights)
-        scored = {key: settings[key] for key in ("beam", "sentences")}
+        scored = {"beam": settings.beam, "sentences": settings.sentences}
         identity = {"model": manifest.digest_of(config, chain), "version": ANALYSIS_KINDS[analysis].version}
         self._digest = digest(identity | scored | self._evaluation.identity)
         self._all = paths.state(paths.model(chain)) / analysis

@@ -41,7 +41,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     """The numbers and pictures of a chain's masks; in a dense model all prunable weights count as kept."""
     masks = checkpoints.masks_of(chain)
     if masks is None:
-        weights = prunable(checkpoints.state_of(chain), config.recipe(chain.recipe)["prunable"]["embeddings"])
+        weights = prunable(checkpoints.state_of(chain), config.recipe(chain.recipe).prunable.embeddings)
         masks = {
             name: torch.ones((), dtype=torch.bool).expand(tensor.shape) for name, tensor in weights.items()
         }

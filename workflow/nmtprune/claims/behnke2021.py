@@ -33,6 +33,7 @@ from nmtprune.claims.verdict import (
 )
 from nmtprune.experiment.papers import Row
 from nmtprune.experiment.step_kinds import SOUGHT
+from nmtprune.foundation.known import known
 from nmtprune.measurements.measurements import Way
 
 WITHIN = 0.3  # BLEU, section 5.1: "within a small margin of BLEU loss (-0.2 to -0.3)"
@@ -273,8 +274,8 @@ def _shares(evidence: Evidence, row: Row, part: str, side: str) -> pd.DataFrame:
     names = [name for name in widths if name.startswith(f"{part}_{side}_")]
     if not names:
         raise Undecidable(f"{row.name} has no {part} layers in the {side}")
-    dense = evidence.config.recipe(row.first.recipe)["architecture"]["ffn_dim" if part == "ffn" else "heads"]
-    return 100 * widths[names] / dense
+    architecture = evidence.config.recipe(row.first.recipe).architecture
+    return 100 * widths[names] / known(architecture.ffn_dim if part == "ffn" else architecture.heads)
 
 
 def _of_all_layers(evidence: Evidence, row: Row) -> pd.DataFrame:
@@ -440,11 +441,8 @@ def _heads(evidence: Evidence, row: Row) -> pd.Series:
     """The share of all heads that is left, in percent, by seed."""
     parts = [pd.DataFrame(evidence.widths(row)).T.filter(regex=f"^{part}_") for part in ("self", "cross")]
     left = pd.concat(parts, axis=1)
-    return (
-        100
-        * left.sum(axis=1)
-        / (left.shape[1] * evidence.config.recipe(row.first.recipe)["architecture"]["heads"])
-    )
+    heads = known(evidence.config.recipe(row.first.recipe).architecture.heads)
+    return 100 * left.sum(axis=1) / (left.shape[1] * heads)
 
 
 def _by_groups(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:

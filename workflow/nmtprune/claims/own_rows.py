@@ -16,7 +16,6 @@ from nmtprune.experiment.config import WORKFLOW, Config
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.run import Run
-from nmtprune.experiment.shapes import is_transformer
 
 PAPERS_OWN = WORKFLOW / "presets" / "paper.yaml"  # names the recipe of each of the papers' models
 
@@ -101,13 +100,13 @@ def _kind(config: Config, recipe: str | None) -> str | None:
     """The kind of model that a recipe trains; all Transformers are of one kind."""
     if recipe is None:
         return None
-    architecture = config.recipe(recipe)["architecture"]
+    architecture = config.recipe(recipe).architecture
     return (
         "transformer"
-        if is_transformer(architecture)
+        if architecture.is_transformer
         else "lstm"
-        if "lstm" in architecture["name"]
-        else architecture["name"]
+        if architecture.is_lstm
+        else architecture.name
     )
 
 

@@ -379,7 +379,7 @@ def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float]
 )
 def more_dropout_leaves_more_unimportant(evidence: Evidence) -> Decision:
     def dropout(row: Row) -> float:
-        return evidence.config.recipe(row.first.recipe)["architecture"]["dropout"]
+        return known(evidence.config.recipe(row.first.recipe).architecture.dropout)
 
     return _unimportant_with(evidence, "wangtu2020/figure6", dropout, 1)
 

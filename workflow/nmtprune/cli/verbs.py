@@ -50,7 +50,7 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
     checks.of_run(config, run.chains, run.scored)
     recipes = {}
     for chain in run.chains:
-        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe), "schedules": {}})[
+        schedules = recipes.setdefault(chain.recipe, {**config.recipe(chain.recipe).said, "schedules": {}})[
             "schedules"
         ]
         for ancestor in chain.ancestors():

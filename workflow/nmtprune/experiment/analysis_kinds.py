@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,8 @@ from nmtprune.experiment.step_kinds import dead_rule, prunable
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from nmtprune.experiment.recipe import Importance
 
 # The two rules of workflow/rules/analyses.smk that make several analyses each.
 ON_CPU, ON_GPU = "matrix_analysis", "encoder_analysis"
@@ -76,8 +78,8 @@ class AnalysisKind:
     own_files: Callable[[Config, str], list[Path]] = _no_files
     reads_first_weights: bool = False
     importance: tuple[str, ...] = ()
-    trials: Callable[[int, Mapping[str, Any]], TrialCount] | None = None
-    caption: Callable[[Mapping[str, Any]], str] | None = None
+    trials: Callable[[int, Importance], TrialCount] | None = None
+    caption: Callable[[Importance], str] | None = None
     shared_out: bool = False
 
     @property
@@ -89,10 +91,10 @@ class AnalysisKind:
         """What it depends on besides its model; a parameter of its Snakemake job."""
         read = self.settings(config, chain)
         if self.translates:
-            importance = config.importance(chain.recipe)
+            importance = config.recipe(chain.recipe).importance
             read |= {
                 "scoring": config.scoring(chain.recipe),
-                **{key: importance[key] for key in self.importance},
+                **{key: getattr(importance, key) for key in self.importance},
             }
         return {"version": self.version, **read}
 
@@ -108,24 +110,24 @@ def _senteval(config: Config, task: str) -> list[Path]:
     return list(senteval.files_of(config.task(task), config.data_dir).values())
 
 
-def _ordering(components: int, importance: Mapping[str, Any]) -> TrialCount:
+def _ordering(components: int, importance: Importance) -> TrialCount:
     """Trials of both orders.
 
     Each step of the iterative order tries all components that are left, or those with the best
     likelihoods. Then both orders are translated completely.
     """
-    left = range(components - 1, components - min(importance["group"], components), -1)
-    tried = sum(min(each, importance["candidates"] or each) for each in left)
-    reported = 2 * (importance["group"] + 1)
-    return TrialCount(tried + reported, reported, sum(left) if importance["candidates"] else 0)
+    left = range(components - 1, components - min(importance.group, components), -1)
+    tried = sum(min(each, importance.candidates or each) for each in left)
+    reported = 2 * (importance.group + 1)
+    return TrialCount(tried + reported, reported, sum(left) if importance.candidates else 0)
 
 
-def _order_said(importance: Mapping[str, Any]) -> str:
-    of = f" of the {importance['candidates']} with the best perplexity" if importance["candidates"] else ""
+def _order_said(importance: Importance) -> str:
+    of = f" of the {importance.candidates} with the best perplexity" if importance.candidates else ""
     return (
         f"iterative: at each step the component{of} without which BLEU on the development set is highest is "
         "ablated too, up to "
-        f"{importance['group']}; one-shot: in the order of what each costs alone"
+        f"{importance.group}; one-shot: in the order of what each costs alone"
     )
 
 
@@ -165,7 +167,7 @@ ANALYSIS_KINDS = {
             importance=("beam", "sentences", "clip"),
             trials=lambda components, importance: TrialCount(1 + components),
             caption=lambda importance: (
-                f"contribution: drops clipped at C = {importance['clip']:g} % of the whole model's score, "
+                f"contribution: drops clipped at C = {importance.clip:g} % of the whole model's score, "
                 "over the largest"
             ),
             shared_out=True,
@@ -177,10 +179,10 @@ ANALYSIS_KINDS = {
             "criticality",
             reads_first_weights=True,
             importance=("beam", "sentences", "steps"),
-            trials=lambda components, importance: TrialCount(1 + components * importance["steps"]),
+            trials=lambda components, importance: TrialCount(1 + components * importance.steps),
             caption=lambda importance: (
-                f"criticality: epsilon {importance['epsilon']:g} BLEU, alpha in steps of "
-                f"{1 / importance['steps']:g}"
+                f"criticality: epsilon {importance.epsilon:g} BLEU, alpha in steps of "
+                f"{1 / importance.steps:g}"
             ),
             shared_out=True,
         ),

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nmtprune.experiment import chain as chains
-from nmtprune.experiment import names, paths, schemas, shapes
+from nmtprune.experiment import names, paths, schemas
+from nmtprune.experiment import recipe as recipes
+from nmtprune.experiment.architecture import TRANSFORMERS
 from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
+from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import PeakRate, Schedule, continue_short, resolve
 from nmtprune.experiment.subwords import name_of
 from nmtprune.experiment.validation import validate
@@ -56,43 +59,6 @@ def pooled_sets(names: Iterable[str]) -> list[str]:
     """
     names = list(names)
     return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
-
-
-def _check_architecture(architecture: Mapping[str, Any], subwords: Mapping[str, Any], where: str) -> None:
-    """Check what the schema cannot express about a recipe's architecture; raises UserError."""
-    if "name" not in architecture:
-        raise UserError(f"{where}: architecture: the key `name` is missing, also from what it extends")
-    for key in ("encoder_layers", "decoder_layers"):
-        if key not in architecture:
-            raise UserError(f"{where}: architecture: the key `{key}` is missing, also from what it extends")
-    width, heads = architecture.get("embed_dim"), architecture.get("heads")
-    if width and heads and "head_dim" not in architecture and width % heads:
-        raise UserError(f"{where}: architecture: embed_dim {width} is not a multiple of heads {heads}")
-    for key, owner in (("layer_drop", "transformer"), ("sub_layer_drop", "nmtprune_transformer")):
-        if key in architecture and architecture["name"] != owner:
-            raise UserError(
-                f"{where}: architecture: {key} is for `{owner}`, and the name is `{architecture['name']}`"
-            )
-    layers = architecture.get("encoder_layers"), architecture.get("decoder_layers")
-    if "lstm" in architecture["name"] and layers[0] != layers[1]:
-        raise UserError(
-            f"{where}: architecture: encoder_layers {layers[0]} and decoder_layers {layers[1]} must be "
-            "equal: "
-            "each layer of an LSTM decoder begins with the final state of an encoder layer"
-        )
-    if architecture.get("share_embeddings") == "all" and not subwords.get(
-        "joint_dictionary", subwords["joint"]
-    ):
-        raise UserError(
-            f"{where}: architecture: share_embeddings `all` needs one dictionary for both languages "
-            "(subwords: joint: true)"
-        )
-
-
-def _searched_by_fairseq(recipe: Mapping[str, Any]) -> bool:
-    return recipe.get("decoding", {}).get("engine") == "fairseq" or not shapes.is_transformer(
-        recipe["architecture"]
-    )
 
 
 @dataclass(frozen=True)
@@ -177,33 +143,12 @@ class Config:
         """A task with everything it is distilled from merged in; raises UserError if it is not valid."""
         return self._load("tasks", name)
 
-    def recipe(self, name: str) -> dict[str, Any]:
-        """A recipe with everything it extends merged in; raises UserError if the whole lacks something."""
-        key = ("whole recipes", name)
-        if key not in self._loaded:
-            self._loaded[key] = self._whole_recipe(name)
-        return self._loaded[key]
-
-    def _whole_recipe(self, name: str) -> dict[str, Any]:
-        recipe, where = self._load("recipes", name), self.place("recipes", name)
-        missing = [
-            key for key in ("title", "subwords", "architecture", "prunable", "schedules") if key not in recipe
-        ]
-        if missing:
-            raise UserError(f"{where}: the key `{missing[0]}` is missing, also from what it extends")
-        _check_architecture(recipe["architecture"], recipe["subwords"], str(where))
-        decoding = recipe.get("decoding", {})
-        if decoding.get("shortlist") and _searched_by_fairseq(recipe):
-            raise UserError(
-                f"{where}: decoding: shortlist needs CTranslate2 or ONNX Runtime, and fairseq searches here"
-            )
-        if recipe["architecture"].get("attention") == "none" and recipe.get("decoding", {}).get(
-            "replace_unknowns"
-        ):
-            raise UserError(
-                f"{where}: decoding: replace_unknowns needs attention, and architecture.attention says none"
-            )
-        return recipe
+    def recipe(self, name: str) -> Recipe:
+        """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
+        return self.once(
+            f"recipe {name}",
+            lambda: recipes.whole(self._load("recipes", name), str(self.place("recipes", name))),
+        )
 
     @property
     def preset(self) -> dict[str, Any]:
@@ -303,11 +248,11 @@ class Config:
 
     def _resolved(self, recipe: str, name: str) -> Schedule:
         whole = self.recipe(recipe)
-        schedules = continue_short(whole["schedules"]) | whole["schedules"]
+        schedules = {**continue_short(whole.schedules), **whole.schedules}
         if name not in schedules:
             raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
         where = f"{self.place('recipes', recipe)}: schedules.{name}"
-        stated = merge(whole.get("training", {}), schedules[name])
+        stated = merge(whole.training or {}, schedules[name])
         return resolve(stated, where, None if name == "train" else lambda: self.schedule(recipe, "train"))
 
     def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
@@ -344,7 +289,7 @@ class Config:
         """The subword settings of a chain: those of its recipe, or those of the imported checkpoint."""
         if chain.root.kind.imports:
             return {"type": "given", "name": chain.root["name"], **self._given(chain.root["name"])}
-        return self.recipe(chain.recipe)["subwords"]
+        return dict(self.recipe(chain.recipe).subwords)
 
     def data_folder(self, chain: Chain) -> Path:
         """The folder of a chain's data in subwords."""
@@ -392,17 +337,8 @@ class Config:
             schedule = self.schedule(chain.recipe, step.schedule)
             values["schedule"] = schedule.said
             if schedule.select == "bleu":
-                values["decoding"] = recipe.get("decoding", {})
+                values["decoding"] = recipe.decoding.said
         return values | step.kind.settings(self, chain)
-
-    def lasso(self, recipe: str) -> dict[str, Any]:
-        """A recipe's settings of the group lasso, with the schema's defaults."""
-        return _defaults_of("recipe", "lasso") | self.recipe(recipe).get("lasso", {})
-
-    def importance(self, recipe: str) -> dict[str, Any]:
-        """A recipe's settings for the importance of components, with defaults; `beam` is resolved."""
-        said = _defaults_of("recipe", "importance") | self.recipe(recipe).get("importance", {})
-        return said | {"beam": said["beam"] or self.search(recipe).get("beam", 5)}
 
     def scoring(self, recipe: str) -> dict[str, Any]:
         """What scores depend on besides model and text.
@@ -412,16 +348,8 @@ class Config:
         whole = self.recipe(recipe)
         return {
             "version": SCORING_VERSION,
-            "decoding": whole.get("decoding", {}),
-            "prunable": whole["prunable"],
-        }
-
-    def search(self, recipe: str) -> dict[str, Any]:
-        """A recipe's settings of the search for hypotheses, without engine and shortlist."""
-        return {
-            key: value
-            for key, value in self.recipe(recipe).get("decoding", {}).items()
-            if key not in ("engine", "shortlist", "frequent")
+            "decoding": whole.decoding.said,
+            "prunable": whole.prunable.said,
         }
 
     def translates_on_gpu(self, recipe: str) -> bool:
@@ -429,16 +357,17 @@ class Config:
 
         fairseq does so if trainings do; CTranslate2 and ONNX Runtime only with `device: cuda`.
         """
-        return self.settings["device"] == "cuda" or _searched_by_fairseq(self.recipe(recipe))
+        return self.settings["device"] == "cuda" or self.recipe(recipe).searched_by_fairseq
 
     def shortlist(self, chain: Chain) -> Path | None:
         """The lexical shortlist that a chain's models translate with, or None.
 
         Without a shortlist, all target pieces are candidates.
         """
-        decoding = _defaults_of("recipe", "decoding") | self.recipe(chain.recipe).get("decoding", {})
-        top = decoding.get("shortlist")
-        return paths.shortlist(self.data_folder(chain), top, decoding["frequent"]) if top else None
+        decoding = self.recipe(chain.recipe).decoding
+        if not decoding.shortlist:
+            return None
+        return paths.shortlist(self.data_folder(chain), decoding.shortlist, decoding.frequent)
 
     def references(self, task: str, split: str) -> list[Path]:
         """The files of a set's references: its target side, and the further ones of a test set."""
@@ -457,7 +386,7 @@ class Config:
             key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")
         }
         if distilled := self.distilled(task):
-            said |= {"distilled": distilled, "decoding": self.recipe(distilled["recipe"]).get("decoding", {})}
+            said |= {"distilled": distilled, "decoding": self.recipe(distilled["recipe"]).decoding.said}
         return said
 
     def distilled(self, task: str) -> dict[str, Any]:
@@ -519,24 +448,14 @@ class Config:
 
         The recipe's architecture is not checked for an import, which brings its own.
         """
-        step, architecture = chain.last, self.recipe(chain.recipe)["architecture"]
-        if step.kind.of_transformers and not (chain.root.kind.imports or shapes.is_transformer(architecture)):
+        step, architecture = chain.last, self.recipe(chain.recipe).architecture
+        if step.kind.of_transformers and not (chain.root.kind.imports or architecture.is_transformer):
             return (
                 f"`{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture "
-                f"`{architecture['name']}`; "
-                f"valid: {', '.join(shapes.TRANSFORMERS)}"
+                f"`{architecture.name}`; "
+                f"valid: {', '.join(TRANSFORMERS)}"
             )
         return step.kind.misfit(self, chain)
-
-    def classes(self, recipe: str) -> list[str]:
-        """The prunable weight classes of a recipe's model, as steps spell them."""
-        from nmtprune.experiment.weight_classes import EMBEDDINGS, class_names, spelt
-
-        whole = self.recipe(recipe)
-        counted = whole["prunable"]["embeddings"] == "in"
-        return [
-            spelt(name) for name in class_names(whole["architecture"]) if counted or name not in EMBEDDINGS
-        ]
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings among `keys` that config.yaml does not give, as `--set key=value` for a shell line."""

@@ -127,11 +127,7 @@ def dense_parent(config: Config, chain: Chain) -> Chain:
     follow it. A chain that is trained under a lasso is compared with the recipe's `train`, since it
     begins with a short pretraining.
     """
-    if (
-        _is_regularised(chain)
-        and chain.root.kind.trains
-        and "train" in config.recipe(chain.recipe)["schedules"]
-    ):
+    if _is_regularised(chain) and chain.root.kind.trains and "train" in config.recipe(chain.recipe).schedules:
         return _with(chain, "train")
     first = 1
     while first < len(chain.steps) - 1 and chain.steps[first].kind.continues:
@@ -149,7 +145,7 @@ def _controls(config: Config, parent: Chain, chains: list[Chain]) -> list[Chain]
     others = [chain for chain in chains if chain.steps != parent.steps]
     matched = [control for chain in others if (control := control_of(config, parent, chain))]
     if others and not matched:
-        schedules = config.recipe(parent.recipe)["schedules"]
+        schedules = config.recipe(parent.recipe).schedules
         matched = [_with(parent, _text(parent), name) for name in PLATEAU_CONTROLS if name in schedules][:1]
     return list(dict.fromkeys(matched))
 
@@ -169,7 +165,7 @@ def control_of(config: Config, parent: Chain, chain: Chain) -> Chain | None:
     variants = {step.get("variant") for step in after if step.kind.trains}
     names = [
         name
-        for name in config.recipe(chain.recipe)["schedules"]
+        for name in config.recipe(chain.recipe).schedules
         if name == "continue" or name.startswith("continue-")
     ]
     candidates = [

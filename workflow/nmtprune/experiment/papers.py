@@ -9,7 +9,7 @@ import functools
 import itertools
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,14 +269,14 @@ def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
     stated = config.task(task)
     pairs = stated.get("sample", {}).get("pairs") or (config.distilled(task) or {}).get("sample")
     said = "All" if pairs is None else f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}"
-    return {**config.recipe(recipe)["architecture"], "pairs": said}
+    return {**config.recipe(recipe).architecture.said, "pairs": said}
 
 
 def _points(
     row: Mapping[str, Any],
     grid: Mapping[str, Any],
     facts: Mapping[str, Any],
-    classes: Callable[[], list[str]],
+    classes: list[str],
 ) -> list[dict[str, Any]]:
     """The values of the grid variables that a stated row names in braces; one empty point if it names none.
 
@@ -286,7 +286,7 @@ def _points(
     variables = [name for name in _fields(row["label"] + row["chain"]) if name in grid or name not in facts]
     if unknown := [variable for variable in variables if variable not in grid]:
         raise UserError(f"unknown grid variable `{unknown[0]}`; {suggest(unknown[0], grid)}")
-    spans = [classes() if grid[variable] == "classes" else grid[variable] for variable in variables]
+    spans = [classes if grid[variable] == "classes" else grid[variable] for variable in variables]
     return [dict(zip(variables, values, strict=True)) for values in itertools.product(*spans)]
 
 
@@ -373,7 +373,7 @@ def _resolved(
             said = row.get("seed", config.seeds_of(paper_name, name))
             seeds = said if isinstance(said, list) else [said]
             facts = _facts(config, task, recipe)
-            for values in _points(row, grid, facts, functools.partial(config.classes, recipe)):
+            for values in _points(row, grid, facts, config.recipe(recipe).prunable_classes):
                 steps = chain.parse_steps(row["chain"].format(**values))
                 chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
                 config.check(chains[0])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nmtprune.experiment import schemas
+
+_DEFAULTS = schemas.defaults("recipe#/properties/decoding")
+
 
 @dataclass(frozen=True)
 class Search:
@@ -16,11 +20,11 @@ class Search:
     spelling. Luong et al. (2015, 4.1) look that word up in a dictionary first; here it is always copied.
     """
 
-    beam: int = 5
-    length_penalty: float = 1.0
-    max_len_a: float = 0.0
-    max_len_b: int = 200
-    replace_unknowns: bool = False
+    beam: int = _DEFAULTS["beam"]
+    length_penalty: float = _DEFAULTS["length_penalty"]
+    max_len_a: float = _DEFAULTS["max_len_a"]
+    max_len_b: int = _DEFAULTS["max_len_b"]
+    replace_unknowns: bool = _DEFAULTS["replace_unknowns"]
 
     def max_length(self, source_length: int) -> int:
         """The most pieces of a hypothesis for a source of `source_length` pieces."""

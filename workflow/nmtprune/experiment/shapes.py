@@ -8,38 +8,16 @@ PyTorch is needed here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 Shape = dict[str, list[dict[str, int]]]
 
 SIDES = ("encoder", "decoder")
 FFN, ATTENTION = ("ffn",), ("self", "cross")
-TRANSFORMERS = ("transformer", "nmtprune_transformer")
 
 
 def read(text: str | None) -> Shape | None:
     """A shape from its JSON; None for a model without a shape, such as an LSTM."""
     return (json.loads(text) or None) if text else None
-
-
-def is_transformer(architecture: Mapping[str, Any]) -> bool:
-    """Whether a recipe's architecture is a Transformer, fairseq's own or a student."""
-    return architecture["name"] in TRANSFORMERS
-
-
-def uniform(architecture: Mapping[str, Any]) -> Shape | None:
-    """The initial shape of a recipe's architecture; None if it is not a Transformer."""
-    if not is_transformer(architecture) or "ffn_dim" not in architecture:
-        return None
-    layer = {"ffn": architecture["ffn_dim"], "self": architecture["heads"]}
-    decoder = {**layer, "cross": architecture["heads"]}
-    if architecture.get("decoder_self") == "ssru":
-        decoder.pop("self")
-    return {
-        "encoder": [layer] * architecture["encoder_layers"],
-        "decoder": [decoder] * architecture["decoder_layers"],
-    }
 
 
 def widths(shape: Shape, tied_decoder: bool = False) -> dict[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmtprune.experiment import paths, shapes
+from nmtprune.experiment import paths
 from nmtprune.experiment.components import of_shape, read_component
 from nmtprune.foundation.errors import suggest
 from nmtprune.foundation.known import known
@@ -184,14 +184,14 @@ def _of_known_architecture(
 @_of_known_architecture
 def _has_class(config: Config, chain: Chain) -> str | None:
     only = chain.last.get("class")
-    if only is None or only in (valid := config.classes(chain.recipe)):
+    if only is None or only in (valid := config.recipe(chain.recipe).prunable_classes):
         return None
     return f"recipe `{chain.recipe}` has no weight class `{only}`; {suggest(only, valid)}"
 
 
 @_of_known_architecture
 def _has_components(config: Config, chain: Chain) -> str | None:
-    shape = shapes.uniform(config.recipe(chain.recipe)["architecture"])
+    shape = config.recipe(chain.recipe).architecture.shape
     valid = list(map(str, of_shape(shape))) if shape else []
     unknown = [name for name in chain.last["components"].split("+") if name not in valid] if shape else []
     return (
@@ -203,7 +203,7 @@ def _has_components(config: Config, chain: Chain) -> str | None:
 
 @_of_known_architecture
 def _orders_enough(config: Config, chain: Chain) -> str | None:
-    most = config.importance(chain.recipe)["group"]
+    most = config.recipe(chain.recipe).importance.group
     if int(chain.last["count"]) <= most:
         return None
     return f"`{chain.last}` takes more components than `importance.group` of recipe `{chain.recipe}`: {most}"
@@ -211,17 +211,14 @@ def _orders_enough(config: Config, chain: Chain) -> str | None:
 
 @_of_known_architecture
 def _has_own_layers(config: Config, chain: Chain) -> str | None:
-    tied = config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers")
+    tied = config.recipe(chain.recipe).architecture.tied_decoder_layers
     why = f"`{chain.last}` needs decoder layers of their own, and those of recipe `{chain.recipe}` are tied"
     return _orders_enough(config, chain) or (why if tied else None)
 
 
 @_of_known_architecture
 def _is_known_to_engine(config: Config, chain: Chain) -> str | None:
-    if (
-        chain.last["engine"] != "ctranslate2"
-        or config.recipe(chain.recipe)["architecture"].get("decoder_self") != "ssru"
-    ):
+    if chain.last["engine"] != "ctranslate2" or not config.recipe(chain.recipe).architecture.has_ssru:
         return None
     return f"CTranslate2 does not know the SSRU of recipe `{chain.recipe}`; valid: int8-onnx"
 
@@ -284,23 +281,23 @@ def _weights_of_first_model(chain: Chain) -> list[Path]:
 
 
 def _drawn(config: Config, chain: Chain) -> dict[str, Any]:
-    return {"architecture": config.recipe(chain.recipe)["architecture"], "seed": chain.seed}
+    return {"architecture": config.recipe(chain.recipe).architecture.said, "seed": chain.seed}
 
 
 def prunable(config: Config, chain: Chain) -> dict[str, Any]:
     """Which weights of a recipe's model a pruning percentage counts."""
-    return {"prunable": config.recipe(chain.recipe)["prunable"]}
+    return {"prunable": config.recipe(chain.recipe).prunable.said}
 
 
 def dead_rule(config: Config, chain: Chain) -> dict[str, Any]:
     """The rule for dead groups in a recipe's model."""
-    return {key: value for key, value in config.lasso(chain.recipe).items() if key in DEAD_RULE}
+    lasso = config.recipe(chain.recipe).lasso.whole
+    return {key: value for key, value in lasso.items() if key in DEAD_RULE}
 
 
 def _shrinking(config: Config, chain: Chain) -> dict[str, Any]:
-    return {
-        "lasso": {key: value for key, value in config.lasso(chain.recipe).items() if key not in DEAD_RULE}
-    }
+    lasso = config.recipe(chain.recipe).lasso.whole
+    return {"lasso": {key: value for key, value in lasso.items() if key not in DEAD_RULE}}
 
 
 def _checkpoint(config: Config, chain: Chain) -> dict[str, Path]:

@@ -51,7 +51,7 @@ def export(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"export: `{folder}` is there already; name a new folder")
     identity = manifest.read(paths.manifest(chain))["digest"]
-    model, search = of_chain(config, chain), Search(**config.search(chain.recipe))
+    model, search = of_chain(config, chain), config.recipe(chain.recipe).decoding.search
     engine = _engine(chain, model, search, engine)
     precision = precision or ("int8" if chain.quantised_for == engine else "float32")
     if precision not in PRECISIONS:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from nmtprune.experiment.architecture import Architecture
 from nmtprune.experiment.schedule import Schedule
 
 _LAYERS = {"encoder_layers": ["encoder-layers"], "decoder_layers": ["decoder-layers"], "dropout": ["dropout"]}
@@ -48,28 +47,28 @@ _KERNELS = (3, 7, 15, 31)
 SHARED = {"none": [], "target": ["--share-decoder-input-output-embed"], "all": ["--share-all-embeddings"]}
 
 
-def of_architecture(architecture: Mapping[str, Any]) -> list[str]:
+def of_architecture(architecture: Architecture) -> list[str]:
     """The options of fairseq for an architecture.
 
     Settings that the recipe omits have the defaults of `--arch`.
     """
-    name = architecture["name"]
-    if name == "nmtprune_transformer" and {"embed_dim", "heads"} <= architecture.keys():
+    name, said = architecture.name, architecture.said
+    if name == "nmtprune_transformer" and architecture.embed_dim and architecture.heads:
         # stored in the checkpoint, since pruning may leave no layer with all its heads
-        architecture = {"head_dim": architecture["embed_dim"] // architecture["heads"], **architecture}
-    options = ["--arch", name, *SHARED[architecture.get("share_embeddings", "none")]]
-    if architecture.get("norm") == "pre":
+        said = {"head_dim": architecture.embed_dim // architecture.heads, **said}
+    options = ["--arch", name, *SHARED[architecture.share_embeddings]]
+    if architecture.norm == "pre":
         options += ["--encoder-normalize-before", "--decoder-normalize-before"]
-    if architecture.get("tied_decoder_layers"):
+    if architecture.tied_decoder_layers:
         options += ["--tied-decoder-layers"]
     for key, flags in OPTIONS[name].items():
-        if key in architecture:
-            options += [part for flag in flags for part in (f"--{flag}", str(architecture[key]))]
+        if key in said:
+            options += [part for flag in flags for part in (f"--{flag}", str(said[key]))]
     if name.startswith("lightconv"):
-        for side in ("encoder", "decoder"):
-            if layers := architecture.get(f"{side}_layers"):
-                kernels = [_KERNELS[min(layer, len(_KERNELS) - 1)] for layer in range(layers)]
-                options += [f"--{side}-kernel-size-list", str(kernels)]
+        sides = {"encoder": architecture.encoder_layers, "decoder": architecture.decoder_layers}
+        for side, layers in sides.items():
+            kernels = [_KERNELS[min(layer, len(_KERNELS) - 1)] for layer in range(layers)]
+            options += [f"--{side}-kernel-size-list", str(kernels)]
     return options
 
 

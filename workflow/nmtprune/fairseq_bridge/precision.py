@@ -63,7 +63,7 @@ def of_schedule(config: Config, recipe: str, schedule: str) -> Precision:
     return decide(
         asked,
         "cuda" if devices.on_gpu(config.settings["device"]) else "cpu",
-        config.recipe(recipe)["architecture"]["name"],
+        config.recipe(recipe).architecture.name,
     )
 
 

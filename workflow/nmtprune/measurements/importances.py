@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from nmtprune.analysis.importance import Importance, by_sentences, criticalities, criticalities_by_sentences
+from nmtprune.experiment import recipe as recipes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import KINDS, read_component
 from nmtprune.experiment.metrics import METRICS
@@ -33,7 +32,7 @@ def importance(row: Row, metric: str, measured: Measured) -> Importance | None:
     ]
     if not analyses:
         return None
-    settings = measured.config.importance(row.first.recipe)
+    settings = measured.config.recipe(row.first.recipe).importance
     values = pd.DataFrame([_values(numbers, metric, settings) for _, numbers in analyses])
     components = tuple(sorted(values.columns, key=place))
     replicates = [
@@ -50,7 +49,7 @@ def place(component: str) -> tuple[int, int]:
     return list(KINDS).index(kind), layer
 
 
-def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
+def _values(numbers: pd.DataFrame, metric: str, settings: recipes.Importance) -> pd.Series:
     """The importance of each component of one model, from the numbers of its analysis."""
     intact, changed = numbers[numbers["component"] == "none"], numbers[numbers["component"] != "none"]
     if metric in CONTRIBUTIONS:
@@ -62,7 +61,7 @@ def _values(numbers: pd.DataFrame, metric: str, settings: Mapping) -> pd.Series:
         by_alpha = pd.concat(
             [group.set_index("alpha")["bleu"].drop(1.0, errors="ignore"), pd.Series({1.0: baseline})]
         )
-        values[component] = criticalities(baseline, by_alpha, settings["epsilon"])[which]
+        values[component] = criticalities(baseline, by_alpha, settings.epsilon)[which]
     return pd.Series(values, dtype=float)
 
 
@@ -71,7 +70,7 @@ def _replicates(
     numbers: pd.DataFrame,
     metric: str,
     components: tuple[str, ...],
-    settings: Mapping,
+    settings: recipes.Importance,
     measured: Measured,
 ) -> np.ndarray | None:
     """[samples, components]: importances on bootstrap samples of sentences.
@@ -84,13 +83,13 @@ def _replicates(
     if metric in CRITICALITIES:
         rows = numbers.reset_index(drop=True)
         drawn = criticalities_by_sentences(
-            arrays["bleu"], rows["component"], rows["alpha"], settings["epsilon"], metric == CRITICALITIES[1]
+            arrays["bleu"], rows["component"], rows["alpha"], settings.epsilon, metric == CRITICALITIES[1]
         )
         return drawn[list(components)].to_numpy()
     if metric == "contribution":
-        drawn = by_sentences(arrays["bleu"], settings["clip"])
+        drawn = by_sentences(arrays["bleu"], settings.clip)
     else:
         statistics = np.concatenate([likelihood_statistics(nll, arrays["tokens"]) for nll in arrays["nll"]])
-        drawn = by_sentences(statistics, settings["clip"], score=lambda sums: -nll_per_token(sums))
+        drawn = by_sentences(statistics, settings.clip, score=lambda sums: -nll_per_token(sums))
     named = pd.DataFrame(drawn, columns=numbers["component"].iloc[1:])
     return named.reindex(columns=list(components)).to_numpy()

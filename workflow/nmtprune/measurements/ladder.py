@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.experiment.papers import Item, Row
+from nmtprune.foundation.known import known
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.spare import is_bound, spare
 
@@ -25,7 +26,7 @@ def families(item: Item) -> list[tuple[Row, str, dict[float, Row]]]:
 
 def width(row: Row, measured: Measured) -> int:
     """The model dimension of a row's recipe."""
-    return measured.config.recipe(row.first.recipe)["architecture"]["embed_dim"]
+    return known(measured.config.recipe(row.first.recipe).architecture.embed_dim)
 
 
 def ladder(item: Item, measured: Measured) -> pd.DataFrame:

@@ -123,10 +123,10 @@ class Measured:
 
     def sparsity(self, chain: Chain, parts: tuple[str, ...]) -> float | None:
         """The share of units or heads of its recipe's shape that a model lacks, in percent."""
-        architecture, shape = self.config.recipe(chain.recipe)["architecture"], self.shape(chain)
-        dense = shapes.uniform(architecture)
+        architecture, shape = self.config.recipe(chain.recipe).architecture, self.shape(chain)
+        dense = architecture.shape
         return (
-            shapes.sparsity(shape, dense, parts, architecture.get("tied_decoder_layers", False))
+            shapes.sparsity(shape, dense, parts, architecture.tied_decoder_layers)
             if shape and dense
             else None
         )
@@ -141,7 +141,7 @@ class Measured:
         Tied decoder layers count as one.
         """
         shape = self.shape(chain)
-        tied = self.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
+        tied = self.config.recipe(chain.recipe).architecture.tied_decoder_layers
         return shapes.widths(shape, tied) if shape else {}
 
     def speeds(self, chain: Chain) -> list[dict[str, str]]:

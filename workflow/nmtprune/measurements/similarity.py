@@ -61,7 +61,7 @@ def similar(chain: Chain, measured: Measured) -> Similar | None:
     )
     if similarity is None or contribution is None or order is None:
         return None
-    k = measured.config.importance(chain.recipe)["group"]
+    k = measured.config.recipe(chain.recipe).importance.group
     names = important(contribution, k), unimportant(order, k)
     groups: dict[str, list[str]] = dict(zip(GROUPS, names, strict=True))
     return Similar(similarity.set_index("component")["pwcca"], groups)

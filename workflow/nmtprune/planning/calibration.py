@@ -24,7 +24,7 @@ from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.parameter_count import parameters
+from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import Schedule
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation.errors import UserError
@@ -67,11 +67,11 @@ def identity(config: Config, chain: Chain, gpu: bool, pieces: float) -> str:
     batch = {key: schedule.whole[key] for key in ("batch_tokens", "batch_sentences", "optimizer")}
     batch["precision"] = precision.of_schedule(config, chain.recipe, chain.root.schedule).used
     settings = [
-        recipe["architecture"],
-        recipe["subwords"],
+        recipe.architecture.said,
+        recipe.subwords,
         batch,
-        recipe.get("decoding"),
-        config.importance(chain.recipe)["beam"],
+        recipe.said.get("decoding"),
+        recipe.importance.beam,
     ]
     return digest([settings, gpu, round(pieces), os.cpu_count()])
 
@@ -199,14 +199,14 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     from nmtprune.translation.opening import open_engine
 
     recipe, schedule = config.recipe(chain.recipe), config.schedule(chain.recipe, chain.root.schedule)
-    types = recipe["subwords"].get("size") or 1000
+    types = recipe.subwords["size"]
     for side in ("source", "target"):
         (folder / f"dict.{side}.txt").write_text("".join(f"piece{number} 1\n" for number in range(types)))
     clock = _clock(config.settings["device"])
 
     began = clock()
     cfg = session.configuration(
-        arguments.of_architecture(recipe["architecture"]),
+        arguments.of_architecture(recipe.architecture),
         schedule.altered(accumulate=1),
         [*arguments.of_data(folder, "source", "target"), "--save-dir", str(folder)],
         1,
@@ -235,19 +235,17 @@ def _measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibra
     )
     names, random_of = model.target_dictionary[4:], random.Random(1)
     search = replace(
-        Search(**config.search(chain.recipe)), max_len_a=0.0, max_len_b=pieces
+        recipe.decoding.search, max_len_a=0.0, max_len_b=pieces
     )  # an untrained model does not stop by itself
     weights = sum(tensor.numel() for tensor in model.weights.values())
     count = max(4, min(SENTENCES, int(OPERATIONS / (2 * weights * pieces * search.beam))))
     sources, targets = ([random_of.choices(names, k=pieces - 1) for _ in range(count)] for _ in range(2))
     began = clock()
-    engine = open_engine(
-        model, recipe.get("decoding", {}).get("engine", "auto"), device=config.settings["device"]
-    )
+    engine = open_engine(model, recipe.decoding.engine, device=config.settings["device"])
     engine.translate(sources[:1], Search(beam=1), 2)
     opened = clock() - began
     decode = _each(lambda: translate(engine, sources, search), clock, 2) / count
-    beam = config.importance(chain.recipe)["beam"]
+    beam = recipe.importance.beam
     trial = (
         decode
         if beam == search.beam
@@ -284,12 +282,12 @@ def _each(work: Callable[[], Any], clock: Callable[[], float], times: int) -> fl
     return counted[len(counted) // 2]
 
 
-def _sentences(recipe: dict[str, Any], schedule: Schedule, types: int, pieces: int) -> tuple[int, float]:
+def _sentences(recipe: Recipe, schedule: Schedule, types: int, pieces: int) -> tuple[int, float]:
     """How many sentences of a batch are timed, and their share of the batch."""
     whole = max(1, schedule.batch_tokens // pieces)
     if schedule.batch_sentences:
         whole = min(whole, schedule.batch_sentences)
-    weights = parameters(recipe["architecture"], (types, types))
+    weights = recipe.architecture.parameter_count((types, types))
     tried = max(1, min(whole, int(OPERATIONS / (6 * (weights or 1) * pieces))))
     return tried, tried / whole
 

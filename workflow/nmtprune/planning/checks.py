@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nmtprune.data import corpus
 from nmtprune.data.subwords import segmenter
-from nmtprune.experiment import paths, shapes
+from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
@@ -53,7 +53,7 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
     for recipe in sorted({chain.recipe for chain in scored if not chain.root.kind.imports}):
         _decoding(config, recipe)
     for chain in scored:
-        if chain.quantised_for == "onnx" and config.search(chain.recipe).get("replace_unknowns"):
+        if chain.quantised_for == "onnx" and config.recipe(chain.recipe).decoding.replace_unknowns:
             raise UserError(
                 f"chain `{chain}`: ONNX Runtime does not replace unknown words, as recipe `{chain.recipe}` "
                 "asks; valid: int8-ctranslate2"
@@ -113,25 +113,24 @@ def _training(config: Config, chain: Chain) -> None:
 
 def _decoding(config: Config, recipe: str) -> None:
     """Raises UserError if no engine can decode the models of a recipe as the recipe asks."""
-    settings, where = config.recipe(recipe), f"{config.place('recipes', recipe)}: decoding"
-    decoding, architecture = settings.get("decoding", {}), settings["architecture"]
-    engine = decoding.get("engine", "auto")
-    if engine in ("ctranslate2", "onnx") and not shapes.is_transformer(architecture):
+    where = f"{config.place('recipes', recipe)}: decoding"
+    decoding, architecture = config.recipe(recipe).decoding, config.recipe(recipe).architecture
+    engine = decoding.engine
+    if engine in ("ctranslate2", "onnx") and not architecture.is_transformer:
         raise UserError(
             f"{where}: engine `{engine}` runs only Transformers, and the recipe has "
-            f"`{architecture['name']}`; valid: auto, fairseq"
+            f"`{architecture.name}`; valid: auto, fairseq"
         )
-    if engine == "ctranslate2" and architecture.get("decoder_self") == "ssru":
+    if engine == "ctranslate2" and architecture.has_ssru:
         raise UserError(
             f"{where}: engine `ctranslate2` does not support the recipe's SSRU; valid: auto, onnx, fairseq"
         )
-    replaces = decoding.get("replace_unknowns")
-    if replaces and (engine == "onnx" or (engine == "auto" and architecture.get("decoder_self") == "ssru")):
+    if decoding.replace_unknowns and (engine == "onnx" or (engine == "auto" and architecture.has_ssru)):
         raise UserError(
             f"{where}: ONNX Runtime, which would run this recipe, does not support replace_unknowns; valid: "
             "engine fairseq"
         )
-    if decoding.get("shortlist"):
+    if decoding.shortlist:
         _library("shortlist", where)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain, parse_step
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.parameter_count import parameters
 from nmtprune.experiment.run import Run
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
@@ -184,10 +183,10 @@ class Sizes:
         if chain.root.kind.imports:
             return Path(self.config.imported(chain.root["name"])["checkpoint"]).stat().st_size
         recipe = self.config.recipe(chain.recipe)
-        size = recipe["subwords"].get("size")
+        size = recipe.subwords["size"]
         if not size:
             return None
-        count = parameters(recipe["architecture"], (size, size))
+        count = recipe.architecture.parameter_count((size, size))
         return None if count is None else BYTES_A_WEIGHT * count
 
     def left_by(self, job: Job) -> int | None:

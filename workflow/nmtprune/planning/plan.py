@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmtprune.experiment import paths, shapes
+from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.components import of_shape
@@ -286,7 +286,7 @@ class Estimates:
         if sources.assumed:
             return None
         sentences = min(sources.sentences("train"), settings["sample"] or math.inf)
-        beam = self.config.search(settings["recipe"]).get("beam", settings["beam"])
+        beam = self.config.recipe(settings["recipe"]).decoding.beam
         return parts.open + len(settings["seeds"]) * sentences * parts.decode * settings["beam"] / beam
 
     def _training(self, job: Job, parts: Calibration) -> float:
@@ -303,17 +303,17 @@ class Estimates:
 
     def _trials(self, job: Job, parts: Calibration) -> float | None:
         """The seconds of an analysis' trials, or of one shard of them; None if the components are unknown."""
-        shape = shapes.uniform(self.config.recipe(job.chain.recipe)["architecture"])
+        shape = self.config.recipe(job.chain.recipe).architecture.shape
         if not shape:
             return None
-        settings, components = self.config.importance(job.chain.recipe), len(of_shape(shape))
+        importance, components = self.config.recipe(job.chain.recipe).importance, len(of_shape(shape))
         task = self.task(job.task)
         dev, main = (
-            min(task.sentences(each), settings["sentences"] or math.inf) for each in ("dev", task.tests[0])
+            min(task.sentences(each), importance.sentences or math.inf) for each in ("dev", task.tests[0])
         )
         translated, count = (
             parts.trial + parts.likelihood,
-            ANALYSIS_KINDS[job.does].trials(components, settings),
+            ANALYSIS_KINDS[job.does].trials(components, importance),
         )
         seconds = count.on_dev * (parts.open + dev * translated) + count.on_test * main * translated
         seconds += count.by_likelihood * dev * parts.likelihood

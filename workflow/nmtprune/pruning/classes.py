@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nmtprune.experiment.weight_classes import EMBEDDINGS
+from nmtprune.experiment.architecture import EMBEDDINGS
 
 # Patterns of parameter names, each with its weight class (See et al. 2016, section 3.2, figure 2); the first
 # match counts. T: transformer and our student, C: lightconv, R: fairseq's lstm_luong (RNNSearch), L: our

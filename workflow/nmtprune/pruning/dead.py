@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nmtprune.experiment.recipe import Lasso
 from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.pruning.groups import (
     GroupSet,
@@ -27,7 +27,7 @@ SMALL = 0.1  # share of the mean norm of the larger half; smaller hidden units a
 
 
 def rule_of(
-    settings: Mapping[str, Any],
+    lasso: Lasso,
     parameters: Mapping[str, Tensor],
     kind: str,
     where: str,
@@ -46,10 +46,10 @@ def rule_of(
     """
     if (percent := sparsity_sought(strength)) is not None:
         return by_percent(percent)
-    if settings["dead"] == "gap":
+    if lasso.dead == "gap":
         return functools.partial(by_cut, cuts=gap_cuts(parameters, kind, where, head_dim))
     return functools.partial(
-        by_squares if settings["dead"] == "squares" else by_threshold, threshold=settings["threshold"]
+        by_squares if lasso.dead == "squares" else by_threshold, threshold=lasso.threshold
     )
 
 

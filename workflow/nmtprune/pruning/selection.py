@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nmtprune.experiment.architecture import spelt
 from nmtprune.experiment.chain import Step
 from nmtprune.experiment.components import read_component
-from nmtprune.experiment.weight_classes import spelt
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.classes import class_of, prunable
 from nmtprune.pruning.components import ablation

@@ -151,10 +151,10 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
     about = item.about
 
     def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
-        titles = measured.config.task if kind == "tasks" else measured.config.recipe
+        config = measured.config
         words = []
         for theirs, ours in pairs:
-            title = titles(ours)["title"]
+            title = config.task(ours)["title"] if kind == "tasks" else config.recipe(ours).title
             what = title if title == ours or len(pairs) > MANY else f"{title}, {kind.rstrip('s')} {ours}"
             words.append(what if ours == theirs else f"{what}, for {about[kind][theirs]}")
         return "; ".join(_distinct(words))
@@ -204,7 +204,7 @@ def _rejuvenation(item: Item, measured: Measured) -> list[str]:
     There is no such sentence if no row is rejuvenated.
     """
     recipes = _distinct(recipe for recipe, _ in _steps(item, "initialisation"))
-    schedules = {name for recipe in recipes for name in measured.config.recipe(recipe)["schedules"]}
+    schedules = {name for recipe in recipes for name in measured.config.recipe(recipe).schedules}
     readings = [
         f"The paper does not state the rate of retraining: here it is {here}, and in the schedules `-{name}` "
         f"it is {there}."
@@ -422,7 +422,7 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
     """What percentages of pruning refer to; nothing if the item has no pruned model."""
     pruned = [row for row in item.rows if any(step.get("scheme") for step in row.first.steps)]
     recipes = _distinct(row.first.recipe for row in pruned)
-    settings = {recipe: measured.config.recipe(recipe)["prunable"]["embeddings"] for recipe in recipes}
+    settings = {recipe: measured.config.recipe(recipe).prunable.embeddings for recipe in recipes}
     says = {
         "in": "all weight matrices, embeddings and output projection included",
         "out": "all weight matrices but embeddings and output projection",
@@ -446,9 +446,7 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
 def _norms(item: Item, measured: Measured) -> list[str]:
     """The recipes whose layer norms are in another place than in the papers."""
     before = [
-        recipe
-        for recipe in _recipes(item)
-        if measured.config.recipe(recipe)["architecture"].get("norm") == "pre"
+        recipe for recipe in _recipes(item) if measured.config.recipe(recipe).architecture.norm == "pre"
     ]
     return (
         [
@@ -555,15 +553,12 @@ def _lasso(item: Item, measured: Measured) -> list[str]:
             if step.get("lambda")
         ]
         if steps:
-            settings = measured.config.lasso(recipe)
-            words = settings["reference_words"]
+            lasso = measured.config.recipe(recipe).lasso
+            words = lasso.reference_words
             of = f"per {words:,} target words" if words else "over the batch"
-            scaled = (
-                "each group times the root of its size" if settings["gamma"] == "sqrt" else "groups unscaled"
-            )
+            scaled = "each group times the root of its size" if lasso.gamma == "sqrt" else "groups unscaled"
             by_text.setdefault(
-                f"λ {of}, {scaled}; dead groups are those "
-                f"{DEAD[settings['dead']].format(settings['threshold'])}",
+                f"λ {of}, {scaled}; dead groups are those {DEAD[lasso.dead].format(lasso.threshold)}",
                 [],
             ).append(recipe)
             sought |= any(sparsity_sought(step["lambda"]) is not None for step in steps)
@@ -592,12 +587,12 @@ def _importance(item: Item, measured: Measured) -> list[str]:
     shown = [kind for kind in ANALYSIS_KINDS.values() if kind.name in item.reads and kind.translates]
     by_text: dict[str, list[str]] = {}
     for recipe in _recipes(item):
-        settings = measured.config.importance(recipe)
+        importance = measured.config.recipe(recipe).importance
         phrases = []
         if shown:
             some = (
-                f"at most {settings['sentences']:,} sentences, evenly spaced, of"
-                if settings["sentences"]
+                f"at most {importance.sentences:,} sentences, evenly spaced, of"
+                if importance.sentences
                 else "all of"
             )
             sets = (
@@ -606,9 +601,9 @@ def _importance(item: Item, measured: Measured) -> list[str]:
                 else "the development set"
             )
             phrases.append(
-                f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {settings['beam']}"
+                f"on {some} {sets}{_engines(item, recipe, item.reads, measured)}, beam {importance.beam}"
             )
-        phrases += [kind.caption(settings) for kind in shown if kind.caption]
+        phrases += [kind.caption(importance) for kind in shown if kind.caption]
         if phrases:
             by_text.setdefault("; ".join(phrases), []).append(recipe)
     if len(by_text) == 1:

@@ -269,7 +269,7 @@ def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, 
     ]
     tasks = {about["tasks"][row.paper_task]: config.task(row.first.task)["title"] for about, row in rows}
     recipes = {
-        about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe)["title"] for about, row in rows
+        about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe).title for about, row in rows
     }
     yield from tasks.items()
     yield from recipes.items()

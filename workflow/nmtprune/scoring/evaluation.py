@@ -18,7 +18,6 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.config import Config, pooled_sets
-from nmtprune.experiment.search import Search
 from nmtprune.experiment.step_kinds import SPARSE
 from nmtprune.foundation.files import digest, read_json, read_table, write_json, write_table
 from nmtprune.foundation.known import known
@@ -59,14 +58,14 @@ class Evaluation:
             name: (text / f"{name}.{task['source']}", *config.references(chain.task, name))
             for name in self.sets
         }
-        decoding = self.recipe.get("decoding", {})
-        search = Search(**config.search(chain.recipe) | ({"beam": beam} if beam else {}))
+        decoding = self.recipe.decoding
+        search = dataclasses.replace(decoding.search, beam=beam or decoding.beam)
         self.identity = {
             **config.scoring(chain.recipe),
             **asked.beside_bleu(config.settings),
             "text": manifest.read(text / paths.MANIFEST)["digest"],
         }
-        engine, device = decoding.get("engine", "auto"), config.settings["device"]
+        engine, device = decoding.engine, config.settings["device"]
         subwords, comet_model = Subwords.load(self.data), config.settings["comet_model"]
         measures = config.settings["measures"]
         self.scorer = Scorer(
@@ -115,7 +114,7 @@ class Evaluation:
                 return last["rows"]
             began = time.monotonic()
             masked = dataclasses.replace(model, weights=checkpoints.masked(model.weights, masks))
-            names = prunable(model.weights, self.recipe["prunable"]["embeddings"])
+            names = prunable(model.weights, self.recipe.prunable.embeddings)
             weights, zeros = sparsity(masked.weights, names)
             facts = {
                 "prunable": weights,
@@ -219,7 +218,7 @@ def score_variants(
     evaluation = on_all() if set(variants) <= set(in_full) else on_tests()
     model = evaluation.model(parent)
     masks_of_step = masks_of_steps(
-        model.weights, evaluation.recipe["prunable"]["embeddings"], checkpoints.masks_of(parent)
+        model.weights, evaluation.recipe.prunable.embeddings, checkpoints.masks_of(parent)
     )
     rows, kept = [], {}
     for variant in variants:

@@ -15,7 +15,6 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.search import Search
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, read_json, read_lines, sha256_of, write_json, write_table
 from nmtprune.runtime import devices
@@ -113,7 +112,7 @@ def _measure(
         data = config.data_folder(chain)
         source = sources[data] = sources.get(data) or _Source(config, chain, folder)
         model = of_chain(config, chain)
-        search = dataclasses.asdict(Search(**config.search(chain.recipe)))
+        search = dataclasses.asdict(config.recipe(chain.recipe).decoding.search)
         precision = "int8" if chain.quantised_for else "float32"
         for engine, reason in _engines(model, chain.quantised_for, number == 0, device):
             if reason:

@@ -27,6 +27,6 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
             "valid: continue"
         )
     penalty = Regularised(
-        step["groups"], step["where"], step["lambda"], config.lasso(chain.recipe), head_size(options)
+        step["groups"], step["where"], step["lambda"], config.recipe(chain.recipe).lasso, head_size(options)
     )
     return training.train(config, chain, state, begun, penalty)

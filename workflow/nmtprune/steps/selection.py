@@ -21,7 +21,7 @@ from nmtprune.store.state import outputs_of
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leave mask.pt."""
-    embeddings = config.recipe(chain.recipe)["prunable"]["embeddings"]
+    embeddings = config.recipe(chain.recipe).prunable.embeddings
     parent = known(chain.parent)
     made = masks_of_steps(checkpoints.state_of(parent), embeddings, checkpoints.masks_of(parent))(chain.last)
     checkpoints.save_masks(made, outputs_of(state) / paths.MASK)

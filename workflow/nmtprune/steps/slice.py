@@ -58,7 +58,7 @@ def judge(config: Config, chain: Chain, weights: Mapping[str, Tensor], options: 
         )
     head_dim = head_size(options)
     rule = rule_of(
-        config.lasso(chain.recipe), weights, kind, where, head_dim, lasso["lambda"] if lasso else "0"
+        config.recipe(chain.recipe).lasso, weights, kind, where, head_dim, lasso["lambda"] if lasso else "0"
     )
     return Judged(kind, where, head_dim, dead_units(weights, kind, where, head_dim, rule))
 

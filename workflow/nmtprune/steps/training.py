@@ -83,7 +83,7 @@ def train(
     """
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     task, data = config.task(chain.task), config.data_folder(chain)
-    architecture = config.recipe(chain.recipe)["architecture"]
+    architecture = config.recipe(chain.recipe).architecture
     in_data = arguments.of_data(paths.binarised(data), task["source"], task["target"])
     cfg = session.configuration(
         arguments.of_architecture(architecture),
@@ -93,10 +93,8 @@ def train(
         config.settings["device"],
         model=begun.options,
     )
-    of_fairseq = architecture["name"] == "lstm_luong_wmt_en_de"  # our LSTM takes `init_scale` as an option
-    trainer = session.start(
-        cfg, initialisation_seed(chain), architecture.get("init_scale") if of_fairseq else None
-    )
+    of_fairseq = architecture.name == "lstm_luong_wmt_en_de"  # our LSTM takes `init_scale` as an option
+    trainer = session.start(cfg, initialisation_seed(chain), architecture.init_scale if of_fairseq else None)
     _check_lengths(config, chain, trainer)
     if begun.weights is not None:
         session.load_weights(trainer, begun.weights)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nmtprune.experiment.recipe import Lasso
 from nmtprune.experiment.shapes import FFN, sparsity
 from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.fairseq_bridge.session import Trainer
@@ -23,24 +23,20 @@ LARGEST_STEP = 0.05  # largest such change of log lambda
 class Regularised(Treatment):
     """Adds lambda times the penalty to the loss, and the widths that slicing would leave to the history.
 
-    `strength`: lambda, or a sparsity such as `to67`: lambda then starts at `settings["start"]` and rises
+    `strength`: lambda, or a sparsity such as `to67`: lambda then starts at `settings.start` and rises
     and falls until about 67 % of the penalised feed-forward units have small norms. `settings`: the
     recipe's `lasso` settings.
     """
 
-    def __init__(
-        self, groups: str, where: str, strength: str, settings: Mapping[str, Any], head_dim: int
-    ) -> None:
+    def __init__(self, groups: str, where: str, strength: str, settings: Lasso, head_dim: int) -> None:
         self.groups, self.where, self.settings, self.head_dim = groups, where, settings, head_dim
         self.target = sparsity_sought(strength)
-        self.strength = settings["start"] if self.target is not None else float(strength)
+        self.strength = settings.start if self.target is not None else float(strength)
         self.given = strength
 
     def begin(self, trainer: Trainer) -> None:
         self.parameters = dict(trainer.get_model().named_parameters(remove_duplicate=False))
-        self.lasso = GroupLasso(
-            self.parameters, self.groups, self.where, self.head_dim, self.settings["gamma"]
-        )
+        self.lasso = GroupLasso(self.parameters, self.groups, self.where, self.head_dim, self.settings.gamma)
         self.shape, self.tied = (
             shape_of(self.parameters, self.head_dim),
             getattr(trainer.cfg.model, "tied_decoder_layers", False),
@@ -56,7 +52,7 @@ class Regularised(Treatment):
         fairseq divides the sum by the words of the whole update. Equation 2 for each word: lambda / |B|,
         where |B| is the number of words of the update, or the setting `reference_words` if given.
         """
-        reference = self.settings["reference_words"]
+        reference = self.settings.reference_words
         share = words / reference if reference else 1 / self.batches
         return self.strength * share * self.lasso.value()
 

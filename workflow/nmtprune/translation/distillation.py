@@ -12,6 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
-from nmtprune.experiment.search import Search
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, digest, read_json, sha256_of, write_json
 from nmtprune.store import manifest, units
@@ -40,12 +40,12 @@ class Teacher:
     """One model in the fastest engine that supports it, or an ensemble of models in fairseq's generator."""
 
     def __init__(self, config: Config, chains: Sequence[Chain], beam: int) -> None:
-        decoding = config.recipe(chains[0].recipe).get("decoding", {})
+        decoding = config.recipe(chains[0].recipe).decoding
         models = [of_chain(config, chain) for chain in chains]
-        self._engine = _engine(models, decoding.get("engine", "auto"), config.settings["device"])
+        self._engine = _engine(models, decoding.engine, config.settings["device"])
         self._subwords = Subwords.load(config.data_folder(chains[0]))
         self._longest = min(model.max_source_length for model in models)
-        self._search = Search(**config.search(chains[0].recipe) | {"beam": beam})
+        self._search = replace(decoding.search, beam=beam)
         self.engine = self._engine.name
 
     def translate(self, lines: Sequence[str]) -> list[str | None]:
@@ -91,7 +91,7 @@ def make_distilled(config: Config, name: str) -> None:
             {
                 "version": VERSION,
                 "teachers": teachers,
-                "decoding": config.recipe(settings["recipe"]).get("decoding", {}),
+                "decoding": config.recipe(settings["recipe"]).decoding.said,
                 "settings": {key: settings[key] for key in ("beam", "shards", "sample")},
                 "engine": teacher.engine,
                 "sources": text["files"][sources],

@@ -59,7 +59,7 @@ def strength(model: chain.Chain) -> float:
 
 def shape_of(run: config.Config, model: chain.Chain) -> dict:
     """A made-up shape: the stronger the lasso, the fewer units; more are left higher up."""
-    dense = shapes.uniform(run.recipe(model.recipe)["architecture"])
+    dense = run.recipe(model.recipe).architecture.shape
     lasso = next((step for step in model.steps if step.kind.name == "lasso"), None)
     if lasso is None or model.last.kind.name == "lasso":
         return dense
@@ -319,7 +319,7 @@ def test_the_sparsity_of_the_printed_widths_is_the_printed_one(table, column, pa
 
 def test_tied_layers_count_once_and_an_ssru_has_no_heads(behnke):
     run = behnke(pretended=False)
-    dense = shapes.uniform(run.recipe("student-6-2tied")["architecture"])
+    dense = run.recipe("student-6-2tied").architecture.shape
     assert dense["decoder"] == 2 * [{"ffn": 1536, "cross": 8}]
     half = {"encoder": dense["encoder"], "decoder": 2 * [{"ffn": 0, "cross": 4}]}
     assert shapes.sparsity(half, dense, shapes.FFN, tied_decoder=True) == pytest.approx(100 / 7)
@@ -331,7 +331,7 @@ def test_tied_layers_count_once_and_an_ssru_has_no_heads(behnke):
         "self_encoder_1",
     ]
     assert (
-        shapes.uniform(run.recipe("lstm")["architecture"]) is None
+        run.recipe("lstm").architecture.shape is None
         and shapes.read("") is None
         and shapes.read("{}") is None
     )

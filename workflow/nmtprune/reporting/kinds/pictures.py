@@ -14,8 +14,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from nmtprune.experiment import paths
+from nmtprune.experiment.architecture import EMBEDDINGS
 from nmtprune.experiment.papers import Item, Row
-from nmtprune.experiment.weight_classes import EMBEDDINGS
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import tables

@@ -16,7 +16,6 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nmtprune.experiment import shapes
 from nmtprune.experiment.components import of_shape, read_component
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.measurements.frame import columns_of
@@ -130,9 +129,7 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
 def _components(row: Row, measured: Measured) -> list[str]:
     """All components of a row's models, by their scored shape or by that of the recipe."""
     known = (measured.shape(chain) for chain in row.chains)
-    shape = next(filter(None, known), None) or shapes.uniform(
-        measured.config.recipe(row.first.recipe)["architecture"]
-    )
+    shape = next(filter(None, known), None) or (measured.config.recipe(row.first.recipe).architecture.shape)
     return list(map(str, of_shape(shape))) if shape else []
 
 
@@ -225,7 +222,7 @@ def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
     """A sentence on how many components can be ablated before epsilon BLEU is lost on the test set."""
     said = []
     for place, row in enumerate(item.rows):
-        epsilon = measured.config.importance(row.first.recipe)["epsilon"]
+        epsilon = measured.config.recipe(row.first.recipe).importance.epsilon
         counts = []
         for method, curve in _curves(numbers, place + 1):
             if curve["test_bleu"].iloc[0] < epsilon:

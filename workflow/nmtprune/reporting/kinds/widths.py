@@ -56,7 +56,7 @@ def _widths(history: pd.DataFrame, chain: Chain, measured: Measured) -> pd.DataF
 
     Tied decoder layers count as one.
     """
-    tied = measured.config.recipe(chain.recipe)["architecture"].get("tied_decoder_layers", False)
+    tied = measured.config.recipe(chain.recipe).architecture.tied_decoder_layers
     of_layers = {name: match for name in history if (match := _WIDTH.fullmatch(name))}
     kept = {
         name: match
