@@ -30,6 +30,7 @@ from measuring import command_line, environment, parse, publish, ratio
 from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import make_data
 from nmtprune.data.subwords import Subwords
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.files import read_lines
 
 BEAM = 5
@@ -155,13 +156,15 @@ def toy_job(folder: Path, updates: int, sentences: int, layers: int = 3, width: 
     It is trained by fairseq-train. `sentences`: size of the test set; the training set is twelve times
     as large.
     """
-    task = {
-        "source": "src",
-        "target": "tgt",
-        "train": [{"toy": {"sentences": 12 * max(sentences, 100), "seed": 1}}],
-        "dev": [{"toy": {"sentences": 200, "seed": 2}}],
-        "test": {"test": [{"toy": {"sentences": sentences, "seed": 3}}]},
-    }
+    task = Task.over(
+        {
+            "source": "src",
+            "target": "tgt",
+            "train": [{"toy": {"sentences": 12 * max(sentences, 100), "seed": 1}}],
+            "dev": [{"toy": {"sentences": 200, "seed": 2}}],
+            "test": {"test": [{"toy": {"sentences": sentences, "seed": 3}}]},
+        }
+    )
     data = folder / "subwords"
     make_corpus(task, folder / "text", None, folder / "downloads")
     make_data(task, {"type": "sentencepiece", "size": 600, "joint": True}, folder / "text", data)

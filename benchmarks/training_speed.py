@@ -133,7 +133,7 @@ def stock_arguments(config: Config, data: Path, options: argparse.Namespace) -> 
         "1000000",
     ]
     model = _stock_lstm(architecture) if options.model == "lstm" else arguments.of_architecture(architecture)
-    return [*arguments.of_data(data, task["source"], task["target"]), *model, *training]
+    return [*arguments.of_data(data, *task.languages), *model, *training]
 
 
 def _stock_lstm(architecture: Architecture) -> list[str]:

@@ -8,6 +8,7 @@ from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import make_data
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment.config import WORKFLOW, read_yaml
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.files import read_json, read_lines
 
 MULTI30K = Path(__file__).resolve().parents[3] / "shared" / "data" / "multi30k"
@@ -16,19 +17,19 @@ pytestmark = pytest.mark.skipif(not MULTI30K.is_dir(), reason=f"Multi30k is not 
 
 @pytest.mark.parametrize("pair", ["en-de", "de-en", "en-fr", "cs-en"])
 def test_every_language_pair_is_whole(tmp_path, pair):
-    task = read_yaml(WORKFLOW / "tasks" / f"multi30k-{pair}.yaml")
+    task = Task.over(read_yaml(WORKFLOW / "tasks" / f"multi30k-{pair}.yaml"))
     make_corpus(task, tmp_path / "text", MULTI30K, tmp_path / "downloads")
     counts = read_json(tmp_path / "text" / "manifest.json")["counts"]
     assert {split: counted["kept"] for split, counted in counts.items()} == {
         "train": 29000,
         "dev": 1014,
-        **dict.fromkeys(task["test"], 1000),
+        **dict.fromkeys(task.tests, 1000),
     }
     assert not (tmp_path / "downloads").exists()
 
 
 def test_subwords_bring_the_test_set_back(tmp_path):
-    task = read_yaml(WORKFLOW / "tasks" / "multi30k-en-de.yaml")
+    task = Task.over(read_yaml(WORKFLOW / "tasks" / "multi30k-en-de.yaml"))
     make_corpus(task, tmp_path / "text", MULTI30K, tmp_path / "downloads")
     make_data(
         task, {"type": "sentencepiece", "size": 4000, "joint": True}, tmp_path / "text", tmp_path / "data"

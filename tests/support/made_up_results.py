@@ -17,7 +17,7 @@ import numpy as np
 
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import Config, pooled_sets
+from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.step_kinds import sparsity_sought
 from nmtprune.foundation.files import write_json, write_lines, write_table
@@ -34,11 +34,7 @@ def write(run: Config) -> None:
     for chain in Run(run).models:
         rows, statistics = tables.setdefault(paths.scores(chain), ([], {}))
         selects = chain.last.kind.selects
-        for name in (
-            pooled_sets(run.task(chain.task)["test"])
-            if selects
-            else ["train", "dev", *run.task(chain.task)["test"]]
-        ):
+        for name in run.task(chain.task).pooled_tests if selects else run.task(chain.task).splits:
             row, arrays = _scores(run, chain, name)
             rows.append(row)
             statistics |= arrays
@@ -200,10 +196,10 @@ def _model(run: Config, chain: Chain) -> None:
         with open(paths.norms(chain), "wb") as file:
             np.savez_compressed(file, **arrays, fc1_cut=np.array(0.01))
     task = run.task(chain.task)
-    main, text = next(iter(task["test"])), np.random.default_rng(1)
+    main, text = task.main_test, np.random.default_rng(1)
     lines = [[WORD[place] * 3 for place in text.integers(0, len(WORD), 8)] for _ in range(SENTENCES)]
     for side in ("source", "target"):
-        file = paths.text(chain.task) / f"{main}.{task[side]}"
+        file = paths.text(chain.task) / f"{main}.{task.language(side)}"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_lines(file, [" ".join(line) for line in lines])
     draws, quality = _draws(chain, "words"), _quality(chain)

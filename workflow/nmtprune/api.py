@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
@@ -177,12 +176,12 @@ def score(model: LoadedModel, sets: Sequence[str] | None = None) -> list[dict[st
     """
     task = model.config.task(model.chain.task)
     for name in sets or ():
-        if name not in splits_of(task):
+        if name not in task.splits:
             raise UserError(
-                f"score: task `{model.chain.task}` has no set `{name}`; {suggest(name, splits_of(task))}"
+                f"score: task `{model.chain.task}` has no set `{name}`; {suggest(name, task.splits)}"
             )
     evaluation = Evaluation(
-        model.config, model.chain, sets or list(task["test"]), model.config.shortlist(model.chain)
+        model.config, model.chain, sets or task.tests, model.config.shortlist(model.chain)
     )
     translated = [name for name in evaluation.sets if name != "train"]
     with tempfile.TemporaryDirectory(prefix="nmtprune-") as folder:

@@ -35,7 +35,7 @@ try:
     from nmtprune.runtime import devices, fork_server
     from nmtprune.experiment import config as configuration
     from nmtprune.experiment.run import Run, with_teachers
-    from nmtprune.data.corpus import languages_of, own_files
+    from nmtprune.data.corpus import own_files
     from nmtprune.foundation.errors import UserError
     from nmtprune.scoring import asked
     from nmtprune.store import state
@@ -238,7 +238,7 @@ def given_files(wildcards):
     """The dictionaries and the subword model that came with an imported checkpoint."""
     settings = CONFIG.subwords_named(wildcards.subwords)
     files = (
-        subwords.given_files(settings, languages_of(CONFIG.task(wildcards.task)))
+        subwords.given_files(settings, CONFIG.task(wildcards.task).languages)
         if settings["type"] == "given"
         else []
     )

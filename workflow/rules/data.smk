@@ -22,7 +22,7 @@ rule text:
 # it.
 rule distil:
     input:
-        lambda wildcards: str(paths.text(CONFIG.distilled(wildcards.task)["from"]) / paths.MANIFEST),
+        lambda wildcards: str(paths.text(CONFIG.task(wildcards.task).distilled.from_) / paths.MANIFEST),
         teachers=teachers_of,
     output:
         "results/data/{task}/text/manifest.json",

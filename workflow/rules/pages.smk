@@ -20,7 +20,7 @@ rule pages:
         titles=lambda wildcards: sorted(
             {
                 CONFIG.title,
-                *(CONFIG.task(each.task)["title"] + CONFIG.recipe(each.recipe).title for each in CHAINS),
+                *(CONFIG.task(each.task).title + CONFIG.recipe(each.recipe).title for each in CHAINS),
             }
         ),
         papers=[f"{paper}/{item}" for paper, item in RUN.selected],

@@ -28,6 +28,7 @@ from nmtprune.data.probing import (
 from nmtprune.experiment import chain, config, paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.run import Run
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import accuracies, changes
@@ -35,9 +36,9 @@ from nmtprune.reporting import kinds
 from nmtprune.store.state import begin
 
 SIZES = {"train": 300, "dev": 100, "test": 100}
-TOY = {"source": "src", "target": "tgt", "train": [{"toy": {"sentences": 10, "seed": 1}}]}
-ENGLISH = {"source": "en", "target": "de", "train": [{"files": "train.{lang}"}]}
-GERMAN = ENGLISH | {"source": "de", "target": "en"}
+TOY = Task.over({"source": "src", "target": "tgt", "train": [{"toy": {"sentences": 10, "seed": 1}}]})
+ENGLISH = Task.over({"source": "en", "target": "de", "train": [{"files": "train.{lang}"}]})
+GERMAN = ENGLISH.altered(source="de", target="en")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_toy_has_all_ten(tmp_path):
 
 
 def test_toy_reversed_has_none(tmp_path):
-    task = TOY | {"train": [{"toy": {"sentences": 10, "seed": 1}, "reverse": True}]}
+    task = TOY.altered(train=[{"toy": {"sentences": 10, "seed": 1}, "reverse": True}])
     found = dict(probes(task, tmp_path, None, SIZES))
     assert all("labels for its source language" in each.reason for each in found.values())
 
@@ -105,11 +106,11 @@ def test_too_little_text(tmp_path):
 
 
 def test_lowercased_task(text):
-    found = dict(probes(GERMAN | {"cleaning": {"lowercase": True}}, text, None, SIZES))
+    found = dict(probes(GERMAN.altered(cleaning={"lowercase": True}), text, None, SIZES))
     assert all(sentence == sentence.lower() for sentence, _ in found["BShift"].test)
     for examples in (
         found["BShift"],
-        dict(probes(TOY | {"cleaning": {"lowercase": True}}, text, None, SIZES))["SentLen"],
+        dict(probes(TOY.altered(cleaning={"lowercase": True}), text, None, SIZES))["SentLen"],
     ):
         check(examples)
 
@@ -121,7 +122,7 @@ def test_sentences_that_differ_in_case_alone_are_in_one_split_of_a_lowercased_ta
     senteval(tmp_path, "Tense", [*some_lines(), *other_case])
     sizes = dict.fromkeys(SIZES, 100)
     for lowercase, tested in ((False, 24), (True, 12)):
-        examples = dict(probes(ENGLISH | {"cleaning": {"lowercase": lowercase}}, text, tmp_path, sizes))[
+        examples = dict(probes(ENGLISH.altered(cleaning={"lowercase": lowercase}), text, tmp_path, sizes))[
             "Tense"
         ]
         each = [sentence for split in splits(examples).values() for sentence, _ in split]
@@ -237,9 +238,9 @@ def test_truncated_file(text, tmp_path):
 def test_settings():
     of_toy = config.from_settings({"preset": "toy"})
     toy_settings = ANALYSIS_KINDS["probing"].identity(of_toy, chain.parse("toy/toy/s1/train"))
-    assert toy_settings["train"] == of_toy.task("toy")["probing"]["train"]
+    assert toy_settings["train"] == of_toy.task("toy").probing.train
     assert toy_settings["senteval"] == []
-    assert of_toy.probing("multi30k-en-de") == {
+    assert of_toy.task("multi30k-en-de").probing.whole == {
         "train": 10000,
         "dev": 1000,
         "test": 1000,

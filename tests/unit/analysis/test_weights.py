@@ -165,7 +165,7 @@ def pruned(tmp_path, monkeypatch):
     folder = paths.binarised(settings.data_folder(model))
     folder.mkdir(parents=True)
     for side in ("source", "target"):
-        (folder / f"dict.{settings.task('toy')[side]}.txt").write_text(
+        (folder / f"dict.{settings.task('toy').language(side)}.txt").write_text(
             "".join(f"w{number} 1\n" for number in range(TYPES - 4))
         )
     return settings, model

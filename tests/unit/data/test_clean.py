@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmtprune.data.clean import DROPS, clean
+from nmtprune.experiment.task import Cleaning
 
 line = st.text(st.sampled_from("ab é中\t\n\r\x00\x85\u2028\u2029"), max_size=12)
 cleanings = st.fixed_dictionaries(
@@ -22,7 +23,7 @@ cleanings = st.fixed_dictionaries(
 
 def cleaned(pairs, **cleaning):
     counts = Counter()
-    return list(clean(pairs, cleaning, counts)), +counts
+    return list(clean(pairs, Cleaning.over(cleaning), counts)), +counts
 
 
 @given(st.lists(st.tuples(line, line), max_size=30), cleanings)

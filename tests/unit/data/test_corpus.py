@@ -6,6 +6,7 @@ import json
 import pytest
 
 from nmtprune.data.corpus import make_corpus, own_files
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_lines, sha256_of
 
@@ -22,7 +23,7 @@ def own(tmp_path, train, dev=(("dev", "Dev"),), test=(("", "leer"),)):
 
 
 def make(task, tmp_path, name="text"):
-    make_corpus(task, tmp_path / name, None, tmp_path / "downloads")
+    make_corpus(Task.over(task), tmp_path / name, None, tmp_path / "downloads")
     return tmp_path / name
 
 
@@ -89,9 +90,9 @@ def test_references_have_as_many_lines_as_the_test_set(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*de\.2, which the task names as further"):
         make(task, tmp_path)
     with pytest.raises(UserError, match=r"names the file .*de\.2, and there is no"):
-        own_files(task, None)
+        own_files(Task.over(task), None)
     references(tmp_path, ["Ein", "zwo"])
-    assert own_files(task, None)[-1] == f"{tmp_path}/own.test.de.2"  # a change of it is noticed
+    assert own_files(Task.over(task), None)[-1] == f"{tmp_path}/own.test.de.2"  # a change of it is noticed
 
 
 def test_a_failure_leaves_no_manifest_and_no_half_files(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import check_unknown, make_data
 from nmtprune.data.subwords import Subwords
+from nmtprune.experiment.task import Task
 from nmtprune.fairseq_bridge.binarise import lengths
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_lines
@@ -37,14 +38,16 @@ def text(tmp_path_factory):
     for language, lines in (("en", english), ("de", german)):
         (folder / f"own.{language}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     source = [{"files": f"{folder}/own.{{lang}}"}]
-    task = {
-        "title": "Own",
-        "source": "en",
-        "target": "de",
-        "train": source,
-        "dev": source,
-        "test": {"news": source, "talks": source},
-    }
+    task = Task.over(
+        {
+            "title": "Own",
+            "source": "en",
+            "target": "de",
+            "train": source,
+            "dev": source,
+            "test": {"news": source, "talks": source},
+        }
+    )
     make_corpus(task, folder / "text", None, folder)
     return task, folder / "text"
 
@@ -105,7 +108,7 @@ def test_dictionaries(data):
 
 def test_the_digest_speaks_of_what_training_sees(data, text, tmp_path):
     kind, folder = data
-    task = {**text[0], "test": {"news": text[0]["test"]["news"]}}
+    task = text[0].altered(test={"news": text[0].test["news"]})
     make_data(task, SETTINGS[kind], text[1], tmp_path)
     manifest, first = read_json(tmp_path / "manifest.json"), read_json(folder / "manifest.json")
     assert manifest["digest"] == first["digest"] and manifest["files"] != first["files"]
@@ -186,21 +189,21 @@ def test_a_set_of_unknown_pieces_is_refused(split):
             rf"where 5% .*spm\.model"
         ),
     ):
-        check_unknown({"title": "Own"}, given, "sentencepiece", shares)
+        check_unknown(Task.over({"title": "Own"}), given, "sentencepiece", shares)
     check_unknown(
         {"title": "Own"}, {**given, "model": None}, "words", shares
     )  # words of a text are not all in a dictionary
-    check_unknown({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
+    check_unknown(Task.over({"title": "Own"}), SETTINGS["joint"], "sentencepiece", shares)
     shares[split]["de"] = 0.6
     if split != "train":
         with pytest.raises(
             UserError,
             match=rf"60% of the pieces of `{split}` \(de\) are unknown, and 0% of the training data's",
         ):
-            check_unknown({"title": "Own"}, SETTINGS["joint"], "sentencepiece", shares)
+            check_unknown(Task.over({"title": "Own"}), SETTINGS["joint"], "sentencepiece", shares)
     shares["train"]["de"] = 0.5  # a vocabulary of few words
     shares[split]["de"] = 0.6
-    check_unknown({"title": "Own"}, SETTINGS["words"], "words", shares)
+    check_unknown(Task.over({"title": "Own"}), SETTINGS["words"], "words", shares)
 
 
 def test_shares_of_unknown_pieces_and_lengths(data, text):

@@ -15,6 +15,7 @@ import pytest
 
 from nmtprune.data.corpus import own_files
 from nmtprune.data.fetch import Place, fetch
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
 
 EN, DE = ["A house .", "Line\u2028one", "Dr. No"], ["Ein Haus .", "Zeile eins", "Dr. No"]
@@ -99,7 +100,7 @@ def test_files_that_nothing_here_unpacks_are_named(place, name, begins):
         list(fetch({"files": name}, place))
     task = {"title": "Own", "source": "en", "target": "de", "train": [{"files": name}], "dev": [], "test": {}}
     with pytest.raises(UserError, match=said):
-        own_files(task, place.data_dir)
+        own_files(Task.over(task), place.data_dir)
 
 
 def test_links_and_folders_in_archives_are_no_texts(place):

@@ -397,8 +397,8 @@ def test_what_is_not_yaml_or_not_keys_and_values(own):
 
 
 def test_a_name_of_ones_own_wins(own):
-    task = RUN.task("toy") | {"title": "Another"}
-    assert own("tasks", "toy", task).task("toy")["title"] == "Another"
+    task = RUN.task("toy").said | {"title": "Another"}
+    assert own("tasks", "toy", task).task("toy").title == "Another"
 
 
 def test_merge_goes_into_mappings_and_replaces_everything_else():

@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.workplace import MICRO, PATIENCE
 
-from nmtprune.data.corpus import make_corpus, own_files, splits_of
+from nmtprune.data.corpus import make_corpus, own_files
 from nmtprune.experiment import chain, config, paths
 from nmtprune.experiment.run import Run, with_teachers
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_lines
 from nmtprune.store.units import Kept
@@ -298,7 +299,7 @@ def everything(run):
             [
                 run.scoring(each.recipe),
                 run.corpus(each.task),
-                run.probing(each.task),
+                run.task(each.task).probing.whole,
                 run.recipe(each.recipe).importance.whole,
             ],
             sort_keys=True,
@@ -454,9 +455,9 @@ def text_of(task, folder):
     """The cleaned text in `folder`, all of it by file: what is read is whole, and as many lines as are
     counted.
     """
-    make_corpus(task, folder, None, Path("downloads"))
+    make_corpus(Task.over(task), folder, None, Path("downloads"))
     counts = read_json(folder / "manifest.json")["counts"]
-    for split in splits_of(task):
+    for split in Task.over(task).splits:
         sides = [read_lines(folder / f"{split}.{language}") for language in ("en", "de")]
         assert [len(side) for side in sides] == [counts[split]["kept"]] * 2 and counts[split]["kept"] > 0
         if split == "train":

@@ -361,9 +361,8 @@ def architecture(run, model):
 
 
 def sampled(run, model):
-    pairs = run.task(model.task).get("sample", {}).get("pairs") or (run.distilled(model.task) or {}).get(
-        "sample"
-    )
+    task = run.task(model.task)
+    pairs = task.sample.pairs if task.sample else task.distilled and task.distilled.sample
     return pairs and (f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}")
 
 

@@ -227,7 +227,7 @@ def test_names_of_the_folders_of_all_runs(here, kind, name):
 def test_good_names(here, name):
     (here / "own" / "tasks").mkdir(parents=True)
     (here / "own" / "tasks" / f"{name}.yaml").write_text("{title: Mine, extends: toy}")
-    assert config.from_settings({"own": "own"}).task(name)["source"] == "src"
+    assert config.from_settings({"own": "own"}).task(name).source == "src"
 
 
 @pytest.mark.parametrize("key", ["own", "data_dir"])

@@ -212,7 +212,7 @@ def test_sizes_are_in_the_papers_unit():
 
 
 def test_see_et_al_read_short_pairs_in_reverse():
-    assert PAPER.task("wmt14-2737-en-de")["cleaning"]["max_words"] == 50
+    assert PAPER.task("wmt14-2737-en-de").cleaning.max_words == 50
     assert PAPER.recipe("lstm").subwords["reverse_source"]
 
 

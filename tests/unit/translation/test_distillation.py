@@ -83,10 +83,10 @@ def test_the_targets_are_the_teachers_and_all_else_is_the_tasks_below(school):
 def test_a_distilled_task_has_all_that_the_task_below_has():
     run = from_settings(SETTINGS)
     below, task = run.task("micro"), run.task("micro-distilled")
-    assert {key: value for key, value in task.items() if key not in ("title", "distilled")} == {
-        key: value for key, value in below.items() if key not in ("title", "about")
+    assert {key: value for key, value in task.said.items() if key not in ("title", "distilled")} == {
+        key: value for key, value in below.said.items() if key not in ("title", "about")
     }
-    assert run.probing("micro-distilled") == run.probing("micro") and own_files(task, None) == []
+    assert task.probing == below.probing and own_files(task, None) == []
     assert run.teachers("micro") == [] and list(map(str, run.teachers("micro-distilled"))) == [TEACHER]
     assert (
         "distilled" not in run.corpus("micro")

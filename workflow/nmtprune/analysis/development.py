@@ -27,7 +27,7 @@ def development(config: Config, chain: Chain, model: Model, most: int) -> list[P
     """
     task, subwords = config.task(chain.task), Subwords.load(config.data_folder(chain))
     sources, targets = (
-        read_lines(paths.text(chain.task) / f"dev.{task[side]}") for side in ("source", "target")
+        read_lines(paths.text(chain.task) / f"dev.{task.language(side)}") for side in ("source", "target")
     )
     lines = list(zip(sources, targets, strict=True))
     chosen = [lines[index] for index in evenly_spaced(len(lines), most)]

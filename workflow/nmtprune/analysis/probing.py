@@ -18,6 +18,7 @@ from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, Analysis
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.senteval import CATEGORIES
+from nmtprune.experiment.task import Probing
 from nmtprune.foundation.files import digest, read_json, sha256_of, write_json
 from nmtprune.scoring.significance import NORMAL_95
 from nmtprune.store import manifest
@@ -49,8 +50,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
     reason why there are no examples. Each row is stored beside the model as soon as it exists, so that
     an interrupted probing continues with the next probe.
     """
-    settings, encoder = config.probing(chain.task), Encoder(config, chain)
-    sizes = {split: settings[split] for split in SPLITS.values()}
+    settings, encoder = config.task(chain.task).probing, Encoder(config, chain)
+    sizes = {split: settings.whole[split] for split in SPLITS.values()}
     kept, identity = paths.state(paths.model(chain)) / paths.KEPT_PROBES, _identity(config, chain)
     before = read_json(kept) if kept.exists() else {}
     rows: dict[str, dict[str, Any]] = before["rows"] if before.get("digest") == identity else {}
@@ -80,7 +81,7 @@ def _identity(config: Config, chain: Chain) -> str:
     )
 
 
-def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> dict[str, Any]:
+def probe(encoder: Encoder, examples: Examples, settings: Probing) -> dict[str, Any]:
     """The numbers of one probe; `settings` have the sizes `hidden` and the rates `dropout` of the grid."""
     splits = {split: getattr(examples, split) for split in SPLITS.values()}
     numbered = {
@@ -89,7 +90,7 @@ def probe(encoder: Encoder, examples: Examples, settings: Mapping[str, Any]) -> 
     }
     features = {split: _features(encoder, each, numbered) for split, each in splits.items()}
     train, dev, test = features.values()
-    best = classify(train, dev, test.vectors, settings["hidden"], settings["dropout"], SEED)
+    best = classify(train, dev, test.vectors, settings.hidden, settings.dropout, SEED)
     correct = int((best.predictions == test.labels).sum())
     low, high = wilson(correct, len(examples.test))
     return {

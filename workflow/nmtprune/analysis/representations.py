@@ -17,7 +17,7 @@ def analyse(config: Config, chain: Chain) -> Analysis:
 
     All sentences have the same weight, whatever their lengths.
     """
-    source = config.task(chain.task)["source"]
+    source = config.task(chain.task).source
     lines = read_lines(paths.text(chain.task) / f"dev.{source}")
     mean = Encoder(config, chain).mean_pooled(lines).double().mean(0)
     return Analysis(pd.DataFrame({"dimension": range(len(mean)), "value": mean.numpy()}))

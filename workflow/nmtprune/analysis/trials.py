@@ -44,7 +44,7 @@ class Trials:
     def __init__(self, config: Config, chain: Chain, analysis: str, shard: str = "all") -> None:
         settings = config.recipe(chain.recipe).importance
         self.config, self.chain, self.settings = config, chain, settings
-        self.main = next(iter(config.task(chain.task)["test"]))
+        self.main = config.task(chain.task).main_test
         sets, shortlist = [DEV, self.main], config.shortlist(chain)
         self._evaluation = Evaluation(config, chain, sets, shortlist, settings.beam, settings.sentences)
         self._model = self._evaluation.model(chain)

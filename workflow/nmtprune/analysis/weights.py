@@ -46,7 +46,8 @@ def analyse(config: Config, chain: Chain) -> Analysis:
             name: torch.ones((), dtype=torch.bool).expand(tensor.shape) for name, tensor in weights.items()
         }
     binarised, task = paths.binarised(config.data_folder(chain)), config.task(chain.task)
-    words = {side: are_words(read_dictionary(binarised / f"dict.{task[side]}.txt")) for side in SIDES}
+    dictionaries = {side: binarised / f"dict.{task.language(side)}.txt" for side in SIDES}
+    words = {side: are_words(read_dictionary(file)) for side, file in dictionaries.items()}
     return Analysis(facts(masks, words), pictures(masks))
 
 

@@ -392,7 +392,8 @@ def more_dropout_leaves_more_unimportant(evidence: Evidence) -> Decision:
 )
 def more_data_leaves_fewer_unimportant(evidence: Evidence) -> Decision:
     def pairs(row: Row) -> float:
-        return evidence.config.task(row.first.task).get("sample", {}).get("pairs", math.inf)
+        sample = evidence.config.task(row.first.task).sample
+        return sample.pairs if sample else math.inf
 
     return _unimportant_with(evidence, "wangtu2020/figure7", pairs, -1)
 

@@ -62,7 +62,7 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
         "settings": dict(config.settings),
         "preset": config.preset,
         "chains": [str(chain) for chain in run.chains],
-        "tasks": {name: config.task(name) for name in run.tasks},
+        "tasks": {name: config.task(name).said for name in run.tasks},
         "recipes": dict(sorted(recipes.items())),
     }
     print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120), end="")
@@ -70,7 +70,7 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
 
 def make_text(config: Config, arguments: argparse.Namespace) -> None:
     """Write a task's clean parallel text, fetched from its corpora or translated by its teacher."""
-    if config.distilled(arguments.task):
+    if config.task(arguments.task).distilled:
         from nmtprune.translation.distillation import make_distilled
 
         return make_distilled(config, arguments.task)

@@ -15,6 +15,7 @@ import numpy
 from nmtprune.data.clean import DROPS, clean
 from nmtprune.data.fetch import Pair, Place, by_language, check_packing, fetch_all, read_references
 from nmtprune.experiment import paths
+from nmtprune.experiment.task import Cleaning, Task
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, digest, sha256_of, write_json, write_lines, write_table
 
@@ -22,40 +23,21 @@ LABELS = "labels.jsonl"  # labels of toy sentences for probing
 COUNTS = ("split", "read", "kept", *DROPS)
 
 
-def splits_of(task: Mapping[str, Any]) -> list[str]:
-    """The names of a task's splits: `train`, `dev`, and the test sets, the main one first."""
-    return ["train", "dev", *task["test"]]
-
-
-def languages_of(task: Mapping[str, Any]) -> tuple[str, str]:
-    """The codes of a task's source and target language."""
-    return task["source"], task["target"]
-
-
-def sources_of(task: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The sources of every split; the list is empty for a development set held out of the training data."""
-    return {
-        "train": task["train"],
-        "dev": task["dev"] if isinstance(task["dev"], list) else [],
-        **task["test"],
-    }
-
-
-def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
+def own_files(task: Task, data_dir: Path | None) -> list[str]:
     """The user's own corpus files that a task names, which a workflow watches for changes.
 
     Raises UserError if a file is missing or compressed in a format that cannot be read here.
     """
     files = []
-    sources = list(itertools.chain.from_iterable(sources_of(task).values()))
+    sources = list(itertools.chain.from_iterable(task.sources.values()))
     patterns = [source["files"] for source in sources if "files" in source]
-    sides = [by_language(pattern, language) for pattern in patterns for language in languages_of(task)]
-    for named in (*sides, *itertools.chain.from_iterable(task.get("references", {}).values())):
+    sides = [by_language(pattern, language) for pattern in patterns for language in task.languages]
+    for named in (*sides, *itertools.chain.from_iterable(task.references.values())):
         candidates = [Path(named), *([data_dir / named] if data_dir else [])]
         file = next(filter(os.path.isfile, candidates), None)
         if file is None:
             raise UserError(
-                f"task `{task['title']}` names the file {named}, and there is no "
+                f"task `{task.title}` names the file {named}, and there is no "
                 f"{' or '.join(map(str, candidates))}"
             )
         with open(file, "rb") as stream:
@@ -64,7 +46,7 @@ def own_files(task: Mapping[str, Any], data_dir: Path | None) -> list[str]:
     return files
 
 
-def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, downloads: Path) -> None:
+def make_corpus(task: Task, folder: Path, data_dir: Path | None, downloads: Path) -> None:
     """Write `<split>.<language>` for every split of a task, then `counts.csv`, and `manifest.json` last.
 
     Further references of test sets are `<split>.<target language>.2`, `.3` and so on.
@@ -73,20 +55,19 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
     space at their ends, so that scores compare with those of others. Toy corpora also get
     `<split>.labels.jsonl`. Raises UserError where a source cannot be read or a split has no pair left.
     """
-    place = Place(*languages_of(task), data_dir, downloads)
-    cleaning = task.get("cleaning", {})
-    held_out = task["dev"]["held_out"] if isinstance(task["dev"], Mapping) else 0
+    place = Place(*task.languages, data_dir, downloads)
+    cleaning, held_out = task.cleaning, task.held_out
     (folder / "manifest.json").unlink(missing_ok=True)
-    counts = {split: nothing_yet() for split in splits_of(task)}
+    counts = {split: nothing_yet() for split in task.splits}
     with ExitStack() as stack:
         writers = {split: _Writer(folder, split, place.languages, stack) for split in counts}
-        for number, pair in enumerate(clean(fetch_all(task["train"], place), cleaning, counts["train"]), 1):
+        for number, pair in enumerate(clean(fetch_all(task.train, place), cleaning, counts["train"]), 1):
             writers["dev" if held_out and number % held_out == 0 else "train"].write(_cased(pair, cleaning))
         if held_out:
             moved = Counter(dict.fromkeys(("read", "kept"), writers["dev"].written))
             counts["train"].subtract(moved)
             counts["dev"].update(moved)
-        for split, sources in sources_of(task).items():
+        for split, sources in task.sources.items():
             for source, target, *labels in fetch_all(sources, place) if split != "train" else ():
                 counts[split].update(("read", "kept"))
                 writers[split].write(_cased((source.strip(), target.strip(), *labels), cleaning))
@@ -97,21 +78,21 @@ def make_corpus(task: Mapping[str, Any], folder: Path, data_dir: Path | None, do
                     "`cleaning`"
                 )
         _write_references(task, folder, place, counts)
-    if sample := task.get("sample"):
+    if sample := task.sample:
         counts["train"]["kept"] = keep_sample(
-            folder, task, counts["train"]["kept"], sample["pairs"], sample["seed"]
+            folder, task, counts["train"]["kept"], sample.pairs, sample.seed
         )
     write_manifest(folder, task, counts)
 
 
 def _write_references(
-    task: Mapping[str, Any], folder: Path, place: Place, counts: Mapping[str, Mapping[str, int]]
+    task: Task, folder: Path, place: Place, counts: Mapping[str, Mapping[str, int]]
 ) -> None:
     """Write the further references of test sets. Raises UserError where a set has not as many sentences."""
-    for test_set in task["test"]:
-        for outdated in folder.glob(f"{test_set}.{task['target']}.*"):
+    for test_set in task.tests:
+        for outdated in folder.glob(f"{test_set}.{task.target}.*"):
             outdated.unlink()
-    for test_set, files in task.get("references", {}).items():
+    for test_set, files in task.references.items():
         for number, named in enumerate(files, 2):
             lines = read_references(named, place)
             if len(lines) != counts[test_set]["kept"]:
@@ -119,11 +100,11 @@ def _write_references(
                     f"references: {test_set}: {named} has {len(lines)} lines, and the test set has "
                     f"{counts[test_set]['kept']}: each sentence needs a reference of its own"
                 )
-            cased = _lowered((line.strip() for line in lines), task.get("cleaning", {}))
-            write_lines(paths.reference(folder, test_set, task["target"], number), cased)
+            cased = _lowered((line.strip() for line in lines), task.cleaning)
+            write_lines(paths.reference(folder, test_set, task.target, number), cased)
 
 
-def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, seed: int) -> int:
+def keep_sample(folder: Path, task: Task, lines: int, pairs: int, seed: int) -> int:
     """Keep a random sample of a text's training pairs in their order, and return its size.
 
     With equal seeds, a smaller sample is part of a larger one. Raises UserError if there are fewer than
@@ -133,7 +114,7 @@ def keep_sample(folder: Path, task: Mapping[str, Any], lines: int, pairs: int, s
         raise UserError(f"sample: {pairs:,} pairs are asked for and cleaning keeps {lines:,}; ask for fewer")
     kept = numpy.zeros(lines, dtype=bool)
     kept[numpy.random.default_rng(seed).permutation(lines)[:pairs]] = True
-    for file in (folder / f"train.{suffix}" for suffix in (*languages_of(task), LABELS)):
+    for file in (folder / f"train.{suffix}" for suffix in (*task.languages, LABELS)):
         if file.exists():
             with atomic(file) as temporary, open(file, "rb") as whole, open(temporary, "wb") as part:
                 part.writelines(itertools.compress(whole, kept))
@@ -145,17 +126,15 @@ def nothing_yet() -> Counter[str]:
     return Counter(dict.fromkeys(COUNTS[1:], 0))
 
 
-def write_pairs(folder: Path, split: str, task: Mapping[str, Any], pairs: Iterable[Pair]) -> None:
+def write_pairs(folder: Path, split: str, task: Task, pairs: Iterable[Pair]) -> None:
     """Write `<split>.<language>` for both languages; incomplete files have other names."""
     with ExitStack() as stack:
-        writer = _Writer(folder, split, languages_of(task), stack)
+        writer = _Writer(folder, split, task.languages, stack)
         for pair in pairs:
             writer.write(pair)
 
 
-def write_manifest(
-    folder: Path, task: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]], **facts: Any
-) -> None:
+def write_manifest(folder: Path, task: Task, counts: Mapping[str, Mapping[str, int]], **facts: Any) -> None:
     """Write `counts.csv` and `manifest.json` of a complete text; the digest covers the text only."""
     write_table(
         folder / paths.COUNTS, ({"split": split, **counted} for split, counted in counts.items()), COUNTS
@@ -164,22 +143,22 @@ def write_manifest(
     write_json(
         folder / "manifest.json",
         {
-            "digest": digest([*languages_of(task), files]),
+            "digest": digest([*task.languages, files]),
             "files": files,
             "counts": {split: dict(counted) for split, counted in counts.items()},
-            "sources": {split: task[split] for split in ("train", "dev", "test")},
-            "cleaning": task.get("cleaning", {}),
+            "sources": {split: task.said[split] for split in ("train", "dev", "test")},
+            "cleaning": task.cleaning.said,
             **facts,
         },
     )
 
 
-def _cased(pair: Pair, cleaning: Mapping[str, Any]) -> Pair:
+def _cased(pair: Pair, cleaning: Cleaning) -> Pair:
     return (*_lowered(pair[:2], cleaning), *pair[2:])
 
 
-def _lowered(lines: Iterable[str], cleaning: Mapping[str, Any]) -> list[str]:
-    return [line.lower() if cleaning.get("lowercase") else line for line in lines]
+def _lowered(lines: Iterable[str], cleaning: Cleaning) -> list[str]:
+    return [line.lower() if cleaning.lowercase else line for line in lines]
 
 
 class _Writer:

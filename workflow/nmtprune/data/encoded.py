@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nmtprune.data.corpus import languages_of, splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.subwords import name_of
+from nmtprune.experiment.task import Task
 from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest, sha256_of, write_json
@@ -22,13 +22,13 @@ UNKNOWN_OF_GIVEN = {"sentencepiece": 0.05, "bpe": 0.05, "words": 0.2}
 UNKNOWN_BEYOND_TRAINING = {"sentencepiece": 0.2, "bpe": 0.2, "words": 0.5}
 
 
-def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
+def make_data(task: Task, settings: Mapping[str, Any], text_folder: Path, folder: Path) -> None:
     """Learn a task's subwords (or copy given ones), encode and binarise its text; write `manifest.json` last.
 
     The digest in the manifest covers what training sees: dictionaries, training and development data.
     Raises UserError where text or subwords are missing or do not fit.
     """
-    languages = languages_of(task)
+    languages = task.languages
     text = manifest.read(text_folder / paths.MANIFEST)["digest"]  # fails unless the text is complete
     (folder / paths.MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(paths.binarised(folder), ignore_errors=True)
@@ -36,8 +36,8 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
         subwords = Subwords.given(settings, languages, folder)
     else:
         subwords = Subwords.train(settings, text_folder, languages, folder)
-    sizes = binarise(text_folder, splits_of(task), subwords, paths.binarised(folder))
-    shares = {split: unknown(paths.binarised(folder), split, languages) for split in splits_of(task)}
+    sizes = binarise(text_folder, task.splits, subwords, paths.binarised(folder))
+    shares = {split: unknown(paths.binarised(folder), split, languages) for split in task.splits}
     check_unknown(task, settings, subwords.settings["type"], shares)
     files = {file.name: sha256_of(file) for file in sorted(paths.binarised(folder).iterdir())}
     seen = ("dict.", "train.", f"{FAIRSEQ_SPLIT['dev']}.")
@@ -55,7 +55,7 @@ def make_data(task: Mapping[str, Any], settings: Mapping[str, Any], text_folder:
 
 
 def check_unknown(
-    task: Mapping[str, Any],
+    task: Task,
     settings: Mapping[str, Any],
     kind: str,
     unknown: Mapping[str, Mapping[str, float]],
@@ -79,7 +79,7 @@ def check_unknown(
                 )
             if not given and share - unknown["train"][language] > UNKNOWN_BEYOND_TRAINING[kind]:
                 raise UserError(
-                    f"task `{task['title']}`: {share:.0%} of the pieces of `{split}` ({language}) are "
+                    f"task `{task.title}`: {share:.0%} of the pieces of `{split}` ({language}) are "
                     "unknown, and "
                     f"{unknown['train'][language]:.0%} of the training data's: is the set in another "
                     "language, script or encoding?"

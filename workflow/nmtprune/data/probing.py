@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
 from nmtprune.data import toy
 from nmtprune.data.fetch import lines_of
 from nmtprune.experiment.senteval import CATEGORIES, FILES, files_of
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import evenly_spaced
 
@@ -61,7 +61,7 @@ class Missing:
 
 
 def probes(
-    task: Mapping[str, Any], text: Path, data_dir: Path | None, sizes: Mapping[str, int]
+    task: Task, text: Path, data_dir: Path | None, sizes: Mapping[str, int]
 ) -> Iterator[tuple[str, Examples | Missing]]:
     """Every probe, with its examples or the reason why it has none.
 
@@ -69,10 +69,10 @@ def probes(
     arguments give equal examples. Labels are balanced, except in SentEval's files. Raises UserError for
     a malformed file.
     """
-    spelt = str.lower if task.get("cleaning", {}).get("lowercase") else str
-    generated = all("toy" in source for source in task["train"])
+    spelt = str.lower if task.cleaning.lowercase else str
+    generated = all("toy" in source for source in task.train)
     files = files_of(task, data_dir)
-    sentences = functools.cache(lambda: _sentences(text / f"train.{task['source']}", spelt))
+    sentences = functools.cache(lambda: _sentences(text / f"train.{task.source}", spelt))
     for name in CATEGORIES:
         if generated:
             examples = _gold(task, name, sizes, spelt)
@@ -85,19 +85,17 @@ def probes(
         yield name, examples
 
 
-def _unannotated(task: Mapping[str, Any], name: str) -> str:
-    if task["source"] == "en":
+def _unannotated(task: Task, name: str) -> str:
+    if task.source == "en":
         return f"there is no probing/{FILES[name]} of SentEval in data_dir"
     return (
-        f"it needs annotated sentences in the source language `{task['source']}`, and those of SentEval "
+        f"it needs annotated sentences in the source language `{task.source}`, and those of SentEval "
         "are English"
     )
 
 
-def _gold(
-    task: Mapping[str, Any], name: str, sizes: Mapping[str, int], spelt: Spelling
-) -> Examples | Missing:
-    if any(source.get("reverse") for source in task["train"]):
+def _gold(task: Task, name: str, sizes: Mapping[str, int], spelt: Spelling) -> Examples | Missing:
+    if any(source.get("reverse") for source in task.train):
         return Missing(
             "the toy grammar has labels for its source language, and this task translates from its target "
             "language"

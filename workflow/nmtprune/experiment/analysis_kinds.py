@@ -101,7 +101,7 @@ class AnalysisKind:
 
 def _probes(config: Config, chain: Chain) -> dict[str, Any]:
     return {
-        **config.probing(chain.task),
+        **config.task(chain.task).probing.whole,
         "senteval": sorted(senteval.files_of(config.task(chain.task), config.data_dir)),
     }
 

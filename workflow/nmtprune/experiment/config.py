@@ -25,6 +25,7 @@ from nmtprune.experiment.reading import merge, read_settings, read_yaml
 from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import PeakRate, Schedule, continue_short, resolve
 from nmtprune.experiment.subwords import name_of
+from nmtprune.experiment.task import Task
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
 
@@ -50,15 +51,6 @@ SETTINGS_THAT_REACH_JOBS = (
     "tensorboard",
     "speed_device",
 )
-
-
-def pooled_sets(names: Iterable[str]) -> list[str]:
-    """The test sets of a task that claims pool: those that are not parts of another one.
-
-    A name shows that a set is a part: `newstest2014_filtered` is a part of `newstest2014`.
-    """
-    names = list(names)
-    return [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
 
 
 @dataclass(frozen=True)
@@ -139,9 +131,9 @@ class Config:
 
         return self.once(f"file {place.file}", read)
 
-    def task(self, name: str) -> dict[str, Any]:
-        """A task with everything it is distilled from merged in; raises UserError if it is not valid."""
-        return self._load("tasks", name)
+    def task(self, name: str) -> Task:
+        """A task with everything that it extends merged in. Raises UserError for an unknown one."""
+        return self.once(f"task {name}", lambda: Task.over(self._load("tasks", name)))
 
     def recipe(self, name: str) -> Recipe:
         """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
@@ -371,63 +363,47 @@ class Config:
 
     def references(self, task: str, split: str) -> list[Path]:
         """The files of a set's references: its target side, and the further ones of a test set."""
-        said = self.task(task)
-        count = 1 + len(said.get("references", {}).get(split, ()))
-        return [
-            paths.reference(paths.text(task), split, said["target"], number) for number in range(1, count + 1)
-        ]
+        stated = self.task(task)
+        numbers = range(1, len(stated.references.get(split, ())) + 2)
+        return [paths.reference(paths.text(task), split, stated.target, number) for number in numbers]
 
     def corpus(self, task: str) -> dict[str, Any]:
         """What a task's text depends on: everything but title, description and probing settings.
 
         For a distilled task, the teacher's decoding settings are included.
         """
-        said = {
-            key: value for key, value in self.task(task).items() if key not in ("title", "about", "probing")
-        }
-        if distilled := self.distilled(task):
-            said |= {"distilled": distilled, "decoding": self.recipe(distilled["recipe"]).decoding.said}
+        left_out = ("title", "about", "probing")
+        said = {key: value for key, value in self.task(task).said.items() if key not in left_out}
+        if distilled := self.task(task).distilled:
+            said |= {"distilled": distilled.whole, "decoding": self.recipe(distilled.recipe).decoding.said}
         return said
-
-    def distilled(self, task: str) -> dict[str, Any]:
-        """How a task's training targets are distilled, with the schema's defaults; empty for other tasks."""
-        said = self.task(task).get("distilled")
-        return _defaults_of("task", "distilled") | said if said else {}
 
     def teachers(self, task: str) -> list[Chain]:
         """The models that translate a distilled task's training sources, one for each seed.
 
-        Empty for other tasks. Raises UserError if they are not valid.
+        None of another task. Raises UserError.
         """
-        if ("teachers", task) not in self._loaded:
-            settings = self.distilled(task)
-            try:
-                seeds = settings.get("seeds", ())
-                teachers = [
-                    chains.parse(f"{settings['from']}/{settings['recipe']}/s{seed}/{settings['chain']}")
-                    for seed in seeds
-                ]
-                for teacher in teachers:
-                    self.check(teacher)
-            except UserError as error:
-                raise UserError(f"tasks/{task}.yaml: distilled: {error}") from None
-            self._loaded["teachers", task] = teachers
-        return self._loaded["teachers", task]
+        return self.once(f"teachers {task}", lambda: self._teachers(task))
+
+    def _teachers(self, task: str) -> list[Chain]:
+        if not (distilled := self.task(task).distilled):
+            return []
+        of_seeds = (f"{distilled.from_}/{distilled.recipe}/s{seed}" for seed in distilled.seeds)
+        try:
+            teachers = [chains.parse(f"{of_seed}/{distilled.chain}") for of_seed in of_seeds]
+            for teacher in teachers:
+                self.check(teacher)
+        except UserError as error:
+            raise UserError(f"tasks/{task}.yaml: distilled: {error}") from None
+        return teachers
 
     def distilled_tasks(self) -> list[str]:
-        """The names of all distilled tasks.
-
-        Files with mistakes are skipped here, and reported when they are used.
-        """
+        """The names of all distilled tasks. A file with a mistake is passed over: who uses it is told."""
         distilled = []
         for name in self.names("tasks"):
             with contextlib.suppress(UserError):
-                distilled += [name] if self.distilled(name) else []
+                distilled += [name] if self.task(name).distilled else []
         return distilled
-
-    def probing(self, task: str) -> dict[str, Any]:
-        """A task's settings of the probing tasks, with the schema's defaults."""
-        return _defaults_of("task", "probing") | self.task(task).get("probing", {})
 
     def check(self, chain: Chain) -> None:
         """Check everything that can be wrong with a chain; raises UserError."""

@@ -76,8 +76,8 @@ class OwnChains:
             "short": self.config.name,
             "where": "not published",
             "items": [TABLE, PLOT],
-            "tasks": {chain.task: task(chain.task)["title"] for chain in self.chains},
-            "recipes": {chain.recipe: recipe(chain.recipe)["title"] for chain in self.chains},
+            "tasks": {chain.task: task(chain.task).title for chain in self.chains},
+            "recipes": {chain.recipe: recipe(chain.recipe).title for chain in self.chains},
         }
 
     def stated(self, name: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _unregularised(chain: Chain) -> Chain:
 
 
 def _table(own: OwnChains) -> dict[str, Any]:
-    names = [list(own.config.task(chain.task)["test"]) for chain in own.chains]
+    names = [own.config.task(chain.task).tests for chain in own.chains]
     one_task = len({chain.task for chain in own.chains}) == 1
     tests = [
         names[0][place] if one_task else f"test set {place + 1}" for place in range(max(map(len, names)))

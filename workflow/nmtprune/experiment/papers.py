@@ -266,8 +266,8 @@ def _facts(config: Config, task: str, recipe: str) -> dict[str, Any]:
 
     `pairs` is the number of training pairs of a sampled task.
     """
-    stated = config.task(task)
-    pairs = stated.get("sample", {}).get("pairs") or (config.distilled(task) or {}).get("sample")
+    sample, distilled = config.task(task).sample, config.task(task).distilled
+    pairs = sample.pairs if sample else distilled.sample if distilled else None
     said = "All" if pairs is None else f"{pairs / 1e6:g}M" if pairs >= 1e6 else f"{pairs:,}"
     return {**config.recipe(recipe).architecture.said, "pairs": said}
 

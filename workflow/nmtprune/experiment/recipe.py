@@ -114,9 +114,7 @@ class Recipe(View):
 
     @property
     def searched_by_fairseq(self) -> bool:
-        """Whether fairseq searches its hypotheses, which takes a GPU where trainings do; the other engines
-        run on the CPU.
-        """
+        """Whether fairseq searches the hypotheses of its models."""
         return self.decoding.engine == "fairseq" or not self.architecture.is_transformer
 
 

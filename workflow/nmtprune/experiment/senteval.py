@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from nmtprune.experiment.task import Task
 
 # Categories as named by Wang et al. (2020), whose "lexical" tasks are the surface tasks of Conneau et al.
 CATEGORIES = {
@@ -34,12 +34,12 @@ FILES = {
 }
 
 
-def files_of(task: Mapping[str, Any], data_dir: Path | None) -> dict[str, Path]:
+def files_of(task: Task, data_dir: Path | None) -> dict[str, Path]:
     """The files of SentEval, by probe, in `data_dir`/probing or in `data_dir` itself.
 
     Empty for source languages other than English.
     """
-    if data_dir is None or task["source"] != "en":
+    if data_dir is None or task.source != "en":
         return {}
     places = {name: [data_dir / "probing" / file, data_dir / file] for name, file in FILES.items()}
     return {

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from nmtprune.experiment import schemas
+
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
 EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
@@ -58,13 +60,12 @@ def marked_as(dictionary: Sequence[str]) -> str | None:
 
 def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with every default filled in."""
-    bpe = settings["type"] == "bpe"
+    bpe, defaults = settings["type"] == "bpe", schemas.defaults("subwords")
     return {
+        **defaults,
         "joint_dictionary": settings["joint"],
-        "character_coverage": 1,
-        "reverse_source": False,
         **settings,
-        "moses": bpe or settings.get("moses", False),
+        "moses": bpe or settings.get("moses", defaults["moses"]),
     }
 
 

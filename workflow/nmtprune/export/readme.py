@@ -23,7 +23,7 @@ def readme(config: Config, chain: Chain, about: dict[str, Any], folder: Path) ->
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     )
-    return f"""# {task["source"]}-{task["target"]}: {chain}
+    return f"""# {task.source}-{task.target}: {chain}
 
 ```bash
 pip install -r requirements.txt
@@ -34,7 +34,7 @@ One line out for each line in; Python 3.11 or later. `./translate --help` lists 
 than {about["max_source_length"]} pieces are cut at sentence ends or spaces and translated in parts;
 `--longest 100` cuts earlier, which suits a model that has learnt from single sentences better.
 
-- Model: `{chain}`, digest `{about["digest"]}`, made by nmtprune on {markdown(task["title"])}.
+- Model: `{chain}`, digest `{about["digest"]}`, made by nmtprune on {markdown(task.title)}.
 - Engine: {about["engine"]}, {about["precision"]}, {"with" if about["shortlist"] else "without"} a lexical
   shortlist.
 - Search: beam {search["beam"]}, length penalty {search["length_penalty"]}; a hypothesis has at most

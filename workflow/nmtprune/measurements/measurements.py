@@ -15,7 +15,7 @@ import pandas as pd
 
 from nmtprune.experiment import paths, shapes
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import Config, pooled_sets
+from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, SCORES, SPEED
 from nmtprune.experiment.papers import Item
 from nmtprune.experiment.step_kinds import SPARSE
@@ -64,11 +64,11 @@ class Measured:
 
     def test_set(self, task: str) -> str:
         """The task's main test set, the first one, which tables show."""
-        return next(iter(self.config.task(task)["test"]))
+        return self.config.task(task).main_test
 
     def test_sets(self, task: str, which: int | str) -> list[str]:
         """The task's test set number `which`, counted from 1 (none if there are fewer), or `all` of them."""
-        names = list(self.config.task(task)["test"])
+        names = self.config.task(task).tests
         return names if isinstance(which, str) else names[which - 1 : which]
 
     def scores(self, chain: Chain, test_set: str | None = None) -> dict[str, str] | None:
@@ -194,7 +194,7 @@ class Measured:
             )
         if not self.test_sets(chain.task, test_set):
             return (
-                f"{self.config.task(chain.task)['title']} has {len(self.test_sets(chain.task, 'all'))} "
+                f"{self.config.task(chain.task).title} has {len(self.test_sets(chain.task, 'all'))} "
                 "test set(s)"
             )
         return about.lacking(self, chain) if about and about.lacking else None
@@ -262,7 +262,7 @@ class Measured:
 
     def text(self, task: str, side: str, test_set: str | None = None) -> list[str] | None:
         """The `source` or `target` side of a task's test set, the main one by default."""
-        file = paths.text(task) / f"{test_set or self.test_set(task)}.{self.config.task(task)[side]}"
+        file = paths.text(task) / f"{test_set or self.test_set(task)}.{self.config.task(task).language(side)}"
         return read_lines(file) if file.exists() else None
 
     def references(self, task: str, test_set: str) -> list[list[str]] | None:
@@ -347,7 +347,7 @@ class Measured:
 
     def pooled_sets(self, task: str) -> list[str]:
         """The test sets of a task whose sentences are pooled when claims are decided."""
-        return pooled_sets(self.config.task(task)["test"])
+        return self.config.task(task).pooled_tests
 
     def _statistics(self, chain: Chain, which: int | str = 1) -> np.ndarray | None:
         """[1, sentences, counts]: BLEU statistics of hypotheses on a test set by its number, or on `all`."""
@@ -389,14 +389,14 @@ class Measured:
         hypotheses, references = self.hypotheses(chain, test_set), self.references(chain.task, test_set)
         if hypotheses is None or references is None:
             return None
-        return tokenised_bleu(hypotheses, references, self.config.task(chain.task)["target"])
+        return tokenised_bleu(hypotheses, references, self.config.task(chain.task).target)
 
     def _quality(self, task: str, test_set: str) -> Quality | None:
         """The scorer of hypotheses of a test set; None without references."""
         if (references := self.references(task, test_set)) is None:
             return None
         first, *more = references
-        return Quality(first, self.config.task(task)["target"], more)
+        return Quality(first, self.config.task(task).target, more)
 
 
 def _number(value: Any) -> float | None:

@@ -66,13 +66,13 @@ def of_run(config: Config, chains: Iterable[Chain], scored: Iterable[Chain]) -> 
 def of_task(config: Config, name: str) -> None:
     """Raises UserError if no text can be made from a task's languages and sources."""
     task, where = config.task(name), f"tasks/{name}.yaml"
-    if task["source"] == task["target"]:
+    if task.source == task.target:
         raise UserError(
-            f"{where}: source and target are both `{task['source']}`, but each side needs files of its own: "
-            f"rename one of them, such as to `{task['target']}_simple`, and name its files (files: "
-            f"{{{task['source']}: ..., {task['target']}_simple: ...}})"
+            f"{where}: source and target are both `{task.source}`, but each side needs files of its own: "
+            f"rename one of them, such as to `{task.target}_simple`, and name its files (files: "
+            f"{{{task.source}: ..., {task.target}_simple: ...}})"
         )
-    for split, sources in corpus.sources_of(task).items():
+    for split, sources in task.sources.items():
         generated = ["toy" in source for source in sources]
         if any(generated) and not all(generated):
             raise UserError(
@@ -82,10 +82,8 @@ def of_task(config: Config, name: str) -> None:
         for source in sources:
             if "mtdata" in source:
                 _library("mtdata", f"{where}: {split}")
-    if unknown := next((each for each in task.get("references", {}) if each not in task["test"]), None):
-        raise UserError(
-            f"{where}: references: unknown test set `{unknown}`; {suggest(unknown, task['test'])}"
-        )
+    if unknown := next((each for each in task.references if each not in task.tests), None):
+        raise UserError(f"{where}: references: unknown test set `{unknown}`; {suggest(unknown, task.tests)}")
     corpus.own_files(task, config.data_dir)
 
 
@@ -141,7 +139,7 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
     if config.settings["comet_model"] and (reason := comet.unavailable(config.settings["comet_model"])):
         raise UserError(f"config: comet_model: {reason}; set it to null to score without COMET")
     for task in tasks:
-        if reason := quality.unavailable(config.task(task)["target"]):
+        if reason := quality.unavailable(config.task(task).target):
             raise UserError(f"tasks/{task}.yaml: {reason}")
 
 
@@ -149,7 +147,7 @@ def _given(config: Config, name: str, task: str) -> None:
     """Raises UserError if dictionaries of an imported checkpoint are missing, or do not fit its subwords."""
     given = config.imported(name)
     kind = kind_of(given.get("subwords"))
-    for language in corpus.languages_of(config.task(task)):
+    for language in config.task(task).languages:
         file = Path(given["dictionaries"]) / f"dict.{language}.txt"
         if not file.is_file():
             raise UserError(

@@ -16,7 +16,7 @@ from nmtprune.experiment.run import Run
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.planning.jobs import STEP, Job, Jobs
-from nmtprune.planning.task_sizes import Task
+from nmtprune.planning.task_sizes import TaskSizes
 
 BLOCK = 512  # bytes: the unit of `st_blocks`
 BYTES_A_WEIGHT = 4
@@ -192,7 +192,7 @@ class Sizes:
     def left_by(self, job: Job) -> int | None:
         """Bytes that a job leaves; None if they cannot be estimated, as for a text before it is fetched."""
         if job.does in ("score", "variants"):
-            task = Task(self.config, job.task)
+            task = TaskSizes(self.config, job.task)
             sets = ["dev", *task.tests] if job.does == "score" else task.tests[:1]
             return max(1, len(job.models)) * sum(map(task.sentences, sets)) * BYTES_A_SENTENCE
         if job.does != STEP:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmtprune.data.corpus import languages_of, own_files
+from nmtprune.data.corpus import own_files
 from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_GPU, AnalysisKind
 from nmtprune.experiment.chain import Chain, parse
@@ -104,11 +104,11 @@ class Jobs(dict[Path, Job]):
 
     def text(self, task: str) -> Path:
         """Add the job of a task's text."""
-        folder, below = paths.text(task), self.config.distilled(task)
+        folder, below = paths.text(task), self.config.task(task).distilled
         makes = folder / paths.MANIFEST
         if makes in self:
             return makes
-        needs = [self.text(below["from"]), *map(self.model, self.kept.teachers(task))] if below else []
+        needs = [self.text(below.from_), *map(self.model, self.kept.teachers(task))] if below else []
         return self._add("distil" if below else "text", "text", makes, paths.log(folder), task, needs)
 
     def data(self, chain: Chain) -> Path:
@@ -324,7 +324,7 @@ def read_by(config: Config, job: Job) -> list[Path]:
             own = own_files(task, config.data_dir)
         case "data":
             settings = config.subwords_named(job.makes.parent.name)
-            own = given_files(settings, languages_of(task)) if settings["type"] == "given" else []
+            own = given_files(settings, task.languages) if settings["type"] == "given" else []
         case analysis if analysis in ANALYSIS_KINDS:
             own = ANALYSIS_KINDS[analysis].own_files(config, job.task)
         case "step":

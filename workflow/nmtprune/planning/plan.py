@@ -27,12 +27,13 @@ from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_table, write_json
+from nmtprune.foundation.known import known
 from nmtprune.planning import calibration
 from nmtprune.planning.calibration import Calibration
 from nmtprune.planning.disk_usage import Sizes, human, table
 from nmtprune.planning.jobs import STEP, Job, Jobs, counts, rule_of, takes_gpu, translates
 from nmtprune.planning.status import duration
-from nmtprune.planning.task_sizes import SENTENCES, Task
+from nmtprune.planning.task_sizes import SENTENCES, TaskSizes
 from nmtprune.runtime import devices
 from nmtprune.speed.protocol import SINGLE_SENTENCES
 from nmtprune.store import manifest
@@ -168,14 +169,14 @@ class Estimates:
 
     def __init__(self, config: Config) -> None:
         self.config, self.history = config, History(config)
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, TaskSizes] = {}
         self._on_gpu = devices.on_gpu(config.settings["device"])
         self._calibrations = calibration.read()
         self._least: Mapping[str, float] = read_json(paths.LEAST_COSTS) if paths.LEAST_COSTS.exists() else {}
 
-    def task(self, name: str) -> Task:
+    def task(self, name: str) -> TaskSizes:
         """The sizes of a task, read once."""
-        return self._tasks.setdefault(name, Task(self.config, name))
+        return self._tasks.setdefault(name, TaskSizes(self.config, name))
 
     def identity(self, job: Job) -> str:
         """The identity of the calibration for a job's model."""
@@ -281,13 +282,13 @@ class Estimates:
 
     def _distillation(self, job: Job, parts: Calibration) -> float | None:
         """The seconds in which teachers translate the training sources; None if their number is unknown."""
-        settings = self.config.distilled(job.task)
-        sources = self.task(settings["from"])
+        distilled = known(self.config.task(job.task).distilled)
+        sources = self.task(distilled.from_)
         if sources.assumed:
             return None
-        sentences = min(sources.sentences("train"), settings["sample"] or math.inf)
-        beam = self.config.recipe(settings["recipe"]).decoding.beam
-        return parts.open + len(settings["seeds"]) * sentences * parts.decode * settings["beam"] / beam
+        sentences = min(sources.sentences("train"), distilled.sample or math.inf)
+        beam = self.config.recipe(distilled.recipe).decoding.beam
+        return parts.open + len(distilled.seeds) * sentences * parts.decode * distilled.beam / beam
 
     def _training(self, job: Job, parts: Calibration) -> float:
         schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)

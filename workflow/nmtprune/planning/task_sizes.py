@@ -14,7 +14,7 @@ PIECES, PIECES_OF_TOY = 25, 16
 BYTES_A_PIECE = 2  # in fairseq's files, for dictionaries of up to 65,500 types
 
 
-class Task:
+class TaskSizes:
     """The sizes of a task, from its text and data if they exist.
 
     Otherwise they are the sizes that the task states, or else those of WMT's tasks.
@@ -45,26 +45,21 @@ class Task:
 
     def _stated(self, split: str) -> int | None:
         """The number of sentences in a generated split, as its sources state it; None for other splits."""
-        sources = self._task[split] if split in ("train", "dev") else self._task["test"][split]
-        toy = (
-            [source["toy"]["sentences"] for source in sources if "toy" in source]
-            if isinstance(sources, list)
-            else []
-        )
-        return sum(toy) or None
+        sources = self._task.sources[split]
+        return sum(source["toy"]["sentences"] for source in sources if "toy" in source) or None
 
     @property
     def tests(self) -> list[str]:
         """The names of the test sets."""
-        return list(self._task["test"])
+        return self._task.tests
 
     def pieces(self, data: Path) -> float:
         """Mean number of pieces in a sentence of the development set, end of sentence included.
 
         It is assumed if the data do not exist yet.
         """
-        side = self._task["target"]
-        index = paths.binarised(data) / f"valid.{self._task['source']}-{side}.{side}"
+        side = self._task.target
+        index = paths.binarised(data) / f"valid.{self._task.source}-{side}.{side}"
         if index.with_name(f"{index.name}.bin").exists():
             return max(
                 2.0,

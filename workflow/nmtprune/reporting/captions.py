@@ -151,10 +151,10 @@ def _stand_ins(item: Item, measured: Measured) -> list[str]:
     about = item.about
 
     def listed(kind: str, pairs: list[tuple[str, str]]) -> str:
-        config = measured.config
+        titled = measured.config.task if kind == "tasks" else measured.config.recipe
         words = []
         for theirs, ours in pairs:
-            title = config.task(ours)["title"] if kind == "tasks" else config.recipe(ours).title
+            title = titled(ours).title
             what = title if title == ours or len(pairs) > MANY else f"{title}, {kind.rstrip('s')} {ours}"
             words.append(what if ours == theirs else f"{what}, for {about[kind][theirs]}")
         return "; ".join(_distinct(words))
@@ -233,7 +233,7 @@ def _selection(item: Item, measured: Measured) -> list[str]:
     )
     competing = _distinct(step.kind.name for _, step in _steps(item) if step.kind.competes)
     parents = f" In {', '.join(competing)} the parent competes, as update 0." if competing else ""
-    distilled = any(measured.config.distilled(task) for task in _tasks(item))
+    distilled = any(measured.config.task(task).distilled for task in _tasks(item))
     against = (
         " BLEU is against the references, not the teacher's translations, which the students are trained on."
         if distilled
@@ -480,7 +480,7 @@ def _segmentation(item: Item, measured: Measured) -> list[str]:
     sentences = []
     for row in item.rows:
         task, subwords = measured.config.task(row.first.task), measured.config.subwords(row.first)
-        for language in (task["source"], task["target"]):
+        for language in task.languages:
             if name := WITHOUT_SPACES.get(language.lower().replace("_", "-").split("-")[0]):
                 by = {"sentencepiece": "SentencePiece segments it"}.get(
                     subwords["type"], f"{subwords['type']} is applied to whole lines"

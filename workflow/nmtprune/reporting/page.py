@@ -267,7 +267,7 @@ def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, 
     rows = [
         (each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows
     ]
-    tasks = {about["tasks"][row.paper_task]: config.task(row.first.task)["title"] for about, row in rows}
+    tasks = {about["tasks"][row.paper_task]: config.task(row.first.task).title for about, row in rows}
     recipes = {
         about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe).title for about, row in rows
     }

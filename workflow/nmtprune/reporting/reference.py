@@ -61,7 +61,7 @@ def keep(run: Run, folder: Path) -> Kept:
         elif not kept_units.has(unit):
             lacking[unit] = absent
     for task in {unit.parts[0] for unit in whole}:
-        if config.distilled(task) and not kept_units.text(task):
+        if config.task(task).distilled and not kept_units.text(task):
             written += keep_distilled(paths.text(task), folder / paths.DATA.name / task)
     return Kept(written, whole, lacking)
 
@@ -99,7 +99,7 @@ def _hypotheses(config: Config, chain: Chain) -> list[Path]:
     """The files of hypotheses to keep: none for models that are only pruned, which would take most space."""
     if chain.last.kind.selects:
         return []
-    text = paths.hypotheses(chain, next(iter(config.task(chain.task)["test"])))
+    text = paths.hypotheses(chain, config.task(chain.task).main_test)
     return [text, text.with_suffix(".nll")]
 
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nmtprune.data.corpus import splits_of
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain, parse
-from nmtprune.experiment.config import Config, pooled_sets
+from nmtprune.experiment.config import Config
 from nmtprune.experiment.step_kinds import SPARSE
 from nmtprune.foundation.files import digest, read_json, read_table, write_json, write_table
 from nmtprune.foundation.known import known
@@ -53,10 +52,9 @@ class Evaluation:
         self.recipe = config.recipe(chain.recipe)
         self.data = config.data_folder(chain)
         task, text = config.task(chain.task), paths.text(chain.task)
-        self.sets, self.test_sets = list(sets or splits_of(task)), list(task["test"])
+        self.sets, self.test_sets = list(sets or task.splits), task.tests
         files = {
-            name: (text / f"{name}.{task['source']}", *config.references(chain.task, name))
-            for name in self.sets
+            name: (text / f"{name}.{task.source}", *config.references(chain.task, name)) for name in self.sets
         }
         decoding = self.recipe.decoding
         search = dataclasses.replace(decoding.search, beam=beam or decoding.beam)
@@ -71,7 +69,7 @@ class Evaluation:
         self.scorer = Scorer(
             files,
             subwords,
-            task["target"],
+            task.target,
             engine,
             search,
             device,
@@ -160,7 +158,7 @@ def development_bleu(config: Config, chain: Chain, options: Any) -> Callable[[Ma
     """
     evaluation = Evaluation(config, chain, ["dev"])
     task, binarised = config.task(chain.task), paths.binarised(evaluation.data)
-    dictionaries = [read_dictionary(binarised / f"dict.{task[side]}.txt") for side in ("source", "target")]
+    dictionaries = [read_dictionary(binarised / f"dict.{language}.txt") for language in task.languages]
     flat = checkpoints.options_by_name(options)
     return lambda weights: evaluation.scorer.bleu(Model(dict(weights), flat, *dictionaries))
 
@@ -212,7 +210,7 @@ def score_variants(
     Scored are the test sets that claims pool, by likelihood alone if a single weight class is pruned (See et
     al. 2016, figure 4). For variants `in_full`, the development set and the size on disk are included.
     """
-    tests = pooled_sets(config.task(parent.task)["test"])
+    tests = config.task(parent.task).pooled_tests
     on_tests = functools.cache(lambda: Evaluation(config, parent, tests, config.shortlist(parent)))
     on_all = functools.cache(lambda: Evaluation(config, parent, ["dev", *tests], config.shortlist(parent)))
     evaluation = on_all() if set(variants) <= set(in_full) else on_tests()

@@ -88,7 +88,7 @@ class _Source:
 
     def __init__(self, config: Config, chain: Chain, folder: Path) -> None:
         task, data = chain.task, config.data_folder(chain)
-        name, language = next(iter(config.task(task)["test"])), config.task(task)["source"]
+        name, language = config.task(task).main_test, config.task(task).source
         lines, subwords = read_lines(paths.text(task) / f"{name}.{language}"), Subwords.load(data)
         self.batches = folder / f"{data.name}.json"
         chosen = protocol.write_batches(

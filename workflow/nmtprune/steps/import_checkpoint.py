@@ -25,7 +25,7 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     task = config.task(chain.task)
     binarised = paths.binarised(config.data_folder(chain))
     checkpoint = imports.convert(
-        Path(given["checkpoint"]), binarised, task["source"], task["target"], given.get("trust", False)
+        Path(given["checkpoint"]), binarised, *task.languages, given.get("trust", False)
     )
     check_lengths(config, chain, positions(checkpoints.options_by_name(checkpoint["cfg"]["model"])))
     checkpoints.save(checkpoint, outputs_of(state) / paths.MODEL)

@@ -22,8 +22,8 @@ def check_lengths(
     also hold each side of the development set, and the number of training pairs that are left out is printed.
     """
     task, folder = config.task(chain.task), paths.binarised(config.data_folder(chain))
-    languages = (task["source"], task["target"])
-    for split in ("dev", *task["test"]):
+    languages = task.languages
+    for split in ("dev", *task.tests):
         room = (
             config.schedule(chain.recipe, chain.last.schedule).batch_tokens
             if limits is not None and split == "dev"
@@ -39,7 +39,7 @@ def check_lengths(
                     else f"the model has positions for {limit}"
                 )
                 raise UserError(
-                    f"task `{task['title']}`: line {line} of the {side} side of `{split}` has {pieces} "
+                    f"task `{task.title}`: line {line} of the {side} side of `{split}` has {pieces} "
                     "pieces, end of sentence included, "
                     f"and {why}: shorten the line"
                 )

@@ -84,7 +84,7 @@ def train(
     schedule = config.schedule(chain.recipe, chain.last.schedule)
     task, data = config.task(chain.task), config.data_folder(chain)
     architecture = config.recipe(chain.recipe).architecture
-    in_data = arguments.of_data(paths.binarised(data), task["source"], task["target"])
+    in_data = arguments.of_data(paths.binarised(data), *task.languages)
     cfg = session.configuration(
         arguments.of_architecture(architecture),
         schedule,

@@ -113,10 +113,11 @@ class Kept:
         folder = self.folder / paths.DATA.name / task
         if not (folder / paths.MANIFEST).exists():
             return None
-        made, settings = read_json(folder / paths.MANIFEST), self.config.distilled(task)
+        made, distilled = read_json(folder / paths.MANIFEST), self.config.task(task).distilled
         return (
             folder
-            if settings and all(made["distilled"].get(key) == value for key, value in settings.items())
+            if distilled
+            and all(made["distilled"].get(key) == value for key, value in distilled.whole.items())
             else None
         )
 

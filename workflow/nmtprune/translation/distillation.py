@@ -11,11 +11,10 @@ import gzip
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from nmtprune.data.clean import clean
 from nmtprune.data.corpus import nothing_yet, write_manifest, write_pairs
@@ -24,8 +23,10 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, digest, read_json, sha256_of, write_json
+from nmtprune.foundation.known import known
 from nmtprune.store import manifest, units
 from nmtprune.store.model import Model, of_chain
 from nmtprune.store.state import link, lock
@@ -69,16 +70,17 @@ def make_distilled(config: Config, name: str) -> None:
     shard. Translations are cleaned like the task's pairs. Raises UserError if the teacher or the text of
     the teacher's task is missing, and if no pair is left.
     """
-    task, settings, folder = config.task(name), config.distilled(name), paths.text(name)
-    below, state = paths.text(settings["from"]), paths.state(folder)
+    task, folder = config.task(name), paths.text(name)
+    distilled = known(task.distilled)
+    below, state = paths.text(distilled.from_), paths.state(folder)
     if kept := units.Kept(config).text(name):
         _restore(kept, below, folder, task)
         return
     text = manifest.read(below / paths.MANIFEST)
     teachers = {str(chain): manifest.read(paths.manifest(chain))["digest"] for chain in config.teachers(name)}
-    sources = f"train.{task['source']}"
-    lines, shards = text["counts"]["train"]["kept"], settings["shards"]
-    pairs = min(lines, settings["sample"] or lines)
+    sources = f"train.{task.source}"
+    lines, shards = text["counts"]["train"]["kept"], distilled.shards
+    pairs = min(lines, distilled.sample or lines)
 
     def sampled() -> Iterator[str]:
         with open(below / sources, "rb") as stream:
@@ -86,13 +88,13 @@ def make_distilled(config: Config, name: str) -> None:
 
     with lock(state):
         (folder / paths.MANIFEST).unlink(missing_ok=True)
-        teacher = Teacher(config, config.teachers(name), settings["beam"])
+        teacher = Teacher(config, config.teachers(name), distilled.beam)
         identity = digest(
             {
                 "version": VERSION,
                 "teachers": teachers,
-                "decoding": config.recipe(settings["recipe"]).decoding.said,
-                "settings": {key: settings[key] for key in ("beam", "shards", "sample")},
+                "decoding": config.recipe(distilled.recipe).decoding.said,
+                "settings": {key: distilled.whole[key] for key in ("beam", "shards", "sample")},
                 "engine": teacher.engine,
                 "sources": text["files"][sources],
             }
@@ -105,7 +107,7 @@ def make_distilled(config: Config, name: str) -> None:
         counts = {**text["counts"], "train": nothing_yet()}
         outgrown: Counter[str] = Counter()
         translated = _taken(zip(sampled(), _translations(files), strict=True), outgrown)
-        write_pairs(folder, "train", task, clean(translated, task.get("cleaning", {}), counts["train"]))
+        write_pairs(folder, "train", task, clean(translated, task.cleaning, counts["train"]))
         if not counts["train"]["kept"]:
             raise UserError(
                 f"task `{name}`: none of the {pairs} translations by its teacher {next(iter(teachers))} "
@@ -116,7 +118,7 @@ def make_distilled(config: Config, name: str) -> None:
         ):
             link(file, folder / file.name)
         facts = {"teachers": teachers, "engine": teacher.engine, "sentences": pairs, **outgrown}
-        write_manifest(folder, task, counts, distilled={**settings, **facts})
+        write_manifest(folder, task, counts, distilled={**distilled.whole, **facts})
         for other in state.iterdir():
             if other.is_dir() and other.name != identity:
                 shutil.rmtree(other)
@@ -138,7 +140,7 @@ def keep_distilled(folder: Path, kept: Path) -> list[Path]:
     return [*written, kept / paths.MANIFEST]
 
 
-def _restore(kept: Path, below: Path, folder: Path, task: Mapping[str, Any]) -> None:
+def _restore(kept: Path, below: Path, folder: Path, task: Task) -> None:
     """Put a distilled task's text together from kept training pairs and the task below it.
 
     The task below it provides the other splits. Raises UserError if the result differs from the text

@@ -68,8 +68,8 @@ def item(tmp_path, monkeypatch):
     """A working directory with the text, and three models that have been made and scored."""
     monkeypatch.chdir(tmp_path)
     task = SETTINGS.task("toy")
-    write_lines(paths.text("toy") / f"test.{task['source']}", SOURCES)
-    write_lines(paths.text("toy") / f"test.{task['target']}", REFERENCES)
+    write_lines(paths.text("toy") / f"test.{task.source}", SOURCES)
+    write_lines(paths.text("toy") / f"test.{task.target}", REFERENCES)
     made = examples()
     for row in made.rows:
         model = row.chains[0]

@@ -180,7 +180,7 @@ def test_the_vector_is_the_mean_over_sentences_of_their_means_over_positions(stu
     studio.make(str(model))
     with studio.inside():
         numbers = representations.analyse(studio.config, model).numbers
-        source = studio.config.task("micro")["source"]
+        source = studio.config.task("micro").source
         pooled = Encoder(studio.config, model).mean_pooled(read_lines(paths.text("micro") / f"dev.{source}"))
     assert numbers["dimension"].tolist() == list(range(16))
     assert numbers["value"].to_numpy() == pytest.approx(pooled.double().numpy().mean(0))

@@ -44,7 +44,7 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
     several = len(groups) > 1
     figure, axes = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
     for place, group in enumerate(groups):
-        title = f"{measured.config.task(group['task'].iloc[0])['title']}, " if several else ""
+        title = f"{measured.config.task(group['task'].iloc[0]).title}, " if several else ""
         baseline = group[group["baseline"]].dropna(subset="y").head(1)
         looks, drawn = {}, []
         for number, (label, line) in enumerate(group[~group["baseline"]].groupby("label", sort=False)):
