@@ -29,7 +29,7 @@ rule speed:
         slurm_extra="'--exclusive'",
         gpu=int(SPEED_ON_GPU),
     params:
-        rounds=CONFIG.speed_rounds,
+        rounds=CONFIG.preset.speed_rounds,
         chains=lambda wildcards: [str(each) for each in RUN.speed_groups[wildcards.task]],
         scoring=lambda wildcards: json.dumps(
             {each.recipe: CONFIG.scoring(each.recipe) for each in RUN.speed_groups[wildcards.task]},
@@ -39,6 +39,6 @@ rule speed:
         "measuring the speed of {wildcards.task}'s models, alone on the machine"
     shell:
         nmtprune(
-            f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.speed_on_idle} {{params.chains}}",
+            f"speed {{output.table}} --rounds {{params.rounds}}{' --idle' * CONFIG.preset.speed_on_idle} {{params.chains}}",
             on_gpu=SPEED_ON_GPU,
         )

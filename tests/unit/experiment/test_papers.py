@@ -55,7 +55,7 @@ def test_every_preset_resolves(preset):
     assert list(asked) == sorted(set(asked), key=str) and asked
     assert [each.key for each in Run(settings).items] == [
         name
-        for entry in settings.preset["papers"]
+        for entry in settings.preset.papers
         for name in (
             [entry] if "/" in entry else [f"{entry}/{name}" for name in papers.paper(entry)["items"]]
         )
@@ -397,7 +397,7 @@ def test_settings_in_labels_and_captions_are_those_of_the_run(preset):
 def test_a_caption_lists_the_values_that_are_run():
     def caption(**grid):
         run = config.from_settings({"preset": "toy", "papers": ["behnke2021/table9"]})
-        run.preset["grids"]["behnke2021/table9"] = grid
+        run.preset.grids["behnke2021/table9"] = grid
         return Run(run).items[0].caption
 
     assert "pruned at λ = 8," in caption(**{"lambda": [8]}) and "pruned at λ = 2 or 8," in caption(

@@ -107,7 +107,7 @@ def test_a_training_on_another_machine_is_alive_as_long_as_it_reports(config, ag
 def test_the_run_is_headed_by_what_it_makes(config):
     assert status(Run(config)).startswith("own: Own chains of own\n")
     tables = configuration.from_settings({"papers": ["wang2020/table2"], "seeds": [1]})
-    assert status(Run(tables)).startswith(f"toy: {tables.preset['title']}\n")
+    assert status(Run(tables)).startswith(f"toy: {tables.preset.title}\n")
     both = configuration.from_settings(
         {"papers": ["wang2020/table2"], "seeds": [1], "chains": [ROOT, RETRAINED]}
     )

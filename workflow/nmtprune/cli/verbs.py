@@ -60,7 +60,7 @@ def show_config(config: Config, arguments: argparse.Namespace) -> None:
                 ).whole
     resolved = {
         "settings": dict(config.settings),
-        "preset": config.preset,
+        "preset": config.preset.said,
         "chains": [str(chain) for chain in run.chains],
         "tasks": {name: config.task(name).said for name in run.tasks},
         "recipes": dict(sorted(recipes.items())),

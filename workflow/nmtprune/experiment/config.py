@@ -21,6 +21,7 @@ from nmtprune.experiment import recipe as recipes
 from nmtprune.experiment.architecture import TRANSFORMERS
 from nmtprune.experiment.chain import Chain, Step
 from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
+from nmtprune.experiment.preset import Preset
 from nmtprune.experiment.reading import merge, read_settings, read_yaml
 from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import PeakRate, Schedule, continue_short, resolve
@@ -143,9 +144,9 @@ class Config:
         )
 
     @property
-    def preset(self) -> dict[str, Any]:
+    def preset(self) -> Preset:
         """The preset of the run."""
-        return self._load("presets", self.settings["preset"])
+        return self.once("preset", lambda: Preset.over(self._load("presets", self.settings["preset"])))
 
     @property
     def name(self) -> str:
@@ -184,7 +185,7 @@ class Config:
     @property
     def title(self) -> str:
         """The run in one line: the preset's title, or a title for own chains."""
-        return self.preset["title"] if self.name == self.settings["preset"] else f"Own chains of {self.name}"
+        return self.preset.title if self.name == self.settings["preset"] else f"Own chains of {self.name}"
 
     @property
     def heading(self) -> str:
@@ -192,28 +193,18 @@ class Config:
         return f"{self.name}: {self.title}"
 
     @property
-    def speed_rounds(self) -> int:
-        """How often each model translates the test set in measurements of speed."""
-        return self.preset.get("speed_rounds", _preset_default("speed_rounds"))
-
-    @property
-    def speed_on_idle(self) -> bool:
-        """Whether speed is measured only while no other process keeps a core busy."""
-        return self.preset.get("speed_on_idle", _preset_default("speed_on_idle"))
-
-    @property
     def seeds(self) -> list[int]:
         """The seeds of the run, from the settings or from the preset."""
-        return self.settings["seeds"] or self.preset["seeds"]
+        return self.settings["seeds"] or list(self.preset.seeds)
 
     def seeds_of(self, paper: str, item: str) -> list[int]:
         """The seeds of a table or figure.
 
         They are those of the settings, or those of the preset for the item, for its paper or in general.
         """
-        said = self.preset.get("seeds_of", {})
+        of_preset = self.preset.seeds_of
         return (
-            self.settings["seeds"] or said.get(f"{paper}/{item}") or said.get(paper) or self.preset["seeds"]
+            self.settings["seeds"] or of_preset.get(f"{paper}/{item}") or of_preset.get(paper) or self.seeds
         )
 
     @property
@@ -469,17 +460,6 @@ def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
 def _ends(step: Step, after: Step | None) -> bool:
     """Whether a step trains and the next one does not."""
     return step.kind.trains and (after is None or not after.kind.trains)
-
-
-@functools.cache
-def _preset_default(key: str) -> Any:
-    return schemas.read("preset")["properties"][key]["default"]
-
-
-@functools.cache
-def _defaults_of(schema: str, key: str) -> dict[str, Any]:
-    properties = schemas.read(schema)["properties"][key]["properties"]
-    return {name: value["default"] for name, value in properties.items() if "default" in value}
 
 
 def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:

@@ -183,7 +183,7 @@ def selected(config: Config) -> list[tuple[str, str]]:
     asked = config.settings["papers"]
     where = f"presets/{config.settings['preset']}.yaml" if asked is None else "config"
     chosen: dict[tuple[str, str], None] = {}
-    for entry in config.preset["papers"] if asked is None else asked:
+    for entry in config.preset.papers if asked is None else asked:
         paper_name, _, name = entry.partition("/")
         if paper_name not in names(config):
             raise UserError(
@@ -211,12 +211,12 @@ def check_preset(config: Config) -> None:
     known["grids"] = {f"{each['name']}/{item}" for each in papers for item in each["items"]}
     known["seeds_of"] = known["grids"] | {each["name"] for each in papers}
     for kind, valid in known.items():
-        for name in config.preset.get(kind, {}):
+        for name in getattr(config.preset, kind):
             if name not in valid:
                 raise UserError(f"{where}: {kind}: no paper has `{name}`; {suggest(name, valid)}")
     for kind in ("tasks", "recipes"):
         here = config.names(kind)
-        for name, ours in config.preset[kind].items():
+        for name, ours in config.preset.stand_ins(kind).items():
             if ours is not None and ours not in here:
                 raise UserError(
                     f"{where}: {kind}.{name}: unknown {kind.rstrip('s')} `{ours}`; {suggest(ours, here)}"
@@ -226,7 +226,7 @@ def check_preset(config: Config) -> None:
 def _grid(config: Config, paper_name: str, name: str, stated: Mapping[str, Any]) -> dict[str, list[Any]]:
     """An item's grid, or the part of it that the preset runs."""
     grid, key = stated.get("grid", {}), f"{paper_name}/{name}"
-    part = config.preset.get("grids", {}).get(key, {})
+    part = config.preset.grids.get(key, {})
     for variable in part:
         if variable not in grid:
             where = f"presets/{config.settings['preset']}.yaml: grids"
@@ -245,7 +245,7 @@ def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | No
     known = paper(paper_name, config)[kind]
     if name not in known:
         raise UserError(f"{paper_name} has no {kind.rstrip('s')} `{name}`; {suggest(name, known)}")
-    given = config.preset[kind]
+    given = config.preset.stand_ins(kind)
     if name not in given and not _is_shipped(config, paper_name) and name in config.names(kind):
         return name
     if name not in given:

@@ -323,7 +323,9 @@ class Estimates:
     def _speed(self, job: Job, parts: Calibration) -> float:
         """The seconds of timing every model in both engines: batches and single sentences, in all rounds."""
         sentences = self.task(job.task).sentences(self.task(job.task).tests[0])
-        rounds = self.config.speed_rounds * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
+        rounds = (
+            self.config.preset.speed_rounds * (sentences + min(sentences, SINGLE_SENTENCES)) * parts.decode
+        )
         return len(job.models) * len(INT8_ENGINES) * (parts.start + parts.open + rounds)
 
 
