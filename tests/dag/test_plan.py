@@ -10,7 +10,7 @@ import pytest
 from support.dry_runs import dry_run, finish
 from support.workplace import MICRO, Workplace
 
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.run import Run
 from nmtprune.planning.jobs import Jobs, counts
 
@@ -62,7 +62,7 @@ def test_what_is_there_is_not_planned_and_what_is_missing_behind_it_is_not_misse
         for job in Jobs(Run(config)).values():
             if job.does == "step":
                 for chain in job.chain.of_its_job():
-                    paths.manifest(chain).write_text(json.dumps({"slice": config.slice(chain)}))
+                    paths.manifest(chain).write_text(json.dumps({"slice": slices.of_step(config, chain)}))
     done = workplace.snakemake("--cores", "1", "--touch", "--forceall")
     assert done.returncode == 0, done.stderr[-3000:]
     assert planned(workplace) == {} == by_snakemake(workplace)

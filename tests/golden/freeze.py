@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nmtprune.experiment import config, papers, paths
+from nmtprune.experiment import config, papers, paths, slices
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.chain import Chain, parse_steps
 from nmtprune.experiment.config import Config
@@ -111,7 +111,7 @@ def identities(preset: str) -> dict[str, dict[str, Any]]:
     """
     run = run_of(preset)
     chains = Run(run).models
-    of_models = {str(chain): run.slice(chain) for chain in chains}
+    of_models = {str(chain): slices.of_step(run, chain) for chain in chains}
     pairs = {
         (chain.task, chain.recipe): Chain(chain.task, chain.recipe, 1, parse_steps("train"))
         for chain in chains
@@ -122,9 +122,9 @@ def identities(preset: str) -> dict[str, dict[str, Any]]:
 
 def _settings(run: Config, chain: Chain) -> dict[str, Any]:
     return {
-        "scoring": run.scoring(chain.recipe),
+        "scoring": slices.of_scores(run, chain.recipe),
         "analyses": {name: kind.identity(run, chain) for name, kind in ANALYSIS_KINDS.items()},
-        "corpus": run.corpus(chain.task),
+        "corpus": slices.of_text(run, chain.task),
         "subwords": run.subwords(chain),
         "data": str(run.data_folder(chain)),
         "shortlist": str(run.shortlist(chain)),

@@ -7,7 +7,8 @@ import pytest
 from nmtprune.data.corpus import make_corpus
 from nmtprune.data.encoded import make_data
 from nmtprune.data.subwords import Subwords
-from nmtprune.experiment.config import WORKFLOW, read_yaml
+from nmtprune.experiment.library import WORKFLOW
+from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.task import Task
 from nmtprune.foundation.files import read_json, read_lines
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
@@ -170,7 +170,8 @@ def _model(run: Config, chain: Chain) -> None:
         "wall_seconds": 60.0,
     }
     write_json(
-        paths.manifest(chain), {"chain": str(chain), "digest": "made up", "slice": run.slice(chain), **facts}
+        paths.manifest(chain),
+        {"chain": str(chain), "digest": "made up", "slice": slices.of_step(run, chain), **facts},
     )
     if chain.last.kind.trains:
         dev_nll = [1.6 - _quality(chain) + 0.002 * (4 - place) for place in range(5)]

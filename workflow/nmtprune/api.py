@@ -28,6 +28,7 @@ from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.shapes import Shape
 from nmtprune.experiment.step_kinds import STEP_KINDS
@@ -110,7 +111,7 @@ def load(chain: str, settings: Iterable[str] = (), configfile: str | Path | None
     """
     config = configuration.load([Path(configfile)] if configfile else [], settings)
     parsed = chains.parse(paths.chain_text(chain))
-    config.check(parsed)
+    check_chain(config, parsed)
     return LoadedModel(config, parsed, of_chain(config, parsed), checkpoints.masks_of(parsed) or {})
 
 
@@ -122,7 +123,7 @@ def masks(model: LoadedModel, step: str) -> dict[str, Tensor]:
     cannot follow the model's chain.
     """
     chain = chains.parse(f"{model.chain}/{step}")
-    model.config.check(chain)
+    check_chain(model.config, chain)
     if not chain.last.kind.selects:
         valid = (kind.usage for kind in STEP_KINDS.values() if kind.selects)
         raise UserError(f"step `{step}` puts no masks on a model; valid: {', '.join(valid)}")

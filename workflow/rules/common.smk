@@ -27,8 +27,9 @@ os.environ.update(
 
 try:
     from nmtprune.experiment import chain as chains
-    from nmtprune.experiment import analysis_kinds, paths, step_kinds, subwords
+    from nmtprune.experiment import analysis_kinds, paths, slices, step_kinds, subwords
     from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
+    from nmtprune.experiment.checks import check_chain, unfinished_decays
     from nmtprune.planning import checks
     from nmtprune.foundation import commands, errors
     from nmtprune.store import current, units
@@ -62,7 +63,7 @@ try:
     ASKED = [word for word in sys.argv if word.startswith("results/models/")]
     BY_HAND = [chains.parse(paths.chain_text(word)) for word in ASKED]
     for file, each in zip(map(Path, ASKED), BY_HAND):
-        CONFIG.check(each)
+        check_chain(CONFIG, each)
         if file.name in paths.BESIDE_A_MANIFEST:
             raise UserError(
                 f"{file}: a model's files come with its manifest; ask for {file.with_name(paths.MANIFEST)}"
@@ -95,7 +96,7 @@ except UserError as error:
     raise WorkflowError(*str(error).splitlines())
 
 if workflow.is_main_process:
-    for sentence in CONFIG.unfinished_decays([*CHAINS, *BY_HAND]):
+    for sentence in unfinished_decays(CONFIG, [*CHAINS, *BY_HAND]):
         logger.warning(sentence)
 
 BESIDE_BLEU = asked.beside_bleu(CONFIG.settings)
@@ -197,7 +198,7 @@ def chain_of(wildcards):
 @functools.cache  # Snakemake asks several times for each job, and a grid has thousands
 def checked(address):
     chain = chains.parse(address)
-    CONFIG.check(chain)
+    check_chain(CONFIG, chain)
     return chain
 
 
@@ -258,11 +259,11 @@ def slices_json(wildcards):
 
 @functools.cache
 def slices_json_of(chain):
-    return json.dumps([CONFIG.slice(each) for each in chain.of_its_job()], sort_keys=True)
+    return json.dumps([slices.of_step(CONFIG, each) for each in chain.of_its_job()], sort_keys=True)
 
 
 def scoring_json(wildcards):
-    return json.dumps({**CONFIG.scoring(chain_of(wildcards).recipe), **BESIDE_BLEU}, sort_keys=True)
+    return json.dumps({**slices.of_scores(CONFIG, chain_of(wildcards).recipe), **BESIDE_BLEU}, sort_keys=True)
 
 
 def analysis_json(name, wildcards):

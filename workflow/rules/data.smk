@@ -11,7 +11,7 @@ rule text:
         mem_mb=mem_mb(4000),
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        task=lambda wildcards: json.dumps(CONFIG.corpus(wildcards.task), sort_keys=True),
+        task=lambda wildcards: json.dumps(slices.of_text(CONFIG, wildcards.task), sort_keys=True),
     message:
         "fetching and cleaning {wildcards.task}"
     shell:
@@ -37,7 +37,7 @@ rule distil:
         mem_mb=mem_mb(8000),
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        task=lambda wildcards: json.dumps(CONFIG.corpus(wildcards.task), sort_keys=True),
+        task=lambda wildcards: json.dumps(slices.of_text(CONFIG, wildcards.task), sort_keys=True),
     message:
         "{wildcards.task}: translating the training sources of the task it is distilled from"
     shell:

@@ -25,7 +25,7 @@ from nmtprune.data.probing import (
     sentence_lengths,
     word_contents,
 )
-from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment import chain, config, paths, slices
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.task import Task
@@ -247,7 +247,7 @@ def test_settings():
         "hidden": [50, 100, 200],
         "dropout": [0, 0.1, 0.2],
     }
-    assert "probing" not in of_toy.corpus("toy")
+    assert "probing" not in slices.of_text(of_toy, "toy")
 
 
 def test_new_files_are_new_settings(tmp_path):

@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
-from nmtprune.experiment import chain, config
+from nmtprune.experiment import chain, config, slices
+from nmtprune.experiment.library import WORKFLOW
+from nmtprune.experiment.reading import merge, read_yaml
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest
 
@@ -29,12 +31,12 @@ ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}
 
 @pytest.mark.parametrize("kind", ["tasks", "presets"])
 def test_all_that_is_shipped_is_valid(kind):
-    assert RUN.names(kind)
-    for name in RUN.names(kind):
-        assert RUN._load(kind, name)["title"]
+    assert RUN.library.names(kind)
+    for name in RUN.library.names(kind):
+        assert RUN.library.merged(kind, name)["title"]
 
 
-@pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if name not in ABSTRACT])
+@pytest.mark.parametrize("name", [name for name in RUN.library.names("recipes") if name not in ABSTRACT])
 def test_every_recipe_and_each_of_its_schedules_is_valid(name):
     schedules = RUN.recipe(name).schedules
     assert {"train", "retrain", "rejuvenate", "restart", "continue"} <= set(schedules)
@@ -48,7 +50,7 @@ def test_every_recipe_and_each_of_its_schedules_is_valid(name):
         assert RUN.schedule(name, schedule).updates > 0
 
 
-@pytest.mark.parametrize("name", [name for name in RUN.names("recipes") if "student-" in name])
+@pytest.mark.parametrize("name", [name for name in RUN.library.names("recipes") if "student-" in name])
 def test_every_student_has_the_phases_of_a_lasso(name):
     assert {"train-pretrain", "lasso", "lasso-long", "converge", "finetune"} <= set(
         RUN.recipe(name).schedules
@@ -62,7 +64,7 @@ def test_what_all_transformers_share_is_no_recipe_by_itself():
 
 
 def test_the_shipped_settings_are_the_schemas_defaults():
-    settings = config.read_yaml(config.WORKFLOW.parent / "config.yaml")
+    settings = read_yaml(WORKFLOW.parent / "config.yaml")
     assert config.from_settings(settings) == RUN
 
 
@@ -237,7 +239,7 @@ def test_a_variant_is_as_a_file_that_extends_the_recipe_it_stands_in(own):
     assert run.recipe("variant").decoding.beam == 3 and "variants" not in run.recipe("mine").said
     for steps in STEPS:
         variant, in_file = (
-            run.slice(chain.parse(f"toy/{name}/s1/{steps}")) for name in ("variant", "in-file")
+            slices.of_step(run, chain.parse(f"toy/{name}/s1/{steps}")) for name in ("variant", "in-file")
         )
         assert variant == in_file
 
@@ -325,7 +327,7 @@ def test_recipe_files_in_folders_below(tmp_path):
     (hidden / "mine.yaml").write_text("title: [")
     run = config.from_settings({"own": str(tmp_path)})
     assert run.recipe("mine").said == RUN.recipe("toy").said | {"title": "Mine"} and {"mine", "wide"} <= set(
-        run.names("recipes")
+        run.library.names("recipes")
     )
     with pytest.raises(
         UserError, match=r"recipes/small/narrow/mine.yaml: variants\.wide: architecture: embed_dim 65"
@@ -403,7 +405,7 @@ def test_a_name_of_ones_own_wins(own):
 
 def test_merge_goes_into_mappings_and_replaces_everything_else():
     below = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
-    assert config.merge(below, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert merge(below, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
     assert below == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
 
 
@@ -436,8 +438,8 @@ def test_defaults_are_left_out_of_slices(own):
     )
     train = chain.parse("toy/toy/s1/train")
     same = chain.parse("toy/mine/s1/train")
-    assert "accumulate" not in run.slice(train)["schedule"]
-    assert run.slice(same) == run.slice(train)
+    assert "accumulate" not in slices.of_step(run, train)["schedule"]
+    assert slices.of_step(run, same) == slices.of_step(run, train)
 
 
 STEPS = (
@@ -455,7 +457,8 @@ def changed(own, change):
     return {
         steps.rsplit("/", 1)[-1]
         for steps in STEPS
-        if run.slice(chain.parse(f"toy/mine/s1/{steps}")) != run.slice(chain.parse(f"toy/toy/s1/{steps}"))
+        if slices.of_step(run, chain.parse(f"toy/mine/s1/{steps}"))
+        != slices.of_step(run, chain.parse(f"toy/toy/s1/{steps}"))
     }
 
 
@@ -486,9 +489,9 @@ def test_a_step_depends_on_its_own_part_of_the_recipe(own, change, steps):
 
 
 def test_the_seed_is_the_roots():
-    one, two = (RUN.slice(chain.parse(f"toy/toy/s{seed}/train")) for seed in (1, 2))
+    one, two = (slices.of_step(RUN, chain.parse(f"toy/toy/s{seed}/train")) for seed in (1, 2))
     assert digest(one) != digest(two)
-    one, two = (RUN.slice(chain.parse(f"toy/toy/s{seed}/train/continue")) for seed in (1, 2))
+    one, two = (slices.of_step(RUN, chain.parse(f"toy/toy/s{seed}/train/continue")) for seed in (1, 2))
     assert digest(one) == digest(two)
 
 

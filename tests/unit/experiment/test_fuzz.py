@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.workplace import MICRO, PATIENCE
 
 from nmtprune.data.corpus import make_corpus, own_files
-from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment import chain, config, paths, slices
 from nmtprune.experiment.run import Run, with_teachers
 from nmtprune.experiment.task import Task
 from nmtprune.foundation.errors import UserError
@@ -293,12 +293,12 @@ def everything(run):
     )
     for each in sorted(with_teachers(run, set(asked)), key=str):
         for ancestor in each.ancestors():
-            json.dumps([run.slice(ancestor), run.workers(ancestor)], sort_keys=True)
+            json.dumps([slices.of_step(run, ancestor), run.workers(ancestor)], sort_keys=True)
             assert chain.parse(paths.chain_text(str(paths.manifest(ancestor)))) == ancestor
         json.dumps(
             [
-                run.scoring(each.recipe),
-                run.corpus(each.task),
+                slices.of_scores(run, each.recipe),
+                slices.of_text(run, each.task),
                 run.task(each.task).probing.whole,
                 run.recipe(each.recipe).importance.whole,
             ],

@@ -9,7 +9,7 @@ correct the code instead.
 import pytest
 from support.workplace import MICRO
 
-from nmtprune.experiment import chain, config
+from nmtprune.experiment import chain, config, slices
 from nmtprune.foundation.files import digest
 
 RUN = config.from_settings({"own": str(MICRO)})
@@ -45,16 +45,16 @@ GOLDEN = {
 
 @pytest.mark.parametrize("text", GOLDEN)
 def test_identities_stay(text):
-    assert digest(RUN.slice(chain.parse(text))) == GOLDEN[text]
+    assert digest(slices.of_step(RUN, chain.parse(text))) == GOLDEN[text]
 
 
 def test_slices_in_words():
-    assert RUN.slice(chain.parse("micro/micro/s1/train/prune-local-50")) == {
+    assert slices.of_step(RUN, chain.parse("micro/micro/s1/train/prune-local-50")) == {
         "step": "prune-local-50",
         "version": 1,
         "prunable": {"embeddings": "in"},
     }
-    assert RUN.slice(chain.parse("micro/micro/s1/train/prune-local-50/rejuvenate-zero")) == {
+    assert slices.of_step(RUN, chain.parse("micro/micro/s1/train/prune-local-50/rejuvenate-zero")) == {
         "step": "rejuvenate-zero",
         "version": 2,
         "schedule": {

@@ -12,6 +12,7 @@ import yaml
 from nmtprune.claims import own_rows
 from nmtprune.experiment import config
 from nmtprune.experiment.chain import parse
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.run import Run
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
@@ -172,7 +173,7 @@ def test_a_name_that_is_taken_is_refused(name, said):
 
 def test_an_own_preset_keeps_its_name_in_its_own_folder(tmp_path):
     (tmp_path / "presets").mkdir()
-    preset = yaml.safe_load((config.WORKFLOW / "presets" / "toy.yaml").read_text())
+    preset = yaml.safe_load((WORKFLOW / "presets" / "toy.yaml").read_text())
     (tmp_path / "presets" / f"{tmp_path.name}.yaml").write_text(yaml.safe_dump(preset))
     assert run(RETRAINED, own=str(tmp_path), preset=tmp_path.name).name == tmp_path.name
     assert run(RETRAINED, own=str(tmp_path), preset="toy").name == f"{tmp_path.name}-own"

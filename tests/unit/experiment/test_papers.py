@@ -11,6 +11,8 @@ import yaml
 from support.workplace import MICRO
 
 from nmtprune.experiment import config, papers, paths
+from nmtprune.experiment.library import WORKFLOW
+from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
@@ -37,7 +39,7 @@ def own(tmp_path):
 
     def write(**changes):
         preset = (
-            yaml.safe_load((config.WORKFLOW / "presets" / "toy.yaml").read_text())
+            yaml.safe_load((WORKFLOW / "presets" / "toy.yaml").read_text())
             | {"papers": ["wang2020"]}
             | changes
         )
@@ -305,7 +307,7 @@ def test_a_mistake_in_a_row_names_item_row_and_the_nearest(monkeypatch, row, mes
     ],
 )
 def test_an_items_schema_is_strict(change, message):
-    stated = config.read_yaml(papers.FOLDER / "wang2020" / "table2.yaml")
+    stated = read_yaml(papers.FOLDER / "wang2020" / "table2.yaml")
     with pytest.raises(UserError) as error:
         validate(stated | change, "item", "wang2020/table2")
     assert message in str(error.value)

@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from nmtprune.experiment import config, reading
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.foundation.errors import UserError
 
 
@@ -80,7 +81,7 @@ def test_all_that_is_shipped_has_the_values_that_pyyaml_reads():
             return {str(key): as_text(below) for key, below in value.items()}
         return [as_text(below) for below in value] if isinstance(value, list) else value
 
-    files = list(config.WORKFLOW.rglob("*.yaml"))
+    files = list(WORKFLOW.rglob("*.yaml"))
     assert len(files) > 100
     for file in files:
         theirs = yaml.load(

@@ -17,7 +17,7 @@ import yaml
 from support.workplace import MICRO, REPOSITORY, Workplace
 
 from nmtprune.analysis.run import run as analyse
-from nmtprune.experiment import analysis_kinds, chain, config, paths, schemas, step_kinds, validation
+from nmtprune.experiment import analysis_kinds, chain, config, paths, schemas, slices, step_kinds, validation
 from nmtprune.experiment.analysis_kinds import (
     ANALYSIS_KINDS,
     ON_CPU,
@@ -26,6 +26,7 @@ from nmtprune.experiment.analysis_kinds import (
     AnalysisKind,
     TrialCount,
 )
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.item_kinds import FIGURE, ITEM_KINDS, TABLE, ItemKind
 from nmtprune.experiment.metrics import METRICS, SCORES, SPEED, Metric
 from nmtprune.experiment.run import Run
@@ -458,7 +459,7 @@ def made_parent(tmp_path, monkeypatch):
     write_text(Path("mine.txt"), "mine")
     write_json(paths.text("micro") / paths.MANIFEST, {"counts": {}})
     write_json(run.data_folder(parent) / paths.MANIFEST, {"digest": "data"})
-    write_json(paths.manifest(parent), {"slice": run.slice(parent), "digest": "parent"})
+    write_json(paths.manifest(parent), {"slice": slices.of_step(run, parent), "digest": "parent"})
     return run
 
 
@@ -466,10 +467,10 @@ def test_one_module_and_one_entry_add_a_step(dummy_step, made_parent):
     run, model, parent = made_parent, chain.parse(TWICE), chain.parse(MODEL)
     assert (str(model), model.last["how"], model.form) == (TWICE, "well", SLICED)
     with pytest.raises(UserError, match=r"chain `.*/twice-wrong`: it is never so"):
-        run.check(chain.parse(f"{MODEL}/twice-wrong"))
+        check_chain(run, chain.parse(f"{MODEL}/twice-wrong"))
     with pytest.raises(UserError, match="`twice-well` cannot follow `prune-local-50`"):
         chain.parse(f"{MODEL}/prune-local-50/twice-well")
-    assert run.slice(model) == {"step": "twice-well", "version": 1, "seed": 1}
+    assert slices.of_step(run, model) == {"step": "twice-well", "version": 1, "seed": 1}
 
     job = jobs.Jobs(Run(run))[paths.manifest(model)]
     assert (job.rule, job.does, job.needs) == (
@@ -488,7 +489,7 @@ def test_one_module_and_one_entry_add_a_step(dummy_step, made_parent):
     make_step(run, model)
     assert (paths.model(model) / paths.MODEL).read_text() == "initial.pt last.pt initial.pt last.pt "
     made = json.loads(paths.manifest(model).read_text())
-    assert made["updates"] == 0 and made["slice"] == run.slice(model)
+    assert made["updates"] == 0 and made["slice"] == slices.of_step(run, model)
     assert job.makes not in {left.makes for left in jobs.Jobs(Run(run)).to_do()}
     assert read <= {each.file for each in spare(Run(run), scored_too=True)}
     write_text(Path("mine.txt"), "other")

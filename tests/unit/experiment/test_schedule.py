@@ -4,13 +4,16 @@ import pytest
 
 from nmtprune.experiment import config
 from nmtprune.experiment.chain import parse
+from nmtprune.experiment.checks import unfinished_decays
+from nmtprune.experiment.library import WORKFLOW
+from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.schedule import learning_rate
 from nmtprune.foundation.errors import UserError
 
 RUN = config.from_settings({})
 ABSTRACT = {"transformer", "student", "tiny-student", "toy-student"}  # what others extend
-RECIPES = [name for name in RUN.names("recipes") if name not in ABSTRACT]
+RECIPES = [name for name in RUN.library.names("recipes") if name not in ABSTRACT]
 # those whose trainings come in rounds of pruning, retraining and rejuvenation (Wang et al. 2020)
 READINGS = [
     (name, reading)
@@ -138,7 +141,7 @@ def test_schedules_that_cannot_be(tmp_path, name):
     import yaml
 
     schedule, said = SCHEDULES[name]
-    base = config.read_yaml(config.WORKFLOW / "recipes" / "toy" / "toy.yaml")
+    base = read_yaml(WORKFLOW / "recipes" / "toy" / "toy.yaml")
     del base["variants"]
     base["schedules"] = {"train": base["schedules"]["train"], "retrain": schedule}
     base["extends"] = "transformer"
@@ -203,20 +206,21 @@ schedules:
   lasso: {updates: 400, learning_rate: {peak: 0.01, warm_up: 40, decay: inverse_sqrt}}
 """,
     )
-    (said,) = run.unfinished_decays([parse("toy/mine/s1/train/prune-global-50"), parse("toy/mine/s2/train")])
+    (said,) = unfinished_decays(run, [parse("toy/mine/s1/train/prune-global-50"), parse("toy/mine/s2/train")])
     assert said == (
         "recipes/mine.yaml: schedules.train: the learning rate is still 92% of its peak at the last update, "
         "400: it rises for 300 updates "
         "and falls until 1,633; say `warm_up` and `updates` of its `learning_rate` anew"
     )
+    assert unfinished_decays(run, [parse("toy/toy/s1/train"), parse("toy/mine/s1/train")]) == [said]
     phases = "toy/mine/s1/train/lasso-ffn-both-0/converge"
-    assert run.unfinished_decays([parse(phases)]) == []  # which goes on from it
+    assert unfinished_decays(run, [parse(phases)]) == []  # which goes on from it
 
 
 @pytest.mark.parametrize("preset", ["toy", "multi30k", "iwslt14", "wmt14", "paper"])
 def test_decays_of_the_presets_end(preset):
     run = config.from_settings({"preset": preset})
-    assert run.unfinished_decays(Run(run).chains) == []
+    assert unfinished_decays(run, Run(run).chains) == []
 
 
 def test_rates_need_a_train_schedule_that_does_not_speak_of_itself(tmp_path):

@@ -9,7 +9,8 @@ from support.workplace import REPOSITORY
 
 from nmtprune.data.example import EXAMPLE, write
 from nmtprune.experiment import config
-from nmtprune.experiment.config import WORKFLOW, read_yaml, validate
+from nmtprune.experiment.library import WORKFLOW
+from nmtprune.experiment.reading import read_yaml, validate
 
 FOLDERS = {"tasks": "task", "recipes": "recipe", "presets": "preset"}  # and the schema of what lies in them
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")

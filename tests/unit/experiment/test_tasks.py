@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nmtprune.experiment.config import WORKFLOW, read_yaml, validate
+from nmtprune.experiment.library import WORKFLOW
+from nmtprune.experiment.reading import read_yaml, validate
 from nmtprune.foundation.errors import UserError
 
 TASKS = sorted((WORKFLOW / "tasks").glob("*.yaml"))

@@ -15,7 +15,8 @@ from support.parallel_text import DE, EN, SETTINGS
 from support.workplace import PATIENCE
 
 from nmtprune.data.subwords import Subwords
-from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment import chain, paths
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.subwords import model_files, name_of
 from nmtprune.export import translate
 from nmtprune.export.folder import export
@@ -193,7 +194,7 @@ def test_the_usual_engine_is_the_one_that_takes_the_model(bench, tmp_path):
 
 
 def test_the_folder_says_what_it_needs_in_the_versions_of_the_lock(made):
-    locked = set(read_lines(config.WORKFLOW.parent / "envs" / "requirements.txt"))
+    locked = set(read_lines(WORKFLOW.parent / "envs" / "requirements.txt"))
     packages = {engine: read_lines(made / engine / "requirements.txt") for engine in ENGINES}
     assert [[line.split("==")[0] for line in lines] for lines in packages.values()] == [
         ["ctranslate2", "sentencepiece"],

@@ -14,7 +14,7 @@ from fairseq.models import build_model
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from support.workplace import MICRO, REPOSITORY
 
-from nmtprune.experiment import config
+from nmtprune.experiment import config, slices
 from nmtprune.experiment.architecture import Architecture
 from nmtprune.experiment.search import Search
 from nmtprune.fairseq_bridge import arguments, generation
@@ -354,7 +354,7 @@ def test_batches_have_at_most_so_many_sentences(studio):
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True).next_epoch_itr(shuffle=False)
         sizes = [batch["nsentences"] for batch in batches]
     assert schedule.batch_sentences == max(sizes) == 16
-    assert "batch_sentences" not in run.slice(chain.parse("micro/micro/s1/train"))["schedule"]
+    assert "batch_sentences" not in slices.of_step(run, chain.parse("micro/micro/s1/train"))["schedule"]
 
 
 def test_fairseq_generate_opens_a_checkpoint(studio):

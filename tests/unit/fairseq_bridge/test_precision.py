@@ -19,7 +19,7 @@ from support.training import (
 from support.workplace import MICRO
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nmtprune.experiment import chain, config, paths
+from nmtprune.experiment import chain, config, paths, slices
 from nmtprune.experiment.run import Run
 from nmtprune.fairseq_bridge import arguments, precision, session
 from nmtprune.fairseq_bridge.precision import Precision, decide
@@ -130,7 +130,7 @@ def test_the_small_recipes_say_auto_and_no_others():
     shipped = config.from_settings({})
     whole = [
         name
-        for name in shipped.names("recipes")
+        for name in shipped.library.names("recipes")
         if name not in ("transformer", "student", "tiny-student", "toy-student")
     ]
     asked = {
@@ -426,11 +426,11 @@ def test_half_precision_of_a_gpu_cannot_go_on_elsewhere(studio):
 
 
 def test_the_digest_holds_what_is_asked_for_and_not_what_is_used(workplace, processor):
-    slices = []
+    of_runs = []
     for native in (True, False):
         processor(native)
-        slices.append(RUN.slice(chain.parse(AUTO)))
-    assert slices[0] == slices[1] and slices[0]["schedule"]["precision"] == "auto"
+        of_runs.append(slices.of_step(RUN, chain.parse(AUTO)))
+    assert of_runs[0] == of_runs[1] and of_runs[0]["schedule"]["precision"] == "auto"
 
 
 # --- what is said of it

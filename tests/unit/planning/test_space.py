@@ -12,7 +12,7 @@ from support.jobs import job_of, record
 
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json, write_text
@@ -43,7 +43,7 @@ def make(config, address: str) -> Path:
     for name in names:
         write_text(directory / "state" / "outputs" / name, name * 1000)
         os.link(directory / "state" / "outputs" / name, directory / name)
-    write_json(paths.manifest(chain), {"slice": config.slice(chain)})
+    write_json(paths.manifest(chain), {"slice": slices.of_step(config, chain)})
     return directory
 
 

@@ -14,6 +14,7 @@ from support.workplace import REPOSITORY
 from nmtprune.cli import verbs
 from nmtprune.experiment import schemas
 from nmtprune.experiment.chain import parse
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.config import WORKFLOW, from_settings
 from nmtprune.experiment.paths import chain_text
@@ -149,11 +150,11 @@ def test_documented_chains_of_shipped_tasks_are_valid():
     known = [
         text
         for text in documented(r"\b([a-z0-9-]+/[a-z0-9-]+/s\d+/[\w/.+-]*\w)")
-        if text.split("/")[0] in config.names("tasks")
+        if text.split("/")[0] in config.library.names("tasks")
     ]
     assert known
     for text in known:
-        config.check(parse(chain_text(text)))
+        check_chain(config, parse(chain_text(text)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

@@ -10,6 +10,7 @@ from support.training import SAVED_ALWAYS, UPDATE, assert_same_training, interru
 
 from nmtprune.experiment import chain
 from nmtprune.experiment.architecture import EMBEDDINGS
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.search import Search
 from nmtprune.experiment.step_kinds import SCHEMES
 from nmtprune.foundation.errors import UserError
@@ -121,7 +122,7 @@ def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
         with pytest.raises(
             UserError, match=f"`slice` needs a Transformer, and recipe `{recipe}` has architecture"
         ):
-            studio.config.check(chain.parse(f"micro/{recipe}/s1/train/slice"))
+            check_chain(studio.config, chain.parse(f"micro/{recipe}/s1/train/slice"))
         workplace = bench(f"micro/{recipe}/s1/train")
         with pytest.raises(
             UserError, match="only a Transformer can be sliced"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.workplace import Workplace
 
-from nmtprune.experiment import chain, paths
+from nmtprune.experiment import chain, paths, slices
 from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.reporting.reference import keep
@@ -27,7 +27,7 @@ def workplace(tmp_path):
         for each in (TRAIN, CONTROL):
             folder = kept_file(paths.manifest(each)).parent
             folder.mkdir(parents=True)
-            made = {"chain": str(each), "slice": workplace.config.slice(each)}
+            made = {"chain": str(each), "slice": slices.of_step(workplace.config, each)}
             (folder / paths.MANIFEST).write_text(json.dumps(made))
             (folder / paths.SCORES).write_text(f"chain,bleu\n{each},30.0\n")
             (folder / paths.HISTORY).write_text("update,loss\n")

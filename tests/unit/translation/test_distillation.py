@@ -15,7 +15,8 @@ from support.workplace import MICRO, SETTINGS
 
 from nmtprune.data.corpus import own_files
 from nmtprune.data.subwords import Subwords
-from nmtprune.experiment import chain, paths
+from nmtprune.experiment import chain, paths, slices
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.config import from_settings
 from nmtprune.experiment.search import Search
 from nmtprune.foundation.errors import UserError
@@ -89,8 +90,8 @@ def test_a_distilled_task_has_all_that_the_task_below_has():
     assert task.probing == below.probing and own_files(task, None) == []
     assert run.teachers("micro") == [] and list(map(str, run.teachers("micro-distilled"))) == [TEACHER]
     assert (
-        "distilled" not in run.corpus("micro")
-        and run.corpus("micro-distilled")["decoding"]["length_penalty"] == 1.0
+        "distilled" not in slices.of_text(run, "micro")
+        and slices.of_text(run, "micro-distilled")["decoding"]["length_penalty"] == 1.0
     )
 
 
@@ -261,7 +262,7 @@ def test_mistakes_are_told_in_a_sentence(workplace, mistake):
     distilled(workplace, **settings)
     workplace.configure(own="own")
     with workplace.inside(), pytest.raises(UserError) as error:
-        workplace.config.check(chain.parse("pupil/micro/s1/train"))
+        check_chain(workplace.config, chain.parse("pupil/micro/s1/train"))
     assert said in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
@@ -271,7 +272,7 @@ def test_a_circle_of_distillation(workplace):
     distilled(workplace, "teacher", **{"from": "pupil"})
     workplace.configure(own="own")
     with workplace.inside(), pytest.raises(UserError, match="`pupil` would be made from itself"):
-        workplace.config.check(chain.parse("pupil/micro/s1/train"))
+        check_chain(workplace.config, chain.parse("pupil/micro/s1/train"))
 
 
 def test_a_distilled_task_has_no_corpora_of_its_own(workplace):

@@ -12,7 +12,8 @@ import yaml
 
 from nmtprune.experiment import own, papers
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import WORKFLOW, Config
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.run import Run

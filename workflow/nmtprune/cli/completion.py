@@ -53,8 +53,8 @@ def script(parser: argparse.ArgumentParser, shell: str, config: Config) -> str:
         ) from None
     kinds = {
         "chain": {"bash": "_nmtprune_chains", "zsh": ZSH_CHAINS, "preamble": {"bash": BASH_CHAINS}},
-        "task": _words("tasks", config.names("tasks")),
-        "preset": _words("presets", config.names("presets")),
+        "task": _words("tasks", config.library.names("tasks")),
+        "preset": _words("presets", config.library.names("presets")),
         "file": shtab.FILE,
         "folder": shtab.DIRECTORY,
     }

@@ -19,6 +19,7 @@ from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
 from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import QUALITIES
 from nmtprune.experiment.run import Run
@@ -36,7 +37,7 @@ PAIR = re.compile(r"[A-Za-z_]\w*=")
 def _chain(config: Config, model: str) -> chains.Chain:
     """A chain from its address, its directory under results/models, or a file in that directory."""
     chain = chains.parse(paths.chain_text(model))
-    config.check(chain)
+    check_chain(config, chain)
     return chain
 
 

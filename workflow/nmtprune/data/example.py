@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nmtprune.data import toy
 from nmtprune.experiment import paths
-from nmtprune.experiment.config import WORKFLOW, Config
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_lines, write_text
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nmtprune.experiment import senteval
+from nmtprune.experiment import senteval, slices
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.step_kinds import dead_rule, prunable
@@ -93,7 +93,7 @@ class AnalysisKind:
         if self.translates:
             importance = config.recipe(chain.recipe).importance
             read |= {
-                "scoring": config.scoring(chain.recipe),
+                "scoring": slices.of_scores(config, chain.recipe),
                 **{key: getattr(importance, key) for key in self.importance},
             }
         return {"version": self.version, **read}

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,22 +18,19 @@ from typing import Any, TypeVar
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import names, paths, schemas
 from nmtprune.experiment import recipe as recipes
-from nmtprune.experiment.architecture import TRANSFORMERS
-from nmtprune.experiment.chain import Chain, Step
-from nmtprune.experiment.library import VARIANTS, Place, Shelf, shelf
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.checks import check_chain
+from nmtprune.experiment.library import WORKFLOW, Library
 from nmtprune.experiment.preset import Preset
-from nmtprune.experiment.reading import merge, read_settings, read_yaml
+from nmtprune.experiment.reading import merge, read_settings
 from nmtprune.experiment.recipe import Recipe
-from nmtprune.experiment.schedule import PeakRate, Schedule, continue_short, resolve
+from nmtprune.experiment.schedule import Schedule, continue_short, resolve
 from nmtprune.experiment.subwords import name_of
 from nmtprune.experiment.task import Task
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError, suggest
 
-WORKFLOW = Path(__file__).resolve().parents[2]
 SETTINGS_FILE = Path("config.yaml")
-UNFINISHED = 0.3  # share of the peak; a linear decay that ends above it is reported
-SCORING_VERSION = 6  # raised when scores change without a change of recipe
 # Number of evenly spaced training pairs whose likelihood is compared with that of the development set.
 TRAINING_SAMPLE = 1000
 T = TypeVar("T")
@@ -59,94 +56,38 @@ class Config:
     """The configuration of a run: validated settings, and tasks, recipes and presets by name."""
 
     settings: Mapping[str, Any]
-    _loaded: dict[tuple[str, str], Any] = field(default_factory=dict, compare=False, repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """The result of `make`, computed once for this configuration and stored under `name`."""
-        if ("once", name) not in self._loaded:
-            self._loaded["once", name] = make()
-        return self._loaded["once", name]
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
-    def folders(self, kind: str) -> list[Path]:
-        """The folders of a kind (`tasks`, `recipes`, `presets`, `papers`), the user's own first."""
-        own = self.settings["own"]
-        return ([Path(own) / kind] if own else []) + [WORKFLOW / kind]
-
-    def names(self, kind: str) -> list[str]:
-        """The names of all tasks, recipes or presets, including the user's own."""
-        return sorted({name for each in self._shelves(kind) for name in each.places})
-
-    def _shelves(self, kind: str) -> list[Shelf]:
-        """The contents of each folder of a kind."""
-        return self.once(f"shelves of {kind}", lambda: [shelf(folder) for folder in self.folders(kind)])
-
-    def place(self, kind: str, name: str) -> Place:
-        """The place where a task, recipe or preset is stated, with which messages begin.
-
-        Raises UserError for an unknown name.
-        """
-        place = next(filter(None, (each.place(name) for each in self._shelves(kind))), None)
-        if place is None:
-            raise UserError(f"unknown {kind.rstrip('s')} `{name}`; {suggest(name, self.names(kind))}")
-        return place
-
-    def _load(self, kind: str, name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
-        if (kind, name) not in self._loaded:
-            place = self.place(kind, name)
-            names.check(kind, name, str(place))
-            stated = self._stated(kind, place)
-            value = (
-                stated[VARIANTS][name]
-                if place.is_variant
-                else {k: v for k, v in stated.items() if k not in ("extends", VARIANTS)}
-            )
-            if place.is_variant:
-                where, base = str(place), place.file.stem
-            elif "distilled" in value:
-                where, base = f"{place}: distilled.from", value["distilled"]["from"]
-            else:
-                where, base = f"{place}: extends", stated.get("extends")
-            if base:
-                if base in (*above, name):
-                    raise UserError(
-                        f"{where}: `{base}` would be made from itself; give one of them another name"
-                    )
-                if base not in self.names(kind):
-                    raise UserError(
-                        f"{where}: unknown {kind.rstrip('s')} `{base}`; {suggest(base, self.names(kind))}"
-                    )
-                below = self._load(kind, base, (*above, name))
-                value = merge(
-                    {k: v for k, v in below.items() if k not in ("title", "about", "distilled")}, value
-                )
-            self._loaded[kind, name] = value
-        return self._loaded[kind, name]
-
-    def _stated(self, kind: str, place: Place) -> dict[str, Any]:
-        """The content of a place's file, validated, with all variants."""
-
-        def read() -> dict[str, Any]:
-            value = read_yaml(place.file)
-            validate(value, kind.rstrip("s"), place.of_file)
-            return value
-
-        return self.once(f"file {place.file}", read)
+    @functools.cached_property
+    def library(self) -> Library:
+        """All tasks, recipes and presets by name."""
+        return Library(self.settings["own"])
 
     def task(self, name: str) -> Task:
         """A task with everything that it extends merged in. Raises UserError for an unknown one."""
-        return self.once(f"task {name}", lambda: Task.over(self._load("tasks", name)))
+        return self.once(f"task {name}", lambda: Task.over(self.library.merged("tasks", name)))
 
     def recipe(self, name: str) -> Recipe:
         """A recipe with everything it extends merged in. Raises UserError where the whole lacks something."""
         return self.once(
             f"recipe {name}",
-            lambda: recipes.whole(self._load("recipes", name), str(self.place("recipes", name))),
+            lambda: recipes.whole(
+                self.library.merged("recipes", name), str(self.library.place("recipes", name))
+            ),
         )
 
     @property
     def preset(self) -> Preset:
         """The preset of the run."""
-        return self.once("preset", lambda: Preset.over(self._load("presets", self.settings["preset"])))
+        return self.once(
+            "preset", lambda: Preset.over(self.library.merged("presets", self.settings["preset"]))
+        )
 
     @property
     def name(self) -> str:
@@ -178,7 +119,7 @@ class Config:
         shipped = (WORKFLOW / "presets" / f"{name}.yaml").exists()
         return (
             "a preset"
-            if shipped or (name != self.settings["preset"] and name in self.names("presets"))
+            if shipped or (name != self.settings["preset"] and name in self.library.names("presets"))
             else None
         )
 
@@ -234,39 +175,9 @@ class Config:
         schedules = {**continue_short(whole.schedules), **whole.schedules}
         if name not in schedules:
             raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
-        where = f"{self.place('recipes', recipe)}: schedules.{name}"
+        where = f"{self.library.place('recipes', recipe)}: schedules.{name}"
         stated = merge(whole.training or {}, schedules[name])
         return resolve(stated, where, None if name == "train" else lambda: self.schedule(recipe, "train"))
-
-    def unfinished_decays(self, chains: Iterable[Chain]) -> list[str]:
-        """A sentence for each schedule whose linear decay is far from its end at the last update.
-
-        Trainings of the chains that the next step continues are left out, since they are phases of a
-        longer training.
-        """
-        ends = {
-            (each.recipe, step.schedule): None
-            for each in chains
-            for step, after in _with_next(each.steps)
-            if _ends(step, after)
-        }
-        sentences = []
-        for recipe, name in ends:
-            schedule = self.schedule(recipe, name)
-            rates, updates = schedule.learning_rate, schedule.updates
-            if (
-                isinstance(rates, PeakRate)
-                and rates.decay == "linear"
-                and (left := rates.at(updates) / rates.peak) > UNFINISHED
-            ):
-                sentences.append(
-                    f"{self.place('recipes', recipe)}: schedules.{name}: the learning rate is still "
-                    f"{left:.0%} of its peak "
-                    f"at the last update, {updates:,}: it rises for {rates.warm_up:,} updates and falls "
-                    f"until {rates.updates:,}; "
-                    "say `warm_up` and `updates` of its `learning_rate` anew"
-                )
-        return sentences
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: those of its recipe, or those of the imported checkpoint."""
@@ -281,12 +192,11 @@ class Config:
     def subwords_named(self, name: str) -> dict[str, Any]:
         """Subword settings by the name of their folder; raises UserError if no recipe or import has them."""
         given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
-        loaded = [
-            key for kind, key in self._loaded if kind == "recipes"
-        ]  # the run's own recipes come first, so that others are rarely read
+        # the run's own recipes come first, so that others are rarely read
+        loaded = self.library.read_so_far("recipes")
         of_recipes = (
-            self._load("recipes", recipe).get("subwords")
-            for recipe in dict.fromkeys([*loaded, *self.names("recipes")])
+            self.library.merged("recipes", recipe).get("subwords")
+            for recipe in dict.fromkeys([*loaded, *self.library.names("recipes")])
         )
         known = set()
         for settings in filter(None, itertools.chain(given, of_recipes)):
@@ -308,32 +218,6 @@ class Config:
                 f"{suggest(name, imports)}"
             )
         return imports[name]
-
-    def slice(self, chain: Chain) -> dict[str, Any]:
-        """What the last step of a chain depends on besides its parent and data.
-
-        It enters the model's digest, and is a parameter of the Snakemake job.
-        """
-        step, recipe = chain.last, self.recipe(chain.recipe)
-        values: dict[str, Any] = {"step": step.text, "version": step.kind.version}
-        if step.kind.trains:
-            schedule = self.schedule(chain.recipe, step.schedule)
-            values["schedule"] = schedule.said
-            if schedule.select == "bleu":
-                values["decoding"] = recipe.decoding.said
-        return values | step.kind.settings(self, chain)
-
-    def scoring(self, recipe: str) -> dict[str, Any]:
-        """What scores depend on besides model and text.
-
-        It enters their digest, and is a parameter of the Snakemake job.
-        """
-        whole = self.recipe(recipe)
-        return {
-            "version": SCORING_VERSION,
-            "decoding": whole.decoding.said,
-            "prunable": whole.prunable.said,
-        }
 
     def translates_on_gpu(self, recipe: str) -> bool:
         """Whether a recipe's models translate on a GPU, if there is one.
@@ -358,17 +242,6 @@ class Config:
         numbers = range(1, len(stated.references.get(split, ())) + 2)
         return [paths.reference(paths.text(task), split, stated.target, number) for number in numbers]
 
-    def corpus(self, task: str) -> dict[str, Any]:
-        """What a task's text depends on: everything but title, description and probing settings.
-
-        For a distilled task, the teacher's decoding settings are included.
-        """
-        left_out = ("title", "about", "probing")
-        said = {key: value for key, value in self.task(task).said.items() if key not in left_out}
-        if distilled := self.task(task).distilled:
-            said |= {"distilled": distilled.whole, "decoding": self.recipe(distilled.recipe).decoding.said}
-        return said
-
     def teachers(self, task: str) -> list[Chain]:
         """The models that translate a distilled task's training sources, one for each seed.
 
@@ -383,7 +256,7 @@ class Config:
         try:
             teachers = [chains.parse(f"{of_seed}/{distilled.chain}") for of_seed in of_seeds]
             for teacher in teachers:
-                self.check(teacher)
+                check_chain(self, teacher)
         except UserError as error:
             raise UserError(f"tasks/{task}.yaml: distilled: {error}") from None
         return teachers
@@ -391,38 +264,10 @@ class Config:
     def distilled_tasks(self) -> list[str]:
         """The names of all distilled tasks. A file with a mistake is passed over: who uses it is told."""
         distilled = []
-        for name in self.names("tasks"):
+        for name in self.library.names("tasks"):
             with contextlib.suppress(UserError):
                 distilled += [name] if self.task(name).distilled else []
         return distilled
-
-    def check(self, chain: Chain) -> None:
-        """Check everything that can be wrong with a chain; raises UserError."""
-        self.teachers(chain.task)
-        if chain.root.kind.imports:
-            name = chain.root["name"]
-            given = self.imported(name)
-            for key in ("checkpoint", "dictionaries", "subwords"):
-                if given.get(key) and not os.path.exists(given[key]):
-                    raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
-        for ancestor in chain.ancestors():
-            self.slice(ancestor)
-            if reason := self._misfit(ancestor):
-                raise UserError(f"chain `{chain}`: {reason}")
-
-    def _misfit(self, chain: Chain) -> str | None:
-        """The reason why the recipe cannot have the last step of a chain, or None.
-
-        The recipe's architecture is not checked for an import, which brings its own.
-        """
-        step, architecture = chain.last, self.recipe(chain.recipe).architecture
-        if step.kind.of_transformers and not (chain.root.kind.imports or architecture.is_transformer):
-            return (
-                f"`{step}` needs a Transformer, and recipe `{chain.recipe}` has architecture "
-                f"`{architecture.name}`; "
-                f"valid: {', '.join(TRANSFORMERS)}"
-            )
-        return step.kind.misfit(self, chain)
 
     def as_arguments(self, keys: Iterable[str] = SETTINGS_THAT_REACH_JOBS) -> str:
         """The settings among `keys` that config.yaml does not give, as `--set key=value` for a shell line."""
@@ -452,16 +297,6 @@ def _defaults() -> dict[str, Any]:
     return {key: value["default"] for key, value in schemas.read("config")["properties"].items()}
 
 
-@functools.cache
-def _with_next(steps: Sequence[Step]) -> Iterator[tuple[Step, Step | None]]:
-    return zip(steps, [*steps[1:], None], strict=True)
-
-
-def _ends(step: Step, after: Step | None) -> bool:
-    """Whether a step trains and the next one does not."""
-    return step.kind.trains and (after is None or not after.kind.trains)
-
-
 def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Config:
     """Validate settings (Snakemake's config) and complete them with the defaults of the schema.
 
@@ -476,9 +311,9 @@ def from_settings(settings: Mapping[str, Any], file: Path | None = None) -> Conf
         if folder and not os.path.isdir(folder):
             raise UserError(f"config: {key}: there is no folder {folder}")
     preset = config.settings["preset"]
-    if preset not in config.names("presets"):
+    if preset not in config.library.names("presets"):
         raise UserError(
-            f"config: preset: unknown preset `{preset}`; {suggest(preset, config.names('presets'))}"
+            f"config: preset: unknown preset `{preset}`; {suggest(preset, config.library.names('presets'))}"
         )
     is_the_presets = config.name == preset and not config.settings["chains"]
     if not is_the_presets and (owner := config.owner_of(config.name)):

@@ -14,6 +14,7 @@ from typing import Any
 
 from nmtprune.experiment import footing
 from nmtprune.experiment.chain import Chain, parse, parse_steps
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.step_kinds import latest
@@ -56,7 +57,7 @@ class OwnChains:
         for number, text in enumerate(self.config.settings["chains"], 1):
             try:
                 parsed.append(parse(text))
-                self.config.check(parsed[-1])
+                check_chain(self.config, parsed[-1])
             except UserError as error:
                 raise UserError(f"config: chains: entry {number}: {error}") from None
         return tuple(parsed)

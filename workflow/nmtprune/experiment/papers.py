@@ -16,8 +16,10 @@ from typing import Any
 
 from nmtprune.experiment import chain, own
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import WORKFLOW, Config
+from nmtprune.experiment.checks import check_chain
+from nmtprune.experiment.config import Config
 from nmtprune.experiment.item_kinds import ITEM_KINDS
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.own import OwnChains
 from nmtprune.experiment.reading import read_yaml
@@ -128,7 +130,7 @@ class Item:
 
 def names(config: Config | None = None) -> list[str]:
     """The names of all papers of the workflow; with a configuration, also of the user's own."""
-    folders = config.folders("papers") if config else [FOLDER]
+    folders = config.library.folders("papers") if config else [FOLDER]
     return sorted({file.parent.name for folder in folders for file in folder.glob("*/paper.yaml")})
 
 
@@ -139,7 +141,7 @@ def folder_of(name: str, config: Config | None = None) -> Path:
     """
     known = [
         folder / name
-        for folder in (config.folders("papers") if config else [FOLDER])
+        for folder in (config.library.folders("papers") if config else [FOLDER])
         if (folder / name / "paper.yaml").exists()
     ]
     if not known:
@@ -215,7 +217,7 @@ def check_preset(config: Config) -> None:
             if name not in valid:
                 raise UserError(f"{where}: {kind}: no paper has `{name}`; {suggest(name, valid)}")
     for kind in ("tasks", "recipes"):
-        here = config.names(kind)
+        here = config.library.names(kind)
         for name, ours in config.preset.stand_ins(kind).items():
             if ours is not None and ours not in here:
                 raise UserError(
@@ -246,7 +248,7 @@ def _stand_in(config: Config, paper_name: str, kind: str, name: str) -> str | No
     if name not in known:
         raise UserError(f"{paper_name} has no {kind.rstrip('s')} `{name}`; {suggest(name, known)}")
     given = config.preset.stand_ins(kind)
-    if name not in given and not _is_shipped(config, paper_name) and name in config.names(kind):
+    if name not in given and not _is_shipped(config, paper_name) and name in config.library.names(kind):
         return name
     if name not in given:
         raise UserError(
@@ -376,7 +378,7 @@ def _resolved(
             for values in _points(row, grid, facts, config.recipe(recipe).prunable_classes):
                 steps = chain.parse_steps(row["chain"].format(**values))
                 chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
-                config.check(chains[0])
+                check_chain(config, chains[0])
                 rows.append(
                     Row(
                         label=row["label"].format(**{**facts, **values}),

@@ -10,6 +10,7 @@ from typing import Any
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.metrics import BATCH_SIZE, METRICS, QUALITIES, SPEED
 from nmtprune.experiment.run import Run
@@ -97,8 +98,10 @@ def choose(
         )
     config, measured, wanted = run.config, Measured(run.config), run.scored
     tasks = [against.task] if against else [task] if task else sorted({chain.task for chain in wanted})
-    if unknown := [each for each in tasks if each not in config.names("tasks")]:
-        raise UserError(f"choose: unknown task `{unknown[0]}`; {suggest(unknown[0], config.names('tasks'))}")
+    if unknown := [each for each in tasks if each not in config.library.names("tasks")]:
+        raise UserError(
+            f"choose: unknown task `{unknown[0]}`; {suggest(unknown[0], config.library.names('tasks'))}"
+        )
     paragraphs = []
     for each in tasks:
         models = (
@@ -132,7 +135,7 @@ def _scored(config: Config, task: str) -> set[Chain]:
     for file in (paths.MODELS / task).rglob(paths.SCORES):
         try:
             chain = chains.parse(paths.chain_text(str(file)))
-            config.check(chain)
+            check_chain(config, chain)
         except UserError:
             continue
         scored.add(chain)

@@ -15,7 +15,8 @@ from typing import Any
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.config import WORKFLOW, Config
+from nmtprune.experiment.config import Config
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.search import Search
 from nmtprune.experiment.subwords import model_files
 from nmtprune.export.readme import readme

@@ -103,15 +103,15 @@ def _training(config: Config, chain: Chain) -> None:
         and config.schedule(chain.recipe, chain.last.schedule).precision == "fp16"
     ):
         raise UserError(
-            f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: precision `fp16` "
-            "needs a GPU, and `device` is cpu; "
+            f"{config.library.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}: "
+            "precision `fp16` needs a GPU, and `device` is cpu; "
             "valid there: auto, bf16, fp32"
         )
 
 
 def _decoding(config: Config, recipe: str) -> None:
     """Raises UserError if no engine can decode the models of a recipe as the recipe asks."""
-    where = f"{config.place('recipes', recipe)}: decoding"
+    where = f"{config.library.place('recipes', recipe)}: decoding"
     decoding, architecture = config.recipe(recipe).decoding, config.recipe(recipe).architecture
     engine = decoding.engine
     if engine in ("ctranslate2", "onnx") and not architecture.is_transformer:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmtprune.data.corpus import own_files
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.analysis_kinds import ANALYSIS_KINDS, ON_GPU, AnalysisKind
 from nmtprune.experiment.chain import Chain, parse
+from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.subwords import given_files
@@ -259,7 +260,9 @@ def _is_there(config: Config, job: Job) -> bool:
         return set(map(str, job.models)) <= _models_in(job.makes) if job.models else True
     made = [each for each in job.chain.of_its_job() if paths.manifest(each).exists()]
     try:
-        return all(manifest.read(paths.manifest(each)).get("slice") == config.slice(each) for each in made)
+        return all(
+            manifest.read(paths.manifest(each)).get("slice") == slices.of_step(config, each) for each in made
+        )
     except UserError:
         return False
 
@@ -308,7 +311,7 @@ def _kind(name: str) -> AnalysisKind:
 
 def _checked(config: Config, model: str) -> Chain:
     chain = parse(paths.chain_text(model))
-    config.check(chain)
+    check_chain(config, chain)
     return chain
 
 

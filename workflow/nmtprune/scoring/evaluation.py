@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from nmtprune.data.subwords import Subwords
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.chain import Chain, parse
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.step_kinds import SPARSE
@@ -59,7 +59,7 @@ class Evaluation:
         decoding = self.recipe.decoding
         search = dataclasses.replace(decoding.search, beam=beam or decoding.beam)
         self.identity = {
-            **config.scoring(chain.recipe),
+            **slices.of_scores(config, chain.recipe),
             **asked.beside_bleu(config.settings),
             "text": manifest.read(text / paths.MANIFEST)["digest"],
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nmtprune.data.subwords import Subwords
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation.errors import UserError
@@ -65,7 +65,8 @@ def measure(config: Config, out: Path, chains: list[Chain], rounds: int, idle: b
 def _identity(config: Config, chains: list[Chain], rounds: int) -> str:
     text = manifest.read(paths.text(chains[0].task) / paths.MANIFEST)["digest"]
     of_chains = [
-        [str(chain), manifest.digest_of(config, chain), config.scoring(chain.recipe)] for chain in chains
+        [str(chain), manifest.digest_of(config, chain), slices.of_scores(config, chain.recipe)]
+        for chain in chains
     ]
     shortlists = sorted({file for chain in chains if (file := config.shortlist(chain))})
     machine = [

@@ -48,7 +48,7 @@ def check_lengths(
     source, target = lengths(folder, "train", languages)
     fitting = (source <= limits[0]) & (target <= limits[1])
     left_out = len(fitting) - int(fitting.sum())
-    where = f"{config.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}"
+    where = f"{config.library.place('recipes', chain.recipe)}: schedules.{chain.last.schedule}"
     most = f"{limits[0]}" if limits[0] == limits[1] else f"{limits[0]} (source) or {limits[1]} (target)"
     if left_out == len(fitting):
         raise UserError(

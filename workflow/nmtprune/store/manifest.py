@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nmtprune
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.foundation import versions
@@ -44,7 +44,7 @@ def digest_of(config: Config, chain: Chain) -> str:
     are taken. Raises UserError if the manifest of the data or of the parent is missing.
     """
     identity = {
-        "slice": config.slice(chain),
+        "slice": slices.of_step(config, chain),
         "data": read(config.data_folder(chain) / paths.MANIFEST)["digest"],
     }
     for name, file in chain.last.kind.own_files(config, chain).items():
@@ -68,7 +68,7 @@ def make(config: Config, chain: Chain, identity: str, facts: dict[str, Any]) -> 
         "digest": identity,
         "parent": str(chain.parent) if chain.parent else None,
         "data": str(config.data_folder(chain)),
-        "slice": config.slice(chain),
+        "slice": slices.of_step(config, chain),
         **facts,
         "versions": {"nmtprune": nmtprune.__version__, "python": platform.python_version(), **recorded},
     }

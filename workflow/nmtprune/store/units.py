@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nmtprune.experiment import chain as chains
-from nmtprune.experiment import paths
+from nmtprune.experiment import paths, slices
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.run import Run
@@ -155,7 +155,7 @@ def _read_seal(seal: Path) -> dict[str, str]:
 def _is_of_now(config: Config, manifest: Path) -> bool:
     """Whether a kept model matches the current settings, as far as that can be told without its data."""
     made = read_json(manifest)
-    return made["slice"] == json.loads(json.dumps(config.slice(chains.parse(made["chain"]))))
+    return made["slice"] == json.loads(json.dumps(slices.of_step(config, chains.parse(made["chain"]))))
 
 
 def _unit_in(file: Path) -> Path | None:
