@@ -209,11 +209,11 @@ def _speeds(chain: Chain, measured: Measured) -> Table | None:
 
 def _widths(chain: Chain, measured: Measured) -> Iterator[dict[str, Any]]:
     """Units and heads left in each layer, of those that the recipe has."""
-    architecture = measured.config.recipe(chain.recipe)["architecture"]
-    dense = shapes.uniform(architecture)
+    architecture = measured.config.recipe(chain.recipe).architecture
+    dense = architecture.shape
     if not dense:
         return
-    begun = shapes.widths(dense, architecture.get("tied_decoder_layers", False))
+    begun = shapes.widths(dense, architecture.tied_decoder_layers)
     for name, left in measured.widths(chain).items():
         part, side, layer = name.split("_")
         if of := begun.get(name):
