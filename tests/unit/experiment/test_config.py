@@ -6,6 +6,7 @@ import yaml
 from nmtprune.experiment import chain, config, slices
 from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.reading import merge, read_yaml
+from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import digest
 
@@ -115,7 +116,7 @@ def test_every_mistake_is_told_at_once():
 )
 def test_own_chains_are_checked(text, said):
     with pytest.raises(UserError, match=said):
-        config.from_settings({"chains": [text]}).chains()
+        _ = Run(config.from_settings({"chains": [text]})).own.chains
 
 
 @pytest.mark.parametrize(
