@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.analysis.importance import contributions
-from nmtprune.analysis.trials import State, Trials
+from nmtprune.analysis.trials import Trials, Weights
 from nmtprune.experiment.analysis_kinds import Analysis
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import Component
@@ -25,7 +25,7 @@ from nmtprune.store import checkpoints
 NAME, WHOLE = "contribution", "none"
 
 
-def trials(run: Trials) -> dict[str, Callable[[], State]]:
+def trials(run: Trials) -> dict[str, Callable[[], Weights]]:
     """The whole model and, by name of the component, the model with each single component ablated."""
     return {
         WHOLE: lambda: run.weights,
@@ -33,7 +33,7 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
     }
 
 
-def without(run: Trials, *ablated: Component) -> State:
+def without(run: Trials, *ablated: Component) -> Weights:
     """The model with the outputs of components at zero; the residual connections stay."""
     return checkpoints.masked(run.weights, ablation(run.weights, ablated))
 

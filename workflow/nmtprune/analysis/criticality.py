@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.analysis.contribution import WHOLE, place, scores
-from nmtprune.analysis.trials import State, Trials
+from nmtprune.analysis.trials import Trials, Weights
 from nmtprune.experiment import paths
 from nmtprune.experiment.analysis_kinds import Analysis
 from nmtprune.experiment.chain import Chain
@@ -24,7 +24,7 @@ from nmtprune.store import checkpoints
 NAME = "criticality"
 
 
-def trials(run: Trials) -> dict[str, Callable[[], State]]:
+def trials(run: Trials) -> dict[str, Callable[[], Weights]]:
     """The whole model, and the model with each component at each alpha below 1, by name.
 
     Raises UserError for a model whose initial weights do not exist or have other shapes.
@@ -45,7 +45,7 @@ def trials(run: Trials) -> dict[str, Callable[[], State]]:
             f"criticality of chain `{run.chain}`: its initial weights are of another shape (`{misfit[0]}`)"
         )
     steps = run.settings.steps
-    altered: dict[str, Callable[[], State]] = {WHOLE: lambda: run.weights}
+    altered: dict[str, Callable[[], Weights]] = {WHOLE: lambda: run.weights}
     for each in run.components:
         for step in range(steps):
             altered[f"{each} {step / steps:g}"] = lambda each=each, alpha=step / steps: moved(

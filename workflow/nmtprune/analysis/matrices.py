@@ -26,24 +26,24 @@ MATRICES = ("encoder.layers.0.fc1.weight", "decoder.layers.0.fc1.weight")
 
 def analyse(config: Config, chain: Chain) -> Analysis:
     """Facts and magnitudes of MATRICES; raises UserError for a model that lacks one, such as an LSTM."""
-    state = checkpoints.state_of(chain)
-    if absent := [name for name in MATRICES if name not in state]:
+    weights = checkpoints.state_of(chain)
+    if absent := [name for name in MATRICES if name not in weights]:
         raise UserError(
             f"{chain} has no matrix `{absent[0]}`; pictures of blocks need a Transformer with feed-forward "
             "layers"
         )
-    magnitudes = {name: state[name].abs().numpy().astype(np.float16) for name in MATRICES}
-    rule = rule_of(config.recipe(chain.recipe).lasso, state, "blocks8", "both", HEAD_DIM)
-    return Analysis(facts(state, rule), magnitudes)
+    magnitudes = {name: weights[name].abs().numpy().astype(np.float16) for name in MATRICES}
+    rule = rule_of(config.recipe(chain.recipe).lasso, weights, "blocks8", "both", HEAD_DIM)
+    return Analysis(facts(weights, rule), magnitudes)
 
 
-def facts(state: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
+def facts(weights: Mapping[str, Tensor], rule: Rule) -> pd.DataFrame:
     """A row for each matrix: the numbers of `units` (rows), `inputs` (columns) and `blocks` of 8 x 8.
 
     `dead_units`, `dead_inputs` and `dead_blocks` say how many of each are dead by `rule`. A unit or an
     input is dead if every block that it crosses is dead.
     """
-    sets = groups(state, "blocks8", "both", HEAD_DIM)
+    sets = groups(weights, "blocks8", "both", HEAD_DIM)
     rows = []
     for each, dead in zip(sets, rule(sets), strict=True):
         name = f"{each.sub_layer.prefix}{each.matrix}.weight"

@@ -30,7 +30,7 @@ from nmtprune.scoring.scorer import Measurement
 from nmtprune.store import checkpoints, manifest
 from nmtprune.store.state import lock
 
-State = Mapping[str, Tensor]
+Weights = Mapping[str, Tensor]
 DEV = "dev"
 
 
@@ -50,7 +50,7 @@ class Trials:
         self._model = self._evaluation.model(chain)
         if not checkpoints.is_transformer(self._model.options):
             raise UserError(f"chain `{chain}`: only a Transformer has components, and this model is not one")
-        self.weights: State = self._model.weights
+        self.weights: Weights = self._model.weights
         self.components: list[Component] = components_of(self.weights)
         scored = {"beam": settings.beam, "sentences": settings.sentences}
         identity = {"model": manifest.digest_of(config, chain), "version": ANALYSIS_KINDS[analysis].version}
@@ -73,7 +73,7 @@ class Trials:
         self._stack.close()
 
     def measure(
-        self, name: str, altered: Callable[[], State], on: str = DEV, translated: bool = True
+        self, name: str, altered: Callable[[], Weights], on: str = DEV, translated: bool = True
     ) -> Measurement:
         """The scores of the altered model on the development set or another one; stored scores are reused.
 

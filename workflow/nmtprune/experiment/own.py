@@ -259,17 +259,18 @@ def _of_controls(own: OwnChains) -> Iterator[str]:
     """Sentences on what the controls are, and which dense models have none."""
     if not own.config.settings["controls"]:
         yield (
-            "There are no controls (`controls: false`): whether training on alone gives as much is not known."
+            "There are no controls (`controls: false`), so it is unknown whether further training alone "
+            "would gain as much."
         )
         return
     controls = [control[0] for block in own.blocks for control in block.controls]
     if any(not _is_regularised(control) for control in controls):
         yield (
-            "The control is that model trained on for as many updates: "
-            "what pruned and retrained models gain beside it is their own."
+            "The control is that model trained further for as many updates, so that a gain over it is not "
+            "due to further training."
         )
     if any(_is_regularised(control) for control in controls):
-        yield "The control of a lasso goes through the same phases without it (λ = 0)."
+        yield "The control of a lasso has the same phases with λ = 0."
     lacking = dict.fromkeys(
         block.parent[0].recipe
         for block in own.blocks
@@ -277,8 +278,8 @@ def _of_controls(own: OwnChains) -> Iterator[str]:
     )
     if lacking:
         yield (
-            f"There is no control of {', '.join(lacking)}: "
-            "a schedule `continue` in the recipe would make one."
+            f"There is no control for {', '.join(lacking)}; "
+            "a schedule `continue` in the recipe would give one."
         )
 
 

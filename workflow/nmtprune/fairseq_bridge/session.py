@@ -211,18 +211,18 @@ def start(cfg: Any, initialisation_seed: int, init_scale: float | None = None) -
 def weights(trainer: Trainer) -> dict[str, Tensor]:
     """A copy of the model's state dict on the CPU in single precision; tied tensors stay tied."""
     copies: dict[int, Tensor] = {}
-    state = {}
+    by_name = {}
     for name, tensor in trainer.get_model().state_dict().items():
         key = tensor.data_ptr() if tensor.numel() else id(tensor)
         if key not in copies:
             copies[key] = tensor.detach().to(
                 "cpu", torch.float32 if tensor.is_floating_point() else None, copy=True
             )
-        state[name] = copies[key]
-    return state
+        by_name[name] = copies[key]
+    return by_name
 
 
-def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str, Any]:
+def checkpoint(cfg: Any, weights_by_name: Mapping[str, Tensor], updates: int) -> dict[str, Any]:
     """A checkpoint that fairseq's own tools open (generate, validate, train --finetune-from-model).
 
     Our loss is saved under the name of fairseq's, which it equals.
@@ -233,7 +233,7 @@ def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str,
     return {
         "args": None,
         "cfg": container,
-        "model": dict(state),
+        "model": dict(weights_by_name),
         "criterion": None,
         "optimizer_history": [
             {
@@ -251,10 +251,10 @@ def checkpoint(cfg: Any, state: Mapping[str, Tensor], updates: int) -> dict[str,
     }
 
 
-def load_weights(trainer: Trainer, state: Mapping[str, Tensor]) -> None:
+def load_weights(trainer: Trainer, weights_by_name: Mapping[str, Tensor]) -> None:
     """Replace the model's weights; raises UserError if the architectures differ."""
     try:
-        trainer.get_model().load_state_dict(dict(state), strict=True)
+        trainer.get_model().load_state_dict(dict(weights_by_name), strict=True)
     except RuntimeError as error:
         raise UserError(
             f"the weights do not fit the recipe's architecture: {' '.join(str(error).split())[:300]}"

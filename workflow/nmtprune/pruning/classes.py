@@ -106,11 +106,11 @@ def layer_of(name: str) -> str:
     return ".".join(filter(None, match.groups())) if match else name
 
 
-def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def untied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a state dict without repetition: a tied tensor keeps its first name only."""
     seen: set[tuple[int, tuple[int, ...]]] = set()
     kept = {}
-    for name, tensor in state.items():
+    for name, tensor in weights.items():
         key = (tensor.data_ptr(), tuple(tensor.shape))
         if tensor.numel() and key in seen:
             continue
@@ -119,13 +119,13 @@ def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-def prunable(state: Mapping[str, Tensor], embeddings: str) -> dict[str, Tensor]:
+def prunable(weights: Mapping[str, Tensor], embeddings: str) -> dict[str, Tensor]:
     """The weights that a pruning percentage counts: all matrices, each tied one once.
 
     Biases and layer norms do not count. `embeddings`: `in` to count embeddings and the output
     projection, `out` to leave them out.
     """
-    matrices = {name: t for name, t in untied(state).items() if t.dim() >= 2 and t.is_floating_point()}
+    matrices = {name: t for name, t in untied(weights).items() if t.dim() >= 2 and t.is_floating_point()}
     if embeddings == "in":
         return matrices
     return {name: tensor for name, tensor in matrices.items() if class_of(name) not in EMBEDDINGS}

@@ -1,4 +1,4 @@
-"""Ablate the components of a Transformer in its state dict, or move them towards their initial weights.
+"""Ablate the components of a Transformer, or move them towards their initial weights.
 
 The operations of Wang and Tu 2020, section 2.
 """
@@ -15,13 +15,13 @@ from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.groups import SubLayer, sub_layers
 
 _OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # last matrix of each component
-State = Mapping[str, Tensor]
+Weights = Mapping[str, Tensor]
 
 
-def components_of(state: Iterable[str]) -> list[Component]:
+def components_of(names: Iterable[str]) -> list[Component]:
     """The components of a model, from its parameters' names: kind by kind, each from the bottom layer up."""
     kinds = {place: kind for kind, place in KINDS.items()}
-    components = [Component(kinds[each.side, each.component], each.layer + 1) for each in sub_layers(state)]
+    components = [Component(kinds[each.side, each.component], each.layer + 1) for each in sub_layers(names)]
     return sorted(components, key=lambda component: (list(KINDS).index(component.kind), component.layer))
 
 
@@ -31,16 +31,16 @@ def sub_layer_of(component: Component) -> SubLayer:
     return SubLayer(side, component.layer - 1, part)
 
 
-def parameters(state: Iterable[str], component: Component) -> list[str]:
+def parameters(names: Iterable[str], component: Component) -> list[str]:
     """The names of a component's matrices and biases, without its layer norm."""
     sub_layer = sub_layer_of(component)
-    names = {
+    wanted = {
         f"{sub_layer.prefix}{matrix}.{kind}" for matrix in sub_layer.matrices for kind in ("weight", "bias")
     }
-    return [name for name in state if name in names]
+    return [name for name in names if name in wanted]
 
 
-def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
+def ablation(weights: Weights, ablated: Iterable[Component]) -> dict[str, Tensor]:
     """Masks that silence components: the last matrix of each component and its bias are pruned entirely.
 
     The output of such a component is exactly zero; the residual connection stays. Raises UserError for a
@@ -50,15 +50,15 @@ def ablation(state: State, ablated: Iterable[Component]) -> dict[str, Tensor]:
     for component in ablated:
         sub_layer = sub_layer_of(component)
         prefix = f"{sub_layer.prefix}{_OUTGOING[sub_layer.component]}"
-        names = [name for name in (f"{prefix}.weight", f"{prefix}.bias") if name in state]
+        names = [name for name in (f"{prefix}.weight", f"{prefix}.bias") if name in weights]
         if not names:
-            valid = list(map(str, components_of(state)))
+            valid = list(map(str, components_of(weights)))
             raise UserError(f"the model has no component `{component}`; {suggest(str(component), valid)}")
-        masks |= {name: torch.zeros_like(state[name], dtype=torch.bool) for name in names}
+        masks |= {name: torch.zeros_like(weights[name], dtype=torch.bool) for name in names}
     return masks
 
 
-def moved(state: State, initial: State, component: Component, alpha: float) -> dict[str, Tensor]:
+def moved(weights: Weights, initial: Weights, component: Component, alpha: float) -> dict[str, Tensor]:
     """The model with one component at (1 - alpha) * initial + alpha * final weights (equation 2).
 
     The component's matrices and biases move; layer norms and all other parameters stay. With alpha 1 the
@@ -66,20 +66,20 @@ def moved(state: State, initial: State, component: Component, alpha: float) -> d
     other layers that are tied to the component's move with them.
     """
     moved_by_address = {}
-    for name in parameters(state, component):
-        final = state[name]
+    for name in parameters(weights, component):
+        final = weights[name]
         moved_by_address[final.data_ptr()] = (
             final if alpha == 1 else initial[name] if alpha == 0 else torch.lerp(initial[name], final, alpha)
         )
     return {
         name: moved_by_address.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
-        for name, tensor in state.items()
+        for name, tensor in weights.items()
     }
 
 
-def rewound(state: State, initial: State, components: Iterable[Component]) -> dict[str, Tensor]:
+def rewound(weights: Weights, initial: Weights, components: Iterable[Component]) -> dict[str, Tensor]:
     """The model with several components at their initial weights."""
-    made = dict(state)
+    made = dict(weights)
     for component in components:
         made = moved(made, initial, component, 0)
     return made

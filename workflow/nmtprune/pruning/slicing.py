@@ -17,12 +17,12 @@ from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, su
 
 # True for every feed-forward unit or head that is removed; the first of tied sub-layers stands for all.
 Removed = dict[SubLayer, Tensor]
-State = Mapping[str, Tensor]
+Weights = Mapping[str, Tensor]
 
 
 @torch.no_grad()
 def dead_units(
-    state: State,
+    weights: Weights,
     kind: str,
     where: str,
     head_dim: int,
@@ -35,7 +35,7 @@ def dead_units(
     W1 or its column of W2 is dead; a head is removed when at least half of the connections of its Q, K,
     V and O are dead (5.3), which means two of its four groups for `ffn+heads`.
     """
-    sets = groups(state, kind, where, head_dim)
+    sets = groups(weights, kind, where, head_dim)
     dead: dict[SubLayer, list[Tensor]] = {}
     for each, marks in zip(sets, rule(sets), strict=True):
         dead.setdefault(each.sub_layer, []).append(each.dead_units(marks))
@@ -47,30 +47,30 @@ def dead_units(
     }
 
 
-def zeroed(state: State, removed: Removed) -> dict[str, Tensor]:
+def zeroed(weights: Weights, removed: Removed) -> dict[str, Tensor]:
     """The same model with zeros for the incoming weights of what is removed; biases stay.
 
     Incoming weights are rows of W1, and for a head the rows of Q, K and V. The remaining contribution of
     a removed unit or head is then the same for every word, so that slicing does not change the model any
     further. Tied tensors stay tied.
     """
-    made = dict(state)
-    for sub_layer, tied, lost in _affected(state, removed):
+    made = dict(weights)
+    for sub_layer, tied, lost in _affected(weights, removed):
         for matrix in _incoming(sub_layer):
-            weight = state[f"{sub_layer.prefix}{matrix}.weight"].masked_fill(lost[:, None], 0)
+            weight = weights[f"{sub_layer.prefix}{matrix}.weight"].masked_fill(lost[:, None], 0)
             made.update({f"{each.prefix}{matrix}.weight": weight for each in tied})
     return made
 
 
 @torch.no_grad()
 def sliced(
-    state: State, removed: Removed, head_dim: int, activation: str = "relu"
+    weights: Weights, removed: Removed, head_dim: int, activation: str = "relu"
 ) -> tuple[dict[str, Tensor], Shape]:
     """The smaller dense model and its shape; it computes the same function as `zeroed`.
 
     The constant contribution of a removed unit is added to the next bias: fc2.bias += W2[:, i]
     relu(b1_i), out_proj.bias += O_h b_v,h. A sub-layer with nothing left keeps only that bias. All other
-    tensors are those of `state`, and tied tensors stay tied. Raises UserError for an `activation` other
+    tensors are those of `weights`, and tied tensors stay tied. Raises UserError for an `activation` other
     than relu.
     """
     if activation != "relu":
@@ -78,16 +78,16 @@ def sliced(
             "activation_fn: slicing folds the constants of feed-forward networks with relu, not with "
             f"`{activation}`."
         )
-    made = dict(state)
-    for sub_layer, tied, lost in _affected(state, removed):
+    made = dict(weights)
+    for sub_layer, tied, lost in _affected(weights, removed):
         tensors = {}
         for matrix in _incoming(sub_layer):
             tensors |= {
-                f"{matrix}.{part}": state[f"{sub_layer.prefix}{matrix}.{part}"][~lost]
+                f"{matrix}.{part}": weights[f"{sub_layer.prefix}{matrix}.{part}"][~lost]
                 for part in ("weight", "bias")
             }
-        outgoing, constants = _outgoing(state, sub_layer)
-        weight, bias = (state[f"{sub_layer.prefix}{outgoing}.{part}"] for part in ("weight", "bias"))
+        outgoing, constants = _outgoing(weights, sub_layer)
+        weight, bias = (weights[f"{sub_layer.prefix}{outgoing}.{part}"] for part in ("weight", "bias"))
         folded = weight[:, lost].double() @ constants[lost].double()
         tensors |= {
             f"{outgoing}.weight": weight[:, ~lost].contiguous(),
@@ -102,7 +102,7 @@ def sliced(
     return made, shape_of(made, head_dim)
 
 
-def shape_of(state: State, head_dim: int) -> Shape:
+def shape_of(weights: Weights, head_dim: int) -> Shape:
     """The widths of a Transformer's layers from the bottom up.
 
     For example `{"encoder": [{"ffn": 330, "self": 8}, ...], "decoder": [...]}`: `ffn` counts hidden
@@ -110,11 +110,11 @@ def shape_of(state: State, head_dim: int) -> Shape:
     self-attention has no `self`.
     """
     shape: Shape = {"encoder": [], "decoder": []}
-    for sub_layer in sub_layers(state):
+    for sub_layer in sub_layers(weights):
         layers = shape[sub_layer.side]
         if len(layers) == sub_layer.layer:
             layers.append({})
-        layers[sub_layer.layer][sub_layer.component] = _width(state, sub_layer, head_dim)
+        layers[sub_layer.layer][sub_layer.component] = _width(weights, sub_layer, head_dim)
     return shape
 
 
@@ -135,7 +135,7 @@ def head_size(options: Mapping[str, Any]) -> int:
 
 
 def macs_per_word(
-    state: State, candidates: float | None = None, source_pieces: float = 1, target_pieces: float = 1
+    weights: Weights, candidates: float | None = None, source_pieces: float = 1, target_pieces: float = 1
 ) -> float:
     """Multiply-accumulates of all matrix products for one source word, in greedy search.
 
@@ -147,7 +147,7 @@ def macs_per_word(
     the decoder).
     """
     total = 0.0
-    for name, tensor in state.items():
+    for name, tensor in weights.items():
         if tensor.dim() == 2 and name.endswith(".weight") and ".embed_" not in name:
             rows = (
                 tensor.shape[0]
@@ -161,7 +161,7 @@ def macs_per_word(
     return total
 
 
-def _affected(state: State, removed: Removed) -> Iterator[tuple[SubLayer, list[SubLayer], Tensor]]:
+def _affected(weights: Weights, removed: Removed) -> Iterator[tuple[SubLayer, list[SubLayer], Tensor]]:
     """The sub-layers that lose connections, each with all sub-layers tied to it and the connections it loses.
 
     The tied sub-layers include the sub-layer itself; the connections are a mask [connections].
@@ -170,9 +170,9 @@ def _affected(state: State, removed: Removed) -> Iterator[tuple[SubLayer, list[S
         if not lost.any():
             continue
         first = _incoming(sub_layer)[0] + ".weight"
-        weight = state[sub_layer.prefix + first]
-        tied = [each for each in sub_layers(state) if each.prefix + first in state]
-        tied = [each for each in tied if state[each.prefix + first].data_ptr() == weight.data_ptr()]
+        weight = weights[sub_layer.prefix + first]
+        tied = [each for each in sub_layers(weights) if each.prefix + first in weights]
+        tied = [each for each in tied if weights[each.prefix + first].data_ptr() == weight.data_ptr()]
         yield sub_layer, tied, lost.repeat_interleave(len(weight) // len(lost))
 
 
@@ -181,14 +181,14 @@ def _incoming(sub_layer: SubLayer) -> list[str]:
     return [matrix for matrix, axis in sub_layer.matrices.items() if axis == 0]
 
 
-def _outgoing(state: State, sub_layer: SubLayer) -> tuple[str, Tensor]:
+def _outgoing(weights: Weights, sub_layer: SubLayer) -> tuple[str, Tensor]:
     """The matrix that reads the hidden units, and the units' values where incoming weights are zero.
 
     The values are [connections].
     """
     if sub_layer.component == "ffn":
-        return "fc2", state[f"{sub_layer.prefix}fc1.bias"].relu()
-    return "out_proj", state[f"{sub_layer.prefix}v_proj.bias"]
+        return "fc2", weights[f"{sub_layer.prefix}fc1.bias"].relu()
+    return "out_proj", weights[f"{sub_layer.prefix}v_proj.bias"]
 
 
 def _dead_heads(connections: Tensor, head_dim: int) -> Tensor:
@@ -200,9 +200,9 @@ def _dead_heads(connections: Tensor, head_dim: int) -> Tensor:
     return by_head.sum((0, 2)) * 2 >= len(connections) * head_dim
 
 
-def _width(state: State, sub_layer: SubLayer, head_dim: int) -> int:
+def _width(weights: Weights, sub_layer: SubLayer, head_dim: int) -> int:
     """Number of hidden units or heads of a sub-layer; 0 if it is empty."""
-    weight = state.get(f"{sub_layer.prefix}{_incoming(sub_layer)[0]}.weight")
+    weight = weights.get(f"{sub_layer.prefix}{_incoming(sub_layer)[0]}.weight")
     if weight is None:
         return 0
     return weight.shape[0] if sub_layer.component == "ffn" else weight.shape[0] // head_dim

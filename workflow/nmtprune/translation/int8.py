@@ -19,7 +19,7 @@ _LEAST = 1e-36
 _IN_FLOAT = {"ctranslate2": ("embed_positions.weight",), "onnx": ("embed_positions.weight",)}
 
 
-def rounded(state: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.Tensor]:
+def rounded(weights: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.Tensor]:
     """The weights with each matrix that `engine` keeps in 8 bits rounded to its grid.
 
     The engine rounds the result to the very same bytes, and rounding it again changes nothing. Tied
@@ -28,15 +28,15 @@ def rounded(state: Mapping[str, torch.Tensor], engine: str) -> dict[str, torch.T
     """
     _check(engine)
     rounded_matrices: dict[tuple[object, ...], torch.Tensor] = {}
-    weights = {}
-    for name, tensor in state.items():
+    on_grids = {}
+    for name, tensor in weights.items():
         if _in_8_bits(name, tensor, engine):
             key = (tensor.data_ptr(), tensor.shape, tensor.stride())
             if key not in rounded_matrices:
                 rounded_matrices[key] = on_grid(tensor)
             tensor = rounded_matrices[key]
-        weights[name] = tensor
-    return weights
+        on_grids[name] = tensor
+    return on_grids
 
 
 def on_grid(weight: torch.Tensor) -> torch.Tensor:
