@@ -150,7 +150,7 @@ ITEM_KINDS = {
         ItemKind("isometry", "singular values of the components' Jacobians", TABLE, reads=("isometry",)),
         ItemKind(
             "ladder",
-            "what can go without loss against the width of models",
+            "the share of weights that can be pruned without loss against the width of models",
             FIGURE,
             reads=("scores",),
             translates=True,

@@ -203,7 +203,7 @@ def _rate(value: float | str, where: str, train: Callable[[], Schedule] | None) 
     if not isinstance(value, str):
         return float(value)
     if train is None:
-        raise UserError(f"{where}: the rate `{value}` speaks of this schedule itself; give a number")
+        raise UserError(f"{where}: the rate `{value}` refers to this schedule itself; give a number")
     schedule = train()
     rates = schedule.learning_rate
     whole, _, parts = value.partition("/")
