@@ -36,12 +36,13 @@ def contributions(baseline: float | np.ndarray, scores: np.ndarray, clip: float)
 
 
 def criticalities(baseline: float, bleu: pd.Series, epsilon: float) -> tuple[float, float]:
-    """A component's criticality (equation 2), once as the first alpha that holds and once as the lasting one.
+    """The two alphas that express a component's criticality (equation 2).
 
     An alpha holds if the model with the component's weights at (1 - alpha) initial + alpha final loses
-    less than `epsilon` BLEU; 1.0 is the trained model and always holds. The second alpha is the smallest
-    from which all larger ones hold as well; it differs from the first where BLEU is not monotonic in
-    alpha. `bleu`: by alpha, in any order, with 1.0 included. Raises ValueError if 1.0 is missing.
+    less than `epsilon` BLEU; 1.0 is the trained model and always holds. The first alpha is the smallest
+    that holds. The second is the smallest from which all larger ones hold as well; it differs from the
+    first where BLEU is not monotonic in alpha. `bleu`: by alpha, in any order, with 1.0 included. Raises
+    ValueError if 1.0 is missing.
     """
     by_alpha = bleu.sort_index()
     alphas = by_alpha.index.to_numpy(float)
