@@ -176,9 +176,7 @@ def test_fairseq_has_what_is_used_of_it(ours, entry):
 
 @pytest.mark.parametrize("part", _EXTRAS)
 def test_a_part_that_packed_does_not_compute_is_still_called_so(part):
-    """A renamed part would be taken for an absent one, and `packed` would leave it out of the forward
-    pass.
-    """
+    """`packed` would take a renamed part for an absent one, and leave it out of the forward pass."""
     files = ("models/transformer/transformer_encoder.py", "models/transformer/transformer_decoder.py")
     files += ("modules/transformer_layer.py", "modules/multihead_attention.py")
     reasons = [broken("fairseq", "fairseq_bridge/packed.py", f'{file} "self.{part}"') for file in files]

@@ -10,9 +10,7 @@ from support.workplace import MICRO, REPOSITORY, Workplace
 
 @pytest.fixture
 def mine(tmp_path):
-    """A workplace with an own folder to make mistakes in, and a file under results/ that must survive
-    them.
-    """
+    """A workplace with an own folder to make mistakes in, and a file under results/ that must survive."""
     workplace = Workplace(tmp_path / "workplace")
     shutil.copytree(MICRO, workplace / "own")
     workplace.configure(own="own")

@@ -32,8 +32,9 @@ DRY = " -n --quiet rules"
 
 @dataclass(frozen=True)
 class Tried:
-    """How a printed command is tried: as it is; or with `replaced` parts and `added` options, or `instead` of
-    it another; and why.
+    """How a printed command is tried, and why.
+
+    It is run as it is, or with `replaced` parts and `added` options, or `instead` another one is run.
     """
 
     why: str = ""
@@ -143,8 +144,9 @@ class Place:
         return self.folder / path
 
     def give(self, command: str, status: int | None = 0) -> str:
-        """What a command says, standard output and error together; it must end as expected (None: somehow),
-        and without a traceback.
+        """The output of a command, standard output and error together.
+
+        The command must end as expected (None: somehow) and without a traceback.
         """
         path = os.pathsep.join([str(self / ".venv" / "bin"), os.environ["PATH"]])
         environment = os.environ | {
@@ -285,8 +287,9 @@ def commands_in(said: str) -> list[str]:
 
 
 def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
-    """`choose`, `free`, `restore`, and a run and an export that need freed weights: each command is pasted,
-    in the order of a session.
+    """Commands printed by `choose`, `free`, `restore`, a run and an export are pasted in order.
+
+    The run and the export need freed weights.
     """
     chosen = commands_in(place.give(f"python -m nmtprune choose --within 100 {OWN}"))
     export = next(command for command in chosen if " export " in command)
@@ -363,8 +366,9 @@ PRINTED_BY = {
 
 
 def test_calibration_is_a_verb_that_plan_names(place):
-    """It times every recipe, for minutes: its options are read, its work is done by
-    tests/smoke/test_calibration.py.
+    """Only its options are read here.
+
+    It would time every recipe for minutes, which tests/smoke/test_calibration.py does.
     """
     from nmtprune.cli import verbs
 

@@ -64,9 +64,7 @@ def processes_of(folder):
 
 
 def test_soak(finished, workplace, tmp_path):
-    """Killed again and again, a process or all of them, at random moments of the run; many times, at those of
-    a run of all papers.
-    """
+    """Kill one process or all of them, again and again, at random moments of the run."""
     if KILLS > FEW_KILLS:
         finished = Workplace(tmp_path / "finished", preset="micro-papers")
         finished.finish()
@@ -185,9 +183,7 @@ def test_a_full_disk(finished, small_disk):
 
 
 def test_no_room_for_snakemakes_own_files(workplace):
-    """A job has made its file, and Snakemake cannot write down that it has: said in the same sentence,
-    whichever file it is.
-    """
+    """A job has made its file, and Snakemake cannot record it: the same sentence, whichever file it is."""
     text, own = "results/data/micro/text/manifest.json", workplace / ".snakemake"
     own.mkdir()
     mounted = subprocess.run(

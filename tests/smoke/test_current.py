@@ -93,8 +93,9 @@ def test_content_decides_and_not_the_date(place):
 
 @pytest.mark.parametrize("notes", [True, False], ids=["notes", "no notes"])
 def test_a_failure_comes_again_until_it_is_mended(place, notes):
-    """Whichever way it is asked for, by the run or by the verb alone, with a clock that is behind, and where
-    an earlier version has made what is there.
+    """A failure is repeated by the run and by the verb.
+
+    So it is with a clock that is behind, and on files of an earlier version.
     """
     if not notes:
         shutil.rmtree(place / "results" / "origins")

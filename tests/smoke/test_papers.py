@@ -42,8 +42,9 @@ def test_every_table_and_figure_is_made_and_nothing_is_missing_in_it(finished):
 
 
 def test_speeds_widths_and_sparsities_are_in_the_tables_of_students(finished):
-    """No cell is empty but what the page explains: COMET, whose model is not given, and a second test set,
-    which is not there.
+    """No cell is empty except those that the page explains.
+
+    They are those of COMET, whose model is not given, and of a second test set, which does not exist.
     """
     with finished.inside():
         run = Run(finished.config)
@@ -116,8 +117,9 @@ def test_direct_grids_are_scored_by_one_process_a_model(finished):
 
 
 def test_a_kept_run_is_shown_as_it_was_and_none_of_it_is_made_again(finished, tmp_path):
-    """Without any checkpoint the same tables, byte for byte; a further seed of a student is trained on the
-    kept translations.
+    """Without any checkpoint the tables are the same, byte for byte.
+
+    A further seed of a student is trained on the kept translations.
     """
     kept = tmp_path / "kept"
     done = finished.nmtprune("keep", str(kept))

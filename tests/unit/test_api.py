@@ -34,9 +34,7 @@ def rows_of(table):
 
 
 def test_the_session_of_the_page_runs_and_says_what_the_page_says(there):
-    """The micro model stands in for the toy one; numbers and translations are its own, everything else is as
-    printed.
-    """
+    """The micro model stands in for the toy one; only numbers and translations differ from the page."""
     assert PAGE.count("```python") == len(CELLS)
     said, session = [], {}
     for code, _ in CELLS:

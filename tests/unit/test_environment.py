@@ -73,9 +73,7 @@ def test_scripts_are_well_formed(script):
 
 
 def test_one_range_of_pythons_is_said_tried_and_installed_for():
-    """fairseq cannot be imported by 3.14, so pip refuses to install there, and so does the script of `make
-    setup`, in a sentence.
-    """
+    """fairseq cannot be imported by 3.14, so pip and the script of `make setup` refuse to install there."""
     with open(REPOSITORY / "pyproject.toml", "rb") as file:
         said = SpecifierSet(tomllib.load(file)["project"]["requires-python"])
     tried = re.search(r"PYTHONS:-([\d. ]+)", (REPOSITORY / "tests/pythons.sh").read_text())[1].split()

@@ -47,9 +47,10 @@ def engine(request):
 
 
 def test_it_is_the_slope_of_the_models_own_modules(engine):
-    """Each Jacobian by central differences: the component's modules are run again with the input moved at one
-    position. In double precision (but for students' softmax), so that the step is too small to cross the kink
-    of a ReLU.
+    """Each Jacobian equals central differences of the component's modules.
+
+    The input is moved at one position. Differences are computed in double precision (except a student's
+    softmax), so that the step is too small to cross the kink of a ReLU.
     """
     engine._model.double()
     passed, step = engine.observe(SOURCES[:1], TARGETS[:1]), 1e-4
@@ -105,8 +106,9 @@ def test_positions_cover_sentences_evenly():
 
 
 def test_analyses_of_a_trained_model(bench):
-    """Both analyses have a row for each component; `initial` is the root's own initialisation, whose
-    attention says little.
+    """Both analyses have a row for each component.
+
+    `initial` is the root's initialisation, at which attention has little meaning.
     """
     workplace = bench(TRAINED)
     with workplace.inside():
@@ -193,9 +195,7 @@ def test_batches_hold_every_pair_once_and_are_bounded():
 
 
 def test_across_positions_self_attention_has_one_jacobian_of_the_whole_sentence(engine):
-    """Its diagonal blocks are those of single positions, and nothing of a later position reaches an earlier
-    one of the decoder.
-    """
+    """Its diagonal blocks are those of single positions; in the decoder, later positions have no effect."""
     passed = engine.observe(SOURCES[:1], TARGETS[:1])
     for component in engine.components:
         stream = passed.components[component].input[:, 0]

@@ -56,9 +56,7 @@ def splits(examples):
 
 
 def check(examples, sizes=SIZES):
-    """What holds of the examples of every probe: disjoint splits of about the sizes asked for, labels in
-    equal numbers.
-    """
+    """Check the examples of a probe: disjoint splits of about the requested sizes, with balanced labels."""
     sentences = {split: {sentence for sentence, _ in each} for split, each in splits(examples).items()}
     assert sum(map(len, sentences.values())) == len(set().union(*sentences.values()))
     for split, each in splits(examples).items():
@@ -388,9 +386,7 @@ def test_sentences_of_equal_length_run_together():
 
 @pytest.mark.parametrize("recipe", ["micro", "micro-lstm", "micro-lightconv", "micro-rnnsearch"])
 def test_pooling_depends_on_the_sentence_alone(bench, recipe):
-    """Of every architecture's form of encoder output: a sentence is the same alone and in any company and
-    order.
-    """
+    """For every architecture, a sentence is encoded the same alone and with others, in any order."""
     trained = chain.parse(f"micro/{recipe}/s1/train")
     with bench(str(trained)).inside():
         settings = config.load()
@@ -411,9 +407,7 @@ REJUVENATED = "toy/toy/s1/train/prune-local-50/retrain/rejuvenate-zero"
 
 
 def pretend(address, accuracies, missing=()):
-    """A finished model with a made-up analysis: a tenth of a point of accuracy for each place in the list of
-    probes on top.
-    """
+    """A finished model with a made-up analysis: accuracies rise by a tenth of a point from probe to probe."""
     model = chain.parse(address)
     for ancestor in model.ancestors():
         paths.manifest(ancestor).parent.mkdir(parents=True, exist_ok=True)

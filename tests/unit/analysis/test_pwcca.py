@@ -21,9 +21,7 @@ def rotation(seed, d):
 
 
 def textbook(x, y):
-    """Canonical variates from QR and SVD of the centred data (Björck and Golub 1973), weights by projecting
-    each dimension.
-    """
+    """PWCCA from QR and SVD of the centred data (Björck and Golub 1973), with projection weights."""
     x, y = (side.numpy() - side.numpy().mean(0) for side in (x, y))
     bases = [qr(side, mode="economic")[0] for side in (x, y)]
     left, correlations, _ = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)
@@ -71,16 +69,15 @@ def test_it_lies_between_the_least_and_the_largest_correlation(seed):
 
 
 def test_a_rotation_of_x_keeps_it_where_all_correlations_are_equal():
-    """Canonical correlations do not know of rotations; weights do, and equal correlations have any weighted
-    mean alike.
-    """
+    """Canonical correlations are invariant to rotations; weights do not matter if all are equal."""
     x = normal(1, 100, 4)
     assert pwcca(x @ rotation(2, 4), x) == pytest.approx(1)
 
 
 def test_known_canonical_correlations_are_weighted_by_what_they_account_for():
-    """Two variates of exactly known correlation: of weights 3 to 1, since the first dimension of x is three
-    times the second.
+    """Two variates of known correlations have weights 3 to 1.
+
+    The first dimension of x is three times as large as the second.
     """
     n = 64
     angles = 2 * torch.pi * torch.arange(n, dtype=torch.float64) / n
@@ -115,9 +112,7 @@ def test_directions_without_variance_are_left_out(kind):
 
 
 def textbook_of_rank(x, y, axes):
-    """The textbook's in a rank-deficient x: variates from its principal coordinates, projected on its
-    dimensions.
-    """
+    """The same for a rank-deficient x: variates from principal coordinates, projected on x's dimensions."""
     x, y = x.double() - x.double().mean(0), y.double() - y.double().mean(0)
     bases = [np.linalg.qr(side.numpy())[0] for side in (x @ axes.T, y)]
     left, correlations, _ = np.linalg.svd(bases[0].T @ bases[1], full_matrices=False)

@@ -44,8 +44,9 @@ def text(chain):
 
 
 def swapped(function, one, other):
-    """A function of chains with the scores of two kinds of chains exchanged; each is a pattern and the text
-    that leads to the other.
+    """A function of chains with the scores of two kinds of chains exchanged.
+
+    Each kind is given by a pattern and the text that leads to the other.
     """
 
     def exchanged(chain):
@@ -76,8 +77,9 @@ def test_every_claim_is_listed_once_with_its_place_and_tables_that_exist():
 
 
 def of_pruned(chain):
-    """Made-up qualities: class-blind pruning is better than other schemes, retrained is better than dense,
-    and sparse from the beginning between pruned and retrained, above dense.
+    """Made-up qualities: class-blind is the best scheme, and retrained models are better than dense ones.
+
+    Models that are sparse from the beginning lie between pruned and retrained, above dense.
     """
     last = chain.last.kind.name
     percent, scheme = (
@@ -259,8 +261,9 @@ ORDER = [
 
 
 def damage(chain):
-    """Negative log-likelihood: the more, the earlier the class stands in ORDER; a tenth of that where pruning
-    is class-blind.
+    """Made-up negative log-likelihoods: larger for classes that come earlier in ORDER.
+
+    Class-blind pruning has a tenth of them.
     """
     only = chain.last.get("class")
     if only is None:
@@ -303,8 +306,9 @@ GATES = ("candidate", "input gate", "output gate", "forget gate")
 
 
 def kept(gates=GATES, ascends=True, diagonal=5.0, frequent=10.0):
-    """The analysis of weights: the earlier a gate, the more is kept; feed-forward in the lower layers,
-    recurrent in the upper ones.
+    """A made-up analysis of weights: earlier gates keep more.
+
+    Lower layers keep feed-forward weights, and upper layers recurrent ones.
     """
     rows = []
     for side in ("source", "target"):
@@ -516,9 +520,7 @@ def test_probes():
 
 
 def places(further, turned):
-    """Baseline along the first axis; ConTrain goes on along it, RejTrain as far as is said and turned from
-    it.
-    """
+    """Made-up representations: ConTrain continues along the baseline's axis, RejTrain turns from it."""
 
     def analysis(chain):
         at = next((float(s["percent"]) / 100 for s in chain.steps if s.kind.name == "at"), 1.0)
@@ -560,8 +562,9 @@ def dense_shape(run, chain):
 
 
 def shape_of(run, chain, way="rising"):
-    """The stronger the lasso the fewer units and heads, and more are left higher up (encoders with a U: also
-    at the bottom).
+    """Made-up shapes: stronger lassos leave fewer units and heads, and higher layers keep more.
+
+    Encoders with a U also keep more at the bottom.
     """
     dense = dense_shape(run, chain)
     lasso = next((step for step in chain.steps if step.kind.name == "lasso"), None)
@@ -1105,8 +1108,9 @@ def test_the_demo_decides_every_claim_of_its_tables(monkeypatch):
 
 @pytest.mark.parametrize(("preset", "seeds"), [("paper", {"seeds": [1, 2, 3]}), ("multi30k", {})])
 def test_every_claim_is_decidable_by_the_rows_of_a_preset(preset, seeds, monkeypatch):
-    """Given all that a run of the preset measures, each claim comes to numbers on a method; of multi30k those
-    for which anything stands in. What it lacks is a row for which it says that nothing stands in.
+    """If everything is measured, each claim becomes numbers; otherwise it names a row without a stand-in.
+
+    In multi30k this holds for claims for which anything stands in.
     """
     run = config.from_settings({"preset": preset, **seeds})
     items = Run(run).items

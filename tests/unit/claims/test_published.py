@@ -102,9 +102,7 @@ class FromPrint(Evidence):
 
 
 def printed(row, metric, sets=None):
-    """A row's printed BLEU, the mean over its test sets where there are two (or the second one), or its
-    likelihood.
-    """
+    """A row's printed BLEU (the mean over test sets, or that of the second one), or its likelihood."""
     if metric == NLL:
         perplexity = number(row.published.get("perplexity"))
         return None if perplexity is None else math.log(perplexity)
@@ -140,9 +138,7 @@ def found():
 
 
 def changes(item, measured):
-    """The relative changes of table 7's category means, with the seeds' deviation that three significant
-    digits leave room for.
-    """
+    """The relative changes of table 7's category means, with the deviation that three digits allow."""
     rows = []
     for category, base, ours in (
         ("lexical", 83.66, 84.20),
@@ -164,9 +160,7 @@ def changes(item, measured):
 
 
 def similar(chain, items):
-    """Seven important and seven unimportant components, each group at its printed mean; the others in
-    between.
-    """
+    """Seven important and seven unimportant components at their groups' printed means, others in between."""
     row = next(
         row for item in items if item.key == "wangtu2020/table1" for row in item.rows if chain in row.chains
     )

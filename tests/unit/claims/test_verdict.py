@@ -251,9 +251,10 @@ def test_numbers_in_print():
 
 
 def simulated(effects, seeds, generator, shared=0.0):
-    """Estimates of differences in BLEU, one a task: TRAINING between seeds and SENTENCE from each seed's
-    sentences, of whose variance the part `shared` is the same in all seeds; the variance between trainings is
-    pooled over the tasks.
+    """Simulated estimates of differences in BLEU, one for each task.
+
+    TRAINING is the deviation between seeds and SENTENCE that of each seed's sentences, of whose variance
+    the part `shared` is the same in all seeds; the variance between trainings is pooled over the tasks.
     """
     drawn = []
     for effect in effects:
@@ -278,8 +279,9 @@ def rate(verdicts, wanted):
 @pytest.mark.parametrize("shared", [0.0, 0.5])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_false_verdicts_at_no_effect_are_at_most_five_percent(seeds, shared):
-    """At an effect of 0 neither `holds` nor `fails` is true of "is better", nor, at a loss of just the
-    margin, of "no loss".
+    """With an effect of 0, neither `holds` nor `fails` is right for "is better".
+
+    With a loss of exactly the margin, neither is right for "no loss".
     """
     generator = np.random.default_rng(seeds)
     single, joint, margin = [], [], []
@@ -298,9 +300,10 @@ def replace_value(estimate, value):
 
 @pytest.mark.parametrize(("seeds", "of_one", "of_all"), [(3, 0.15, 0.59), (5, 0.27, 0.82)])
 def test_power_at_the_papers_effect(seeds, of_one, of_all):
-    """Rejuvenated against trained on: one task (+0.38) alone stays open three or four times in five; the
-    paper's seven comparisons (+0.34 on average) together hold in six of ten runs of three seeds, and in eight
-    of ten of five.
+    """Power for rejuvenated against continued models, at the paper's differences.
+
+    One task (+0.38) stays undecided three or four times in five; the paper's seven comparisons together
+    (+0.34 on average) hold in six of ten runs of three seeds, and in eight of ten of five.
     """
     generator = np.random.default_rng(10 + seeds)
     single, joint = [], []

@@ -137,9 +137,7 @@ def test_given_dictionaries_are_taken_as_they_are(text, tmp_path):
 
 
 def test_a_dictionary_may_overwrite_its_symbols(text, tmp_path):
-    """As fairseq reads it: the later place of a symbol is the one that text is encoded with, and the earlier
-    one stays a row.
-    """
+    """As in fairseq, text is encoded with the last entry of a symbol, and the earlier one stays a row."""
     (tmp_path / "dicts").mkdir()
     english = (
         "cat 9\nthe 8\n</s> 1 #fairseq:overwrite\nsees 5\ndog 4\na 4\nsleeps 3\ndogs 2\nsleep 1\nand "
@@ -176,9 +174,7 @@ def test_a_dictionary_may_overwrite_its_symbols(text, tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "dev", "news"])
 def test_a_set_of_unknown_pieces_is_refused(split):
-    """Too many unknown pieces: beyond a bound for an imported model, far beyond the training data's for one
-    of ours.
-    """
+    """Too many unknown pieces: beyond a bound for an imported model, or far more than in training data."""
     shares = {name: {"en": 0.0, "de": 0.0} for name in ("train", "dev", "news")}
     shares[split]["de"] = 0.11
     given = {"type": "given", "name": "mine", "dictionaries": "dicts", "model": "spm.model"}

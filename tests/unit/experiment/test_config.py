@@ -528,9 +528,7 @@ def test_a_configuration_that_is_a_list(tmp_path, monkeypatch):
 
 
 def test_depth_is_said(own):
-    """Without it fairseq's default would be built, and no one could say which weight classes the model
-    has.
-    """
+    """Without it, fairseq's default would be built, and weight classes would be unknown before."""
     settings = {key: RUN.recipe("toy").said[key] for key in ("subwords", "prunable", "schedules")}
     mine = {"title": "Mine", **settings, "architecture": {"name": "transformer", "encoder_layers": 2}}
     with pytest.raises(

@@ -118,9 +118,7 @@ PHASES = r"train-pretrain/lasso-[\w+]+-\w+-[\w.]+(/slice)?/converge"
 
 @pytest.mark.parametrize("preset", ["toy", "multi30k"])
 def test_students_in_phases_have_the_updates_of_one_from_scratch(preset):
-    """In the presets whose schedules end at a number of updates that was chosen here; the papers' end by
-    their patience.
-    """
+    """In presets whose schedules have a fixed number of updates; those of the papers end by patience."""
     pairs = 0
     for item in items(preset):
         for rows in blocks(item):

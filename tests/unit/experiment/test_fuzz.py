@@ -452,9 +452,7 @@ def whole_corpus():
 
 
 def text_of(task, folder):
-    """The cleaned text in `folder`, all of it by file: what is read is whole, and as many lines as are
-    counted.
-    """
+    """The cleaned text in `folder` by file, complete and with as many lines as were counted."""
     make_corpus(Task.over(task), folder, None, Path("downloads"))
     counts = read_json(folder / "manifest.json")["counts"]
     for split in Task.over(task).splits:

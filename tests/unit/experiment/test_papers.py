@@ -370,9 +370,7 @@ def sampled(run, model):
 
 @pytest.mark.parametrize("preset", ["toy", "multi30k", "iwslt14", "wmt14", "paper", "micro-papers"])
 def test_settings_in_labels_and_captions_are_those_of_the_run(preset):
-    """Where another model or another strength stands in for the paper's, nothing printed has the paper's
-    own.
-    """
+    """With stand-ins for the paper's model or strength, no label or caption has the paper's own."""
     run = config.from_settings({"preset": preset, "own": str(MICRO)})
     said, wrong = 0, []
     for item in Run(run).items:

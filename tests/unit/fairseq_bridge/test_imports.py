@@ -268,9 +268,7 @@ def test_fairseqs_own_loading_runs_no_program_either(tmp_path):
 
 
 def test_options_that_fairseq_evaluates_are_literals(binarised, tmp_path):
-    """Its convolutional models pass the text of `encoder_layers` to `eval`, which no way of unpickling
-    sees.
-    """
+    """Convolutional models pass `encoder_layers` to `eval`, which unpickling cannot prevent."""
     args, cfg, model = built(binarised, "fconv")
     mark = tmp_path / "has_run"
     saved = checkpoint(args, cfg, model)
@@ -290,9 +288,7 @@ def test_literals():
 
 
 def test_our_own_files_hold_data_alone(studio):
-    """Every kind of file of ours loads with an allow-list of one class, the namespace of fairseq's
-    options.
-    """
+    """Every kind of our own files loads with one allowed class, the namespace of fairseq's options."""
     directory = studio.make("micro/micro/s1/train/prune-local-50/retrain")
     for file in (
         *directory.glob("*.pt"),

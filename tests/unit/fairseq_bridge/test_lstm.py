@@ -282,9 +282,7 @@ def test_segments_are_the_cheapest():
 
 
 def test_dropout_between_layers_drops_its_share_and_keeps_the_mean():
-    """Of what a layer reads as its input: with a weight of the identity into one gate, and no recurrence, it
-    can be read off.
-    """
+    """The input of a layer is read off with an identity weight into one gate and no recurrence."""
     ours, _ = stacked(width=400, layers=2, dropout=0.2)
     for name, weight in ours.named_parameters():
         torch.nn.init.zeros_(weight)

@@ -114,8 +114,9 @@ def test_the_loss_and_its_gradients_are_those_of_the_models_own_forward_pass(
 
 @pytest.mark.parametrize("kind", ["pre-norm, embeddings apart", "SSRU", "LSTM"])
 def test_in_mixed_precision_more_padding_changes_nothing(kind, dictionary, monkeypatch):
-    """The batch has lengths of 5 and 7 and 11 target tokens; the sums are those of single precision within
-    what bfloat16 rounds.
+    """Sums equal those of single precision up to bfloat16 rounding.
+
+    The batch has lengths of 5 and 7, and 11 target tokens.
     """
     sums, shapes = [], []
     plain = packed.features

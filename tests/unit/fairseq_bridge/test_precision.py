@@ -331,8 +331,9 @@ def test_masks_hold_and_an_interrupted_training_ends_with_the_same_tensors(studi
 
 
 def test_a_lasso_and_fine_tuning_in_bfloat16_end_where_they_do_in_single_precision(studio):
-    """The lasso's history has the norms of the very weights that it leaves; rounded weights are put back
-    before the optimiser's step.
+    """The lasso's history has the norms of the final weights.
+
+    In fine-tuning, unrounded weights are restored before each step of the optimiser.
     """
     steps = "train-pretrain/lasso-ffn-both-25"
     mixed, single = (studio.make(f"micro/{recipe}/s1/{steps}") for recipe in STUDENTS)

@@ -117,9 +117,7 @@ def test_gradients_are_those_of_fairseqs_transformer():
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("beam", [1, 2])
 def test_step_by_step_is_all_at_once(variant, beam):
-    """Hypotheses of a sentence change places on the way, as in a beam search, and the first sentence is done
-    before the others.
-    """
+    """Hypotheses of a sentence change places as in beam search, and the first sentence ends first."""
     module = shuffled(build(SMALL | VARIANTS[variant]))
     sources, lengths, _, _ = batch()
     module.decoder.set_beam_size(beam)
@@ -204,9 +202,7 @@ def test_a_shaped_student_is_the_uniform_one_with_zeros(norm):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_fairseqs_engine_translates_and_scores(variant):
-    """Built from a checkpoint's options alone, after which a beam search leaves no trace in the
-    likelihoods.
-    """
+    """The engine is built from a checkpoint's options; a beam search does not change later likelihoods."""
     architecture = SMALL | VARIANTS[variant]
     model = Model(
         shuffled(build(architecture)).state_dict(), dict(configuration(architecture)), SYMBOLS, SYMBOLS

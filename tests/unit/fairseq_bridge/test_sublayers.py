@@ -39,9 +39,7 @@ def norms(engine, side):
 
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_what_a_component_adds_is_the_difference_of_the_residual_stream(engine, side):
-    """From a component's input and output follows the input of the next one, and in the end the side's
-    output.
-    """
+    """The input and output of a component give the input of the next one, and finally the side's output."""
     passed = engine.observe(SOURCES, TARGETS)
     stream = None
     for component, (norm, before) in norms(engine, side).items():
@@ -87,9 +85,7 @@ def test_padding_is_told_and_changes_nothing(engine):
 
 
 def test_a_component_at_one_position_is_the_component(engine):
-    """Moved at one position, a component's output there is that of the whole model's with the same input
-    there.
-    """
+    """With the input moved at one position, the component's output there equals that of the whole model."""
     passed = engine.observe(SOURCES[:1], TARGETS[:1])
     for component in engine.components:
         read, output = passed.components[component]

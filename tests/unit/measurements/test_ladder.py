@@ -50,9 +50,7 @@ def test_the_slope_is_of_each_doubling():
 
 
 class Paired(Pretended):
-    """All models of a seed err in the same places, so that half a BLEU shows on the few sentences made up
-    here.
-    """
+    """All models of a seed err in the same places, so that half a BLEU is significant on few sentences."""
 
     def of_sentences(self, chain, test_set, what):
         return (

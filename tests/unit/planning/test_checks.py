@@ -20,9 +20,7 @@ TRAIN = "mine/micro/s1/train"
 
 @pytest.fixture
 def mine(tmp_path):
-    """A workplace with an own folder and a task `mine` of plain files, which a test changes before it
-    asks.
-    """
+    """A workplace with an own folder and a task `mine` of plain files, for tests to change."""
     workplace = Workplace(tmp_path / "workplace")
     shutil.copytree(MICRO, workplace / "own")
     for language in ("en", "de", "ja", "en_simple"):

@@ -146,8 +146,9 @@ DROPS = [["D.SA.1"], ["D.EA.2", "E.FF.1"], ["E.SA.2", "D.FF.1", "D.SA.2"], ["E.S
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("dropped", DROPS, ids="+".join)
 def test_engines_agree_on_a_model_without_components(dropped, norm):
-    """ONNX Runtime and fairseq, step by step and all at once; and before training, a sub-layer that is not
-    there does nothing.
+    """ONNX Runtime and fairseq agree, in single steps and all at once.
+
+    Before training, a missing sub-layer changes nothing.
     """
     options, state = student("6-6")
     options = options | {f"{side}_normalize_before": norm == "pre" for side in ("encoder", "decoder")}

@@ -41,9 +41,11 @@ def dead_share(parameters, **changed):
 
 
 def train(strength, updates, noise=0.0):
-    """What so many updates of the recipe's lasso from the peak of its rate on make of units: its Adam, its
-    rates, the penalty of equation 2 alone, or with the data's gradient: random, `noise` times as large as the
-    penalty's, and, as backpropagation has it, in proportion to the weights on the unit's other side.
+    """Units after a number of updates of the recipe's lasso, from the peak of its rate on.
+
+    The updates use its Adam and its rates, and the penalty of equation 2 only, or also a gradient of the
+    data. That is random, `noise` times as large as the penalty's, and, as in backpropagation,
+    proportional to the weights on the unit's other side.
     """
     schedule, parameters = RUN.schedule("student-6-6", "lasso"), feed_forward()
     lasso, optimizer = GroupLasso(parameters, "ffn", "enc", 32, SETTINGS.gamma), schedule.optimizer

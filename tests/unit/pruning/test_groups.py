@@ -15,9 +15,7 @@ FC1 = SubLayer("encoder", 0, "ffn")
 
 
 def state_of(encoder=2, decoder=2, tied=False, std=0.5, ffn=FFN, d=D, heads=HEADS):
-    """Feed-forward and attention parameters of a Transformer with SSRU-like decoders, normally
-    distributed.
-    """
+    """Random feed-forward and attention parameters of a Transformer with SSRU-like decoders."""
     state = {}
 
     def linear(name, rows, columns):

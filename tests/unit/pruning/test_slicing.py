@@ -147,9 +147,7 @@ def test_other_activations_are_refused():
 
 
 def dying(name, kind, deaths):
-    """A student in which these connections (matrix of encoder layer 0, units) are zero: its removed units by
-    `kind`.
-    """
+    """A student with zeros in these connections (matrix of encoder layer 0, units), and its removed units."""
     state = {key: tensor.clone() for key, tensor in student(name)[1].items()}
     for matrix, units in deaths.items():
         prefix = "encoder.layers.0." + ("" if matrix.startswith("fc") else "self_attn.")

@@ -24,9 +24,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """A stand-in for unbabel-comet whose score is the share of the reference's words that the hypothesis
-    has.
-    """
+    """A stand-in for unbabel-comet that scores the share of the reference's words in the hypothesis."""
     calls = []
 
     class Model:

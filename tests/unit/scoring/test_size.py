@@ -67,8 +67,9 @@ def test_a_sparse_model_is_stored_in_little_more_than_its_values_and_a_bit_a_wei
 
 
 def test_a_pruned_model_is_stored_as_bits_and_values_and_loads_back_as_it_was(tmp_path):
-    """Tied, untied and unpruned parameters: beside headers the file holds a compressed bit a weight and four
-    bytes a value.
+    """Besides headers, the file has a compressed bit for each weight and four bytes for each value.
+
+    Parameters are tied, untied and unpruned.
     """
     model = state()
     model["decoder.layers.0.fc1.weight"] = torch.randn(300, 20).t()  # not contiguous

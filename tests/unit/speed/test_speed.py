@@ -26,9 +26,7 @@ SEARCH = {"beam": 1, "length_penalty": 1.0, "max_len_a": 1.0, "max_len_b": -1, "
 
 
 class Pretended:
-    """Writes down who worked when; a model's time is given, and grows from round to round as on a machine
-    that slows down.
-    """
+    """A worker that records when it works; its time is given, and grows in each round."""
 
     def __init__(self, case, seconds, said):
         self.case, self.seconds, self.said, self.round = case, seconds, said, 0
@@ -132,9 +130,7 @@ class Invented:
 
 
 def test_a_speed_up_is_that_of_the_words_a_second_beside_it(tmp_path):
-    """By medians of each one's ratio to the anchor, which is slow in another round for each, it would be
-    2.
-    """
+    """The median of ratios to the anchor, which is slow in another round for each, would be 2."""
     cases = [case(tmp_path, name) for name in ("anchor", "dense", "sliced")]
     times = dict(zip(cases, ([1, 1, 4, 4, 1], [1, 2, 4, 8, 2], [2, 1, 2, 2, 1]), strict=True))
     rows = table(protocol.measure(cases, lambda each: Invented(times[each]), 5, batch_sizes=(32,)), cases)

@@ -76,9 +76,7 @@ def test_lambda_0_is_a_plain_training_to_the_last_bit(studio):
 
 @pytest.fixture
 def plain(bench):
-    """A workplace with an own recipe `plain`: gradient descent by one update at rate 1, without dropout;
-    further keys of it are given.
-    """
+    """A workplace with an own recipe `plain`: one update of gradient descent at rate 1, without dropout."""
 
     def make(**changes):
         workplace = bench()
@@ -106,9 +104,10 @@ def plain(bench):
 
 @pytest.mark.parametrize("reference", [46000, None])
 def test_the_penalty_of_an_update_is_lambda_over_the_words_of_its_batch(plain, monkeypatch, reference):
-    """Equation 2: what one step of gradient descent at rate 1 moves a weight further under the penalty is
-    lambda / |B| dR / dw, with |B| the words that lambda speaks of, whatever the batch and the number of
-    batches of an update.
+    """Equation 2: one step of gradient descent at rate 1 moves a weight by lambda / |B| dR / dw further.
+
+    Here |B| is the number of words that lambda refers to, whatever the batch and the number of batches
+    of an update.
     """
     workplace = plain(lasso={"reference_words": reference, "gamma": "sqrt"})
     words = []
@@ -256,9 +255,7 @@ def test_the_norms_before_slicing_are_kept(studio):
 
 
 def test_the_history_of_a_lasso_says_what_slicing_leaves(studio):
-    """Tied layers are penalised and counted once: the first stands for all in the history, and slicing takes
-    from all.
-    """
+    """Tied layers are penalised and counted once, by the first; slicing removes units from all."""
     found = manifest(studio.make(f"{STUDENT}/{SLICED}"))
     last = history(studio.model(f"{STUDENT}/{LASSO}"))[-1]
     said, shape = widths(last), as_columns(found["shape"])
@@ -357,9 +354,7 @@ def test_an_int8_model_lies_on_its_engines_grid(studio, engine):
 
 
 def test_fine_tuning_moves_the_weights_behind_the_rounded_ones(studio):
-    """Scores are those of the rounded weights, from the parent's at update 0 on; what is kept are the weights
-    behind them.
-    """
+    """Scores are those of rounded weights, from the parent's at update 0 on; unrounded weights are stored."""
     text = f"{STUDENT}/{FINETUNED}"
     directory = studio.make(text)
     rows, (sources, targets) = history(directory), pairs(studio, text)

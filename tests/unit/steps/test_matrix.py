@@ -113,8 +113,9 @@ def test_zeros_stay_through_retraining_and_resumption(studio, bench, monkeypatch
 def test_a_transformer_is_regularised_sliced_converged_and_fine_tuned_in_8_bits(
     studio, bench, monkeypatch, recipe
 ):
-    """Half of the hidden units go, the model computes the same as with zeros in their place, and trains on in
-    its shape; whatever is no Transformer is refused in a sentence.
+    """Half of the hidden units are removed, the function is the same as with zeros, and training continues.
+
+    Other architectures are refused in a sentence.
     """
     lasso = f"micro/{recipe}/s1/train/lasso-ffn-both-to50-few"
     text = f"{lasso}/slice/converge-few/int8-onnx/finetune-few"

@@ -304,8 +304,9 @@ def seen(monkeypatch):
 
 
 def test_compared_trainings_see_the_same_batches(bench, seen):
-    """What a round of retraining and rejuvenation sees, a continued training of both lengths sees, and both
-    go on where `train` ended.
+    """A round of retraining and rejuvenation sees the same batches as one training of both lengths.
+
+    Both begin where `train` ended.
     """
     workplace, by_chain = bench(TRAIN, PRUNE), {}
     for text in (f"{TRAIN}/continue", RETRAIN, REJUVENATE, f"{PRUNE}/restart"):
@@ -338,9 +339,7 @@ def test_updates_before_a_training(studio):
 
 
 def test_a_fresh_start_within_a_training_is_that_of_two_steps(studio):
-    """`reset_after`: optimiser, order of batches, dropout and selected checkpoint are those of a chain of two
-    trainings, to the bit.
-    """
+    """With `reset_after`, optimiser, batches, dropout and selection equal those of two steps, bit by bit."""
     whole = studio.make(f"{TRAIN}/continue")
     parts = studio.make(f"{TRAIN}/continue-fast/continue-slow")
     for name in ("model.pt", "last.pt"):
@@ -353,8 +352,9 @@ def test_a_fresh_start_within_a_training_is_that_of_two_steps(studio):
 
 
 def test_the_average_of_the_weights_is_marians(bench, monkeypatch):
-    """Marian's exponential smoothing without its scaling by words; what is validated, selected and kept is
-    the average.
+    """The average is Marian's exponential smoothing without scaling by words.
+
+    It is validated, selected and stored.
     """
     workplace, text, path = bench(), f"{SEED}/train-averaged", []
     plain = loop.Training._update
@@ -478,9 +478,7 @@ def test_two_processes_never_work_on_one_directory(studio, bench):
 
 @pytest.fixture
 def half_precision(monkeypatch):
-    """fairseq's half precision on a CPU, which it keeps for GPUs: all that it asks of CUDA is the number of
-    the device.
-    """
+    """fairseq's half precision on a CPU, which needs of CUDA only the number of the device."""
     monkeypatch.setattr(precision, "decide", lambda asked, device, architecture: precision.Precision(asked))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
 
@@ -559,8 +557,9 @@ LAUNCHER = [
     ["prune-local-50/retrain-accumulated", "lasso-ffn+att-both-1-accumulated", "continue-accumulated"],
 )
 def test_two_workers_train_as_one_that_accumulates(studio, bench, steps):
-    """Data parallel by gloo, `workers: 2`: the same batches an update, so the same losses, masks and
-    penalties, and the same fresh optimiser half-way through `continue`.
+    """With `workers: 2`, gloo trains on the same batches, with the same losses, masks and penalties.
+
+    Fresh optimisers half-way through `continue` are the same as well.
     """
     alone, workplace = studio.make(f"{STILL}/{steps}"), bench(STILL)  # the mask is made by the launcher
     workplace.configure(workers=2)

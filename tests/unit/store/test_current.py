@@ -23,9 +23,7 @@ DAY = 86400
 
 @pytest.fixture(autouse=True)
 def run(tmp_path, monkeypatch):
-    """A run that is done: text from a corpus, data from it and a dictionary, a model from the data, scores
-    from both.
-    """
+    """A finished run: text from a corpus, data from text and a dictionary, then a model and its scores."""
     monkeypatch.chdir(tmp_path)
     write_text("corpus.en", "a sentence\n")
     write_text("dict.en.txt", "a 1\n")

@@ -18,9 +18,7 @@ UNIT = paths.unit(TRAIN)
 
 @pytest.fixture
 def workplace(tmp_path):
-    """A run of two models that reads all of its unit from a folder: manifests that hold the settings of now,
-    and further files.
-    """
+    """A run of two models that reads its unit from a folder, with current manifests and further files."""
     workplace = Workplace(tmp_path / "run", papers=[], chains=[str(TRAIN), str(CONTROL)], kept="kept")
     with workplace.inside():
         Path("kept").mkdir()

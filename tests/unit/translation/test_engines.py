@@ -63,9 +63,7 @@ def test_engines_translate_alike_once_a_model_is_trained():
 @pytest.mark.parametrize("updates", [4, 20])
 @pytest.mark.parametrize("beam", [1, 2, 5])
 def test_engines_translate_alike_where_a_model_hardly_translates(updates, beam):
-    """It would select padding, end what it has not begun, and not end what it has: CTranslate2's own search
-    is another one there.
-    """
+    """The model would choose padding, end too early and not end, where CTranslate2's own search differs."""
     generator = random.Random(3)
     sources = [[f"w{generator.randrange(36)}" for _ in range(generator.randint(1, 12))] for _ in range(200)]
     model, search = train_to_copy(build(), sources, updates), Search(beam=beam, max_len_b=20)

@@ -214,9 +214,7 @@ def pretend_speed(run: config.Config, engines=("onnx",)) -> None:
 
 @pytest.fixture
 def behnke(tmp_path, monkeypatch):
-    """Settings of a preset in which the students stand for themselves and Multi30k for their data; what was
-    measured is made up.
-    """
+    """Settings of a preset in which students stand for themselves, with Multi30k and made-up results."""
 
     def settings(pretended=True, speed=True, engines=("onnx",), **preset):
         whole = {

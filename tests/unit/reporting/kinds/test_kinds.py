@@ -39,9 +39,7 @@ def rise(steps: str) -> float:
 
 
 def pretend(model: chain.Chain) -> None:
-    """Write the scores that a model's tables and figures read, and the history of every training on the way
-    to it.
-    """
+    """Write the scores of a model, and the histories of all trainings on the way to it."""
     steps = "/".join(map(str, model.steps))
     only = model.last.get("class")
     perplexity = DENSE_PERPLEXITY + rise(steps) + 0.1 * model.seed
@@ -102,9 +100,7 @@ def history(model: chain.Chain) -> None:
 
 @pytest.fixture
 def see(tmp_path, monkeypatch):
-    """Settings of a preset in which the micro task and LSTM stand in for everything; the models of see2016
-    pretended.
-    """
+    """Settings of a preset in which the micro task and LSTM stand in for all, with pretended models."""
 
     def settings(pretended=True, seeds=(1,), task="micro", **preset):
         about = [papers.paper(name) for name in papers.names()]
@@ -320,9 +316,7 @@ def test_lines_of_one_model_differ_by_label(see):
 
 
 def drawn_lines(axes):
-    """By its name in the legend the line of the same colour and marker; the baseline, which has no marker,
-    left out.
-    """
+    """For each name in the legend, the line with its colour and marker, without the baseline."""
     lines = {(line.get_color(), line.get_marker()): line for line in axes.lines if len(line.get_xdata())}
     named = [handle for handle in axes.get_legend().legend_handles if handle.get_marker() != "None"]
     return {handle.get_label(): lines[handle.get_color(), handle.get_marker()] for handle in named}

@@ -86,9 +86,7 @@ def contribute(of, drops=DROPS, names=None, statistics=None):
 
 
 def be_critical(of, alphas, names=None):
-    """The analysis `criticality`: BLEU of a component by alpha in quarters, the trained one of which is not
-    repeated.
-    """
+    """A made-up analysis `criticality`: BLEU of a component for alpha in quarters below 1."""
     rows = [("none", 1.0, WHOLE)]
     rows += [
         (name, place / 4, value)
@@ -103,9 +101,7 @@ def be_critical(of, alphas, names=None):
 
 
 def ablate(of, orders):
-    """The analysis `order`: by method the components and BLEU on the test set; on the development set it is 1
-    more.
-    """
+    """A made-up analysis `order`: components and test BLEU by method; development BLEU is higher by 1."""
     rows = []
     for method, (names, scores) in orders.items():
         rows += [
@@ -174,9 +170,7 @@ def maps(figure):
 
 
 def darkness(axes):
-    """By place of a cell (its kind's number, its layer) how dark it is, 0 to 1, None where the hatched ground
-    is seen.
-    """
+    """The darkness of each cell (kind's number, layer) from 0 to 1; None for a hatched one."""
     if not axes.collections:
         return {}
     (cells,) = axes.collections

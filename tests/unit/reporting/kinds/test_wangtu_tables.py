@@ -58,8 +58,9 @@ def parts(component):
 
 
 def pretend_similar(model, shift=0.0, without=()):
-    """D.FF are the most important ones, at one BLEU contribution each, D.FF.2 with the larger drop; D.SA go
-    first.
+    """D.FF are the most important ones at one BLEU each; D.SA are ablated first.
+
+    D.FF.2 has the larger drop.
     """
     trained(model)
     similar = [
@@ -181,7 +182,10 @@ def similar(values, important, unimportant):
 
 
 def test_the_p_value_is_that_of_all_choices():
-    """Of the 6 * 1 ways to choose 2 and 2 of 4 components, 2 differ as much as (4 + 3) - (1 + 2): p = 1/3."""
+    """There are 6 * 1 ways to choose 2 and 2 of 4 components, 2 of which differ as much: p = 1/3.
+
+    The difference is (4 + 3) - (1 + 2).
+    """
     difference, p = measured_similarity.permutation([similar([1.0, 2, 3, 4], [2, 3], [0, 1])])
     assert difference == pytest.approx(2) and p == pytest.approx(1 / 3, abs=0.02)
 

@@ -82,9 +82,7 @@ MODELS = {
 
 
 def build(arch: str = "transformer", **options: object) -> Model:
-    """A model with random weights and biases, embeddings enlarged so that its distributions are far from
-    uniform.
-    """
+    """A model with random weights and biases; large embeddings keep its outputs far from uniform."""
     import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
     from fairseq import models
