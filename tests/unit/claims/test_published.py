@@ -17,8 +17,8 @@ from nmtprune.claims.verdict import Undecidable, Verdict
 from nmtprune.experiment import config
 from nmtprune.experiment.run import Run
 from nmtprune.measurements import similarity
+from nmtprune.measurements.isometry import published_values
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting.kinds import isometry
 
 HOLDS, FAILS, UNDECIDED = Verdict
 SEEDS = (1, 2, 3, 4, 5)
@@ -189,7 +189,7 @@ def singular_values(chain, items):
         return None
     rows = [
         {"kind": kind, "layer": layer, "at": "trained", "residual": 1, "mean_singular_value": value}
-        for (kind, layer), value in isometry._published(row).items()
+        for (kind, layer), value in published_values(row).items()
     ]
     return pd.DataFrame(rows)
 

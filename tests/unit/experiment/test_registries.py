@@ -34,6 +34,7 @@ from nmtprune.experiment.step_kinds import DENSE, INT8, SLICED, SPARSE, STEP_KIN
 from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json, write_text
+from nmtprune.measurements.frame import frame, reasons
 from nmtprune.measurements.measurements import Measured
 from nmtprune.planning import jobs
 from nmtprune.planning.freeing import spare, weights_read
@@ -337,8 +338,8 @@ def test_one_entry_adds_a_number_that_an_analysis_found_or_that_follows_from_oth
     numbers.write_text("name,value\n")
     (item,) = Run(made).items
     measured = Measured(made)
-    assert tables.reasons(item, measured) == {(1, "answer"): "nobody asked"}
-    assert tables.table(item, tables.frame(item, measured), tables.reasons(item, measured)).footnotes == [
+    assert reasons(item, measured) == {(1, "answer"): "nobody asked"}
+    assert tables.table(item, frame(item, measured), reasons(item, measured)).footnotes == [
         "(a) nobody asked."
     ]
 

@@ -15,13 +15,14 @@ from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.experiment.run import Run
 from nmtprune.foundation.files import read_table, write_table, write_text
 from nmtprune.measurements import plateaus as plateau
+from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import plateaus
 from nmtprune.reporting import captions
 from nmtprune.reporting.render import render
 from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.reporting.tables import _cell as printed_cell
-from nmtprune.reporting.tables import frame, latex, markdown, number, table
+from nmtprune.reporting.tables import latex, markdown, number, table
 from nmtprune.scoring import sentence_statistics
 from nmtprune.scoring.quality import Quality, bleu_chrf
 

@@ -23,6 +23,7 @@ from nmtprune.claims.verdict import (
 )
 from nmtprune.experiment.papers import Row
 from nmtprune.measurements.probing import changes
+from nmtprune.measurements.trajectory import cosine
 from nmtprune.scoring.significance import NORMAL_95
 
 PRUNED = r"train/prune-local-(?P<percent>[\d.]+)"
@@ -384,7 +385,7 @@ def rejuvenation_leads_elsewhere(evidence: Evidence) -> Decision:
         for rej, con in zip(moved["Rej"], moved["Con"], strict=True)
     ]
     turned = [
-        _cosine(con, base) - _cosine(rej, base)
+        cosine(con, base) - cosine(rej, base)
         for con, rej, base in zip(moved["Con"], moved["Rej"], own, strict=True)
     ]
     if any(math.isnan(each) for each in turned):
@@ -399,11 +400,6 @@ def rejuvenation_leads_elsewhere(evidence: Evidence) -> Decision:
         Requirement("distance, RejTrain less ConTrain", over_seeds(longer, "")),
     ]
     return every(requirements)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths else math.nan
 
 
 def _representations(evidence: Evidence, row: Row) -> dict[int, np.ndarray]:

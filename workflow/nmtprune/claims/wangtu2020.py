@@ -38,6 +38,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.components import KINDS, read_component
 from nmtprune.experiment.papers import Row
 from nmtprune.foundation.known import known
+from nmtprune.measurements.isometry import spreads_over_layers
 from nmtprune.scoring.significance import bleu
 from nmtprune.store.ablation_order import ITERATIVE
 
@@ -484,7 +485,9 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
     rows = {row.name: row for row in evidence.rows("wangtu2020/table2")}
 
     def of_row(name: str) -> Decision:
-        lines = [found for chain in rows[name].chains if (found := _spreads(evidence, chain))]
+        lines = [
+            found for chain in rows[name].chains if (found := spreads_over_layers(evidence.measured, chain))
+        ]
         evidence.require_plateau(rows[name])
         if not lines:
             raise Undecidable(
@@ -505,16 +508,6 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
         return decision.but(f"relative spread over layers {means}; {decision.because}")
 
     return all_of(over_cases(rows, of_row))
-
-
-def _spreads(evidence: Evidence, chain: Chain) -> dict[str, float]:
-    """The relative standard deviation over layers of the mean singular value, by type of component."""
-    isometry = evidence.measured.analysis(chain, "isometry")
-    if isometry is None:
-        return {}
-    trained = isometry[(isometry["at"] == "trained") & (isometry["residual"] == 1)]
-    by_kind = trained.groupby("kind")["mean_singular_value"]
-    return {kind: float(values.std(ddof=1) / values.mean()) for kind, values in by_kind if len(values) > 1}
 
 
 @claim(

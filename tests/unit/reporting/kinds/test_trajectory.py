@@ -1,17 +1,15 @@
 """Figure 2 of Wang et al. 2020: one made-up vector for each model, and all of them in two dimensions."""
 
 import json
-import math
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting.kinds.trajectory import cosine, make, projected
+from nmtprune.reporting.kinds.trajectory import make
 
 PHASES = {
     "Baseline": "train",
@@ -58,26 +56,6 @@ def pretend(item, places=PLACES):
 def item(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return trajectory(1)
-
-
-def test_vectors_in_a_plane_keep_their_distances_in_two_dimensions():
-    vectors = np.random.default_rng(0).normal(size=(12, 2)) @ np.random.default_rng(1).normal(size=(2, 64))
-    coordinates, shares = projected(vectors)
-    for one in range(12):
-        before = np.linalg.norm(vectors - vectors[one], axis=1)
-        assert np.linalg.norm(coordinates - coordinates[one], axis=1) == pytest.approx(before)
-    assert shares.sum() == pytest.approx(1)
-
-
-def test_the_same_vectors_have_the_same_coordinates():
-    vectors = np.random.default_rng(0).normal(size=(12, 64))
-    assert np.array_equal(projected(vectors)[0], projected(vectors)[0])
-
-
-def test_cosines():
-    assert cosine(np.array([1.0, 0]), np.array([2.0, 0])) == 1
-    assert cosine(np.array([1.0, 0]), np.array([0, -3.0])) == 0
-    assert math.isnan(cosine(np.zeros(2), np.ones(2)))
 
 
 def test_distances_and_directions_are_those_of_the_whole_space(item):

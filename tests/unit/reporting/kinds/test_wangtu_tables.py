@@ -9,6 +9,7 @@ import pytest
 
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.measurements import similarity as measured_similarity
+from nmtprune.measurements.isometry import published_values
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.kinds import isometry, make
 
@@ -313,4 +314,4 @@ def test_small_singular_values_keep_two_digits():
 
 def test_published_values_are_read_by_layer_and_kind():
     row = item("isometry", (PRINTED, {})).rows[0]
-    assert isometry._published(row)["D.EA", 2] == 0.15 and len(isometry._published(row)) == 5
+    assert published_values(row)["D.EA", 2] == 0.15 and len(published_values(row)) == 5

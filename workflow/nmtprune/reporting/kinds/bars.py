@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item
+from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
@@ -19,7 +20,7 @@ from nmtprune.reporting.rendition import Made
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = tables.frame(item, measured)
+    numbers = frame(item, measured)
     return Made(numbers, figures.missing(numbers), figure=bars(item, numbers))
 
 

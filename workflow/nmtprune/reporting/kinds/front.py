@@ -18,8 +18,9 @@ from matplotlib.lines import Line2D
 
 from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Column, Item
+from nmtprune.measurements.frame import frame, reasons
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting import figures, tables
+from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 GREY = "#555555"
@@ -27,7 +28,7 @@ GREY = "#555555"
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = tables.frame(item, measured)
+    numbers = frame(item, measured)
     if len(numbers):
         numbers = numbers[numbers["same_as"].isna()].reset_index(
             drop=True
@@ -78,11 +79,10 @@ def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
 def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
     """A footnote on why some scored models are not in every panel."""
     scored = set(numbers.loc[numbers["missing"] == "", "row"]) if len(numbers) else set()
-    reasons = list(
-        dict.fromkeys(reason for (row, _), reason in tables.reasons(item, measured).items() if row in scored)
-    )
-    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return [f"Not in every panel: {'; '.join(reasons[:3])}{more}."] if reasons else []
+    of_cells = reasons(item, measured).items()
+    lacking = list(dict.fromkeys(reason for (row, _), reason in of_cells if row in scored))
+    more = f"; and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    return [f"Not in every panel: {'; '.join(lacking[:3])}{more}."] if lacking else []
 
 
 def front(item: Item, numbers: pd.DataFrame) -> Figure:

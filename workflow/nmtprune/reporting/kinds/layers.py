@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item
+from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting import figures, tables
+from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 # the panels of both rows: (part and side, title)
@@ -27,7 +28,7 @@ OF_THE_BASELINE = "#444444"
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = tables.frame(item, measured)
+    numbers = frame(item, measured)
     return Made(numbers, figures.missing(numbers), figure=layers(item, numbers))
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.foundation.known import known
+from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
@@ -19,7 +20,7 @@ OF_THE_BASELINE = "#444444"  # the colour of a baseline that belongs to all line
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = tables.frame(item, measured)
+    numbers = frame(item, measured)
     return Made(
         numbers,
         figures.missing(numbers),

@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from nmtprune.experiment.papers import Item
+from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting import figures, tables
+from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = tables.frame(item, measured)
+    numbers = frame(item, measured)
     points = _points(item, numbers)
     return Made(
         numbers, figures.missing(numbers), figure=scatter(item, points), sentences=_correlation(points)
