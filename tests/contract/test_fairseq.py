@@ -52,7 +52,7 @@ RELIED_UPON = {
     "training/rounded.py": [
         "tasks/fairseq_task.py FairseqTask.optimizer_step(self, optimizer, model, update_num)"
     ],
-    "planning/calibration.py": ["trainer.py Trainer._prepare_sample(self, sample)"],
+    "planning/measuring.py": ["trainer.py Trainer._prepare_sample(self, sample)"],
     "fairseq_bridge/speedups.py": [
         "optim/adam.py Adam.step(self, closure)",
         'optim/adam.py "state["exp_avg_sq"]"',

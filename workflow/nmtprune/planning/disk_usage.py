@@ -84,7 +84,7 @@ def du(run: Run) -> str:
     of_run = set().union(*of_items.values())
     shared = {folder for folder in of_run if sum(folder in folders for folders in of_items.values()) > 1}
     lines = [run.config.heading, ""]
-    rows = [("table or figure", "all it needs", "not shared", "state")]
+    rows: list[tuple[str, ...]] = [("table or figure", "all it needs", "not shared", "state")]
     for name, folders in of_items.items():
         total = _total(by_owner, folders)
         rows.append(
@@ -197,11 +197,11 @@ class Sizes:
             return max(1, len(job.models)) * sum(map(task.sentences, sets)) * BYTES_A_SENTENCE
         if job.does != STEP:
             return None if job.does in ("text", "data", "shortlist") else 0
-        model = self.weights(job.chain)
+        model = self.weights(job.subject)
         if model is None:
             return None
-        masks = sum(each.last.kind.selects for each in job.chain.of_its_job())
-        return self._checkpoints(job.chain) * model + masks * (model // (8 * BYTES_A_WEIGHT))
+        masks = sum(each.last.kind.selects for each in job.subject.of_its_job())
+        return self._checkpoints(job.subject) * model + masks * (model // (8 * BYTES_A_WEIGHT))
 
     def _checkpoints(self, chain: Chain) -> int:
         """The number of checkpoints that the last step of a chain leaves.
@@ -219,11 +219,11 @@ class Sizes:
 
     def while_running(self, job: Job) -> int:
         """Bytes of a training's resume file, which exists twice while it is replaced."""
-        if job.does != STEP or not job.chain.last.kind.trains:
+        if job.does != STEP or not job.subject.last.kind.trains:
             return 0
-        schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
+        schedule = self.config.schedule(job.subject.recipe, job.subject.last.schedule)
         copies = 1 + STATES_OF[schedule.optimizer.name] + bool(schedule.exponential_moving_average)
-        return 2 * copies * (self.weights(job.chain) or 0)
+        return 2 * copies * (self.weights(job.subject) or 0)
 
     def needed(self, jobs: Iterable[Job], at_once: int = 1) -> Needed:
         """The space that jobs need if `at_once` of them run at a time."""

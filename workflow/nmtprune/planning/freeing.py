@@ -84,7 +84,9 @@ def spare(run: Run, scored_too: bool = False) -> list[Spare]:
         if file in unfinished or is_locked(state):
             continue
         if job.does == STEP:
-            made = [each for each in job.chain.of_its_job() if not is_locked(paths.state(paths.model(each)))]
+            made = [
+                each for each in job.subject.of_its_job() if not is_locked(paths.state(paths.model(each)))
+            ]
             candidates = (
                 spare for each in made for spare in _of_model(paths.model(each), each in wanted, scored_too)
             )
@@ -194,7 +196,7 @@ def _gone(jobs: Jobs, left: set[Path], read: Iterable[Path]) -> list[Chain]:
         if not file.exists() and owner.makes not in left | gone:
             gone.add(owner.makes)
             waiting += _read(jobs, owner)
-    return [job.chain for file, job in jobs.items() if file in gone]
+    return [job.subject for file, job in jobs.items() if file in gone]
 
 
 def _owner(file: Path) -> Chain:

@@ -5,11 +5,13 @@ They must agree with workflow/rules; tests compare the two.
 
 from __future__ import annotations
 
+import functools
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nmtprune.data.corpus import own_files
 from nmtprune.experiment import paths, slices
@@ -21,6 +23,7 @@ from nmtprune.experiment.run import Run
 from nmtprune.experiment.subwords import given_files
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_table
+from nmtprune.foundation.known import known
 from nmtprune.store import current, manifest, units
 from nmtprune.store.ablation_order import ANALYSIS as ORDER
 
@@ -57,10 +60,15 @@ class Job:
     models: tuple[Chain, ...] = ()
 
     @property
+    def subject(self) -> Chain:
+        """The chain that the job makes or looks at. Raises TypeError for a job without one."""
+        return known(self.chain)
+
+    @property
     def folders(self) -> set[Path]:
         """The folders in which it leaves files."""
         others = (
-            self.models if self.rule == "variants" else self.chain.of_its_job() if self.does == STEP else ()
+            self.models if self.rule == "variants" else self.subject.of_its_job() if self.does == STEP else ()
         )
         return {self.makes.parent, *map(paths.model, others)}
 
@@ -98,7 +106,7 @@ class Jobs(dict[Path, Job]):
                 return self.analysis(chain, file.stem)
 
     def _add(
-        self, rule: str, does: str, makes: Path, log: Path, task: str, needs: Iterable[Path], **about: object
+        self, rule: str, does: str, makes: Path, log: Path, task: str, needs: Iterable[Path], **about: Any
     ) -> Path:
         self[makes] = Job(rule, does, makes, log, task, tuple(needs), **about)
         return makes
@@ -148,7 +156,7 @@ class Jobs(dict[Path, Job]):
             *([self.data(chain)] if reads_text else []),
             *([self.model(chain.base)] if chain.base else []),
         ]
-        needs += [self.analysis(chain.parent, ORDER)] if kind.needs_order else []
+        needs += [self.analysis(known(chain.parent), ORDER)] if kind.needs_order else []
         return self._add(kind.rule, STEP, makes, paths.log(makes.parent), chain.task, needs, chain=chain)
 
     def analysis(self, chain: Chain, name: str) -> Path:
@@ -175,8 +183,8 @@ class Jobs(dict[Path, Job]):
     def shard(self, chain: Chain, name: str, shard: int, shards: int) -> Path:
         """Add the job of one shard of an analysis' trials."""
         part = f"{name}-{shard}-of-{shards}"
-        log = paths.log(paths.analysis(chain, part))
-        return self._looked_at("shard", name, paths.shard(chain, part), chain, log=log)
+        makes, log = paths.shard(chain, part), paths.log(paths.analysis(chain, part))
+        return self._add("shard", name, makes, log, chain.task, self._read(chain, name), chain=chain)
 
     def _looked_at(
         self,
@@ -185,18 +193,15 @@ class Jobs(dict[Path, Job]):
         makes: Path,
         chain: Chain,
         needs: Iterable[Path] = (),
-        log: Path | None = None,
         models: tuple[Chain, ...] = (),
     ) -> Path:
-        needs = [
-            self.data(chain),
-            self.model(chain),
-            *(self._shortlists([chain]) if translates(does) else []),
-            *needs,
-        ]
-        return self._add(
-            rule, does, makes, log or paths.log(makes), chain.task, needs, chain=chain, models=models
-        )
+        needs, log = [*self._read(chain, does), *needs], paths.log(makes)
+        return self._add(rule, does, makes, log, chain.task, needs, chain=chain, models=models)
+
+    def _read(self, chain: Chain, does: str) -> list[Path]:
+        """What every job reads that looks at a model."""
+        shortlists = self._shortlists([chain]) if translates(does) else []
+        return [self.data(chain), self.model(chain), *shortlists]
 
     def speed(self, makes: Path, timed: Iterable[Chain]) -> Path:
         """Add the job of a table of speeds."""
@@ -258,7 +263,7 @@ def _is_there(config: Config, job: Job) -> bool:
         return False
     if job.does != STEP:
         return set(map(str, job.models)) <= _models_in(job.makes) if job.models else True
-    made = [each for each in job.chain.of_its_job() if paths.manifest(each).exists()]
+    made = [each for each in job.subject.of_its_job() if paths.manifest(each).exists()]
     try:
         return all(
             manifest.read(paths.manifest(each)).get("slice") == slices.of_step(config, each) for each in made
@@ -279,7 +284,7 @@ def _models_in(table: Path) -> set[str]:
 def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
     """The job that the arguments of one of VERBS ask for. Raises UserError for an invalid chain."""
     jobs = Jobs(Run(config), asked=False)
-    chain = _checked(config, arguments.model) if "model" in arguments else None
+    asked = functools.partial(_checked, config)
     match verb:
         case "text":
             makes = jobs.text(arguments.task)
@@ -289,17 +294,19 @@ def of_verb(config: Config, verb: str, arguments: Namespace) -> Job:
             folder = paths.data(arguments.task, arguments.subwords)
             makes = jobs.shortlist(arguments.task, paths.shortlist(folder, *paths.candidates(arguments.top)))
         case "run":
-            makes = jobs.model(chain)
+            makes = jobs.model(asked(arguments.model))
         case "score":
-            makes = jobs.score(chain)
+            makes = jobs.score(asked(arguments.model))
         case "variants":
-            makes = jobs.variants(chain, ())
+            makes = jobs.variants(asked(arguments.model), ())
         case "analyse":
-            makes = jobs.analysis(chain, arguments.analysis)
+            makes = jobs.analysis(asked(arguments.model), arguments.analysis)
         case "shard":
-            makes = jobs.shard(chain, arguments.analysis, int(arguments.shard), int(arguments.shards))
+            makes = jobs.shard(
+                asked(arguments.model), arguments.analysis, int(arguments.shard), int(arguments.shards)
+            )
         case "speed":
-            makes = jobs.speed(Path(arguments.table), [_checked(config, model) for model in arguments.models])
+            makes = jobs.speed(Path(arguments.table), [asked(model) for model in arguments.models])
     return jobs[makes]
 
 
@@ -331,7 +338,7 @@ def read_by(config: Config, job: Job) -> list[Path]:
         case analysis if analysis in ANALYSIS_KINDS:
             own = ANALYSIS_KINDS[analysis].own_files(config, job.task)
         case "step":
-            own = job.chain.last.kind.own_files(config, job.chain).values()
+            own = job.subject.last.kind.own_files(config, job.subject).values()
         case _:
             own = []
     return [*job.needs, *map(Path, own)]
@@ -349,10 +356,10 @@ def takes_gpu(config: Config, job: Job) -> bool:
     all translations.
     """
     if job.does == STEP:
-        return job.chain.last.kind.trains
+        return job.subject.last.kind.trains
     if job.rule == ON_GPU:
         return True
     if job.rule == "distil":
         teachers = config.teachers(job.task)
         return len(teachers) > 1 or config.translates_on_gpu(teachers[0].recipe)
-    return translates(job.does) and config.translates_on_gpu(job.chain.recipe)
+    return translates(job.does) and config.translates_on_gpu(job.subject.recipe)

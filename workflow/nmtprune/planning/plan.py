@@ -30,7 +30,7 @@ from nmtprune.foundation.files import read_json, read_table, write_json
 from nmtprune.foundation.known import known
 from nmtprune.planning import calibration
 from nmtprune.planning.calibration import Calibration
-from nmtprune.planning.disk_usage import Sizes, human, table
+from nmtprune.planning.disk_usage import Needed, Sizes, human, table
 from nmtprune.planning.jobs import STEP, Job, Jobs, counts, rule_of, takes_gpu, translates
 from nmtprune.planning.status import duration
 from nmtprune.planning.task_sizes import SENTENCES, TaskSizes
@@ -77,9 +77,9 @@ class History:
             return  # it waited for another process, which did the work
         if _trains(job):
             # the manifest counts all parts of a training that was interrupted
-            trained = read_json(paths.manifest(job.chain))["wall_seconds"]
+            trained = read_json(paths.manifest(job.subject))["wall_seconds"]
             seconds *= max(1.0, trained / max(cost["seconds"], 0.01))
-        used = manifest.precision_of(read_json(paths.manifest(job.chain))) if _trains(job) else ""
+        used = manifest.precision_of(read_json(paths.manifest(job.subject))) if _trains(job) else ""
         self.jobs += 1
         for key in _keys(job, "gpu" in cost, used):
             before = self._sums[key]
@@ -91,7 +91,7 @@ class History:
         `units`: the amount of its work, as `_units`. `keys`: which of the job's keys to look up.
         """
         to_use = (
-            precision.of_schedule(self._config, job.chain.recipe, job.chain.last.schedule).used
+            precision.of_schedule(self._config, job.subject.recipe, job.subject.last.schedule).used
             if _trains(job)
             else ""
         )
@@ -131,13 +131,13 @@ def _units(config: Config, job: Job) -> float:
     """The amount of work of a job: tokens that a training sees, models scored or timed together, else 1."""
     if _trains(job):
         return _updates_work(
-            config, job.chain, config.schedule(job.chain.recipe, job.chain.last.schedule).updates
+            config, job.subject, config.schedule(job.subject.recipe, job.subject.last.schedule).updates
         )
     return max(1, len(job.models))
 
 
 def _trains(job: Job) -> bool:
-    return job.does == STEP and job.chain.last.kind.trains
+    return job.does == STEP and job.subject.last.kind.trains
 
 
 def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
@@ -150,17 +150,17 @@ def _keys(job: Job, gpu: bool, used: str) -> list[Key]:
     if _trains(job):
         device = f"{device}, {used}"
         nearest = [
-            (job.chain.last.schedule, job.task, job.chain.recipe),
-            (job.rule, job.task, job.chain.recipe),
-            (job.rule, job.chain.recipe),
+            (job.subject.last.schedule, job.task, job.subject.recipe),
+            (job.rule, job.task, job.subject.recipe),
+            (job.rule, job.subject.recipe),
         ]
         return [
             (device, *key)
-            for key in (*nearest, ("trains", job.task, job.chain.recipe), ("trains", job.chain.recipe))
+            for key in (*nearest, ("trains", job.task, job.subject.recipe), ("trains", job.subject.recipe))
         ]
     if not job.chain:
         return [(device, job.does, job.task)]
-    nearest = [(job.rule, job.does, job.task, job.chain.recipe), (job.rule, job.does, job.chain.recipe)]
+    nearest = [(job.rule, job.does, job.task, job.subject.recipe), (job.rule, job.does, job.subject.recipe)]
     return [(device, *key) for key in (*nearest, (job.rule, job.does, "any"))]
 
 
@@ -182,7 +182,7 @@ class Estimates:
         """The identity of the calibration for a job's model."""
         gpu = self._on_gpu
         return calibration.identity(
-            self.config, job.chain, gpu, self.task(job.task).pieces(self.config.data_folder(job.chain))
+            self.config, job.subject, gpu, self.task(job.task).pieces(self.config.data_folder(job.subject))
         )
 
     def cost(self, job: Job) -> Cost | None:
@@ -231,7 +231,7 @@ class Estimates:
             ):
                 wanted[self.identity(model)] = (
                     model,
-                    self.task(model.task).pieces(self.config.data_folder(model.chain)),
+                    self.task(model.task).pieces(self.config.data_folder(model.subject)),
                 )
         return {key: model for key, model in wanted.items() if key not in self._calibrations}
 
@@ -247,7 +247,7 @@ class Estimates:
         if parts is None:
             return None
         if job.does == STEP:
-            return self._training(job, parts) if job.chain.last.kind.trains else parts.open + 2 * parts.save
+            return self._training(job, parts) if job.subject.last.kind.trains else parts.open + 2 * parts.save
         if job.rule == "distil":
             return self._distillation(job, parts)
         task, main = self.task(job.task), self.task(job.task).tests[0]
@@ -291,30 +291,30 @@ class Estimates:
         return parts.open + len(distilled.seeds) * sentences * parts.decode * distilled.beam / beam
 
     def _training(self, job: Job, parts: Calibration) -> float:
-        schedule = self.config.schedule(job.chain.recipe, job.chain.last.schedule)
+        schedule = self.config.schedule(job.subject.recipe, job.subject.last.schedule)
         updates = schedule.updates
         validations = math.ceil(updates / schedule.validate_every) + 1
         development = self.task(job.task).sentences("dev")
         of_one = development * parts.validate + SAVED * parts.save
         if schedule.select == "bleu":
             of_one += parts.open + development * parts.decode
-        root = self.config.schedule(job.chain.recipe, job.chain.root.schedule)
+        root = self.config.schedule(job.subject.recipe, job.subject.root.schedule)
         update = parts.update * schedule.tokens_per_update / root.tokens_per_batch
         return parts.start + updates * update + validations * of_one + len(schedule.snapshots) * parts.save
 
     def _trials(self, job: Job, parts: Calibration) -> float | None:
         """The seconds of an analysis' trials, or of one shard of them; None if the components are unknown."""
-        shape = self.config.recipe(job.chain.recipe).architecture.shape
+        shape = self.config.recipe(job.subject.recipe).architecture.shape
         if not shape:
             return None
-        importance, components = self.config.recipe(job.chain.recipe).importance, len(of_shape(shape))
+        importance, components = self.config.recipe(job.subject.recipe).importance, len(of_shape(shape))
         task = self.task(job.task)
         dev, main = (
             min(task.sentences(each), importance.sentences or math.inf) for each in ("dev", task.tests[0])
         )
         translated, count = (
             parts.trial + parts.likelihood,
-            ANALYSIS_KINDS[job.does].trials(components, importance),
+            known(ANALYSIS_KINDS[job.does].trials)(components, importance),
         )
         seconds = count.on_dev * (parts.open + dev * translated) + count.on_test * main * translated
         seconds += count.by_likelihood * dev * parts.likelihood
@@ -331,7 +331,7 @@ class Estimates:
 
 def _named(job: Job) -> str:
     """The name of the corresponding job of a tiny model."""
-    return ("train" if job.chain.last.kind.trains else STEP) if job.does == STEP else job.does
+    return ("train" if job.subject.last.kind.trains else STEP) if job.does == STEP else job.does
 
 
 def _can_calibrate(job: Job) -> bool:
@@ -339,7 +339,7 @@ def _can_calibrate(job: Job) -> bool:
 
     An imported model's shape is unknown before it is read, and most analyses neither train nor translate.
     """
-    return job.chain.root.kind.trains and (
+    return job.subject.root.kind.trains and (
         job.does in (STEP, "speed") or translates(job.does) or job.rule == "distil"
     )
 
@@ -363,7 +363,8 @@ class Sum:
         if self.unknown and not self.known:
             return "unknown", "unknown"
         more = "+" if self.unknown else ""
-        return tuple(f"{in_hours(seconds)}{more}" for seconds in (self.cpu, self.gpu))
+        cpu, gpu = (f"{in_hours(seconds)}{more}" for seconds in (self.cpu, self.gpu))
+        return cpu, gpu
 
 
 def together(costs: Iterable[Cost | None]) -> Sum:
@@ -424,7 +425,10 @@ def plan(run: Run, cores: int, gpus: int = 1) -> str:
         )
     rows.append(("all, shared parts once", *numbers, *total.hours(), _disk(sizes, left.values())))
     lines += [*table(rows), ""]
-    return "\n".join([*lines, *_notes(jobs, left, costs, estimates, sizes, cores, gpus)])
+    if not left:
+        return "\n".join([*lines, "everything is there"])
+    clock, needed = _by_the_clock(jobs, costs, cores, gpus), sizes.needed(left.values(), cores)
+    return "\n".join([*lines, *clock, *_notes(left, costs, estimates, needed)])
 
 
 def _disk(sizes: Sizes, jobs: Iterable[Job]) -> str:
@@ -432,27 +436,23 @@ def _disk(sizes: Sizes, jobs: Iterable[Job]) -> str:
     return f"{human(needed.left)}{'+' if needed.unknown else ''}"
 
 
-def _notes(
-    jobs: Jobs,
-    left: Mapping[Path, Job],
-    costs: Mapping[Path, Cost | None],
-    estimates: Estimates,
-    sizes: Sizes,
-    cores: int,
-    gpus: int,
+def _by_the_clock(
+    jobs: Mapping[Path, Job], costs: Mapping[Path, Cost | None], cores: int, gpus: int
 ) -> Iterator[str]:
-    """Sentences under the tables: wall-clock time, disk space, and what the numbers leave out or assume."""
-    if not left:
-        yield "everything is there"
-        return
+    """A sentence on the wall-clock time of the rest of a run; none if no job has an estimate."""
+    total = together(costs.values())
+    if total.known:
+        machine = f"{cores} cores" + (f" and {gpus} GPU(s)" if total.gpu else "")
+        what = "jobs with an estimate take" if total.unknown else "the run takes"
+        yield f"by the clock: with {machine}, {what} at least {duration(at_least(jobs, costs, cores, gpus))}"
+
+
+def _notes(
+    left: Mapping[Path, Job], costs: Mapping[Path, Cost | None], estimates: Estimates, needed: Needed
+) -> Iterator[str]:
+    """Sentences under the tables: disk space, and what the numbers leave out or assume."""
     unknown = [left[file] for file, cost in costs.items() if cost is None]
-    on = f"{cores} cores" + (
-        f" and {gpus} GPU(s)" if any(cost and cost.gpu for cost in costs.values()) else ""
-    )
-    if len(unknown) < len(left):
-        what = "jobs with an estimate take" if unknown else "the run takes"
-        yield f"by the clock: with {on}, {what} at least {duration(at_least(jobs, costs, cores, gpus))}"
-    needed, available = sizes.needed(left.values(), cores), human(shutil.disk_usage(".").free)
+    available = human(shutil.disk_usage(".").free)
     yield (
         f"disk: about {human(needed.left)} more, "
         f"and {human(needed.running)} while trainings run; {available} are free"
@@ -533,6 +533,6 @@ def calibrate(run: Run, main: Callable[[], int]) -> Iterator[str]:
     estimates = Estimates(run.config)
     wanted = estimates.uncalibrated(Jobs(run).to_do())
     for chain in calibration.calibrate(
-        run.config, ((key, job.chain, pieces) for key, (job, pieces) in wanted.items())
+        run.config, ((key, job.subject, pieces) for key, (job, pieces) in wanted.items())
     ):
         yield chain.recipe
