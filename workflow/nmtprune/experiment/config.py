@@ -329,8 +329,9 @@ def _named(settings: dict[str, Any], file: Path | None) -> dict[str, Any]:
 
     The name is that of the configuration file.
     """
-    unnamed = file and settings["chains"] and not (settings["name"] or settings["own"])
-    return {**settings, "name": Config(settings).name_after(file.stem)} if unnamed else settings
+    if file is None or not settings["chains"] or settings["name"] or settings["own"]:
+        return settings
+    return {**settings, "name": Config(settings).name_after(file.stem)}
 
 
 def as_name(text: str) -> str:
