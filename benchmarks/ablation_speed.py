@@ -34,10 +34,11 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.pruning.components import ablation, components_of
 from nmtprune.experiment.search import Search
 from nmtprune.store.model import from_checkpoint
-from nmtprune.scoring.scorer import Scorer
+from nmtprune.scoring.scorer import Scorer, Translating
 checkpoint, data, source, reference, beam, count, what = sys.argv[1:]
 subwords = Subwords.load(Path(data))
-scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
+how = Translating(search=Search(beam=int(beam)))
+scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], how)
 model = from_checkpoint(checkpoint, Path(data) / "bin")
 for ablated in [[], *([each] for each in components_of(model.weights))][: int(count)]:
     variant = replace(model, weights=checkpoints.masked(model.weights, ablation(model.weights, ablated)))

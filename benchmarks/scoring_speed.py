@@ -46,10 +46,11 @@ from pathlib import Path
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment.search import Search
 from nmtprune.store.model import from_checkpoint
-from nmtprune.scoring.scorer import Scorer
+from nmtprune.scoring.scorer import Scorer, Translating
 checkpoint, data, source, reference, beam, out = sys.argv[1:]
 subwords = Subwords.load(Path(data))
-scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], search=Search(beam=int(beam)))
+how = Translating(search=Search(beam=int(beam)))
+scorer = Scorer({"set": (source, reference)}, subwords, subwords.languages[1], how)
 print("BLEU", scorer.score(from_checkpoint(checkpoint, Path(data) / "bin"), out)[0]["bleu"])
 """
 DECODE = """

@@ -23,7 +23,7 @@ from nmtprune.export.folder import export
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_json, read_lines
 from nmtprune.scoring import evaluation
-from nmtprune.scoring.scorer import Scorer
+from nmtprune.scoring.scorer import Scorer, Translating
 from nmtprune.store.model import SPECIAL_SYMBOLS, of_chain, pieces_of, read_dictionary
 from nmtprune.translation import batching as scoring
 from nmtprune.translation.opening import module_of
@@ -86,7 +86,7 @@ def hypotheses(workplace, model, engine, folder, shortlist=None):
         named, made = workplace.config, chain.parse(model)
         files = {"test": tuple(paths.text("micro") / f"test.{side}" for side in ("src", "tgt"))}
         subwords, search = Subwords.load(named.data_folder(made)), named.recipe(made.recipe).decoding.search
-        scorer = Scorer(files, subwords, "tgt", engine, search, shortlist=shortlist)
+        scorer = Scorer(files, subwords, "tgt", Translating(engine, "auto", search, shortlist))
         scorer.score(of_chain(named, made), folder, int8_engine=made.quantised_for)
     return (folder / "hypotheses" / "test.txt").read_bytes()
 

@@ -19,7 +19,7 @@ from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import evenly_spaced, read_lines, write_lines
 from nmtprune.scoring import comet
 from nmtprune.scoring.quality import bleu_chrf, tokenizer_of
-from nmtprune.scoring.scorer import COLUMNS, Scorer, _lines
+from nmtprune.scoring.scorer import COLUMNS, Measures, Scorer, Translating, _lines
 from nmtprune.scoring.significance import bleu
 
 
@@ -62,7 +62,7 @@ def test_a_row_per_set_and_what_it_counts(sets, tmp_path, monkeypatch):
 def test_measures_and_further_references_are_scored_and_kept_by_sentence(sets, tmp_path):
     write_lines(tmp_path / "a.ref.2", ["w4 w3 w1", "w1 w2", "w6 w5 w6", "w11 w10"])
     several = {"a": (*sets["a"], tmp_path / "a.ref.2")}
-    scorer = Scorer(several, Words(), "de", measures=["chrfpp", "ter"])
+    scorer = Scorer(several, Words(), "de", measures=Measures(["chrfpp", "ter"]))
     row = scorer.score(build(), tmp_path / "out")[0]
     assert tuple(row) == (*COLUMNS, "chrfpp", "chrfpp_signature", "ter", "ter_signature")
     hypotheses = read_lines(tmp_path / "out" / "hypotheses" / "a.txt")
@@ -92,7 +92,7 @@ def test_comet_scores_are_kept_by_sentence_with_its_signature(sets, tmp_path, mo
     monkeypatch.setattr(comet, "scores", lambda *sides: [50.0, 0.1, 25.0, 30.0])
     monkeypatch.setattr(comet.versions, "of", lambda package: "2.2.6")
     model = tmp_path / "wmt22-comet-da" / "checkpoints" / "model.ckpt"
-    scorer = Scorer({"a": sets["a"]}, Words(), "de", comet_model=model)
+    scorer = Scorer({"a": sets["a"]}, Words(), "de", measures=Measures(comet_model=model))
     row = scorer.score(build(), tmp_path / "out")[0]
     assert row["comet"] == pytest.approx(26.275)
     assert row["comet_signature"] == "model:wmt22-comet-da|version:2.2.6"
@@ -129,7 +129,7 @@ def test_a_set_that_is_not_translated_keeps_its_likelihoods(sets, tmp_path):
 def test_both_engines_give_the_same_perplexity_of_a_text_that_spells_special_symbols(sets, tmp_path):
     model = build()
     values = [
-        Scorer(sets, Words(), "de", name).score(model, tmp_path)[1]["perplexity"]
+        Scorer(sets, Words(), "de", Translating(name)).score(model, tmp_path)[1]["perplexity"]
         for name in ("auto", "fairseq")
     ]
     assert values[0] == pytest.approx(values[1], rel=1e-5)

@@ -24,7 +24,7 @@ from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.selection import masks_of_steps
 from nmtprune.pruning.slicing import head_size, shape_of
 from nmtprune.scoring import asked, sentence_statistics
-from nmtprune.scoring.scorer import Scorer
+from nmtprune.scoring.scorer import Measures, Scorer, Translating
 from nmtprune.scoring.size import sparsity, stored_size
 from nmtprune.store import checkpoints, manifest
 from nmtprune.store.model import Model, of_chain, read_dictionary
@@ -63,21 +63,10 @@ class Evaluation:
             **asked.beside_bleu(config.settings),
             "text": manifest.read(text / paths.MANIFEST)["digest"],
         }
-        engine, device = decoding.engine, config.settings["device"]
-        subwords, comet_model = Subwords.load(self.data), config.settings["comet_model"]
-        measures = config.settings["measures"]
-        self.scorer = Scorer(
-            files,
-            subwords,
-            task.target,
-            engine,
-            search,
-            device,
-            comet_model,
-            shortlist,
-            sentences,
-            measures,
-        )
+        subwords, settings = Subwords.load(self.data), config.settings
+        translating = Translating(decoding.engine, settings["device"], search, shortlist)
+        measures = Measures(settings["measures"], settings["comet_model"])
+        self.scorer = Scorer(files, subwords, task.target, translating, measures, sentences)
 
     def model(self, chain: Chain) -> Model:
         """The model of a chain."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -77,15 +77,35 @@ class Measurement:
     statistics: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Translating:
+    """How models translate.
+
+    `engine`: `auto` or the name of an engine. `search`: the beam and the length limits. `shortlist`: a file
+    of candidates that limits the words of hypotheses (not of likelihoods).
+    """
+
+    engine: str = "auto"
+    device: str = "auto"
+    search: Search = field(default_factory=Search)
+    shortlist: Path | None = None
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is scored beside BLEU and chrF: measures of sacreBLEU by name, and COMET by its model."""
+
+    names: Collection[str] = ()
+    comet_model: str | None = None
+
+
 class Scorer:
     """Scores models on sets of raw text.
 
     `sets` is name -> (source file, reference file, files of further references); likelihoods and COMET are of
     the first reference. For the set `train`, TRAINING_SAMPLE evenly spaced pairs are read; for others all
-    pairs, or `sentences` evenly spaced ones. `target_language` chooses BLEU's tokeniser; `engine` is `auto`
-    or an engine's name; `search` holds the beam and the length limits; `shortlist` is a file of candidates
-    that limits the words of hypotheses (not of likelihoods); `measures` are scored beside BLEU and chrF.
-    Raises UserError if a file is missing or empty, or if files of one set differ in length.
+    pairs, or `sentences` evenly spaced ones. `target_language` chooses BLEU's tokeniser. Raises UserError if
+    a file is missing or empty, or if files of one set differ in length.
     """
 
     def __init__(
@@ -93,21 +113,16 @@ class Scorer:
         sets: Mapping[str, tuple[str | Path, ...]],
         subwords: Subwords,
         target_language: str,
-        engine: str = "auto",
-        search: Search | None = None,
-        device: str = "auto",
-        comet_model: str | None = None,
-        shortlist: Path | None = None,
+        translating: Translating = Translating(),
+        measures: Measures = Measures(),
         sentences: int | None = None,
-        measures: Collection[str] = (),
     ) -> None:
-        self._sentences, self._measures = sentences, measures
+        self._sentences, self._measures, self._subwords = sentences, measures.names, subwords
+        self._comet_model = measures.comet_model if comet.unavailable(measures.comet_model) is None else None
+        self._engine, self._device, self._search = translating.engine, translating.device, translating.search
+        shortlist = translating.shortlist
         self._shortlist = Shortlist.load(shortlist) if shortlist else None
         self._top = shortlist.stem.rpartition("-")[2] if shortlist else None
-        self._subwords = subwords
-        self._comet_model = comet_model if comet.unavailable(comet_model) is None else None
-        self._engine, self._device = engine, device
-        self._search = search or Search()
         self._sets = [self._read(name, *files, language=target_language) for name, files in sets.items()]
 
     def score(
