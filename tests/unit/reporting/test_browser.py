@@ -71,7 +71,6 @@ def visit(chromium, folder):
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
         page.on("request", lambda request: said.extend(outside(request.url)))
         page.goto((folder / name).as_uri())
         return page

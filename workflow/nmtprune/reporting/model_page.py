@@ -23,7 +23,9 @@ from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.reporting.tables import PARTS, number
 from nmtprune.scoring.significance import substitution_gains
 
-SCORES = ("bleu", "chrf", "comet", "perplexity", "nll_per_token")
+ON_REQUEST = tuple(name for name, metric in METRICS.items() if metric.on_request)
+SCORES = tuple(dict.fromkeys(("bleu", "chrf", *ON_REQUEST, "comet", "perplexity", "nll_per_token")))
+HEADINGS = {"sparsity": "Zeros (%)", "nll_per_token": "NLL per token", "macs_per_word": "MACs per word"}
 SIZES = ("parameters", "nonzero", "sparsity", "size_dense", "size_sparse", "macs_per_word")
 SPEEDS = ("words_per_second", "seconds", "load_seconds", "peak_memory", "size_on_disk")
 RANDOM, SEED = 3, 1  # example sentences drawn at random, and the seed of the draw
@@ -104,7 +106,7 @@ def _curve(chain: Chain, measured: Measured) -> Curve | None:
     """The losses of the last training of a chain, or of what it was selected from; None without a history."""
     trained = next((each for each in chain.ancestors() if each.last.kind.trains), None)
     history = measured.history(trained) if trained else None
-    if history is None or not len(history):
+    if trained is None or history is None or not len(history):
         return None
     updates = history["update"].to_numpy(float)
     losses = {"training": history["train_nll"], "development": history["dev_nll"]}
@@ -153,21 +155,8 @@ def _scores(chain: Chain, measured: Measured) -> Table | None:
 
 def heading(metric: str) -> str:
     """A metric as the heading of a column."""
-    return {
-        "bleu": "BLEU",
-        "chrf": "chrF",
-        "comet": "COMET",
-        "perplexity": "Perplexity",
-        "sparsity": "Zeros (%)",
-    }.get(
-        metric,
-        metric.replace("_", " ")
-        .replace("nll", "NLL")
-        .replace("macs", "MACs")
-        .capitalize()
-        .replace("Nll", "NLL")
-        .replace("Macs", "MACs"),
-    )
+    title = HEADINGS.get(metric, METRICS[metric].title)
+    return title if METRICS[metric].signature else f"{title[:1].upper()}{title[1:]}"
 
 
 def _cell(row: dict[str, str], metric: str) -> str:
@@ -177,12 +166,8 @@ def _cell(row: dict[str, str], metric: str) -> str:
 def _scored_how(chain: Chain, measured: Measured) -> list[str]:
     """Engine, beam and signatures of the scores."""
     rows = _rows(chain, measured)
-    said = [
-        f"{name} {row[key]}"
-        for row in rows[:1]
-        for name, key in (("BLEU", "bleu_signature"), ("chrF", "chrf_signature"))
-        if row.get(key)
-    ]
+    signatures = [metric.signature for name in SCORES if (metric := METRICS[name]).signature]
+    said = [f"{name} {row[key]}" for row in rows[:1] for name, key in signatures if row.get(key)]
     searched = [f"Translated by {row['engine']}, beam {row['beam']}" for row in rows[:1] if row.get("beam")]
     return [f"{text}." for text in dict.fromkeys([*searched, *said])]
 
@@ -265,9 +250,10 @@ def _lines(chain: Chain, against: Chain | None, lines: int, measured: Measured) 
         sorted(random.Random(SEED).sample(range(lines), min(RANDOM, lines))), "drawn at random"
     )
     test_set = measured.test_set(chain.task)
-    pair = [measured.of_sentences(each, test_set, "bleu") for each in (chain, against) if each]
-    if len(pair) == 2 and all(each is not None for each in pair):
-        gains = substitution_gains(pair[1][None], pair[0][None])
+    ours = measured.of_sentences(chain, test_set, "bleu")
+    theirs = measured.of_sentences(against, test_set, "bleu") if against else None
+    if ours is not None and theirs is not None:
+        gains = substitution_gains(theirs[None], ours[None])
         if gains.min() < 0:
             chosen.setdefault(int(gains.argmin()), "where it loses most BLEU")
         if gains.max() > 0:

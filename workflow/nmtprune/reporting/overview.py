@@ -15,6 +15,7 @@ from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import WAYS, Measured
 from nmtprune.reporting import plots
 from nmtprune.reporting.plots import Panel, Point
+from nmtprune.reporting.tables import number
 
 METHODS: tuple[tuple[str, Callable[[Chain], bool]], ...] = (  # the first that fits
     ("8 bits", lambda chain: bool(chain.quantised_for)),
@@ -27,6 +28,7 @@ METHODS: tuple[tuple[str, Callable[[Chain], bool]], ...] = (  # the first that f
     ("another model from scratch", lambda chain: True),
 )
 LOWEST = -10.0  # BLEU: models that lose more lie on the lower edge
+LITTLE = 0.5  # BLEU that a model to deploy may lose
 LARGEST, FASTEST = 1.5, 6.0  # times the model that it is compared with
 
 
@@ -50,8 +52,8 @@ def compared(run: Run, measured: Measured) -> list[Compared]:
     A model is compared with its dense parent, a model from scratch with the baseline of the row it is in.
     """
     baselines: dict[Chain, Chain] = {}
-    for row in (row for item in run.items for row in item.rows if row.against):
-        for ours, theirs in zip(row.chains, row.against.chains, strict=False):
+    for row in (row for item in run.items for row in item.rows):
+        for ours, theirs in zip(row.chains, row.against.chains if row.against else (), strict=False):
             baselines.setdefault(ours, theirs)
     by_model: dict[tuple[str, str, str], list[tuple[Chain, Chain]]] = {}
     for chain in run.scored:
@@ -83,13 +85,13 @@ def _compared(pairs: list[tuple[Chain, Chain]], measured: Measured) -> Compared 
 
 
 def _difference(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
-    values = [measured.value(chain, "bleu") for chain in (ours, theirs)]
-    return None if None in values else values[0] - values[1]
+    our_bleu, their_bleu = (measured.value(chain, "bleu") for chain in (ours, theirs))
+    return None if our_bleu is None or their_bleu is None else our_bleu - their_bleu
 
 
 def _size(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
-    sizes = [measured.stored_size(chain) for chain in (ours, theirs)]
-    return sizes[0] / sizes[1] if all(sizes) else None
+    our_size, their_size = (measured.stored_size(chain) for chain in (ours, theirs))
+    return our_size / their_size if our_size and their_size else None
 
 
 def _speed(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
@@ -104,11 +106,16 @@ def _has(chain: Chain, *kinds: str) -> bool:
 
 @dataclass(frozen=True)
 class Overview:
-    """The picture: a panel for size and one for speed, the methods in it by number, and its description."""
+    """The picture: a panel for size and one for speed.
+
+    `methods`: number, name and count of models; `said`: a description; `picks`: the smallest and the fastest
+    of the models that lose little, each with a sentence, its chain and the address of its page.
+    """
 
     panels: list[Panel]
     methods: list[tuple[int, str, int]]
     said: str
+    picks: list[tuple[str, str, str]]
 
 
 def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
@@ -129,7 +136,7 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
             Point(
                 x(value),
                 y(row.bleu),
-                f"{row.chain}: {row.bleu:+.2f} BLEU, {value:.2f} {unit}".replace("-0.", "−0."),
+                f"{row.chain}: {number('delta', row.bleu)} BLEU, {value:.2f} {unit}",
                 link(row.chain),
                 row.method,
                 row.bleu < y.low or value > most,
@@ -144,16 +151,33 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
     ]
     used = [row.method for row in rows]
     methods = [(place, name, used.count(place)) for place, (name, _) in enumerate(METHODS) if place in used]
-    return Overview([each for each in panels if each.points], methods, _said(rows))
+    return Overview([each for each in panels if each.points], methods, _said(rows), _picks(rows, link))
 
 
 def _said(rows: list[Compared]) -> str:
-    """What is seen, for those who do not see it."""
-    timed = sum(row.speed is not None for row in rows)
-    good = [row for row in rows if row.bleu >= -0.5]
-    small = [row.size for row in good if row.size is not None]
-    fast = [row.speed for row in good if row.speed is not None]
-    parts = [f"{len(rows)} models, {timed} of them timed; {len(good)} lose at most 0.5 BLEU"]
-    parts += [f"the smallest of these has {min(small):.0%} of the dense model's size"] if small else []
-    parts += [f"the fastest is {max(fast):.2f} times as fast"] if fast else []
-    return "; ".join(parts) + "."
+    """What is seen, in words."""
+    timed, good = sum(row.speed is not None for row in rows), _good(rows)
+    within = f"{len(good)} within {LITTLE:g} BLEU of the dense model, or better"
+    return f"{len(rows)} models, {timed} of them timed; {within}."
+
+
+def _good(rows: list[Compared]) -> list[Compared]:
+    return [row for row in rows if row.bleu >= -LITTLE]
+
+
+def _picks(rows: list[Compared], link: Callable[[Chain], str]) -> list[tuple[str, str, str]]:
+    """The smallest and the fastest of the models that lose little, where they save anything."""
+
+    def pick(row: Compared, said: str) -> tuple[str, str, str]:
+        return f"{said}, {number('delta', row.bleu)} BLEU", str(row.chain), link(row.chain)
+
+    sizes = [(row.size, row) for row in _good(rows) if row.size is not None and row.size < 1]
+    speeds = [(row.speed, row) for row in _good(rows) if row.speed is not None and row.speed > 1]
+    picks = []
+    if sizes:
+        size, row = min(sizes, key=lambda pair: pair[0])
+        picks.append(pick(row, f"Smallest: {size:.0%} of the size"))
+    if speeds:
+        speed, row = max(speeds, key=lambda pair: pair[0])
+        picks.append(pick(row, f"Fastest: {speed:.2f} times as fast"))
+    return picks

@@ -103,11 +103,10 @@ class Rendered:
         kind = ITEM_KINDS[self.item.kind].about.partition(" (")[0]
         parts = [f"{self.item.title}: {kind}"]
         for column in self.item.columns[:1]:
-            values = self.made.numbers[column.key].dropna() if column.key in self.made.numbers else ()
-            if len(values):
-                ends = [
-                    number(column.metric, float(end), column.unit) for end in (values.min(), values.max())
-                ]
+            known = self.made.numbers[column.key].dropna() if column.key in self.made.numbers else []
+            values = sorted(map(float, known))
+            if values:
+                ends = [number(column.metric, end, column.unit) for end in (values[0], values[-1])]
                 parts.append(f"{column.heading} from {ends[0]} to {ends[1]}")
         names = list(dict.fromkeys(row.name for row in self.item.rows))
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
@@ -300,9 +299,9 @@ def _baselines(reached: Iterable[Plateau]) -> Table:
             str(each.chain),
             f"{each.updates:,}",
             *(f"{value:.2f}" for value in each.perplexity.values()),
-            f"{each.last_gain:.1f}",
+            f"{each.last_gain:.1f}".replace("-", "−"),
             f"{each.trained_on:.2f}" if each.trained_on else "",
-            f"{each.gain_of_training_on:.1f}" if each.trained_on else "",
+            f"{each.gain_of_training_on:.1f}".replace("-", "−") if each.trained_on else "",
         ]
         for each in reached
     ]

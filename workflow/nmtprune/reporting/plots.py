@@ -36,7 +36,8 @@ def interval(low: float, value: float, high: float, bound: float) -> Interval:
     ends = np.array([low, value, high]) - bound
     furthest = max(float(np.abs(ends).max()), 1e-12)
     middle = INTERVAL_WIDTH / 2
-    return Interval(*(float(round(end, 1)) for end in middle + (middle - EDGE) * ends / furthest))
+    places = [round(float(end), 1) for end in middle + (middle - EDGE) * ends / furthest]
+    return Interval(places[0], places[1], places[2])
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Table:
 
     headings: list[str]
     kinds: list[str]
-    cells: list[list[str | Marked]]
+    cells: Sequence[Sequence[str | Marked]]
     footnotes: list[str]
     ruled: frozenset[int] = frozenset()
     keys: Sequence[str] = ()

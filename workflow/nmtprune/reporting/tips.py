@@ -39,11 +39,15 @@ def _said(
     metric = METRICS[column.metric]
     if metric.varies:
         yield _seeds(row, column, measured, way)
+    if not _is_missing(record.get(f"{column.key}_low")):
+        low, high = (
+            number(column.metric, record[f"{column.key}_{end}"], column.unit) for end in ("low", "high")
+        )
+        yield f"95 % interval {low} to {high}"
     if column.metric in ("bleu", "delta") and not _is_missing(record.get("delta_low")):
         low, high = (number("delta", record[f"delta_{end}"]) for end in ("low", "high"))
         p = record["p_bootstrap"]
-        of = "difference from the baseline: 95 % interval"
-        yield f"{of} {low} to {high} BLEU, p = {p:.3f} (paired bootstrap)"
+        yield f"difference from the baseline {low} to {high} BLEU, p = {p:.3f} (paired bootstrap)"
     if metric.reads == SPEED and (timed := measured.speed(row.first, way, metric.batch_size)):
         low, high = float(timed["seconds_low"]), float(timed["seconds_high"])
         yield f"median of {timed['runs']} runs, which took {low:.2f} to {high:.2f} seconds"

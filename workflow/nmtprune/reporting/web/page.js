@@ -45,7 +45,7 @@ for (const table of all("table.sortable")) {
     if (!heading.textContent.trim()) return;
     const button = make("button", { type: "button" }, ...heading.childNodes);
     button.addEventListener("click", () => {
-      const descending = heading.ariaSort ? heading.ariaSort === "ascending" : heading.classList.contains("ours");
+      const descending = heading.ariaSort ? heading.ariaSort === "ascending" : !heading.classList.contains("name");
       for (const other of headings) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
       sort(table, column, descending);

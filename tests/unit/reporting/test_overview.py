@@ -1,0 +1,77 @@
+"""The picture that sums a run up, and the verdicts in numbers."""
+
+from dataclasses import replace
+
+import pytest
+from support.pretended import Pretended
+
+from nmtprune.claims import CLAIMS, Finding
+from nmtprune.claims.verdict import Verdict
+from nmtprune.experiment import chain, config
+from nmtprune.experiment.run import Run
+from nmtprune.reporting import claims_page
+from nmtprune.reporting.claims_page import Decided
+from nmtprune.reporting.overview import METHODS, compared, overview
+
+TOY = {"preset": "toy", "papers": ["wang2020/table2", "wang2020/figure1"]}
+
+
+@pytest.mark.parametrize(
+    ("steps", "method"),
+    [
+        ("train", "another model from scratch"),
+        ("train/continue", "trained on"),
+        ("train/prune-local-50", "weights pruned"),
+        ("train/prune-local-50/retrain/rejuvenate-zero", "weights pruned and trained on"),
+        ("train/prune-global-50/restart", "another training of the pruned shape"),
+        ("train-pretrain/lasso-ffn-both-to67/slice/converge", "group lasso"),
+        ("train-pretrain/lasso-ffn-both-to67/slice/converge/int8-onnx", "8 bits"),
+        ("train/rewind-3", "components removed"),
+    ],
+)
+def test_each_chain_counts_for_one_method(steps, method):
+    model = chain.parse(f"toy/toy/s1/{steps}")
+    assert next(name for name, fits in METHODS if fits(model)) == method
+
+
+def test_models_are_compared_with_their_dense_parent_over_all_seeds():
+    run = Run(config.from_settings({**TOY, "seeds": [1, 2]}))
+    measured = Pretended(run.config, quality=lambda model: 0.9 ** len(model.steps) - 0.01 * model.seed)
+    rows = {str(row.chain): row for row in compared(run, measured)}
+    pruned = [chain.parse(f"toy/toy/s{seed}/train/prune-local-20") for seed in (1, 2)]
+    differences = [measured.value(each, "bleu") - measured.value(each.parent, "bleu") for each in pruned]
+    assert rows["toy/toy/s1/train/prune-local-20"].bleu == pytest.approx(sum(differences) / 2)
+    assert "toy/toy/s2/train/prune-local-20" not in rows and "toy/toy/s1/train" not in rows
+
+
+def test_small_and_fast_models_that_lose_little_are_named():
+    run = Run(config.from_settings(TOY))
+    first, *_ = compared(run, Pretended(run.config, quality=lambda model: 0.9))
+    rows = [
+        replace(first, bleu=-0.4, size=0.5, speed=0.9),
+        replace(first, bleu=-0.6, size=0.1, speed=9.0),
+        replace(first, bleu=-30.0, size=0.2, speed=None),
+    ]
+    picture = overview(rows, str)
+    assert picture.picks == [("Smallest: 50% of the size, −0.40 BLEU", str(first.chain), str(first.chain))]
+    assert picture.said == "3 models, 2 of them timed; 1 within 0.5 BLEU of the dense model, or better."
+    by_size, by_speed = picture.panels
+    assert (len(by_size.points), len(by_speed.points)) == (3, 2)
+    assert [point.beyond for point in by_size.points] == [False, False, True]
+    assert overview([], str).panels == []
+
+
+def test_verdicts_are_counted_in_one_order_and_those_on_the_run_alone_apart():
+    findings = [
+        (Verdict.FAILS, True),
+        (Verdict.HOLDS, False),
+        (Verdict.UNDECIDED, True),
+        (Verdict.UNDECIDED, False),
+    ]
+    decided = [
+        Decided(CLAIMS[0], Finding(verdict, "", of_method=of_method), ()) for verdict, of_method in findings
+    ]
+    counts = [(each.name, each.count, each.before) for each in claims_page.counts(decided)]
+    assert counts == [("agrees", 1, 0), ("undecided", 2, 1), ("fails", 1, 3)]
+    assert "its own models alone" in claims_page.how_sure(decided)
+    assert "its own models alone" not in claims_page.how_sure(decided[:1])
