@@ -16,7 +16,8 @@ from nmtprune.experiment import schemas
 from nmtprune.experiment.chain import parse
 from nmtprune.experiment.checks import check_chain
 from nmtprune.experiment.components import KINDS
-from nmtprune.experiment.config import WORKFLOW, from_settings
+from nmtprune.experiment.config import from_settings
+from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.paths import chain_text
 from nmtprune.experiment.step_kinds import GROUPS, INT8_ENGINES, SCHEMES, WHERE
 from nmtprune.reporting.reference_docs import PARTS, chains_page, configuration_page
