@@ -51,11 +51,10 @@ def comparison(
     if not score or len(ours) != len(theirs):
         return None
     names = measured.test_sets(ours[0].task, test_set)
-    pair = [_stacked(measured, chains, score, names) for chains in (theirs, ours)]
-    there = [each for each in pair if each is not None]
-    if len(there) < len(pair) or there[0].shape != there[1].shape:
+    before, after = (_stacked(measured, chains, score, names) for chains in (theirs, ours))
+    if before is None or after is None or before.shape != after.shape:
         return None
-    return paired_bootstrap(*there, SCORES[score])
+    return paired_bootstrap(before, after, SCORES[score])
 
 
 def _stacked(

@@ -62,7 +62,8 @@ def unavailable(language: str) -> str | None:
 
 def spbleu_model() -> Path:
     """Where sacreBLEU keeps spBLEU's SentencePiece model: below `$SACREBLEU`, or else `~/.sacrebleu`."""
-    return Path(tokenizer_spm.SACREBLEU_DIR, "models", Path(tokenizer_spm.SPM_MODELS[_PIECES]["url"]).name)
+    folder = tokenizer_spm.SACREBLEU_DIR  # pyright: ignore[reportPrivateImportUsage]
+    return Path(folder, "models", Path(tokenizer_spm.SPM_MODELS[_PIECES]["url"]).name)
 
 
 def obtain_spbleu_model(data_dir: Path | None, downloads: Path) -> None:
