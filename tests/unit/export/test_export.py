@@ -20,8 +20,9 @@ from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.subwords import model_files, name_of
 from nmtprune.export import translate
 from nmtprune.export.folder import export
+from nmtprune.export.readme import _scores
 from nmtprune.foundation.errors import UserError
-from nmtprune.foundation.files import read_json, read_lines
+from nmtprune.foundation.files import read_json, read_lines, write_table
 from nmtprune.scoring import evaluation
 from nmtprune.scoring.scorer import Scorer, Translating
 from nmtprune.store.model import SPECIAL_SYMBOLS, of_chain, pieces_of, read_dictionary
@@ -408,3 +409,23 @@ def test_a_gpu_that_is_not_there_is_told_in_one_sentence(made, engine):
     status, out, errors = run(made / engine, b"a\n", "--device", "cuda")
     assert (status, out, errors.count("\n")) == (2, b"", 1)
     assert "--device: there is no GPU here that" in errors and errors.endswith("can use; valid: cpu\n")
+
+
+def test_the_readme_has_all_measures_that_the_model_was_scored_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_all = {"engine": "onnx", "precision": "float32", "shortlist": "", "beam": 5}
+    names = ("bleu", "chrf", "ter", "comet")
+    scores = {name: 20.5 + place for place, name in enumerate(names)}
+    signatures = {f"{name}_signature": f"nrefs:2|of:{name}" for name in names}
+    model = chain.parse("toy/toy/s1/train")
+    rows = [{"chain": str(model), "set": name, **scores, **signatures, **of_all} for name in ("dev", "test")]
+    write_table(paths.scores(model), rows)
+    assert _scores(model).splitlines() == [
+        "| set | BLEU | chrF | TER | COMET |",
+        "|---|---|---|---|---|",
+        "| dev | 20.50 | 21.50 | 22.50 | 23.50 |",
+        "| test | 20.50 | 21.50 | 22.50 | 23.50 |",
+        "",
+        "BLEU `nrefs:2|of:bleu`, chrF `nrefs:2|of:chrf`, TER `nrefs:2|of:ter`, COMET `nrefs:2|of:comet`, "
+        "measured in onnx, float32, beam 5",
+    ]

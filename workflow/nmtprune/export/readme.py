@@ -8,6 +8,7 @@ from typing import Any
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.metrics import METRICS
 from nmtprune.foundation.escape import markdown
 from nmtprune.foundation.files import read_table, sha256_of
 
@@ -65,14 +66,21 @@ def _scores(chain: Chain) -> str:
     if not file.exists():
         return "This model was exported before it was scored."
     rows = [row for row in read_table(file) if row["chain"] == str(chain) and row["bleu"]]
-    table = [f"| {row['set']} | {float(row['bleu']):.2f} | {float(row['chrf']):.2f} |" for row in rows]
-    signatures = sorted(
-        {
-            f"BLEU `{row['bleu_signature']}`, chrF `{row['chrf_signature']}`, measured in {_way(row)}"
-            for row in rows
-        }
-    )
-    return "\n".join(["| set | BLEU | chrF |", "|---|---|---|", *table, "", *signatures])
+    signed = [
+        (metric.name, *metric.signature) for metric in METRICS.values() if metric.better and metric.signature
+    ]
+    shown = [each for each in signed if all(row.get(each[0]) and row.get(each[2]) for row in rows)]
+    heading = _line("set", *(title for _, title, _ in shown))
+    table = [_line(row["set"], *(f"{float(row[name]):.2f}" for name, _, _ in shown)) for row in rows]
+    signatures = {
+        ", ".join([*(f"{title} `{row[column]}`" for _, title, column in shown), f"measured in {_way(row)}"])
+        for row in rows
+    }
+    return "\n".join([heading, f"|{'---|' * (1 + len(shown))}", *table, "", *sorted(signatures)])
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _way(row: dict[str, str]) -> str:

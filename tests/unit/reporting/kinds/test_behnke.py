@@ -25,10 +25,10 @@ from nmtprune.pruning.groups import by_threshold
 from nmtprune.reporting import kinds
 from nmtprune.reporting.kinds.front import on_front
 from nmtprune.reporting.render import render
-from nmtprune.store.units import inputs
+from nmtprune.store.units import Kept
 
 TASKS = {"wmt-es-en-distilled": "multi30k-de-en", "wmt-es-en-distilled-13m": None}
-STUDENTS = {name for name in config.from_settings({}).names("recipes") if name.startswith("student-")}
+STUDENTS = {name for name in config.from_settings({}).library.names("recipes") if name.startswith("student-")}
 TABLES = (
     "table1a",
     "table1b",
@@ -200,6 +200,7 @@ def pretend_speed(run: config.Config, engines=("onnx",)) -> None:
                             "seconds_low": 0.99 * seconds,
                             "seconds_high": 1.03 * seconds,
                             "others_cpu": 0.02,
+                            "engine_version": "made up",
                             "words_per_second": 12000 / seconds,
                             "speed_up": 1 / seconds,
                             "load_seconds": 0.1,
@@ -374,7 +375,7 @@ def test_speed_is_measured_once_a_model_with_a_baseline_as_the_anchor(behnke):
     assert list(groups) == ["multi30k-en-de", "multi30k-de-en"]
     for chains in groups.values():
         assert len(chains) == len(set(chains)) and {each.seed for each in chains} == {1}
-    assert {paths.speed("made", task) for task in groups} <= set(inputs(run))
+    assert {paths.speed("made", task) for task in groups} <= set(Kept(run).targets(Run(run)))
     assert Run(behnke_of(run, ["behnke2021/table2"])).speed_groups == {}
 
 
