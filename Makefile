@@ -45,6 +45,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/basedpyright
 	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
 	$(BIN)/hadolint envs/Dockerfile
