@@ -157,6 +157,15 @@ def test_published_columns_hide(visit):
     assert section.locator(".published:visible").count() == 0
 
 
+def test_a_cell_says_seeds_and_interval_also_when_touched(visit):
+    page = visit()
+    cell = table_of(page, "wang2020/table2").locator("tbody td.ours[title*='seed 2']").first
+    assert "95 % interval" in cell.get_attribute("title")
+    cell.click()
+    shown = page.locator('section[id="wang2020/table2"] output.said').inner_text()
+    assert shown.endswith(cell.get_attribute("title"))
+
+
 def test_a_wide_table_keeps_its_first_column_and_header_in_sight(visit):
     page = visit(width=400)
     box = page.locator("section:has(> .wide[aria-label='All models']) > .wide")

@@ -78,6 +78,15 @@ for (const box of all(".wide")) {
   if (tools.childElementCount) box.before(tools);
 }
 
+// What a cell says when pointed at is also shown below its table when it is clicked or touched
+document.addEventListener("click", (event) => {
+  const cell = event.target.closest("td[title]"), box = cell?.closest(".wide");
+  if (!box) return;
+  if (!box.nextElementSibling?.matches("output.said")) box.after(make("output", { className: "said soft" }));
+  const row = cell.parentElement, heading = box.querySelector("thead tr").cells[cell.cellIndex];
+  box.nextElementSibling.value = `${row.querySelector("th").textContent}, ${heading.textContent}: ${cell.title}`;
+});
+
 // Claims by verdict
 const claims = all(".claim"), chips = document.querySelector(".chips");
 function choose(verdict) {
