@@ -64,10 +64,9 @@ def signature(model_path: str | Path) -> str:
 @functools.lru_cache(maxsize=1)
 def _model(path: str) -> Any:
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
-    from comet import load_from_checkpoint  # pyright: ignore[reportAttributeAccessIssue] - the library
-
+    library = importlib.import_module("comet")
     try:
-        return load_from_checkpoint(path, local_files_only=True)
+        return library.load_from_checkpoint(path, local_files_only=True)
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -227,11 +227,10 @@ class Peer:
     """
 
     def __init__(self, folder: Path, search: Mapping[str, Any]) -> None:
-        from pymarian import Translator  # pyright: ignore[reportAttributeAccessIssue] - the library
-
+        translator = importlib.import_module("pymarian").Translator
         # pymarian splits its options at spaces, so that the folder's path cannot be among them
         with contextlib.chdir(folder):
-            self._translator = Translator(
+            self._translator = translator(
                 models=MODEL,
                 vocabs=[VOCABULARY] * 2,
                 cpu_threads=1,
