@@ -102,6 +102,9 @@ class Curve:
     said: str
 
 
+CURVES = {"train_nll": "training", "dev_nll": "development"}  # columns of a history
+
+
 def _curve(chain: Chain, measured: Measured) -> Curve | None:
     """The losses of the last training of a chain, or of what it was selected from; None without a history."""
     trained = next((each for each in chain.ancestors() if each.last.kind.trains), None)
@@ -109,7 +112,7 @@ def _curve(chain: Chain, measured: Measured) -> Curve | None:
     if trained is None or history is None or not len(history):
         return None
     updates = history["update"].to_numpy(float)
-    losses = {"training": history["train_nll"], "development": history["dev_nll"]}
+    losses = {name: history[column] for column, name in CURVES.items() if column in history}
     known = {name: loss.to_numpy(float) for name, loss in losses.items() if loss.notna().any()}
     if not known:
         return None
@@ -146,7 +149,7 @@ def _scores(chain: Chain, measured: Measured) -> Table | None:
         return None
     shown = [name for name in (*SCORES, *SIZES) if any(row.get(name) for row in rows)]
     cells = [
-        [row["set"], f"{int(row['sentences']):,}", *(_cell(row, name) for name in shown)] for row in rows
+        [row["set"], _count(row.get("sentences")), *(_cell(row, name) for name in shown)] for row in rows
     ]
     headings = ["Set", "Sentences", *map(heading, shown)]
     about = ["", "", *(METRICS[name].about for name in shown)]
@@ -157,6 +160,10 @@ def heading(metric: str) -> str:
     """A metric as the heading of a column."""
     title = HEADINGS.get(metric, METRICS[metric].title)
     return title if METRICS[metric].signature else f"{title[:1].upper()}{title[1:]}"
+
+
+def _count(number: str | None) -> str:
+    return f"{int(number):,}" if number else "–"
 
 
 def _cell(row: dict[str, str], metric: str) -> str:
