@@ -125,7 +125,19 @@ def test_the_console_script_is_the_module():
 
 METAVARS = {
     *("folder", "task", "subwords", "top", "chain", "table", "analysis", "shell", "tool", "argument"),
-    *("FILE", "PRESET", "KEY=VALUE", "N", "BLEU", "SECONDS", "TASK", "CHAIN", "ENGINE", "PRECISION"),
+    *(
+        "FILE",
+        "PRESET",
+        "PRECISION",
+        "KEY=VALUE",
+        "N",
+        "BLEU",
+        "SECONDS",
+        "METRIC",
+        "TASK",
+        "CHAIN",
+        "ENGINE",
+    ),
 }
 
 

@@ -197,7 +197,7 @@ def test_names_that_no_folder_and_no_shell_line_can_have(here, kind, name):
         if kind == "presets":
             _ = config.from_settings({"own": "own", "preset": name}).preset
         else:
-            config.from_settings({"own": "own"})._load(kind, name)
+            config.from_settings({"own": "own"}).library.merged(kind, name)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -221,7 +221,7 @@ def test_names_of_the_folders_of_all_runs(here, kind, name):
     (here / "own" / kind).mkdir(parents=True)
     (here / "own" / kind / f"{name}.yaml").write_text("title: Mine\n")
     with pytest.raises(UserError, match=f"cannot be called `{name}`"):
-        config.from_settings({"own": "own"})._load(kind, name)
+        config.from_settings({"own": "own"}).library.merged(kind, name)
 
 
 @pytest.mark.parametrize("name", ["mine", "wmt14-en-de", "a.b_c+d", "2016", "_x", "漢字", "Übersetzung"])

@@ -10,7 +10,8 @@ from support.workplace import REPOSITORY
 from nmtprune.data.example import EXAMPLE, write
 from nmtprune.experiment import config
 from nmtprune.experiment.library import WORKFLOW
-from nmtprune.experiment.reading import read_yaml, validate
+from nmtprune.experiment.reading import read_yaml
+from nmtprune.experiment.validation import validate
 
 FOLDERS = {"tasks": "task", "recipes": "recipe", "presets": "preset"}  # and the schema of what lies in them
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from nmtprune.experiment.library import WORKFLOW
-from nmtprune.experiment.reading import read_yaml, validate
+from nmtprune.experiment.reading import read_yaml
+from nmtprune.experiment.validation import validate
 from nmtprune.foundation.errors import UserError
 
 TASKS = sorted((WORKFLOW / "tasks").glob("*.yaml"))

@@ -176,7 +176,7 @@ def trainer_of(studio, recipe, asked, **schedule):
         trainer.autocast = decide(asked, "cpu", architecture.name).autocast
         batches = trainer.get_train_iterator(epoch=1, load_dataset=True)
         session.load_development_set(trainer)
-        groups = list(session.grouped(batches.next_epoch_itr(shuffle=True), settings.accumulate))
+        groups = list(session.GroupedIterator(batches.next_epoch_itr(shuffle=True), settings.accumulate))
         trainer.begin_epoch(1)
     return trainer, groups
 

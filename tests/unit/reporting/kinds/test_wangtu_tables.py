@@ -43,9 +43,14 @@ def item(kind, published=(PUBLISHED, {}), seeds=(1,)):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = config.from_settings({"preset": "toy"})
-    monkeypatch.setattr(type(settings), "importance", lambda self, recipe: {"group": 2}, raising=False)
-    return Measured(settings)
+    plain = config.Config.recipe
+
+    def with_groups_of_two(self, name):
+        recipe = plain(self, name)
+        return recipe.altered(importance={**recipe.importance.said, "group": 2})
+
+    monkeypatch.setattr(config.Config, "recipe", with_groups_of_two)
+    return Measured(config.from_settings({"preset": "toy"}))
 
 
 def trained(model):
