@@ -61,6 +61,15 @@ def test_small_and_fast_models_that_lose_little_are_named():
     assert overview([], str).panels == []
 
 
+def test_a_model_without_size_and_speed_is_counted_but_moves_no_axis():
+    run = Run(config.from_settings(TOY))
+    first, *_ = compared(run, Pretended(run.config, quality=lambda model: 0.9))
+    placed, unplaced = replace(first, bleu=-0.4, size=0.5), replace(first, bleu=-8.0, size=None, speed=None)
+    picture, alone = overview([placed, unplaced], str), overview([placed], str)
+    assert picture.panels[0].points == alone.panels[0].points and picture.methods == alone.methods
+    assert picture.said.endswith("or better; 1 without size and speed are not drawn.")
+
+
 def test_verdicts_are_counted_in_one_order_and_those_on_the_run_alone_apart():
     findings = [
         (Verdict.FAILS, True),

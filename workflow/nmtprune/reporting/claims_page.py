@@ -102,12 +102,12 @@ def summary(decided: list[Decided]) -> str:
     )
 
 
-VERDICTS = {  # in the order of a page: a verdict, and what is said there of its claims
-    "holds": "hold",
-    "agrees": "agree, in this run",
-    "undecided": "are undecided",
-    "disagrees": "disagree, in this run",
-    "fails": "fail",
+VERDICTS = {  # in the order of a page: a verdict, and what is said there of one claim and of several
+    "holds": ("holds", "hold"),
+    "agrees": ("agrees, in this run", "agree, in this run"),
+    "undecided": ("is undecided", "are undecided"),
+    "disagrees": ("disagrees, in this run", "disagree, in this run"),
+    "fails": ("fails", "fail"),
 }
 
 
@@ -130,9 +130,9 @@ def counts(decided: list[Decided]) -> list[Count]:
     """The verdicts of a run, without those that no claim has."""
     by_verdict = Counter(map(verdict_of, decided))
     listed, before = [], 0
-    for name, said in VERDICTS.items():
-        if by_verdict[name]:
-            listed.append(Count(name, said, by_verdict[name], before))
+    for name, (of_one, of_several) in VERDICTS.items():
+        if number := by_verdict[name]:
+            listed.append(Count(name, of_one if number == 1 else of_several, number, before))
             before += by_verdict[name]
     return listed
 

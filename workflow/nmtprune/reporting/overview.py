@@ -121,15 +121,16 @@ class Overview:
 def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
     """The picture of compared models; `link` leads to a model's page."""
     left, right, top, bottom = 40, 352, 10, 218
+    drawn = [row for row in rows if row.size is not None or row.speed is not None]
     y = plots.axis(
         "BLEU, difference from the dense model",
-        [max(row.bleu, LOWEST) for row in rows] + [0.0],
+        [max(row.bleu, LOWEST) for row in drawn] + [0.0],
         bottom,
         top,
     )
 
     def panel(label: str, measure: Callable[[Compared], float | None], most: float, unit: str) -> Panel:
-        placed = [(row, value) for row in rows if (value := measure(row)) is not None]
+        placed = [(row, value) for row in drawn if (value := measure(row)) is not None]
         values = [min(value, most) for _, value in placed]
         x = plots.axis(label, [*values, 1.0], left, right)
         points = [
@@ -149,7 +150,7 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
         panel("Size on disk, times the dense model's", lambda row: row.size, LARGEST, "times its size"),
         panel("Speed, times the dense model's", lambda row: row.speed, FASTEST, "times as fast"),
     ]
-    used = [row.method for row in rows]
+    used = [row.method for row in drawn]
     methods = [(place, name, used.count(place)) for place, (name, _) in enumerate(METHODS) if place in used]
     return Overview([each for each in panels if each.points], methods, _said(rows), _picks(rows, link))
 
@@ -158,7 +159,9 @@ def _said(rows: list[Compared]) -> str:
     """What is seen, in words."""
     timed, good = sum(row.speed is not None for row in rows), _good(rows)
     within = f"{len(good)} within {LITTLE:g} BLEU of the dense model, or better"
-    return f"{len(rows)} models, {timed} of them timed; {within}."
+    unseen = sum(row.size is None and row.speed is None for row in rows)
+    unplaced = f"; {unseen} without size and speed are not drawn" if unseen else ""
+    return f"{len(rows)} models, {timed} of them timed; {within}{unplaced}."
 
 
 def _good(rows: list[Compared]) -> list[Compared]:
