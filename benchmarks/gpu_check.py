@@ -42,6 +42,7 @@ PRECISIONS = {"cuda": ("fp32", "bf16", "fp16"), "cpu": ("fp32",)}
 DENSE, RETRAINED = "train", "train/prune-global-50/retrain"
 UPDATES = 60  # of the small model's trainings
 SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_TO_STOP = 60.0  # for an interrupted run; then it is killed, and the next one resumes it
 # what a resumed training's weights may differ by: nothing on a CPU; some sums of a GPU depend on their order
 TOLERANCE = {"cpu": 0.0, "cuda": 1e-3}
 
@@ -63,14 +64,27 @@ def snakemake(folder: Path, *arguments: str, seconds: float | None = None) -> su
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *arguments]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     process = subprocess.Popen(
-        command, cwd=folder, env=environment() | {"PATH": path}, start_new_session=True
+        command,
+        cwd=folder,
+        env=environment() | {"PATH": path},
+        start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait()
+        try:
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return subprocess.CompletedProcess(command, process.returncode)
+
+
+def _heed_interrupts() -> None:
+    """Undo that a shell lets its background jobs ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def settings(own: Path, device: str, chains: Sequence[str]) -> list[str]:
@@ -213,7 +227,8 @@ def main() -> None:
     write_json(options.out / "checks.json", {"device": where, "precisions": found})
     print("\n".join(report(found)), flush=True)
     measure_speed(options.out, options.device, options.tiny)
-    go_on(options, max(0.0, 60 * options.minutes - (time.monotonic() - began)))
+    if (seconds := 60 * options.minutes - (time.monotonic() - began)) > 0:
+        go_on(options, seconds)
     sys.exit(1 if any(seen["failed"] for seen in found.values()) else 0)
 
 
