@@ -5,9 +5,8 @@ been run by the printed command. Commands that cannot be run here are tried as f
 reason.
 """
 
-from __future__ import annotations
-
 import csv
+import html
 import os
 import re
 import shutil
@@ -296,6 +295,12 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
     place.give(export)
     assert (place / "exported" / "mine-smallest" / "translate").exists()
 
+    (page,) = (place / "results").glob(f"*/pages/{PRUNED}.html")
+    text = page.read_text(encoding="utf-8").replace("</pre>", "\n")
+    (export,) = set(commands_in(html.unescape(text)))
+    place.give(export.replace(" exported", " from-a-page", 1))
+    assert (place / "from-a-page" / "translate").exists()
+
     asked = commands_in(place.give(f"python -m nmtprune free {OWN}"))
     assert asked == [f"python -m nmtprune free --yes {OWN}", f"python -m nmtprune free --models --yes {OWN}"]
     (restore,) = commands_in(place.give(asked[1]))
@@ -330,6 +335,16 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
     assert f"reference   {against}" in place.give(
         f"python -m nmtprune choose --within 100 --against {against} {OWN}"
     )
+
+    by_ter = f"python -m nmtprune choose --within 100 --metric ter --against {against} {OWN}"
+    by_ter += " --set 'measures=[ter]'"
+    given: set[str] = set()
+    while scores := {each for each in commands_in(place.give(by_ter, status=None)) if " score " in each}:
+        assert not scores & given, "scored, and asked for again"
+        given |= scores
+        for score in sorted(scores):
+            place.give(score)
+    assert given and f"reference   {against}" in place.give(by_ter)
     file.write_text(whole, encoding="utf-8")
 
 
@@ -361,6 +376,8 @@ PRINTED_BY = {
     "planning/disk_usage.py": "test_a_run_without_room_prints_a_command_that_begins_all_the_same",
     "planning/plan.py": "test_calibration_is_a_verb_that_plan_names",
     # as `choose` prints it
+    "measurements/measurements.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
+    "reporting/model_page.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
     "experiment/metrics.py": "test_messages_of_a_finished_run_print_commands_that_do_what_they_say",
 }
 

@@ -22,7 +22,7 @@ TRAIN = "micro/micro/s1/train"
 def test_all_tables_and_the_page_are_there(finished):
     with finished.inside():
         outputs = Run(finished.config).outputs
-        assert len(outputs) == 11 and all(file.stat().st_size > 0 for file in outputs)
+        assert len(outputs) == 13 and all(file.stat().st_size > 0 for file in outputs)
         page = outputs[0].read_text()
     assert all(f"wang2020/{name}" in page for name in TABLES)
     rows = finished.table("table2")
