@@ -32,7 +32,10 @@ rule speed:
         rounds=CONFIG.preset.speed_rounds,
         chains=lambda wildcards: [str(each) for each in RUN.speed_groups[wildcards.task]],
         scoring=lambda wildcards: json.dumps(
-            {each.recipe: slices.of_scores(CONFIG, each.recipe) for each in RUN.speed_groups[wildcards.task]},
+            {
+                each.recipe: slices.of_scores(CONFIG, each.recipe)
+                for each in RUN.speed_groups[wildcards.task]
+            },
             sort_keys=True,
         ),
     message:
