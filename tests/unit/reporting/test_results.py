@@ -136,3 +136,9 @@ def test_the_page_of_results_shows_how_recipes_were_chosen(tmp_path):
         in page
     )
     assert "How recipes were chosen" not in results.document({}, [])
+
+
+def test_kept_pages_hold_nothing_that_snakemakes_report_alone_reads():
+    kept = REPOSITORY / results.FOLDER
+    alone = [*kept.glob("*/*/*.html"), *kept.glob("*/report.rst")]
+    assert [file for file in alone if file.parent.name != "pages"] == []

@@ -41,8 +41,8 @@ def keep(run: Run, folder: Path) -> Kept:
     test set of each task.
     """
     config, kept_units, page = run.config, units.Kept(run.config), paths.page(run.name)
-    shown = (file for file in sorted(page.rglob("*")) if file.is_file() and file.name != paths.COMPLETE)
-    written = [_copy(file, folder / file.relative_to(page)) for file in shown]
+    shown = (file.relative_to(page) for file in sorted(page.rglob("*")) if file.is_file())
+    written = [_copy(page / file, folder / file) for file in shown if not _is_for_snakemake(file)]
     for table in (paths.speed(run.name, task) for task in run.speed_groups):
         written += [
             _copy(file, folder / paths.SPEED.name / file.name)
@@ -64,6 +64,12 @@ def keep(run: Run, folder: Path) -> Kept:
         if config.task(task).distilled and not kept_units.text(task):
             written += keep_distilled(paths.text(task), folder / paths.DATA.name / task)
     return Kept(written, whole, lacking)
+
+
+def _is_for_snakemake(file: Path) -> bool:
+    """Whether a file of a page is read by Snakemake or its report alone: tables as HTML stand on the page."""
+    tables = len(file.parts) == 2 and file.suffix == ".html" and file.parts[0] != paths.MODEL_PAGES
+    return tables or file.name in (paths.COMPLETE, paths.REPORT)
 
 
 def _units(run: Run) -> dict[Path, list[Chain]]:
