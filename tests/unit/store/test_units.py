@@ -52,6 +52,15 @@ def test_a_whole_unit_is_read_and_nothing_of_it_is_made(workplace):
     assert "2 of 2 models made, 2 of 2 scored" in told and told.count("done         kept") == 2, told
 
 
+@pytest.mark.parametrize("verb", ["plan", "du", "free", "restore"])
+def test_verbs_take_what_a_kept_unit_has_as_made(workplace, verb):
+    done = workplace.nmtprune(verb)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0 and "Traceback" not in told, told
+    if verb == "plan":
+        assert "chains/models" in told and " train " not in told, told
+
+
 DAMAGES = {
     "gone": (paths.SCORES, Path.unlink, "is gone"),
     "changed": (

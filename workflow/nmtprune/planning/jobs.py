@@ -226,8 +226,15 @@ class Jobs(dict[Path, Job]):
         return needed
 
     def of_items(self) -> dict[str, set[Path]]:
-        """For each table or figure (`see2016/figure3`), all files that it depends on, directly or not."""
-        return {item.key: self.behind(self.run.files_read_by(item)) for item in self.run.items}
+        """For each table or figure (`see2016/figure3`), all files to be made that it depends on, directly or not.
+
+        What a kept unit has is not made.
+        """
+        made = set(self.targets)
+        return {
+            item.key: self.behind(file for file in self.run.files_read_by(item) if file in made)
+            for item in self.run.items
+        }
 
     def to_do(self) -> list[Job]:
         """The jobs that are left: those that a table or figure still needs, or whose results are outdated.
