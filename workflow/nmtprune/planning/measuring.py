@@ -53,12 +53,16 @@ def measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibrat
     )
     trainer = session.start(cfg, 1)
     trainer.autocast = precision.of_schedule(config, chain.recipe, chain.root.schedule).autocast
-    trainer.optimizer.set_lr(0.0)
     sample, share = _batch(trainer, pieces, _sentences(recipe, schedule, types, pieces))
     trainer.begin_epoch(1)
-    trainer.train_step([sample])
+
+    def train_step() -> None:
+        trainer.optimizer.set_lr(0.0)  # each update ends with the rate of a scheduler of fairseq
+        trainer.train_step([sample])
+
+    train_step()
     start = clock() - began
-    update = _each(lambda: trainer.train_step([sample]), clock, UPDATES) / share
+    update = _each(train_step, clock, UPDATES) / share
     validate = _each(lambda: _validate(trainer, sample), clock, 2) / len(sample["id"])
     save = _each(
         lambda: checkpoints.save(
