@@ -226,9 +226,9 @@ class Jobs(dict[Path, Job]):
         return needed
 
     def of_items(self) -> dict[str, set[Path]]:
-        """For each table or figure (`see2016/figure3`), all files to be made that it depends on, directly or not.
+        """For each table or figure (`see2016/figure3`), all files that it depends on, directly or not.
 
-        What a kept unit has is not made.
+        Files that kept units have are left out.
         """
         made = set(self.targets)
         return {
