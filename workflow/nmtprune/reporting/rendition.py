@@ -43,6 +43,11 @@ class Table:
         """The column that names the rows: the last of those at the left that hold names."""
         return max(next((place for place, kind in enumerate(self.kinds) if kind != "name"), 1) - 1, 0)
 
+    def longest(self, column: int) -> int:
+        """The number of characters of a column's longest cell, without its heading; 0 for running text."""
+        cells = (cells[column] for cells in self.cells)
+        return max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
+
 
 @dataclass(frozen=True)
 class Made:
