@@ -190,6 +190,11 @@ def test_internal_verbs_and_options_work_and_are_not_suggested(workplace):
     assert told.startswith("nmtprune: unknown verb `sharp`; ") and not re.search("|".join(cli.INTERNAL), told)
 
 
+def test_the_version_is_that_of_the_citation(workplace):
+    [cited] = re.findall(r"^version: (\S+)$", (REPOSITORY / "CITATION.cff").read_text(), re.MULTILINE)
+    assert workplace.nmtprune("--version").stdout == f"nmtprune {cited}\n"
+
+
 def test_values_that_help_names_are_those_that_are_taken():
     completes = {action.dest: action.completes for action in shown(verbs()["export"])}
     assert completes["precision"] == PRECISIONS and completes["engine"] == ("auto", *FAST)

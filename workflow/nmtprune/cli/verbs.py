@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nmtprune
 from nmtprune.cli import completion
 from nmtprune.experiment import chain as chains
 from nmtprune.experiment import config as configuration
@@ -556,6 +557,7 @@ def _pairs_apart(words: Sequence[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="nmtprune", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"nmtprune {nmtprune.__version__}")
     verbs = parser.add_subparsers(
         dest="verb", required=True, metavar="verb", title="verbs", parser_class=argparse.ArgumentParser
     )
