@@ -32,7 +32,7 @@ rule all:
     input:
         PAGES,
         COMPLETE if PAGES else [],
-        OWN_SCORES,
+        TARGETS,
 
 
 # Fetch all that a run needs from the internet, once, on a machine with a network; verify and clean it.

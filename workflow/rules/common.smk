@@ -107,7 +107,6 @@ OTHER_FILES = (
     if RUN.items
     else []
 )
-OWN_SCORES = sorted({str(paths.scores(each)) for each in RUN.own.chains} & set(TARGETS))
 PACKAGE = doubled(shlex.quote(str(Path(workflow.basedir) / "workflow")))
 CONDA = doubled(Path(workflow.basedir) / "envs" / "conda.yaml")
 
