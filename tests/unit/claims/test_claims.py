@@ -26,6 +26,7 @@ from nmtprune.experiment.senteval import CATEGORIES
 from nmtprune.measurements import importances, similarity
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import claims_page as shown
+from nmtprune.scoring.significance import p_as_text
 from nmtprune.speed.protocol import IDLE
 
 HOLDS, FAILS, UNDECIDED = Verdict
@@ -954,21 +955,20 @@ def test_important_components_resemble_the_output():
 
 
 def test_the_claim_and_table_1_print_one_p_value():
-    """p5 of the faults: they were two computations with two answers."""
     from nmtprune.reporting.kinds import similarity as table
 
     run = run_of("wangtu2020/table1")
     measured = Pretended(run, analyses=similarities(0.2))
     (item,) = Run(run).items
-    printed = table.similarities(item, measured)
+    printed = similarity.similarities(item, measured)
     for row, p in zip(item.rows, printed.groupby("label", sort=False)["p"].first(), strict=True):
         found = similarity.difference(row.chains, measured)
         assert found.p == p
         assert (
-            found.p_as_text
+            p_as_text(found.p)
             in BY_KEY["wangtu2020/similarity"].finding(Evidence(run, measured, [item])).because
         )
-        assert any(found.p_as_text in sentence for sentence in table.about(printed))
+        assert any(p_as_text(found.p) in sentence for sentence in table.about(printed))
 
 
 def test_isometry_is_alike_over_layers():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmtprune.analysis.importance import spearman
 from nmtprune.claims.verdict import (
     FEWEST_SEEDS,
     MARGIN,
@@ -19,7 +20,6 @@ from nmtprune.claims.verdict import (
     alike,
     all_of,
     by_p,
-    correlation,
     differs,
     every,
     not_worse,
@@ -203,9 +203,9 @@ def test_layers_are_a_sample():
 def test_rank_correlations_have_a_bound_and_a_way_to_fail():
     ranks = np.arange(30)
     assert (
-        correlation(ranks, ranks) == 1
-        and correlation(ranks, -ranks) == -1
-        and math.isnan(correlation(np.ones(3), ranks[:3]))
+        spearman(ranks, ranks) == 1
+        and spearman(ranks, -ranks) == -1
+        and math.isnan(spearman(np.ones(3), ranks[:3]))
     )
     assert every([agrees("", agreement([0.85, 0.8, 0.82], 30))]).verdict is HOLDS
     assert every([agrees("", agreement([0.5, 0.55, 0.6], 30))]).verdict is UNDECIDED  # positive is not "well"

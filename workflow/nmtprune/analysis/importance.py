@@ -276,6 +276,6 @@ def _interval(rho: float, drawn: np.ndarray) -> tuple[float, float]:
     return min(rho, float(low)), max(rho, float(high))
 
 
-def unimportant(importance: Importance) -> np.ndarray:
-    """How many components contribute less than `UNIMPORTANT`, for each seed [seeds]."""
-    return (importance.values < UNIMPORTANT).sum(axis=1)
+def unimportant(contributions: np.ndarray) -> np.ndarray:
+    """How many components contribute less than `UNIMPORTANT` [...], from contributions [..., components]."""
+    return (contributions < UNIMPORTANT).sum(-1)

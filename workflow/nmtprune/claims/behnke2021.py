@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from nmtprune.analysis.importance import spearman
 from nmtprune.claims.evidence import BLEU, Evidence, matching, over_cases, steps
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
@@ -24,7 +25,6 @@ from nmtprune.claims.verdict import (
     agrees,
     alike,
     all_of,
-    correlation,
     every,
     not_worse,
     over_points,
@@ -34,6 +34,7 @@ from nmtprune.claims.verdict import (
 from nmtprune.experiment.papers import Row
 from nmtprune.experiment.step_kinds import SOUGHT
 from nmtprune.foundation.known import known
+from nmtprune.measurements.histories import removed_by_half
 from nmtprune.measurements.measurements import Way
 
 WITHIN = 0.3  # BLEU, section 5.1: "within a small margin of BLEU loss (-0.2 to -0.3)"
@@ -399,7 +400,7 @@ def patterns_agree_across_tasks(evidence: Evidence) -> Decision:
         layers = pair[0].shape[1]
         for seed in pair[0].index.intersection(pair[1].index):
             by_seed.setdefault(seed, []).append(
-                correlation(pair[0].loc[seed].to_numpy(), pair[1].loc[seed].to_numpy())
+                float(spearman(*(each.loc[seed].to_numpy(float) for each in pair)))
             )
     if not by_seed:
         raise Undecidable("the two tasks have no seed in common")
@@ -422,12 +423,9 @@ def most_is_pruned_in_the_first_half(evidence: Evidence) -> Decision:
     shares = []
     for chain in row.chains:
         history = evidence.measured.history(chain)
-        if history is None or "ffn_sparsity" not in history:
-            continue
-        end = float(history["ffn_sparsity"].iloc[-1])
-        if end > 0:
-            half = float(np.interp(history["update"].max() / 2, history["update"], history["ffn_sparsity"]))
-            shares.append(100 * half / end - 50)
+        share = None if history is None else removed_by_half(history)
+        if share is not None:
+            shares.append(share - 50)
     if not shares:
         raise Undecidable(
             evidence.measured.missing(row.first, {"history"})

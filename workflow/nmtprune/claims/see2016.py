@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from nmtprune.analysis.importance import spearman
 from nmtprune.claims.evidence import NLL, Evidence, at_ratio, by_ratio, matching, only, relation
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
@@ -16,7 +17,6 @@ from nmtprune.claims.verdict import (
     Requirement,
     Undecidable,
     agreement,
-    correlation,
     every,
     listed,
     not_worse,
@@ -27,6 +27,7 @@ from nmtprune.claims.verdict import (
     together,
 )
 from nmtprune.experiment.papers import Row
+from nmtprune.measurements.weights import of_seeds
 
 SCHEMES = {"global": "class-blind", "uniform": "class-uniform", "distribution": "class-distribution"}
 GATES = ("candidate", "input gate", "output gate", "forget gate")  # from the most to the least kept
@@ -289,7 +290,7 @@ def largest_deleted_magnitude_ranks_with_damage(evidence: Evidence) -> Decision:
     )
     seeds = [seed for seed in magnitudes[0] if all(seed in each for each in (*magnitudes, *rises))]
     rhos = [
-        correlation(np.array([m[seed] for m in magnitudes]), np.array([r[seed] for r in rises]))
+        float(spearman(np.array([m[seed] for m in magnitudes]), np.array([r[seed] for r in rises])))
         for seed in seeds
     ]
     return every([Requirement(f"rank correlation over {len(rows)} classes", agreement(rhos, len(rows)))])
@@ -343,15 +344,10 @@ def ninety_percent_of_the_small_model_go_with_retraining(evidence: Evidence) -> 
 def _weights(evidence: Evidence, key: str, names: set[str]) -> pd.DataFrame:
     """Named results of the analysis of weights for all seeds of an item's first row; column `seed`."""
     row = evidence.rows(key)[0]
-    frames = [
-        facts.assign(seed=c.seed)
-        for c in row.chains
-        if (facts := evidence.measured.analysis(c, "weights")) is not None
-    ]
-    if not frames:
+    of_all_seeds = of_seeds(row.chains, evidence.measured)
+    if of_all_seeds is None:
         raise Undecidable(evidence.measured.reason(row.first, "weights"))
     evidence.require_plateau(row)
-    of_all_seeds = pd.concat(frames)
     return of_all_seeds[of_all_seeds["name"].isin(names)]
 
 

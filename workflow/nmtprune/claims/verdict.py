@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 LEVEL = 0.05
 MARGIN = 0.5  # BLEU that "no loss" and "as good as" may cost where the paper names no margin
@@ -412,15 +412,7 @@ def listed(texts: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation, ties by average ranks; NaN if one side is constant."""
-    ranks = [stats.rankdata(np.asarray(each, float)) for each in (a, b)]
-    x, y = (each - each.mean() for each in ranks)
-    spread = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / spread if spread else math.nan
-
-
-def agreement(of_seeds: Sequence[float], points: int) -> Estimate:
+def agreement(of_seeds: Sequence[float] | np.ndarray, points: int) -> Estimate:
     """The mean of one rank correlation per seed, all over the same number of `points`, by Fisher's z.
 
     The points contribute the variance of Spearman's coefficient, 1.06 / (points - 3) (Fieller et al. 1957).

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nmtprune.analysis.importance import UNIMPORTANT, Importance
+from nmtprune.analysis.importance import UNIMPORTANT, Importance, spearman, unimportant
 from nmtprune.claims.evidence import Evidence, draws, matching, only, over_cases
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
@@ -26,7 +26,6 @@ from nmtprune.claims.verdict import (
     agrees,
     all_of,
     by_p,
-    correlation,
     differs,
     every,
     not_worse,
@@ -39,7 +38,8 @@ from nmtprune.experiment.components import KINDS, read_component
 from nmtprune.experiment.papers import Row
 from nmtprune.foundation.known import known
 from nmtprune.measurements.isometry import spreads_over_layers
-from nmtprune.scoring.significance import bleu
+from nmtprune.measurements.similarity import GROUPS
+from nmtprune.scoring.significance import bleu, p_as_text
 from nmtprune.store.ablation_order import ITERATIVE
 
 CONTRIBUTION, CRITICALITY, BY_PERPLEXITY = "contribution", "criticality", "contribution_perplexity"
@@ -220,9 +220,11 @@ _enter_halves(
 
 def _rhos(a: Importance, b: Importance) -> list[float]:
     """Rank correlations of two importances of one model, one per seed."""
+    if len(a.values) != len(b.values):
+        raise Undecidable("the importances that are compared were measured for different seeds")
     shared = [name for name in a.components if name in b.components]
     ours, theirs = a.take(shared).values, b.take(shared).values
-    return [correlation(x, y) for x, y in zip(ours, theirs, strict=True)]
+    return list(spearman(ours, theirs))
 
 
 @claim(
@@ -237,8 +239,6 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
 
     def of_row(name: str) -> Decision:
         a, b = (evidence.importance(rows[name], metric) for metric in METRICS)
-        if len(a.values) != len(b.values):
-            raise Undecidable(f"the two metrics of {name} were measured for different seeds")
         return every([agrees("rank correlation", agreement(_rhos(a, b), len(a.components)))])
 
     decisions = over_cases(rows, of_row)
@@ -274,7 +274,7 @@ def _among_seeds(models: Sequence[Importance]) -> Decision:
     """
     values = np.concatenate([each.values for each in models])
     pairs = [(one, other) for one in range(len(values)) for other in range(one)]
-    rhos = [correlation(values[one], values[other]) for one, other in pairs]
+    rhos = [float(spearman(values[one], values[other])) for one, other in pairs]
     of_pairs = agreement(rhos, len(models[0].components))
     of_seeds = Estimate(
         of_pairs.value, of_pairs.training, of_pairs.sentences, len(values), len(values) - 1, "", "correlation"
@@ -328,10 +328,7 @@ def sizes_agree(evidence: Evidence) -> Decision:
         a, b = ours.at_depths(depths), theirs.at_depths(depths)
         seeds = min(len(a.values), len(b.values))
         shared = [name for name in a.components if name in b.components]
-        rhos = [
-            correlation(x, y)
-            for x, y in zip(a.take(shared).values[:seeds], b.take(shared).values[:seeds], strict=True)
-        ]
+        rhos = spearman(a.take(shared).values[:seeds], b.take(shared).values[:seeds])
         return every([agrees("rank correlation", agreement(rhos, len(shared)))])
 
     return all_of(over_cases(named, of_row))
@@ -356,12 +353,12 @@ def _unimportant_with(evidence: Evidence, key: str, what: Callable[[Row], float]
     if any(each.replicates is None for each in importances):
         raise Undecidable("the sentence statistics behind the importances were not kept")
     ranks = np.arange(len(importances)) - (len(importances) - 1) / 2
-    is_unimportant = [
-        np.concatenate([each.values[:seeds, None], known(each.replicates)[:seeds]], axis=1) < UNIMPORTANT
+    numbers = [
+        unimportant(np.concatenate([each.values[:seeds, None], known(each.replicates)[:seeds]], axis=1))
         for each in importances
     ]
-    slopes = np.stack([each.sum(-1) for each in is_unimportant], axis=-1) @ (ranks / (ranks @ ranks))
-    means = [float((each.values < UNIMPORTANT).sum(-1).mean()) for each in importances]
+    slopes = np.stack(numbers, axis=-1) @ (ranks / (ranks @ ranks))
+    means = [float(unimportant(each.values).mean()) for each in importances]
     counts = ", ".join(
         f"{mean:.3g} at {setting:,.10g}".replace("inf", "all")
         for setting, mean in zip(by_setting, means, strict=True)
@@ -459,13 +456,11 @@ def important_ones_resemble_the_output_more(evidence: Evidence) -> Decision:
 
     def of_row(name: str) -> Decision:
         similarity = evidence.similarity(rows[name])
-        means = ", ".join(
-            f"{similarity.mean(group):.2f} {group.lower()}" for group in ("Important", "Unimportant")
-        )
+        means = ", ".join(f"{similarity.mean(group):.2f} {group.lower()}" for group in GROUPS)
         return by_p(
             similarity.difference,
             similarity.p,
-            f"{means}, {similarity.p_as_text}",
+            f"{means}, {p_as_text(similarity.p)}",
             len(similarity.models) >= FEWEST_SEEDS,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.item_kinds import ITEM_KINDS
 from nmtprune.experiment.metrics import METRICS, SPEED
 from nmtprune.experiment.papers import Column, Item, Row
-from nmtprune.measurements import intervals
+from nmtprune.measurements import intervals, seeds
 from nmtprune.measurements.measurements import Measured, Way
 from nmtprune.scoring.significance import Comparison, paired_bootstrap, sign_test, substitution_gains
 
@@ -24,6 +25,31 @@ WIDTH_COLUMN = re.compile(r"(ffn|self|cross)_(encoder|decoder)_(\d+)")  # a colu
 def columns_of(chain: Chain) -> dict[str, str]:
     """The columns that name a model in a frame; without its seed, since a row may stand for several seeds."""
     return {"task": chain.task, "recipe": chain.recipe, "chain": chain.steps_text}
+
+
+def of_models(
+    item: Item,
+    measured: Measured,
+    source: str,
+    read: Callable[[Chain], list[dict[str, Any]] | None],
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """A frame of all models of an item, one seed after the other, with columns that name the model.
+
+    `read(chain)`: the rows of a model. Where it is None, the model has one row that says in `missing` why its
+    `source` is missing (see `Measured.reason`). `columns` come first, then what else the rows have.
+    """
+    records = []
+    for number, row in enumerate(item.rows, 1):
+        for chain in row.chains:
+            about = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed, "missing": ""}
+            rows = read(chain)
+            if rows is None:
+                rows = [{"missing": measured.reason(chain, source)}]
+            records += [{**about, **columns_of(chain), **each} for each in rows]
+    numbers = pd.DataFrame(records)
+    more = [name for name in numbers if name not in (*columns, "group")]
+    return numbers.reindex(columns=[*columns, *more])
 
 
 def frame(item: Item, measured: Measured) -> pd.DataFrame:
@@ -48,9 +74,9 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
         record["same_as"] = same if same != number else None
         for column in item.columns:
             values = _values(row, column, measured, way)
-            record[column.key] = float(np.mean(values)) if values else math.nan
+            record[column.key] = seeds.mean(values)
             if len(row.chains) > 1 and METRICS[column.metric].varies:
-                record[f"{column.key}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+                record[f"{column.key}_sd"] = seeds.deviation(values)
             record |= _interval(row, column, measured)
             if ITEM_KINDS[item.kind].tests_bleu and is_compared(column):
                 record |= _comparison(row, column, measured)
@@ -58,7 +84,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
             record |= _significance(row, measured, bleu.test_set)
         if item.widths:
             record |= _widths(row, item.widths, measured)
-        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads - {SPEED}))]
+        absent = measured.all_missing(row.chains, item.reads - {SPEED})
         record["kept_parent"] = sum(map(measured.is_its_parent, row.chains))
         record["seeds"] = len(row.chains) - len(absent)
         record["missing"] = "; ".join(absent)
@@ -76,7 +102,9 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
     ours = pd.DataFrame(records, columns=None if records else names)
     ours[["same_as", *variables]] = ours[["same_as", *variables]].convert_dtypes()
     published: dict[str, list[Any]] = {
-        f"{c.key}_published": [_published(row, c) for row in item.rows] for c in item.columns if c.published
+        f"{column.key}_published": [published_value(row, column) for row in item.rows]
+        for column in item.columns
+        if column.published
     }
     if any("significance" in row.published for row in item.rows):
         published["significance_published"] = [row.published.get("significance", "") for row in item.rows]
@@ -147,7 +175,8 @@ def _widths(row: Row, shown: tuple[str, ...], measured: Measured) -> dict[str, f
     return {name: float(mean) for name, mean in of_seeds.mean().items() if name.partition("_")[0] in parts}
 
 
-def _published(row: Row, column: Column) -> float:
+def published_value(row: Row, column: Column) -> float:
+    """The published value of a column in its unit here; NaN if the paper has none."""
     text = row.published.get(column.published or "", "")
     return float(text) * column.scale if text else math.nan
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.foundation.known import known
+from nmtprune.measurements import seeds
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.spare import is_bound, spare
 
@@ -53,8 +54,8 @@ def _record(base: Row, label: str, rows: dict[float, Row], measured: Measured) -
         "recipe": base.first.recipe,
         "width": width(base, measured),
         "parameters": measured.value(base.first, "parameters"),
-        "spare": float(np.mean(shares)) if shares else np.nan,
-        "spare_sd": float(np.std(shares, ddof=1)) if len(shares) > 1 else np.nan,
+        "spare": seeds.mean(shares),
+        "spare_sd": seeds.deviation(shares),
         "bound": any(bounds),
         "seeds": len(shares),
         "missing": "; ".join(dict.fromkeys(absent)),

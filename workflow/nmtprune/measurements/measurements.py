@@ -283,6 +283,10 @@ class Measured:
                 return self.reason(chain, source)
         return None
 
+    def all_missing(self, chains: Iterable[Chain], sources: Iterable[str]) -> list[str]:
+        """For each of the chains that lacks one of the sources, why."""
+        return [reason for chain in chains if (reason := self.missing(chain, sources))]
+
     def reason(self, chain: Chain, source: str = "scores") -> str:
         """Why a chain has no scores, no hypotheses, or no analysis of the name `source`."""
         for ancestor in reversed(list(chain.ancestors())):

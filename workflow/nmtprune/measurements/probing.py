@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from nmtprune.experiment.papers import Item, Row
 from nmtprune.experiment.senteval import CATEGORIES
+from nmtprune.measurements import seeds
 from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 
@@ -47,12 +47,12 @@ class Accuracy:
     @property
     def mean(self) -> float:
         """The mean over seeds; NaN without seeds."""
-        return float(np.mean(self.values)) if self.values else math.nan
+        return seeds.mean(self.values)
 
     @property
     def deviation(self) -> float:
         """The standard deviation over seeds; NaN for fewer than two."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+        return seeds.deviation(self.values)
 
 
 def analyses(row: Row, measured: Measured) -> list[pd.DataFrame | None]:
@@ -104,7 +104,7 @@ def accuracies(item: Item, measured: Measured) -> pd.DataFrame:
 
 def _record(category: str, name: str, averaged: list[str], row: Row, measured: Measured) -> dict:
     probed = [each for each in analyses(row, measured) if each is not None]
-    absent = [reason for chain in row.chains if (reason := measured.missing(chain, {"probing"}))]
+    absent = measured.all_missing(row.chains, {"probing"})
     record = {"category": category, "probe": name, "label": row.label, **columns_of(row.first)}
     if name == AVERAGE:
         mean = accuracy(row, averaged, measured)
@@ -146,9 +146,7 @@ def changes(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _change_record(category: str, probes: list[str], row: Row, against: Row, measured: Measured) -> dict:
-    absent = [
-        reason for chain in (*against.chains, *row.chains) if (reason := measured.missing(chain, {"probing"}))
-    ]
+    absent = measured.all_missing((*against.chains, *row.chains), {"probing"})
     if not probes and not absent:
         absent = ["no probe of the category is there for every model"]
     values, half_width, noise = [], math.nan, math.nan
@@ -157,14 +155,14 @@ def _change_record(category: str, probes: list[str], row: Row, against: Row, mea
         values = [_change(mine, base) for mine, base in zip(ours.values, theirs.values, strict=True)]
         relative = math.hypot(ours.half_width / ours.values[0], theirs.half_width / theirs.values[0])
         noise = 100 * ours.values[0] / theirs.values[0] * relative
-        half_width = noise if len(values) == 1 else float(np.std(values, ddof=1))
+        half_width = noise if len(values) == 1 else seeds.deviation(values)
     mine, base = (each.published.get(f"{category} {PRINTED[AVERAGE]}", "") for each in (row, against))
     return {
         "category": category,
         "label": row.label,
         **columns_of(row.first),
         "averaged": " ".join(probes),
-        "change": float(np.mean(values)) if values else math.nan,
+        "change": seeds.mean(values),
         "half_width": half_width,
         "values": values,
         "noise": noise,

@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements import seeds
+from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
 
 GROUPS = ("Important", "Unimportant")
@@ -81,18 +84,49 @@ class Difference:
 
     def mean(self, group: str) -> float:
         """The mean similarity of a group over all models."""
-        return float(np.mean([each.means()[group] for each in self.models])) if self.models else math.nan
-
-    @property
-    def p_as_text(self) -> str:
-        """The p-value as text: `p = 0.111`, or `p < 0.001`."""
-        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        return seeds.mean([each.means()[group] for each in self.models])
 
 
 def difference(chains: Iterable[Chain], measured: Measured) -> Difference:
     """The difference over those of a row's models that have been analysed."""
     models = tuple(each for chain in chains if (each := similar(chain, measured)))
     return Difference(models, *permutation(models))
+
+
+def similarities(item: Item, measured: Measured) -> pd.DataFrame:
+    """A frame with one row for each model and group.
+
+    `pwcca`: the mean over the group's components, then over seeds; `pwcca_sd`: the standard deviation over
+    seeds. `components` names the components of the group, by seed if seeds differ; `size` is their number
+    and `shared` the number of those in both groups (means over seeds). `difference` and `p`: see
+    `Difference`.
+    """
+    records = []
+    for row in item.rows:
+        result = difference(row.chains, measured)
+        absent = measured.all_missing(row.chains, item.reads)
+        for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
+            values = [each.means()[group] for each in result.models]
+            named = dict.fromkeys(" ".join(each.groups[group]) for each in result.models)
+            shared = [len(set(each.groups[group]) & set(each.groups[other])) for each in result.models]
+            records.append(
+                {
+                    "group": group,
+                    "label": row.label,
+                    **columns_of(row.first),
+                    "components": "; ".join(named),
+                    "size": seeds.mean([len(each.groups[group]) for each in result.models]),
+                    "shared": seeds.mean(shared),
+                    "pwcca": seeds.mean(values),
+                    "pwcca_sd": seeds.deviation(values),
+                    "difference": result.difference,
+                    "p": result.p,
+                    "seeds": len(result.models),
+                    "pwcca_published": float(row.published.get(group) or math.nan),
+                    "missing": "; ".join(absent),
+                }
+            )
+    return pd.DataFrame(records)
 
 
 def permutation(models: Iterable[Similar]) -> tuple[float, float]:

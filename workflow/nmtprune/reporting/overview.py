@@ -5,14 +5,11 @@ Each model is compared with another: the difference is what the method costs, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean
 
-from nmtprune.experiment import own
 from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.run import Run
-from nmtprune.measurements.measurements import WAYS, Measured
+from nmtprune.measurements.compared import Compared
 from nmtprune.reporting import plots
 from nmtprune.reporting.plots import Panel, Point
 from nmtprune.reporting.tables import number
@@ -32,72 +29,9 @@ LITTLE = 0.5  # BLEU that a model to deploy may lose
 LARGEST, FASTEST = 1.5, 6.0  # times the model that it is compared with
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A model beside the one it is compared with, means over seeds.
-
-    `bleu` is a difference; `size` and `speed` are ratios, None where one of the two was not measured.
-    """
-
-    chain: Chain
-    method: int
-    bleu: float
-    size: float | None
-    speed: float | None
-
-
-def compared(run: Run, measured: Measured) -> list[Compared]:
-    """Every scored model that can be compared, one entry for all its seeds.
-
-    A model is compared with its dense parent, a model from scratch with the baseline of the row it is in.
-    """
-    baselines: dict[Chain, Chain] = {}
-    for row in (row for item in run.items for row in item.rows):
-        for ours, theirs in zip(row.chains, row.against.chains if row.against else (), strict=False):
-            baselines.setdefault(ours, theirs)
-    by_model: dict[tuple[str, str, str], list[tuple[Chain, Chain]]] = {}
-    for chain in run.scored:
-        parent = own.dense_parent(measured.config, chain)
-        against = baselines.get(chain) if parent == chain else parent
-        if against and against != chain and against.task == chain.task and chain.last.kind.name != "at":
-            by_model.setdefault((chain.task, chain.recipe, chain.steps_text), []).append((chain, against))
-    rows = (_compared(pairs, measured) for pairs in by_model.values())
-    return [row for row in rows if row]
-
-
-def _compared(pairs: list[tuple[Chain, Chain]], measured: Measured) -> Compared | None:
-    def mean(values: Iterable[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return fmean(known) if known else None
-
-    bleu = mean(_difference(*pair, measured) for pair in pairs)
-    if bleu is None:
-        return None
-    chain = pairs[0][0]
-    method = next(place for place, (_, fits) in enumerate(METHODS) if fits(chain))
-    return Compared(
-        chain,
-        method,
-        bleu,
-        mean(_size(*pair, measured) for pair in pairs),
-        mean(_speed(*pair, measured) for pair in pairs),
-    )
-
-
-def _difference(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
-    our_bleu, their_bleu = (measured.value(chain, "bleu") for chain in (ours, theirs))
-    return None if our_bleu is None or their_bleu is None else our_bleu - their_bleu
-
-
-def _size(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
-    our_size, their_size = (measured.stored_size(chain) for chain in (ours, theirs))
-    return our_size / their_size if our_size and their_size else None
-
-
-def _speed(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
-    """How many times as fast a model translates, in the first way in which both were timed."""
-    ratios = (measured.speed_up(ours, theirs, way) for way in WAYS)
-    return next((ratio for ratio in ratios if ratio is not None), None)
+def method(chain: Chain) -> int:
+    """The place in METHODS of the method that a model was made by."""
+    return next(place for place, (_, fits) in enumerate(METHODS) if fits(chain))
 
 
 def _has(chain: Chain, *kinds: str) -> bool:
@@ -139,7 +73,7 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
                 y(row.bleu),
                 f"{row.chain}: {number('delta', row.bleu)} BLEU, {value:.2f} {unit}",
                 link(row.chain),
-                row.method,
+                method(row.chain),
                 row.bleu < y.low or value > most,
             )
             for row, value in placed
@@ -150,7 +84,7 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
         panel("Size on disk, times the dense model's", lambda row: row.size, LARGEST, "times its size"),
         panel("Speed, times the dense model's", lambda row: row.speed, FASTEST, "times as fast"),
     ]
-    used = [row.method for row in drawn]
+    used = [method(row.chain) for row in drawn]
     methods = [(place, name, used.count(place)) for place, (name, _) in enumerate(METHODS) if place in used]
     return Overview([each for each in panels if each.points], methods, _said(rows), _picks(rows, link))
 

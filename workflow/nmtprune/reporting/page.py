@@ -27,12 +27,13 @@ from nmtprune.experiment.papers import Item
 from nmtprune.experiment.run import Run
 from nmtprune.foundation import escape, versions
 from nmtprune.foundation.files import write_text
+from nmtprune.measurements.compared import compared
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import Plateau, plateaus
 from nmtprune.reporting import claims_page, model_page
 from nmtprune.reporting.captions import MADE, READ, SAYS
 from nmtprune.reporting.claims_page import Decided
-from nmtprune.reporting.overview import compared, overview
+from nmtprune.reporting.overview import overview
 from nmtprune.reporting.plots import interval
 from nmtprune.reporting.rendition import Made, Table
 from nmtprune.reporting.tables import number

@@ -38,6 +38,11 @@ class Signs:
     p: float
 
 
+def p_as_text(p: float) -> str:
+    """A p-value as text: `p = 0.111`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def likelihood_statistics(
     negative_log_likelihoods: Sequence[float] | np.ndarray, tokens: Sequence[int] | np.ndarray
 ) -> np.ndarray:

@@ -8,12 +8,9 @@ import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib import pyplot
 from matplotlib.collections import PathCollection
 
@@ -23,7 +20,6 @@ from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import Measured
 from nmtprune.pruning.groups import by_threshold
 from nmtprune.reporting import kinds
-from nmtprune.reporting.kinds.front import on_front
 from nmtprune.reporting.render import render
 from nmtprune.store.units import Kept
 
@@ -496,27 +492,6 @@ def test_comet_is_empty_with_its_reason(behnke):
         table.cells[0][table.headings.index("COMET")] == "– (a)"
         and table.footnotes[0] == "(a) COMET: no comet_model is set."
     )
-
-
-values = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)
-
-
-@given(values)
-def test_a_front_is_what_nothing_dominates(points):
-    quality, cost = (pd.Series(side, dtype=float) for side in zip(*points, strict=True))
-    leads = on_front(quality, cost)
-    for place, (good, dear) in enumerate(points):
-        better = [(q, c) for q, c in points if q >= good and c <= dear and (q, c) != (good, dear)]
-        assert leads[place] == (not better)
-    assert leads.any() and (on_front(quality, -cost, more_is_better=True) == leads).all()
-
-
-def test_what_lacks_a_measure_is_not_on_the_front():
-    assert on_front(pd.Series([1.0, 2.0, np.nan]), pd.Series([1.0, np.nan, 0.5])).tolist() == [
-        True,
-        False,
-        False,
-    ]
 
 
 def test_the_front_is_drawn_through_its_models_and_the_dominated_are_hollow(behnke):

@@ -14,7 +14,7 @@ from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_lines
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting.kinds.examples import chosen, make, marked
+from nmtprune.reporting.kinds.examples import make, marked
 from nmtprune.reporting.tables import latex, markdown
 from nmtprune.scoring.quality import bleu_chrf
 
@@ -115,28 +115,6 @@ def test_a_translation_that_is_the_reference_has_no_marks(text):
 )
 def test_words_outside_the_alignment_are_marked(text, reference, words):
     assert [segment for segment, differs in marked(text, reference).segments if differs] == words
-
-
-def test_the_random_sample_depends_on_seed_and_size_alone():
-    wanted = {"random": 5, "largest": 3, "seed": 1}
-    drawn = [line for kind, line in chosen(wanted, 100, None) if kind == "random"]
-    assert drawn == [
-        line for kind, line in chosen(wanted, 100, [float(line) for line in range(100)]) if kind == "random"
-    ]
-    assert len(set(drawn)) == 5 and drawn == sorted(drawn)
-    assert drawn != [line for _, line in chosen({**wanted, "seed": 2}, 100, None)]
-    assert len(chosen(wanted, 2, None)) == 2
-
-
-def test_the_largest_differences_are_shown_of_both_signs_and_equal_ones_never():
-    wanted = {"random": 0, "largest": 2, "seed": 1}
-    assert chosen(wanted, 6, [1.0, -2.0, 0.0, 5.0, 3.0, -9.0]) == [
-        ("gain", 3),
-        ("gain", 4),
-        ("loss", 5),
-        ("loss", 1),
-    ]
-    assert chosen(wanted, 3, [0.0, 0.0, -1.0]) == [("loss", 2)]
 
 
 def test_the_table_shows_input_reference_and_translations_of_each_sentence(item):

@@ -17,10 +17,10 @@ from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.papers import Column, Item, Row
 from nmtprune.experiment.run import Run
+from nmtprune.measurements import ablations
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import kinds
 from nmtprune.reporting.captions import caption
-from nmtprune.reporting.kinds import removal
 from nmtprune.scoring.significance import bleu
 
 CONTRIBUTION = Column("contribution", "Contribution")
@@ -440,7 +440,7 @@ ONE_SHOT = (["D.SA.2", "E.FF.2", "D.SA.1"], [30.0, 29.9, 29.2, 28.0])
 
 @pytest.fixture
 def two_layers(monkeypatch):
-    monkeypatch.setattr(removal, "_components", lambda row, measured: components())
+    monkeypatch.setattr(ablations, "components", lambda row, measured: components())
 
 
 def test_the_lines_are_bleu_by_ablated_components_and_the_map_their_order(run, two_layers):

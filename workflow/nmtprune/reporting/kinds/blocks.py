@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from nmtprune.experiment import paths
 from nmtprune.experiment.papers import Item, Row
-from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.weights import dead_blocks
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
@@ -27,29 +27,12 @@ FAINTEST = 1e-3  # weights below this share of the largest magnitude are white
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = _numbers(item, measured)
+    numbers = dead_blocks(item, measured)
     absent = figures.missing(numbers)
     sentences = (
         ["Darker: larger; white: less than a thousandth of the matrix's largest weight."] if item.rows else []
     )
     return Made(numbers, absent, figure=_figure(item, measured, numbers), sentences=sentences)
-
-
-def _numbers(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one row for each model and matrix: its size and its dead blocks, inputs and units.
-
-    A model that was not analysed has one row that says why.
-    """
-    frames = [pd.DataFrame(columns=["row", "label", "task", "recipe", "seed", "chain", "matrix", "missing"])]
-    for number, row in enumerate(item.rows, 1):
-        for chain in row.chains:
-            about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain)}
-            matrices = measured.analysis(chain, "matrices")
-            if matrices is None:
-                frames.append(pd.DataFrame([{**about, "missing": measured.reason(chain, "matrices")}]))
-            else:
-                frames.append(matrices.assign(**about, missing=""))
-    return pd.concat(frames, ignore_index=True)
 
 
 def _figure(item: Item, measured: Measured, numbers: pd.DataFrame) -> Figure:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import random
 import re
-from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from sacrebleu.metrics.chrf import CHRF
 
 from nmtprune.experiment.papers import Item
 from nmtprune.foundation.errors import UserError
+from nmtprune.measurements.examples import COLUMNS, Examples, examples
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting.rendition import Made, Marked, Table
 
-COLUMNS = ["example", "kind", "line", "model", "chain", "text", "chrf"]
 # A word ends at white space; in scripts that write none (Han, kana) every character is one.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
@@ -35,64 +32,17 @@ def make(item: Item, measured: Measured) -> Made:
         raise UserError(
             f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}"
         )
-    sources, references = (measured.text(tasks[0], side) if tasks else None for side in ("source", "target"))
     reads = item.reads | {"hypotheses"}
     footnotes = [
         f"Left out: {row.label}; {reason}."
         for row in item.rows
         if (reason := measured.missing(row.first, reads))
     ]
-    if sources is None or references is None:
+    shown = examples(item, tasks[0], measured) if tasks else Examples(pd.DataFrame(columns=COLUMNS))
+    if shown.lines is None:
         footnotes += [f"The text of task {task} is not there yet." for task in tasks]
-        return Made(
-            pd.DataFrame(columns=COLUMNS), footnotes, table=_table(item, pd.DataFrame(columns=COLUMNS))
-        )
-    metric = CHRF()
-    translated = [
-        (row, hypotheses) for row in item.rows if (hypotheses := measured.hypotheses(row.first)) is not None
-    ]
-    systems = [
-        (row, hypotheses, sentence_chrf(metric, hypotheses, references)) for row, hypotheses in translated
-    ]
-    gains = None
-    if len(systems) > 1 and systems[0][0] is item.rows[0] and systems[-1][0] is item.rows[-1]:
-        gains = [last - first for first, last in zip(systems[0][2], systems[-1][2], strict=True)]
-    records = []
-    for number, (kind, line) in enumerate(chosen(item.examples, len(references), gains), 1):
-        of = {"example": number, "kind": kind, "line": line + 1}
-        records.append({**of, "model": "Input", "text": sources[line]})
-        records.append({**of, "model": "Reference", "text": references[line]})
-        for row, hypotheses, chrf in systems:
-            steps = row.first.steps_text
-            records.append(
-                {**of, "model": row.name, "chain": steps, "text": hypotheses[line], "chrf": chrf[line]}
-            )
-    numbers = pd.DataFrame(records, columns=COLUMNS)
-    sentences = _sentences(item, gains, len(references))
-    return Made(numbers, footnotes, table=_table(item, numbers), sentences=sentences)
-
-
-def sentence_chrf(metric: CHRF, hypotheses: list[str], references: list[str]) -> list[float]:
-    """The chrF of each sentence against its reference, from 0 to 100."""
-    return [
-        metric.sentence_score(ours, [reference]).score
-        for ours, reference in zip(hypotheses, references, strict=True)
-    ]
-
-
-def chosen(wanted: Mapping[str, int], lines: int, gains: Sequence[float] | None) -> list[tuple[str, int]]:
-    """The kind and line of each example: `random` ones in the order of the text, then `gain`, then `loss`.
-
-    Gains and losses are sorted, the largest first. Random examples depend only on the seed and the
-    number of lines. `gains`: one for each line; without them there are only random examples.
-    """
-    drawn = random.Random(wanted["seed"]).sample(range(lines), min(wanted["random"], lines))
-    examples = [("random", line) for line in sorted(drawn)]
-    if gains is not None:
-        order = sorted(range(lines), key=lambda line: abs(gains[line]), reverse=True)
-        examples += [("gain", line) for line in order if gains[line] > 0][: wanted["largest"]]
-        examples += [("loss", line) for line in order if gains[line] < 0][: wanted["largest"]]
-    return examples
+    sentences = [] if shown.lines is None else _sentences(item, shown.gains, shown.lines)
+    return Made(shown.numbers, footnotes, table=_table(item, shown.numbers), sentences=sentences)
 
 
 def marked(text: str, reference: str) -> Marked:

@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 
 from nmtprune.experiment.metrics import METRICS
 from nmtprune.experiment.papers import Column, Item
-from nmtprune.measurements.frame import frame, reasons
+from nmtprune.measurements.frame import reasons
+from nmtprune.measurements.front import front
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
@@ -28,31 +29,10 @@ GREY = "#555555"
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = frame(item, measured)
-    if len(numbers):
-        numbers = numbers[numbers["same_as"].isna()].reset_index(
-            drop=True
-        )  # where one model stands in for several
-    quality, *costs = item.columns
-    for cost in costs:
-        numbers[f"front_{cost.key}"] = on_front(
-            numbers[quality.key], numbers[cost.key], METRICS[cost.metric].more_is_better
-        )
-    sentences = [_leaders(item, numbers, cost) for cost in costs if len(numbers)]
+    numbers = front(item, measured)
+    sentences = [_leaders(item, numbers, cost) for cost in item.columns[1:] if len(numbers)]
     footnotes = [*figures.missing(numbers), *_unplaced(item, numbers, measured)]
-    return Made(numbers, footnotes, figure=front(item, numbers), sentences=list(filter(None, sentences)))
-
-
-def on_front(quality: pd.Series, cost: pd.Series, more_is_better: bool = False) -> np.ndarray:
-    """Whether each point is on the front: no other point dominates it.
-
-    A point dominates another if it is at least as good in both measures and better in one. Points that
-    lack a measure are not on the front.
-    """
-    good, cheap = quality.to_numpy(float), cost.to_numpy(float) * (1 if more_is_better else -1)
-    as_good = (good[None] >= good[:, None]) & (cheap[None] >= cheap[:, None])
-    better = (good[None] > good[:, None]) | (cheap[None] > cheap[:, None])
-    return ~(as_good & better).any(axis=1) & ~np.isnan(good) & ~np.isnan(cheap)
+    return Made(numbers, footnotes, figure=_figure(item, numbers), sentences=list(filter(None, sentences)))
 
 
 def _leaders(item: Item, numbers: pd.DataFrame, cost: Column) -> str:
@@ -85,7 +65,7 @@ def _unplaced(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str
     return [f"Not in every panel: {'; '.join(lacking[:3])}{more}."] if lacking else []
 
 
-def front(item: Item, numbers: pd.DataFrame) -> Figure:
+def _figure(item: Item, numbers: pd.DataFrame) -> Figure:
     """One panel for each column after the first; a colour stands for a group and a marker for a family."""
     costs = item.columns[1:]
     groups, families = (

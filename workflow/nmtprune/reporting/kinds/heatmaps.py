@@ -20,13 +20,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from seaborn.utils import relative_luminance
 
-from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, rank_agreement
-from nmtprune.analysis.importance import unimportant as count_unimportant
-from nmtprune.experiment.components import KINDS, Component, read_component
-from nmtprune.experiment.metrics import METRICS
-from nmtprune.experiment.papers import Column, Item, Row
-from nmtprune.measurements.frame import columns_of
-from nmtprune.measurements.importances import CONTRIBUTIONS, importance
+from nmtprune.analysis.importance import UNIMPORTANT, Agreement, Importance, unimportant
+from nmtprune.experiment.components import KINDS, Component
+from nmtprune.experiment.papers import Column, Item
+from nmtprune.measurements import importances, seeds
+from nmtprune.measurements.importances import CONTRIBUTIONS, Maps
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
@@ -42,17 +40,12 @@ WIDTH, WIDEST, ROOM, TALL, LAYER, LINE = 7.0, 1.75, 1.0, 1.45, 0.14, 0.13
 MOST = 5  # panels beside each other
 ACROSS = 26  # characters of a panel's title
 LONG = 2.1  # inches that the label of the colour bar needs in one line
-Maps = dict[tuple[int, str], Importance | None]
 
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    maps = {
-        (place, column.metric): importance(row, column.metric, measured)
-        for place, row in enumerate(item.rows)
-        for column in _maps(item)
-    }
-    numbers = frame(item, measured, maps)
+    maps = importances.maps(item, measured)
+    numbers = importances.frame(item, measured, maps)
     hatched = (
         [HATCHED]
         if any(shown and len(shown.components) < len(KINDS) * depth(shown) for shown in maps.values())
@@ -71,79 +64,12 @@ def make(item: Item, measured: Measured) -> Made:
     return Made(numbers, figures.missing(lacking), figure=heatmaps(item, numbers, maps), sentences=sentences)
 
 
-def _maps(item: Item) -> list[Column]:
-    return [column for column in item.columns if METRICS[column.metric].by_component]
-
-
-def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
-    """A frame with one line for each map and component, and one for each score of a map's title.
-
-    Values are means over the seeds that were analysed. `drop`: the BLEU that is lost without the
-    component. A map that is missing has one line that says why.
-    """
-    frames = []
-    for place, row in enumerate(item.rows):
-        about = {"row": place + 1, "group": row.group, "label": row.label, **columns_of(row.first)}
-        for column in item.columns:
-            source = METRICS[column.metric].reads
-            absent = [reason for chain in row.chains if (reason := measured.missing(chain, {source}))]
-            about |= {
-                "metric": column.key,
-                "seeds": len(row.chains) - len(absent),
-                "missing": "; ".join(absent),
-            }
-            if column in _maps(item):
-                frames.append(
-                    _of_map(row, maps[place, column.metric], column.metric, measured).assign(**about)
-                )
-            else:
-                frames.append(pd.DataFrame([_score(row, column, measured) | about]))
-    names = ["row", "group", "label", "task", "recipe", "chain", "metric", "component", "kind", "layer"]
-    names += ["value", "sd", "drop", "published", "seeds", "missing"]
-    every = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return every.reindex(columns=names).astype(
-        {"layer": "Int64", "value": float, "sd": float, "drop": float, "published": float}
-    )
-
-
-def _of_map(row: Row, shown: Importance | None, metric: str, measured: Measured) -> pd.DataFrame:
-    if shown is None:
-        return pd.DataFrame([{"component": ""}])
-    kinds, layers = zip(*map(read_component, shown.components), strict=True)
-    numbers = pd.DataFrame(
-        {"component": shown.components, "kind": kinds, "layer": layers, "value": shown.mean.to_numpy()}
-    )
-    if metric == "contribution":
-        of_seeds = pd.concat(
-            each for chain in row.chains if (each := measured.analysis(chain, metric)) is not None
-        )
-        numbers["drop"] = (
-            of_seeds.groupby("component")["drop"].mean().reindex(numbers["component"]).to_numpy()
-        )
-    return numbers.assign(sd=shown.deviation.to_numpy())
-
-
-def _score(row: Row, column: Column, measured: Measured) -> dict[str, float | str]:
-    values = [
-        score
-        for chain in row.chains
-        if (score := measured.value(chain, column.metric, column.test_set)) is not None
-    ]
-    printed = row.published.get(column.published, "") if column.published else ""
-    return {
-        "component": "",
-        "value": float(np.mean(values)) if values else math.nan,
-        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-        "published": float(printed) * column.scale if printed else math.nan,
-    }
-
-
 def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> Figure:
     """One panel for each row and metric.
 
     Models are beside each other, or below each other if there are many with several metrics.
     """
-    columns = _maps(item)
+    columns = importances.columns(item)
     beside = len(columns) == 1 or len(maps) <= MOST - 1
     panels = (
         [(place, c) for c in columns for place in range(len(item.rows))]
@@ -199,14 +125,14 @@ def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> Figure:
 def _title(item: Item, numbers: pd.DataFrame, number: int, place: int, column: Column) -> str:
     """The title of a panel: `(a) En-De, contribution`, and below it the scores of the model."""
     row = item.rows[place]
-    several = len(_maps(item)) > 1
+    several = len(importances.columns(item)) > 1
     name = (
         f"{row.name}, {column.heading[0].lower()}{column.heading[1:]}"
         if several and row.name
         else row.name or column.heading
     )
     lines = textwrap.wrap(f"({string.ascii_lowercase[number % 26]}) {name}", ACROSS)
-    for score in (each for each in item.columns if each not in _maps(item)):
+    for score in (each for each in item.columns if each not in importances.columns(item)):
         record = numbers[(numbers["row"] == place + 1) & (numbers["metric"] == score.key)].iloc[0]
         ours = "–" if math.isnan(record["value"]) else tables.number(score.metric, record["value"])
         if not math.isnan(record["sd"]):
@@ -309,42 +235,26 @@ def decimals(value: float) -> str:
 
 
 def _across_models(item: Item, maps: Maps) -> list[str]:
-    """Sentences on how well rows rank components like a reference row of their group.
-
-    The reference is the baseline row of the group, or its first row if there is no baseline.
-    """
-    sentences = []
-    for column in _maps(item):
-        for group in dict.fromkeys(row.group for row in item.rows):
-            places = [place for place, row in enumerate(item.rows) if row.group == group]
-            base = next((place for place in places if item.rows[place].baseline), places[0])
-            pairs = {
-                item.rows[place].label: (maps[base, column.metric], maps[place, column.metric])
-                for place in places
-                if place != base
-            }
-            sentences += _agreements(f"Rank agreement with {item.rows[base].name}, {_small(column)}", pairs)
-    return sentences
+    """Sentences on how well rows rank components like a reference row of their group."""
+    return [
+        sentence
+        for base, column, agreements in importances.agreements_of_models(item, maps)
+        for sentence in _agreements(f"Rank agreement with {base.name}, {_small(column)}", agreements)
+    ]
 
 
 def _across_metrics(item: Item, maps: Maps) -> list[str]:
     """Sentences on how well further metrics rank a model's components like the first metric."""
-    first, *others = _maps(item)
-    sentences = []
-    for column in others:
-        pairs = {
-            row.name: (maps[place, first.metric], maps[place, column.metric])
-            for place, row in enumerate(item.rows)
-        }
-        sentences += _agreements(f"Rank agreement of {_small(first)} and {_small(column)}", pairs)
-    return sentences
+    first = importances.columns(item)[0]
+    return [
+        sentence
+        for column, agreements in importances.agreements_of_metrics(item, maps)
+        for sentence in _agreements(f"Rank agreement of {_small(first)} and {_small(column)}", agreements)
+    ]
 
 
-def _agreements(what: str, pairs: Mapping[str, tuple[Importance | None, Importance | None]]) -> list[str]:
-    """One sentence on the agreement of all pairs in which both importances are known."""
-    agreements = {
-        name: rank_agreement(ours, theirs) for name, (ours, theirs) in pairs.items() if ours and theirs
-    }
+def _agreements(what: str, agreements: Mapping[str, Agreement]) -> list[str]:
+    """One sentence on agreements by name; none without any."""
     if not agreements:
         return []
     over = " or ".join(dict.fromkeys(each.over for each in agreements.values()))
@@ -368,14 +278,14 @@ def _depths(item: Item, maps: Maps) -> list[str]:
 def _unimportant(item: Item, maps: Maps) -> list[str]:
     """Sentences on how many components of each model are unimportant."""
     sentences = []
-    for column in (each for each in _maps(item) if each.metric in CONTRIBUTIONS):
+    for column in (each for each in importances.columns(item) if each.metric in CONTRIBUTIONS):
         said = []
         for place, row in enumerate(item.rows):
             if importance := maps[place, column.metric]:
-                counts = count_unimportant(importance)
-                mean = (
-                    f"{counts[0]}" if len(counts) == 1 else f"{counts.mean():.1f} ± {counts.std(ddof=1):.1f}"
-                )
+                counts = unimportant(importance.values)
+                mean = f"{counts[0]}"
+                if len(counts) > 1:
+                    mean = f"{seeds.mean(counts):.1f} ± {seeds.deviation(counts):.1f}"
                 none = "" if np.nanmax(importance.values) > 0 else ", since nothing is lost without any"
                 said.append(f"{row.name}: {mean} of {len(importance.components)}{none}")
         if said:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nmtprune.experiment.papers import Item, Row
-from nmtprune.measurements.frame import columns_of
+from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.norms import cut, group_norms
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
@@ -25,61 +24,12 @@ PANELS = {
 }
 SMALLEST = 1e-12  # where a group of zeros is drawn on the logarithmic axis
 BINS = 60
-COLUMNS = (
-    "row",
-    "label",
-    "task",
-    "recipe",
-    "seed",
-    "chain",
-    "matrix",
-    "groups",
-    "cut",
-    "below",
-    "zero",
-    "median",
-    "missing",
-)
 
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = pd.DataFrame(
-        [record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)],
-        columns=COLUMNS,
-    )
+    numbers = group_norms(item, measured)
     return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=histogram(item, measured))
-
-
-def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """One record for each model and matrix (all layers together): its groups, and those below the cut.
-
-    A missing model has one record that says why.
-    """
-    for chain in row.chains:
-        about = {"row": number, "label": row.label, "seed": chain.seed, **columns_of(chain), "missing": ""}
-        norms = measured.norms(chain)
-        if norms is None:
-            yield {**about, "missing": measured.reason(chain, "norms")}
-            continue
-        for name in (name for matrices in PANELS.values() for name in matrices if name in norms):
-            cut = _cut(norms, name)
-            facts = {
-                "groups": len(norms[name]),
-                "zero": int((norms[name] == 0).sum()),
-                "median": float(np.median(norms[name])),
-            }
-            yield {
-                **about,
-                "matrix": name,
-                **facts,
-                "cut": cut,
-                "below": None if cut is None else int((norms[name] < cut).sum()),
-            }
-
-
-def _cut(norms: Mapping[str, np.ndarray], name: str) -> float | None:
-    return float(norms[f"{name}_cut"]) if f"{name}_cut" in norms else None
 
 
 def histogram(item: Item, measured: Measured) -> Figure:
@@ -137,7 +87,7 @@ def _draw(axes: Axes, norms: Mapping[str, np.ndarray], names: Mapping[str, str])
     )
     figures.number_powers(axes.xaxis)
     for name in shown:
-        if (cut := _cut(norms, name)) is not None:
-            axes.axvline(cut, color=colours[names[name]], linestyle="--", linewidth=1)
+        if (below := cut(norms, name)) is not None:
+            axes.axvline(below, color=colours[names[name]], linestyle="--", linewidth=1)
     axes.set(xlabel="", ylabel="")
     seaborn.move_legend(axes, "best", title="", handlelength=1.5)

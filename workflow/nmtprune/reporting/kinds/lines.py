@@ -13,7 +13,6 @@ from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures, tables
 from nmtprune.reporting.rendition import Made
-from nmtprune.scoring.significance import interval
 
 OF_THE_BASELINE = "#444444"  # the colour of a baseline that belongs to all lines
 
@@ -68,7 +67,7 @@ def lines(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
         for number, level in baseline["y"].items():
             style = {"color": colour, "linewidth": 1.0, "linestyle": (0, figures.DOTTED), "zorder": 1.5}
             axes.axhline(level, label=f"{title}baseline" if several else item.rows[number].label, **style)
-            if band := _band(item.rows[number], metric, baseline.loc[number], measured):
+            if band := _band(item.rows[number], metric, baseline.loc[number]):
                 axes.axhspan(*band, color=colour, alpha=0.13, linewidth=0)
     axes.set(xlabel=known(item.x)["heading"], ylabel=heading, xticks=sorted({*points["x"]}))
     axes.set_ylim(bottom=0)
@@ -116,10 +115,10 @@ def _published(item: Item, numbers: pd.DataFrame) -> list[str]:
     return [f"Published {heading} ({how}): {', '.join(values)}."]
 
 
-def _band(row: Row, metric: str, record: pd.Series, measured: Measured) -> tuple[float, float] | None:
+def _band(row: Row, metric: str, record: pd.Series) -> tuple[float, float] | None:
     """The interval of values around a baseline that can be noise; None if it is unknown."""
     if len(row.chains) > 1:
-        deviation = record[f"{metric}_sd"]
-        return None if np.isnan(deviation) else (record["y"] - deviation, record["y"] + deviation)
-    statistics = measured.statistics(row.first) if metric == "bleu" else None
-    return None if statistics is None else interval(statistics)
+        low, high = (record["y"] + side * record[f"{metric}_sd"] for side in (-1, 1))
+    else:
+        low, high = (record.get(f"{metric}_{end}", np.nan) for end in ("low", "high"))
+    return None if np.isnan(low) else (low, high)

@@ -3,90 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from nmtprune.experiment.chain import Chain
-from nmtprune.experiment.papers import Item, Row
-from nmtprune.measurements.frame import columns_of
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements import histories
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
 
-CURVES = {"train_nll": "training", "dev_nll": "development"}
-COLUMNS = (
-    "row",
-    "group",
-    "label",
-    "task",
-    "recipe",
-    "seed",
-    "chain",
-    "update",
-    "update_of_step",
-    "epoch_of_step",
-    "learning_rate",
-)
+CURVES = dict(zip(histories.LOSSES, ("training", "development"), strict=True))
 
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    records = [
-        record for number, row in enumerate(item.rows, 1) for record in _records(number, row, measured)
-    ]
-    numbers = pd.DataFrame(records, columns=[*COLUMNS, *CURVES, "missing"])
+    numbers = histories.losses(item, measured)
     return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=losses(numbers))
-
-
-def _records(number: int, row: Row, measured: Measured) -> Iterator[dict[str, Any]]:
-    """One record for each validation in the trainings of each of a row's models.
-
-    A missing model has one record that says why.
-    """
-    for chain in row.chains:
-        about = {"row": number, "group": row.group, "label": row.label, "seed": chain.seed}
-        if reason := measured.missing(chain, ["history"]):
-            yield {**about, **columns_of(chain), "missing": reason}
-            continue
-        for training, update, validation in _way(chain, measured):
-            yield {
-                **about,
-                **columns_of(training),
-                "update": update,
-                "update_of_step": validation["update"],
-                "epoch_of_step": validation["epoch"],
-                "learning_rate": validation["learning_rate"],
-                **{curve: validation[curve] for curve in CURVES},
-                "missing": "",
-            }
-
-
-def _way(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[str, Any]]]:
-    """The validations on the way to a model.
-
-    Of each training but the last, only validations up to the checkpoint that the next training continues
-    from. Yields the training, the number of updates of all trainings so far, and the validation.
-    """
-    done = 0
-    ancestors = list(chain.ancestors())[::-1]
-    last = next((each for each in chain.ancestors() if each.last.kind.trains), None)
-    for training, after in itertools.zip_longest(ancestors, ancestors[1:]):
-        history, manifest = measured.history(training), measured.manifest(training)
-        if not training.last.kind.trains or history is None or manifest is None:
-            continue
-        reached = manifest["selected_update"]
-        snapshot = measured.manifest(after) if after and after.last.kind.snapshot else None
-        if snapshot:
-            reached = snapshot["updates"]
-        elif training == last:
-            reached = history["update"].max()
-        for validation in history[history["update"] <= reached].to_dict("records"):
-            yield training, done + validation["update"], validation
-        done += reached
 
 
 def losses(numbers: pd.DataFrame) -> Figure:

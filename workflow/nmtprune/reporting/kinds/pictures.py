@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from nmtprune.experiment import paths
 from nmtprune.experiment.architecture import EMBEDDINGS
 from nmtprune.experiment.papers import Item, Row
-from nmtprune.measurements.frame import columns_of
 from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.weights import kept_shares
 from nmtprune.reporting import tables
 from nmtprune.reporting.figures import COLOURS
 from nmtprune.reporting.rendition import Made, Table
@@ -29,12 +29,6 @@ GATES = (
     "candidate",
 )  # top down, as in equation 2 of See et al. 2016
 CONNECTIONS = ("feed-forward", "input feeding", "recurrent")
-KEPT = {
-    "kept_of_class": "kept",
-    "kept_of_part": "kept",
-    "kept_on_diagonal": "kept_on_diagonal",
-    "kept_off_diagonal": "kept_off_diagonal",
-}
 # In inches: the width of the figure, the space for labels on the left and above, the space between panels,
 # and the heights of a panel with several matrices, of one with a single matrix, and of a heading.
 WIDTH, LEFT, ABOVE, BETWEEN, TALL, FLAT, HEADING = 7.0, 0.85, 0.42, 0.12, 2.9, 0.8, 0.2
@@ -57,7 +51,7 @@ class Panel:
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers, its table and its figure."""
-    numbers = shares(item, measured)
+    numbers = kept_shares(item, measured)
     absent = dict.fromkeys(reason for reason in numbers["missing"] if reason)
     sentences = (
         ["White: kept; black: pruned; grey: the share of kept weights where a dot stands for more than one."]
@@ -71,44 +65,6 @@ def make(item: Item, measured: Measured) -> Made:
         figure=_figure(item, measured),
         sentences=sentences,
     )
-
-
-def shares(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame of kept shares in percent, one row for each class and one for each sub-group.
-
-    Shares are means over the seeds that were analysed. A model that was not analysed has one row that
-    says why.
-    """
-    keys = ["class", "gate", "connection"]
-    columns = [
-        "row",
-        "label",
-        "task",
-        "recipe",
-        "chain",
-        *keys,
-        "weights",
-        *dict.fromkeys(KEPT.values()),
-        "seeds",
-        "missing",
-    ]
-    frames = []
-    for number, row in enumerate(item.rows, 1):
-        analyses = [each for chain in row.chains if (each := measured.analysis(chain, "weights")) is not None]
-        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
-        about = {"row": number, "label": row.name, **columns_of(row.first)}
-        about |= {"seeds": len(analyses), "missing": "; ".join(absent)}
-        if not analyses:
-            frames.append(pd.DataFrame([about]))
-            continue
-        facts = pd.concat(analyses)
-        facts = facts[(facts["name"] == "kept_of_class") | facts["name"].isin(KEPT) & facts["gate"].notna()]
-        groups = facts.assign(name=facts["name"].map(KEPT)).fillna({"gate": "", "connection": ""})
-        values = groups.pivot_table("value", keys, "name", sort=False)
-        weights = groups[groups["name"] == "kept"].groupby(keys, sort=False)["weights"].first()
-        frames.append(values.join(weights).reset_index().assign(**about))
-    frame = pd.concat(frames) if frames else pd.DataFrame()
-    return frame.reindex(columns=columns).reset_index(drop=True).astype({"weights": "Int64"})
 
 
 def _table(item: Item, numbers: pd.DataFrame) -> Table:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nmtprune.experiment.components import of_shape, read_component
-from nmtprune.experiment.papers import Item, Row
-from nmtprune.measurements.frame import columns_of
+from nmtprune.experiment.components import read_component
+from nmtprune.experiment.papers import Item
+from nmtprune.measurements import ablations
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.kinds.heatmaps import (
@@ -43,7 +42,7 @@ MUCH = 0.6  # the axis begins at 0 if less than this share of the largest BLEU i
 
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
-    numbers = orders(item, measured)
+    numbers = ablations.orders(item, measured)
     footnotes = figures.missing(
         numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
     )
@@ -51,55 +50,16 @@ def make(item: Item, measured: Measured) -> Made:
     return Made(numbers, footnotes, figure=removal(item, numbers, measured), sentences=sentences)
 
 
-def orders(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one line for each seed, method and number of ablated components.
-
-    `component` is the last component that was ablated. A model that was not analysed has one line that
-    says why.
-    """
-    frames = []
-    for number, row in enumerate(item.rows, 1):
-        for chain in row.chains:
-            about = {"row": number, "group": row.group, "label": row.label, **columns_of(chain)}
-            about |= {"seed": chain.seed, "missing": measured.missing(chain, item.reads) or ""}
-            order = measured.analysis(chain, "order")
-            frames.append((pd.DataFrame([{}]) if order is None else order).assign(**about))
-    columns = [
-        "row",
-        "group",
-        "label",
-        "task",
-        "recipe",
-        "chain",
-        "seed",
-        "method",
-        "number",
-        "component",
-        "kind",
-        "layer",
-    ]
-    columns += ["dev_bleu", "dev_perplexity", "test_bleu", "missing"]
-    every = (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()).reindex(columns=columns)
-    names = [name if isinstance(name, str) and name != "none" else "" for name in every["component"]]
-    every["component"] = pd.Series(names, every.index, dtype=object)
-    every["kind"] = pd.Series(
-        [read_component(name).kind if name else "" for name in names], every.index, dtype=object
-    )
-    every["layer"] = [read_component(name).layer if name else None for name in names]
-    scores = dict.fromkeys(("dev_bleu", "dev_perplexity", "test_bleu"), float)
-    return every.astype({"number": "Int64", "layer": "Int64", **scores})
-
-
 def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
     """The lines of all models, and beside or below them a map for each model.
 
     A map shows the order in which the model's components are ablated.
     """
-    maps = [(place, row, _order(numbers, place + 1, row)) for place, row in enumerate(item.rows)]
+    maps = [(place, row, ablations.order(numbers, place + 1, row)) for place, row in enumerate(item.rows)]
     layers = {
         place: max((read_component(name).layer for name in known), default=0)
         for place, row, _ in maps
-        for known in [_components(row, measured)]
+        for known in [ablations.components(row, measured)]
     }
     beside = 1 <= len(maps) <= 2
     tall = max([TALL + 0.45, *(LAYER * each for each in layers.values())])
@@ -121,43 +81,9 @@ def removal(item: Item, numbers: pd.DataFrame, measured: Measured) -> Figure:
     for (place, row, order), where in zip(maps, places, strict=True):
         axes = figure.add_subplot(where)
         axes.set_title(f"({string.ascii_lowercase[1 + place % 25]}) {row.name}", fontsize=7.5, loc="left")
-        _map(axes, order, _components(row, measured), (WIDEST - 0.2, tall))
+        _map(axes, order, ablations.components(row, measured), (WIDEST - 0.2, tall))
         axes.set_ylabel("Layer" if place % MAPS == 0 else "", fontsize=7.5)
     return figure
-
-
-def _components(row: Row, measured: Measured) -> list[str]:
-    """All components of a row's models, by their scored shape or by that of the recipe."""
-    known = (measured.shape(chain) for chain in row.chains)
-    shape = next(filter(None, known), None) or (measured.config.recipe(row.first.recipe).architecture.shape)
-    return list(map(str, of_shape(shape))) if shape else []
-
-
-def _order(numbers: pd.DataFrame, row: int, about: Row) -> dict[str, int]:
-    """The position of each component in the order of iterative ablation.
-
-    The order is that of the first seed that was analysed.
-    """
-    ablated = numbers[
-        (numbers["row"] == row) & (numbers["method"] == ITERATIVE) & (numbers["component"] != "")
-    ]
-    first = next((chain.seed for chain in about.chains if (ablated["seed"] == chain.seed).any()), None)
-    of_seed = ablated[ablated["seed"] == first]
-    return dict(zip(of_seed["component"], of_seed["number"].astype(int), strict=True))
-
-
-def _curves(numbers: pd.DataFrame, row: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """For each method, means and standard deviations of BLEU over seeds, by number of ablated components.
-
-    Only numbers that all seeds have are included.
-    """
-    of_row = numbers[(numbers["row"] == row) & numbers["method"].notna()]
-    for method, group in of_row.groupby("method", sort=False):
-        by_number = group.groupby(group["number"].astype(int))[["test_bleu", "dev_bleu"]]
-        in_all_seeds = (
-            group.groupby(group["number"].astype(int))["seed"].nunique() == of_row["seed"].nunique()
-        )
-        yield method, by_number.mean().join(by_number.std(ddof=1), rsuffix="_sd")[in_all_seeds]
 
 
 def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
@@ -167,7 +93,7 @@ def _lines(axes: Axes, item: Item, numbers: pd.DataFrame) -> None:
     """
     looks, drawn = {}, []
     for place, row in enumerate(item.rows):
-        for method, curve in _curves(numbers, place + 1):
+        for method, curve in ablations.curves(numbers, place + 1):
             name = f"{row.name}, {method}"
             looks[name] = figures.look(place, "" if method == ITERATIVE else figures.DASHED)
             drawn.append(curve.reset_index(names="x").assign(name=name))
@@ -224,13 +150,11 @@ def _spared(item: Item, numbers: pd.DataFrame, measured: Measured) -> list[str]:
     for place, row in enumerate(item.rows):
         epsilon = measured.config.recipe(row.first.recipe).importance.epsilon
         counts = []
-        for method, curve in _curves(numbers, place + 1):
+        for method, curve in ablations.curves(numbers, place + 1):
             if curve["test_bleu"].iloc[0] < epsilon:
                 continue  # a model that does not translate has nothing to lose
-            lost = (curve["test_bleu"].iloc[0] - curve["test_bleu"] >= epsilon).to_numpy()
-            counts.append(
-                f"{curve.index[np.argmax(lost)] - 1 if lost.any() else f'all {curve.index[-1]}'} ({method})"
-            )
+            count = ablations.spared(curve["test_bleu"], epsilon)
+            counts.append(f"{f'all {curve.index[-1]}' if count is None else count} ({method})")
         if counts:
             said.append(f"{row.name} before {epsilon:g} is lost: {', '.join(counts)}")
     return (
@@ -244,12 +168,9 @@ def _groups(item: Item, numbers: pd.DataFrame) -> list[str]:
     """A sentence with the names of the ablated components in their order."""
     said = []
     for place, row in enumerate(item.rows):
-        names = sorted(order := _order(numbers, place + 1, row), key=order.__getitem__)
-        if names:
-            said.append(
-                f"{row.name}: "
-                f"{', '.join(f'{PRINTED[kind]} {layer}' for kind, layer in map(read_component, names))}"
-            )
+        ablated = map(read_component, ablations.order(numbers, place + 1, row))
+        if names := ", ".join(f"{PRINTED[kind]} {layer}" for kind, layer in ablated):
+            said.append(f"{row.name}: {names}")
     return (
         [
             "White in the maps, with their numbers: the components that iterative ablation takes. "

@@ -6,13 +6,14 @@ import pandas as pd
 import seaborn
 from matplotlib import pyplot
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
 from nmtprune.experiment.papers import Item
+from nmtprune.measurements.correlation import rank_correlation
 from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.reporting import figures
 from nmtprune.reporting.rendition import Made
+from nmtprune.scoring.significance import p_as_text
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -38,19 +39,12 @@ def _points(item: Item, numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _correlation(points: pd.DataFrame) -> list[str]:
-    """A sentence with Spearman's rank correlation and its p-value.
-
-    No sentence for fewer than three points, or if one measure is constant.
-    """
-    if len(points) < 3 or min(points["x"].nunique(), points["y"].nunique()) < 2:
+    """A sentence with Spearman's rank correlation and its p-value; none if it is not defined."""
+    found = rank_correlation(points["x"], points["y"])
+    if found is None:
         return []
-    result = spearmanr(points["x"], points["y"])
-    p = f"p = {result.pvalue:.3f}" if result.pvalue >= 0.001 else "p < 0.001"
-    return [
-        f"Spearman's rank correlation over {len(points)} points: {result.statistic:.2f}, {p}.".replace(
-            "-", "−"
-        )
-    ]
+    said = f"Spearman's rank correlation over {found.points} points: {found.rho:.2f}, {p_as_text(found.p)}."
+    return [said.replace("-", "−")]
 
 
 def scatter(item: Item, points: pd.DataFrame) -> Figure:

@@ -6,17 +6,14 @@ Wang and Tu 2020, table 1: one row for each of the two groups, one column for ea
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from nmtprune.experiment.papers import Item, Row
-from nmtprune.measurements import similarity
-from nmtprune.measurements.frame import columns_of
+from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
-from nmtprune.measurements.similarity import GROUPS, SAMPLES
+from nmtprune.measurements.similarity import GROUPS, SAMPLES, similarities
 from nmtprune.reporting.rendition import Made, Table
+from nmtprune.scoring.significance import p_as_text
 
 
 def make(item: Item, measured: Measured) -> Made:
@@ -24,53 +21,6 @@ def make(item: Item, measured: Measured) -> Made:
     numbers = similarities(item, measured)
     printed = table(item, numbers)
     return Made(numbers, printed.footnotes, table=printed, sentences=about(numbers))
-
-
-def similarities(item: Item, measured: Measured) -> pd.DataFrame:
-    """A frame with one row for each model and group.
-
-    `pwcca`: the mean over the group's components, then over seeds; `pwcca_sd`: the SD over seeds.
-    `components` names the components of the group, by seed if seeds differ; `size` is their number and
-    `shared` the number of those in both groups (means over seeds). `difference`: between the groups;
-    `p`: how often components drawn at random differ as much.
-    """
-    records = []
-    for row in item.rows:
-        result = similarity.difference(row.chains, measured)
-        absent = [reason for chain in row.chains if (reason := measured.missing(chain, item.reads))]
-        for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
-            values = [each.means()[group] for each in result.models]
-            named = dict.fromkeys(" ".join(each.groups[group]) for each in result.models)
-            record: dict[str, Any] = {
-                "group": group,
-                "label": row.label,
-                **columns_of(row.first),
-                "components": "; ".join(named),
-            }
-            record["size"] = _mean([len(each.groups[group]) for each in result.models])
-            record["shared"] = _mean(
-                [len(set(each.groups[group]) & set(each.groups[other])) for each in result.models]
-            )
-            record |= {
-                "pwcca": _mean(values),
-                "pwcca_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-            }
-            record |= {
-                "difference": result.difference,
-                "p": result.p,
-                "seeds": len(result.models),
-                "pwcca_published": _published(row, group),
-            }
-            records.append(record | {"missing": "; ".join(absent)})
-    return pd.DataFrame(records)
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
-
-
-def _published(row: Row, group: str) -> float:
-    return float(row.published.get(group) or math.nan)
 
 
 def table(item: Item, numbers: pd.DataFrame) -> Table:
@@ -117,10 +67,8 @@ def about(numbers: pd.DataFrame) -> list[str]:
             f"{record['group'].lower()} {record['components']}" for record in line.to_dict("records")
         )
         shared = f", {first['shared']:g} of them in both groups" if first["shared"] else ""
-        p = "p < 0.001" if first["p"] < 0.001 else f"p = {first['p']:.3f}"
-        sentences.append(
-            f"{label}: {named}{shared}; difference {first['difference']:+.2f}, {p}.".replace("+-", "-")
-        )
+        difference = f"{first['difference']:+.2f}".replace("+-", "-")
+        sentences.append(f"{label}: {named}{shared}; difference {difference}, {p_as_text(first['p'])}.")
     if sentences:
         sentences.append(
             f"p: how often components drawn at random differ as much, two-sided ({SAMPLES:,} permutations)."

@@ -1,0 +1,73 @@
+"""Models beside the ones they were made from: the loss in BLEU, and what is saved in size and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from nmtprune.experiment import own
+from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.run import Run
+from nmtprune.measurements.measurements import WAYS, Measured
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model beside the one it is compared with, means over seeds.
+
+    `bleu` is a difference; `size` and `speed` are ratios, None where one of the two was not measured.
+    """
+
+    chain: Chain
+    bleu: float
+    size: float | None
+    speed: float | None
+
+
+def compared(run: Run, measured: Measured) -> list[Compared]:
+    """Every scored model that can be compared, one entry for all its seeds.
+
+    A model is compared with its dense parent, a model from scratch with the baseline of the row it is in.
+    """
+    baselines: dict[Chain, Chain] = {}
+    for row in (row for item in run.items for row in item.rows):
+        for ours, theirs in zip(row.chains, row.against.chains if row.against else (), strict=False):
+            baselines.setdefault(ours, theirs)
+    by_model: dict[tuple[str, str, str], list[tuple[Chain, Chain]]] = {}
+    for chain in run.scored:
+        parent = own.dense_parent(measured.config, chain)
+        against = baselines.get(chain) if parent == chain else parent
+        if against and against != chain and against.task == chain.task and chain.last.kind.name != "at":
+            by_model.setdefault((chain.task, chain.recipe, chain.steps_text), []).append((chain, against))
+    rows = (_compared(pairs, measured) for pairs in by_model.values())
+    return [row for row in rows if row]
+
+
+def _compared(pairs: list[tuple[Chain, Chain]], measured: Measured) -> Compared | None:
+    bleu = _mean(_difference(*pair, measured) for pair in pairs)
+    if bleu is None:
+        return None
+    size, speed = (_mean(ratio(*pair, measured) for pair in pairs) for ratio in (_size, _speed))
+    return Compared(pairs[0][0], bleu, size, speed)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _difference(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    our_bleu, their_bleu = (measured.value(chain, "bleu") for chain in (ours, theirs))
+    return None if our_bleu is None or their_bleu is None else our_bleu - their_bleu
+
+
+def _size(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    our_size, their_size = (measured.stored_size(chain) for chain in (ours, theirs))
+    return our_size / their_size if our_size and their_size else None
+
+
+def _speed(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    """How many times as fast a model translates, in the first way in which both were timed."""
+    ratios = (measured.speed_up(ours, theirs, way) for way in WAYS)
+    return next((ratio for ratio in ratios if ratio is not None), None)
