@@ -197,7 +197,7 @@ def tables(preset: str) -> dict[str, Any]:
         items = {item.key: _item(item, measured) for item in Run(run).items}
         decided = claims_page.table(claims_page.decide(Run(run), measured))
         reached = [
-            [str(each.chain), each.updates, each.perplexity, each.trained_on]
+            [str(each.chain), each.updates, each.perplexity, each.further, each.gain.nll, each.done]
             for each in plateaus(Run(run).chains, measured)
         ]
     return json.loads(json.dumps({"items": items, "claims": _claims(decided), "plateaus": reached}))

@@ -18,7 +18,7 @@ from nmtprune.measurements import plateaus as plateau
 from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import plateaus
-from nmtprune.reporting import captions
+from nmtprune.reporting import captions, page
 from nmtprune.reporting.render import render
 from nmtprune.reporting.rendition import Marked, Table
 from nmtprune.reporting.tables import _cell as printed_cell
@@ -488,12 +488,12 @@ def test_every_link_of_every_page_leads_somewhere_in_its_folder(toy):
     read = {file.resolve(): Read(file) for file in pages}
     models = {paths.model_page("toy", each).resolve() for each in Run(toy).models}
     assert set(read) == {folder / "index.html", *models}
-    for page, found in read.items():
+    for file_of_page, found in read.items():
         for link in found.links:
             name, _, anchor = link.partition("#")
-            file = (page.parent / name).resolve() if name else page
-            assert link == "data:," or (file.exists() and file.is_relative_to(folder)), (page, link)
-            assert not anchor or anchor in read[file].anchors, (page, link)
+            file = (file_of_page.parent / name).resolve() if name else file_of_page
+            assert link == "data:," or (file.exists() and file.is_relative_to(folder)), (file_of_page, link)
+            assert not anchor or anchor in read[file].anchors, (file_of_page, link)
     assert len(read[folder / "index.html"].links) > 100
 
 
@@ -577,7 +577,7 @@ def test_a_baseline_is_done_when_a_fifth_more_updates_hardly_help(toy):
     assert not histories([(100, 3.0), (600, 2.0)], [(60, 1.97), (120, 1.99)]).done
     assert histories([(100, 3.0), (600, 2.0)], [(60, 2.1), (120, 2.2)]).done  # worse counts as done
     own = histories([(500, 2.02), (600, 2.0)])
-    assert own.nll == pytest.approx(100 * 0.02 / 2.02) and own.done and "not trained on" in str(own)
+    assert own.nll == pytest.approx(100 * 0.02 / 2.02) and own.done and "not trained further" in str(own)
     assert not histories([(500, 2.1), (600, 2.0)]).done
     assert plateau.gain([chain.parse("toy/toy/s7/train")], Measured(toy)) is None
 
@@ -596,20 +596,34 @@ def test_bleu_of_a_small_development_set_does_not_say_that_a_baseline_is_not_don
     assert found.bleu == bleu and found.done == (bleu is None)
 
 
-def test_a_plateau_is_what_the_last_tenth_of_a_training_took_off(toy):
+def test_plateaus_have_the_gains_of_the_rule_by_seed_and_its_answer_by_model(toy):
+    def history(steps, seed, *rows):
+        of_model = chain.parse(f"toy/toy/s{seed}/{steps}")
+        lines = "".join(f"{update},{nll},{np.exp(nll)}\n" for update, nll in rows)
+        write_text(paths.history(of_model), f"update,dev_nll,dev_perplexity\n{lines}")
+        return of_model
+
+    roots = [
+        history("train", 1, (0, 4.0), (400, 2.2), (450, 2.1), (500, 2.0)),
+        history("train", 2, (500, 2.0)),
+        history("train-pretrain", 1, (30, 5.0)),  # which later phases continue
+    ]
+    history("train/continue", 1, (0, 2.0), (100, 1.97), (200, 1.5))
+    history("train/continue", 2, (0, 2.0), (100, 2.0))
+    first, second = plateaus([*roots, chain.parse("toy/toy/s1/train/continue")], Measured(toy))
+    assert (first.chain, second.chain) == tuple(roots[:2])
+    assert first.perplexity == {80: np.exp(2.2), 90: np.exp(2.1), 100: np.exp(2.0)}
+    assert first.further == pytest.approx(np.exp(1.97)) and first.gain.nll == pytest.approx(1.5)
+    assert not first.gain.done and second.gain.done
+    assert first.done and second.done  # 0.75 % over both seeds
+    assert not plateaus(roots[:1], Measured(toy))[0].done
+    assert plateaus([chain.parse("toy/toy/s7/train")], Measured(toy)) == []
+
+
+def test_the_table_of_baselines_says_which_are_on_their_plateau(toy):
     train = chain.parse("toy/toy/s1/train")
-    rows = "".join(f"{update},{perplexity}\n" for update, perplexity in ((100, 10.0), (400, 5.0), (500, 4.0)))
-    write_text(paths.history(train), f"update,dev_perplexity\n{rows}")
-    (found,) = plateaus([train], Measured(toy))
-    assert found.perplexity == {80: 5.0, 90: 4.5, 100: 4.0}
-    assert found.last_gain == pytest.approx(100 / 9)
-    assert found.trained_on is None and found.gain_of_training_on is None
-    write_text(
-        paths.history(chain.parse("toy/toy/s1/train/continue")),
-        "update,dev_perplexity\n0,4.0\n50,3.0\n100,3.2\n",
-    )
-    (found,) = plateaus([train], measured := Measured(toy))
-    assert (found.trained_on, found.gain_of_training_on) == (3.0, 25.0) and measured.history(
-        train
-    ) is not None
-    assert plateaus([chain.parse("toy/toy/s2/train")], Measured(toy)) == []
+    write_text(paths.history(train), "update,dev_nll,dev_perplexity\n500,2.1,8.2\n600,2.0,7.4\n")
+    shown = page._baselines(plateaus([train], Measured(toy)))
+    line = dict(zip(shown.headings, shown.cells[0], strict=True))
+    assert (line["gain (%)"], line["trained further"], line["plateau"]) == ("4.8", "", "no")
+    assert any("1 % (2 % where it was not trained further)" in each for each in page.PLATEAU)

@@ -5,7 +5,8 @@ This is judged by how much their last updates gained, and how much further train
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +15,8 @@ import pandas as pd
 from nmtprune.experiment.chain import Chain, parse_step
 from nmtprune.measurements.measurements import Measured
 
-# How long a baseline is trained on, as a share of its updates, and what that may gain at the plateau: percent
-# of the development NLL, BLEU
+# How long a baseline is trained further, as a share of its updates, and what that may gain at the plateau:
+# percent of the development NLL, BLEU
 MORE = 0.2
 NLL_GAIN, BLEU_GAIN = 1.0, 0.5
 # in a development set whose BLEU counts: the difference of equal models has a standard error of 0.5 there
@@ -23,59 +24,11 @@ FEWEST_SENTENCES = 1000
 # percent that a training's own last updates may gain at the plateau; the rate falls there, so they gain more
 # than MORE
 OWN_GAIN = 2.0
-# times the last rate of a training: at a higher rate, training on does not show whether that training was at
-# its plateau
+# times the last rate of a training: at a higher rate, further training does not show whether that training
+# was at its plateau
 HIGHER = 1.5
-TRAINED_ON = ("continue-short", "continue")
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """Development perplexity of a training at percentages of its updates, interpolated linearly.
-
-    `trained_on`: the lowest perplexity of further training at no higher learning rate; None if there was
-    none.
-    """
-
-    chain: Chain
-    updates: int
-    perplexity: dict[int, float]
-    trained_on: float | None
-
-    @property
-    def last_gain(self) -> float:
-        """The decrease of the perplexity in the last tenth of the updates, in percent."""
-        return 100 * (1 - self.perplexity[100] / self.perplexity[90])
-
-    @property
-    def gain_of_training_on(self) -> float | None:
-        """The decrease of the perplexity by further training, in percent."""
-        return None if self.trained_on is None else 100 * (1 - self.trained_on / self.perplexity[100])
-
-
-def plateaus(
-    chains: Iterable[Chain], measured: Measured, shares: tuple[int, ...] = (80, 90, 100)
-) -> list[Plateau]:
-    """The plateau of every training from scratch that chains descend from and that has run, by address."""
-    roots = {chain.root_chain for chain in chains if chain.root.kind.trains}
-    reached = []
-    for root in sorted(roots, key=str):
-        history = measured.history(root)
-        if history is not None:
-            last = int(history["update"].max())
-            at = {
-                share: float(np.interp(share * last / 100, history["update"], history["dev_perplexity"]))
-                for share in shares
-            }
-            longer = min(
-                (
-                    after["dev_perplexity"].min()
-                    for _, after in _trained_on(root, history, measured, TRAINED_ON)
-                ),
-                default=None,
-            )
-            reached.append(Plateau(root, last, at, longer))
-    return reached
+FURTHER = ("continue-short", "continue")
+SHARES = (80, 90, 100)  # percent of the updates at which perplexities are shown
 
 
 @dataclass(frozen=True)
@@ -105,14 +58,14 @@ class Gain:
 def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) -> Gain | None:
     """What trainings from scratch, one per seed, gain from further training by the share MORE of updates.
 
-    None without a history. If they were trained on (by `steps`, otherwise by TRAINED_ON) at no higher rate
+    None without a history. If they were trained further (by `steps`, otherwise by FURTHER) at no higher rate
     than their last one, the gain is that of the lowest negative log-likelihood within so many updates, and of
     BLEU at the end of that step, however long the step is. If they were not, the gain is that of their own
     last updates, as many as are the share MORE of the updates before them. A training that was stopped by its
     patience is at its plateau.
     """
-    trained_on = tuple(dict.fromkeys([*steps, *TRAINED_ON]))
-    gains = [each for root in roots if (each := _gain(root, measured, trained_on))]
+    tried = tuple(dict.fromkeys([*steps, *FURTHER]))
+    gains = [each for root in roots if (each := _gain(root, measured, tried))]
     if not gains:
         return None
     of_bleu = [each.bleu for each in gains if each.bleu is not None]
@@ -126,6 +79,60 @@ def gain(roots: Iterable[Chain], measured: Measured, steps: Iterable[str] = ()) 
     )
 
 
+@dataclass(frozen=True)
+class Plateau:
+    """A training from scratch beside the rule of plateaus.
+
+    `perplexity`: on the development set, at percentages of the updates, interpolated linearly; `further`: the
+    lowest one within the share MORE of further updates, None if the model was not trained further; `gain`: of
+    this seed; `done`: whether the model is on its plateau, by the mean over its seeds.
+    """
+
+    chain: Chain
+    updates: int
+    perplexity: dict[int, float]
+    further: float | None
+    gain: Gain
+    done: bool
+
+
+def plateaus(chains: Iterable[Chain], measured: Measured) -> list[Plateau]:
+    """The plateau of every training from scratch that chains descend from and that has run.
+
+    They are sorted by model, its seeds after each other.
+    """
+    models: dict[tuple[str, str, str], list[Chain]] = {}
+    for root in sorted({each for chain in chains if (each := from_scratch(chain))}, key=str):
+        models.setdefault((root.task, root.recipe, root.steps_text), []).append(root)
+    reached = []
+    for roots in models.values():
+        of_model = gain(roots, measured)
+        for root in roots:
+            history, of_seed = measured.history(root), gain([root], measured)
+            if history is not None and of_seed and of_model:
+                further = _further(root, history, measured, FURTHER)
+                lowest = math.exp(further[1]) if further else None
+                last, at = int(history["update"].max()), _perplexity(history)
+                reached.append(Plateau(root, last, at, lowest, of_seed, of_model.done))
+    return reached
+
+
+def _perplexity(history: pd.DataFrame) -> dict[int, float]:
+    """Development perplexity at the percentages SHARES of the updates."""
+    updates = history["update"]
+    at = np.interp([share * updates.max() / 100 for share in SHARES], updates, history["dev_perplexity"])
+    return dict(zip(SHARES, map(float, at), strict=True))
+
+
+def from_scratch(chain: Chain) -> Chain | None:
+    """The training from new weights that a model descends from.
+
+    None for an import, and for pretraining, which later phases continue.
+    """
+    begun = next((each for each in chain.ancestors() if each.last.kind.begins_anew), None)
+    return None if begun is None or begun.last.kind.imports or begun.last.text == "train-pretrain" else begun
+
+
 def said(chain: Chain, gain: Gain) -> str:
     """A sentence without full stop: whether a dense model is on its plateau, and what more training gains."""
     name = f"the training {chain.steps_text} of {chain.recipe} on {chain.task}"
@@ -133,41 +140,36 @@ def said(chain: Chain, gain: Gain) -> str:
     return f"{name} is {'' if gain.done else 'not '}on its plateau: {more} give development {gain}"
 
 
-def _gain(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
+def _gain(root: Chain, measured: Measured, steps: tuple[str, ...]) -> Gain | None:
     if root.last.kind.imports:
-        return _gain_of_import(root, measured, trained_on)
+        return _gain_of_import(root, measured, steps)
     history = measured.history(root)
     if history is None:
         return None
     if (measured.manifest(root) or {}).get("stopped_early"):
         return Gain(0.0, None, "stopped by its patience", 1)
+    if further := _further(root, history, measured, steps):
+        longer, best = further
+        nll = 100 * (1 - best / _selected(root, history, measured))
+        return Gain(nll, _more_bleu(root, longer, measured), "trained further", 1)
     last = float(history["update"].max())
-    for longer, after in _trained_on(root, history, measured, trained_on):
-        within = after[after["update"] <= MORE * last]
-        best = _nll(within if len(within) else after).min()
-        return Gain(
-            100 * (1 - best / _selected(root, history, measured)),
-            _more_bleu(root, longer, measured),
-            "trained on",
-            1,
-        )
     before = float(np.interp(last / (1 + MORE), history["update"], _nll(history)))
     return Gain(
         100 * (1 - _nll(history).iloc[-1] / before),
         None,
-        "by its own last updates, not trained on",
+        "by its own last updates, not trained further",
         1,
         OWN_GAIN,
     )
 
 
-def _trained_on(
+def _further(
     root: Chain, history: pd.DataFrame, measured: Measured, steps: Iterable[str]
-) -> Iterator[tuple[Chain, pd.DataFrame]]:
-    """The models that train a baseline on at no higher rate than its last one, with their histories.
+) -> tuple[Chain, float] | None:
+    """The model that trains a baseline further at no higher rate than its last one, and the NLL it reaches.
 
-    Histories begin after update 0. Gains at a higher rate do not show whether the baseline has reached its
-    plateau.
+    The NLL is the lowest within the share MORE of the baseline's updates. A higher rate does not show whether
+    the baseline has reached its plateau. None if no such model was trained.
     """
     for step in steps:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
@@ -178,21 +180,26 @@ def _trained_on(
                 "learning_rate" not in after
                 or not (after["learning_rate"] > HIGHER * history["learning_rate"].iloc[-1]).any()
             ):
-                yield longer, after
+                within = after[after["update"] <= MORE * history["update"].max()]
+                return longer, float(_nll(within if len(within) else after).min())
+    return None
 
 
-def _gain_of_import(root: Chain, measured: Measured, trained_on: tuple[str, ...]) -> Gain | None:
+def _gain_of_import(root: Chain, measured: Measured, steps: tuple[str, ...]) -> Gain | None:
     """The gain of an import, whose own number of updates is unknown, from further training.
 
     It is taken at the lowest negative log-likelihood, compared with update 0, which is the import itself.
     """
-    for step in trained_on:
+    for step in steps:
         longer = replace(root, steps=(*root.steps, parse_step(step)))
         history = measured.history(longer)
         if history is not None and (history["update"] == 0).any():
             before = float(_nll(history[history["update"] == 0]).iloc[0])
             return Gain(
-                100 * (1 - _nll(history).min() / before), _more_bleu(root, longer, measured), "trained on", 1
+                100 * (1 - _nll(history).min() / before),
+                _more_bleu(root, longer, measured),
+                "trained further",
+                1,
             )
     return None
 

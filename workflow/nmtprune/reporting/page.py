@@ -29,7 +29,15 @@ from nmtprune.foundation import escape, versions
 from nmtprune.foundation.files import write_text
 from nmtprune.measurements.compared import compared
 from nmtprune.measurements.measurements import Measured
-from nmtprune.measurements.plateaus import Plateau, plateaus
+from nmtprune.measurements.plateaus import (
+    BLEU_GAIN,
+    MORE,
+    NLL_GAIN,
+    OWN_GAIN,
+    SHARES,
+    Plateau,
+    plateaus,
+)
 from nmtprune.reporting import claims_page, model_page
 from nmtprune.reporting.captions import MADE, READ, SAYS
 from nmtprune.reporting.claims_page import Decided
@@ -208,6 +216,7 @@ def _context(
         "overview": overview(compared(run, measured), links.model),
         "plateaus": baselines,
         "baselines": _baselines(baselines),
+        "plateau": PLATEAU,
         "baseline_links": {place: links.model(each.chain) for place, each in enumerate(baselines)},
         "models": _models(run, measured),
         "model_links": {place: links.model(chain) for place, chain in enumerate(run.chains)},
@@ -288,25 +297,36 @@ def _baselines(reached: Iterable[Plateau]) -> Table:
     headings = [
         "Model",
         "Updates",
-        "PPL at 80 %",
-        "at 90 %",
-        "at the end",
-        "last tenth (%)",
-        "trained on",
+        *(f"PPL at {share} %" if share < 100 else "at the end" for share in SHARES),
+        "trained further",
         "gain (%)",
+        "gain (BLEU)",
+        "plateau",
     ]
     cells = [
         [
             str(each.chain),
             f"{each.updates:,}",
-            *(f"{value:.2f}" for value in each.perplexity.values()),
-            f"{each.last_gain:.1f}".replace("-", "−"),
-            f"{each.trained_on:.2f}" if each.trained_on else "",
-            f"{each.gain_of_training_on:.1f}".replace("-", "−") if each.trained_on else "",
+            *(f"{each.perplexity[share]:.2f}" for share in SHARES),
+            f"{each.further:.2f}" if each.further else "",
+            f"{each.gain.nll:.1f}".replace("-", "−"),
+            "" if each.gain.bleu is None else number("delta", each.gain.bleu),
+            "yes" if each.done else "no",
         ]
         for each in reached
     ]
     return Table(headings, ["name", *["ours"] * (len(headings) - 1)], cells, [])
+
+
+PLATEAU = (  # how the table of baselines is read
+    f"Development perplexity (PPL) in the training, and the lowest within {100 * MORE:.0f} % more updates at "
+    "the last rate (trained further), if these were trained.",
+    "Gains are in percent of the development negative log-likelihood per token, and in development BLEU. "
+    "Where a model was not trained further, the gain is that of its own last updates.",
+    f"A baseline is on its plateau if these updates gain less than {NLL_GAIN:g} % ({OWN_GAIN:g} % where it "
+    f"was not trained further) and less than {BLEU_GAIN:g} BLEU, as a mean over its seeds.",
+    "What follows a baseline that still gains must be compared with the same trained further.",
+)
 
 
 def _models(run: Run, measured: Measured) -> Table:
