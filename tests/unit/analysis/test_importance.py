@@ -306,4 +306,4 @@ def test_a_layer_that_is_not_known_leaves_its_place_unknown():
 
 
 def test_unimportant_components_contribute_less_than_a_twentieth():
-    assert list(unimportant(importance([[0, 0.049, 0.05, 1], [0.1, 0.2, 0.3, math.nan]]))) == [2, 0]
+    assert list(unimportant(np.array([[0, 0.049, 0.05, 1], [0.1, 0.2, 0.3, math.nan]]))) == [2, 0]
