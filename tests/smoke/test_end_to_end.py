@@ -130,7 +130,7 @@ def test_after_a_failed_training_there_is_a_page_and_the_same_command_goes_on(fi
     model.write_bytes(b"damaged")
     os.utime(model, ns=times)
     assert workplace.snakemake("--cores", "2").returncode != 0
-    assert f"{TRAIN}/continue was begun and is not finished" in page.read_text()
+    assert f"{TRAIN}/continue was begun and not finished" in page.read_text()
     assert any(row["missing"] for row in workplace.table("table2"))
     model.write_bytes(whole)
     os.utime(model, ns=times)

@@ -228,5 +228,5 @@ def test_tables_and_pages_leave_out_what_is_not_current():
     assert measured.value(chain, "bleu") is None and measured.updates(chain) is None
     assert (
         measured.reason(chain)
-        == f"{chain} was made from something that has changed since, and is not made again yet"
+        == f"{chain} was made from something that has changed since, and not made again yet"
     )

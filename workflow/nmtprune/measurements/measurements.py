@@ -291,13 +291,12 @@ class Measured:
         """Why a chain has no scores, no hypotheses, or no analysis of the name `source`."""
         for ancestor in reversed(list(chain.ancestors())):
             if paths.manifest(ancestor) in self._outdated:
-                return f"{ancestor} was made from something that has changed since, and is not made again yet"
+                return f"{ancestor} was made from something that has changed since, and not made again yet"
             if self.manifest(ancestor) is None and not ancestor.last.kind.selects:
                 folder = paths.model(ancestor)
                 began = paths.state(folder).exists() or (folder / paths.PROGRESS).exists()
                 return (
-                    f"{ancestor} "
-                    f"{'was begun and is not finished, see its log' if began else 'has not run yet'}"
+                    f"{ancestor} {'was begun and not finished, see its log' if began else 'has not run yet'}"
                 )
         if source == "hypotheses" and (row := self.scores(chain)):
             whole = (
@@ -308,7 +307,7 @@ class Measured:
         return (
             f"{chain} is not scored yet"
             if source in ("scores", "hypotheses")
-            else f"the {source} of {chain} are not there yet"
+            else f"{chain} has no {source} yet"
         )
 
     def _is_there(self, file: Path) -> bool:

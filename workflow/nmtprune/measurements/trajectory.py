@@ -39,7 +39,7 @@ def of_seed(item: Item, measured: Measured, place: int) -> pd.DataFrame:
     phases = phases_of(item)
     chains = [row.chains[place] for row in item.rows]
     analyses = [measured.analysis(chain, "representations") for chain in chains]
-    width = next((len(each) for each in analyses if each is not None), 0)
+    width = next((len(each) for each in analyses if each is not None), 1)
     vectors = np.array([np.full(width, math.nan) if each is None else each["value"] for each in analyses])
     analysed = [number for number, each in enumerate(analyses) if each is not None]
     coordinates, shares = np.full((len(chains), 2), math.nan), np.full(2, math.nan)

@@ -29,6 +29,7 @@ from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Bbox
 
 from nmtprune.foundation.files import atomic
+from nmtprune.measurements import absences
 
 _PALETTE = seaborn.color_palette("colorblind").as_hex()
 COLOURS = tuple(
@@ -205,14 +206,24 @@ def empty(axes: Axes) -> None:
 def missing(numbers: pd.DataFrame, shown: int = 3) -> list[str]:
     """One footnote that says what a figure lacks, from the column `missing` of its numbers.
 
-    Empty if nothing is missing.
+    Lines of one row, or of one seed of it, count once. Empty if nothing is missing.
     """
-    absent = numbers.loc[numbers["missing"] != "", "missing"] if len(numbers) else []
+    if not len(numbers):
+        return []
+    lines = numbers["missing"]
+    if "row" in numbers:
+        keys = [name for name in ("row", "seed") if name in numbers]
+        lines = numbers.groupby(keys)["missing"].agg(_first)
+    absent = lines[lines != ""]
     if not len(absent):
         return []
-    reasons = list(dict.fromkeys(absent))
+    reasons = absences.merged(absent)
     more = f"; and {len(reasons) - shown} more" if len(reasons) > shown else ""
-    return [f"Missing in {len(absent)} of {len(numbers)} rows: {'; '.join(reasons[:shown])}{more}."]
+    return [f"Missing in {len(absent)} of {len(lines)} rows: {'; '.join(reasons[:shown])}{more}."]
+
+
+def _first(reasons: pd.Series) -> str:
+    return next(filter(None, reasons), "")
 
 
 def save(figure: Figure, *files: Path) -> None:

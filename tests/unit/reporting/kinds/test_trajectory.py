@@ -9,7 +9,7 @@ import pytest
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.foundation.errors import UserError
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting.kinds.trajectory import make
+from nmtprune.reporting.kinds.trajectory import METHOD, make
 
 PHASES = {
     "Baseline": "train",
@@ -98,7 +98,7 @@ def test_a_missing_model_is_told_and_the_others_are_drawn(item):
     end = item.rows[5].chains[0]
     paths.analysis(end, "representations").unlink()
     made = make(item, Measured(SETTINGS))
-    assert made.footnotes == [f"the representations of {end} are not there yet."]
+    assert made.footnotes == [f"Missing in 1 of 12 rows: {end} has no representations yet."]
     assert made.numbers["component_1"].isna().tolist() == [number == 5 for number in range(12)]
     assert len(made.figure.axes[0].texts) == 4 * 2 + 3 - 1
     assert "ConTrain not known" in made.sentences[1]
@@ -107,6 +107,9 @@ def test_a_missing_model_is_told_and_the_others_are_drawn(item):
 def test_nothing_there_is_an_empty_picture(item):
     made = make(item, Measured(SETTINGS))
     assert made.numbers["component_1"].isna().all() and len(made.numbers) == 12
+    assert made.numbers["distance"].isna().all() and made.sentences == [METHOD]
+    (footnote,) = made.footnotes
+    assert footnote == f"Missing in 12 of 12 rows: {item.rows[0].chains[0].root_chain} has not run yet."
     assert made.figure.axes[0].texts[0].get_text() == "no representations yet"
     left_out = make(replace(item, rows=()), Measured(SETTINGS))
     assert left_out.numbers.empty and left_out.figure is not None

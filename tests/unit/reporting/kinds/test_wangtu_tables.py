@@ -152,7 +152,7 @@ def test_what_is_missing_is_told_and_is_no_zero(measured):
         ["Unimportant", "– (a)", "0.42", "– (b)", ""],
     ]
     assert found.footnotes == [
-        "(a) the order of toy/toy/s1/train are not there yet.",
+        "(a) toy/toy/s1/train has no order yet.",
         "(b) toy-reversed/toy/s1/train has not run yet.",
     ]
     assert found.numbers["pwcca"].isna().all() and found.sentences == []

@@ -58,10 +58,7 @@ def make(item: Item, measured: Measured) -> Made:
         *_depths(item, maps),
         *_unimportant(item, maps),
     ]
-    lacking = (
-        numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
-    )
-    return Made(numbers, figures.missing(lacking), figure=heatmaps(item, numbers, maps), sentences=sentences)
+    return Made(numbers, figures.missing(numbers), figure=heatmaps(item, numbers, maps), sentences=sentences)
 
 
 def heatmaps(item: Item, numbers: pd.DataFrame, maps: Maps) -> Figure:

@@ -29,7 +29,7 @@ BINS = 60
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
     numbers = group_norms(item, measured)
-    return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=histogram(item, measured))
+    return Made(numbers, figures.missing(numbers), figure=histogram(item, measured))
 
 
 def histogram(item: Item, measured: Measured) -> Figure:

@@ -20,7 +20,7 @@ CURVES = dict(zip(histories.LOSSES, ("training", "development"), strict=True))
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
     numbers = histories.losses(item, measured)
-    return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=losses(numbers))
+    return Made(numbers, figures.missing(numbers), figure=losses(numbers))
 
 
 def losses(numbers: pd.DataFrame) -> Figure:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from nmtprune.experiment import paths
 from nmtprune.experiment.architecture import EMBEDDINGS
 from nmtprune.experiment.papers import Item, Row
+from nmtprune.measurements import absences
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.weights import kept_shares
 from nmtprune.reporting import tables
@@ -52,7 +53,7 @@ class Panel:
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers, its table and its figure."""
     numbers = kept_shares(item, measured)
-    absent = dict.fromkeys(reason for reason in numbers["missing"] if reason)
+    absent = absences.merged(reason for reason in numbers["missing"] if reason)
     sentences = (
         ["White: kept; black: pruned; grey: the share of kept weights where a dot stands for more than one."]
         if item.rows

@@ -43,9 +43,7 @@ MUCH = 0.6  # the axis begins at 0 if less than this share of the largest BLEU i
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
     numbers = ablations.orders(item, measured)
-    footnotes = figures.missing(
-        numbers.groupby("row")["missing"].agg(lambda reasons: next(filter(None, reasons), "")).reset_index()
-    )
+    footnotes = figures.missing(numbers)
     sentences = [*_spared(item, numbers, measured), *_groups(item, numbers)]
     return Made(numbers, footnotes, figure=removal(item, numbers, measured), sentences=sentences)
 

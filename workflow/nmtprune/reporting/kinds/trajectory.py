@@ -37,7 +37,7 @@ def make(item: Item, measured: Measured) -> Made:
         if frames
         else pd.DataFrame(columns=["seed", "phase", "label", "chain"])
     )
-    footnotes = [f"{reason}." for frame in frames for reason in frame["missing"] if reason]
+    footnotes = figures.missing(numbers)
     if seeds > PANELS:
         footnotes.append(f"Drawn for the first {PANELS} seeds; the others are in the CSV file.")
     return Made(

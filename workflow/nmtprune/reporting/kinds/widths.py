@@ -21,7 +21,7 @@ from nmtprune.reporting.rendition import Made
 def make(item: Item, measured: Measured) -> Made:
     """The item's numbers and its figure."""
     numbers = histories.widths(item, measured)
-    return Made(numbers, figures.missing(numbers[numbers["missing"] != ""]), figure=lines(item, numbers))
+    return Made(numbers, figures.missing(numbers), figure=lines(item, numbers))
 
 
 def lines(item: Item, numbers: pd.DataFrame) -> Figure:
