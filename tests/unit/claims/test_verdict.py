@@ -231,6 +231,20 @@ def test_an_open_claim_says_what_would_decide_it():
         seeds_to_decide(Requirement("", Estimate(0.4, 0.25, 0.09, 3, 12))) is None
     )  # the sentences leave it open
     assert "at least 3 seeds" in what_would_decide(Requirement("", Estimate(0.4, 0.0, 0.09, 1)))
+    decided, missed = (Requirement("", Estimate(value, 0.25, 0.01, 3, 12)) for value in (0.7, -0.7))
+    assert seeds_to_decide(decided) is None
+    assert what_would_decide(decided).endswith("this part is decided; the claim waits for the missing cases")
+    assert what_would_decide(missed).endswith("but not clearly among so many comparisons")
+
+
+def test_cases_left_out_are_said_after_what_was_compared():
+    holds = every(required(1.0)).but("better")
+    absent = [f"toy/{recipe}/s1/train has not run yet" for recipe in "abc"]
+    said = holds.while_missing([*absent, "the training is not on its plateau"]).because
+    assert said == (
+        "better; left out: toy/a/s1/train and 2 more have not run yet, and the training is not on its plateau"
+    )
+    assert holds.while_missing([]) == holds
 
 
 def test_numbers_in_print():
@@ -245,6 +259,11 @@ def test_numbers_in_print():
         str(Estimate(math.log(1.34), 0, 0.0004, 3, unit=" as fast", scale="ratio"))
         == "1.34x as fast [1.29x, 1.39x]"
     )
+    assert str(Estimate(50, 0, 0, 1, unit=" %")) == "+50.00 % (exact for these models, no interval)"
+    assert Estimate(1, 0.04, 0, 3, 3.2).spread == (
+        "SD between trainings 0.2 (3.2 degrees of freedom; below 12 this SD is itself uncertain)"
+    )
+    assert Estimate(1, 0.04, 0, 3, 12).spread == "SD between trainings 0.2 (12 degrees of freedom)"
 
 
 # --- how often it is wrong, and how often it is silent

@@ -124,7 +124,7 @@ def pruned_is_better_than_reinitialised(evidence: Evidence) -> Decision:
     if not pairs:
         raise Undecidable("no pruned model was also trained from scratch")
     decision = evidence.in_all(pairs)
-    return decision.but(f"pruned less reinitialised, {decision.because}")
+    return decision.but(f"pruned minus reinitialised, {decision.because}")
 
 
 def _reinitialised(rows: Iterable[Row]) -> dict[str, tuple[Row, Row]]:
@@ -152,7 +152,7 @@ def on_much_data_reinitialised_models_are_as_good(evidence: Evidence) -> Decisio
     if not pairs:
         raise Undecidable("no pruned model was also trained from scratch")
     mean = evidence.mean_difference(list(pairs.values()))
-    return every(alike("", mean)).but(f"pruned less reinitialised, mean over λ {mean}")
+    return every(alike("", mean)).but(f"pruned minus reinitialised, mean over λ {mean}")
 
 
 def _strength(matched: tuple) -> tuple[float, str]:
@@ -330,7 +330,7 @@ def widths_ascend(evidence: Evidence) -> Decision:
     rows = _of_both_sides(evidence.rows("behnke2021/table3"))
     return every(
         [
-            Requirement(f"{side}, upper less lower half", _halves(evidence, rows, "ffn", side))
+            Requirement(f"{side}, upper minus lower half", _halves(evidence, rows, "ffn", side))
             for side in ("encoder", "decoder")
         ]
     )
@@ -357,13 +357,13 @@ def the_encoder_is_u_shaped_and_the_decoder_ascends(evidence: Evidence) -> Decis
             if shares.shape[1] < 3:
                 raise Undecidable("an encoder of fewer than three layers has no middle")
             gains.append(shares.iloc[:, [0, -1]].mean(axis=1) - shares.iloc[:, 1:-1].mean(axis=1))
-        requirements.append(Requirement(f"{side} {part}, ends less middle", _over_models(gains)))
+        requirements.append(Requirement(f"{side} {part}, ends minus middle", _over_models(gains)))
     ascending = {part: _halves(evidence, rows, part, "decoder") for part in ("ffn", "cross")}
     return every(
         [
             *requirements,
             *(
-                Requirement(f"decoder {part}, upper less lower half", each)
+                Requirement(f"decoder {part}, upper minus lower half", each)
                 for part, each in ascending.items()
             ),
         ]
@@ -432,7 +432,7 @@ def most_is_pruned_in_the_first_half(evidence: Evidence) -> Decision:
             or "nothing was pruned in the regularised training"
         )
     beyond_half = over_seeds(shares, " percentage points")
-    return every([Requirement("share pruned at half of the updates, less 50 %:", beyond_half)])
+    return every([Requirement("share pruned at half of the updates, minus 50 %:", beyond_half)])
 
 
 def _heads(evidence: Evidence, row: Row) -> pd.Series:
@@ -472,7 +472,7 @@ def lasso_of_heads_removes_more_heads(evidence: Evidence) -> Decision:
         _heads(evidence, rows[student, "ffn+att"]) - _heads(evidence, rows[student, "ffn+heads"])
         for student in students
     ]
-    return every([Requirement("heads left, rows and columns less whole heads", _over_models(left))])
+    return every([Requirement("heads left, rows and columns minus whole heads", _over_models(left))])
 
 
 @claim(
@@ -491,7 +491,7 @@ def lasso_of_rows_and_columns_removes_more_heads(evidence: Evidence) -> Decision
         _heads(evidence, rows[student, "ffn+heads"]) - _heads(evidence, rows[student, "ffn+att"])
         for student in students
     ]
-    return every([Requirement("heads left, whole heads less rows and columns", _over_models(left))])
+    return every([Requirement("heads left, whole heads minus rows and columns", _over_models(left))])
 
 
 @claim(
@@ -518,7 +518,7 @@ def the_last_context_attention_is_spared(evidence: Evidence) -> Decision:
         gains.append(decoder.iloc[:, -1] - others.mean(axis=1))
     if not gains:
         raise Undecidable("no model's attention is pruned in encoder and decoder here")
-    return every([Requirement("last context attention less the other layers", _over_models(gains))])
+    return every([Requirement("last context attention minus the other layers", _over_models(gains))])
 
 
 @claim(
@@ -544,7 +544,7 @@ def pruned_12_1_leads_the_front(evidence: Evidence) -> Decision:
     if not deep or not others:
         raise Undecidable("there are no pruned 12-1 models, or none beside them")
     rivals = {
-        f"{ours.name} less {theirs.name}": (ours, theirs)
+        f"{ours.name} minus {theirs.name}": (ours, theirs)
         for ours, theirs in itertools.product(deep, others)
         if evidence.faster(ours, theirs, way).low <= 0  # the other model is not significantly slower
     }
@@ -608,7 +608,7 @@ def int8_costs_more_on_smaller_models(evidence: Evidence) -> Decision:
         f"{name} {evidence.difference(int8, dense)}"
         for name, (dense, int8) in _named(_int8(evidence)).items()
     )
-    decision = every([Requirement("drop of the smaller less drop of the larger", drop)])
+    decision = every([Requirement("drop of the smaller minus drop of the larger", drop)])
     return decision.but(f"{decision.because}; 8 bits change BLEU by {shown}")
 
 
@@ -634,7 +634,7 @@ def finetuning_recovers_part(evidence: Evidence) -> Decision:
     int8 = _named(_int8(evidence))
     pairs = {name: (tuned, int8[name][1]) for name, tuned in _tuned(evidence).items()}
     decision = evidence.in_all(pairs)
-    return decision.but(f"fine-tuned less rounded: {decision.because}")
+    return decision.but(f"fine-tuned minus rounded: {decision.because}")
 
 
 @claim(

@@ -390,7 +390,7 @@ class Evidence:
         if importance is None:
             raise Undecidable(
                 self.measured.missing(row.first, {METRICS[metric].reads})
-                or f"the {metric} of {row.first} is not there yet"
+                or f"{row.first} has no {metric} yet"
             )
         self.require_plateau(row)
         return importance.take(
@@ -405,7 +405,7 @@ class Evidence:
         difference = similarity.difference(row.chains, self.measured)
         if not difference.models:
             reason = self.measured.missing(row.first, {"similarity", "contribution", "order"})
-            raise Undecidable(reason or f"the similarity of {row.first} is not there yet")
+            raise Undecidable(reason or f"{row.first} has no similarity yet")
         self.require_plateau(row)
         return difference
 

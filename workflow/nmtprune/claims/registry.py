@@ -21,7 +21,7 @@ class Finding:
 
     `because`: the numbers, or the reason why nothing is decided; `items`: the tables and figures that were
     read; `deciding`: the requirement that decides the verdict; `of_method`: whether there are enough
-    trainings for a verdict on the method.
+    trainings for a verdict on the method; `estimated`: whether anything could be estimated.
     """
 
     verdict: Verdict
@@ -29,6 +29,7 @@ class Finding:
     items: tuple[str, ...] = ()
     deciding: Requirement | None = None
     of_method: bool = True
+    estimated: bool = True
 
     @property
     def said(self) -> str:
@@ -77,11 +78,11 @@ class Claim:
         known = [key for key in self.items if key in evidence.items]
         read = tuple(key for key in known if evidence.items[key].rows) or tuple(known)
         try:
-            decision = self.decide(evidence)
+            decision, estimated = self.decide(evidence), True
         except Undecidable as reason:
-            decision = Decision(Verdict.UNDECIDED, str(reason))
+            decision, estimated = Decision(Verdict.UNDECIDED, str(reason)), False
         because = f"{_capital(decision.because)}."
-        return Finding(decision.verdict, because, read, decision.deciding, decision.of_method)
+        return Finding(decision.verdict, because, read, decision.deciding, decision.of_method, estimated)
 
 
 def _capital(text: str) -> str:

@@ -120,12 +120,12 @@ def eighty_percent_retrained_are_above_the_baseline(evidence: Evidence) -> Decis
     dense, retrained = only(rows, "train", "the dense model"), by_ratio(rows, RETRAINED)
     if 80 not in retrained:
         raise Undecidable("80 % retrained was not run")
-    decision = every([Requirement("80 % retrained less dense", evidence.difference(retrained[80], dense))])
+    decision = every([Requirement("80 % retrained minus dense", evidence.difference(retrained[80], dense))])
     try:
-        longer = evidence.difference(only(rows, "train/continue", "the model trained on"), dense)
+        longer = evidence.difference(only(rows, "train/continue", "the model trained further"), dense)
     except Undecidable:
         return decision
-    return decision.but(f"{decision.because}; trained on without pruning {longer}")
+    return decision.but(f"{decision.because}; trained further without pruning {longer}")
 
 
 @claim(
@@ -145,7 +145,7 @@ def sparse_from_the_beginning_is_below_retrained(evidence: Evidence) -> Decision
     if not pairs:
         raise Undecidable("no ratio has both here")
     decision = evidence.in_all(pairs)
-    return decision.but(f"retrained less sparse from the beginning, {decision.because}")
+    return decision.but(f"retrained minus sparse from the beginning, {decision.because}")
 
 
 @claim(
@@ -208,7 +208,7 @@ def attention_softmax_and_the_top_target_layer_suffer_most(evidence: Evidence) -
     others = _mean_of([row for name, row in classes.items() if name not in crucial], -1.0)
     parts = [
         Requirement(
-            f"{name} less the other classes' mean", evidence.contrast([(1.0, classes[name]), *others])
+            f"{name} minus the other classes' mean", evidence.contrast([(1.0, classes[name]), *others])
         )
         for name in crucial
     ]
@@ -238,7 +238,7 @@ def higher_layers_suffer_more(evidence: Evidence) -> Decision:
         terms += _mean_of([classes[name] for name in layers[-half:]], 0.5) + _mean_of(
             [classes[name] for name in layers[:half]], -0.5
         )
-    return every([Requirement("upper less lower layers", evidence.contrast(terms))])
+    return every([Requirement("upper minus lower layers", evidence.contrast(terms))])
 
 
 @claim(
@@ -269,8 +269,8 @@ def class_blind_pruning_spreads_the_damage(evidence: Evidence) -> Decision:
     spread = over_replicates(scores["uniform"].std(0) - scores["blind"].std(0), " nats per token")
     return every(
         [
-            Requirement("damage of the three, uniform less blind", less),
-            Requirement("spread over classes, uniform less blind", spread),
+            Requirement("damage of the three, uniform minus blind", less),
+            Requirement("spread over classes, uniform minus blind", spread),
         ]
     )
 
@@ -304,7 +304,7 @@ def largest_deleted_magnitude_ranks_with_damage(evidence: Evidence) -> Decision:
     "section 4.2",
     "see2016/gap",
     note=(
-        "The gap (development less training negative log-likelihood) of the least pruned model must exceed "
+        "The gap (development minus training negative log-likelihood) of the least pruned model must exceed "
         "that of the most pruned one."
     ),
 )
@@ -318,7 +318,7 @@ def more_pruned_models_have_a_smaller_gap(evidence: Evidence) -> Decision:
     gaps = evidence.by_seed(terms, NLL, ("dev",)) - evidence.by_seed(terms, NLL, ("train",))
     spread = evidence.spread("see2016", relation(rows[least].first, rows[most].first), "gap")
     narrowing = over_replicates(gaps, " nats per token", spread)
-    return every([Requirement(f"gap at {least:g} % less gap at {most:g} %", narrowing)])
+    return every([Requirement(f"gap at {least:g} % minus gap at {most:g} %", narrowing)])
 
 
 @claim(
@@ -386,7 +386,7 @@ def candidate_is_kept_most_and_forget_gate_least(evidence: Evidence) -> Decision
     pairs = itertools.pairwise(GATES)
     decision = every(
         [
-            Requirement(f"{more} less {less}", _over_points(shares[more] - shares[less]))
+            Requirement(f"{more} minus {less}", _over_points(shares[more] - shares[less]))
             for more, less in pairs
         ]
     )
@@ -414,9 +414,9 @@ def lower_layers_keep_feed_forward_and_higher_recurrent(evidence: Evidence) -> D
         for name, of in parts.groupby("connection")
     }
     gain = halves["feed-forward"] - halves["recurrent"]
-    lowest = Requirement("lowest layers, feed-forward less recurrent", _over_points(gain[1]))
+    lowest = Requirement("lowest layers, feed-forward minus recurrent", _over_points(gain[1]))
     return every(
-        [lowest, Requirement("highest layers, recurrent less feed-forward", _over_points(-gain[highest]))]
+        [lowest, Requirement("highest layers, recurrent minus feed-forward", _over_points(-gain[highest]))]
     )
 
 
@@ -435,7 +435,7 @@ def diagonals_are_kept(evidence: Evidence) -> Decision:
     return every(
         [
             Requirement(
-                "kept on the diagonal less off it",
+                "kept on the diagonal minus off it",
                 _over_points(by_name["kept_on_diagonal"] - by_name["kept_off_diagonal"]),
             )
         ]
@@ -470,7 +470,7 @@ def rare_words_are_dispensable(evidence: Evidence) -> Decision:
         weights = float(table["weights"].mean()) * half
         noise = 2 * 100**2 * 0.25 / weights  # the most that two shares of so many weights vary
         requirements.append(
-            Requirement(f"{side} words, frequent less rare half", over_seeds(list(gain), POINTS, noise))
+            Requirement(f"{side} words, frequent minus rare half", over_seeds(list(gain), POINTS, noise))
         )
     if not requirements:
         raise Undecidable("embeddings are not pruned here")

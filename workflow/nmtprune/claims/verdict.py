@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from nmtprune.measurements import absences
+
 LEVEL = 0.05
 MARGIN = 0.5  # BLEU that "no loss" and "as good as" may cost where the paper names no margin
 AGREEMENT = 0.5  # rank correlation above which two rankings "agree"
@@ -141,14 +143,19 @@ class Estimate:
         return signed(math.tanh(value) if self.scale == "correlation" else value)
 
     def __str__(self) -> str:
-        return f"{self.shown(self.value)}{self.unit} [{self.shown(self.low)}, {self.shown(self.high)}]"
+        value = f"{self.shown(self.value)}{self.unit}"
+        if self.error == 0:
+            return f"{value} (exact for these models, no interval)"
+        return f"{value} [{self.shown(self.low)}, {self.shown(self.high)}]"
 
     @property
     def spread(self) -> str:
         """The standard deviation between trainings as text; empty if it is unknown."""
         if not self.of_method or not self.training:
             return ""
-        few = "" if self.freedom >= FEWEST_FREEDOM else f", fewer than {FEWEST_FREEDOM}"
+        few = (
+            "" if self.freedom >= FEWEST_FREEDOM else f"; below {FEWEST_FREEDOM} this SD is itself uncertain"
+        )
         return (
             f"SD between trainings {math.sqrt(self.training):.2g} ({self.freedom:.3g} degrees of "
             f"freedom{few})"
@@ -291,10 +298,11 @@ class Decision:
 
         A claim about all cases cannot hold then, but can fail.
         """
-        verdict = Verdict.UNDECIDED if absent and self.verdict is Verdict.HOLDS else self.verdict
-        return replace(
-            self, verdict=verdict, because="; ".join(filter(None, [self.because, *dict.fromkeys(absent)]))
-        )
+        if not absent:
+            return self
+        verdict = Verdict.UNDECIDED if self.verdict is Verdict.HOLDS else self.verdict
+        left_out = f"left out: {', and '.join(absences.merged(absent))}"
+        return replace(self, verdict=verdict, because="; ".join(filter(None, [self.because, left_out])))
 
 
 def every(requirements: Sequence[Requirement], fails_at: float = LEVEL / 2) -> Decision:
@@ -366,11 +374,12 @@ def by_p(difference: float, p: float, because: str, of_method: bool) -> Decision
 def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | None:
     """The number of trainings that would decide a requirement if the value stayed the same.
 
-    With so many, the interval would lie to one side of the bound. None if no number up to `seeds` is enough,
-    since the sentences alone leave the verdict open, or if the variance between trainings is unknown.
+    With so many, the interval would lie to one side of the bound. None if it does already, if no number up to
+    `seeds` is enough, since the sentences alone leave the verdict open, or if the variance between trainings
+    is unknown.
     """
     estimate, distance = requirement.estimate, abs(requirement.estimate.value - requirement.bound)
-    if not estimate.of_method:
+    if not estimate.of_method or estimate.half_width() < distance:
         return None
     wanted = (
         n for n in range(estimate.seeds, seeds + 1) if replace(estimate, seeds=n).half_width() < distance
@@ -379,7 +388,11 @@ def seeds_to_decide(requirement: Requirement, seeds: int = MOST_SEEDS) -> int | 
 
 
 def what_would_decide(requirement: Requirement) -> str:
-    """The text with an undecided claim, as `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`."""
+    """The text with an undecided claim, as `half-width 0.63 BLEU, margin 0.38 BLEU; 8 seeds would decide`.
+
+    An undecided claim whose deciding interval lies to one side of the bound waits for something else: above
+    the bound for cases that are missing, below it for a difference that is clear among all cases (Holm).
+    """
     estimate = requirement.estimate
     if estimate.error == 0 and requirement.bound == estimate.value:
         return "the value is the bound itself"
@@ -387,6 +400,10 @@ def what_would_decide(requirement: Requirement) -> str:
     distance = abs(estimate.value - requirement.bound)
     scale = {"plain": estimate.unit, "correlation": " (Fisher's z)", "ratio": " (logarithm)"}[estimate.scale]
     said = f"half-width {estimate.half_width():.2g}{scale}, margin {distance:.2g}{scale}"
+    if estimate.half_width() < distance:
+        above = "this part is decided; the claim waits for the missing cases"
+        below = "below the bound by its own interval, but not clearly among so many comparisons"
+        return f"{said}; {above if estimate.value > requirement.bound else below}"
     if not estimate.of_method:
         return f"{said}; at least {FEWEST_SEEDS} seeds are needed"
     if needed is None:
@@ -420,7 +437,8 @@ def agreement(of_seeds: Sequence[float] | np.ndarray, points: int) -> Estimate:
     """
     defined = [rho for rho in of_seeds if not math.isnan(rho)]
     if points < 4:
-        raise Undecidable(f"{points} points are too few for a rank correlation that could not be chance")
+        said = "1 point is" if points == 1 else f"{points} points are"
+        raise Undecidable(f"{said} too few for a rank correlation that could not be chance")
     if not defined:
         raise Undecidable("there is no rank correlation, since one of the two sides is constant")
     z = np.arctanh(np.clip(defined, -0.999, 0.999))

@@ -22,6 +22,7 @@ from nmtprune.claims.verdict import (
     together,
 )
 from nmtprune.experiment.papers import Row
+from nmtprune.measurements import absences
 from nmtprune.measurements.probing import changes
 from nmtprune.measurements.trajectory import cosine
 from nmtprune.scoring.significance import NORMAL_95
@@ -137,7 +138,8 @@ def transformer_is_less_prunable_than_rnn(evidence: Evidence) -> Decision:
                 return every(
                     [
                         Requirement(
-                            f"Transformer less RNN ({ours}, {theirs}) at {common[0]:g} %, share of BLEU lost",
+                            f"Transformer minus RNN ({ours}, {theirs}) at {common[0]:g} %, "
+                            "loss in percent of the dense model's BLEU",
                             lost,
                         )
                     ]
@@ -172,7 +174,7 @@ def _strategy(evidence: Evidence, scheme: str, values: str) -> Row:
 )
 def local_is_better_than_global(evidence: Evidence) -> Decision:
     local, globally = (_strategy(evidence, scheme, "zero") for scheme in ("local", "global"))
-    return every([Requirement("local less global, zero", evidence.difference(local, globally))])
+    return every([Requirement("local minus global, zero", evidence.difference(local, globally))])
 
 
 @claim(
@@ -187,7 +189,7 @@ def local_is_better_than_global(evidence: Evidence) -> Decision:
 )
 def zero_is_as_good_as_external(evidence: Evidence) -> Decision:
     zero, external = (_strategy(evidence, "local", values) for values in ("zero", "external"))
-    requirements = alike("zero less external, local", evidence.difference(zero, external))
+    requirements = alike("zero minus external, local", evidence.difference(zero, external))
     return every(requirements).but(f"{requirements[0]}; within {MARGIN:g} BLEU to either side")
 
 
@@ -224,7 +226,7 @@ def _trained(
 )
 def rejuvenated_is_better_than_trained_on(evidence: Evidence) -> Decision:
     decision = evidence.in_all(_trained(evidence, REJUVENATED, "train/continue"))
-    return decision.but(f"rejuvenated less trained on, {decision.because}")
+    return decision.but(f"rejuvenated minus trained further, {decision.because}")
 
 
 @claim(
@@ -239,7 +241,7 @@ def rejuvenated_is_better_than_trained_on(evidence: Evidence) -> Decision:
 )
 def rejuvenated_is_better_than_the_baseline(evidence: Evidence) -> Decision:
     decision = evidence.in_all(_trained(evidence, REJUVENATED, "train"))
-    return decision.but(f"rejuvenated less baseline, {decision.because}")
+    return decision.but(f"rejuvenated minus baseline, {decision.because}")
 
 
 @claim(
@@ -253,9 +255,9 @@ def training_on_gains_nothing_on_small_data(evidence: Evidence) -> Decision:
     evidence.rows("wang2020/table3")
     pairs = _trained(evidence, "train", "train/continue", LOW_RESOURCE)
     if not pairs:
-        raise Undecidable("no low-resource task was trained on here")
+        raise Undecidable("no low-resource model was trained further here")
     decision = evidence.in_all(pairs, MARGIN)
-    return decision.but(f"baseline less trained on, {decision.because}; {MARGIN:g} BLEU allowed")
+    return decision.but(f"baseline minus trained further, {decision.because}; {MARGIN:g} BLEU allowed")
 
 
 @claim(
@@ -265,8 +267,8 @@ def training_on_gains_nothing_on_small_data(evidence: Evidence) -> Decision:
     "section 3.3, table 2",
     "wang2020/table2",
     note=(
-        "Two rounds must be better than one, and better than the baseline trained on for as many updates as "
-        "two rounds have."
+        "Two rounds must be better than one, and better than the baseline trained further for as many "
+        "updates as two rounds have."
     ),
 )
 def second_round_is_better(evidence: Evidence) -> Decision:
@@ -274,8 +276,8 @@ def second_round_is_better(evidence: Evidence) -> Decision:
     second = only(rows, TWICE, "a second round")
     of_recipe = [row for row in rows if row.first.recipe == second.first.recipe]
     first = only(of_recipe, REJUVENATED, "a first round")
-    control = only(of_recipe, CONTROL_OF_TWICE, "the baseline trained on for as long as two rounds")
-    compared = {"second less first round": first, "second round less trained on for as long": control}
+    control = only(of_recipe, CONTROL_OF_TWICE, "the baseline trained further for as long as two rounds")
+    compared = {"second minus first round": first, "second round minus trained further for as long": control}
     return every([Requirement(what, evidence.difference(second, row)) for what, row in compared.items()])
 
 
@@ -292,15 +294,16 @@ def perplexity_falls_by_rejuvenation(evidence: Evidence) -> Decision:
     baseline, trained_on = only(rows, "train", "the baseline"), only(rows, "train/continue", "ConTrain")
     pruned, rejuvenated = only(rows, rf"{PRUNED}/retrain", "PruTrain"), only(rows, REJUVENATED, "RejTrain")
     pairs = {
-        "baseline less rejuvenated": (baseline, rejuvenated),
-        "trained on less rejuvenated": (trained_on, rejuvenated),
-        "pruned less baseline": (pruned, baseline),
+        "baseline minus rejuvenated": (baseline, rejuvenated),
+        "trained further minus rejuvenated": (trained_on, rejuvenated),
+        "pruned minus baseline": (pruned, baseline),
     }
     decision = every([Requirement(what, evidence.difference(*pair, NLL)) for what, pair in pairs.items()])
     shown = (evidence.value(row, "perplexity") for row in (rejuvenated, baseline, trained_on, pruned))
-    named = zip(("rejuvenated", "baseline", "trained on", "pruned"), shown, strict=True)
+    named = zip(("rejuvenated", "baseline", "trained further", "pruned"), shown, strict=True)
     return decision.but(
-        f"perplexity {', '.join(f'{what} {value:.2f}' for what, value in named)}; {decision.because}"
+        f"perplexity on the main test set: {', '.join(f'{what} {value:.2f}' for what, value in named)}; over "
+        f"all test sets pooled: {decision.because}"
     )
 
 
@@ -325,12 +328,16 @@ def gain_is_largest_on_lexical_probes(evidence: Evidence) -> Decision:
         if each["chain"] == steps(row)
     ]
     gains = {each["category"]: _change(each) for each in records if not each["missing"]}
-    absent = [f"no {each['category']} probes: {each['missing']}" for each in records if each["missing"]]
+    absent = [
+        f"no {each['category']} probes: {', and '.join(absences.merged([each['missing']]))}"
+        for each in records
+        if each["missing"]
+    ]
     if "lexical" not in gains or len(gains) < 2:
         raise Undecidable(absent[0] if absent else "the lexical probes have nothing to be compared with")
     requirements = [Requirement("lexical", gains["lexical"])]
     requirements += [
-        Requirement(f"lexical less {name}", gains["lexical"] - gain)
+        Requirement(f"lexical minus {name}", gains["lexical"] - gain)
         for name, gain in gains.items()
         if name != "lexical"
     ]
@@ -391,13 +398,13 @@ def rejuvenation_leads_elsewhere(evidence: Evidence) -> Decision:
     if any(math.isnan(each) for each in turned):
         raise Undecidable("a phase selected the checkpoint that it began with, so that it has no direction")
     if len(seeds) < FEWEST_SEEDS:
+        count = "1 seed is" if len(seeds) == 1 else f"{len(seeds)} seeds are"
         raise Undecidable(
-            f"{len(seeds)} seeds are too few for a spread: distance {np.mean(longer):+.3f}, cosine "
-            f"{np.mean(turned):+.2f}"
+            f"{count} too few for a spread: distance {np.mean(longer):+.3f}, cosine {np.mean(turned):+.2f}"
         )
     requirements = [
-        Requirement("cosine with the baseline's direction, ConTrain less RejTrain", over_seeds(turned, "")),
-        Requirement("distance, RejTrain less ConTrain", over_seeds(longer, "")),
+        Requirement("cosine with the baseline's direction, ConTrain minus RejTrain", over_seeds(turned, "")),
+        Requirement("distance, RejTrain minus ConTrain", over_seeds(longer, "")),
     ]
     return every(requirements)
 

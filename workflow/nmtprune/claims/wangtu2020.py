@@ -125,7 +125,7 @@ def decoder_self_attention_is_least_important(evidence: Evidence) -> Decision:
     def contrasts(found: Importance) -> dict[str, Estimate]:
         least = _places(found, ["D.SA"])
         return {
-            f"{_printed(kind)} less D:SA": _contrast(found, _places(found, [kind]), least)
+            f"{_printed(kind)} minus D:SA": _contrast(found, _places(found, [kind]), least)
             for kind in KINDS
             if kind != "D.SA"
         }
@@ -145,7 +145,7 @@ def decoder_feed_forward_is_most_important(evidence: Evidence) -> Decision:
     def contrasts(found: Importance) -> dict[str, Estimate]:
         most = _places(found, ["D.FF"])
         return {
-            f"D:FF less {_printed(kind)}": _contrast(found, most, _places(found, [kind]))
+            f"D:FF minus {_printed(kind)}": _contrast(found, most, _places(found, [kind]))
             for kind in KINDS
             if kind != "D.FF"
         }
@@ -189,7 +189,7 @@ _enter_halves(
     ("E.SA", "E.FF"),
     _lower,
     _upper,
-    "lower less upper half of the encoder",
+    "lower minus upper half of the encoder",
 )
 _enter_halves(
     "near-output",
@@ -197,7 +197,7 @@ _enter_halves(
     ("D.EA", "D.FF"),
     _upper,
     _lower,
-    "upper less lower half of the decoder",
+    "upper minus lower half of the decoder",
 )
 _enter_halves(
     "encoder-attention",
@@ -206,7 +206,7 @@ _enter_halves(
     ("D.EA",),
     _upper,
     _lower,
-    "upper less lower half of D:EA",
+    "upper minus lower half of D:EA",
 )
 _enter_halves(
     "ends",
@@ -214,7 +214,7 @@ _enter_halves(
     [kind for kind in KINDS if kind != "D.EA"],
     _end,
     _middle,
-    "first and last less the other layers, all but D:EA",
+    "first and last minus the other layers, all but D:EA",
 )
 
 
@@ -495,7 +495,7 @@ def isometry_is_alike_over_layers(evidence: Evidence) -> Decision:
         decision = every(
             [
                 Requirement(
-                    f"{SPREAD:g} less the relative spread over layers, mean over types",
+                    f"{SPREAD:g} minus the relative spread over layers, mean over types",
                     over_points(values, ""),
                 )
             ]
@@ -611,7 +611,7 @@ def _is(row: Row, what: str) -> bool:
     headline=True,
 )
 def pruned_is_better_than_shallow(evidence: Evidence) -> Decision:
-    return _by_task(evidence, "wangtu2020/table3", "drop", "shallow", "pruned less shallow")
+    return _by_task(evidence, "wangtu2020/table3", "drop", "shallow", "pruned minus shallow")
 
 
 @claim(
@@ -622,7 +622,7 @@ def pruned_is_better_than_shallow(evidence: Evidence) -> Decision:
     note=f"Read as a mean loss of at most {MARGIN:g} BLEU over tasks.",
 )
 def pruned_is_as_good_as_standard(evidence: Evidence) -> Decision:
-    return _by_task(evidence, "wangtu2020/table3", "drop", "train", "pruned less standard", MARGIN)
+    return _by_task(evidence, "wangtu2020/table3", "drop", "train", "pruned minus standard", MARGIN)
 
 
 @claim(
@@ -632,13 +632,12 @@ def pruned_is_as_good_as_standard(evidence: Evidence) -> Decision:
     "further improve translation performance",
     "section 3.3, table 4",
     "wangtu2020/table4",
-    note="Rewound models are compared with models trained on for as many updates: the mean gain over tasks "
-    "must lie above 0, and no task's "
-    "gain significantly below.",
+    note="Rewound models are compared with models trained further for as many updates: the mean gain over "
+    "tasks must lie above 0, and no task's gain significantly below.",
     headline=True,
 )
 def rewinding_is_better_than_continuing(evidence: Evidence) -> Decision:
-    return _by_task(evidence, "wangtu2020/table4", "rewind", "continue", "rewound less trained on")
+    return _by_task(evidence, "wangtu2020/table4", "rewind", "continue", "rewound minus trained further")
 
 
 @claim(
@@ -653,4 +652,4 @@ def rewinding_is_better_than_continuing(evidence: Evidence) -> Decision:
     "significantly below.",
 )
 def rewinding_is_better_than_the_standard_model(evidence: Evidence) -> Decision:
-    return _by_task(evidence, "wangtu2020/table4", "rewind", "train", "rewound less standard")
+    return _by_task(evidence, "wangtu2020/table4", "rewind", "train", "rewound minus standard")

@@ -18,7 +18,7 @@ from nmtprune.experiment.run import Run
 from nmtprune.foundation import escape
 from nmtprune.foundation.files import as_csv
 from nmtprune.measurements.measurements import Measured
-from nmtprune.measurements.plateaus import BLEU_GAIN, MORE, NLL_GAIN
+from nmtprune.measurements.plateaus import BLEU_GAIN, MORE, NLL_GAIN, OWN_GAIN
 
 HEADINGS = ("Claim", "Where", "Verdict", "Here", "Read from")
 CAVEAT = (
@@ -29,11 +29,11 @@ CAVEAT = (
     "this run and pooled over comparisons of one kind, and the variance between sentences (paired "
     "bootstrap). The verdicts of a run of "
     f"fewer than {FEWEST_SEEDS} seeds are about its own models alone: there a claim *agrees* or *disagrees, "
-    "in this run*. A claim stays "
-    f"undecided if {100 * MORE:.0f} % more updates would improve a baseline by {NLL_GAIN:g} % of its "
-    "development likelihood or "
-    f"{BLEU_GAIN:g} BLEU, if models were trained in different precision, or if sentence statistics were not "
-    "kept. “No loss” and “as good "
+    "in this run*. A comparison is left out "
+    f"if {100 * MORE:.0f} % more updates would lower the development negative log-likelihood of a baseline "
+    f"by {NLL_GAIN:g} % ({OWN_GAIN:g} % where it was not trained further, by its own last updates) or raise "
+    f"its BLEU by {BLEU_GAIN:g}, if models were trained in different precision, or if sentence statistics "
+    "were not kept. A claim with cases left out can fail but not hold. “No loss” and “as good "
     f"as” allow {MARGIN:g} BLEU where the paper names no margin. A statement about all tasks is read as a "
     "mean effect (random effects over "
     "tasks) with no single significant loss (Holm). BLEU here is sacreBLEU on detokenised text; the papers "
@@ -98,8 +98,17 @@ def summary(decided: list[Decided]) -> str:
     undecided = counts[Verdict.UNDECIDED, True] + counts[Verdict.UNDECIDED, False]
     return (
         f"Of {len(decided)} claims {', '.join(parts)} and "
-        f"{_count(undecided, 'is undecided', 'are undecided')}."
+        f"{_count(undecided, 'is undecided', 'are undecided')}{_without_estimate(decided)}."
     )
+
+
+def _without_estimate(decided: list[Decided]) -> str:
+    """How many undecided claims have no estimate, as `, 7 of them without an estimate`; empty if all have."""
+    undecided = [each.finding for each in decided if each.finding.verdict is Verdict.UNDECIDED]
+    lacking = sum(not finding.estimated for finding in undecided)
+    if not lacking:
+        return ""
+    return ", without an estimate" if len(undecided) == 1 else f", {lacking} of them without an estimate"
 
 
 VERDICTS = {  # in the order of a page: a verdict, and what is said there of one claim and of several
@@ -132,7 +141,9 @@ def counts(decided: list[Decided]) -> list[Count]:
     listed, before = [], 0
     for name, (of_one, of_several) in VERDICTS.items():
         if number := by_verdict[name]:
-            listed.append(Count(name, of_one if number == 1 else of_several, number, before))
+            said = of_one if number == 1 else of_several
+            said += _without_estimate(decided) if name == Verdict.UNDECIDED else ""
+            listed.append(Count(name, said, number, before))
             before += by_verdict[name]
     return listed
 
@@ -142,8 +153,8 @@ def how_sure(decided: list[Decided]) -> str:
     if all(each.finding.of_method for each in decided):
         return "Every verdict rests on a 95 % interval over trainings and sentences."
     return (
-        f"Verdicts in this run speak of its own models alone: at least {FEWEST_SEEDS} seeds are needed for "
-        "a verdict on a method."
+        f"Too few seeds for verdicts on a method ({FEWEST_SEEDS} are needed): “agree” and “disagree” "
+        "describe these models only and say nothing of the papers."
     )
 
 
