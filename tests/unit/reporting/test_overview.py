@@ -13,6 +13,7 @@ from nmtprune.measurements.compared import compared
 from nmtprune.reporting import claims_page
 from nmtprune.reporting.claims_page import Decided
 from nmtprune.reporting.overview import METHODS, method, overview
+from nmtprune.speed.protocol import IDLE
 
 TOY = {"preset": "toy", "papers": ["wang2020/table2", "wang2020/figure1"]}
 
@@ -21,9 +22,9 @@ TOY = {"preset": "toy", "papers": ["wang2020/table2", "wang2020/figure1"]}
     ("steps", "name"),
     [
         ("train", "another model from scratch"),
-        ("train/continue", "trained on"),
+        ("train/continue", "trained further"),
         ("train/prune-local-50", "weights pruned"),
-        ("train/prune-local-50/retrain/rejuvenate-zero", "weights pruned and trained on"),
+        ("train/prune-local-50/retrain/rejuvenate-zero", "weights pruned and trained further"),
         ("train/prune-global-50/restart", "another training of the pruned shape"),
         ("train-pretrain/lasso-ffn-both-to67/slice/converge", "group lasso"),
         ("train-pretrain/lasso-ffn-both-to67/slice/converge/int8-onnx", "8 bits"),
@@ -41,7 +42,15 @@ def test_models_are_compared_with_their_dense_parent_over_all_seeds():
     pruned = [chain.parse(f"toy/toy/s{seed}/train/prune-local-20") for seed in (1, 2)]
     differences = [measured.value(each, "bleu") - measured.value(each.parent, "bleu") for each in pruned]
     assert rows["toy/toy/s1/train/prune-local-20"].bleu == pytest.approx(sum(differences) / 2)
+    assert rows["toy/toy/s1/train/prune-local-20"].seeds == 2
     assert "toy/toy/s2/train/prune-local-20" not in rows and "toy/toy/s1/train" not in rows
+
+
+@pytest.mark.parametrize(("others", "busy"), [(IDLE, False), (IDLE + 0.01, True)])
+def test_a_speed_that_was_timed_beside_other_processes_is_known_as_such(others, busy):
+    run = Run(config.from_settings(TOY))
+    measured = Pretended(run.config, quality=lambda model: 0.9, seconds=lambda model: 2.0, others=others)
+    assert {row.busy for row in compared(run, measured)} == {busy}
 
 
 def test_small_and_fast_models_that_lose_little_are_named():
@@ -53,7 +62,15 @@ def test_small_and_fast_models_that_lose_little_are_named():
         replace(first, bleu=-30.0, size=0.2, speed=None),
     ]
     picture = overview(rows, str)
-    assert picture.picks == [("Smallest: 50% of the size, −0.40 BLEU", str(first.chain), str(first.chain))]
+    of_smallest = "Smallest within 0.5 BLEU of its dense model: 50% of the size, −0.40 BLEU"
+    assert picture.picks == [(of_smallest, str(first.chain), str(first.chain))]
+    several = overview([replace(rows[0], seeds=3, speed=1.18, busy=True)], str)
+    assert [said for said, *_ in several.picks] == [
+        f"{of_smallest}, mean of 3 seeds (the link leads to seed 1)",
+        "Fastest within 0.5 BLEU of its dense model: 1.18 times as fast, −0.40 BLEU, mean of 3 seeds (the "
+        "link leads to seed 1); timed beside other processes, so speeds are rough and decide no claim",
+    ]
+    assert several.panels[0].points[0].title.endswith("0.50 times its size, mean of 3 seeds")
     assert picture.said == "3 models, 2 of them timed; 1 within 0.5 BLEU of the dense model, or better."
     by_size, by_speed = picture.panels
     assert (len(by_size.points), len(by_speed.points)) == (3, 2)
@@ -82,5 +99,17 @@ def test_verdicts_are_counted_in_one_order_and_those_on_the_run_alone_apart():
     ]
     counts = [(each.name, each.count, each.before) for each in claims_page.counts(decided)]
     assert counts == [("agrees", 1, 0), ("undecided", 2, 1), ("fails", 1, 3)]
-    assert "its own models alone" in claims_page.how_sure(decided)
-    assert "its own models alone" not in claims_page.how_sure(decided[:1])
+    assert "say nothing of the papers" in claims_page.how_sure(decided)
+    assert "say nothing of the papers" not in claims_page.how_sure(decided[:1])
+
+
+def test_undecided_claims_without_an_estimate_are_counted_apart():
+    def decided(*estimated):
+        return [Decided(CLAIMS[0], Finding(Verdict.UNDECIDED, "", estimated=each), ()) for each in estimated]
+
+    said = "0 hold, 0 fail and 3 are undecided, 2 of them without an estimate."
+    assert claims_page.summary(decided(True, False, False)) == f"Of 3 claims {said}"
+    (count,) = claims_page.counts(decided(True, False, False))
+    assert count.said == "are undecided, 2 of them without an estimate"
+    assert claims_page.counts(decided(False))[0].said == "is undecided, without an estimate"
+    assert claims_page.summary(decided(True, True)).endswith("2 are undecided.")

@@ -10,19 +10,24 @@ from nmtprune.experiment import own
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.run import Run
 from nmtprune.measurements.measurements import WAYS, Measured
+from nmtprune.speed.protocol import IDLE
 
 
 @dataclass(frozen=True)
 class Compared:
     """A model beside the one it is compared with, means over seeds.
 
-    `bleu` is a difference; `size` and `speed` are ratios, None where one of the two was not measured.
+    `bleu` is a difference on the main test set; `size` and `speed` are ratios, None where one of the two was
+    not measured. `seeds`: the number of seeds that both have BLEU for; `busy`: whether other processes kept
+    the machine busy while one of the two was timed.
     """
 
     chain: Chain
     bleu: float
     size: float | None
     speed: float | None
+    seeds: int = 1
+    busy: bool = False
 
 
 def compared(run: Run, measured: Measured) -> list[Compared]:
@@ -45,11 +50,18 @@ def compared(run: Run, measured: Measured) -> list[Compared]:
 
 
 def _compared(pairs: list[tuple[Chain, Chain]], measured: Measured) -> Compared | None:
-    bleu = _mean(_difference(*pair, measured) for pair in pairs)
-    if bleu is None:
+    differences = [each for pair in pairs if (each := _difference(*pair, measured)) is not None]
+    if not differences:
         return None
-    size, speed = (_mean(ratio(*pair, measured) for pair in pairs) for ratio in (_size, _speed))
-    return Compared(pairs[0][0], bleu, size, speed)
+    timed = [each for pair in pairs if (each := _speed(*pair, measured))]
+    return Compared(
+        pairs[0][0],
+        fmean(differences),
+        _mean(_size(*pair, measured) for pair in pairs),
+        _mean(ratio for ratio, _ in timed),
+        len(differences),
+        any(busy for _, busy in timed),
+    )
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -67,7 +79,13 @@ def _size(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
     return our_size / their_size if our_size and their_size else None
 
 
-def _speed(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
-    """How many times as fast a model translates, in the first way in which both were timed."""
-    ratios = (measured.speed_up(ours, theirs, way) for way in WAYS)
-    return next((ratio for ratio in ratios if ratio is not None), None)
+def _speed(ours: Chain, theirs: Chain, measured: Measured) -> tuple[float, bool] | None:
+    """How many times as fast a model translates, in the first way in which both were timed.
+
+    The second value says whether other processes kept the machine busy meanwhile.
+    """
+    for way in WAYS:
+        if (ratio := measured.speed_up(ours, theirs, way)) is not None:
+            rows = [row for chain in (ours, theirs) if (row := measured.speed(chain, way))]
+            return ratio, any(float(row["others_cpu"] or 0) > IDLE for row in rows)
+    return None

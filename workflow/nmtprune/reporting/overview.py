@@ -19,13 +19,14 @@ METHODS: tuple[tuple[str, Callable[[Chain], bool]], ...] = (  # the first that f
     ("group lasso", lambda chain: any(step.get("groups") for step in chain.steps)),
     ("components removed", lambda chain: _has(chain, "ablate", "drop", "rewind")),
     ("another training of the pruned shape", lambda chain: _has(chain, "restart")),
-    ("weights pruned and trained on", lambda chain: _has(chain, "prune") and chain.last.kind.trains),
+    ("weights pruned and trained further", lambda chain: _has(chain, "prune") and chain.last.kind.trains),
     ("weights pruned", lambda chain: _has(chain, "prune")),
-    ("trained on", lambda chain: len(chain.steps) > 1),
+    ("trained further", lambda chain: len(chain.steps) > 1),
     ("another model from scratch", lambda chain: True),
 )
 LOWEST = -10.0  # BLEU: models that lose more lie on the lower edge
 LITTLE = 0.5  # BLEU that a model to deploy may lose
+BUSY = "; timed beside other processes, so speeds are rough and decide no claim"
 LARGEST, FASTEST = 1.5, 6.0  # times the model that it is compared with
 
 
@@ -57,7 +58,7 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
     left, right, top, bottom = 40, 352, 10, 218
     drawn = [row for row in rows if row.size is not None or row.speed is not None]
     y = plots.axis(
-        "BLEU, difference from the dense model",
+        "BLEU on the main test set, difference from the dense model",
         [max(row.bleu, LOWEST) for row in drawn] + [0.0],
         bottom,
         top,
@@ -71,7 +72,7 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
             Point(
                 x(value),
                 y(row.bleu),
-                f"{row.chain}: {number('delta', row.bleu)} BLEU, {value:.2f} {unit}",
+                f"{row.chain}: {number('delta', row.bleu)} BLEU, {value:.2f} {unit}{_seeds(row)}",
                 link(row.chain),
                 method(row.chain),
                 row.bleu < y.low or value > most,
@@ -105,16 +106,23 @@ def _good(rows: list[Compared]) -> list[Compared]:
 def _picks(rows: list[Compared], link: Callable[[Chain], str]) -> list[tuple[str, str, str]]:
     """The smallest and the fastest of the models that lose little, where they save anything."""
 
-    def pick(row: Compared, said: str) -> tuple[str, str, str]:
-        return f"{said}, {number('delta', row.bleu)} BLEU", str(row.chain), link(row.chain)
+    def pick(row: Compared, which: str, saves: str, more: str = "") -> tuple[str, str, str]:
+        said = f"{which} within {LITTLE:g} BLEU of its dense model: {saves}, {number('delta', row.bleu)} BLEU"
+        leads = f" (the link leads to seed {row.chain.seed})" if row.seeds > 1 else ""
+        return f"{said}{_seeds(row)}{leads}{more}", str(row.chain), link(row.chain)
 
     sizes = [(row.size, row) for row in _good(rows) if row.size is not None and row.size < 1]
     speeds = [(row.speed, row) for row in _good(rows) if row.speed is not None and row.speed > 1]
     picks = []
     if sizes:
         size, row = min(sizes, key=lambda pair: pair[0])
-        picks.append(pick(row, f"Smallest: {size:.0%} of the size"))
+        picks.append(pick(row, "Smallest", f"{size:.0%} of the size"))
     if speeds:
         speed, row = max(speeds, key=lambda pair: pair[0])
-        picks.append(pick(row, f"Fastest: {speed:.2f} times as fast"))
+        picks.append(pick(row, "Fastest", f"{speed:.2f} times as fast", BUSY if row.busy else ""))
     return picks
+
+
+def _seeds(row: Compared) -> str:
+    """Over how many seeds the numbers are means; empty for one."""
+    return f", mean of {row.seeds} seeds" if row.seeds > 1 else ""

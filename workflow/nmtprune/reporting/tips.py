@@ -20,12 +20,13 @@ def of_cells(item: Item, numbers: pd.DataFrame, measured: Measured) -> dict[tupl
     A cell of which nothing more is known has none.
     """
     way = measured.way(item) if SPEED in item.reads else None
+    tested = next((column.test_set for column in item.columns if column.key == "bleu"), None)
     return {
         (place, column.key): text
         for place, (row, record) in enumerate(zip(item.rows, numbers.to_dict("records"), strict=False))
         for column in item.columns
         if not _is_missing(record.get(column.key))
-        and (text := "; ".join(_said(row, column, record, measured, way)))
+        and (text := "; ".join(_said(row, column, record, measured, way, column.test_set == tested)))
     }
 
 
@@ -34,8 +35,9 @@ def _is_missing(value: Any) -> bool:
 
 
 def _said(
-    row: Row, column: Column, record: dict[str, Any], measured: Measured, way: Way | None
+    row: Row, column: Column, record: dict[str, Any], measured: Measured, way: Way | None, tested: bool
 ) -> Iterator[str]:
+    """What is known of a cell; `tested`: whether BLEU was compared on the test set that the column shows."""
     metric = METRICS[column.metric]
     if metric.varies:
         yield _seeds(row, column, measured, way)
@@ -44,7 +46,7 @@ def _said(
             number(column.metric, record[f"{column.key}_{end}"], column.unit) for end in ("low", "high")
         )
         yield f"95 % interval {low} to {high}"
-    if column.metric in ("bleu", "delta") and not _is_missing(record.get("delta_low")):
+    if tested and column.metric in ("bleu", "delta") and not _is_missing(record.get("delta_low")):
         low, high = (number("delta", record[f"delta_{end}"]) for end in ("low", "high"))
         p = record["p_bootstrap"]
         yield f"difference from the baseline {low} to {high} BLEU, p = {p:.3f} (paired bootstrap)"
