@@ -297,7 +297,8 @@ def test_messages_of_a_finished_run_print_commands_that_do_what_they_say(place):
 
     (page,) = (place / "results").glob(f"*/pages/{PRUNED}.html")
     text = page.read_text(encoding="utf-8").replace("</pre>", "\n")
-    (export,) = set(commands_in(html.unescape(text)))
+    export, make = dict.fromkeys(commands_in(html.unescape(text)))
+    assert "Nothing to be done" in place.give(f"{make} -n")
     place.give(export.replace(" exported", " from-a-page", 1))
     assert (place / "from-a-page" / "translate").exists()
 

@@ -227,6 +227,9 @@ def test_printed_commands_repeat_what_was_given():
     commands.remember(Path("my runs/mine.yaml"), ["seeds=[1, 2]", "own=it's"])
     try:
         restore, whole = commands.nmtprune("restore"), commands.snakemake(settings=["speed=true"])
+        commands.remember(settings=["seeds=[1]", "data_dir=/home/me/texts"])
+        mine, shared = commands.nmtprune("restore"), commands.nmtprune("restore", given=commands.for_others())
+        make = commands.snakemake("all", given=commands.for_others())
     finally:
         commands.remember()
     assert shlex.split(restore)[2:] == [
@@ -250,6 +253,8 @@ def test_printed_commands_repeat_what_was_given():
         "speed=true",
     ]
     assert commands.nmtprune("du") == "python -m nmtprune du"
+    assert mine == f"{shared} --set data_dir=/home/me/texts" and shared.endswith("restore --set 'seeds=[1]'")
+    assert make == "snakemake --cores all all --config 'seeds=[1]'"
 
 
 def test_settings_that_differ_from_the_files_are_what_a_message_repeats(tmp_path, monkeypatch):

@@ -13,11 +13,13 @@ import pytest
 
 from nmtprune.experiment import chain, config, papers, paths
 from nmtprune.experiment.run import Run
+from nmtprune.foundation import commands
 from nmtprune.foundation.files import read_table, write_table, write_text
 from nmtprune.measurements import plateaus as plateau
 from nmtprune.measurements.frame import frame
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.plateaus import plateaus
+from nmtprune.planning.task_sizes import TaskSizes
 from nmtprune.reporting import captions, page
 from nmtprune.reporting.render import render
 from nmtprune.reporting.rendition import Marked, Table
@@ -237,7 +239,7 @@ def test_the_reason_names_the_first_model_that_is_missing(toy):
         paths.manifest(missing).unlink()
     assert Measured(toy).reason(model) == f"{model.parent} has not run yet"
     paths.state(paths.model(model.parent)).mkdir()
-    assert Measured(toy).reason(model) == f"{model.parent} was begun and is not finished, see its log"
+    assert Measured(toy).reason(model) == f"{model.parent} was begun and not finished, see its log"
 
 
 def test_nothing_measured_still_renders(tmp_path, monkeypatch):
@@ -627,3 +629,62 @@ def test_the_table_of_baselines_says_which_are_on_their_plateau(toy):
     line = dict(zip(shown.headings, shown.cells[0], strict=True))
     assert (line["gain (%)"], line["trained further"], line["plateau"]) == ("4.8", "", "no")
     assert any("1 % (2 % where it was not trained further)" in each for each in page.PLATEAU)
+
+
+def test_a_model_page_exports_what_has_run_and_says_that_weights_are_elsewhere(toy):
+    made = chain.parse("toy/toy/s1/train/prune-local-50/retrain")
+    commands.remember(settings=["preset=toy", "data_dir=/home/me/texts"])
+    try:
+        render(Run(toy))
+    finally:
+        commands.remember()
+    text = paths.model_page("toy", made).read_text()
+    assert f"export {made} exported --set preset=toy</pre>" in text and "data_dir" not in text
+    assert f"snakemake --cores all {paths.manifest(made)} --config preset=toy</pre>" in text
+    assert "The weights are not part of this page" in text
+    paths.scores(made).unlink()
+    paths.manifest(made).unlink()
+    render(Run(toy))
+    text = paths.model_page("toy", made).read_text()
+    assert "can be exported once it has run" in text and "export toy" not in text
+
+
+def test_examples_without_sources_say_why(toy):
+    made = chain.parse("toy/toy/s1/train/prune-local-50/retrain")
+    run, said = Run(toy), "Sources and references are not kept with this page."
+    (paths.text("toy") / "test.src").write_text("\n".join(references()) + "\n")
+    render(run)
+    assert said not in paths.model_page("toy", made).read_text()
+    (paths.text("toy") / "test.src").unlink()
+    render(run)
+    assert said in paths.model_page("toy", made).read_text()
+
+
+def test_stand_ins_have_sizes_where_they_are_known(toy):
+    rendered = [page.Rendered(item(toy, "wang2020/table2"), None, [], {})]
+    stand_ins = dict(page._stand_ins(toy, Measured(toy), rendered))
+    title = toy.task("toy").title
+    assert stand_ins["WMT14 En-De"] == f"{title}, {TaskSizes(toy, 'toy').sentences('train'):,} training pairs"
+    assert stand_ins["Transformer base"] == f"{toy.recipe('toy').title}, 2.51M parameters"
+    for root in (
+        paths.scores(chain.parse("toy/toy/s1/train")),
+        paths.scores(chain.parse("toy/toy-big/s1/train")),
+    ):
+        root.unlink()
+    stand_ins = dict(page._stand_ins(toy, Measured(toy), rendered))
+    assert stand_ins["Transformer base"] == toy.recipe("toy").title
+
+
+def test_rows_that_were_never_trained_are_not_compared_in_precision(toy):
+    rows = with_rows(item(toy, "wang2020/table2"), "train", "train/continue", "train/prune-local-50/retrain")
+    trained = [row.first for row in rows.rows[:2]]
+
+    class Partly(Measured):
+        def trained_precision(self, model):
+            return {trained[0]: "bf16", trained[1]: self.used}.get(model)
+
+    measured = Partly(toy)
+    measured.used = "bf16"
+    assert "precision (" not in " ".join(captions.caption(rows, measured))
+    measured.used = "fp16"
+    assert "precision (train: bf16; train/continue: fp16)" in " ".join(captions.caption(rows, measured))

@@ -20,6 +20,7 @@ class Given:
 
 
 _given = Given()
+MACHINE = ("data_dir",)  # settings that hold on one machine alone
 
 
 def remember(configfile: Path | None = None, settings: Iterable[str] = ()) -> None:
@@ -28,9 +29,16 @@ def remember(configfile: Path | None = None, settings: Iterable[str] = ()) -> No
     _given = Given(configfile, tuple(settings))
 
 
-def nmtprune(verb: str, *words: str) -> str:
-    """`python -m nmtprune <verb> ...` for this run."""
-    file = ["--configfile", str(_given.configfile)] if _given.configfile else []
+def for_others() -> Given:
+    """What this process was given, without settings that hold on this machine alone."""
+    shared = (each for each in _given.settings if each.partition("=")[0] not in MACHINE)
+    return Given(_given.configfile, tuple(shared))
+
+
+def nmtprune(verb: str, *words: str, given: Given | None = None) -> str:
+    """`python -m nmtprune <verb> ...` for this run; `given` in place of what this process was given."""
+    given = given or _given
+    file = ["--configfile", str(given.configfile)] if given.configfile else []
     return shlex.join(
         [
             "python",
@@ -39,14 +47,18 @@ def nmtprune(verb: str, *words: str) -> str:
             verb,
             *words,
             *file,
-            *(word for each in _given.settings for word in ("--set", each)),
+            *(word for each in given.settings for word in ("--set", each)),
         ]
     )
 
 
-def snakemake(*words: str, settings: Iterable[str] = ()) -> str:
-    """`snakemake --cores all ...` for this run; `settings` (`key=value`) come last and override others."""
-    file = ["--configfile", str(_given.configfile)] if _given.configfile else []
-    pairs = [*_given.settings, *settings]
+def snakemake(*words: str, settings: Iterable[str] = (), given: Given | None = None) -> str:
+    """`snakemake --cores all ...` for this run; `settings` (`key=value`) come last and override others.
+
+    `given`: in place of what this process was given.
+    """
+    given = given or _given
+    file = ["--configfile", str(given.configfile)] if given.configfile else []
+    pairs = [*given.settings, *settings]
     config = ["--config", *pairs] if pairs else []
     return shlex.join(["snakemake", "--cores", "all", *words, *file, *config])

@@ -264,11 +264,13 @@ def _averaged(item: Item, measured: Measured) -> str:
 def _differences(item: Item, measured: Measured) -> list[str]:
     """What compared rows differ in, besides their steps; nothing if they differ in nothing else."""
     blocks: dict[Any, dict[str, footing.Footing]] = {}
+    trained = set()  # names of the rows whose precision is known
     for row in item.rows:
         baseline = row if row.baseline else row.against
         block = blocks.setdefault(baseline.chains if baseline else row.group, {})
         asked, used = footing.of(measured.config, row.first), measured.trained_precision(row.first)
         block[row.name] = replace(asked, precision=(used,)) if used else asked
+        trained |= {row.name} if used else set()
     differ = {
         "updates between fresh optimisers": lambda each: " + ".join(f"{length:,}" for length in each.lengths),
         "selection": lambda each: ", ".join(SELECTED_BY[select] for select in each.selection),
@@ -282,7 +284,8 @@ def _differences(item: Item, measured: Measured) -> list[str]:
     for what, text in differ.items():
         by_text: dict[str, list[str]] = {}
         for block in blocks.values():
-            texts = {name: text(each) for name, each in block.items()}
+            known = trained if what == "precision" and trained else set(block)
+            texts = {name: text(each) for name, each in block.items() if name in known}
             for name, value in texts.items() if len(set(texts.values())) > 1 else ():
                 by_text.setdefault(value, []).append(name)
         if by_text:
@@ -435,7 +438,7 @@ def _prunable(item: Item, measured: Measured) -> list[str]:
     parts = "; ".join(SCHEMES_SAID[scheme] for scheme in schemes if scheme in SCHEMES_SAID)
     return (
         [
-            f"Percentages are of the prunable weights: {text}; never biases and layer "
+            f"Pruning percentages are of the prunable weights: {text}; never biases and layer "
             f"norms{f'; {parts}' if parts else ''}."
         ]
         if settings
@@ -528,7 +531,8 @@ def _scoring(item: Item, measured: Measured) -> list[str]:
         sentences.append(
             "↑/⇑: better than the baseline with p < 0.05/0.01, ↓/⇓: worse, by paired bootstrap over "
             "sentences (1,000 samples); "
-            f"†/‡: the sign test over sentences agrees, p < 0.05/0.01{by_paper}."
+            f"†/‡: sign test over sentences, same direction, p < 0.05/0.01; alone where the bootstrap is not "
+            f"significant{by_paper}."
         )
     return sentences
 

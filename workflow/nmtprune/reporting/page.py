@@ -38,6 +38,7 @@ from nmtprune.measurements.plateaus import (
     Plateau,
     plateaus,
 )
+from nmtprune.planning.task_sizes import TaskSizes
 from nmtprune.reporting import claims_page, model_page
 from nmtprune.reporting.captions import MADE, READ, SAYS
 from nmtprune.reporting.claims_page import Decided
@@ -196,7 +197,7 @@ def _context(
         "what_was_run": _what_was_run(run, measured),
         "own_paper": own.PAPER,
         "seeds": sorted({chain.seed for chain in run.chains}),
-        "stand_ins": list(_stand_ins(config, rendered)),
+        "stand_ins": list(_stand_ins(config, measured, rendered)),
         "left_out": list(dict.fromkeys(name for item in run.items for name in item.left_out)),
         "versions": _versions(),
         "papers": {item.paper: item.about for item in run.items},
@@ -204,6 +205,7 @@ def _context(
         "rendered": [_Shown(each, links) for each in rendered],
         "shown_files": SHOWN_FILES,
         "claims": decided,
+        "pools": any(len(config.task(task).pooled_tests) > 1 for task in run.tasks),
         "counts": claims_page.counts(decided),
         "plots": {each.claim.key: _interval(each) for each in decided},
         "verdict_of": claims_page.verdict_of,
@@ -240,7 +242,8 @@ class _Shown:
 def _what_was_run(run: Run, measured: Measured) -> str:
     """The run in a sentence: papers, data, recipes, seeds, models, hours."""
     titles = list(dict.fromkeys(item.about["short"] for item in run.items))
-    seeds = len({chain.seed for chain in run.chains})
+    occurring = {chain.seed for chain in run.chains}
+    seeds = len(occurring.intersection(run.config.seeds) or occurring)
     made = sum(measured.scores(chain) is not None for chain in run.scored)
     hours = _hours(run, measured)
     length = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
@@ -271,17 +274,38 @@ def _interval(each: Decided) -> Any:
     return interval(estimate.low, estimate.value, estimate.high, deciding.bound)
 
 
-def _stand_ins(config: Config, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
-    """The papers' data and models, each with its stand-in in the run."""
+def _stand_ins(config: Config, measured: Measured, rendered: list[Rendered]) -> Iterator[tuple[str, str]]:
+    """The papers' data and models, each with its stand-in in the run and the size of it."""
     rows = [
         (each.item.about, row) for each in rendered if each.item.paper != own.PAPER for row in each.item.rows
     ]
-    tasks = {about["tasks"][row.paper_task]: config.task(row.first.task).title for about, row in rows}
-    recipes = {
-        about["recipes"][row.paper_recipe]: config.recipe(row.first.recipe).title for about, row in rows
-    }
-    yield from tasks.items()
-    yield from recipes.items()
+    tasks = {about["tasks"][row.paper_task]: row.first.task for about, row in rows}
+    recipes: dict[str, dict[str, list[Chain]]] = {}
+    for about, row in rows:
+        of_paper = recipes.setdefault(about["recipes"][row.paper_recipe], {})
+        of_paper.setdefault(row.first.recipe, []).append(row.first)
+    for theirs, task in tasks.items():
+        yield theirs, f"{config.task(task).title}{_pairs(config, task)}"
+    for theirs, ours in recipes.items():
+        listed = (f"{config.recipe(name).title}{_parameters(ours[name], measured)}" for name in ours)
+        yield theirs, "; ".join(listed)
+
+
+def _pairs(config: Config, task: str) -> str:
+    """The number of training pairs of a task as `, 29,000 training pairs`; empty if it is not known."""
+    sizes = TaskSizes(config, task)
+    return "" if sizes.assumed else f", {sizes.sentences('train'):,} training pairs"
+
+
+def _parameters(chains: Iterable[Chain], measured: Measured) -> str:
+    """The parameters of the unpruned models that chains begin with; empty if none has been scored.
+
+    Vocabularies differ between tasks, and so do numbers of parameters.
+    """
+    roots = dict.fromkeys(chain.root_chain for chain in chains)
+    counts = {value for root in roots if (value := measured.value(root, "parameters")) is not None}
+    ends = [number("parameters", end) for end in sorted({min(counts), max(counts)})] if counts else []
+    return f", {' to '.join(ends)} parameters" if ends else ""
 
 
 def _versions() -> dict[str, str]:
