@@ -44,6 +44,7 @@ UNITS = {BLEU: " BLEU", NLL: " nats per token"}
 RANGE = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534, 7: 2.704, 8: 2.847, 9: 2.970, 10: 3.078}
 MEDIAN = 1.2533  # standard error of the median of normal draws, over that of the mean
 FP32 = "fp32"
+FAR = 0.1  # scores of two models are far apart if they differ by more than this share of one of them
 
 
 class Evidence:
@@ -94,8 +95,7 @@ class Evidence:
 
     def values(self, row: Row, metric: str, test_set: int | str = 1) -> dict[int, float]:
         """A metric by seed, for the seeds that have been scored."""
-        of_all = {chain.seed: self.measured.value(chain, metric, test_set) for chain in row.chains}
-        values = {seed: value for seed, value in of_all.items() if value is not None}
+        values = self._scored(row, metric, test_set)
         if not values:
             raise Undecidable(self.lacks(row.first, metric, test_set))
         return values
@@ -126,7 +126,7 @@ class Evidence:
             term for ours, theirs in pairs for term in ((1 / len(pairs), ours), (-1 / len(pairs), theirs))
         ]
         ours, theirs = pairs[0]
-        spread = self.spread(self.paper_of(ours), relation(ours.first, theirs.first), metric)
+        spread = self.spread(self.paper_of(ours), self.kind(ours, theirs), metric)
         pool = (spread[0] * shared_trainings(pairs), spread[1]) if spread else None
         return over_replicates(self.by_seed(terms, metric, sets), UNITS[metric], pool)
 
@@ -256,8 +256,8 @@ class Evidence:
     def _spread(self, paper: str, kind: str, metric: str) -> tuple[float, float] | None:
         """The variance between trainings of one kind of difference, and its degrees of freedom.
 
-        The kind is that of `relation`. The variance is pooled over the paper's comparisons, or over those of
-        all papers if the paper's give fewer than FEWEST_FREEDOM. None if no row has two seeds.
+        The variance is pooled over the paper's comparisons of the kind (see `kind`), or over those of all
+        papers if the paper's give fewer than FEWEST_FREEDOM. None if no row has two seeds.
         """
         comparisons = self.compared(metric)
         for chosen in (
@@ -269,11 +269,23 @@ class Evidence:
                 return variance
         return variance
 
+    def kind(self, row: Row, other: Row) -> str:
+        """The kind of a comparison: comparisons of one kind vary equally between trainings.
+
+        The kind is that of `relation`, and whether the BLEU of the two rows is far apart. What is left of a
+        model that lost much of its BLEU by pruning varies several times as much as the loss of a model that
+        lost little.
+        """
+        differences = self._differences(row, other, BLEU)
+        scores = self._scored(other, BLEU)
+        far = len(differences) and abs(differences.mean()) > FAR * max(map(abs, scores.values()))
+        return relation(row.first, other.first) + (", far apart" if far else "")
+
     def _compared(self, metric: str) -> list[tuple[str, str, tuple[Chain, ...], np.ndarray]]:
         """All comparisons of rows with their baselines, and of neighbouring rows that share a baseline.
 
-        Each has the paper, the kind (see `relation`), the models that are compared with, and the differences
-        by seed.
+        Each has the paper, the kind (see `kind`), the models that are compared with, and the differences by
+        seed.
         """
         comparisons: dict[tuple, tuple[str, str, tuple[Chain, ...], np.ndarray]] = {}
         for item in self.items.values():
@@ -281,10 +293,9 @@ class Evidence:
                 beside = before if before and before.against is row.against else None
                 for other in filter(None, (row.against, beside)):
                     if other.chains != row.chains and (row.chains, other.chains) not in comparisons:
-                        kind = relation(row.first, other.first)
                         comparisons[row.chains, other.chains] = (
                             item.paper,
-                            kind,
+                            self.kind(row, other),
                             other.chains,
                             self._differences(row, other, metric),
                         )
@@ -292,12 +303,13 @@ class Evidence:
 
     def _differences(self, row: Row, other: Row, metric: str) -> np.ndarray:
         """One difference for each seed that both rows have, from the score tables."""
-        theirs = {chain.seed: chain for chain in other.chains}
-        pairs = [(chain, theirs[chain.seed]) for chain in row.chains if chain.seed in theirs]
-        values = [[self.measured.value(chain, metric) for chain in pair] for pair in pairs]
-        return np.array(
-            [ours - against for ours, against in values if ours is not None and against is not None]
-        )
+        ours, theirs = (self._scored(each, metric) for each in (row, other))
+        return np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
+
+    def _scored(self, row: Row, metric: str, test_set: int | str = 1) -> dict[int, float]:
+        """A metric by seed, from the score tables; without seeds that have none."""
+        values = {chain.seed: self.measured.value(chain, metric, test_set) for chain in row.chains}
+        return {seed: value for seed, value in values.items() if value is not None}
 
     # --- claims about all cases
 

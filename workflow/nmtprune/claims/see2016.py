@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nmtprune.analysis.importance import spearman
-from nmtprune.claims.evidence import NLL, Evidence, at_ratio, by_ratio, matching, only, relation
+from nmtprune.claims.evidence import NLL, Evidence, at_ratio, by_ratio, matching, only
 from nmtprune.claims.registry import claim
 from nmtprune.claims.verdict import (
     MARGIN,
@@ -316,7 +316,7 @@ def more_pruned_models_have_a_smaller_gap(evidence: Evidence) -> Decision:
     evidence.compare(rows[least], rows[most])
     terms = [(1.0, rows[least]), (-1.0, rows[most])]
     gaps = evidence.by_seed(terms, NLL, ("dev",)) - evidence.by_seed(terms, NLL, ("train",))
-    spread = evidence.spread("see2016", relation(rows[least].first, rows[most].first), "gap")
+    spread = evidence.spread("see2016", evidence.kind(rows[least], rows[most]), "gap")
     narrowing = over_replicates(gaps, " nats per token", spread)
     return every([Requirement(f"gap at {least:g} % minus gap at {most:g} %", narrowing)])
 
