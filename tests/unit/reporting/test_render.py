@@ -677,6 +677,8 @@ def test_stand_ins_have_sizes_where_they_are_known(toy):
 
 def test_rows_that_were_never_trained_are_not_compared_in_precision(toy):
     rows = with_rows(item(toy, "wang2020/table2"), "train", "train/continue", "train/prune-local-50/retrain")
+    *compared, never = rows.rows
+    rows = replace(rows, rows=(*compared, replace(never, label=compared[1].label)))  # rows of a grid
     trained = [row.first for row in rows.rows[:2]]
 
     class Partly(Measured):

@@ -262,15 +262,18 @@ def _averaged(item: Item, measured: Measured) -> str:
 
 
 def _differences(item: Item, measured: Measured) -> list[str]:
-    """What compared rows differ in, besides their steps; nothing if they differ in nothing else."""
-    blocks: dict[Any, dict[str, footing.Footing]] = {}
-    trained = set()  # names of the rows whose precision is known
+    """What compared rows differ in, besides their steps; nothing if they differ in nothing else.
+
+    Precision is compared among rows that have been trained; if none has, it is that of their schedules.
+    """
+    blocks: dict[Any, list[tuple[str, footing.Footing]]] = {}
+    known = any(measured.trained_precision(row.first) for row in item.rows)
     for row in item.rows:
         baseline = row if row.baseline else row.against
-        block = blocks.setdefault(baseline.chains if baseline else row.group, {})
+        block = blocks.setdefault(baseline.chains if baseline else row.group, [])
         asked, used = footing.of(measured.config, row.first), measured.trained_precision(row.first)
-        block[row.name] = replace(asked, precision=(used,)) if used else asked
-        trained |= {row.name} if used else set()
+        precision = (used,) if used else () if known else asked.precision
+        block.append((row.name, replace(asked, precision=precision)))
     differ = {
         "updates between fresh optimisers": lambda each: " + ".join(f"{length:,}" for length in each.lengths),
         "selection": lambda each: ", ".join(SELECTED_BY[select] for select in each.selection),
@@ -284,10 +287,9 @@ def _differences(item: Item, measured: Measured) -> list[str]:
     for what, text in differ.items():
         by_text: dict[str, list[str]] = {}
         for block in blocks.values():
-            known = trained if what == "precision" and trained else set(block)
-            texts = {name: text(each) for name, each in block.items() if name in known}
-            for name, value in texts.items() if len(set(texts.values())) > 1 else ():
-                by_text.setdefault(value, []).append(name)
+            texts = [(name, text(each)) for name, each in block if what != "precision" or each.precision]
+            for name, said in texts if len({said for _, said in texts}) > 1 else ():
+                by_text.setdefault(said, []).append(name)
         if by_text:
             differences.append(
                 f"{what} ({'; '.join(f'{_several(names)}: {value}' for value, names in by_text.items())})"
