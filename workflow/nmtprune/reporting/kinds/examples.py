@@ -33,11 +33,11 @@ def make(item: Item, measured: Measured) -> Made:
             f"{item.key}: example translations are of one task, and its rows stand for {', '.join(tasks)}"
         )
     reads = item.reads | {"hypotheses"}
-    footnotes = [
-        f"Left out: {row.label}; {reason}."
-        for row in item.rows
-        if (reason := measured.missing(row.first, reads))
-    ]
+    left_out: dict[str, list[str]] = {}  # labels by the reason
+    for row in item.rows:
+        if reason := measured.missing(row.first, reads):
+            left_out.setdefault(reason, []).append(row.label)
+    footnotes = [f"Left out: {', '.join(labels)}; {reason}." for reason, labels in left_out.items()]
     shown = examples(item, tasks[0], measured) if tasks else Examples(pd.DataFrame(columns=COLUMNS))
     if shown.lines is None:
         footnotes += [f"The text of task {task} is not there yet." for task in tasks]
