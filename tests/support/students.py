@@ -11,6 +11,8 @@ SYMBOLS = [*SPECIAL_SYMBOLS, *(f"w{number}" for number in range(20))]
 FFN, HEADS, HEAD_DIM, D = 12, 4, 4, 16
 STUDENTS = {
     "6-6": {"decoder_self": "attention"},
+    "swish": {"activation_fn": "swish"},
+    "gelu": {"activation_fn": "gelu"},
     "ssru": {"decoder_self": "ssru", "share_all_embeddings": True},
     "tied": {"decoder_self": "ssru", "tied_decoder_layers": True},
     "tied, pre-norm": {

@@ -84,6 +84,19 @@ def test_the_shipped_settings_are_the_schemas_defaults():
             {"imports": {"mine": {"checkpoint": "x"}}},
             r"config: imports\.mine: the key `dictionaries` is missing",
         ),
+        (
+            {"imports": {"mine": {"marian": "x", "checkpoint": "y"}}},
+            r"config: imports\.mine: an import with `marian` has no `checkpoint`",
+        ),
+        (
+            {"imports": {"mine": {"checkpoint": "x", "dictionaries": "y", "target_code": ">>deu<<"}}},
+            r"config: imports\.mine: `target_code` is of an import with `marian`",
+        ),
+        (
+            {"imports": {"mine": {"marian": "x", "target_code": "deu"}}},
+            r'target_code: "deu" is not of the form',
+        ),
+        ({"imports": {"mine": {"marian": "x", "vocabulary": "trimmed"}}}, r"is not one of whole, trim"),
     ],
 )
 def test_wrong_settings(settings, said):

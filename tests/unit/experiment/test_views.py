@@ -9,6 +9,7 @@ import pytest
 
 from nmtprune.experiment import config, recipe, schedule, schemas, task
 from nmtprune.experiment.architecture import Architecture
+from nmtprune.experiment.imports import Import
 from nmtprune.experiment.preset import Preset
 from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import PhasedRate, Schedule
@@ -20,6 +21,7 @@ VIEWS = [
     *(Schedule, schedule.Optimizer, schedule.PeakRate, schedule.PhasedRate, schedule.Phase),
     *(Recipe, Architecture, recipe.Prunable, recipe.Decoding, recipe.Lasso, recipe.Importance),
     Preset,
+    Import,
     *(Task, task.Sample, task.Cleaning, task.Distilled, task.Probing),
 ]
 MERGED = {Recipe: {"extends", "variants"}, Task: {"extends"}}  # keys that loading has merged into the others

@@ -140,8 +140,8 @@ def checkpoint(args, cfg, model, form="container"):
     return saved
 
 
-def converted(file, binarised, **how):
-    return imports.convert(file, binarised, "src", "tgt", **how)
+def converted(file, binarised, trust=False):
+    return imports.convert(imports.read(file, trust), file, binarised, "src", "tgt")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,6 +154,27 @@ def test_architectures_of_fairseq_are_imported(binarised, tmp_path, kind):
     assert all(
         torch.equal(state[name], tensor) for name, tensor in expected.items() if "_float_tensor" not in name
     )
+
+
+@pytest.mark.parametrize("kind", ["share-all", "iwslt", "lstm"])
+def test_embeddings_of_symbols_that_the_data_do_not_have_are_left_out(binarised, tmp_path, kind):
+    args, cfg, model = built(binarised, kind)
+    torch.save(checkpoint(args, cfg, model), tmp_path / "model.pt")
+    data = tmp_path / "data" / "bin"
+    data.mkdir(parents=True)
+    for language in ("src", "tgt"):
+        lines = (binarised / f"dict.{language}.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+        (data.parent / f"dict.{language}.txt").write_text("".join(lines), encoding="utf-8")
+        (data / f"dict.{language}.txt").write_text("".join(lines[1::2]), encoding="utf-8")
+    if kind == "lstm":
+        with pytest.raises(UserError, match="does not fit its dictionaries"):
+            converted(tmp_path / "model.pt", data)
+        return
+    rows = [*range(4), *range(5, 4 + len(lines), 2)]
+    theirs, ours = model.state_dict(), converted(tmp_path / "model.pt", data)["model"]
+    for name in ("encoder.embed_tokens", "decoder.embed_tokens", "decoder.output_projection"):
+        assert torch.equal(ours[f"{name}.weight"], theirs[f"{name}.weight"][rows])
+    assert torch.equal(ours["encoder.layers.0.fc1.weight"], theirs["encoder.layers.0.fc1.weight"])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -42,6 +42,13 @@ MODELS = {
         "share_embeddings": "none",
     },
     "sliced": {"name": "nmtprune_transformer", "head_dim": 8},
+    "Marian's options": {
+        "name": "nmtprune_transformer",
+        "flags": [
+            *("--positions", "marian", "--activation-fn", "swish"),
+            *("--start-with-padding", "--output-bias", "--no-scale-embedding"),
+        ],
+    },
 }
 
 
@@ -53,16 +60,16 @@ def dictionary():
     return dictionary
 
 
-def build(dictionary, shape=None, **architecture):
+def build(dictionary, shape=None, flags=(), **architecture):
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary, cfg=None)
     stated = Architecture.over(SMALL | architecture)
-    argv = ["data", *arguments.of_architecture(stated), *(["--shape", shape] if shape else [])]
+    argv = ["data", *arguments.of_architecture(stated), *(["--shape", shape] if shape else []), *flags]
     cfg = convert_namespace_to_omegaconf(
         options.parse_args_and_arch(options.get_training_parser(), input_args=argv)
     )
     torch.manual_seed(1)
     model = models.build_model(cfg.model, task)
-    for name, parameter in model.named_parameters():
+    for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
         if name.endswith("bias"):  # zero at first, which hides mistakes
             torch.nn.init.normal_(parameter, std=0.1)
     return model

@@ -5,8 +5,10 @@ import shutil
 import pytest
 import torch
 import yaml
+from support.marian import write as write_marian
 from support.workplace import MICRO, Workplace
 
+from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import chain, paths
 from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
@@ -14,6 +16,7 @@ from nmtprune.foundation.files import read_lines, write_lines
 from nmtprune.planning import checks
 from nmtprune.scoring import quality
 from nmtprune.steps.lengths import check_lengths
+from nmtprune.store.model import read_dictionary
 
 TRAIN = "mine/micro/s1/train"
 
@@ -208,6 +211,65 @@ def test_a_dictionary_of_an_import_is_named(mine):
     (mine / "data-bin" / "dict.en.txt").write_bytes("groß 3\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"dict\.en\.txt is not UTF-8"):
         of_run(mine)
+
+
+def test_a_marian_model_is_checked_before_anything_runs(mine):
+    write_marian(mine / "opus")
+    task(mine, ["mine/micro/s1/import-opus"], {"imports": {"opus": {"marian": "opus"}}})
+    of_run(mine)
+    (mine / "opus" / "source.spm").rename(mine / "kept")
+    with pytest.raises(UserError, match=r"imports\.opus\.marian: there is no opus/source\.spm"):
+        of_run(mine)
+    (mine / "kept").rename(mine / "opus" / "source.spm")
+    (mine / "opus" / "config.json").write_text('{"model_type": "bart"}')
+    with pytest.raises(UserError, match=r"opus/config\.json: model_type `bart`"):
+        of_run(mine)
+
+
+def test_a_marian_model_of_several_languages_is_told_which_one_to_write(mine):
+    write_marian(mine / "opus", more=[">>deu<<", ">>nld<<"])
+    for code, said in (
+        (
+            None,
+            "imports.opus: the model writes several languages; .* `target_code`, such as >>deu<<, >>nld<<",
+        ),
+        (
+            ">>den<<",
+            "imports.opus.target_code: `>>den<<` is not a piece of the model; did you mean `>>deu<<`",
+        ),
+        (">>deu<<", None),
+    ):
+        given = {"marian": "opus"} | ({"target_code": code} if code else {})
+        task(mine, ["mine/micro/s1/import-opus"], {"imports": {"opus": given}})
+        if said is None:
+            of_run(mine)
+        else:
+            with pytest.raises(UserError, match=said):
+                of_run(mine)
+
+
+def test_a_target_code_begins_each_source(mine):
+    write_marian(mine / "opus", more=[">>deu<<"])
+    given = {"type": "given", "name": "opus", "marian": str(mine / "opus"), "target_code": ">>deu<<"}
+    subwords = Subwords.given(given, ("en", "de"), mine / "given")
+    assert subwords.encode("source", "a b").split()[0] == ">>deu<<"
+    assert ">>deu<<" not in subwords.encode("target", "a b")
+    assert ">>deu<<" in read_dictionary(mine / "given" / "dict.en.txt")
+
+
+def test_before_the_first_job_a_marian_models_weights_are_read(mine, monkeypatch):
+    write_marian(mine / "opus")
+    task(mine, ["mine/micro/s1/import-opus"], {"imports": {"opus": {"marian": "opus"}}})
+    monkeypatch.setattr(checks.disk_usage, "check_room", lambda *_: None)
+    with mine.inside():
+        checks.before_jobs(Run(mine.config), Run(mine.config).chains, [], 1, here=True)
+        (mine / "opus" / "target.spm").write_bytes(b"pieces")
+        with pytest.raises(UserError, match=r"opus/target\.spm is not a SentencePiece model"):
+            checks.before_jobs(Run(mine.config), Run(mine.config).chains, [], 1, here=True)
+        shutil.copy(mine / "opus" / "source.spm", mine / "opus" / "target.spm")
+        (mine / "opus" / "model.safetensors").write_bytes(b"weights")
+        with pytest.raises(UserError, match=r"^opus/model\.safetensors is not a whole file of safetensors"):
+            checks.before_jobs(Run(mine.config), Run(mine.config).chains, [], 1, here=True)
 
 
 def test_before_the_first_job_imported_files_are_read(mine, monkeypatch):

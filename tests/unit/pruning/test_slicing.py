@@ -96,7 +96,7 @@ def test_a_sliced_model_computes_what_the_zeroed_one_does(name, data):
     }  # fairseq never fills that
     removed = data.draw(removals(name))
     zeros = zeroed(state, removed)
-    small, shape = sliced(state, removed, HEAD_DIM)
+    small, shape = sliced(state, removed, HEAD_DIM, options.get("activation_fn", "relu"))
     torch.testing.assert_close(logits(options, small, shape), logits(options, zeros), rtol=0, atol=1e-5)
     for sub_layer, goes in removed.items():
         assert shape[sub_layer.side][sub_layer.layer][sub_layer.component] == int((~goes).sum())
@@ -142,8 +142,8 @@ def test_a_sliced_model_slices_again():
 
 
 def test_other_activations_are_refused():
-    with pytest.raises(UserError, match="gelu"):
-        sliced(student("6-6")[1], {}, HEAD_DIM, activation="gelu")
+    with pytest.raises(UserError, match="not with `tanh`"):
+        sliced(student("6-6")[1], {}, HEAD_DIM, activation="tanh")
 
 
 def dying(name, kind, deaths):

@@ -17,6 +17,7 @@ from nmtprune.foundation.errors import UserError
 from nmtprune.runtime import fork_server
 from nmtprune.speed import measurement, protocol, pymarian
 from nmtprune.speed.protocol import Case, Loaded, Run
+from nmtprune.store import model as stored_model
 from nmtprune.translation.ctranslate2 import engine as ctranslate2_engine
 from nmtprune.translation.onnx import engine as onnx_engine
 from nmtprune.translation.opening import module_of
@@ -381,9 +382,9 @@ def test_marian_translates_as_ctranslate2_does_under_marians_conventions(tmp_pat
 
     model = random_model(types=500)
     positions = ctranslate2_engine.sinusoidal_positions
-    monkeypatch.setattr(ctranslate2_engine, "PADDING", -1)
+    monkeypatch.setattr(stored_model, "PADDING", -1)
     spec = ctranslate2_engine.build_spec(model)
-    assert positions(2, 4)[0].tolist() == [0, 0, 1, 1]
+    assert positions(model, 2, 4)[0].tolist() == [0, 0, 1, 1]
     spec.decoder.start_from_zero_embedding = True
     spec.validate()
     spec.optimize()

@@ -9,7 +9,7 @@ from typing import Any
 
 from nmtprune.data.subwords import Subwords
 from nmtprune.experiment import paths
-from nmtprune.experiment.subwords import name_of
+from nmtprune.experiment.subwords import given_files, name_of
 from nmtprune.experiment.task import Task
 from nmtprune.fairseq_bridge.binarise import FAIRSEQ_SPLIT, binarise, unknown
 from nmtprune.foundation.errors import UserError
@@ -68,14 +68,17 @@ def check_unknown(
     for split, shares in unknown.items():
         for language, share in shares.items():
             if given and share > UNKNOWN_OF_GIVEN[kind]:
-                dictionary, model = (
-                    Path(settings["dictionaries"]) / f"dict.{language}.txt",
-                    settings.get("model") or "null",
+                source, target = shares
+                dictionary = given_files(settings, (source, target))[language == target]
+                other = (
+                    "is the text in another language or script?"
+                    if "marian" in settings
+                    else "was the model trained with other subwords than "
+                    f"`subwords: {settings.get('model') or 'null'}`?"
                 )
                 raise UserError(
                     f"import `{settings['name']}`: {share:.0%} of the pieces of `{split}` ({language}) are "
-                    f"unknown to {dictionary}, and at most {UNKNOWN_OF_GIVEN[kind]:.0%} may be; was the "
-                    f"model trained with other subwords than `subwords: {model}`?"
+                    f"unknown to {dictionary}, and at most {UNKNOWN_OF_GIVEN[kind]:.0%} may be; {other}"
                 )
             if not given and share - unknown["train"][language] > UNKNOWN_BEYOND_TRAINING[kind]:
                 raise UserError(

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nmtprune.experiment import paths
+from nmtprune.experiment.imports import TRIM
 from nmtprune.experiment.subwords import (
     EXTENSIONS,
+    MARKS,
     SIDES,
     Side,
     given_files,
@@ -22,7 +24,7 @@ from nmtprune.experiment.subwords import (
     with_defaults,
 )
 from nmtprune.foundation.errors import UserError
-from nmtprune.foundation.files import atomic, read_json, write_json
+from nmtprune.foundation.files import atomic, read_json, write_json, write_lines
 
 _MOST_SENTENCES = 10_000_000  # most sentences for SentencePiece to learn from; it holds them in memory
 _LONGEST = 4192  # most bytes of a sentence for SentencePiece to learn from; longer ones are skipped
@@ -57,7 +59,8 @@ class _SentencePiece:
         return self._processor.encode(line, out_type=str)
 
     def join(self, pieces: str) -> str:
-        return self._processor.decode_pieces(pieces.split(" "))
+        # pieces that the model does not have, as those of a dictionary of both languages, keep their mark
+        return self._processor.decode_pieces(pieces.split(" ")).replace(MARKS["sentencepiece"], " ")
 
 
 class _Bpe:
@@ -152,23 +155,19 @@ class Subwords:
 
         `settings`: `name`; `dictionaries`, a folder with fairseq's dict.<language>.txt; `model`, a
         SentencePiece model (*.model), BPE codes, or None for text that is split at spaces; and `moses`
-        (by default true with BPE). Raises UserError where a file is missing.
+        (by default true with BPE). Or `marian`, a folder, and `target_code`, a piece that each source begins
+        with. `vocabulary`: `trim` for dictionaries of the pieces that the text uses. Raises UserError where a
+        file is missing.
         """
-        model = settings.get("model")
-        kind = kind_of(model)
         files = given_files(settings, languages)
         for file in files:
             if not file.is_file():
                 raise UserError(f"import `{settings['name']}`: there is no file {file}")
-        dictionaries = files[: len(languages)]
         folder.mkdir(parents=True, exist_ok=True)
-        for file in dictionaries:
-            with atomic(folder / file.name) as copy:
-                shutil.copyfile(file, copy)
-        if model:
-            with atomic(folder / f"joint.{EXTENSIONS[kind]}") as copy:
-                shutil.copyfile(model, copy)
-        resolved = {"type": kind, "joint": True, "moses": settings.get("moses", kind == "bpe"), "given": True}
+        take = _take_marian if "marian" in settings else _take_fairseq
+        resolved = {**take(settings, files, languages, folder), "given": True}
+        if settings.get("vocabulary") == TRIM:
+            resolved["trimmed"] = True
         write_json(folder / paths.SUBWORDS, {**resolved, "source": languages[0], "target": languages[1]})
         return cls(folder)
 
@@ -180,9 +179,11 @@ class Subwords:
         if side in self._moses:
             line = self._moses[side].tokenise(line)
         pieces = self._segmenters[side].split(line)
-        return " ".join(
-            reversed(pieces) if side == "source" and self.settings.get("reverse_source") else pieces
-        )
+        if side == "target":
+            return " ".join(pieces)
+        if code := self.settings.get("target_code"):
+            pieces = [code, *pieces]
+        return " ".join(reversed(pieces) if self.settings.get("reverse_source") else pieces)
 
     def decode(self, pieces: str, side: Side = "target") -> str:
         """Pieces separated by spaces as a line of plain, detokenised text."""
@@ -207,6 +208,47 @@ class Subwords:
             if "given" in self.settings
             else None
         )
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether given dictionaries lose the pieces that the text does not use."""
+        return self.settings.get("trimmed", False)
+
+
+def _take_fairseq(
+    settings: Mapping[str, Any], files: Sequence[Path], languages: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Copy the files of a checkpoint of fairseq; return the settings of its subwords."""
+    kind = kind_of(settings.get("model"))
+    for file in files[: len(languages)]:
+        _copy(file, folder / file.name)
+    for model in files[len(languages) :]:
+        _copy(model, folder / f"joint.{EXTENSIONS[kind]}")
+    return {"type": kind, "joint": True, "moses": settings.get("moses", kind == "bpe")}
+
+
+def _take_marian(
+    settings: Mapping[str, Any], files: Sequence[Path], languages: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    """Write the vocabularies of a Marian model as dictionaries, and copy its subwords; return their settings.
+
+    Dictionaries say of no piece how often it occurs in the training data.
+    """
+    from nmtprune.store import marian  # noqa: PLC0415 - PyTorch takes seconds
+
+    theirs = Path(settings["marian"])
+    vocabularies = marian.read_vocabularies(theirs, marian.read_shape(theirs))
+    for language, vocabulary in zip(languages, vocabularies, strict=True):
+        write_lines(folder / f"dict.{language}.txt", [f"{piece} 1" for piece in marian.pieces(vocabulary)])
+    for side, file in zip(SIDES, files[len(languages) :], strict=True):
+        _copy(file, folder / f"{side}.{EXTENSIONS['sentencepiece']}")
+    code = {"target_code": settings["target_code"]} if settings.get("target_code") else {}
+    return {"type": "sentencepiece", "joint": False, "moses": False, **code}
+
+
+def _copy(file: Path, to: Path) -> None:
+    with atomic(to) as copy:
+        shutil.copyfile(file, copy)
 
 
 class _Moses:

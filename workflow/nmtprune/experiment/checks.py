@@ -24,10 +24,9 @@ def check_chain(config: Config, chain: Chain) -> None:
     config.teachers(chain.task)
     if chain.root.kind.imports:
         name = chain.root["name"]
-        given = config.imported(name)
-        for key in ("checkpoint", "dictionaries", "subwords"):
-            if given.get(key) and not os.path.exists(given[key]):
-                raise UserError(f"config: imports.{name}.{key}: there is no {given[key]}")
+        for key, path in config.imported(name).paths.items():
+            if not os.path.exists(path):
+                raise UserError(f"config: imports.{name}.{key}: there is no {path}")
     for ancestor in chain.ancestors():
         slices.of_step(config, ancestor)
         if reason := _misfit(config, ancestor):

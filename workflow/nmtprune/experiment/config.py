@@ -20,6 +20,7 @@ from nmtprune.experiment import names, paths, schemas
 from nmtprune.experiment import recipe as recipes
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.checks import check_chain
+from nmtprune.experiment.imports import Import
 from nmtprune.experiment.library import WORKFLOW, Library
 from nmtprune.experiment.preset import Preset
 from nmtprune.experiment.reading import merge, read_settings
@@ -182,7 +183,8 @@ class Config:
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: those of its recipe, or those of the imported checkpoint."""
         if chain.root.kind.imports:
-            return {"type": "given", "name": chain.root["name"], **self._given(chain.root["name"])}
+            name = chain.root["name"]
+            return {"type": "given", "name": name, **self.imported(name).segmentation}
         return dict(self.recipe(chain.recipe).subwords)
 
     def data_folder(self, chain: Chain) -> Path:
@@ -191,7 +193,10 @@ class Config:
 
     def subwords_named(self, name: str) -> dict[str, Any]:
         """Subword settings by the name of their folder; raises UserError if no recipe or import has them."""
-        given = ({"type": "given", "name": key, **self._given(key)} for key in self.settings["imports"])
+        given = (
+            {"type": "given", "name": key, **self.imported(key).segmentation}
+            for key in self.settings["imports"]
+        )
         # the run's own recipes come first, so that others are rarely read
         loaded = self.library.read_so_far("recipes")
         of_recipes = (
@@ -205,19 +210,15 @@ class Config:
             known.add(name_of(settings))
         raise UserError(f"no recipe has subwords `{name}`; {suggest(name, known)}")
 
-    def _given(self, name: str) -> dict[str, Any]:
-        given = self.imported(name)
-        return {"dictionaries": given["dictionaries"], "model": given.get("subwords")}
-
-    def imported(self, name: str) -> dict[str, Any]:
-        """The settings of an imported checkpoint; raises UserError for an unknown name."""
+    def imported(self, name: str) -> Import:
+        """The settings of an imported model; raises UserError for an unknown name."""
         imports = self.settings["imports"]
         if name not in imports:
             raise UserError(
                 f"step `import-{name}`: there is no `{name}` under `imports` in the configuration; "
                 f"{suggest(name, imports)}"
             )
-        return imports[name]
+        return Import.over(imports[name])
 
     def translates_on_gpu(self, recipe: str) -> bool:
         """Whether a recipe's models translate on a GPU, if there is one.

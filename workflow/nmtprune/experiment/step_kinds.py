@@ -301,7 +301,7 @@ def _shrinking(config: Config, chain: Chain) -> dict[str, Any]:
 
 
 def _checkpoint(config: Config, chain: Chain) -> dict[str, Path]:
-    return {"checkpoint": Path(config.imported(chain.last["name"])["checkpoint"])}
+    return config.imported(chain.last["name"]).own_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,7 +397,7 @@ STEP_KINDS = {
         StepKind(
             name="import",
             usage="import-<name>",
-            about="begins with a trained fairseq checkpoint of this name in `imports` (config.yaml)",
+            about="begins with a trained model of this name in `imports` (config.yaml)",
             read_arguments=_name,
             module="import_checkpoint",
             rule="import_checkpoint",

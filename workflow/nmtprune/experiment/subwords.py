@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nmtprune.experiment import schemas
+from nmtprune.experiment.imports import MARIAN_PIECES, vocabularies_of_marian
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
 EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
-_MARKS = {
+MARKS = {
     "sentencepiece": "\u2581",
     "bpe": "@@",
 }  # at the beginning of a word; after a piece that is continued
@@ -52,8 +53,8 @@ def marked_as(dictionary: Sequence[str]) -> str | None:
     """The kind of subwords whose marks the pieces of a dictionary have; None if they have no marks."""
     pieces = [line.rsplit(" ", 1)[0] for line in dictionary]
     marked = {
-        "sentencepiece": sum(piece.startswith(_MARKS["sentencepiece"]) for piece in pieces),
-        "bpe": sum(piece.endswith(_MARKS["bpe"]) for piece in pieces),
+        "sentencepiece": sum(piece.startswith(MARKS["sentencepiece"]) for piece in pieces),
+        "bpe": sum(piece.endswith(MARKS["bpe"]) for piece in pieces),
     }
     return next((kind for kind, count in marked.items() if count > _MARKED * len(pieces)), None)
 
@@ -70,7 +71,10 @@ def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_files(settings: Mapping[str, Any], languages: tuple[str, str]) -> list[Path]:
-    """The dictionaries of source and target that came with a model, then its subword model if it has one."""
+    """The dictionaries of source and target that came with a model, then its subword models."""
+    if "marian" in settings:
+        folder = Path(settings["marian"])
+        return [*vocabularies_of_marian(folder), *(folder / name for name in MARIAN_PIECES)]
     dictionaries = [Path(settings["dictionaries"]) / f"dict.{language}.txt" for language in languages]
     return [*dictionaries, *([Path(settings["model"])] if settings.get("model") else [])]
 

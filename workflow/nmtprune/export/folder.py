@@ -136,7 +136,8 @@ def _subwords(data: Path, folder: Path) -> dict[str, Any]:
     for file in {*files} if given.settings["type"] != "words" else ():
         shutil.copyfile(data / file, folder / file)
     settings = {name: given.settings.get(name, False) for name in ("type", "moses", "reverse_source")}
-    return {**settings, "languages": given.languages, "files": files}
+    code = {"target_code": given.settings["target_code"]} if "target_code" in given.settings else {}
+    return {**settings, **code, "languages": given.languages, "files": files}
 
 
 def _requirements(engine: str, subwords: dict[str, Any]) -> list[str]:

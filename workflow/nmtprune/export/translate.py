@@ -33,7 +33,8 @@ Pieces = list[str]
 class Subwords:
     """From text to pieces and back.
 
-    `settings`: `type`, `moses`, `reverse_source`, and `languages` and `files` of source and target.
+    `settings`: `type`, `moses`, `reverse_source`, `languages` and `files` of source and target, and
+    `target_code`, a piece that each source begins with.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -41,6 +42,7 @@ class Subwords:
             settings["type"], *(folder / file for file in settings["files"])
         )
         self._step = -1 if settings.get("reverse_source") else 1
+        self._code = [settings["target_code"]] if "target_code" in settings else []
         if settings["moses"]:
             from sacremoses import MosesDetokenizer, MosesTokenizer
 
@@ -57,7 +59,8 @@ class Subwords:
     def encode(self, line: str) -> Pieces:
         """The pieces of a source line; a piece that spells a special symbol becomes `<unk>`."""
         return [
-            "<unk>" if piece in SPECIAL_SYMBOLS else piece for piece in " ".join(self._split(line)).split()
+            "<unk>" if piece in SPECIAL_SYMBOLS else piece
+            for piece in [*self._code, *" ".join(self._split(line)).split()]
         ][:: self._step]
 
     def decode(self, pieces: Pieces) -> str:
@@ -76,7 +79,11 @@ def _segmentation(
             SentencePieceProcessor(model_file=str(source)),
             SentencePieceProcessor(model_file=str(target)),
         )
-        return lambda line: splits.encode(line, out_type=str), joins.decode_pieces
+        # pieces that the model does not have, as those of a dictionary of both languages, keep their mark
+        return (
+            lambda line: splits.encode(line, out_type=str),
+            lambda pieces: joins.decode_pieces(pieces).replace("\u2581", " "),
+        )
     if kind == "bpe":
         from subword_nmt.apply_bpe import BPE
 

@@ -41,6 +41,9 @@ class Subwords(Protocol):
     @property
     def given_dictionaries(self) -> list[Path] | None: ...
 
+    @property
+    def trimmed(self) -> bool: ...
+
     def encode(self, side: Side, line: str) -> str:
         """A line of plain text as pieces separated by spaces."""
         ...
@@ -51,7 +54,8 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
 
     The sizes are numbers of types by language. A dictionary holds the pieces of the training text, the
     most frequent first. It is not padded to a multiple of 8, so that parameter counts match the
-    arithmetic. Dictionaries that came with a model are copied unchanged.
+    arithmetic. Dictionaries that came with a model are copied unchanged, or without the pieces that no split
+    has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prefix = f"{'-'.join(subwords.languages)}"
@@ -61,7 +65,7 @@ def binarise(text_folder: Path, splits: Sequence[str], subwords: Subwords, folde
         tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as target,
     ):
         encoded: dict[Side, IO[str]] = {"source": source, "target": target}
-        dictionaries = _dictionaries(text_folder, subwords, encoded)
+        dictionaries = _dictionaries(text_folder, splits, subwords, encoded)
         for side, language, dictionary in zip(SIDES, subwords.languages, dictionaries, strict=True):
             _save(dictionary, folder / f"dict.{language}.txt")
             for split in splits:
@@ -119,7 +123,9 @@ def _rewound(file: IO[str]) -> Iterator[str]:
     return (line.rstrip("\n") for line in file)
 
 
-def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[str]]) -> list[Dictionary]:
+def _dictionaries(
+    text_folder: Path, splits: Sequence[str], subwords: Subwords, encoded: dict[Side, IO[str]]
+) -> list[Dictionary]:
     """The dictionaries of source and target; writes the encoded training text to `encoded` on the way."""
     counts: dict[Side, Counter[str]] = {}
     for side, language in zip(SIDES, subwords.languages, strict=True):
@@ -128,7 +134,17 @@ def _dictionaries(text_folder: Path, subwords: Subwords, encoded: dict[Side, IO[
             counts[side].update(pieces.split(" "))
             encoded[side].write(pieces + "\n")
     if subwords.given_dictionaries:
-        return [_load(file) for file in subwords.given_dictionaries]
+        given = [_load(file) for file in subwords.given_dictionaries]
+        if not subwords.trimmed:
+            return given
+        for side, language in zip(SIDES, subwords.languages, strict=True):
+            for split in set(splits) - {"train"}:
+                for pieces in _encode(text_folder / f"{split}.{language}", side, subwords):
+                    counts[side].update(pieces.split(" "))
+        used = [counts[side] for side in SIDES]
+        if given[0] == given[1]:
+            used = [used[0] + used[1]] * 2
+        return [_trimmed(*each) for each in zip(given, used, strict=True)]
     if subwords.joint_dictionary:
         return [_dictionary(counts["source"] + counts["target"], subwords.most_types)] * 2
     return [_dictionary(counts[side], subwords.most_types) for side in SIDES]
@@ -162,6 +178,15 @@ def _dictionary(counts: Counter[str], most_types: int | None) -> Dictionary:
             dictionary.add_symbol(piece, count)
     dictionary.finalize(nwords=most_types + dictionary.nspecial if most_types else -1, padding_factor=1)
     return dictionary
+
+
+def _trimmed(dictionary: Dictionary, used: Counter[str]) -> Dictionary:
+    """The pieces of a dictionary that are used, in its order."""
+    left = Dictionary()
+    for symbol, count in list(zip(dictionary.symbols, dictionary.count, strict=True))[dictionary.nspecial :]:
+        if used[symbol] and symbol not in left.indices:
+            left.add_symbol(symbol, count)
+    return left
 
 
 def _write(lines: Iterator[str], dictionary: Dictionary, prefix: Path) -> None:

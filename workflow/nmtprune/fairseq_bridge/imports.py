@@ -1,4 +1,4 @@
-"""Import checkpoints that stock fairseq wrote elsewhere."""
+"""Import models from elsewhere: checkpoints that stock fairseq wrote, and Marian models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from typing import Any
 
 import nmtprune.fairseq_bridge.shim  # noqa: F401  (before fairseq)
 
+import torch
 from fairseq import checkpoint_utils, tasks
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
 from omegaconf import OmegaConf, open_dict
+from torch import Tensor
 
-from nmtprune.fairseq_bridge import checkpoint_classes, session
+from nmtprune.experiment.imports import Import
+from nmtprune.fairseq_bridge import checkpoint_classes, marian, session
 from nmtprune.foundation.errors import UserError
 from nmtprune.store import checkpoints
+from nmtprune.store.model import read_dictionary
 
+# Parameters with a row for each symbol of the source's or the target's dictionary.
+SOURCE_ROWS = (marian.SOURCE,)
+TARGET_ROWS = (marian.TARGET, marian.OUTPUT, marian.BIAS)
 # Options that name files with first weights, which need not exist any more.
 OF_ITS_FIRST_WEIGHTS = {"encoder_embed_path", "decoder_embed_path"}
 
@@ -42,12 +49,19 @@ def read(file: Path, trust: bool) -> dict[str, Any]:
     return saved
 
 
-def convert(file: Path, binarised: Path, source: str, target: str, trust: bool = False) -> dict[str, Any]:
-    """A checkpoint of ours with the weights of `file`.
+def read_import(given: Import) -> dict[str, Any]:
+    """The checkpoint or Marian model that an import names, as a checkpoint of fairseq; see `read`."""
+    if given.marian is not None:
+        return marian.read(Path(given.marian))
+    return read(given.weights, given.trust)
 
-    Raises UserError if `file` is not a checkpoint of fairseq, or does not fit the data in `binarised`.
+
+def convert(saved: dict[str, Any], file: Path, binarised: Path, source: str, target: str) -> dict[str, Any]:
+    """A checkpoint of ours with the weights of `saved`, which was read from `file`.
+
+    If the data in `binarised` has only some of the symbols of the model's own dictionaries, which lie beside
+    it, so has the checkpoint. Raises UserError if the model does not fit the data.
     """
-    saved = read(file, trust)
     cfg = saved["cfg"]
     with open_dict(cfg):
         cfg.task.data = str(binarised)
@@ -62,8 +76,9 @@ def convert(file: Path, binarised: Path, source: str, target: str, trust: bool =
         raise UserError(
             f"{file}: fairseq cannot build its model: {' '.join(str(error).split())[:300]}"
         ) from None
+    weights = _trimmed(saved["model"], binarised, source, target)
     try:
-        model.load_state_dict(saved["model"], strict=True, model_cfg=cfg.model)
+        model.load_state_dict(weights, strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
         raise UserError(
             f"{file} does not fit its dictionaries or its own configuration: "
@@ -71,3 +86,16 @@ def convert(file: Path, binarised: Path, source: str, target: str, trust: bool =
         ) from None
     history = saved.get("optimizer_history") or [{}]
     return session.checkpoint(cfg, model.state_dict(), history[-1].get("num_updates", 0))
+
+
+def _trimmed(weights: dict[str, Tensor], binarised: Path, source: str, target: str) -> dict[str, Tensor]:
+    """The weights with those rows of embeddings that are in the dictionaries of the data."""
+    made = dict(weights)
+    for language, names in ((source, SOURCE_ROWS), (target, TARGET_ROWS)):
+        whole, left = (folder / f"dict.{language}.txt" for folder in (binarised.parent, binarised))
+        if not whole.is_file() or whole.read_bytes() == left.read_bytes():
+            continue
+        numbers = {symbol: number for number, symbol in enumerate(read_dictionary(whole))}
+        kept = torch.tensor([numbers[symbol] for symbol in read_dictionary(left)])
+        made |= {name: weights[name][kept] for name in names if name in weights}
+    return made

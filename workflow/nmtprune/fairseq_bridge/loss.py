@@ -104,16 +104,21 @@ class _LabelSmoothedCrossEntropy(torch.autograd.Function):
 class _ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        smoothing_and_padding: tuple[float, int],
     ) -> tuple[Tensor, Tensor]:
         needs_gradient = any(ctx.needs_input_grad)
         feature_gradient, weight_gradient = torch.empty_like(features), torch.zeros_like(weight)
         loss, nll = weight.new_zeros(2)
         for rows in _chunks(len(features), ROWS * max(1, _PROJECTED // len(weight) // ROWS)):
-            logits = functional.linear(features[rows], weight)
+            logits = functional.linear(features[rows], weight, bias)
             for chunk in _chunks(len(logits), _rows(logits)):
                 work = logits[chunk].to(weight.dtype)
-                chunk_loss, chunk_nll = _to_gradient(work, target[rows][chunk], smoothing, padding)
+                chunk_loss, chunk_nll = _to_gradient(work, target[rows][chunk], *smoothing_and_padding)
                 loss, nll = loss + chunk_loss, nll + chunk_nll
                 if work.dtype != logits.dtype:
                     logits[chunk] = work
@@ -151,15 +156,20 @@ def label_smoothed_cross_entropy(
 
 
 def projected_cross_entropy(
-    features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding: int
+    features: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    smoothing: float,
+    padding: int,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`label_smoothed_cross_entropy` of the logits `features` @ `weight`.T, on a CPU.
+    """`label_smoothed_cross_entropy` of the logits `features` @ `weight`.T + `bias`, on a CPU.
 
-    `features`: [rows, d]; `weight`: [types, d]. Under autocast, products are in its precision, and
-    everything else is in single precision, including the gradient of the weight. The backward pass can
-    run only once.
+    `features`: [rows, d]; `weight`: [types, d]; `bias`: [types], which gets no gradient, or None. Under
+    autocast, products are in its precision, and everything else is in single precision, including the
+    gradient of the weight. The backward pass can run only once.
     """
-    return _ProjectedCrossEntropy.apply(features, weight, target, smoothing, padding)
+    return _ProjectedCrossEntropy.apply(features, weight, bias, target, (smoothing, padding))
 
 
 @dataclass
@@ -205,9 +215,14 @@ class InPlaceCrossEntropy(LabelSmoothedCrossEntropyCriterion):
             model, given["src_tokens"], given["prev_output_tokens"], sample["target"]
         )
         features, packing = packed.features(model, source, target_input)
-        weight = model.decoder.output_projection.weight
+        projection = model.decoder.output_projection
         loss, nll = projected_cross_entropy(
-            features, weight, packing.pack(target.flatten(), self.padding_idx), self.eps, self.padding_idx
+            features,
+            projection.weight,
+            packing.pack(target.flatten(), self.padding_idx),
+            self.eps,
+            self.padding_idx,
+            projection.bias,
         )
         sample_size = len(target) if self.sentence_avg else sample["ntokens"]
         counts = {"ntokens": sample["ntokens"], "nsentences": len(target), "sample_size": sample_size}

@@ -65,7 +65,11 @@ def supports(model: Any) -> bool:
     plain = all(extra is None or extra is False or extra == 0 for extra in extras)
     projection = model.decoder.output_projection
     own_layers = all(isinstance(layer, _LAYERS) for layer in layers)
-    return plain and own_layers and isinstance(projection, nn.Linear) and projection.bias is None
+    return plain and own_layers and isinstance(projection, nn.Linear) and not _is_trained(projection.bias)
+
+
+def _is_trained(bias: Tensor | None) -> bool:
+    return bias is not None and bias.requires_grad
 
 
 def features(model: Any, source: Tensor, target_input: Tensor) -> tuple[Tensor, Packing]:

@@ -29,10 +29,12 @@ from fairseq.models.transformer import (
 )
 from fairseq.modules import FairseqDropout, LayerNorm
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nmtprune.experiment.shapes import Shape
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.known import known
+from nmtprune.store.model import MARIAN, sinusoids
 
 Incremental = dict[str, dict[str, Tensor | None]]
 
@@ -82,7 +84,7 @@ class StudentConfig(FairseqDataclass):
         default=False, metadata={"help": "tie target embedding and output projection"}
     )
     share_all_embeddings: bool = field(default=False, metadata={"help": "tie the source embedding as well"})
-    activation_fn: ChoiceEnum(utils.get_available_activation_fns()) = field(  # pyright: ignore[reportInvalidTypeForm]
+    activation_fn: ChoiceEnum([*utils.get_available_activation_fns(), "swish"]) = field(  # pyright: ignore[reportInvalidTypeForm]
         default="relu", metadata={"help": "activation of the feed-forward layers"}
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout of sub-layer outputs and embeddings"})
@@ -99,6 +101,19 @@ class StudentConfig(FairseqDataclass):
     )
     max_target_positions: int = field(
         default=1024, metadata={"help": "longest target in pieces, end of sentence included"}
+    )
+    positions: ChoiceEnum(["fairseq", MARIAN]) = field(  # pyright: ignore[reportInvalidTypeForm]
+        default="fairseq", metadata={"help": "whose sinusoidal position embeddings"}
+    )
+    no_scale_embedding: bool = field(
+        default=False, metadata={"help": "embeddings are not multiplied by the root of the width"}
+    )
+    start_with_padding: bool = field(
+        default=False,
+        metadata={"help": "the decoder starts with the embedding of padding in place of the end of sentence"},
+    )
+    output_bias: bool = field(
+        default=False, metadata={"help": "the output projection has a bias, which is not trained"}
     )
 
 
@@ -186,6 +201,10 @@ class Encoder(TransformerEncoderBase):
     def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Embedding) -> None:
         self._shapes = iter(cfg.shape["encoder"])  # the base class builds one layer after the other
         super().__init__(cfg, dictionary, embed_tokens)
+        if str(cfg.positions) == MARIAN:
+            self.embed_positions = Positions(
+                cfg.max_source_positions, cfg.encoder.embed_dim, dictionary.pad()
+            )
 
     def build_encoder_layer(self, cfg: Any) -> nn.Module:
         """Build the next layer from the bottom up."""
@@ -201,10 +220,50 @@ class Decoder(TransformerDecoderBase):
         if cfg.tied_decoder_layers:
             for layer in self.layers[1:]:
                 _tie(layer, self.layers[0])
+        if str(cfg.positions) == MARIAN:
+            self.embed_positions = Positions(cfg.max_target_positions, self.embed_dim, dictionary.pad())
+        if cfg.start_with_padding:
+            self.embed_tokens = EmbeddingsThatStartWithPadding(embed_tokens, dictionary.eos())
+        if cfg.output_bias:
+            del self.output_projection.bias
+            self.output_projection.register_buffer("bias", torch.zeros(len(dictionary)))
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
         """Build the next layer from the bottom up."""
         return DecoderLayer(cfg, cfg.decoder.normalize_before, next(self._shapes))
+
+
+class Positions(nn.Module):
+    """The sinusoidal position embeddings of Marian, numbered from 0 at the first token of a sentence."""
+
+    table: Tensor
+
+    def __init__(self, max_positions: int, width: int, padding: int) -> None:
+        super().__init__()
+        self.max_positions, self.padding = max_positions, padding
+        first, frequencies = sinusoids({"positions": MARIAN}, width)
+        angles = torch.arange(first, first + max_positions)[:, None] * frequencies
+        self.register_buffer("table", torch.cat([angles.sin(), angles.cos()], dim=1), persistent=False)
+
+    def forward(self, types: Tensor, **_: Any) -> Tensor:
+        """The embeddings [sentences, length, d] of the positions of `types` [sentences, length]."""
+        return self.table[(types.ne(self.padding).cumsum(1) - 1).clamp_(0, self.max_positions - 1)]
+
+
+class EmbeddingsThatStartWithPadding(nn.Embedding):
+    """Target embeddings in which the end of sentence, which starts a target, has the row of padding.
+
+    The weight is that of `embeddings`.
+    """
+
+    def __init__(self, embeddings: nn.Embedding, start: int) -> None:
+        types, width = embeddings.weight.shape
+        super().__init__(types, width, embeddings.padding_idx, _weight=embeddings.weight)
+        self.weight, self.start = embeddings.weight, start
+
+    def forward(self, types: Tensor) -> Tensor:
+        """The embeddings [..., d] of `types` [...]."""
+        return super().forward(types.masked_fill(types == self.start, known(self.padding_idx)))
 
 
 class Layer(nn.Module):
@@ -221,7 +280,7 @@ class Layer(nn.Module):
         self.activation_dropout_module = FairseqDropout(
             cfg.activation_dropout, module_name=type(self).__name__
         )
-        self.activation_fn = utils.get_activation_fn(activation=str(cfg.activation_fn))
+        self.activation_fn = _activation(str(cfg.activation_fn))
         self.sub_layer_drop = cfg.sub_layer_drop
 
     def add_feed_forward(self, width: int, ffn: int | None) -> None:
@@ -255,6 +314,11 @@ class Layer(nn.Module):
         if self.normalize_before:
             return x + self.dropout_module(sub_layer(norm(x)))
         return norm(x + self.dropout_module(sub_layer(x)))
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    # fairseq gives the class of a module for swish
+    return functional.silu if name == "swish" else utils.get_activation_fn(activation=name)
 
 
 def left_out(sub_layer_drop: float) -> bool:

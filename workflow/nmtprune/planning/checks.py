@@ -21,15 +21,18 @@ from nmtprune.data.subwords import segmenter
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.imports import MARIAN_PIECES, Import
 from nmtprune.experiment.run import Run
 from nmtprune.experiment.subwords import kind_of, marked_as
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.files import read_lines
+from nmtprune.foundation.known import known
 from nmtprune.planning import disk_usage, freeing
 from nmtprune.planning.jobs import Jobs
 from nmtprune.runtime import devices
 from nmtprune.scoring import comet
 
+MOST_CODES = 8  # most codes of target languages that a message lists
 LIBRARIES = {
     "tensorboard": "tensorboard",
     "mtdata": "mtdata",
@@ -144,11 +147,14 @@ def _metrics(config: Config, tasks: Iterable[str]) -> None:
 
 
 def _given(config: Config, name: str, task: str) -> None:
-    """Raises UserError if dictionaries of an imported checkpoint are missing, or do not fit its subwords."""
+    """Raises UserError if dictionaries of an imported model are missing, or do not fit its subwords."""
     given = config.imported(name)
-    kind = kind_of(given.get("subwords"))
+    if given.marian is not None:
+        _marian(given, f"config: imports.{name}")
+        return
+    kind = kind_of(given.subwords)
     for language in config.task(task).languages:
-        file = Path(given["dictionaries"]) / f"dict.{language}.txt"
+        file = Path(known(given.dictionaries)) / f"dict.{language}.txt"
         if not file.is_file():
             raise UserError(
                 f"config: imports.{name}.dictionaries: there is no {file}, the dictionary of `{language}`"
@@ -166,9 +172,31 @@ def _given(config: Config, name: str, task: str) -> None:
             }[wanted]
             raise UserError(
                 f"config: imports.{name}.subwords: {file} holds pieces of {wanted}, and "
-                f"{given.get('subwords') or 'null'} gives {kind}; "
+                f"{given.subwords or 'null'} gives {kind}; "
                 f"name {needs} that the model was trained with"
             )
+
+
+def _marian(given: Import, where: str) -> None:
+    """Raises UserError if a Marian model lacks a file, or its settings and vocabularies do not fit."""
+    from nmtprune.store import marian  # noqa: PLC0415 - PyTorch takes seconds
+
+    folder = Path(known(given.marian))
+    if missing := next((name for name in MARIAN_PIECES if not (folder / name).is_file()), None):
+        raise UserError(f"{where}.marian: there is no {folder / missing}")
+    source, _ = marian.read_vocabularies(folder, marian.read_shape(folder))
+    valid = marian.codes(source)
+    if given.target_code in valid or (given.target_code is None and not valid):
+        return
+    if given.target_code is None:
+        raise UserError(
+            f"{where}: the model writes several languages; say which by `target_code`, such as "
+            f"{', '.join(valid[:MOST_CODES])}"
+        )
+    raise UserError(
+        f"{where}.target_code: `{given.target_code}` is not a piece of the model; "
+        f"{suggest(given.target_code, valid)}"
+    )
 
 
 def before_jobs(run: Run, chains: Iterable[Chain], makes: Iterable[Path], at_once: int, here: bool) -> None:
@@ -207,9 +235,12 @@ def _imports(config: Config, chains: Sequence[Chain]) -> None:
         from nmtprune.store import checkpoints  # noqa: PLC0415 - PyTorch takes seconds
 
         given = config.imported(name)
-        if given.get("subwords"):
-            segmenter(kind_of(given["subwords"]), Path(given["subwords"]))
-        cfg = imports.read(Path(given["checkpoint"]), given.get("trust", False))["cfg"]
+        if given.subwords:
+            segmenter(kind_of(given.subwords), Path(given.subwords))
+        if given.marian:
+            for file in MARIAN_PIECES:
+                segmenter("sentencepiece", Path(given.marian) / file)
+        cfg = imports.read_import(given)["cfg"]
         transformers[name] = checkpoints.is_transformer(checkpoints.options_by_name(cfg.model))
     for chain in chains:
         step = next((step for step in chain.steps if step.kind.of_transformers), None)

@@ -181,7 +181,7 @@ class Sizes:
         A sliced model takes less.
         """
         if chain.root.kind.imports:
-            return Path(self.config.imported(chain.root["name"])["checkpoint"]).stat().st_size
+            return self.config.imported(chain.root["name"]).weights.stat().st_size
         recipe = self.config.recipe(chain.recipe)
         size = recipe.subwords["size"]
         if not size:

@@ -6,10 +6,12 @@ The method of Behnke & Heafield 2021, sections 3 and 4.2.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nmtprune.experiment.shapes import Shape
 from nmtprune.foundation.errors import UserError
@@ -18,6 +20,14 @@ from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, su
 # True for every feed-forward unit or head that is removed; the first of tied sub-layers stands for all.
 Removed = dict[SubLayer, Tensor]
 Weights = Mapping[str, Tensor]
+_TANH_GELU = partial(functional.gelu, approximate="tanh")
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # by fairseq's names
+    "relu": torch.relu,
+    "gelu": functional.gelu,
+    "gelu_accurate": _TANH_GELU,
+    "gelu_fast": _TANH_GELU,
+    "swish": functional.silu,
+}
 
 
 @torch.no_grad()
@@ -69,14 +79,14 @@ def sliced(
     """The smaller dense model and its shape; it computes the same function as `zeroed`.
 
     The constant contribution of a removed unit is added to the next bias: fc2.bias += W2[:, i]
-    relu(b1_i), out_proj.bias += O_h b_v,h. A sub-layer with nothing left keeps only that bias. All other
-    tensors are those of `weights`, and tied tensors stay tied. Raises UserError for an `activation` other
-    than relu.
+    activation(b1_i), out_proj.bias += O_h b_v,h. A sub-layer with nothing left keeps only that bias. All
+    other tensors are those of `weights`, and tied tensors stay tied. Raises UserError for an unknown
+    `activation`.
     """
-    if activation != "relu":
+    if activation not in _ACTIVATIONS:
         raise UserError(
-            "activation_fn: slicing folds the constants of feed-forward networks with relu, not with "
-            f"`{activation}`."
+            f"activation_fn: slicing folds the constants of feed-forward networks with "
+            f"{', '.join(_ACTIVATIONS)}, not with `{activation}`."
         )
     made = dict(weights)
     for sub_layer, tied, lost in _affected(weights, removed):
@@ -86,7 +96,7 @@ def sliced(
                 f"{matrix}.{part}": weights[f"{sub_layer.prefix}{matrix}.{part}"][~lost]
                 for part in ("weight", "bias")
             }
-        outgoing, constants = _outgoing(weights, sub_layer)
+        outgoing, constants = _outgoing(weights, sub_layer, _ACTIVATIONS[activation])
         weight, bias = (weights[f"{sub_layer.prefix}{outgoing}.{part}"] for part in ("weight", "bias"))
         folded = weight[:, lost].double() @ constants[lost].double()
         tensors |= {
@@ -181,13 +191,15 @@ def _incoming(sub_layer: SubLayer) -> list[str]:
     return [matrix for matrix, axis in sub_layer.matrices.items() if axis == 0]
 
 
-def _outgoing(weights: Weights, sub_layer: SubLayer) -> tuple[str, Tensor]:
+def _outgoing(
+    weights: Weights, sub_layer: SubLayer, activation: Callable[[Tensor], Tensor]
+) -> tuple[str, Tensor]:
     """The matrix that reads the hidden units, and the units' values where incoming weights are zero.
 
     The values are [connections].
     """
     if sub_layer.component == "ffn":
-        return "fc2", weights[f"{sub_layer.prefix}fc1.bias"].relu()
+        return "fc2", activation(weights[f"{sub_layer.prefix}fc1.bias"])
     return "out_proj", weights[f"{sub_layer.prefix}v_proj.bias"]
 
 

@@ -1,4 +1,4 @@
-"""`import-<name>`: a fairseq checkpoint from elsewhere as the root of chains."""
+"""`import-<name>`: a model from elsewhere as the root of chains."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ from nmtprune.store.state import outputs_of
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
     """Leave model.pt: the imported weights, tied again where they were tied.
 
-    The optimiser's state and fairseq's duplicate parameters are left out. Raises UserError if the file is no
-    fairseq checkpoint, or if its dictionaries do not fit it.
+    The optimiser's state and fairseq's duplicate parameters are left out. Raises UserError if the file is
+    neither a checkpoint of fairseq nor a Marian model, or if its dictionaries do not fit it.
     """
     given = config.imported(chain.root["name"])
     task = config.task(chain.task)
     binarised = paths.binarised(config.data_folder(chain))
-    checkpoint = imports.convert(
-        Path(given["checkpoint"]), binarised, *task.languages, given.get("trust", False)
-    )
+    checkpoint = imports.convert(imports.read_import(given), given.weights, binarised, *task.languages)
     check_lengths(config, chain, positions(checkpoints.options_by_name(checkpoint["cfg"]["model"])))
     checkpoints.save(checkpoint, outputs_of(state) / paths.MODEL)
     return {
         "updates": checkpoint["optimizer_history"][-1]["num_updates"],
-        "imported_from": given["checkpoint"],
+        "imported_from": str(given.weights),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from nmtprune.store.fast_path import without_fast_path
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 PADDING = SPECIAL_SYMBOLS.index("<pad>")
 END, UNKNOWN = "</s>", "<unk>"
+MARIAN = "marian"  # positions in the options of a model that came from Marian
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,23 @@ class Model:
     def max_target_length(self) -> int:
         """The most pieces that a target may have, end of sentence excluded, by the model's positions."""
         return positions(self.options)[1] - 1
+
+    @property
+    def start(self) -> str:
+        """The symbol that the decoder reads before the first piece."""
+        return "<pad>" if self.options.get("start_with_padding") else END
+
+
+def sinusoids(options: Mapping[str, Any], width: int) -> tuple[int, torch.Tensor]:
+    """The first position, and the frequencies [width // 2], of sinusoidal position embeddings.
+
+    An embedding is the sines, then the cosines, of a position times the frequencies. fairseq numbers
+    positions from the padding index on; Marian numbers them from 0, with frequencies of its own.
+    """
+    half = width // 2
+    of_marian = options.get("positions") == MARIAN
+    step = math.log(10000) / (half if of_marian else half - 1)
+    return 0 if of_marian else PADDING + 1, torch.exp(torch.arange(half, dtype=torch.float) * -step)
 
 
 def positions(options: Mapping[str, Any]) -> tuple[int, int]:

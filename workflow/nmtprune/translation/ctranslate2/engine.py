@@ -13,7 +13,7 @@ import torch
 from ctranslate2.specs import common_spec, transformer_spec
 
 from nmtprune.experiment.search import Search
-from nmtprune.store.model import END, PADDING, Model
+from nmtprune.store.model import PADDING, Model, sinusoids
 from nmtprune.translation.ctranslate2 import runtime
 from nmtprune.translation.ctranslate2.runtime import LONGEST, Translator
 from nmtprune.translation.parameters import NotATransformer, Parameters
@@ -118,7 +118,7 @@ def build_spec(model: Model) -> transformer_spec.TransformerSpec:
     spec = _fill(model, _Parameters(model))
     spec.register_source_vocabulary(model.source_dictionary)
     spec.register_target_vocabulary(model.target_dictionary)
-    spec.config.decoder_start_token = END
+    spec.config.decoder_start_token = model.start
     spec.config.add_source_eos = True
     spec.config.add_attribute(LONGEST, model.max_target_length)
     return spec
@@ -144,6 +144,8 @@ def _fill(model: Model, parameters: _Parameters) -> transformer_spec.Transformer
     _fill_embeddings(spec.encoder.embeddings[0], parameters, "encoder.embed_tokens", model.source_dictionary)
     _fill_embeddings(spec.decoder.embeddings, parameters, "decoder.embed_tokens", model.target_dictionary)
     spec.decoder.projection.weight = parameters["decoder.output_projection.weight"]
+    if "decoder.output_projection.bias" in parameters:
+        spec.decoder.projection.bias = parameters["decoder.output_projection.bias"]
     for layer, name in zip(spec.encoder.layer, parameters.layers("encoder"), strict=True):
         _fill_self_attention(layer.self_attention, parameters, name)
         _fill_feed_forward(layer.ffn, parameters, name)
@@ -188,18 +190,17 @@ def _fill_stack(stack: Any, model: Model, parameters: _Parameters, side: str) ->
         stack.position_encodings.encodings = parameters[positions][PADDING + 1 :]
     else:
         length = (model.max_source_length if side == "encoder" else model.max_target_length) + 1
-        stack.position_encodings.encodings = sinusoidal_positions(length, embeddings.shape[1])
+        stack.position_encodings.encodings = sinusoidal_positions(model, length, embeddings.shape[1])
     if f"{side}.layer_norm.weight" in parameters:
         _fill_layer_norm(stack.layer_norm, parameters, f"{side}.layer_norm")
     if f"{side}.layernorm_embedding.weight" in parameters:
         _fill_layer_norm(stack.layernorm_embedding, parameters, f"{side}.layernorm_embedding")
 
 
-def sinusoidal_positions(length: int, width: int) -> torch.Tensor:
-    """The sinusoidal embeddings of fairseq [length, width], numbered from the padding index on."""
-    half = width // 2
-    frequencies = torch.exp(torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1)))
-    angles = torch.arange(PADDING + 1, PADDING + 1 + length, dtype=torch.float)[:, None] * frequencies
+def sinusoidal_positions(model: Model, length: int, width: int) -> torch.Tensor:
+    """The sinusoidal position embeddings of a model [length, width]."""
+    first, frequencies = sinusoids(model.options, width)
+    angles = torch.arange(first, first + length, dtype=torch.float)[:, None] * frequencies
     return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width % 2))
 
 

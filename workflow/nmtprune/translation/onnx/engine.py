@@ -90,11 +90,13 @@ def save(model: Model, folder: str | Path, precision: str = "float32") -> None:
         (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
     write_lines(folder / "source.txt", model.source_dictionary)
     write_lines(folder / "target.txt", model.target_dictionary)
-    numbers = {
+    numbers: dict[str, int] = {
         "padding": PADDING,
         "end": SPECIAL_SYMBOLS.index(END),
         "unknown": SPECIAL_SYMBOLS.index(UNKNOWN),
     }
+    if model.start != END:
+        numbers["start"] = SPECIAL_SYMBOLS.index(model.start)
     write_json(
         folder / "config.json",
         numbers | {"precision": precision, "max_target_length": model.max_target_length},

@@ -7,7 +7,7 @@ of its output bias. Five graphs share one file of weights:
 - decoder: one step for all hypotheses of a batch, from the last piece and the layers' states to features and
   new states;
 - output: from features to log-probabilities over the vocabulary: the best ones, and those of given pieces;
-- rows: the rows of the output matrix for given pieces;
+- rows: the rows of the output matrix, and of its bias if it has one, for given pieces;
 - shortlist: like `output`, for these rows only.
 """
 
@@ -23,7 +23,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from nmtprune.store.model import PADDING, Model
+from nmtprune.store.model import PADDING, Model, sinusoids
 from nmtprune.translation import int8
 from nmtprune.translation.parameters import NotATransformer, Parameters
 
@@ -31,6 +31,8 @@ WEIGHTS = "weights.bin"
 _ACTIVATIONS = ("relu", "gelu", "gelu_accurate", "gelu_fast", "swish")
 _UNSUPPORTED = ("no_token_positional_embeddings", "no_cross_attention", "cross_self_attention")
 _MICROSOFT = "com.microsoft"  # domain of ONNX Runtime's own operators
+_BIAS = "decoder.output_projection.bias"
+_BIAS_TYPE: tuple[str, int, list[str | int]] = ("bias", TensorProto.FLOAT, ["pieces"])
 _ALIGNMENT = 64  # bytes: the kernels read whole vector registers of memory-mapped weights
 
 
@@ -291,18 +293,16 @@ class _Stack:
     def _positions(self, positions: str, width: int) -> str:
         """Learned or sinusoidal embeddings [positions, d].
 
-        Positions are numbered from the padding index on, as in fairseq.
+        fairseq's learned embeddings are numbered from the padding index on.
         """
         graph, name = self.graph, f"{self.side}.embed_positions.weight"
-        positions = graph.add("Add", positions, graph.integers(PADDING + 1))
         if name in self.parameters:
+            positions = graph.add("Add", positions, graph.integers(PADDING + 1))
             return graph.add("Gather", graph.weight(name, self.parameters[name]), positions)
-        half = width // 2
-        frequencies = torch.exp(
-            torch.arange(half, dtype=torch.float) * -(math.log(10000) / (half - 1))
-        ).numpy()
+        first, frequencies = sinusoids(self.parameters.options, width)
+        positions = graph.add("Add", positions, graph.integers(first))
         column = graph.add("Unsqueeze", graph.add("Cast", positions, to=TensorProto.FLOAT), graph.integers(1))
-        angles = graph.add("Mul", column, graph.weight("frequencies", frequencies))
+        angles = graph.add("Mul", column, graph.weight("frequencies", frequencies.numpy()))
         waves = graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
         return graph.add("Pad", waves, graph.integers(0, 0, 0, width % 2)) if width % 2 else waves
 
@@ -495,11 +495,14 @@ def _ssru(stack: _Stack, x: str, layer: str, index: int) -> str:
 
 
 def _output(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
-    return _best(graph, parameters, graph.factor(graph.matrix(*_projection(parameters))))
+    bias = graph.weight(_BIAS, parameters[_BIAS]) if _BIAS in parameters else ""
+    return _best(graph, parameters, graph.factor(graph.matrix(*_projection(parameters))), bias)
 
 
 def _shortlist(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
-    return _best(graph, parameters, [graph.input(*described) for described in _rows_types(graph, parameters)])
+    factor = [graph.input(*described) for described in _rows_types(graph, parameters)]
+    bias = graph.input(*_BIAS_TYPE) if _BIAS in parameters else ""
+    return _best(graph, parameters, factor, bias)
 
 
 def _rows(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
@@ -507,6 +510,10 @@ def _rows(graph: _Graph, parameters: _Parameters) -> onnx.ModelProto:
     rows = [graph.add("Gather", part, pieces) for part in graph.matrix(*_projection(parameters))]
     for tensor, (name, dtype, shape) in zip(graph.factor(rows), _rows_types(graph, parameters), strict=True):
         graph.output(name, tensor, dtype, shape)
+    if _BIAS in parameters:
+        chosen = graph.add("Gather", graph.weight(_BIAS, parameters[_BIAS]), pieces)
+        name, dtype, shape = _BIAS_TYPE
+        graph.output(name, chosen, dtype, shape)
     return graph.finish()
 
 
@@ -521,13 +528,13 @@ def _rows_types(graph: _Graph, parameters: _Parameters) -> list[tuple[str, int, 
     return [("matrix", TensorProto.INT8, [width, "pieces"]), ("scales", TensorProto.FLOAT, ["pieces"])]
 
 
-def _best(graph: _Graph, parameters: _Parameters, factor: list[str]) -> onnx.ModelProto:
+def _best(graph: _Graph, parameters: _Parameters, factor: list[str], bias: str) -> onnx.ModelProto:
     """The `count` best log-probabilities of each row with their pieces, and that of the row's `target`."""
     width = _projection(parameters)[1].shape[1]
     features = graph.input("features", TensorProto.FLOAT, ["rows", width])
     targets = graph.input("targets", TensorProto.INT64, ["rows", 1])
     count = graph.input("count", TensorProto.INT64, [1])
-    scores = graph.add("LogSoftmax", graph.multiply(features, factor), axis=-1)
+    scores = graph.add("LogSoftmax", graph.multiply(features, factor, bias), axis=-1)
     best, pieces = graph.add("TopK", scores, count, outputs=2, axis=-1)
     graph.output("scores", best, TensorProto.FLOAT, ["rows", "count"])
     graph.output("pieces", pieces, TensorProto.INT64, ["rows", "count"])

@@ -47,6 +47,7 @@ class Translator:
         folder = Path(folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self._padding, self._end, self._unknown = config["padding"], config["end"], config["unknown"]
+        self._start = config.get("start", self._end)
         self._longest = config["max_target_length"]
         self._source = {piece: number for number, piece in enumerate(_lines(folder / "source.txt"))}
         self._target = _lines(folder / "target.txt")
@@ -88,7 +89,7 @@ class Translator:
         count = min(2 * beam + 2, choices)
         decoder, finished = self._encode(sources), _Finished(len(sources), beam, length_penalty)
         sentences = np.arange(len(sources))
-        tokens = np.full(len(sources), self._end)
+        tokens = np.full(len(sources), self._start)
         totals = np.zeros((len(sources), 1), dtype=np.float32)
         history = np.empty((len(sources), limit), dtype=np.int64)
         for step in range(limit + 1):
@@ -135,7 +136,7 @@ class Translator:
         expected, lengths = self._padded([targets[index] for index in order], self._numbers)
         decoder, output = self._encode([sources[index] for index in order]), _Output(self._output)
         totals = np.zeros(len(order))
-        tokens = np.full(len(order), self._end)
+        tokens = np.full(len(order), self._start)
         for step in range(expected.shape[1]):
             rows = np.arange(np.count_nonzero(lengths > step))
             if len(rows) < len(tokens):
