@@ -75,6 +75,11 @@ COMMANDS = {
     "snakemake --cores all --config own=own 'papers=[]' "
     "'chains=[mine/tiny-128/s1/train/prune-local-50/retrain]'": HOURS,
     "snakemake --cores all --configfile mine.yaml": HOURS,
+    "python -m nmtprune export mine/base/s1/import-opus/prune-global-60/retrain opus-pruned "
+    "--format marian": Tried(
+        "a model of OPUS-MT, for which tests/unit/export/test_marian.py has another one",
+        instead="python -m nmtprune export --help",
+    ),
     GENERATE: Tried(
         "the example's model stands in for the toy one",
         replaced=(
@@ -201,7 +206,7 @@ def place(tmp_path_factory):
     shutil.copytree(data / "bin", outside / "data-bin")
     shutil.copy(next(data.glob("*.model")), outside / "spm.model")
     pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    (block,) = [each for each in re.findall(r"```yaml\n(.*?)```", pages, re.S) if "imports:" in each]
+    (block,) = [each for each in re.findall(r"```yaml\n(.*?)```", pages, re.S) if "checkpoint:" in each]
     (place / "mine.yaml").write_text(block, encoding="utf-8")
     shutil.copy(place / "own/corpus/test.src", place / "source.txt")
     return place

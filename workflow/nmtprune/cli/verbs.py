@@ -280,12 +280,23 @@ def choose(config: Config, arguments: argparse.Namespace) -> None:
 
 def export(config: Config, arguments: argparse.Namespace) -> None:
     """Write a model and a command that translates with it into a folder that needs no nmtprune."""
+    from nmtprune.export import marian
     from nmtprune.export.folder import export as export_model
 
-    folder = Path(arguments.folder)
+    folder, chain = Path(arguments.folder), _chain(config, arguments.model)
+    if arguments.format not in FORMATS:
+        raise UserError(f"export: unknown format `{arguments.format}`; {suggest(arguments.format, FORMATS)}")
+    if arguments.format == "marian":
+        if arguments.engine != "auto" or arguments.precision or arguments.shortlist is not None:
+            raise UserError(
+                "export: --format marian has no --engine, --precision or --shortlist; leave them out"
+            )
+        marian.export(config, chain, folder)
+        print(f"{folder} is a MarianMTModel with its MarianTokenizer: transformers' from_pretrained loads it")
+        return
     engine = export_model(
         config,
-        _chain(config, arguments.model),
+        chain,
         folder,
         arguments.engine,
         arguments.precision,
@@ -341,6 +352,7 @@ VERBS = {
     "completion": (write_completion, ("shell",)),
     "fairseq": (run_fairseq, ("tool", "arguments")),
 }
+FORMATS = ("engine", "marian")  # of an exported model
 LONGEST_WAIT = 3600  # seconds between two drawings of `status --watch`
 # verbs that only the workflow's rules and the Makefile use; neither help nor completion shows them
 INTERNAL = ("variants", "shard", "results", "docs")
@@ -487,6 +499,15 @@ OPTIONS = {
                 "%(default)s)"
             ),
             "completes": ("auto", *INT8_ENGINES),
+        },
+        "--format": {
+            "default": "engine",
+            "metavar": "FORMAT",
+            "help": (
+                "engine, or marian: the format of transformers, for a model that began with such an import "
+                "(default: %(default)s)"
+            ),
+            "completes": FORMATS,
         },
         "--precision": {
             "metavar": "PRECISION",
