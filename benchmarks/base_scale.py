@@ -14,18 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
-from measuring import command_line, parse, publish, ratio
+from measuring import command_line, in_processes, measure, parse, publish
 
 from nmtprune.analysis import weights
 from nmtprune.experiment.step_kinds import SCHEMES
@@ -147,19 +141,6 @@ def operations(folder: Path, recipe: str) -> dict[str, tuple[Callable[[], Any], 
     }
 
 
-def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[str, float]:
-    """Wall-clock and CPU seconds of an operation, its peak memory in bytes, and the memory that it added."""
-    given = prepare()
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident set
-    before, clock, processor = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
-    result = operate(given)
-    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - processor
-    del result
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    peak = 1024 * int(status["VmHWM"].split()[0])
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak, "added": peak - before}
-
-
 def main() -> None:
     parser = command_line(__doc__.splitlines()[0], rounds=1)
     parser.add_argument("--recipe", choices=SHAPES, default="base")
@@ -179,21 +160,9 @@ def main() -> None:
         "pruned",
         flush=True,
     )
-    runs: dict[str, list[dict[str, float]]] = {}
-    for _ in range(options.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            for name in options.only or operations(Path(folder), options.recipe):
-                command = [sys.executable, __file__, "--recipe", options.recipe, "--measure", name, folder]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                runs.setdefault(name, []).append(json.loads(done.stdout))
-    ratios = {}
-    for name, measured in runs.items():
-        more = {
-            what.replace("_", " "): f"{statistics.median(run[what] for run in measured):.2f}"
-            for what in ("seconds", "cpu_seconds")
-        }
-        more["added / model"] = f"{statistics.median(run['added'] for run in measured) / size_of_model:.2f}"
-        ratios[f"{name}, memory / model"] = ratio([run["peak"] / size_of_model for run in measured], **more)
+    command = [__file__, "--recipe", options.recipe]
+    names = options.only or operations(Path(), options.recipe)
+    ratios = in_processes(command, names, options.rounds, size_of_model)
     publish(ratios, options.json)
 
 

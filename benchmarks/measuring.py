@@ -8,13 +8,18 @@ name `about` is reserved for facts about all ratios.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 WORKFLOW = Path(__file__).resolve().parents[1] / "workflow"
@@ -80,6 +85,46 @@ def publish(
         )
     if file is not None:
         write_json(file, dict(ratios) | ({"about": dict(about)} if about else {}))
+
+
+def measure(prepare: Callable[[], Any], operate: Callable[[Any], Any]) -> dict[str, float]:
+    """Wall-clock and CPU seconds of an operation, its peak memory in bytes, and the memory that it added."""
+    given = prepare()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident set
+    before, clock, processor = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
+    result = operate(given)
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - processor
+    del result
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = 1024 * int(status["VmHWM"].split()[0])
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak": peak, "added": peak - before}
+
+
+def in_processes(
+    command: Sequence[str], names: Iterable[str], rounds: int, size_of_model: float
+) -> dict[str, dict[str, Any]]:
+    """Ratios of the peak memory of operations to the size of a model in bytes, with their seconds.
+
+    Each operation is measured in a process of its own: `command`, then `--measure NAME FOLDER`, prints what
+    `measure` returns. The operations of a round share the folder.
+    """
+    names = list(names)
+    runs: dict[str, list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in names:
+                words = [sys.executable, *command, "--measure", name, folder]
+                done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+                runs.setdefault(name, []).append(json.loads(done.stdout.splitlines()[-1]))
+    ratios = {}
+    for name, measured in runs.items():
+        more = {
+            what.replace("_", " "): f"{statistics.median(run[what] for run in measured):.2f}"
+            for what in ("seconds", "cpu_seconds")
+        }
+        more["added / model"] = f"{statistics.median(run['added'] for run in measured) / size_of_model:.2f}"
+        ratios[f"{name}, memory / model"] = ratio([run["peak"] / size_of_model for run in measured], **more)
+    return ratios
 
 
 def environment() -> dict[str, str]:

@@ -146,6 +146,13 @@ BENCHMARKS = (
         "of its size in float32.",
         "base_scale.py",
     ),
+    Benchmark(
+        "marian",
+        "A model of OPUS-MT",
+        "Peak memory of each step on a Marian model (6+6 layers, d 512, 58,101 pieces, random weights), from "
+        "import to export, in multiples of its size in float32. PyTorch and fairseq are in it (`nothing`).",
+        "marian_scale.py",
+    ),
 )
 INTRODUCTION = """`make bench` writes this page: it runs every script in `benchmarks/`, one after the other,
 on a machine that should be idle; `make bench ROUNDS=1` is done sooner. A ratio is the median over interleaved
