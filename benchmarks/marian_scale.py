@@ -31,7 +31,7 @@ from nmtprune.pruning.classes import prunable
 from nmtprune.pruning.schemes import masks
 from nmtprune.pruning.slicing import dead_units, head_size
 from nmtprune.steps.slice import ALL, Judged, without_dead
-from nmtprune.store import checkpoints, marian
+from nmtprune.store import checkpoints, marian, marian_settings
 from nmtprune.store.model import Model, from_checkpoint
 from nmtprune.translation.opening import FAST, PRECISIONS, module_of
 
@@ -41,10 +41,10 @@ SHAPES = {"opus": (58_101, 512, 6, 2048, 8), "tiny": (500, 32, 2, 64, 4)}
 ACTIVATION = "swish"
 
 
-def shape_of(name: str) -> marian.Shape:
+def shape_of(name: str) -> marian_settings.Shape:
     """The settings of a model."""
     types, d, layers, ffn, heads = SHAPES[name]
-    return marian.Shape(
+    return marian_settings.Shape(
         vocab_size=types,
         decoder_vocab_size=types,
         d_model=d,
@@ -68,7 +68,7 @@ def shape_of(name: str) -> marian.Shape:
     )
 
 
-def stored(shape: marian.Shape) -> dict[str, tuple[int, ...]]:
+def stored(shape: marian_settings.Shape) -> dict[str, tuple[int, ...]]:
     """Shapes of the parameters by name, tied ones once."""
     tied = {each for names in marian.tied(shape) for each in names[1:]}
     return {key: sizes for key, sizes in marian.shapes(shape).items() if key not in tied}
@@ -105,9 +105,11 @@ def operations(folder: Path, name: str) -> dict[str, tuple[Callable[[], Any], Ca
         """Write the model, and the dictionaries that binarised data has."""
         write(name, theirs)
         data.mkdir()
-        source, target = marian.read_vocabularies(theirs, shape_of(name))
+        source, target = marian_settings.read_vocabularies(theirs, shape_of(name))
         for language, numbers in zip(LANGUAGES, (source, target), strict=True):
-            write_lines(data / f"dict.{language}.txt", [f"{piece} 1" for piece in marian.pieces(numbers)])
+            write_lines(
+                data / f"dict.{language}.txt", [f"{piece} 1" for piece in marian_settings.pieces(numbers)]
+            )
 
     def bring(_: None) -> None:
         given = Import.over({"marian": str(theirs)})

@@ -8,7 +8,7 @@ import random
 import torch
 
 from nmtprune.fairseq_bridge import marian as bridge
-from nmtprune.store import checkpoints, marian
+from nmtprune.store import checkpoints, marian_settings
 from nmtprune.store.model import SPECIAL_SYMBOLS, Model
 
 MODELS = {
@@ -133,9 +133,10 @@ def write(folder, name=TIED, texts=None, more=(), **settings):
 def imported(folder):
     """A folder's model as engines take it."""
     saved = bridge.read(folder)
-    shape = marian.read_shape(folder)
+    shape = marian_settings.read_shape(folder)
     symbols = [
-        [*SPECIAL_SYMBOLS, *marian.pieces(numbers)] for numbers in marian.read_vocabularies(folder, shape)
+        [*SPECIAL_SYMBOLS, *marian_settings.pieces(numbers)]
+        for numbers in marian_settings.read_vocabularies(folder, shape)
     ]
     return Model(saved["model"], checkpoints.options_by_name(saved["cfg"].model), *symbols)
 
@@ -147,4 +148,4 @@ def numbers(vocabulary, symbols):
 
 def read_vocabularies(folder):
     """The numbers of source and target pieces."""
-    return marian.read_vocabularies(folder, marian.read_shape(folder))
+    return marian_settings.read_vocabularies(folder, marian_settings.read_shape(folder))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from support.marian import MODELS, read_vocabularies, write
 
 from nmtprune.foundation.errors import UserError
-from nmtprune.store import marian
+from nmtprune.store import marian, marian_settings
 
 
 class Program:
@@ -36,8 +36,8 @@ def folder(whole, tmp_path):
 
 
 def read(folder):
-    shape = marian.read_shape(folder)
-    marian.read_vocabularies(folder, shape)
+    shape = marian_settings.read_shape(folder)
+    marian_settings.read_vocabularies(folder, shape)
     return marian.read_weights(folder, shape)
 
 
@@ -79,10 +79,10 @@ def test_weights_in_half_precision_are_read_in_single(folder):
 
 def test_pieces_keep_the_order_of_their_numbers(folder):
     numbers, _ = read_vocabularies(folder)
-    pieces = marian.pieces(numbers)
+    pieces = marian_settings.pieces(numbers)
     assert [numbers[piece] for piece in pieces] == list(range(2, len(numbers) - 1))
-    assert marian.codes(numbers) == []
-    assert marian.codes({"a": 1, ">>deu<<": 2, ">>": 3}) == [">>deu<<"]
+    assert marian_settings.codes(numbers) == []
+    assert marian_settings.codes({"a": 1, ">>deu<<": 2, ">>": 3}) == [">>deu<<"]
 
 
 SETTINGS = {
@@ -146,7 +146,7 @@ def test_vocabularies_that_do_not_fit_are_refused(folder, case):
 def test_two_vocabularies_for_shared_embeddings_are_refused(folder):
     shutil.copy(folder / "vocab.json", folder / "target_vocab.json")
     assert read(folder)
-    edited(folder / "target_vocab.json", **{marian.pieces(read_vocabularies(folder)[0])[0]: None})
+    edited(folder / "target_vocab.json", **{marian_settings.pieces(read_vocabularies(folder)[0])[0]: None})
     with pytest.raises(UserError, match="though encoder and decoder share their embeddings"):
         read(folder)
 
@@ -183,7 +183,7 @@ def test_a_program_in_the_weights_does_not_run(folder, tmp_path):
 
 def test_positions_that_were_learnt_are_refused(folder):
     name = "model__encoder__embed_positions__weight"
-    shape = marian.read_shape(folder)
+    shape = marian_settings.read_shape(folder)
     angles = torch.arange(64)[:, None] * 10000 ** (-torch.arange(16) / 16)
     with_tensors(folder, **{name: torch.cat([angles.sin(), angles.cos()], dim=1)})
     assert marian.read_weights(folder, shape)

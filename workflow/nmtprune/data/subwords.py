@@ -25,6 +25,7 @@ from nmtprune.experiment.subwords import (
 )
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic, read_json, write_json, write_lines
+from nmtprune.store import marian_settings
 
 _MOST_SENTENCES = 10_000_000  # most sentences for SentencePiece to learn from; it holds them in memory
 _LONGEST = 4192  # most bytes of a sentence for SentencePiece to learn from; longer ones are skipped
@@ -234,12 +235,12 @@ def _take_marian(
 
     Dictionaries say of no piece how often it occurs in the training data.
     """
-    from nmtprune.store import marian  # noqa: PLC0415 - PyTorch takes seconds
-
     theirs = Path(settings["marian"])
-    vocabularies = marian.read_vocabularies(theirs, marian.read_shape(theirs))
+    vocabularies = marian_settings.read_vocabularies(theirs, marian_settings.read_shape(theirs))
     for language, vocabulary in zip(languages, vocabularies, strict=True):
-        write_lines(folder / f"dict.{language}.txt", [f"{piece} 1" for piece in marian.pieces(vocabulary)])
+        write_lines(
+            folder / f"dict.{language}.txt", [f"{piece} 1" for piece in marian_settings.pieces(vocabulary)]
+        )
     for side, file in zip(SIDES, files[len(languages) :], strict=True):
         _copy(file, folder / f"{side}.{EXTENSIONS['sentencepiece']}")
     code = {"target_code": settings["target_code"]} if settings.get("target_code") else {}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from nmtprune.experiment.views import View
 
+MARIAN = "marian"  # the type of a model in its config.json
 # The files of a Marian model in the format of transformers; the first weights that exist count.
 MARIAN_CONFIG = "config.json"
 MARIAN_WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -14,6 +14,8 @@ from nmtprune.experiment.imports import MARIAN_PIECES, vocabularies_of_marian
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
+SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # of fairseq; each dictionary begins with them
+END, UNKNOWN = "</s>", "<unk>"
 EXTENSIONS = {"sentencepiece": "model", "bpe": "codes"}
 
 MARKS = {

@@ -13,6 +13,7 @@ from nmtprune.data.subwords import Subwords
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.imports import (
+    MARIAN,
     MARIAN_CONFIG,
     MARIAN_PIECES,
     MARIAN_TARGET_VOCABULARY,
@@ -24,11 +25,11 @@ from nmtprune.fairseq_bridge import marian as bridge
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json
 from nmtprune.pruning.slicing import head_size, shape_of
-from nmtprune.store import marian
-from nmtprune.store.marian import Shape, Vocabulary
-from nmtprune.store.model import END, MARIAN, PADDING, SPECIAL_SYMBOLS, Model, of_chain, positions
+from nmtprune.store import marian, marian_settings
+from nmtprune.store.marian_settings import Shape, Vocabulary
+from nmtprune.store.model import END, PADDING, SPECIAL_SYMBOLS, Model, of_chain, positions
 
-_ACTIVATIONS = {ours: theirs for theirs, ours in reversed(marian.ACTIVATIONS.items())}
+_ACTIVATIONS = {ours: theirs for theirs, ours in reversed(marian_settings.ACTIVATIONS.items())}
 
 
 def export(config: Config, chain: Chain, folder: Path) -> None:
@@ -79,14 +80,20 @@ def write(model: Model, folder: Path) -> None:
     orders = [_order(dictionary, has_begin) for dictionary in dictionaries]
     types = max(map(len, orders)) + 1
     source, target = (
-        {dictionary[row]: number for number, row in enumerate(order)} | {marian.PAD: types - 1}
+        {dictionary[row]: number for number, row in enumerate(order)} | {marian_settings.PAD: types - 1}
         for dictionary, order in zip(dictionaries, orders, strict=True)
     )
     shape = _shape(model, types, target)
     write_json(
         folder / MARIAN_CONFIG,
-        {"model_type": MARIAN, "architectures": [marian.CLASS], "is_encoder_decoder": True, **vars(shape)}
-        | {"forced_eos_token_id": shape.eos_token_id, "torch_dtype": "float32"},
+        {
+            "model_type": MARIAN,
+            "architectures": [marian_settings.CLASS],
+            "is_encoder_decoder": True,
+            "forced_eos_token_id": shape.eos_token_id,
+            "torch_dtype": "float32",
+            **vars(shape),
+        },
     )
     write_json(folder / MARIAN_VOCABULARY, source)
     if not shape.share_encoder_decoder_embeddings:
@@ -119,8 +126,8 @@ def _shape(model: Model, types: int, target: Vocabulary) -> Shape:
         decoder_attention_heads=heads,
         max_position_embeddings=min(positions(options)),
         eos_token_id=target[END],
-        pad_token_id=target[marian.PAD],
-        decoder_start_token_id=target[marian.PAD],
+        pad_token_id=target[marian_settings.PAD],
+        decoder_start_token_id=target[marian_settings.PAD],
         activation_function=_ACTIVATIONS[str(options["activation_fn"])],
         scale_embedding=not options["no_scale_embedding"],
         share_encoder_decoder_embeddings=bool(options["share_all_embeddings"]),
@@ -162,7 +169,7 @@ def _write_to_translate(config: Config, chain: Chain, folder: Path) -> None:
     subwords, search = Subwords.load(data), config.recipe(chain.recipe).decoding.search
     for ours, theirs in zip(model_files(subwords.settings), MARIAN_PIECES, strict=True):
         shutil.copyfile(data / ours, folder / theirs)
-    shape = marian.read_shape(folder)
+    shape = marian_settings.read_shape(folder)
     source, target = subwords.languages
     separate = (folder / MARIAN_TARGET_VOCABULARY).exists()
     write_json(

@@ -12,10 +12,11 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor
 
+from nmtprune.experiment.imports import MARIAN
 from nmtprune.fairseq_bridge import student  # noqa: F401  (registers itself)
-from nmtprune.store import marian
-from nmtprune.store.marian import Shape, Vocabulary
-from nmtprune.store.model import MARIAN, SPECIAL_SYMBOLS
+from nmtprune.store import marian, marian_settings
+from nmtprune.store.marian_settings import Shape, Vocabulary
+from nmtprune.store.model import SPECIAL_SYMBOLS
 
 # The bias of a symbol of fairseq that Marian does not have: its probability is 0 in single precision.
 NEVER = -100.0
@@ -31,11 +32,11 @@ EMBEDDINGS = {SOURCE: marian.SOURCE, TARGET: marian.TARGET, OUTPUT: marian.OUTPU
 def read(folder: Path) -> dict[str, Any]:
     """The model in a folder as a checkpoint of fairseq: its `cfg` and its weights (`model`).
 
-    Dictionaries are those of `store.marian.pieces`, after the special symbols. Embeddings without a piece are
-    left out. Raises UserError if the folder does not hold a Marian model, or a file of it is damaged.
+    Dictionaries hold `marian_settings.pieces` after the special symbols. Embeddings without a piece are left
+    out. Raises UserError if the folder does not hold a Marian model, or a file of it is damaged.
     """
-    shape = marian.read_shape(folder)
-    vocabularies = marian.read_vocabularies(folder, shape)
+    shape = marian_settings.read_shape(folder)
+    vocabularies = marian_settings.read_vocabularies(folder, shape)
     return {"cfg": configuration(shape), "model": _renamed(marian.read_weights(folder, shape), *vocabularies)}
 
 
@@ -65,7 +66,7 @@ def _options(shape: Shape) -> dict[str, Any]:
         "encoder_embed_dim": shape.d_model,
         "decoder_embed_dim": shape.d_model,
         "head_dim": shape.d_model // shape.encoder_attention_heads,
-        "activation_fn": marian.ACTIVATIONS[shape.activation_function],
+        "activation_fn": marian_settings.ACTIVATIONS[shape.activation_function],
         "share_all_embeddings": shared,
         "share_decoder_input_output_embed": shape.tie_word_embeddings,
         "dropout": shape.dropout,
@@ -98,7 +99,7 @@ def _renamed(theirs: dict[str, Tensor], source: Vocabulary, target: Vocabulary) 
 
 def _rows(tensor: Tensor, vocabulary: Vocabulary, missing: float = 0.0) -> Tensor:
     """The rows of all symbols of a dictionary; those that Marian does not have are `missing`."""
-    symbols = [*SPECIAL_SYMBOLS, *marian.pieces(vocabulary)]
+    symbols = [*SPECIAL_SYMBOLS, *marian_settings.pieces(vocabulary)]
     numbers = torch.tensor([vocabulary.get(symbol, -1) for symbol in symbols])
     rows = tensor[numbers.clamp(min=0)]
     rows[numbers < 0] = missing

@@ -31,10 +31,11 @@ from fairseq.modules import FairseqDropout, LayerNorm
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nmtprune.experiment.imports import MARIAN
 from nmtprune.experiment.shapes import Shape
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.known import known
-from nmtprune.store.model import MARIAN, sinusoids
+from nmtprune.store.model import sinusoids
 
 Incremental = dict[str, dict[str, Tensor | None]]
 

@@ -31,6 +31,7 @@ from nmtprune.planning import disk_usage, freeing
 from nmtprune.planning.jobs import Jobs
 from nmtprune.runtime import devices
 from nmtprune.scoring import comet
+from nmtprune.store import marian_settings
 
 MOST_CODES = 8  # most codes of target languages that a message lists
 LIBRARIES = {
@@ -179,13 +180,11 @@ def _given(config: Config, name: str, task: str) -> None:
 
 def _marian(given: Import, where: str) -> None:
     """Raises UserError if a Marian model lacks a file, or its settings and vocabularies do not fit."""
-    from nmtprune.store import marian  # noqa: PLC0415 - PyTorch takes seconds
-
     folder = Path(known(given.marian))
     if missing := next((name for name in MARIAN_PIECES if not (folder / name).is_file()), None):
         raise UserError(f"{where}.marian: there is no {folder / missing}")
-    source, _ = marian.read_vocabularies(folder, marian.read_shape(folder))
-    valid = marian.codes(source)
+    source, _ = marian_settings.read_vocabularies(folder, marian_settings.read_shape(folder))
+    valid = marian_settings.codes(source)
     if given.target_code in valid or (given.target_code is None and not valid):
         return
     if given.target_code is None:

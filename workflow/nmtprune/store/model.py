@@ -13,15 +13,14 @@ import torch
 from nmtprune.experiment import paths
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
+from nmtprune.experiment.imports import MARIAN
+from nmtprune.experiment.subwords import END, SPECIAL_SYMBOLS, UNKNOWN
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import read_lines
 from nmtprune.store import checkpoints
 from nmtprune.store.fast_path import without_fast_path
 
-SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 PADDING = SPECIAL_SYMBOLS.index("<pad>")
-END, UNKNOWN = "</s>", "<unk>"
-MARIAN = "marian"  # positions in the options of a model that came from Marian
 
 
 @dataclass(frozen=True)
