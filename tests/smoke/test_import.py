@@ -1,4 +1,4 @@
-"""A model trained by stock fairseq elsewhere is imported by five lines of configuration."""
+"""Models from elsewhere, of stock fairseq and of Marian, are imported by a few lines of configuration."""
 
 import csv
 import json
@@ -8,7 +8,10 @@ import shutil
 import sys
 
 import torch
+from safetensors.torch import load_file
+from support.marian import write
 
+from nmtprune.foundation.files import read_json, read_lines
 from nmtprune.store import checkpoints
 from nmtprune.store.fast_path import KEYS
 
@@ -88,3 +91,25 @@ def test_import_prune_retrain_score(studio, workplace):
     assert json.loads((imported / "manifest.json").read_text())["digest"] != before
     changed = checkpoints.read(imported / "model.pt")["model"]["decoder.layers.0.fc1.bias"]
     assert torch.equal(changed, checkpoint["model"]["decoder.layers.0.fc1.bias"])
+
+
+def test_a_marian_model_is_imported_trimmed_pruned_retrained_scored_and_written_back(studio, workplace):
+    text = studio / "results" / "data" / "micro" / "text"
+    texts = [read_lines(text / f"train.{language}") for language in ("src", "tgt")]
+    write(workplace / "opus", texts=texts, more=["▁never", "▁used"], max_position_embeddings=256)
+    chain = "micro/micro/s1/import-opus/prune-global-50/retrain"
+    imports = {"opus": {"marian": "opus", "vocabulary": "trim"}}
+    workplace.configure(papers=[], name="imported", imports=imports, chains=[chain])
+    done = workplace.snakemake("--cores", "1")
+    assert done.returncode == 0, done.stderr[-5000:]
+    with open(workplace.model(chain) / "scores.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["set"] for row in rows] == ["train", "dev", "test"]
+    assert all(abs(float(row["sparsity"]) - 50) < 0.05 and float(row["perplexity"]) > 1 for row in rows)
+    assert chain in (workplace / "results/imported/index.html").read_text(encoding="utf-8")
+    written = workplace.nmtprune("export", chain, "back", "--format", "marian")
+    assert written.returncode == 0, written.stderr
+    theirs, ours = (read_json(workplace / folder / "vocab.json") for folder in ("opus", "back"))
+    assert set(ours) <= set(theirs) - {"▁never", "▁used"}
+    assert len(load_file(workplace / "back" / "model.safetensors")["model.shared.weight"]) == len(ours)
+    assert "Nothing to be done" in (again := workplace.snakemake("-n")).stdout + again.stderr

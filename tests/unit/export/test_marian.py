@@ -3,12 +3,13 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.marian import imported, write
+from support.marian import MODELS, TIED, imported, read_vocabularies, write
 from support.workplace import Workplace
 
 from nmtprune.data.subwords import Subwords
@@ -94,10 +95,13 @@ def likelihoods_in_transformers(folder, sources, targets):
     import transformers
 
     model = transformers.MarianMTModel.from_pretrained(folder).eval()
-    numbers, start = read_json(folder / "vocab.json"), model.config.decoder_start_token_id
+    vocabularies, start = read_vocabularies(folder), model.config.decoder_start_token_id
     found = []
     for source, target in zip(sources, targets, strict=True):
-        inputs, outputs = ([*(numbers.get(p, 1) for p in each), numbers["</s>"]] for each in (source, target))
+        inputs, outputs = (
+            [*(numbers.get(piece, 1) for piece in pieces), 0]
+            for numbers, pieces in zip(vocabularies, (source, target), strict=True)
+        )
         with torch.no_grad():
             logits = model(
                 input_ids=torch.tensor([inputs]), decoder_input_ids=torch.tensor([[start, *outputs[:-1]]])
@@ -152,6 +156,35 @@ def test_an_import_is_written_back_as_it_was(made, tmp_path):
     assert {name: said[name] for name in written.keys() - ours_alone} == {
         name: written[name] for name in written.keys() - ours_alone
     }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_embeddings_of_every_kind_are_written_back(tmp_path, name):
+    write(tmp_path / "theirs", name)
+    (tmp_path / "back").mkdir()
+    marian.write(imported(tmp_path / "theirs"), tmp_path / "back")
+    theirs, ours = (load_file(tmp_path / each / "model.safetensors") for each in ("theirs", "back"))
+    assert theirs.keys() == ours.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != TIED])
+def test_vocabularies_of_two_sizes_are_written_back(tmp_path, name):
+    write(tmp_path / "theirs", name)
+    whole = imported(tmp_path / "theirs")
+    rows = [0, 1, 2, 3, *range(4, len(whole.target_dictionary), 2)]
+    of_target = ("embed_tokens.weight", "output_projection.weight", "output_projection.bias")
+    kept = {f"decoder.{each}": whole.weights[f"decoder.{each}"][rows] for each in of_target}
+    pieces = [whole.target_dictionary[row] for row in rows]
+    fewer = replace(whole, weights=whole.weights | kept, target_dictionary=pieces)
+    (tmp_path / "back").mkdir()
+    marian.write(fewer, tmp_path / "back")
+    read = imported(tmp_path / "back")
+    assert read.target_dictionary == pieces and read.source_dictionary == whole.source_dictionary
+    assert all(torch.equal(read.weights[each], tensor) for each, tensor in fewer.weights.items())
+    sources, targets = ([each[4:9], each[6:8]] for each in (whole.source_dictionary, pieces))
+    expected = negative_log_likelihoods(open_engine(fewer, "onnx"), sources, targets)
+    found = likelihoods_in_transformers(tmp_path / "back", sources, targets)
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("address", [PRUNED, RETRAINED, "micro/micro/s1/import-small"])

@@ -75,7 +75,7 @@ def test_every_key_at_the_top_of_a_schema_is_on_the_page(schema):
     ("key", "kind", "default"),
     [
         ("`device`", "`auto`, `cpu`, `cuda`", '`"auto"`'),
-        ("`imports.<name>.checkpoint`*", "string", ""),
+        ("`imports.<name>.checkpoint`", "string", ""),
         ("`train[].toy.sentences`*", "integer ≥ 1", ""),
         ("`cleaning.max_words`", "integer or null ≥ 1", "`null`"),
         ("`learning_rate.phases[].rate`*", "number > 0 or string", ""),
