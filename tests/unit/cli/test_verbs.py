@@ -137,6 +137,7 @@ METAVARS = {
         "TASK",
         "CHAIN",
         "ENGINE",
+        "FORMAT",
     ),
 }
 
