@@ -198,7 +198,7 @@ def tables(preset: str) -> dict[str, Any]:
         decided = claims_page.table(claims_page.decide(Run(run), measured))
         reached = [
             [str(each.chain), each.updates, each.perplexity, each.further, each.gain.nll, each.done]
-            for each in plateaus(Run(run).chains, measured)
+            for each in plateaus((row.chains for item in Run(run).items for row in item.rows), measured)
         ]
     return json.loads(json.dumps({"items": items, "claims": _claims(decided), "plateaus": reached}))
 

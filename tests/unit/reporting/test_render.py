@@ -612,20 +612,21 @@ def test_plateaus_have_the_gains_of_the_rule_by_seed_and_its_answer_by_model(toy
     ]
     history("train/continue", 1, (0, 2.0), (100, 1.97), (200, 1.5))
     history("train/continue", 2, (0, 2.0), (100, 2.0))
-    first, second = plateaus([*roots, chain.parse("toy/toy/s1/train/continue")], Measured(toy))
+    further = chain.parse("toy/toy/s1/train/continue")
+    first, second = plateaus([roots[:2], [further], roots[2:]], Measured(toy))
     assert (first.chain, second.chain) == tuple(roots[:2])
     assert first.perplexity == {80: np.exp(2.2), 90: np.exp(2.1), 100: np.exp(2.0)}
     assert first.further == pytest.approx(np.exp(1.97)) and first.gain.nll == pytest.approx(1.5)
     assert not first.gain.done and second.gain.done
     assert first.done and second.done  # 0.75 % over both seeds
-    assert not plateaus(roots[:1], Measured(toy))[0].done
-    assert plateaus([chain.parse("toy/toy/s7/train")], Measured(toy)) == []
+    assert not plateaus([roots[:1], roots[1:2]], Measured(toy))[0].done  # in rows of their own
+    assert plateaus([[chain.parse("toy/toy/s7/train")]], Measured(toy)) == []
 
 
 def test_the_table_of_baselines_says_which_are_on_their_plateau(toy):
     train = chain.parse("toy/toy/s1/train")
     write_text(paths.history(train), "update,dev_nll,dev_perplexity\n500,2.1,8.2\n600,2.0,7.4\n")
-    shown = page._baselines(plateaus([train], Measured(toy)))
+    shown = page._baselines(plateaus([[train]], Measured(toy)))
     line = dict(zip(shown.headings, shown.cells[0], strict=True))
     assert (line["gain (%)"], line["trained further"], line["plateau"]) == ("4.8", "", "no")
     assert any("1 % (2 % where it was not trained further)" in each for each in page.PLATEAU)

@@ -85,7 +85,7 @@ class Plateau:
 
     `perplexity`: on the development set, at percentages of the updates, interpolated linearly; `further`: the
     lowest one within the share MORE of further updates, None if the model was not trained further; `gain`: of
-    this seed; `done`: whether the model is on its plateau, by the mean over its seeds.
+    this seed; `done`: whether the model is on its plateau, by the mean over the seeds of its row.
     """
 
     chain: Chain
@@ -96,24 +96,27 @@ class Plateau:
     done: bool
 
 
-def plateaus(chains: Iterable[Chain], measured: Measured) -> list[Plateau]:
-    """The plateau of every training from scratch that chains descend from and that has run.
+def plateaus(rows: Iterable[Iterable[Chain]], measured: Measured) -> list[Plateau]:
+    """The plateau of every training from scratch that models descend from and that has run.
 
-    They are sorted by model, its seeds after each other.
+    `rows`: the models of a row, one for each seed. Whether a training is on its plateau is judged, as claims
+    do, by the mean over the seeds of its row; of several rows, the one with most seeds.
     """
-    models: dict[tuple[str, str, str], list[Chain]] = {}
-    for root in sorted({each for chain in chains if (each := from_scratch(chain))}, key=str):
-        models.setdefault((root.task, root.recipe, root.steps_text), []).append(root)
-    reached = []
-    for roots in models.values():
-        of_model = gain(roots, measured)
+    judged_with: dict[Chain, list[Chain]] = {}
+    for chains in rows:
+        roots = sorted({each for chain in chains if (each := from_scratch(chain))}, key=str)
         for root in roots:
-            history, of_seed = measured.history(root), gain([root], measured)
-            if history is not None and of_seed and of_model:
-                further = _further(root, history, measured, FURTHER)
-                lowest = math.exp(further[1]) if further else None
-                last, at = int(history["update"].max()), _perplexity(history)
-                reached.append(Plateau(root, last, at, lowest, of_seed, of_model.done))
+            if len(roots) > len(judged_with.get(root, ())):
+                judged_with[root] = roots
+    reached = []
+    for root in sorted(judged_with, key=lambda each: (each.task, each.recipe, each.steps_text, each.seed)):
+        history, of_seed = measured.history(root), gain([root], measured)
+        of_row = gain(judged_with[root], measured)
+        if history is not None and of_seed and of_row:
+            further = _further(root, history, measured, FURTHER)
+            lowest = math.exp(further[1]) if further else None
+            last, at = int(history["update"].max()), _perplexity(history)
+            reached.append(Plateau(root, last, at, lowest, of_seed, of_row.done))
     return reached
 
 

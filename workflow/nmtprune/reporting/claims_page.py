@@ -9,6 +9,7 @@ from typing import Any
 
 from nmtprune import claims
 from nmtprune.claims import Claim, Finding
+from nmtprune.claims.evidence import UNITS
 from nmtprune.claims.verdict import FEWEST_SEEDS, MARGIN, Verdict, seeds_to_decide
 from nmtprune.experiment import papers, paths
 from nmtprune.experiment.config import Config
@@ -202,6 +203,12 @@ def _line(each: Decided) -> list[str]:
         escape.cell(here),
         ", ".join(links),
     ]
+
+
+def pools_test_sets(each: Decided) -> bool:
+    """Whether the effect that decides a claim is one over all test sets of a task: in BLEU or nats."""
+    deciding = each.finding.deciding
+    return deciding is not None and deciding.estimate.unit in UNITS.values()
 
 
 def precision(finding: Finding) -> str:

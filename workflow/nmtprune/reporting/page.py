@@ -190,7 +190,10 @@ def _context(
     run: Run, measured: Measured, rendered: list[Rendered], decided: list[Decided], links: Links
 ) -> dict[str, Any]:
     """What the template of the run's page shows."""
-    config, baselines = run.config, plateaus(run.chains, measured)
+    config, baselines = (
+        run.config,
+        plateaus((row.chains for item in run.items for row in item.rows), measured),
+    )
     return {
         "config": config,
         "root": "",
@@ -205,6 +208,7 @@ def _context(
         "rendered": [_Shown(each, links) for each in rendered],
         "shown_files": SHOWN_FILES,
         "claims": decided,
+        "pooled": claims_page.pools_test_sets,
         "pools": any(len(config.task(task).pooled_tests) > 1 for task in run.tasks),
         "counts": claims_page.counts(decided),
         "plots": {each.claim.key: _interval(each) for each in decided},
@@ -348,7 +352,7 @@ PLATEAU = (  # how the table of baselines is read
     "Gains are in percent of the development negative log-likelihood per token, and in development BLEU. "
     "Where a model was not trained further, the gain is that of its own last updates.",
     f"A baseline is on its plateau if these updates gain less than {NLL_GAIN:g} % ({OWN_GAIN:g} % where it "
-    f"was not trained further) and less than {BLEU_GAIN:g} BLEU, as a mean over its seeds.",
+    f"was not trained further) and less than {BLEU_GAIN:g} BLEU, as a mean over the seeds of a row.",
     "What follows a baseline that still gains must be compared with the same trained further.",
 )
 
