@@ -510,7 +510,7 @@ def test_status_says_in_which_precision_trainings_compute(tmp_path, monkeypatch,
 def test_what_was_measured_in_bfloat16_is_not_the_cost_of_single_precision(tmp_path, monkeypatch, processor):
     from support.jobs import job_of, record
 
-    from nmtprune.planning.plan import Estimates
+    from nmtprune.planning.estimates import Estimates
 
     monkeypatch.chdir(tmp_path)
     record(AUTO.replace("s1", "s2"), 24, seconds=5.0, cpu=4.0)

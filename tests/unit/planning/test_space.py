@@ -17,9 +17,10 @@ from nmtprune.experiment.run import Run
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import write_json, write_text
 from nmtprune.planning.disk_usage import Sizes, human, usage
+from nmtprune.planning.estimates import Cost, Estimates
 from nmtprune.planning.freeing import check_weights, free, missing, weights_read
 from nmtprune.planning.jobs import Job, Jobs
-from nmtprune.planning.plan import Cost, Estimates, at_least, in_hours, together
+from nmtprune.planning.plan import at_least, in_hours, together
 
 ROOT = "toy/toy/s1/train"
 PRUNED, RETRAINED = f"{ROOT}/prune-local-50", f"{ROOT}/prune-local-50/retrain"

@@ -219,7 +219,7 @@ class Sizes:
 
     def while_running(self, job: Job) -> int:
         """Bytes of a training's resume file, which exists twice while it is replaced."""
-        if job.does != STEP or not job.subject.last.kind.trains:
+        if not job.trains:
             return 0
         schedule = self.config.schedule(job.subject.recipe, job.subject.last.schedule)
         copies = 1 + STATES_OF[schedule.optimizer.name] + bool(schedule.exponential_moving_average)

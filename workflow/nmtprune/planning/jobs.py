@@ -65,6 +65,11 @@ class Job:
         return known(self.chain)
 
     @property
+    def trains(self) -> bool:
+        """Whether the job is a training."""
+        return self.does == STEP and self.subject.last.kind.trains
+
+    @property
     def folders(self) -> set[Path]:
         """The folders in which it leaves files."""
         others = (

@@ -16,6 +16,7 @@ from nmtprune.experiment.config import Config
 from nmtprune.experiment.recipe import Recipe
 from nmtprune.experiment.schedule import Schedule
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.subwords import SIDES
 from nmtprune.fairseq_bridge import arguments, precision, session
 from nmtprune.planning.calibration import Calibration
 from nmtprune.runtime import devices
@@ -37,49 +38,58 @@ def measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibrat
 
     `folder`: where files of the measurement are written.
     """
-    recipe, schedule = config.recipe(chain.recipe), config.schedule(chain.recipe, chain.root.schedule)
-    types = recipe.subwords["size"]
-    for side in ("source", "target"):
-        (folder / f"dict.{side}.txt").write_text("".join(f"piece{number} 1\n" for number in range(types)))
+    for side in SIDES:
+        numbers = range(config.recipe(chain.recipe).subwords["size"])
+        (folder / f"dict.{side}.txt").write_text("".join(f"piece{number} 1\n" for number in numbers))
     clock = _clock(config.settings["device"])
+    trainer, of_training = _training(config, chain, pieces, folder, clock)
+    dictionaries = [read_dictionary(folder / f"dict.{side}.txt") for side in SIDES]
+    options = checkpoints.options_by_name(trainer.configuration.model)
+    model = Model(session.weights(trainer), options, *dictionaries)
+    return Calibration(*of_training, *_translating(config, chain, pieces, model, clock))
 
+
+def _training(
+    config: Config, chain: Chain, pieces: int, folder: Path, clock: Callable[[], float]
+) -> tuple[session.Trainer, tuple[float, ...]]:
+    """An untrained model in its trainer, and what a calibration says of training, in its order."""
+    recipe, schedule = config.recipe(chain.recipe), config.schedule(chain.recipe, chain.root.schedule)
     began = clock()
     cfg = session.configuration(
         arguments.of_architecture(recipe.architecture),
         schedule.altered(accumulate=1),
-        [*arguments.of_data(folder, "source", "target"), "--save-dir", str(folder)],
+        [*arguments.of_data(folder, *SIDES), "--save-dir", str(folder)],
         1,
         config.settings["device"],
     )
     trainer = session.start(cfg, 1)
     trainer.autocast = precision.of_schedule(config, chain.recipe, chain.root.schedule).autocast
-    sample, share = _batch(trainer, pieces, _sentences(recipe, schedule, types, pieces))
+    sample, share = _batch(trainer, pieces, _sentences(recipe, schedule, recipe.subwords["size"], pieces))
     trainer.begin_epoch(1)
 
     def train_step() -> None:
         trainer.optimizer.set_lr(0.0)  # each update ends with the rate of a scheduler of fairseq
         trainer.train_step([sample])
 
+    def save() -> None:
+        checkpoint = session.checkpoint(trainer.configuration, session.weights(trainer), 1)
+        checkpoints.save(checkpoint, folder / "model.pt")
+
     train_step()
     start = clock() - began
     update = _each(train_step, clock, UPDATES) / share
     validate = _each(lambda: _validate(trainer, sample), clock, 2) / len(sample["id"])
-    save = _each(
-        lambda: checkpoints.save(
-            session.checkpoint(trainer.configuration, session.weights(trainer), 1), folder / "model.pt"
-        ),
-        clock,
-        2,
-    )
+    return trainer, (start, update, validate, _each(save, clock, 2))
 
-    dictionaries = [read_dictionary(folder / f"dict.{side}.txt") for side in ("source", "target")]
-    model = Model(
-        session.weights(trainer), checkpoints.options_by_name(trainer.configuration.model), *dictionaries
-    )
+
+def _translating(
+    config: Config, chain: Chain, pieces: int, model: Model, clock: Callable[[], float]
+) -> tuple[float, ...]:
+    """What a calibration says of translating and scoring with a model, in its order."""
+    recipe = config.recipe(chain.recipe)
     names, random_of = model.target_dictionary[4:], random.Random(1)
-    search = replace(
-        recipe.decoding.search, max_len_a=0.0, max_len_b=pieces
-    )  # an untrained model does not stop by itself
+    # an untrained model does not stop by itself
+    search = replace(recipe.decoding.search, max_len_a=0.0, max_len_b=pieces)
     weights = sum(tensor.numel() for tensor in model.weights.values())
     count = max(4, min(SENTENCES, int(OPERATIONS / (2 * weights * pieces * search.beam))))
     sources, targets = ([random_of.choices(names, k=pieces - 1) for _ in range(count)] for _ in range(2))
@@ -87,18 +97,18 @@ def measure(config: Config, chain: Chain, pieces: int, folder: Path) -> Calibrat
     engine = open_engine(model, recipe.decoding.engine, device=config.settings["device"])
     engine.translate(sources[:1], Search(beam=1), 2)
     opened = clock() - began
-    decode = _each(lambda: translate(engine, sources, search), clock, 2) / count
-    beam = recipe.importance.beam
-    trial = (
-        decode
-        if beam == search.beam
-        else _each(lambda: translate(engine, sources, replace(search, beam=beam)), clock, 2) / count
-    )
-    likelihoods = _each(lambda: likelihood(engine, sources, targets), clock, 2) / count
+
+    def each(work: Callable[[], object]) -> float:
+        return _each(work, clock, 2) / count
+
+    decode = trial = each(lambda: translate(engine, sources, search))
+    if (beam := recipe.importance.beam) != search.beam:
+        trial = each(lambda: translate(engine, sources, replace(search, beam=beam)))
+    likelihoods = each(lambda: likelihood(engine, sources, targets))
     lines = [" ".join(line) for line in targets]
     quality = Quality(lines)
-    judge = _each(lambda: quality.scores(lines[1:] + lines[:1]), clock, 2) / count
-    return Calibration(start, update, validate, save, opened, decode, trial, likelihoods, judge)
+    judge = each(lambda: quality.scores(lines[1:] + lines[:1]))
+    return opened, decode, trial, likelihoods, judge
 
 
 def _clock(device: str) -> Callable[[], float]:

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nmtprune.experiment.chain import Chain
+from nmtprune.planning.estimates import Cost, Estimates
 from nmtprune.planning.jobs import Jobs
-from nmtprune.planning.plan import Cost, Estimates
 from nmtprune.planning.status import duration, is_alive, progress_of
 
 SECONDS_BETWEEN_COUNTS = 20  # between two counts of the whole run's jobs, which read many files
@@ -58,13 +58,13 @@ def running(jobs: Jobs) -> list[RunningTraining]:
     """The trainings of a run that report progress and whose process is alive."""
     trainings = []
     for job in jobs.values():
-        if not (job.chain and job.does == "step" and job.chain.last.kind.trains):
+        if not job.trains:
             continue
-        progress = progress_of(job.chain)
-        if progress and is_alive(job.chain, progress):
+        progress = progress_of(job.subject)
+        if progress and is_alive(job.subject, progress):
             trainings.append(
                 RunningTraining(
-                    job.chain,
+                    job.subject,
                     progress["update"],
                     progress["updates"],
                     progress.get("loss"),
