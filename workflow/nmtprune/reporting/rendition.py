@@ -21,6 +21,24 @@ class Marked:
         return "".join(text for text, _ in self.segments)
 
 
+class Footnotes:
+    """The reasons why cells are empty or incomplete, each with its mark: `(a)`, `(b)`, ..."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def mark(self, reason: str) -> str:
+        """The mark of a reason, after a space; empty without a reason."""
+        number = len(self._marks)
+        letter = chr(ord("a") + number) if number < 26 else f"a{number}"
+        return f" {self._marks.setdefault(reason, f'({letter})')}" if reason else ""
+
+    @property
+    def sentences(self) -> list[str]:
+        """The footnotes below the table."""
+        return [f"{mark} {reason}." for reason, mark in self._marks.items()]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as it is printed.

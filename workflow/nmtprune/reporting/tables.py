@@ -13,7 +13,7 @@ from nmtprune.experiment.papers import Column, Item, Row
 from nmtprune.foundation import escape
 from nmtprune.measurements.frame import WIDTH_COLUMN, WIDTHS, is_compared
 from nmtprune.measurements.measurements import BY_PERPLEXITY
-from nmtprune.reporting.rendition import Marked, Table
+from nmtprune.reporting.rendition import Footnotes, Marked, Table
 
 BETTER, WORSE = {0.05: "↑", 0.01: "⇑"}, {0.05: "↓", 0.01: "⇓"}  # paired bootstrap
 SIGN_TEST = {0.05: "†", 0.01: "‡"}
@@ -38,7 +38,7 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
         columns.append((column.heading, "ours", column.key, METRICS[column.metric].about))
         columns += [(f"{column.heading}, published", "published", "", "")] if column.published else []
     records = numbers.to_dict("records")
-    footnotes: dict[str, str] = {}
+    footnotes = Footnotes()
     cells = []
     for record, row in zip(records, item.rows, strict=True):
         line = [str(record["row"])]
@@ -59,7 +59,7 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
             )
             line += [_printed(record, column)] if column.published else []
         cells.append(line)
-    notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
+    notes = footnotes.sentences
     if same := [f"row {r['row']} as row {r['same_as']}" for r in records if not pd.isna(r["same_as"])]:
         notes.append(f"* One and the same run: {', '.join(same)}.")
     if any(record["kept_parent"] for record in records):
@@ -73,11 +73,11 @@ def table(item: Item, numbers: pd.DataFrame, known: Mapping[tuple[int, str], str
 
 
 def _ours(
-    record: dict, against: dict | None, row: Row, column: Column, footnotes: dict[str, str], known: str
+    record: dict, against: dict | None, row: Row, column: Column, footnotes: Footnotes, known: str
 ) -> str:
     """The text of one measured cell.
 
-    If the cell is empty, its reason is added to `footnotes` (reason -> mark). `known`: the reason that
+    If the cell is empty, its reason is added to `footnotes`. `known`: the reason that
     concerns this cell alone.
     """
     metric = METRICS[column.metric]
@@ -100,8 +100,7 @@ def _ours(
             "Not compared with the baseline: the translations of one of them are gone, or are of an earlier "
             "version of the test set"
         )
-    mark = f" {footnotes.setdefault(missing, f'({_letter(len(footnotes))})')}" if missing else ""
-    return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{mark}"
+    return f"{cell or '–'}{'*' if cell and not pd.isna(record['same_as']) else ''}{footnotes.mark(missing)}"
 
 
 def _not_recorded(row: Row, column: Column) -> str:
@@ -110,10 +109,6 @@ def _not_recorded(row: Row, column: Column) -> str:
     read = [row, *([row.against] if row.against and metric.against else [])] if metric.translations else []
     limited = next((each.first for each in read if each.first.last.get("class")), None)
     return f"{limited} is {BY_PERPLEXITY}" if limited else f"{column.heading} is not recorded"
-
-
-def _letter(number: int) -> str:
-    return chr(ord("a") + number) if number < 26 else f"a{number}"
 
 
 def _cell(record: dict, column: Column) -> str | None:

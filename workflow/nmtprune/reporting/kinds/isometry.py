@@ -14,7 +14,7 @@ from nmtprune.experiment.components import KINDS
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.isometry import VARIANTS, Variant, distances_to_published, singular_values
 from nmtprune.measurements.measurements import Measured
-from nmtprune.reporting.rendition import Made, Table
+from nmtprune.reporting.rendition import Footnotes, Made, Table
 
 PUBLISHED = "Published"
 
@@ -30,7 +30,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     """The frame as it is printed, below a block of the published values. Every empty cell has a footnote."""
     columns = [("", "name"), (item.headings.get("label", ""), "name")]
     columns += [(f"{row.label} {kind.replace('.', ':')}", "ours") for row in item.rows for kind in KINDS]
-    footnotes: dict[str, str] = {}
+    footnotes = Footnotes()
     layers = sorted({int(layer) for layer in numbers["layer"].dropna()}, reverse=True) if len(numbers) else []
     variants = [variant for variant in VARIANTS if len(numbers) and len(variant.of(numbers))]
     blocks = [*([PUBLISHED] if len(numbers) and numbers["published"].notna().any() else []), *variants]
@@ -45,8 +45,8 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
             cells.append(line)
     if not layers and len(numbers):
         for reason in numbers["missing"].unique():
-            _mark(reason, footnotes)
-    notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
+            footnotes.mark(reason)
+    notes = footnotes.sentences
     return Table(
         [heading for heading, _ in columns],
         [kind for _, kind in columns],
@@ -56,7 +56,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     )
 
 
-def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str, str]) -> str:
+def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: Footnotes) -> str:
     """The text of one cell; blank for a layer that neither this model nor the paper's has."""
     if isinstance(block, str):  # PUBLISHED
         printed = of_component["published"].dropna()
@@ -69,13 +69,7 @@ def _cell(block: Variant | str, of_component: pd.DataFrame, footnotes: dict[str,
     )
     cell = _number(value) or "–"
     cell += f" ± {_number(deviation)}" if not math.isnan(deviation) else ""
-    return cell + (f" {_mark(missing, footnotes)}" if missing else "")
-
-
-def _mark(reason: str, footnotes: dict[str, str]) -> str:
-    return footnotes.setdefault(
-        reason, f"({chr(ord('a') + len(footnotes)) if len(footnotes) < 26 else f'a{len(footnotes)}'})"
-    )
+    return cell + footnotes.mark(missing)
 
 
 def _number(value: float) -> str:

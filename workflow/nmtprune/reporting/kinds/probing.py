@@ -13,7 +13,7 @@ from nmtprune.experiment.papers import Item
 from nmtprune.experiment.senteval import CATEGORIES
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.probing import AVERAGE, accuracies
-from nmtprune.reporting.rendition import Made, Table
+from nmtprune.reporting.rendition import Footnotes, Made, Table
 
 WHERE = {
     "gold": "gold labels of the task's grammar",
@@ -44,7 +44,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     columns = [(item.headings.get("group", ""), "name"), (item.headings.get("label", ""), "name")]
     for row in item.rows:
         columns += [(row.label, "ours"), *([(f"{row.label}, published", "published")] if published else [])]
-    footnotes: dict[str, str] = {}
+    footnotes = Footnotes()
     cells, ruled = [], set()
     lines = numbers.groupby(["category", "probe"], sort=False) if len(numbers) else ()
     for (category, probe), line in lines:
@@ -54,7 +54,7 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
         for record in line.to_dict("records"):
             cells[-1].append(_ours(record, footnotes))
             cells[-1] += [_number(record["accuracy_published"])] if published else []
-    notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
+    notes = footnotes.sentences
     return Table(
         [heading for heading, _ in columns],
         [kind for _, kind in columns],
@@ -64,25 +64,19 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     )
 
 
-def _partial(category: str, probe: str, line: pd.DataFrame, footnotes: dict[str, str]) -> str:
+def _partial(category: str, probe: str, line: pd.DataFrame, footnotes: Footnotes) -> str:
     """The mark of an average over a part of its category; empty for other rows."""
     averaged = line["averaged"].iloc[0].split() if probe == AVERAGE else []
     if not averaged or len(averaged) == list(CATEGORIES.values()).count(category):
         return ""
-    return _mark(
-        f"Average over {', '.join(averaged)}; the published one is over all of its category", footnotes
-    )
+    part = f"Average over {', '.join(averaged)}; the published one is over all of its category"
+    return footnotes.mark(part)
 
 
-def _mark(reason: str, footnotes: dict[str, str]) -> str:
-    mark = footnotes.setdefault(reason, f"({chr(ord('a') + len(footnotes))})")
-    return f" {mark}"
-
-
-def _ours(record: dict, footnotes: dict[str, str]) -> str:
+def _ours(record: dict, footnotes: Footnotes) -> str:
     spread = record["half_width"] if math.isnan(record["accuracy_sd"]) else record["accuracy_sd"]
     cell = "–" if math.isnan(record["accuracy"]) else f"{_number(record['accuracy'])} ± {_number(spread)}"
-    return cell + (_mark(record["missing"], footnotes) if record["missing"] else "")
+    return cell + footnotes.mark(record["missing"])
 
 
 def _number(value: float) -> str:

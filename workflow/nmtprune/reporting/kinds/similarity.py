@@ -12,7 +12,7 @@ import pandas as pd
 from nmtprune.experiment.papers import Item
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.similarity import GROUPS, SAMPLES, similarities
-from nmtprune.reporting.rendition import Made, Table
+from nmtprune.reporting.rendition import Footnotes, Made, Table
 from nmtprune.scoring.significance import p_as_text
 
 
@@ -29,24 +29,21 @@ def table(item: Item, numbers: pd.DataFrame) -> Table:
     columns = [(item.headings.get("label", ""), "name")]
     for row in item.rows:
         columns += [(row.label, "ours"), *([(f"{row.label}, published", "published")] if published else [])]
-    footnotes: dict[str, str] = {}
+    footnotes = Footnotes()
     cells = []
     for group in GROUPS if len(numbers) else ():
         cells.append([group])
         for record in numbers[numbers["group"] == group].to_dict("records"):
             cells[-1].append(_ours(record, footnotes))
             cells[-1] += [_number(record["pwcca_published"])] if published else []
-    notes = [f"{mark} {reason}." for reason, mark in footnotes.items()]
+    notes = footnotes.sentences
     return Table([heading for heading, _ in columns], [kind for _, kind in columns], cells, notes)
 
 
-def _ours(record: dict, footnotes: dict[str, str]) -> str:
+def _ours(record: dict, footnotes: Footnotes) -> str:
     cell = _number(record["pwcca"]) or "–"
     cell += "" if math.isnan(record["pwcca_sd"]) else f" ± {_number(record['pwcca_sd'])}"
-    if not record["missing"]:
-        return cell
-    mark = footnotes.setdefault(record["missing"], f"({chr(ord('a') + len(footnotes))})")
-    return f"{cell} {mark}"
+    return cell + footnotes.mark(record["missing"])
 
 
 def _number(value: float) -> str:
