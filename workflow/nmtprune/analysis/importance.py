@@ -14,10 +14,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from nmtprune.experiment.components import Component, read_component
-from nmtprune.scoring.significance import Score, bleu
+from nmtprune.scoring.significance import SAMPLES, SEED, Score, bleu, draws
 
 UNIMPORTANT = 0.05  # contribution below which a component counts as unimportant
-SAMPLES, SEED = 1000, 12345
 
 
 def contributions(baseline: float | np.ndarray, scores: np.ndarray, clip: float) -> np.ndarray:
@@ -65,11 +64,7 @@ def by_sentences(
     translate the same sentences.
     """
     variants, sentences, counts = statistics.shape
-    sentence_counts = (
-        np.random.default_rng(seed)
-        .multinomial(sentences, np.full(sentences, 1.0 / sentences), size=samples)
-        .astype(np.float64)
-    )
+    sentence_counts = draws(np.random.default_rng(seed), sentences, samples)
     flat = np.swapaxes(statistics.astype(np.float64), 0, 1).reshape(sentences, variants * counts)
     scores = score((sentence_counts @ flat).reshape(samples, variants, counts))
     return contributions(scores[:, 0], scores[:, 1:], clip)
@@ -89,11 +84,7 @@ def criticalities_by_sentences(
     `criticalities`. The samples are those of `by_sentences`.
     """
     trials, sentences = statistics.shape[:2]
-    sentence_counts = (
-        np.random.default_rng(SEED)
-        .multinomial(sentences, np.full(sentences, 1.0 / sentences), size=SAMPLES)
-        .astype(np.float64)
-    )
+    sentence_counts = draws(np.random.default_rng(SEED), sentences, SAMPLES)
     scores = np.stack(
         [bleu(sentence_counts @ statistics[trial].astype(np.float64)) for trial in range(trials)],
         axis=-1,

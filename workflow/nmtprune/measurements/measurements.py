@@ -330,10 +330,7 @@ class Measured:
         """The arrays of an analysis of a model; None if it left none."""
         numbers = self.where(paths.analysis(chain, name))
         file = paths.arrays(numbers)
-        if numbers in self._outdated or not file.exists():
-            return None
-        with np.load(file) as found:
-            return dict(found)
+        return None if numbers in self._outdated else _arrays(file)
 
     def _read_history(self, chain: Chain) -> pd.DataFrame | None:
         """The history of a chain's last training, one row per validation; None if it is missing."""
@@ -342,11 +339,7 @@ class Measured:
 
     def _read_norms(self, chain: Chain) -> dict[str, np.ndarray] | None:
         """The norms of a chain's groups, as its step `slice` kept them; None if they are missing."""
-        file = self.where(paths.norms(chain))
-        if not file.exists():
-            return None
-        with np.load(file) as found:
-            return dict(found)
+        return _arrays(self.where(paths.norms(chain)))
 
     def pooled_sets(self, task: str) -> list[str]:
         """The test sets of a task whose sentences are pooled when claims are decided."""
@@ -400,6 +393,14 @@ class Measured:
             return None
         first, *more = references
         return Quality(first, self.config.task(task).target, more)
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None if there is no such file."""
+    if not file.exists():
+        return None
+    with np.load(file) as arrays:
+        return dict(arrays)
 
 
 def _number(value: Any) -> float | None:

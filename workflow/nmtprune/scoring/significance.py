@@ -7,11 +7,11 @@ corpus score.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 NORMAL_95 = 1.959964  # half the width of a normal's 95 % interval, in standard errors
 SEED, SAMPLES = 12345, 1000
@@ -185,12 +185,7 @@ def sign_test(gains: np.ndarray) -> Signs:
     """Exact two-sided sign test of gains by sentence, without ties. Negate the gains if lower is better."""
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     count = better + worse
-    whole = math.lgamma(count + 1) - count * math.log(2.0)
-    tail = math.fsum(
-        math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1))
-        for k in range(min(better, worse) + 1)
-    )
-    return Signs(better, worse, min(1.0, 2.0 * tail))
+    return Signs(better, worse, float(binomtest(better, count).pvalue) if count else 1.0)
 
 
 def _check(baseline: np.ndarray, system: np.ndarray) -> None:

@@ -32,7 +32,7 @@ from typing import Any, Protocol
 import psutil
 
 from nmtprune.foundation.errors import UserError
-from nmtprune.foundation.files import evenly_spaced
+from nmtprune.foundation.files import evenly_spaced, size_of
 from nmtprune.foundation.known import known
 
 BATCH_SIZES = (32, 1)
@@ -79,11 +79,6 @@ Sizes = Mapping[Path, Mapping[int, tuple[int, int]]]
 _PACKAGE = Path(__file__).resolve().parents[2]
 _PROCESS_MEMORY = 500 * 2**20  # bytes of an interpreter with its libraries
 _COPIES = 6  # memory of a loaded model and its work space, as a multiple of the size of its files
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from types import ModuleType
 
 from nmtprune.experiment.step_kinds import INT8_ENGINES
 from nmtprune.foundation.errors import UserError
+from nmtprune.foundation.files import size_of
 from nmtprune.store.model import Model
 from nmtprune.translation.engine import Engine
 from nmtprune.translation.shortlist import Shortlist
@@ -92,7 +93,7 @@ def bytes_in_8_bits(model: Model, name: str, folder: Path) -> int:
     """
     with tempfile.TemporaryDirectory(dir=folder) as files:
         module_of(name).save(model, Path(files), "int8")
-        return sum(file.stat().st_size for file in Path(files).rglob("*") if file.is_file())
+        return size_of(Path(files))
 
 
 def _either(names: list[str]) -> str:
