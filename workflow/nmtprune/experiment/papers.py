@@ -355,10 +355,7 @@ def _resolved(
     """What a YAML file states of a table or figure in terms of the run's tasks, recipes and seeds."""
     paper_name, name = key
     grid = _grid(config, paper_name, name, stated)
-    for column in stated.get("columns", ()) if published else ():
-        if (wanted := column.get("published")) and wanted not in published[0]:
-            valid = suggest(wanted, published[0])
-            raise UserError(f"{paper_name}/{name}: columns: nothing is published as `{wanted}`; {valid}")
+    _check_columns(key, stated, published)
     rows: list[Row] = []
     left_out: dict[str, None] = {}
     against: Row | None = None
@@ -379,20 +376,7 @@ def _resolved(
                 steps = chain.parse_steps(row["chain"].format(**values))
                 chains = tuple(Chain(task, recipe, seed, steps) for seed in seeds)
                 check_chain(config, chains[0])
-                rows.append(
-                    Row(
-                        label=row["label"].format(**{**facts, **values}),
-                        group=row.get("group", "").format(**facts),
-                        chains=chains,
-                        published=_printed(row, published, values),
-                        baseline=baseline,
-                        against=against,
-                        values=values,
-                        paper_task=row["task"],
-                        paper_recipe=row["recipe"],
-                        headline=_is_headline(row.get("headline", False), values),
-                    )
-                )
+                rows.append(_row(row, facts, values, chains, _printed(row, published, values), against))
                 against = rows[-1] if baseline else against
         except UserError as error:
             raise UserError(f"{paper_name}/{name} row {number}: {error}") from None
@@ -412,6 +396,37 @@ def _resolved(
         examples=stated.get("examples", {}),
         widths=tuple(stated.get("widths", ())),
         about=about,
+    )
+
+
+def _check_columns(key: tuple[str, str], stated: Mapping[str, Any], published: list[dict[str, str]]) -> None:
+    """Raises UserError for a column that refers to published values which the paper's CSV file lacks."""
+    for column in stated.get("columns", ()) if published else ():
+        if (wanted := column.get("published")) and wanted not in published[0]:
+            valid = suggest(wanted, published[0])
+            raise UserError(f"{'/'.join(key)}: columns: nothing is published as `{wanted}`; {valid}")
+
+
+def _row(
+    stated: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    values: Mapping[str, Any],
+    chains: tuple[Chain, ...],
+    published: Mapping[str, str],
+    against: Row | None,
+) -> Row:
+    """A row that a YAML file states, for one point of its grid."""
+    return Row(
+        label=stated["label"].format(**{**facts, **values}),
+        group=stated.get("group", "").format(**facts),
+        chains=chains,
+        published=published,
+        baseline=stated.get("baseline", False),
+        against=against,
+        values=values,
+        paper_task=stated["task"],
+        paper_recipe=stated["recipe"],
+        headline=_is_headline(stated.get("headline", False), values),
     )
 
 
