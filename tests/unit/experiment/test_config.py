@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from nmtprune.experiment import chain, config, slices
+from nmtprune.experiment import chain, config, schemas, slices
 from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.reading import merge, read_yaml
 from nmtprune.experiment.run import Run
@@ -64,9 +64,10 @@ def test_what_all_transformers_share_is_no_recipe_by_itself():
         RUN.recipe("transformer")
 
 
-def test_the_shipped_settings_are_the_schemas_defaults():
+def test_the_shipped_settings_are_the_schemas_defaults_and_name_every_key():
     settings = read_yaml(WORKFLOW.parent / "config.yaml")
     assert config.from_settings(settings) == RUN
+    assert set(settings) == set(schemas.read("config")["properties"])
 
 
 @pytest.mark.parametrize(
