@@ -84,7 +84,7 @@ def frame(item: Item, measured: Measured) -> pd.DataFrame:
             record |= _significance(row, measured, bleu.test_set)
         if item.widths:
             record |= _widths(row, item.widths, measured)
-        absent = measured.all_missing(row.chains, item.reads - {SPEED})
+        absent = measured.reasons_of(row.chains, item.reads - {SPEED})
         record["kept_parent"] = sum(map(measured.is_its_parent, row.chains))
         record["seeds"] = len(row.chains) - len(absent)
         record["missing"] = "; ".join(absent)

@@ -58,7 +58,7 @@ def frame(item: Item, measured: Measured, maps: Maps) -> pd.DataFrame:
     for place, row in enumerate(item.rows):
         about = {"row": place + 1, "group": row.group, "label": row.label, **columns_of(row.first)}
         for column in item.columns:
-            absent = measured.all_missing(row.chains, {METRICS[column.metric].reads})
+            absent = measured.reasons_of(row.chains, {METRICS[column.metric].reads})
             about |= {"metric": column.key, "seeds": len(row.chains) - len(absent)}
             about["missing"] = "; ".join(absent)
             if column in columns(item):

@@ -69,7 +69,7 @@ def singular_values(item: Item, measured: Measured) -> pd.DataFrame:
         )
         printed = published_values(row)
         components = {*zip(analysed["kind"], analysed["layer"], strict=True), *printed}
-        absent = measured.all_missing(row.chains, item.reads)
+        absent = measured.reasons_of(row.chains, item.reads)
         for variant in (
             each for each in VARIANTS if each.reach == "position" or (analysed["reach"] == each.reach).any()
         ):

@@ -283,7 +283,7 @@ class Measured:
                 return self.reason(chain, source)
         return None
 
-    def all_missing(self, chains: Iterable[Chain], sources: Iterable[str]) -> list[str]:
+    def reasons_of(self, chains: Iterable[Chain], sources: Iterable[str]) -> list[str]:
         """For each of the chains that lacks one of the sources, why."""
         return [reason for chain in chains if (reason := self.missing(chain, sources))]
 

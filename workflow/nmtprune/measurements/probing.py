@@ -104,7 +104,7 @@ def accuracies(item: Item, measured: Measured) -> pd.DataFrame:
 
 def _record(category: str, name: str, averaged: list[str], row: Row, measured: Measured) -> dict:
     probed = [each for each in analyses(row, measured) if each is not None]
-    absent = measured.all_missing(row.chains, {"probing"})
+    absent = measured.reasons_of(row.chains, {"probing"})
     record = {"category": category, "probe": name, "label": row.label, **columns_of(row.first)}
     if name == AVERAGE:
         mean = accuracy(row, averaged, measured)
@@ -146,7 +146,7 @@ def changes(item: Item, measured: Measured) -> pd.DataFrame:
 
 
 def _change_record(category: str, probes: list[str], row: Row, against: Row, measured: Measured) -> dict:
-    absent = measured.all_missing((*against.chains, *row.chains), {"probing"})
+    absent = measured.reasons_of((*against.chains, *row.chains), {"probing"})
     if not probes and not absent:
         absent = ["no probe of the category is there for every model"]
     values, half_width, noise = [], math.nan, math.nan

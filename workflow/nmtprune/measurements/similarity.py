@@ -104,7 +104,7 @@ def similarities(item: Item, measured: Measured) -> pd.DataFrame:
     records = []
     for row in item.rows:
         result = difference(row.chains, measured)
-        absent = measured.all_missing(row.chains, item.reads)
+        absent = measured.reasons_of(row.chains, item.reads)
         for group, other in zip(GROUPS, reversed(GROUPS), strict=True):
             values = [each.means()[group] for each in result.models]
             named = dict.fromkeys(" ".join(each.groups[group]) for each in result.models)

@@ -39,7 +39,7 @@ def kept_shares(item: Item, measured: Measured) -> pd.DataFrame:
         facts = of_seeds(row.chains, measured)
         about = {"row": number, "label": row.name, **columns_of(row.first)}
         about["seeds"] = 0 if facts is None else facts["seed"].nunique()
-        about["missing"] = "; ".join(measured.all_missing(row.chains, item.reads))
+        about["missing"] = "; ".join(measured.reasons_of(row.chains, item.reads))
         shares = pd.DataFrame([{}]) if facts is None else _shares(facts)
         frames.append(shares.assign(**about))
     columns = ["row", "label", "task", "recipe", "chain", *KEYS, "weights", *dict.fromkeys(KEPT.values())]
