@@ -13,6 +13,7 @@ from torch import Tensor
 from nmtprune.experiment.components import KINDS, Component
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.pruning.groups import SubLayer, sub_layers
+from nmtprune.store.tied import replaced
 
 _OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # last matrix of each component
 Weights = Mapping[str, Tensor]
@@ -65,16 +66,14 @@ def moved(weights: Weights, initial: Weights, component: Component, alpha: float
     result equals the model bit by bit, with alpha 0 the component has its initial weights. Tensors of
     other layers that are tied to the component's move with them.
     """
-    moved_by_address = {}
-    for name in parameters(weights, component):
-        final = weights[name]
-        moved_by_address[final.data_ptr()] = (
-            final if alpha == 1 else initial[name] if alpha == 0 else torch.lerp(initial[name], final, alpha)
-        )
-    return {
-        name: moved_by_address.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
-        for name, tensor in weights.items()
-    }
+    ends = {0.0: initial, 1.0: weights}
+    return replaced(
+        weights,
+        {
+            name: ends[alpha][name] if alpha in ends else torch.lerp(initial[name], weights[name], alpha)
+            for name in parameters(weights, component)
+        },
+    )
 
 
 def rewound(weights: Weights, initial: Weights, components: Iterable[Component]) -> dict[str, Tensor]:

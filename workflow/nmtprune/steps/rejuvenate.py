@@ -14,6 +14,7 @@ from nmtprune.experiment.config import Config
 from nmtprune.foundation.known import known
 from nmtprune.steps import training
 from nmtprune.store import checkpoints
+from nmtprune.store.tied import replaced
 
 
 def beginning(chain: Chain) -> training.Beginning:
@@ -23,15 +24,8 @@ def beginning(chain: Chain) -> training.Beginning:
         return begun
     weights, baseline = known(begun.weights), checkpoints.state_of(chain.root_chain)
     masks = known(checkpoints.masks_of(known(chain.parent)))
-    freed = {
-        weights[name].data_ptr(): weights[name].where(mask, baseline[name]) for name, mask in masks.items()
-    }
-    return replace(
-        begun,
-        weights={
-            name: freed.get(each.data_ptr(), each) if each.numel() else each for name, each in weights.items()
-        },
-    )
+    freed = {name: weights[name].where(mask, baseline[name]) for name, mask in masks.items()}
+    return replace(begun, weights=replaced(weights, freed))
 
 
 def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError
 from nmtprune.foundation.files import atomic
 from nmtprune.store import unpickling
+from nmtprune.store.tied import replaced
 
 
 def read(path: Path, **how: Any) -> Any:
@@ -104,13 +105,9 @@ def is_transformer(options: Mapping[str, Any]) -> bool:
 
 def masked(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """A state dict with pruned weights at zero; masked tensors are copies, and tied tensors stay tied."""
-    copies = {
-        weights[name].data_ptr(): weights[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()
-    }
-    return {
-        name: copies.get(tensor.data_ptr(), tensor) if tensor.numel() else tensor
-        for name, tensor in weights.items()
-    }
+    return replaced(
+        weights, {name: weights[name].masked_fill(~mask, 0) for name, mask in (masks or {}).items()}
+    )
 
 
 def state_of(chain: Chain) -> dict[str, Tensor]:
