@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nmtprune.measurements import absences
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -35,8 +37,8 @@ class Footnotes:
 
     @property
     def sentences(self) -> list[str]:
-        """The footnotes below the table."""
-        return [f"{mark} {reason}." for reason, mark in self._marks.items()]
+        """The footnotes below the table; seeds of a model that lack the same are named together."""
+        return [f"{mark} {'; '.join(absences.merged([reason]))}." for reason, mark in self._marks.items()]
 
 
 @dataclass(frozen=True)
