@@ -65,7 +65,7 @@ def _free(evidence: Evidence, pattern: str, percent: float) -> Decision:
     exact = [
         each.deciding for each in decisions if each.deciding and f"at {percent:g} %" == each.deciding.what
     ]
-    decision = together(exact) if len(exact) == len(decisions) > 1 else all_of(decisions)
+    decision = together(exact) if len(exact) == len(decisions) == len(groups) > 1 else all_of(decisions)
     return decision.but(f"{'; '.join(each.because for each in decisions)}; {MARGIN:g} BLEU allowed")
 
 

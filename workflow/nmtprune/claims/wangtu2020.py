@@ -245,7 +245,7 @@ def both_metrics_agree(evidence: Evidence) -> Decision:
     cases = [each.deciding for each in decisions if each.deciding]
     return (
         together(cases).but("; ".join(each.because for each in decisions))
-        if len(cases) == len(decisions) > 1
+        if len(cases) == len(decisions) == len(rows) > 1
         else all_of(decisions)
     )
 
@@ -533,7 +533,7 @@ def a_few_go_together(evidence: Evidence) -> Decision:
         for name, each in zip(rows, decisions, strict=False)
         if each.deciding
     ]
-    decision = together(cases) if len(cases) == len(decisions) else all_of(decisions)
+    decision = together(cases) if len(cases) == len(decisions) == len(rows) else all_of(decisions)
     return decision.but(f"{'; '.join(each.because for each in decisions)}; {MARGIN:g} BLEU allowed")
 
 
