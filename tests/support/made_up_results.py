@@ -69,7 +69,7 @@ def _quality(chain: Chain) -> float:
                 )
             case "retrain" | "converge" | "rejuvenate" | "restart":
                 quality += 0.5 * (0.88 - quality)
-            case "rewind" | "drop" | "continue":
+            case "rewind" | "drop" | "cut" | "continue":
                 quality += 0.005
     return quality + 0.004 * float(_draws(chain, "quality").normal())
 

@@ -31,6 +31,7 @@ ABLATE = st.builds(
     "ablate-{}".format, st.lists(COMPONENTS, min_size=1, max_size=4, unique=True).map("+".join)
 )
 DROP = st.builds("drop-{}{}".format, st.integers(1, 30), variants)
+CUT = st.builds("cut-{}{}".format, st.integers(1, 30), variants)
 REWIND = st.builds("rewind-{}{}".format, st.integers(1, 30), variants)
 TO_INT8 = st.sampled_from(["int8-ctranslate2", "int8-onnx"])
 FROM_DENSE = st.one_of(
@@ -41,6 +42,7 @@ FROM_DENSE = st.one_of(
     st.just("slice"),
     DENSE_TO_SPARSE,
     ABLATE,
+    CUT,
 )
 OPTIONS = {
     "dense": st.one_of(FROM_DENSE, DROP, REWIND),
@@ -49,6 +51,7 @@ OPTIONS = {
     "sparse": st.one_of(
         st.builds("retrain{}".format, variants),
         st.sampled_from(["rejuvenate-zero", "rejuvenate-external", "restart", "restart-ticket"]),
+        st.builds("restart-at-{}".format, percents),
         DENSE_TO_SPARSE,
         ABLATE,
         TO_INT8,
@@ -56,11 +59,16 @@ OPTIONS = {
 }
 
 
+def not_refused(step, steps):
+    """CTranslate2 does not run layers that lack sub-layers."""
+    return step != "int8-ctranslate2" or not any(each.startswith(("cut", "drop")) for each in steps)
+
+
 @st.composite
 def texts(draw):
     steps, form = [draw(st.builds("train{}".format, variants))], "dense"
     for _ in range(draw(st.integers(0, 8))):
-        step = draw(OPTIONS[form])
+        step = draw(OPTIONS[form].filter(lambda step: not_refused(step, steps)))
         steps.append(step)
         form = chain.parse_step(step).kind.leaves or form
         if chain.parse_step(step).kind.trains and draw(st.booleans()):
@@ -104,9 +112,10 @@ STEPS = {
     "ablate": "ablate-D.SA.1+E.FF.2",
     "rewind": "rewind-7",
     "drop": "drop-7",
+    "cut": "cut-7",
     "at": "at-50",
 }
-ON_WHOLE_MATRICES = {"continue", "prune", "lasso", "slice", "converge", "int8", "ablate"}
+ON_WHOLE_MATRICES = {"continue", "prune", "lasso", "slice", "converge", "int8", "ablate", "cut"}
 ON_DENSE = ON_WHOLE_MATRICES | {"rewind", "drop"}
 ON_MASKED = {"prune", "ablate", "retrain", "rejuvenate", "restart", "int8"}
 # chains that end in each kind of step, and the kinds that may follow
@@ -123,6 +132,7 @@ FOLLOWS = {
     "train/at-50": ON_DENSE,
     "train/prune-local-50/retrain/at-50": ON_MASKED,
     "train/drop-7": ON_WHOLE_MATRICES | {"restart", "at"},
+    "train/cut-7": ON_WHOLE_MATRICES | {"restart", "at"},
     "train/rewind-7": ON_DENSE | {"at"},
     "train-pretrain/lasso-ffn-both-0.3": ON_DENSE | {"at"},
     "train-pretrain/lasso-ffn-both-0.3/slice": ON_WHOLE_MATRICES | {"restart"},
@@ -174,6 +184,9 @@ def test_percentages_lie_between_0_and_100(text):
         ("prune-50", r"a scheme and a percentage are needed \(prune-<scheme>-<percent>\[-<class>\]\)"),
         ("rejuvenate-zeros", r"unknown initialisation `zeros`; did you mean `zero`\?"),
         ("restart-tickets", r"unknown weights `tickets`; did you mean `ticket`\?"),
+        ("restart-at", "one percentage is needed after `at`"),
+        ("restart-at-0", "0 percent is not between 0 and 100"),
+        ("restart-at-4-long", "one percentage is needed after `at`"),
         ("import", "a name is missing"),
         ("at", "one percentage is needed"),
         ("at-10-20", "one percentage is needed"),
@@ -213,14 +226,26 @@ def test_an_address_names_task_recipe_seed_and_steps(text):
         chain.parse(text)
 
 
-def test_a_ticket_needs_the_initial_weights_of_a_training():
-    with pytest.raises(UserError, match="restart-ticket"):
-        chain.parse_steps("import-mine/prune-global-50/restart-ticket")
+@pytest.mark.parametrize("step", ["restart-ticket", "restart-at-4"])
+def test_a_ticket_needs_the_weights_of_a_training(step):
+    with pytest.raises(
+        UserError, match=f"`{step}` needs .* weights of a `train`, and `import-mine` has none"
+    ):
+        chain.parse_steps(f"import-mine/prune-global-50/{step}")
+
+
+@pytest.mark.parametrize("taken", ["drop-7", "cut-7"])
+def test_ctranslate2_does_not_take_layers_without_sub_layers_in_8_bits(taken):
+    with pytest.raises(UserError, match=rf"`int8-ctranslate2` .* and `{taken}` takes .*valid: int8-onnx"):
+        chain.parse_steps(f"train/{taken}/continue/int8-ctranslate2")
+    assert chain.parse_steps(f"train/{taken}/int8-onnx/finetune")
 
 
 def test_a_sliced_model_has_no_ticket():
     with pytest.raises(UserError, match="another shape than the sliced model's; valid: restart"):
         chain.parse_steps("train/slice/restart-ticket")
+    with pytest.raises(UserError, match="another shape than the sliced model's; valid: restart"):
+        chain.parse_steps("train/slice/restart-at-4")
 
 
 @pytest.mark.parametrize(

@@ -559,3 +559,17 @@ def test_a_recipe_without_it_can_be_continued_for_a_fifth_of_its_updates():
         pytest.approx(7e-4 * 0.2),
     )
     assert RUN.schedule("tiny-6-6", "continue-short").validate_every == 100  # its own
+
+
+@pytest.mark.parametrize("recipe", ["base", "base-32k", "tiny-6-6", "small-6-6", "toy-deep"])
+def test_a_cut_model_is_trained_as_long_as_one_that_is_continued(recipe):
+    assert "cut" not in RUN.recipe(recipe)["schedules"]
+    assert RUN.schedule(recipe, "cut") == RUN.schedule(recipe, "continue-short")
+
+
+def test_late_rewinding_trains_by_the_rest_of_the_schedule_of_a_restart():
+    whole, rest = (RUN.schedule("base-32k", name) for name in ("train", "restart-at-4"))
+    assert (rest.updates, rest.learning_rate.begin) == (96_000, 4000)
+    assert rest.altered(updates=100_000, learning_rate=whole.said["learning_rate"]) == whole.altered(
+        snapshots=[]
+    )

@@ -1,5 +1,7 @@
 """Learning rates: values by arithmetic, and the trajectories that compared steps share."""
 
+import math
+
 import pytest
 
 from nmtprune.experiment import config
@@ -8,7 +10,7 @@ from nmtprune.experiment.checks import unfinished_decays
 from nmtprune.experiment.library import WORKFLOW
 from nmtprune.experiment.reading import read_yaml
 from nmtprune.experiment.run import Run
-from nmtprune.experiment.schedule import learning_rate
+from nmtprune.experiment.schedule import learning_rate, rest_of
 from nmtprune.foundation.errors import UserError
 
 RUN = config.from_settings({})
@@ -44,6 +46,34 @@ def test_linear_ends_at_zero():
 def test_constant():
     rate = learning_rate({"peak": 0.1, "warm_up": 10, "decay": "constant"})
     assert [rate.at(update) for update in (1, 10, 11, 5000)] == pytest.approx([0.01, 0.1, 0.1, 0.1])
+
+
+RATES = {
+    "inverse_sqrt": {"peak": 0.004, "warm_up": 10, "decay": "inverse_sqrt"},
+    "linear": {"peak": 0.1, "warm_up": 40, "decay": "linear", "updates": 110},
+    "phases": {
+        "phases": [{"updates": each, "rate": rate} for each, rate in ((25, 0.1), (25, 0.2), (50, 0.01))]
+    },
+}
+
+
+@pytest.mark.parametrize("percent", ["0.5", "25", "30", "50", "99"])
+@pytest.mark.parametrize("rates", RATES.values(), ids=RATES)
+def test_the_rest_of_a_schedule_has_the_rates_of_its_last_updates(rates, percent):
+    whole = RUN.schedule("base", "train").altered(
+        updates=100, learning_rate=rates, reset_after=[20, 60], snapshots=[50]
+    )
+    rest = rest_of(whole, percent)
+    of_whole, of_rest = (
+        [each.learning_rate.at(update) for update in range(1, each.updates + 1)] for each in (whole, rest)
+    )
+    done = math.ceil(float(percent))
+    assert of_rest == of_whole[done:] and len(of_rest) == 100 - done
+    assert [update + done for update in rest.reset_after] == [each for each in (20, 60) if each > done]
+    assert rest.snapshots == () and rest.optimizer == whole.optimizer and "snapshots" not in rest.said
+    if percent == "30":
+        again = rest_of(rest, "50")
+        assert (again.updates, again.learning_rate.at(1)) == (35, of_whole[65])
 
 
 def test_phases_change_after_their_last_update():

@@ -1,4 +1,4 @@
-"""Components: their names, and the effects of ablating, moving, rewinding and dropping them."""
+"""Components: their names, and the effects of ablating, moving, rewinding, dropping and cutting them."""
 
 import argparse
 import json
@@ -11,13 +11,14 @@ from support.students import HEAD_DIM, SYMBOLS, student
 
 from nmtprune.experiment.components import KINDS, Component, of_shape, read_component, without
 from nmtprune.experiment.search import Search
+from nmtprune.experiment.shapes import SIDES
 from nmtprune.fairseq_bridge import generation
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning import components as c
 from nmtprune.pruning.components import sub_layer_of
 from nmtprune.pruning.slicing import shape_of
 from nmtprune.store.model import Model
-from nmtprune.translation.opening import open_engine
+from nmtprune.translation.opening import FAST, open_engine
 
 names = st.builds(Component, st.sampled_from(list(KINDS)), st.integers(1, 99))
 
@@ -140,6 +141,19 @@ def test_a_dropped_component_is_absent_and_an_empty_layer_is_none():
         without(left, [Component("D.EA", 1), Component("D.FF", 1)])
 
 
+def random_module(options, seed):
+    """A student with these options and large random weights."""
+    torch.manual_seed(seed)
+    dictionary = generation.as_dictionary(SYMBOLS)
+    namespace = argparse.Namespace(**options | {"arch": "nmtprune_transformer"})
+    module = generation.models.build_model(
+        namespace, generation.TranslationTask(generation.TranslationConfig(), dictionary, dictionary)
+    )
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return module.eval()
+
+
 DROPS = [["D.SA.1"], ["D.EA.2", "E.FF.1"], ["E.SA.2", "D.FF.1", "D.SA.2"], ["E.SA.1", "E.FF.1"]]
 
 
@@ -155,14 +169,7 @@ def test_engines_agree_on_a_model_without_components(dropped, norm):
     shape = without(shape_of(state, HEAD_DIM), map(read_component, dropped))
     layers = {f"{side}_layers": len(shape[side]) for side in shape}
     options |= layers | {"shape": json.dumps(shape)}
-    torch.manual_seed(3)
-    dictionary = generation.as_dictionary(SYMBOLS)
-    namespace = argparse.Namespace(**options | {"arch": "nmtprune_transformer"})
-    module = generation.models.build_model(
-        namespace, generation.TranslationTask(generation.TranslationConfig(), dictionary, dictionary)
-    )
-    for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+    module = random_module(options, 3)
     model = Model(dict(module.state_dict()), options, SYMBOLS, SYMBOLS)
     assert shape_of(model.weights, HEAD_DIM) == shape
     sources, targets = [SYMBOLS[5:9], SYMBOLS[9:16]], [SYMBOLS[6:8], SYMBOLS[8:14]]
@@ -176,3 +183,95 @@ def test_engines_agree_on_a_model_without_components(dropped, norm):
     assert theirs == pytest.approx(ours, abs=1e-3)
     found = [engine.translate(sources, Search(beam=2), 12) for engine in engines]
     assert found[0] == found[1]
+
+
+WHOLE_LAYERS = ["E.SA.1", "E.FF.1", "D.SA.1", "D.EA.1", "D.FF.1"]
+CUTS = [*DROPS, WHOLE_LAYERS, ["D.EA.1", "D.FF.1"], ["E.FF.2", "D.FF.1"]]
+
+
+def cut_and_ablated(name, norm, components):
+    """A random model without components, and the whole model in which these are silent."""
+    options = student(name)[0] | {f"{side}_normalize_before": norm == "pre" for side in SIDES}
+    state = random_module(options, 5).state_dict()
+    left, masks = c.cut(state, components, dict.fromkeys(SIDES, norm == "pre")), c.ablation(state, components)
+    shape = shape_of(left, HEAD_DIM)
+    layers = {f"{side}_layers": len(shape[side]) for side in SIDES}
+    silenced = {
+        key: tensor.masked_fill(~masks.get(key, tensor.bool() | True), 0) for key, tensor in state.items()
+    }
+    return (
+        Model(left, options | layers | {"shape": json.dumps(shape)}, SYMBOLS, SYMBOLS),
+        Model(silenced, options, SYMBOLS, SYMBOLS),
+    )
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("name", ["6-6", "ssru"])
+@pytest.mark.parametrize("names", CUTS, ids="+".join)
+def test_a_cut_model_computes_what_the_ablated_one_does(names, name, norm):
+    """To the bit in fairseq, at all positions; the same translations and likelihoods in ONNX Runtime and
+    fairseq.
+    """
+    components = [each for each in map(read_component, names) if name == "6-6" or each.kind != "D.SA"]
+    if not components:
+        pytest.skip("an SSRU is no component")
+    small, whole = cut_and_ablated(name, norm, components)
+    source, lengths = torch.tensor([[5, 6, 7, 2], [8, 9, 10, 2]]), torch.tensor([4, 4])
+    previous = torch.tensor([[2, 13, 14], [2, 16, 17]])
+    dictionary = generation.as_dictionary(SYMBOLS)
+    with torch.no_grad():
+        outputs = [
+            generation.build_model(model, dictionary, dictionary).eval()(source, lengths, previous)[0]
+            for model in (small, whole)
+        ]
+    assert torch.equal(*outputs)
+    sources, targets = [SYMBOLS[5:9], SYMBOLS[9:16]], [SYMBOLS[6:8], SYMBOLS[8:14]]
+    engines = [open_engine(small, "onnx"), open_engine(small, "fairseq"), open_engine(whole, "fairseq")]
+    translations = [engine.translate(sources, Search(beam=2), 12) for engine in engines]
+    assert translations[0] == translations[1] == translations[2]
+    theirs, *ours = (engine.negative_log_likelihoods(sources, targets) for engine in engines)
+    assert all(each == pytest.approx(theirs, abs=1e-3) for each in ours)
+    assert sum(map(torch.numel, small.weights.values())) < sum(map(torch.numel, whole.weights.values()))
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_a_cut_component_is_gone_with_its_layer_norm_where_norms_come_first(norm):
+    components = [read_component(name) for name in (*WHOLE_LAYERS, "D.FF.2")]
+    small, whole = cut_and_ablated("6-6", norm, components)
+    shape = shape_of(small.weights, HEAD_DIM)
+    layer = {"ffn": 12, "self": 4}
+    if norm == "pre":
+        assert shape == {"encoder": [layer], "decoder": [{"self": 4, "cross": 4}]}
+    else:
+        empty = {"ffn": 0, "self": 0}
+        assert shape == {
+            "encoder": [empty, layer],
+            "decoder": [{**empty, "cross": 0}, {"ffn": 0, "self": 4, "cross": 4}],
+        }
+    assert [*map(str, c.components_of(small.weights))] == [*map(str, of_shape(shape))]
+    assert len(c.components_of(small.weights)) == len(c.components_of(whole.weights)) - len(components)
+    kept = next(name for name in small.weights if name.startswith("encoder.layers.") and "fc1.weight" in name)
+    assert torch.equal(small.weights[kept], whole.weights["encoder.layers.1.fc1.weight"])
+
+
+def test_ctranslate2_runs_a_cut_model_of_whole_layers_and_refuses_others():
+    whole_layers, _ = cut_and_ablated("6-6", "pre", [*map(read_component, WHOLE_LAYERS)])
+    assert open_engine(whole_layers).name == "ctranslate2"
+    sources = [SYMBOLS[5:9], SYMBOLS[9:16]]
+    found = [open_engine(whole_layers, name).translate(sources, Search(beam=2), 12) for name in FAST]
+    assert found[0] == found[1]
+    for norm in ("pre", "post"):
+        small, _ = cut_and_ablated("6-6", norm, [read_component("D.SA.1")])
+        with pytest.raises(UserError, match=r"engine `ctranslate2` cannot run this model.*use `auto`"):
+            open_engine(small, "ctranslate2")
+
+
+def test_what_cannot_be_cut_is_told():
+    _, state = student("6-6")
+    pre_norm = dict.fromkeys(SIDES, True)
+    with pytest.raises(UserError, match=r"no component `D.SA.9`; did you mean `D.SA"):
+        c.cut(state, [Component("D.SA", 9)], pre_norm)
+    encoder = [each for each in c.components_of(state) if each.kind.startswith("E")]
+    for first in (True, False):
+        with pytest.raises(UserError, match=r"nothing is left of the encoder without E.FF.1, E.FF.2, E.SA.1"):
+            c.cut(state, encoder, dict.fromkeys(SIDES, first))

@@ -1,4 +1,4 @@
-"""Steps and analyses of components on a micro model: ablate, rewind, drop, resumed trials, LayerDrop."""
+"""Steps and analyses of components on a micro model: ablate, rewind, drop, cut, resumed trials, LayerDrop."""
 
 import csv
 import json
@@ -243,6 +243,44 @@ def test_a_dropped_model_lacks_them_and_is_trained_from_new_weights(trained):
     assert sum(t.numel() for t in dropped.values()) < sum(t.numel() for t in whole.values())
     shared = [name for name in dropped if name in whole and name.endswith("weight") and "norm" not in name]
     assert shared and not any(torch.equal(dropped[name], whole[name]) for name in shared)
+
+
+def test_cutting_begins_with_the_ablated_model_and_trains_the_others(trained):
+    """Before the first update the perplexity is what the analysis found without the two."""
+    from nmtprune.scoring import evaluation
+
+    workplace = trained("contribution", "order")
+    order = [row for row in rows(workplace.model(TRAIN) / "order.csv") if row["method"] == "iterative"]
+    workplace.make(f"{TRAIN}/cut-2")
+    left, whole = (weights(workplace.model(text) / "last.pt") for text in (f"{TRAIN}/cut-2", TRAIN))
+    least = {row["component"] for row in order[1:]}
+    assert {*map(str, components_of(whole))} - {*map(str, components_of(left))} == least
+    before, *after = rows(workplace.model(f"{TRAIN}/cut-2") / "history.csv")
+    assert (before["update"], float(before["dev_perplexity"])) == (
+        "0",
+        pytest.approx(float(order[2]["dev_perplexity"]), rel=1e-5),
+    )
+    assert float(after[-1]["dev_perplexity"]) < float(before["dev_perplexity"])
+    with workplace.inside():
+        evaluation.score(workplace.config, chain.parse(f"{TRAIN}/cut-2"))
+        (scored,) = [row for row in rows(paths.scores(chain.parse(f"{TRAIN}/cut-2"))) if row["set"] == "dev"]
+    parameters_left = sum({tensor.data_ptr(): tensor.numel() for tensor in left.values()}.values())
+    assert (scored["engine"], float(scored["parameters"])) == ("onnx", parameters_left)
+
+
+def test_cutting_again_takes_of_what_is_left(trained):
+    workplace = trained("contribution", "order")
+    text = f"{TRAIN}/cut-2"
+    workplace.make(text)
+    with workplace.inside():
+        for name in ("contribution", "order"):
+            analyse(name, workplace.config, chain.parse(text))
+    workplace.make(f"{text}/cut-1")
+    once, twice = (
+        {*map(str, components_of(weights(workplace.model(each) / "model.pt")))}
+        for each in (text, f"{text}/cut-1")
+    )
+    assert len(once) == len(NAMES) - 2 and twice < once and len(once - twice) == 1
 
 
 def test_the_components_are_part_of_what_a_model_is(trained):

@@ -241,6 +241,29 @@ def test_a_ticket_begins_with_the_initial_weights(studio):
         assert not after[name][~mask].any()
 
 
+def test_late_rewinding_begins_with_the_snapshot_and_trains_it_to_the_end_under_the_mask(studio):
+    """Frankle et al. 2020."""
+    studio.make(PRUNE)
+    text = f"{PRUNE}/restart-at-50"
+    early = weights(studio.make(f"{TRAIN}/at-50") / "model.pt")
+    assert same({n: t for n, t in first_of(studio, text).items() if "_float" not in n}, early)
+    directory = studio.make(text)
+    masks, after = checkpoints.read_masks(studio.model(PRUNE) / "mask.pt"), weights(directory / "last.pt")
+    for name, mask in masks.items():
+        assert not after[name][~mask].any() and not torch.equal(after[name][mask], early[name][mask])
+    # `restart` of this recipe has 12 updates, of which 6 are left
+    (found,) = {(manifest(directory)["updates"], row["update"]) for row in history(directory)}
+    assert found == (6, "6")
+
+
+def test_a_snapshot_for_late_rewinding_that_is_not_kept_is_told_before_any_job(studio):
+    said = r"keeps snapshots of `train` at 50 percent, not at 40"
+    with studio.inside(), pytest.raises(UserError, match=said):
+        studio.config.check(chain.parse(f"{PRUNE}/restart-at-40"))
+    with studio.inside(), pytest.raises(UserError, match="restart: no update is left after 99 percent"):
+        studio.config.schedule("micro", "restart-at-99")
+
+
 def test_rejuvenation_from_zero_begins_with_the_retrained_weights(studio):
     studio.make(RETRAIN)
     first = first_of(studio, f"{RETRAIN}/rejuvenate-zero")
@@ -334,6 +357,8 @@ def test_updates_before_a_training(studio):
         "train/continue/prune-local-50/restart": 0,
         "train/prune-local-50/restart/prune-local-60/retrain": 12,
         "train/at-50/continue": 12,
+        "train/prune-local-50/restart-at-50": 12,
+        "train/continue/prune-local-50/restart-at-50/prune-local-60/retrain": 18,
     }
     assert {text: updates_before(studio.config, chain.parse(f"{SEED}/{text}")) for text in wanted} == wanted
 

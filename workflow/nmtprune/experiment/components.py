@@ -48,12 +48,14 @@ def read_component(text: str) -> Component:
 
 
 def of_shape(shape: Shape) -> list[Component]:
-    """The components of a Transformer of this shape, in the order of `components_of`."""
+    """The components of a Transformer of this shape, in the order of `components_of`; a sub-layer without
+    units or heads is none.
+    """
     return [
         Component(kind, number)
         for kind, (side, part) in KINDS.items()
         for number, layer in enumerate(shape[side], 1)
-        if part in layer
+        if layer.get(part)
     ]
 
 
@@ -71,5 +73,10 @@ def without(shape: Shape, dropped: Iterable[Component]) -> Shape:
         ]
         left[side] = list(filter(None, kept))
         if not left[side]:
-            raise UserError(f"nothing is left of the {side} without {', '.join(sorted(map(str, dropped)))}")
+            raise nothing_left(side, dropped)
     return left
+
+
+def nothing_left(side: str, gone: Iterable[Component]) -> UserError:
+    """The error where a side without these components has none."""
+    return UserError(f"nothing is left of the {side} without {', '.join(sorted(map(str, gone)))}")

@@ -25,7 +25,7 @@ from nmtprune.experiment.library import WORKFLOW, Library
 from nmtprune.experiment.preset import Preset
 from nmtprune.experiment.reading import merge, read_settings
 from nmtprune.experiment.recipe import Recipe
-from nmtprune.experiment.schedule import Schedule, continue_short, resolve
+from nmtprune.experiment.schedule import Schedule, resolve, rest_of, unstated
 from nmtprune.experiment.subwords import name_of
 from nmtprune.experiment.task import Task
 from nmtprune.experiment.validation import validate
@@ -34,6 +34,7 @@ from nmtprune.foundation.errors import UserError, suggest
 SETTINGS_FILE = Path("config.yaml")
 # Number of evenly spaced training pairs whose likelihood is compared with that of the development set.
 TRAINING_SAMPLE = 1000
+REST_OF_RESTART = "restart-at-"  # prefix of the percentage after which the schedule `restart` is taken up
 T = TypeVar("T")
 OWN = "own"  # the default name of a run of the user's own chains
 SETTINGS_THAT_REACH_JOBS = (
@@ -173,12 +174,23 @@ class Config:
 
     def _resolved(self, recipe: str, name: str) -> Schedule:
         whole = self.recipe(recipe)
-        schedules = {**continue_short(whole.schedules), **whole.schedules}
+        schedules = {**unstated(whole.schedules), **whole.schedules}
+        percent = name.removeprefix(REST_OF_RESTART)
+        if percent != name and name not in schedules:
+            return self._rest(recipe, "restart", percent)
         if name not in schedules:
             raise UserError(f"recipe `{recipe}` has no schedule `{name}`; {suggest(name, schedules)}")
         where = f"{self.library.place('recipes', recipe)}: schedules.{name}"
         stated = merge(whole.training or {}, schedules[name])
         return resolve(stated, where, None if name == "train" else lambda: self.schedule(recipe, "train"))
+
+    def _rest(self, recipe: str, name: str, percent: str) -> Schedule:
+        """The part of a schedule after this percentage of its updates. Raises UserError if there is none."""
+        rest = rest_of(self.schedule(recipe, name), percent)
+        if not rest.updates:
+            where = f"{self.library.place('recipes', recipe)}: schedules.{name}"
+            raise UserError(f"{where}: no update is left after {percent} percent of them")
+        return rest
 
     def subwords(self, chain: Chain) -> dict[str, Any]:
         """The subword settings of a chain: those of its recipe, or those of the imported checkpoint."""

@@ -13,7 +13,7 @@ from typing import Any
 from nmtprune.experiment.chain import Chain
 from nmtprune.experiment.config import Config
 from nmtprune.experiment.schedule import Schedule, update_at
-from nmtprune.foundation.known import known
+from nmtprune.experiment.step_kinds import LATE
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,25 @@ def updates_before(config: Config, chain: Chain) -> int:
 
     The numbers are those of the schedules; an import counts as 0.
     """
-    if chain.last.kind.begins_anew:
-        return 0
-    return sum(updates for _, updates in _trainings(config, known(chain.parent)))
+    return sum(updates for _, updates in [*_trainings(config, chain)][:-1])
 
 
 def _trainings(config: Config, chain: Chain) -> Iterator[tuple[Schedule, int]]:
     """The trainings since a chain's weights were drawn: the schedule and number of updates of each."""
     trainings: list[tuple[Schedule, int]] = []
     for step in chain.steps:
+        if step.kind.draws:
+            trainings = []
+        if step.get("weights") == LATE:
+            trainings.append(_part(config.schedule(chain.recipe, chain.root.schedule), step["percent"]))
         if step.kind.trains:
             schedule = config.schedule(chain.recipe, step.schedule)
-            trainings = [*([] if step.kind.draws else trainings), (schedule, schedule.updates)]
+            trainings.append((schedule, schedule.updates))
         elif step.kind.snapshot:
-            schedule, updates = trainings.pop()
-            trainings.append((schedule, update_at(step["percent"], updates)))
+            trainings.append(_part(trainings.pop()[0], step["percent"]))
     yield from trainings
+
+
+def _part(schedule: Schedule, percent: str) -> tuple[Schedule, int]:
+    """A training up to a snapshot: its schedule, and how many of the updates it has."""
+    return schedule, update_at(percent, schedule.updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class PeakRate(View):
     """A linear warm-up to a peak, then a decay.
 
     The decay is `inverse_sqrt` (Vaswani et al. 2017, section 5.3, scaled to its peak), `constant`, or
-    `linear` to zero at `updates`.
+    `linear` to zero at `updates`. The first `begin` updates of both are skipped.
     """
 
     SCHEMA: ClassVar[str] = "schedule#/$defs/keys/properties/learning_rate/oneOf/0"
@@ -42,6 +43,7 @@ class PeakRate(View):
     warm_up: int
     decay: str
     updates: int | None
+    begin: int
 
     @property
     def highest(self) -> float:
@@ -50,6 +52,7 @@ class PeakRate(View):
 
     def at(self, update: int) -> float:
         """The rate used for an update (the first is 1)."""
+        update += self.begin
         if update < self.warm_up:
             return self.peak * update / self.warm_up
         if self.decay == "inverse_sqrt":
@@ -146,6 +149,35 @@ def update_at(percent: float | str, updates: int) -> int:
     return math.ceil(Fraction(str(percent)) * updates / 100)
 
 
+def rest_of(schedule: Schedule, percent: float | str) -> Schedule:
+    """The part of a schedule after this percentage of its updates, with their rates and no snapshots."""
+    done = update_at(percent, schedule.updates)
+    return Schedule.over(
+        _beyond_defaults(
+            {
+                **schedule.said,
+                "updates": schedule.updates - done,
+                "learning_rate": _rates_after(schedule.learning_rate, done),
+                "reset_after": [update - done for update in schedule.reset_after if update > done],
+                "snapshots": [],
+            }
+        )
+    )
+
+
+def _rates_after(rates: LearningRate, done: int) -> dict[str, Any]:
+    """A learning rate, as a schedule states it, without its first `done` updates."""
+    if isinstance(rates, PeakRate):
+        return {**rates.said, "begin": rates.begin + done}
+    ends = itertools.accumulate(phase.updates for phase in rates.phases)
+    left = [
+        {**phase.said, "updates": min(phase.updates, end - done)}
+        for phase, end in zip(rates.phases, ends, strict=True)
+        if end > done
+    ]
+    return {"phases": left}
+
+
 def decay_length(updates: int) -> int:
     """The update at which a linear decay ends if the recipe does not say it: a tenth beyond the schedule's.
 
@@ -154,18 +186,17 @@ def decay_length(updates: int) -> int:
     return math.ceil(Fraction(11, 10) * updates)
 
 
-def continue_short(schedules: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule `continue-short` for a recipe that states none; empty if `train` has no updates.
+def unstated(schedules: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedules `continue-short` and `cut` for a recipe without them; empty if `train` has no updates.
 
-    It trains for a fifth of the updates of `train` more at its last rate, to show whether a baseline is done.
+    `continue-short` trains for a fifth of the updates of `train` more at its last rate, to show whether a
+    baseline is done. `cut` is as `continue-short`, the recipe's own where it states one.
     """
-    updates = schedules.get("train", {}).get("updates")
-    if not isinstance(updates, int) or updates < 1:
-        return {}
-    more = math.ceil(updates / 5)
-    return {
-        "continue-short": {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}
-    }
+    short, updates = schedules.get("continue-short"), schedules.get("train", {}).get("updates")
+    if short is None and isinstance(updates, int) and updates > 0:
+        more = math.ceil(updates / 5)
+        short = {"updates": more, "learning_rate": {"phases": [{"updates": more, "rate": "last"}]}}
+    return {"continue-short": short, "cut": short} if short else {}
 
 
 def resolve(stated: Mapping[str, Any], where: str, train: Callable[[], Schedule] | None) -> Schedule:
@@ -176,15 +207,15 @@ def resolve(stated: Mapping[str, Any], where: str, train: Callable[[], Schedule]
     """
     validate(stated, "schedule", where)
     rates = _in_numbers(stated["learning_rate"], stated["updates"], where, train)
-    defaults = schemas.defaults(Schedule.SCHEMA)
-    said = {
-        key: value
-        for key, value in {**stated, "learning_rate": rates}.items()
-        if key not in defaults or value != defaults[key]
-    }
-    schedule = Schedule.over(said)
+    schedule = Schedule.over(_beyond_defaults({**stated, "learning_rate": rates}))
     _check(schedule, where)
     return schedule
+
+
+def _beyond_defaults(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What a schedule states that is not the schema's default."""
+    defaults = schemas.defaults(Schedule.SCHEMA)
+    return {key: value for key, value in stated.items() if key not in defaults or value != defaults[key]}
 
 
 def _in_numbers(
@@ -195,7 +226,7 @@ def _in_numbers(
         phases = [{**phase, "rate": _rate(phase["rate"], where, train)} for phase in stated["phases"]]
         return {"phases": phases}
     ends = stated["decay"] == "linear" and "updates" not in stated
-    return {**stated, "updates": decay_length(updates)} if ends else dict(stated)
+    return {**stated, "updates": decay_length(stated.get("begin", 0) + updates)} if ends else dict(stated)
 
 
 def _rate(value: float | str, where: str, train: Callable[[], Schedule] | None) -> float:

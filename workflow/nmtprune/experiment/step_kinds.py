@@ -27,6 +27,7 @@ WHERE = ("enc", "dec", "both")
 INT8_ENGINES = ("ctranslate2", "onnx")
 SOUGHT = "to"  # prefix of the sparsity in percent for which a lambda is sought
 INITIAL = "0"  # argument of `at` for the weights before the first update
+TICKET, LATE = "ticket", "at"  # arguments of `restart` for initial weights and for those of a snapshot
 DENSE, SPARSE, SLICED, INT8 = "dense", "sparse", "sliced", "quantised"
 DEAD_RULE = ("dead", "threshold")  # keys of a recipe's `lasso` for slicing; the others are for training
 
@@ -79,6 +80,14 @@ def _one_of(
 
 def _rejuvenate(arguments: tuple[str, ...]) -> dict[str, str]:
     return _one_of("initialisation", INITIALISATIONS)(arguments[:1]) | _schedule(arguments[1:])
+
+
+def _restart(arguments: tuple[str, ...]) -> dict[str, str]:
+    if arguments[:1] != (LATE,):
+        return _one_of("weights", (TICKET,), optional=True)(arguments)
+    if len(arguments) != 2:
+        raise ValueError("one percentage is needed after `at`")
+    return {"weights": LATE, "percent": _percent(arguments[1]), **_schedule(arguments)}
 
 
 def _lasso(arguments: tuple[str, ...]) -> dict[str, str]:
@@ -161,14 +170,22 @@ def _ticket(step: Step, before: tuple[Step, ...], form: str) -> str | None:
     root = before[0]
     if not step.get("weights"):
         return None
+    needed = "the initial weights" if step["weights"] == TICKET else "early weights"
     if not root.kind.trains:
-        return f"needs the initial weights of a `train`, and `{root}` has none; valid: restart"
+        return f"needs {needed} of a `train`, and `{root}` has none; valid: restart"
     if form == SLICED:
         return (
-            "needs the initial weights of a `train`, and those are of another shape than the sliced "
+            f"needs {needed} of a `train`, and those are of another shape than the sliced "
             "model's; valid: restart"
         )
     return None
+
+
+def _of_whole_layers(step: Step, before: tuple[Step, ...], form: str) -> str | None:
+    taken = next((each for each in before if each.kind.needs_order and each.kind.leaves == SLICED), None)
+    if step["engine"] != "ctranslate2" or not taken:
+        return None
+    return f"needs layers with all of their sub-layers, and `{taken}` takes some of these; valid: int8-onnx"
 
 
 # --- what it asks of a recipe
@@ -224,9 +241,16 @@ def _is_known_to_engine(config: Config, chain: Chain) -> str | None:
 
 
 def _is_kept(config: Config, chain: Chain) -> str | None:
-    percent, trained = chain.last["percent"], known(chain.parent)
-    if percent == INITIAL:
-        return None
+    return None if chain.last["percent"] == INITIAL else _is_kept_by(known(chain.parent), config, chain)
+
+
+def _has_ticket(config: Config, chain: Chain) -> str | None:
+    return _is_kept_by(chain.root_chain, config, chain) if chain.last.get("weights") == LATE else None
+
+
+def _is_kept_by(trained: Chain, config: Config, chain: Chain) -> str | None:
+    """Why the snapshot that a chain's last step begins with is not kept by the training `trained`."""
+    percent = chain.last["percent"]
     kept = [f"{each:g}" for each in config.schedule(chain.recipe, trained.last.schedule).snapshots]
     if percent in kept:
         return None
@@ -269,8 +293,20 @@ def _first_weights(chain: Chain) -> list[Path]:
     return [paths.first_weights(chain)]
 
 
-def _first_weights_of_ticket(chain: Chain) -> list[Path]:
-    return _first_weights(chain) if chain.last.get("weights") else []
+def ticket(chain: Chain) -> Path | None:
+    """The checkpoint of the chain's first training whose weights a `restart` trains again; None where it
+    draws new ones.
+    """
+    match chain.last.get("weights"):
+        case "ticket":
+            return paths.first_weights(chain)
+        case "at":
+            return paths.snapshot(paths.model(chain.root_chain), chain.last["percent"])
+    return None
+
+
+def _weights_of_ticket(chain: Chain) -> list[Path]:
+    return [file] if (file := ticket(chain)) else []
 
 
 def _weights_of_first_model(chain: Chain) -> list[Path]:
@@ -466,19 +502,21 @@ STEP_KINDS = {
         ),
         StepKind(
             name="restart",
-            usage="restart[-ticket]",
+            usage="restart[-ticket|-at-<percent>]",
             about=(
                 "trains the pruned or sliced shape from scratch: from newly drawn weights, or (`ticket`) "
-                "from the chain's initial ones"
+                "from the chain's initial ones, or (`at`) from those of its first training at this "
+                "percentage, for the updates that are left"
             ),
-            read_arguments=_one_of("weights", ("ticket",), optional=True),
+            read_arguments=_restart,
             module="restart",
             rule="restart",
             version=2,
             follows=(SPARSE, SLICED),
             refuses=_ticket,
-            reads_too=_first_weights_of_ticket,
+            reads_too=_weights_of_ticket,
             settings=_drawn,
+            misfit=_has_ticket,
             trains=True,
             draws=True,
             redraws=True,
@@ -572,6 +610,21 @@ STEP_KINDS = {
             draws=True,
         ),
         StepKind(
+            name="cut",
+            usage="cut-<k>[-<schedule>]",
+            about="removes the k least important components and trains the others further",
+            read_arguments=_count,
+            module="cut",
+            rule="utilise",
+            follows=(DENSE, SLICED),
+            leaves=SLICED,
+            needs_order=True,
+            of_transformers=True,
+            misfit=_has_own_layers,
+            trains=True,
+            competes=True,
+        ),
+        StepKind(
             name="int8",
             usage="int8-<engine>",
             about="rounds the weights to 8 bits as this engine does",
@@ -580,6 +633,7 @@ STEP_KINDS = {
             rule="int8",
             follows=(DENSE, SPARSE, SLICED),
             leaves=INT8,
+            refuses=_of_whole_layers,
             of_transformers=True,
             misfit=_is_known_to_engine,
         ),

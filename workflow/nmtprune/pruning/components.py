@@ -1,6 +1,6 @@
-"""Ablate the components of a Transformer, or move them towards their initial weights.
+"""Ablate the components of a Transformer, move them towards their initial weights, or cut them out.
 
-The operations of Wang and Tu 2020, section 2.
+The first two are operations of Wang and Tu 2020, section 2.
 """
 
 from __future__ import annotations
@@ -10,19 +10,26 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from nmtprune.experiment.components import KINDS, Component
+from nmtprune.experiment.components import KINDS, Component, nothing_left
+from nmtprune.experiment.shapes import SIDES
 from nmtprune.foundation.errors import UserError, suggest
-from nmtprune.pruning.groups import SubLayer, sub_layers
+from nmtprune.pruning.groups import SubLayer, layer_numbers, renumbered, sub_layers
 from nmtprune.store.tied import replaced
 
-_OUTGOING = {"ffn": "fc2", "self": "out_proj", "cross": "out_proj"}  # last matrix of each component
 Weights = Mapping[str, Tensor]
 
 
 def components_of(names: Iterable[str]) -> list[Component]:
-    """The components of a model, from its parameters' names: kind by kind, each from the bottom layer up."""
-    kinds = {place: kind for kind, place in KINDS.items()}
-    components = [Component(kinds[each.side, each.component], each.layer + 1) for each in sub_layers(names)]
+    """The components of a model, from its parameters' names: kind by kind, each from the bottom layer up.
+
+    A sub-layer of which only its output bias is left is none.
+    """
+    kinds, names = {place: kind for kind, place in KINDS.items()}, set(names)
+    components = [
+        Component(kinds[each.side, each.component], each.layer + 1)
+        for each in sub_layers(names)
+        if f"{each.outgoing}.weight" in names
+    ]
     return sorted(components, key=lambda component: (list(KINDS).index(component.kind), component.layer))
 
 
@@ -49,12 +56,10 @@ def ablation(weights: Weights, ablated: Iterable[Component]) -> dict[str, Tensor
     """
     masks = {}
     for component in ablated:
-        sub_layer = sub_layer_of(component)
-        prefix = f"{sub_layer.prefix}{_OUTGOING[sub_layer.component]}"
-        names = [name for name in (f"{prefix}.weight", f"{prefix}.bias") if name in weights]
+        outgoing = sub_layer_of(component).outgoing
+        names = [name for name in (f"{outgoing}.weight", f"{outgoing}.bias") if name in weights]
         if not names:
-            valid = list(map(str, components_of(weights)))
-            raise UserError(f"the model has no component `{component}`; {suggest(str(component), valid)}")
+            raise _unknown(weights, component)
         masks |= {name: torch.zeros_like(weights[name], dtype=torch.bool) for name in names}
     return masks
 
@@ -82,3 +87,44 @@ def rewound(weights: Weights, initial: Weights, components: Iterable[Component])
     for component in components:
         made = moved(made, initial, component, 0)
     return made
+
+
+def cut(weights: Weights, components: Iterable[Component], pre_norm: Mapping[str, bool]) -> dict[str, Tensor]:
+    """The model that lacks components and otherwise keeps its weights; its function is that of the ablated
+    model. `pre_norm`: by side, whether layer norms stand before the sub-layers.
+
+    With pre-norm a component goes with its layer norm; a layer with nothing left is none any more, and the
+    layers above it move down. With post-norm the residual goes through the component's layer norm, which
+    stays with an output bias of zeros. Raises UserError for a component that the model does not have, and
+    where a side has no component left.
+    """
+    components = list(components)
+    biases, gone = {}, set()
+    for component in components:
+        sub_layer, own = sub_layer_of(component), parameters(weights, component)
+        if f"{sub_layer.outgoing}.weight" not in own:
+            raise _unknown(weights, component)
+        if pre_norm[sub_layer.side]:
+            gone |= {*own, f"{sub_layer.layer_norm}.weight", f"{sub_layer.layer_norm}.bias"}
+        else:
+            bias = f"{sub_layer.outgoing}.bias"
+            biases[bias] = torch.zeros_like(weights[bias])
+            gone |= {*own} - {bias}
+    left = {name: biases.get(name, tensor) for name, tensor in weights.items() if name not in gone}
+    sides = {KINDS[each.kind][0] for each in components_of(left)}
+    for side in SIDES:
+        if side not in sides:
+            raise nothing_left(side, components)
+    return _closed_up(left)
+
+
+def _closed_up(weights: Weights) -> dict[str, Tensor]:
+    """The model with its layers numbered without gaps."""
+    numbers = {side: {old: new for new, old in enumerate(layer_numbers(weights, side))} for side in SIDES}
+    return {renumbered(name, numbers): tensor for name, tensor in weights.items()}
+
+
+def _unknown(weights: Weights, component: Component) -> UserError:
+    """The error for a component that a model does not have."""
+    valid = list(map(str, components_of(weights)))
+    return UserError(f"the model has no component `{component}`; {suggest(str(component), valid)}")

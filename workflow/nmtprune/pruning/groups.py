@@ -25,6 +25,8 @@ COMPONENTS = {"ffn": "", "cross": "encoder_attn.", "self": "self_attn."}
 # Matrices of a component with the axis of their hidden units: rows (0) produce units, columns (1) read them.
 _FFN = {"fc1": 0, "fc2": 1}
 _ATTENTION = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "out_proj": 1}
+_NORMS = {"ffn": "final", "cross": "encoder_attn", "self": "self_attn"}
+_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.")
 _SUB_LAYER = re.compile(r"(encoder|decoder)\.layers\.(\d+)\.(?:fc2|(self|encoder)_attn\.out_proj)\.bias$")
 
 
@@ -44,6 +46,27 @@ class SubLayer(NamedTuple):
     def matrices(self) -> dict[str, int]:
         """Its matrices, each with the axis of its hidden units."""
         return _FFN if self.component == "ffn" else _ATTENTION
+
+    @property
+    def outgoing(self) -> str:
+        """The name of the linear layer that its output comes out of."""
+        return f"{self.prefix}{list(self.matrices)[-1]}"
+
+    @property
+    def layer_norm(self) -> str:
+        """The name of its layer norm."""
+        return f"{self.side}.layers.{self.layer}.{_NORMS[self.component]}_layer_norm"
+
+
+def layer_numbers(names: Iterable[str], side: str) -> list[int]:
+    """The numbers that the layers of a side have in parameters' names, from 0 at the bottom."""
+    matches = filter(None, map(_LAYER.match, names))
+    return sorted({int(match[2]) for match in matches if match[1] == side})
+
+
+def renumbered(name: str, numbers: Mapping[str, Mapping[int, int]]) -> str:
+    """A parameter's name with the new number of its layer; `numbers`: by side, from the old one."""
+    return _LAYER.sub(lambda match: f"{match[1]}.layers.{numbers[match[1]][int(match[2])]}.", name, count=1)
 
 
 def sub_layers(names: Iterable[str]) -> list[SubLayer]:

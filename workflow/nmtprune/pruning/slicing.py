@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nmtprune.experiment.shapes import Shape
+from nmtprune.experiment.shapes import SIDES, Shape
 from nmtprune.foundation.errors import UserError
-from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, sub_layers
+from nmtprune.pruning.groups import GroupSet, SubLayer, by_threshold, groups, layer_numbers, sub_layers
 
 # True for every feed-forward unit or head that is removed; the first of tied sub-layers stands for all.
 Removed = dict[SubLayer, Tensor]
@@ -116,15 +116,12 @@ def shape_of(weights: Weights, head_dim: int) -> Shape:
     """The widths of a Transformer's layers from the bottom up.
 
     For example `{"encoder": [{"ffn": 330, "self": 8}, ...], "decoder": [...]}`: `ffn` counts hidden
-    units, `cross` and `self` count heads. Tied layers are repeated; a decoder layer without
-    self-attention has no `self`.
+    units, `cross` and `self` count heads. Tied layers are repeated; a layer has no entry for a sub-layer
+    that it lacks, nor for an SSRU.
     """
-    shape: Shape = {"encoder": [], "decoder": []}
+    shape: Shape = {side: [{} for _ in layer_numbers(weights, side)] for side in SIDES}
     for sub_layer in sub_layers(weights):
-        layers = shape[sub_layer.side]
-        if len(layers) == sub_layer.layer:
-            layers.append({})
-        layers[sub_layer.layer][sub_layer.component] = _width(weights, sub_layer, head_dim)
+        shape[sub_layer.side][sub_layer.layer][sub_layer.component] = _width(weights, sub_layer, head_dim)
     return shape
 
 

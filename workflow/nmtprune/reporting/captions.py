@@ -329,7 +329,7 @@ def _by_schedule(item: Item, measured: Measured) -> str:
 def _rates(schedule: Schedule) -> str:
     """The first and last learning rate of a schedule after its warm-up: `0.005 after warm-up to 0.0005`."""
     rates, updates = schedule.learning_rate, schedule.updates
-    warm_up = min(rates.warm_up, updates) if isinstance(rates, PeakRate) else 0
+    warm_up = min(max(rates.warm_up - rates.begin, 0), updates) if isinstance(rates, PeakRate) else 0
     first, last = (f"{rates.at(update):.2g}" for update in (max(warm_up, 1), updates))
     return f"{first}{' after warm-up' if warm_up else ''}{f' to {last}' if last != first else ''}"
 

@@ -22,17 +22,20 @@ def make(config: Config, chain: Chain, state: Path) -> dict[str, Any]:
 
     Raises UserError if the training kept no snapshot there, or stopped earlier.
     """
-    snapshot, percent = chain.last.kind.begins_with(chain), chain.last["percent"]
-    parent = known(chain.parent)
-    trained = manifest.read(paths.manifest(parent))
-    if trained["stopped_early"] and not snapshot.exists():
-        updates = config.schedule(chain.recipe, parent.last.schedule).updates
-        raise UserError(
-            f"chain `{chain}`: there is no snapshot at {percent} percent of {updates:,} updates: the "
-            "training stopped early at update "
-            f"{trained['updates']:,}; ask for an earlier one, or raise the `patience` of recipe "
-            f"`{chain.recipe}`"
-        )
+    snapshot = chain.last.kind.begins_with(chain)
+    check_kept(config, chain, known(chain.parent), snapshot)
     updates = checkpoints.read(snapshot)["optimizer_history"][-1]["num_updates"]
     link(snapshot, outputs_of(state) / paths.MODEL)
     return {"updates": updates, "selected_update": updates}
+
+
+def check_kept(config: Config, chain: Chain, trained: Chain, snapshot: Path) -> None:
+    """Raise UserError if a training stopped before the snapshot that a chain's last step needs."""
+    made = manifest.read(paths.manifest(trained))
+    if made["stopped_early"] and not snapshot.exists():
+        updates = config.schedule(chain.recipe, trained.last.schedule).updates
+        raise UserError(
+            f"chain `{chain}`: there is no snapshot at {chain.last['percent']} percent of {updates:,} "
+            f"updates: the training stopped early at update {made['updates']:,}; ask for an earlier one, or "
+            f"raise the `patience` of recipe `{chain.recipe}`"
+        )

@@ -13,7 +13,7 @@ ANALYSIS, ITERATIVE, ONE_SHOT = "order", "iterative", "one-shot"
 
 
 def least_important(chain: Chain) -> list[Component]:
-    """The k least important components for `drop-<k>` or `rewind-<k>`, the last step of a chain.
+    """The k least important components for `cut-<k>`, `drop-<k>` or `rewind-<k>`, the last step of a chain.
 
     They are the first k that iterative ablation of the parent removes. Raises UserError if the analysis is
     missing, or ablated fewer than k.

@@ -40,8 +40,8 @@ def digest_of(config: Config, chain: Chain) -> str:
     """A model's identity: a digest of its step's slice of the configuration, its parent and its data.
 
     The parent and the data enter by their own digests. For an import, the content of the checkpoint enters
-    too: another file of the same name is another model. For `drop` and `rewind`, so do the components that
-    are taken. Raises UserError if the manifest of the data or of the parent is missing.
+    too: another file of the same name is another model. For `cut`, `drop` and `rewind`, so do the components
+    that are taken. Raises UserError if the manifest of the data or of the parent is missing.
     """
     identity = {
         "slice": slices.of_step(config, chain),
