@@ -48,8 +48,9 @@ def read_component(text: str) -> Component:
 
 
 def of_shape(shape: Shape) -> list[Component]:
-    """The components of a Transformer of this shape, in the order of `components_of`; a sub-layer without
-    units or heads is none.
+    """The components of a Transformer of this shape, in the order of `components_of`.
+
+    A sub-layer without units or heads is none.
     """
     return [
         Component(kind, number)

@@ -294,9 +294,7 @@ def _first_weights(chain: Chain) -> list[Path]:
 
 
 def ticket(chain: Chain) -> Path | None:
-    """The checkpoint of the chain's first training whose weights a `restart` trains again; None where it
-    draws new ones.
-    """
+    """The checkpoint whose weights a `restart` begins with; None if it draws new weights."""
     match chain.last.get("weights"):
         case "ticket":
             return paths.first_weights(chain)

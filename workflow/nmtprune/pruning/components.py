@@ -1,4 +1,4 @@
-"""Ablate the components of a Transformer, move them towards their initial weights, or cut them out.
+"""Ablate the components of a Transformer, move them to their initial weights, or cut them out.
 
 The first two are operations of Wang and Tu 2020, section 2.
 """
@@ -90,13 +90,13 @@ def rewound(weights: Weights, initial: Weights, components: Iterable[Component])
 
 
 def cut(weights: Weights, components: Iterable[Component], pre_norm: Mapping[str, bool]) -> dict[str, Tensor]:
-    """The model that lacks components and otherwise keeps its weights; its function is that of the ablated
-    model. `pre_norm`: by side, whether layer norms stand before the sub-layers.
+    """The model without some components, with the function of the model in which they are ablated.
 
-    With pre-norm a component goes with its layer norm; a layer with nothing left is none any more, and the
-    layers above it move down. With post-norm the residual goes through the component's layer norm, which
-    stays with an output bias of zeros. Raises UserError for a component that the model does not have, and
-    where a side has no component left.
+    `pre_norm` says for each side whether layer norms stand before the sub-layers. With pre-norm, a component
+    is removed together with its layer norm; a layer with nothing left is removed, and the layers above it
+    move down. With post-norm, the residual passes through the component's layer norm, which stays with an
+    output bias of zeros. Raises UserError for a component that the model does not have, and if a side has no
+    component left.
     """
     components = list(components)
     biases, gone = {}, set()
