@@ -563,7 +563,7 @@ def test_a_recipe_without_it_can_be_continued_for_a_fifth_of_its_updates():
 
 @pytest.mark.parametrize("recipe", ["base", "base-32k", "tiny-6-6", "small-6-6", "toy-deep"])
 def test_a_cut_model_is_trained_as_long_as_one_that_is_continued(recipe):
-    assert "cut" not in RUN.recipe(recipe)["schedules"]
+    assert "cut" not in RUN.recipe(recipe).schedules
     assert RUN.schedule(recipe, "cut") == RUN.schedule(recipe, "continue-short")
 
 

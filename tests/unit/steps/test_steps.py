@@ -24,6 +24,7 @@ from support.training import (
 from support.workplace import MICRO, PATIENCE
 
 from nmtprune.experiment import chain, paths
+from nmtprune.experiment.checks import check_chain
 from nmtprune.fairseq_bridge import precision
 from nmtprune.foundation.errors import UserError
 from nmtprune.steps import run
@@ -259,7 +260,7 @@ def test_late_rewinding_begins_with_the_snapshot_and_trains_it_to_the_end_under_
 def test_a_snapshot_for_late_rewinding_that_is_not_kept_is_told_before_any_job(studio):
     said = r"keeps snapshots of `train` at 50 percent, not at 40"
     with studio.inside(), pytest.raises(UserError, match=said):
-        studio.config.check(chain.parse(f"{PRUNE}/restart-at-40"))
+        check_chain(studio.config, chain.parse(f"{PRUNE}/restart-at-40"))
     with studio.inside(), pytest.raises(UserError, match="restart: no update is left after 99 percent"):
         studio.config.schedule("micro", "restart-at-99")
 
