@@ -295,12 +295,10 @@ def _first_weights(chain: Chain) -> list[Path]:
 
 def ticket(chain: Chain) -> Path | None:
     """The checkpoint whose weights a `restart` begins with; None if it draws new weights."""
-    match chain.last.get("weights"):
-        case "ticket":
-            return paths.first_weights(chain)
-        case "at":
-            return paths.snapshot(paths.model(chain.root_chain), chain.last["percent"])
-    return None
+    weights = chain.last.get("weights")
+    if weights == TICKET:
+        return paths.first_weights(chain)
+    return paths.snapshot(paths.model(chain.root_chain), chain.last["percent"]) if weights == LATE else None
 
 
 def _weights_of_ticket(chain: Chain) -> list[Path]:
