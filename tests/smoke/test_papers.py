@@ -105,7 +105,8 @@ def test_direct_grids_are_scored_by_one_process_a_model(finished):
         for file in (finished / "results/models").rglob("variants.csv")
     }
     assert tables == {
-        f"micro/{recipe}/s1/train/variants.csv" for recipe in ("micro", "micro-lstm", "micro-snapshots")
+        f"micro/{recipe}/s1/train/variants.csv"
+        for recipe in ("micro", "micro-components", "micro-lstm", "micro-snapshots")
     }
     with open(
         finished / "results/models/micro/micro-lstm/s1/train/variants.csv", encoding="utf-8", newline=""
