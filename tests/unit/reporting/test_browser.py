@@ -107,6 +107,10 @@ def test_nothing_is_wider_than_the_window(visit, name, width):
 def test_axe_finds_nothing_serious(visit, name, scheme):
     page = visit(name, scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    axe_finds_nothing_serious(page)
+
+
+def axe_finds_nothing_serious(page):
     found = axe.Axe().run(page, options={"preload": False}).response["violations"]
     serious = [each for each in found if each["impact"] in ("serious", "critical")]
     assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in serious] == []
@@ -157,13 +161,98 @@ def test_published_columns_hide(visit):
     assert section.locator(".published:visible").count() == 0
 
 
-def test_a_cell_says_seeds_and_interval_also_when_touched(visit):
-    page = visit()
-    cell = table_of(page, "wang2020/table2").locator("tbody td.ours[title*='seed 2']").first
-    assert "95 % interval" in cell.get_attribute("title")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_cell_says_seeds_and_interval_also_when_touched(visit, width):
+    page = visit(width=width)
+    cell = table_of(page, "wang2020/table2").locator("tbody td.ours[title*='95 % interval']").last
+    assert "seed 2" in cell.get_attribute("title")
     cell.click()
-    shown = page.locator('section[id="wang2020/table2"] output.said').inner_text()
-    assert shown.endswith(cell.get_attribute("title"))
+    bubble = page.get_by_role("tooltip")
+    assert bubble.inner_text() == cell.get_attribute("title")
+    assert cell.get_attribute("aria-describedby") == bubble.get_attribute("id")
+    around, beside = bubble.bounding_box(), cell.bounding_box()
+    assert around["x"] >= 0 and around["x"] + around["width"] <= width
+    assert around["y"] >= 0 and around["y"] + around["height"] <= 900
+    apart = max(around["y"] - beside["y"] - beside["height"], beside["y"] - around["y"] - around["height"])
+    assert 0 <= apart < 10
+    page.locator("h1").click()
+    assert bubble.count() == 0
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.closest('td, th')?.innerText ?? ''")
+
+
+def test_a_table_is_one_tab_stop_and_arrow_keys_reach_what_its_cells_say(visit):
+    page = visit()
+    table = table_of(page, "wang2020/table2")
+    stops = table.locator("[tabindex='0']")
+    assert stops.count() == 1 and table.locator("a:not([tabindex]), button:not([tabindex])").count() == 0
+    stops.focus()
+    keys, cells = page.keyboard, table.locator("tbody tr").nth(1).locator("th, td").all_inner_texts()
+    keys.press("ArrowDown")
+    for text in cells:
+        assert focused(page) == text
+        keys.press("ArrowRight")
+    assert focused(page) == cells[-1]
+    keys.press("Home")
+    assert focused(page) == cells[0]
+    while "seed 2" not in (page.get_by_role("tooltip").all_inner_texts() or [""])[0]:
+        keys.press("ArrowRight")
+    assert page.evaluate("document.activeElement.title") == page.get_by_role("tooltip").inner_text()
+    axe_finds_nothing_serious(page)
+    keys.press("Escape")
+    assert page.get_by_role("tooltip").count() == 0 and focused(page) in cells
+    keys.press("Control+End")
+    assert focused(page) == table.locator("tbody tr").last.locator("td").last.inner_text()
+    keys.press("Tab")
+    assert page.evaluate("document.activeElement.closest('table') === null")
+    keys.press("Shift+Tab")
+    assert focused(page) == table.locator("tbody tr").last.locator("td").last.inner_text()
+
+
+def test_the_keyboard_sorts_and_follows_links_in_a_table(visit):
+    page = visit()
+    table = table_of(page, "wang2020/table2")
+    table.locator("[tabindex='0']").focus()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("Enter")
+    assert table.locator("thead th[aria-sort]").count() == 1
+    page.keyboard.press("ArrowDown")
+    while page.evaluate("document.activeElement.tagName") != "A":
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/pages/**")
+
+
+def test_a_table_keeps_a_tab_stop_when_its_row_or_column_is_hidden(visit):
+    page = visit()
+    box = page.locator("section:has(> .wide[aria-label='All models'])")
+    stop = box.locator("table [tabindex='0']")
+    before = stop.inner_text()
+    box.get_by_role("searchbox").fill("retrain toy-big")
+    assert stop.is_visible() and stop.inner_text() != before
+    section = page.locator('section[id="wang2020/table2"]')
+    published = section.locator("td.published[title]").first
+    if published.count():
+        published.click()
+    section.get_by_label("Published values").uncheck()
+    assert section.locator("table [tabindex='0']").is_visible()
+
+
+def test_a_focused_cell_is_not_below_the_first_column_or_the_header(visit):
+    page = visit(width=400)
+    box = page.locator("section:has(> .wide[aria-label='All models']) > .wide")
+    box.locator("[tabindex='0']").focus()
+    for key in ("Control+End", "Home", "ArrowRight", *["ArrowUp"] * 12):
+        page.keyboard.press(key)
+    clear = page.evaluate("""() => {
+      const cell = document.activeElement.closest('td'), box = cell.closest('.wide');
+      const key = cell.parentElement.querySelector('th').getBoundingClientRect();
+      const header = box.querySelector('thead th').getBoundingClientRect(), at = cell.getBoundingClientRect();
+      return [at.left - key.right, at.top - header.bottom];
+    }""")
+    assert min(clear) >= -2
 
 
 def test_a_wide_table_keeps_its_first_column_and_header_in_sight(visit):
