@@ -9,7 +9,7 @@ from nmtprune.claims import CLAIMS, Finding
 from nmtprune.claims.verdict import Verdict
 from nmtprune.experiment import chain, config
 from nmtprune.experiment.run import Run
-from nmtprune.measurements.compared import compared
+from nmtprune.measurements.compared import Compared, compared
 from nmtprune.reporting import claims_page
 from nmtprune.reporting.claims_page import Decided
 from nmtprune.reporting.overview import METHODS, method, overview
@@ -29,6 +29,7 @@ TOY = {"preset": "toy", "papers": ["wang2020/table2", "wang2020/figure1"]}
         ("train-pretrain/lasso-ffn-both-to67/slice/converge", "group lasso"),
         ("train-pretrain/lasso-ffn-both-to67/slice/converge/int8-onnx", "8 bits"),
         ("train/rewind-3", "components removed"),
+        ("train/cut-3", "components removed"),
     ],
 )
 def test_each_chain_counts_for_one_method(steps, name):
@@ -61,11 +62,12 @@ def test_small_and_fast_models_that_lose_little_are_named():
         replace(first, bleu=-0.6, size=0.1, speed=9.0),
         replace(first, bleu=-30.0, size=0.2, speed=None),
     ]
-    picture = overview(rows, str)
+    picture = overview(rows, str, run.config)
     of_smallest = "Smallest within 0.5 BLEU of its dense model: 50% of the size, −0.40 BLEU"
-    assert picture.picks == [(of_smallest, str(first.chain), str(first.chain))]
-    several = overview([replace(rows[0], seeds=3, speed=1.18, busy=True)], str)
-    assert [said for said, *_ in several.picks] == [
+    (pick,) = picture.picks
+    assert (pick.said, pick.chain, pick.address) == (of_smallest, str(first.chain), str(first.chain))
+    several = overview([replace(rows[0], seeds=3, speed=1.18, busy=True)], str, run.config)
+    assert [pick.said for pick in several.picks] == [
         f"{of_smallest}, mean of 3 seeds (the link leads to seed 1)",
         "Fastest within 0.5 BLEU of its dense model: 1.18 times as fast, −0.40 BLEU, mean of 3 seeds (the "
         "link leads to seed 1); timed beside other processes, so speeds are rough and decide no claim",
@@ -75,14 +77,49 @@ def test_small_and_fast_models_that_lose_little_are_named():
     by_size, by_speed = picture.panels
     assert (len(by_size.points), len(by_speed.points)) == (3, 2)
     assert [point.beyond for point in by_size.points] == [False, False, True]
-    assert overview([], str).panels == []
+    assert overview([], str, run.config).panels == []
+
+
+def test_beneath_a_pick_the_page_says_whether_pruning_pays():
+    """Only models that are compared with the same dense one stand beside each other."""
+    dense, other = (chain.parse(f"toy/{recipe}/s1/train") for recipe in ("toy-deep", "toy"))
+    steps = ("train/prune-local-50/retrain", "train-pretrain/lasso-ffn-both-to67/slice/converge")
+    pruned, sliced = (chain.parse(f"toy/toy-deep/s1/{each}") for each in steps)
+    small = chain.parse("toy/toy-deep-shallow/s1/train")
+    rows = [
+        Compared(pruned, dense, 0.1, 0.6, 1.03),
+        Compared(sliced, dense, -0.2, 0.5, 1.5),
+        Compared(small, other, 0.3, 0.4, 1.6),
+    ]
+    settings = config.from_settings(TOY)
+    alone = overview(rows[:2], str, settings)
+    assert alone.zeros == (
+        "Zeros make files smaller, not translation faster: sparse models have 0.60 times the size and 1.03 "
+        "times the speed of the same without (1 model)."
+    )
+    unknown = (
+        f"no model trained from scratch has it; the nearest, {dense}, has +0.00 BLEU, 1.00 times as fast."
+    )
+    size, speed = (pick.payoff for pick in alone.picks)
+    assert speed[0] == f"Whether pruning pays at this speed is not known: {unknown}"
+    assert [
+        pick.payoff for pick in overview([*rows[:2], replace(rows[2], bleu=-2.0)], str, settings).picks
+    ] == [size, speed]
+    beaten = overview([*rows[:2], replace(rows[2], against=dense)], str, settings)
+    assert [pick.payoff for pick in beaten.picks] == [
+        [
+            f"Pruning does not pay at this {noun}: this model is trained from scratch.",
+            f"The best pruned model is {sliced}: −0.20 BLEU, {numbers}.",
+        ]
+        for noun, numbers in (("size", "50% of the size"), ("speed", "1.50 times as fast"))
+    ]
 
 
 def test_a_model_without_size_and_speed_is_counted_but_moves_no_axis():
     run = Run(config.from_settings(TOY))
     first, *_ = compared(run, Pretended(run.config, quality=lambda model: 0.9))
     placed, unplaced = replace(first, bleu=-0.4, size=0.5), replace(first, bleu=-8.0, size=None, speed=None)
-    picture, alone = overview([placed, unplaced], str), overview([placed], str)
+    picture, alone = overview([placed, unplaced], str, run.config), overview([placed], str, run.config)
     assert picture.panels[0].points == alone.panels[0].points and picture.methods == alone.methods
     assert picture.said.endswith("or better; 1 without size and speed are not drawn.")
 

@@ -18,7 +18,9 @@ from nmtprune.experiment.step_kinds import INT8_ENGINES, SPARSE
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.known import known
+from nmtprune.measurements.compared import size_ratio, speed_ratio
 from nmtprune.measurements.measurements import Measured
+from nmtprune.measurements.payoff import Offer, before_mask, sentences, zeros
 
 
 @dataclass(frozen=True)
@@ -51,26 +53,59 @@ class Candidate:
 class Criterion:
     """A criterion to choose a model by.
 
-    `metric`: the column that it is measured in. `cost`: the lower the better. `engine`: the engine to export
-    the model for; None if any will do.
+    `metric`: the column that it is measured in. `what`: the noun for what is measured. `cost`: positive, the
+    lower the better. `numbers`: the measurement in words. `engine`: the engine to export the model for; None
+    if any will do.
     """
 
     name: str
     metric: str
+    what: str
     cost: Callable[[Candidate], float | None]
+    numbers: Callable[[Candidate], str]
     engine: Callable[[Candidate], str | None]
 
 
 MOST_COMMANDS = 5  # at most so many commands are printed that score models
+
+
+def _size_in_words(model: Candidate) -> str:
+    return f"{model.size / 1e6:.2f} MB {_kind(model)}" if model.size is not None else "size not measured"
+
+
+def _speed_in_words(model: Candidate) -> str:
+    return f"{model.speed:,.0f} words/s in {model.speed_engine}" if model.speed else "speed not measured"
+
+
+def _macs_in_words(model: Candidate) -> str:
+    return f"{model.macs / 1e6:.2f} M MACs a word" if model.macs is not None else "MACs not known"
+
+
 CRITERIA = (
-    Criterion("smallest", "size_stored", lambda model: model.size, lambda model: model.size_engine),
+    Criterion(
+        "smallest",
+        "size_stored",
+        "size",
+        lambda model: model.size,
+        _size_in_words,
+        lambda model: model.size_engine,
+    ),
     Criterion(
         "fastest",
         "words_per_second",
-        lambda model: model.speed and -model.speed,
+        "speed",
+        lambda model: 1 / model.speed if model.speed else None,
+        _speed_in_words,
         lambda model: model.speed_engine,
     ),
-    Criterion("least MACs", "macs_per_word", lambda model: model.macs, lambda model: None),
+    Criterion(
+        "least MACs",
+        "macs_per_word",
+        "number of MACs",
+        lambda model: model.macs,
+        _macs_in_words,
+        lambda model: None,
+    ),
 )
 
 
@@ -292,11 +327,47 @@ def report(
                 lines += [f"{'':11} {how_to_score(each.chain)}" for each in best if each not in known]
             else:
                 lines += _how_to_time(measured.config, criterion)
+        lines += (f"{'':11} {said}" for said in _whether_pruning_pays(measured, ranked, best, criterion))
         export = commands.nmtprune(
             "export", str(winner.chain), f"exported/{task}-{name}", *(["--engine", engine] if engine else [])
         )
         lines.append(f"{'':11} {export}")
     return "\n".join(lines)
+
+
+def _whether_pruning_pays(
+    measured: Measured, ranked: list[Candidate], best: list[Candidate], criterion: Criterion
+) -> list[str]:
+    """Sentences beneath a choice: whether a model that is not pruned is as good, and what zeros buy.
+
+    `ranked`: all models. `best`: those that lose little enough.
+    """
+    said = sentences(measured.config, _offers(ranked, best, criterion), criterion.what)
+    if METRICS[criterion.metric].reads == SPEED and (bought := zeros(_of_zeros(measured, ranked))):
+        said.append(bought)
+    return said
+
+
+def _offers(ranked: list[Candidate], best: list[Candidate], criterion: Criterion) -> list[Offer]:
+    """The models whose cost is measured, as `payoff` compares them."""
+    return [
+        Offer(
+            each.chain,
+            each.quality,
+            cost,
+            each in best,
+            f"{METRICS[each.metric].title} {each.dev:.2f} dev, {criterion.numbers(each)}",
+        )
+        for each in ranked
+        if (cost := criterion.cost(each)) is not None
+    ]
+
+
+def _of_zeros(measured: Measured, models: Iterable[Candidate]) -> list[tuple[float, float]]:
+    """Sizes and speeds of sparse models, times those of the same models before, where all are measured."""
+    pairs = [(each.chain, before) for each in models if (before := before_mask(each.chain))]
+    ratios = [(size_ratio(*pair, measured), speed_ratio(*pair, measured)) for pair in pairs]
+    return [(size, speed[0]) for size, speed in ratios if size and speed]
 
 
 def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:
@@ -332,9 +403,9 @@ def _described(name: str, model: Candidate, reference: Candidate) -> list[str]:
         else ""
     )
     costs = [
-        f"{model.size / 1e6:.2f} MB {_kind(model)}" if model.size is not None else "size not measured",
-        f"{model.speed:,.0f} words/s in {model.speed_engine}{ratio}" if model.speed else "speed not measured",
-        f"{model.macs / 1e6:.2f} M MACs a word" if model.macs is not None else "MACs not known",
+        _size_in_words(model),
+        f"{_speed_in_words(model)}{ratio}",
+        _macs_in_words(model),
     ]
     return [f"{name:11} {model.chain}", f"{'':11} {', '.join(quality)}", f"{'':11} {'; '.join(costs)}"]
 

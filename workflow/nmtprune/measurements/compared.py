@@ -17,12 +17,13 @@ from nmtprune.speed.protocol import IDLE
 class Compared:
     """A model beside the one it is compared with, means over seeds.
 
-    `bleu` is a difference on the main test set; `size` and `speed` are ratios, None where one of the two was
-    not measured. `seeds`: the number of seeds that both have BLEU for; `busy`: whether other processes kept
-    the machine busy while one of the two was timed.
+    `against`: that one. `bleu` is a difference on the main test set; `size` and `speed` are ratios, None
+    where one of the two was not measured. `seeds`: the number of seeds that both have BLEU for; `busy`:
+    whether other processes kept the machine busy while one of the two was timed.
     """
 
     chain: Chain
+    against: Chain
     bleu: float
     size: float | None
     speed: float | None
@@ -53,11 +54,11 @@ def _compared(pairs: list[tuple[Chain, Chain]], measured: Measured) -> Compared 
     differences = [each for pair in pairs if (each := _difference(*pair, measured)) is not None]
     if not differences:
         return None
-    timed = [each for pair in pairs if (each := _speed(*pair, measured))]
+    timed = [each for pair in pairs if (each := speed_ratio(*pair, measured))]
     return Compared(
-        pairs[0][0],
+        *pairs[0],
         fmean(differences),
-        _mean(_size(*pair, measured) for pair in pairs),
+        _mean(size_ratio(*pair, measured) for pair in pairs),
         _mean(ratio for ratio, _ in timed),
         len(differences),
         any(busy for _, busy in timed),
@@ -74,12 +75,13 @@ def _difference(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
     return None if our_bleu is None or their_bleu is None else our_bleu - their_bleu
 
 
-def _size(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+def size_ratio(ours: Chain, theirs: Chain, measured: Measured) -> float | None:
+    """The stored size of a model, times that of another."""
     our_size, their_size = (measured.stored_size(chain) for chain in (ours, theirs))
     return our_size / their_size if our_size and their_size else None
 
 
-def _speed(ours: Chain, theirs: Chain, measured: Measured) -> tuple[float, bool] | None:
+def speed_ratio(ours: Chain, theirs: Chain, measured: Measured) -> tuple[float, bool] | None:
     """How many times as fast a model translates, in the first way in which both were timed.
 
     The second value says whether other processes kept the machine busy meanwhile.

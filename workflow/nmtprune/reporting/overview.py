@@ -5,11 +5,14 @@ Each model is compared with another: the difference is what the method costs, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nmtprune.experiment.chain import Chain
+from nmtprune.experiment.config import Config
+from nmtprune.foundation.known import known
 from nmtprune.measurements.compared import Compared
+from nmtprune.measurements.payoff import Offer, before_mask, sentences, zeros
 from nmtprune.reporting import plots
 from nmtprune.reporting.plots import Panel, Point
 from nmtprune.reporting.tables import number
@@ -17,7 +20,7 @@ from nmtprune.reporting.tables import number
 METHODS: tuple[tuple[str, Callable[[Chain], bool]], ...] = (  # the first that fits
     ("8 bits", lambda chain: bool(chain.quantised_for)),
     ("group lasso", lambda chain: any(step.get("groups") for step in chain.steps)),
-    ("components removed", lambda chain: _has(chain, "ablate", "drop", "rewind")),
+    ("components removed", lambda chain: _has(chain, "ablate", "drop", "cut", "rewind")),
     ("another training of the pruned shape", lambda chain: _has(chain, "restart")),
     ("weights pruned and trained further", lambda chain: _has(chain, "prune") and chain.last.kind.trains),
     ("weights pruned", lambda chain: _has(chain, "prune")),
@@ -27,6 +30,7 @@ METHODS: tuple[tuple[str, Callable[[Chain], bool]], ...] = (  # the first that f
 LOWEST = -10.0  # BLEU: models that lose more lie on the lower edge
 LITTLE = 0.5  # BLEU that a model to deploy may lose
 BUSY = "; timed beside other processes, so speeds are rough and decide no claim"
+CostOf = Callable[[Compared], tuple[float, str] | None]  # a cost, positive, and the same in words
 LARGEST, FASTEST = 1.5, 6.0  # times the model that it is compared with
 
 
@@ -40,20 +44,31 @@ def _has(chain: Chain, *kinds: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """A model worth a look: why, its chain, the address of its page, and whether pruning pays at its cost."""
+
+    said: str
+    chain: str
+    address: str
+    payoff: list[str]
+
+
+@dataclass(frozen=True)
 class Overview:
     """The picture: a panel for size and one for speed.
 
     `methods`: number, name and count of models; `said`: a description; `picks`: the smallest and the fastest
-    of the models that lose little, each with a sentence, its chain and the address of its page.
+    of the models that lose little; `zeros`: what zeroed weights buy.
     """
 
     panels: list[Panel]
     methods: list[tuple[int, str, int]]
     said: str
-    picks: list[tuple[str, str, str]]
+    picks: list[Pick]
+    zeros: str | None
 
 
-def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
+def overview(rows: list[Compared], link: Callable[[Chain], str], config: Config) -> Overview:
     """The picture of compared models; `link` leads to a model's page."""
     left, right, top, bottom = 40, 352, 10, 218
     drawn = [row for row in rows if row.size is not None or row.speed is not None]
@@ -87,7 +102,8 @@ def overview(rows: list[Compared], link: Callable[[Chain], str]) -> Overview:
     ]
     used = [method(row.chain) for row in drawn]
     methods = [(place, name, used.count(place)) for place, (name, _) in enumerate(METHODS) if place in used]
-    return Overview([each for each in panels if each.points], methods, _said(rows), _picks(rows, link))
+    shown = [each for each in panels if each.points]
+    return Overview(shown, methods, _said(rows), _picks(rows, link, config), _zeros(rows))
 
 
 def _said(rows: list[Compared]) -> str:
@@ -103,24 +119,56 @@ def _good(rows: list[Compared]) -> list[Compared]:
     return [row for row in rows if row.bleu >= -LITTLE]
 
 
-def _picks(rows: list[Compared], link: Callable[[Chain], str]) -> list[tuple[str, str, str]]:
+def _picks(rows: list[Compared], link: Callable[[Chain], str], config: Config) -> list[Pick]:
     """The smallest and the fastest of the models that lose little, where they save anything."""
 
-    def pick(row: Compared, which: str, saves: str, more: str = "") -> tuple[str, str, str]:
+    def pick(row: Compared, which: str, noun: str, cost_of: CostOf, more: str = "") -> Pick:
+        offers = [_offer(each, *cost) for each in _beside(row, rows) if (cost := cost_of(each))]
+        _, saves = known(cost_of(row))
         said = f"{which} within {LITTLE:g} BLEU of its dense model: {saves}, {number('delta', row.bleu)} BLEU"
         leads = f" (the link leads to seed {row.chain.seed})" if row.seeds > 1 else ""
-        return f"{said}{_seeds(row)}{leads}{more}", str(row.chain), link(row.chain)
+        payoff = sentences(config, offers, noun)
+        return Pick(f"{said}{_seeds(row)}{leads}{more}", str(row.chain), link(row.chain), payoff)
 
     sizes = [(row.size, row) for row in _good(rows) if row.size is not None and row.size < 1]
     speeds = [(row.speed, row) for row in _good(rows) if row.speed is not None and row.speed > 1]
     picks = []
     if sizes:
-        size, row = min(sizes, key=lambda pair: pair[0])
-        picks.append(pick(row, "Smallest", f"{size:.0%} of the size"))
+        _, row = min(sizes, key=lambda pair: pair[0])
+        picks.append(pick(row, "Smallest", "size", _by_size))
     if speeds:
-        speed, row = max(speeds, key=lambda pair: pair[0])
-        picks.append(pick(row, "Fastest", f"{speed:.2f} times as fast", BUSY if row.busy else ""))
+        _, row = max(speeds, key=lambda pair: pair[0])
+        picks.append(pick(row, "Fastest", "speed", _by_speed, BUSY if row.busy else ""))
     return picks
+
+
+def _beside(row: Compared, rows: Iterable[Compared]) -> list[Compared]:
+    """The dense model that one is compared with, and all that are compared with the same."""
+
+    def model(chain: Chain) -> tuple[str, str, str]:
+        return (chain.task, chain.recipe, chain.steps_text)
+
+    dense = Compared(row.against, row.against, 0.0, 1.0, 1.0)
+    return [dense, *(each for each in rows if model(each.against) == model(row.against))]
+
+
+def _by_size(row: Compared) -> tuple[float, str] | None:
+    return (row.size, f"{row.size:.0%} of the size") if row.size else None
+
+
+def _by_speed(row: Compared) -> tuple[float, str] | None:
+    return (1 / row.speed, f"{row.speed:.2f} times as fast") if row.speed else None
+
+
+def _offer(row: Compared, cost: float, numbers: str) -> Offer:
+    enough = row.bleu >= -LITTLE
+    return Offer(row.chain, row.bleu, cost, enough, f"{number('delta', row.bleu)} BLEU, {numbers}")
+
+
+def _zeros(rows: Iterable[Compared]) -> str | None:
+    """What zeros buy, where a sparse model is compared with the same model before its weights were zeroed."""
+    sparse = [row for row in rows if before_mask(row.chain) == row.against]
+    return zeros([(row.size, row.speed) for row in sparse if row.size and row.speed])
 
 
 def _seeds(row: Compared) -> str:

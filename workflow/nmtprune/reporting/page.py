@@ -219,7 +219,7 @@ def _context(
         "caveat": claims_page.CAVEAT.replace("*", ""),
         "shown_name": claims_page.shown_name,
         "precision": claims_page.precision,
-        "overview": overview(compared(run, measured), links.model),
+        "overview": overview(compared(run, measured), links.model, config),
         "plateaus": baselines,
         "baselines": _baselines(baselines),
         "plateau": PLATEAU,
