@@ -166,7 +166,7 @@ class Evidence:
 
         Only models that were trained from scratch are checked.
         """
-        scratch = sorted({each for chain in row.chains if (each := from_scratch(chain))}, key=str)
+        scratch = sorted({each for chain in row.chains if (each := plateaus.from_scratch(chain))}, key=str)
         if not scratch:
             return
         gain = plateaus.gain(scratch, self.measured)
@@ -440,15 +440,6 @@ def trainings(chain: Chain) -> list[Chain]:
         if ancestor.last.kind.begins_anew:
             break
     return trained
-
-
-def from_scratch(chain: Chain) -> Chain | None:
-    """The training from new weights that a model descends from.
-
-    None for an import, and for pretraining, which later phases continue.
-    """
-    begun = next((each for each in chain.ancestors() if each.last.kind.begins_anew), None)
-    return None if begun is None or begun.last.kind.imports or begun.last.text == "train-pretrain" else begun
 
 
 def shared_trainings(pairs: Sequence[tuple[Row, Row]]) -> float:
