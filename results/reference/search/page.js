@@ -1,4 +1,4 @@
-// Sorting, filtering and hiding in tables, a filter of claims, the theme. Without it the page is whole, only fixed.
+// Sorting, filtering, hiding and arrow keys in tables, what cells say, a filter of claims, the theme. Without it the page is whole, only fixed.
 "use strict";
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const make = (name, properties = {}, ...children) => {
@@ -66,26 +66,93 @@ for (const box of all(".wide")) {
         row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
         shown += !row.hidden;
       }
+      settle(table);
       count.value = words.length ? `${shown} of ${rows.length} rows` : "";
     });
     tools.append(make("label", {}, "Filter ", input), count);
   }
   if (table.querySelector("td.published")) {
     const show = make("input", { type: "checkbox", checked: true });
-    show.addEventListener("change", () => table.classList.toggle("hide-published", !show.checked));
+    show.addEventListener("change", () => {
+      table.classList.toggle("hide-published", !show.checked);
+      settle(table);
+    });
     tools.append(make("label", {}, show, "Published values"));
   }
   if (tools.childElementCount) box.before(tools);
 }
 
-// What a cell says when pointed at is also shown below its table when it is clicked or touched
-document.addEventListener("click", (event) => {
-  const cell = event.target.closest("td[title]"), box = cell?.closest(".wide");
-  if (!box) return;
-  if (!box.nextElementSibling?.matches("output.said")) box.after(make("output", { className: "said soft" }));
-  const row = cell.parentElement, heading = box.querySelector("thead tr").cells[cell.cellIndex];
-  box.nextElementSibling.value = `${row.querySelector("th").textContent}, ${heading.textContent}: ${cell.title}`;
-});
+// What a cell says when pointed at is also shown beside it when it is focused or touched
+const bubble = make("div", { id: "said", role: "tooltip", popover: "manual" });
+document.body.append(bubble);
+let described = null;
+function say(element) {
+  const about = element?.closest("td, th")?.title;
+  described?.removeAttribute("aria-describedby");
+  described = about ? element : null;
+  described?.setAttribute("aria-describedby", bubble.id);
+  bubble.textContent = about ?? "";
+  bubble.togglePopover(Boolean(about));
+  place();
+}
+function place() {
+  if (!described) return;
+  const cell = described.closest("td, th").getBoundingClientRect(), { width, height } = bubble.getBoundingClientRect();
+  bubble.style.left = `${Math.max(8, Math.min(cell.left, document.documentElement.clientWidth - width - 8))}px`;
+  bubble.style.top = `${cell.bottom + height + 12 < innerHeight ? cell.bottom + 4 : cell.top - height - 4}px`;
+}
+addEventListener("scroll", place, { capture: true, passive: true });
+addEventListener("resize", place);
+
+// A table is a grid: one tab stop, and arrow keys from cell to cell, or to the link or button in it
+const isVisible = (element) => element.checkVisibility();
+const inside = (cell) => cell.querySelector("a, button") ?? cell;
+function stopAt(cell) {
+  const table = cell.closest("table");
+  for (const other of all("[tabindex='0']", table)) other.tabIndex = -1;
+  inside(cell).tabIndex = 0;
+}
+function goTo(cell) {
+  const table = cell.closest("table"), key = table.querySelector("tbody th");
+  stopAt(cell);
+  table.parentElement.style.scrollPadding = `${table.tHead.offsetHeight}px 0 0 ${key?.offsetWidth ?? 0}px`;
+  inside(cell).focus({ preventScroll: true });
+  cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+  place();
+}
+function settle(table) {
+  if (all("[tabindex='0']", table).some(isVisible)) return;
+  const row = [...(table.tBodies[0]?.rows ?? [])].find(isVisible) ?? table.tHead.rows[0];
+  stopAt([...row.cells].find(isVisible));
+}
+function moved(table, cell, { key, ctrlKey }) {
+  const rows = [...table.rows].filter(isVisible).map((row) => [...row.cells].filter(isVisible));
+  const y = rows.findIndex((row) => row.includes(cell)), x = rows[y].indexOf(cell);
+  if (key === "Home") return (ctrlKey ? rows[0] : rows[y])[0];
+  if (key === "End") return (ctrlKey ? rows.at(-1) : rows[y]).at(-1);
+  const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[key] ?? [];
+  return ctrlKey || down === undefined ? undefined : rows[y + down]?.[x + right];
+}
+for (const table of all(".wide > table")) {
+  table.role = "grid";
+  table.parentElement.removeAttribute("tabindex");
+  for (const element of all("a, button", table)) element.tabIndex = -1;
+  settle(table);
+  table.addEventListener("focusin", (event) => say(event.target));
+  table.addEventListener("focusout", () => say(null));
+  table.addEventListener("click", (event) => {
+    const cell = event.target.closest("td[title]");
+    if (cell) goTo(cell);
+  });
+  table.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") say(null);
+    if (event.altKey || event.metaKey || event.shiftKey) return;
+    const cell = moved(table, event.target.closest("td, th"), event);
+    if (!cell) return;
+    event.preventDefault();
+    goTo(cell);
+  });
+}
 
 // Claims by verdict
 const claims = all(".claim"), chips = document.querySelector(".chips");
