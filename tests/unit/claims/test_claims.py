@@ -441,6 +441,16 @@ def test_rejuvenation_on_every_task_fails_by_one_of_them():
     assert found.verdict is UNDECIDED and "iwslt14-de-en" in found.because and ABSENT in found.because
 
 
+@pytest.mark.parametrize("key", ["wang2020/direct-20", "wang2020/retrained-50"])
+def test_a_claim_about_all_tasks_cannot_hold_while_one_is_missing(key):
+    def missing(chain):
+        return None if chain.task == "wmt17-zh-en" else of_wang(chain)
+
+    assert verdict(key, quality=of_wang).verdict is HOLDS
+    found = verdict(key, quality=missing)
+    assert found.verdict is UNDECIDED and "wmt17-zh-en" in found.because and ABSENT in found.because
+
+
 def test_training_on_gains_nothing_on_small_data():
     key = "wang2020/low-resource"
     assert verdict(key, quality=lambda chain: 0.83 if "continue" in str(chain) else 0.85).verdict is HOLDS
