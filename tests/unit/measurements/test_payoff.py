@@ -72,6 +72,14 @@ def test_nothing_is_said_without_pruned_models_or_without_a_pick():
     assert said(offer("train", 29, 4), offer(SLICED, 28, 2)) == []
 
 
+def test_speeds_that_were_measured_beside_other_processes_decide_nothing():
+    offers = offer("train", 32, 4), offer("train", 31.5, 2.05, "toy"), offer(SLICED, 31, 2)
+    unknown, to_compare = sentences(CONFIG, offers, "speed", busy=True)
+    assert unknown.startswith("Whether pruning pays at this speed is not known: other processes ran")
+    assert to_compare == "To compare, time them with nothing else running."
+    assert sentences(CONFIG, offers[:2], "speed", busy=True) == []  # nothing is pruned
+
+
 def test_pruning_does_not_pay_where_a_model_from_scratch_costs_as_little_and_loses_little_enough():
     dense, small, sliced = offer("train", 32, 4), offer("train", 31.5, 2.05, "toy"), offer(SLICED, 31, 2)
     made = payoff(CONFIG, [dense, small, sliced])

@@ -18,7 +18,7 @@ from nmtprune.experiment.step_kinds import INT8_ENGINES, SPARSE
 from nmtprune.foundation import commands
 from nmtprune.foundation.errors import UserError, suggest
 from nmtprune.foundation.known import known
-from nmtprune.measurements.compared import size_ratio, speed_ratio
+from nmtprune.measurements.compared import size_ratio, speed_ratio, was_busy
 from nmtprune.measurements.measurements import Measured
 from nmtprune.measurements.payoff import Offer, before_mask, sentences, zeros
 
@@ -342,8 +342,10 @@ def _whether_pruning_pays(
 
     `ranked`: all models. `best`: those that lose little enough.
     """
-    said = sentences(measured.config, _offers(ranked, best, criterion), criterion.what)
-    if METRICS[criterion.metric].reads == SPEED and (bought := zeros(_of_zeros(measured, ranked))):
+    by_speed = METRICS[criterion.metric].reads == SPEED
+    busy = by_speed and any(was_busy(measured.speeds(each.chain)) for each in ranked)
+    said = sentences(measured.config, _offers(ranked, best, criterion), criterion.what, busy)
+    if by_speed and (bought := zeros(_of_zeros(measured, ranked))):
         said.append(bought)
     return said
 
@@ -367,7 +369,7 @@ def _of_zeros(measured: Measured, models: Iterable[Candidate]) -> list[tuple[flo
     """Sizes and speeds of sparse models, times those of the same models before, where all are measured."""
     pairs = [(each.chain, before) for each in models if (before := before_mask(each.chain))]
     ratios = [(size_ratio(*pair, measured), speed_ratio(*pair, measured)) for pair in pairs]
-    return [(size, speed[0]) for size, speed in ratios if size and speed]
+    return [(size, speed[0]) for size, speed in ratios if size and speed and not speed[1]]
 
 
 def _how_to_score_all(unscored: Iterable[Chain]) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from nmtprune.experiment import own
 from nmtprune.experiment.chain import Chain
@@ -89,5 +90,10 @@ def speed_ratio(ours: Chain, theirs: Chain, measured: Measured) -> tuple[float, 
     for way in WAYS:
         if (ratio := measured.speed_up(ours, theirs, way)) is not None:
             rows = [row for chain in (ours, theirs) if (row := measured.speed(chain, way))]
-            return ratio, any(float(row["others_cpu"] or 0) > IDLE for row in rows)
+            return ratio, was_busy(rows)
     return None
+
+
+def was_busy(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether other processes kept the machine busy in a row of a table of speeds."""
+    return any(float(row["others_cpu"] or 0) > IDLE for row in rows)

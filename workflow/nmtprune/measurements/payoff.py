@@ -147,14 +147,20 @@ def _extended(chain: Chain, steps: list[str], config: Config) -> Chain | None:
     return whole
 
 
-def sentences(config: Config, offers: Collection[Offer], what: str) -> list[str]:
+def sentences(config: Config, offers: Collection[Offer], what: str, busy: bool = False) -> list[str]:
     """Whether pruning pays, in one or two sentences; none without pruned models.
 
-    `what`: the noun for the cost. They are to stand beneath the pick, which is `this model`.
+    `what`: the noun for the cost. They are to stand beneath the pick, which is `this model`. `busy`: whether
+    other processes kept the machine busy while the costs were measured.
     """
     made, pick, at = payoff(config, offers), picked(offers), f"at this {what}"
     if made is None:
         return []
+    if busy:
+        return [
+            f"Whether pruning pays {at} is not known: other processes ran while models were timed.",
+            "To compare, time them with nothing else running.",
+        ]
     pruned, scratch = made.pruned, made.scratch
     to_compare = (
         f"To compare, make {made.wanted}."

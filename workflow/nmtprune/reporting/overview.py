@@ -127,7 +127,7 @@ def _picks(rows: list[Compared], link: Callable[[Chain], str], config: Config) -
         _, saves = known(cost_of(row))
         said = f"{which} within {LITTLE:g} BLEU of its dense model: {saves}, {number('delta', row.bleu)} BLEU"
         leads = f" (the link leads to seed {row.chain.seed})" if row.seeds > 1 else ""
-        payoff = sentences(config, offers, noun)
+        payoff = sentences(config, offers, noun, bool(more))
         return Pick(f"{said}{_seeds(row)}{leads}{more}", str(row.chain), link(row.chain), payoff)
 
     sizes = [(row.size, row) for row in _good(rows) if row.size is not None and row.size < 1]
@@ -168,7 +168,7 @@ def _offer(row: Compared, cost: float, numbers: str) -> Offer:
 def _zeros(rows: Iterable[Compared]) -> str | None:
     """What zeros buy, where a sparse model is compared with the same model before its weights were zeroed."""
     sparse = [row for row in rows if before_mask(row.chain) == row.against]
-    return zeros([(row.size, row.speed) for row in sparse if row.size and row.speed])
+    return zeros([(row.size, row.speed) for row in sparse if row.size and row.speed and not row.busy])
 
 
 def _seeds(row: Compared) -> str:
