@@ -12,6 +12,7 @@ from support.observed import ARCHITECTURES, SOURCES, SYMBOLS, TARGETS, model
 from nmtprune.fairseq_bridge.sublayers import ObservedEngine
 from nmtprune.foundation.errors import UserError
 from nmtprune.pruning.components import sub_layer_of
+from nmtprune.pruning.groups import sub_layers
 from nmtprune.store.model import Model
 
 
@@ -39,10 +40,21 @@ def norms(engine, side):
 
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_what_a_component_adds_is_the_difference_of_the_residual_stream(engine, side):
-    """The input and output of a component give the input of the next one, and finally the side's output."""
-    passed = engine.observe(SOURCES, TARGETS)
-    stream = None
-    for component, (norm, before) in norms(engine, side).items():
+    """The input and output of a component give the input of the next one, and finally the side's output.
+
+    A sub-layer of which only a bias is left is no component, and adds its bias in between.
+    """
+    passed, weights = engine.observe(SOURCES, TARGETS), engine._model.state_dict()
+    stream, places = None, {sub_layer_of(each): each for each in engine.components}
+    layers = norms(engine, side)
+    order = ["self", "cross", "ffn"]
+    of_side = [each for each in sub_layers(weights) if each.side == side]
+    for sub_layer in sorted(of_side, key=lambda each: (each.layer, order.index(each.component))):
+        if sub_layer not in places:
+            stream = None if stream is None else stream + weights[f"{sub_layer.outgoing}.bias"]
+            continue
+        component = places[sub_layer]
+        norm, before = layers[component]
         read, added = passed.components[component]
         real = passed.real(component)
         ssru_between = (

@@ -84,7 +84,7 @@ def test_the_claim_goes_by_the_slope():
 
 
 def test_the_figure_has_a_point_for_each_width_and_way(tmp_path, monkeypatch):
-    run = config.from_settings({"preset": "multi30k", "papers": ["beyond"], "seeds": [1, 2, 3]})
+    run = config.from_settings({"preset": "multi30k", "papers": ["beyond/scale"], "seeds": [1, 2, 3]})
     (item,) = Run(run).items
     assert len(families(item)) == 10
     measured = Paired(run, quality=of_width(12), values={"parameters": lambda chain: 1e6})
