@@ -136,9 +136,7 @@ class ObservedEngine(FairseqEngine):
         stream = passed.components[component].input[:, 0]
         normed = norm or nn.Identity()
         if sub_layer_of(component).component == "ffn":
-            activation = layer.activation_fn if first is not last else nn.Identity()
-            inner = first if first is not last else nn.Identity()
-            return lambda x: last(activation(inner(normed(x))))
+            return lambda x: last(layer.activation_fn(first(normed(x))))
         if component.kind == "D.EA":
             memory = passed.encoder_output[:, 0]
         else:
@@ -158,8 +156,7 @@ class ObservedEngine(FairseqEngine):
         first, last, norm = (getattr(layer, name, None) for name in _MODULES[sub_layer.component])
         if last is None:
             return None
-        # an empty feed-forward network is a bias, `last`
-        return layer, norm if layer.normalize_before else None, first or last, last
+        return layer, norm if layer.normalize_before else None, first, last
 
 
 @contextmanager
@@ -185,8 +182,6 @@ def _attention(
     Keys and values of the other positions are computed once.
     """
     heads = module.num_heads
-    if not heads:
-        return module.out_proj
     keys, values = (project(memory).unflatten(-1, (heads, -1)) for project in (module.k_proj, module.v_proj))
 
     def gathered(x: Tensor) -> Tensor:
@@ -205,8 +200,6 @@ def _attention(
 def _self_attention(module: Any, normed: nn.Module, hidden_later: bool) -> Callable[[Tensor], Tensor]:
     """Self-attention [length, d] -> [length, d]; with `hidden_later`, no position sees later ones."""
     heads = module.heads if hasattr(module, "heads") else module.num_heads
-    if not heads:
-        return module.out_proj
 
     def gathered(x: Tensor) -> Tensor:
         x = normed(x)

@@ -48,8 +48,8 @@ def losses(item: Item, measured: Measured) -> pd.DataFrame:
 def _validations(chain: Chain, measured: Measured) -> Iterator[tuple[Chain, int, dict[str, Any]]]:
     """The validations on the way to a model.
 
-    Of each training but the last, only validations up to the checkpoint that the next training continues
-    from. Yields the training, the number of updates of all trainings before it, and the validation.
+    A training that another one follows has only the validations up to the checkpoint from which the next one
+    continues. Yields the training, the number of updates of all trainings before it, and the validation.
     """
     done = 0
     ancestors = list(chain.ancestors())[::-1]

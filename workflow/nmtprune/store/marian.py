@@ -35,26 +35,26 @@ def read_weights(folder: Path, shape: Shape) -> dict[str, Tensor]:
     Raises UserError if the file is damaged, or does not hold the parameters of this shape.
     """
     file = weights_of_marian(folder)
-    found = _tensors(file)
+    tensors = _tensors(file)
     for name in _POSITIONS:
-        if name in found:
-            _check_positions(file, name, found.pop(name), shape)
+        if name in tensors:
+            _check_positions(file, name, tensors.pop(name), shape)
     expected = shapes(shape)
     for names in tied(shape):
-        if first := next((name for name in names if name in found), None):
-            found |= dict.fromkeys(names, found[first])
-    found.setdefault(BIAS, torch.zeros(expected[BIAS]))
-    if odd := sorted(found.keys() ^ expected.keys()):
+        if first := next((name for name in names if name in tensors), None):
+            tensors |= dict.fromkeys(names, tensors[first])
+    tensors.setdefault(BIAS, torch.zeros(expected[BIAS]))
+    if odd := sorted(tensors.keys() ^ expected.keys()):
         what = "is missing" if odd[0] in expected else f"is not a parameter of a {CLASS}"
         raise UserError(f"{file}: `{odd[0]}` {what} with the settings of {folder / MARIAN_CONFIG}")
     for name, sizes in expected.items():
-        if tuple(found[name].shape) != sizes:
+        if tuple(tensors[name].shape) != sizes:
             raise UserError(
-                f"{file}: `{name}` has the shape {tuple(found[name].shape)}, and {sizes} by "
+                f"{file}: `{name}` has the shape {tuple(tensors[name].shape)}, and {sizes} by "
                 f"{folder / MARIAN_CONFIG}"
             )
     made: dict[int, Tensor] = {}  # tied tensors stay tied
-    return {name: made.setdefault(id(tensor), tensor.float()) for name, tensor in found.items()}
+    return {name: made.setdefault(id(tensor), tensor.float()) for name, tensor in tensors.items()}
 
 
 def shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -88,11 +88,11 @@ def tied(shape: Shape) -> Iterator[tuple[str, ...]]:
         yield TARGET, OUTPUT
 
 
-def _check_positions(file: Path, name: str, found: Tensor, shape: Shape) -> None:
+def _check_positions(file: Path, name: str, table: Tensor, shape: Shape) -> None:
     first, frequencies = sinusoids({"positions": MARIAN}, shape.d_model)
     angles = torch.arange(first, first + shape.max_position_embeddings)[:, None] * frequencies
     expected = torch.cat([angles.sin(), angles.cos()], dim=1)
-    if found.shape != expected.shape or (found.float() - expected).abs().max() > _CLOSE:
+    if table.shape != expected.shape or (table.float() - expected).abs().max() > _CLOSE:
         raise UserError(f"{file}: `{name}` does not hold Marian's sinusoidal positions")
 
 
@@ -109,10 +109,10 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises anything for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{file} is not a file of weights alone, or is damaged: {reason}") from None
-    if not isinstance(found, Mapping) or not all(isinstance(each, Tensor) for each in found.values()):
+    if not isinstance(tensors, Mapping) or not all(isinstance(each, Tensor) for each in tensors.values()):
         raise UserError(f"{file} does not hold tensors by name")
-    return dict(found)
+    return dict(tensors)
